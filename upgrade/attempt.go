@@ -1,0 +1,181 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/partition/meta"
+)
+
+// Tags that this package keeps in META.
+const (
+	TagAttempt  = 0x50 // the latest attempt, JSON
+	TagKnownBad = 0x51 // digests whose trial failed with evidence, JSON
+)
+
+// Phase is how far an attempt has come.
+type Phase string
+
+// Phases, in order.
+const (
+	Prepared Phase = "prepared" // the target is complete and the loader knows of it
+	Armed    Phase = "armed"    // the next boot is to be the trial
+	Started  Phase = "started"  // the new version has run far enough to say so
+	Ended    Phase = "ended"    // see Result
+)
+
+// Result is how an attempt ended.
+type Result string
+
+// Results.
+const (
+	Confirmed Result = "confirmed"
+	FellBack  Result = "fell back"
+	Abandoned Result = "abandoned"
+)
+
+// Kind is what an attempt does.
+type Kind string
+
+// Kinds.
+const (
+	Upgrade  Kind = "upgrade"  // write an image into the target, then try it
+	Rollback Kind = "rollback" // try what the other slot already holds
+)
+
+// NotKnown is the reason of an attempt that fell back without a sign that the new version ever ran.
+const NotKnown = "the new version is not known to have started"
+
+// Attempt is one try to move to a version, as META records it. META explains; it decides nothing.
+type Attempt struct {
+	ID        string          `json:"id"` // random, 16 hex digits
+	Kind      Kind            `json:"kind"`
+	Phase     Phase           `json:"phase"`
+	Result    Result          `json:"result,omitempty"` // once Phase is Ended
+	Reason    string          `json:"reason,omitempty"` // why it fell back or was abandoned, as far as known
+	From      bootloader.Slot `json:"from"`
+	To        bootloader.Slot `json:"to"`
+	Old       string          `json:"old"`                 // version that From holds
+	Version   string          `json:"version"`             // version that To holds
+	Image     string          `json:"image"`               // digest of the installer image in To
+	Reference string          `json:"reference,omitempty"` // what the operator asked for
+	Preserve  bool            `json:"preserve,omitempty"`  // EPHEMERAL is kept
+	Wiped     bool            `json:"wiped,omitempty"`     // EPHEMERAL has been wiped by the trial
+	Boots     Boots           `json:"boots"`
+	Begun     time.Time       `json:"begun"`
+	Changed   time.Time       `json:"changed"`
+}
+
+// Boots are the boot ids (/proc/sys/kernel/random/boot_id) in which an attempt reached its phases.
+type Boots struct {
+	Prepared string `json:"prepared,omitempty"`
+	Started  string `json:"started,omitempty"`
+	Ended    string `json:"ended,omitempty"`
+}
+
+// Open reports whether the attempt has yet to end.
+func (a Attempt) Open() bool { return a.Phase != Ended }
+
+// String says what became of the attempt, for people.
+func (a Attempt) String() string {
+	s := fmt.Sprintf("%s from %s (slot %s) to %s (slot %s): ", a.Kind, a.Old, a.From, a.Version, a.To)
+	if a.Phase == Ended {
+		s += string(a.Result)
+	} else {
+		s += string(a.Phase)
+	}
+	if a.Reason != "" {
+		s += ": " + a.Reason
+	}
+	return s
+}
+
+// Bad is an image whose trial failed with evidence.
+type Bad struct {
+	Image   string    `json:"image"`
+	Version string    `json:"version"`
+	Reason  string    `json:"reason"`
+	When    time.Time `json:"when"`
+}
+
+// maxKnownBad is how many bad digests META remembers; the oldest go first.
+const maxKnownBad = 16
+
+// attempt reads the latest attempt; nil if none was ever made.
+func (m *Machine) attempt() (*Attempt, error) {
+	var a Attempt
+	found, err := m.value(TagAttempt, &a)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// knownBad reads the digests that META remembers as bad.
+func (m *Machine) knownBad() ([]Bad, error) {
+	var bad []Bad
+	_, err := m.value(TagKnownBad, &bad)
+	return bad, err
+}
+
+func (m *Machine) value(tag uint8, into any) (bool, error) {
+	if m.metaErr != nil {
+		return false, m.metaErr
+	}
+	data, err := m.meta.Value(tag)
+	if errors.Is(err, meta.ErrNoTag) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read META tag %#x: %w", tag, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return false, fmt.Errorf("read META tag %#x: %w", tag, err)
+	}
+	return true, nil
+}
+
+// record writes a as the latest attempt, and bad, if it is not nil, beside it in the same update of META.
+func (m *Machine) record(a *Attempt, bad *Bad) error {
+	if m.metaErr != nil {
+		return m.metaErr
+	}
+	a.Changed = m.now().UTC().Truncate(time.Second)
+	data, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode attempt: %w", err)
+	}
+	var list []byte
+	if bad != nil {
+		known, err := m.knownBad()
+		if err != nil {
+			m.log.Warn("the list of known-bad images is started anew", "reason", err)
+			known = nil
+		}
+		known = slices.DeleteFunc(known, func(b Bad) bool { return b.Image == bad.Image })
+		known = append(known, *bad)
+		if len(known) > maxKnownBad {
+			known = known[len(known)-maxKnownBad:]
+		}
+		if list, err = json.Marshal(known); err != nil {
+			return fmt.Errorf("encode known-bad images: %w", err)
+		}
+	}
+	err = m.meta.Update(func(v *meta.Values) error {
+		if err := v.Set(TagAttempt, data); err != nil {
+			return err
+		}
+		if list == nil {
+			return nil
+		}
+		return v.Set(TagKnownBad, list)
+	})
+	if err != nil {
+		return fmt.Errorf("record attempt %s in META: %w", a.Phase, err)
+	}
+	return nil
+}

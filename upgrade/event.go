@@ -1,0 +1,31 @@
+package upgrade
+
+import "time"
+
+// Step names one step of an operation, after the table in docs/architecture.md.
+type Step string
+
+// The steps, in the order of the table.
+const (
+	StepLayout   Step = "layout"   // install only: partition table, empty boot file system, empty META
+	StepDisarm   Step = "disarm"   // whatever an earlier attempt left armed is taken back
+	StepClear    Step = "clear"    // the target: the loader forgets it, its manifest goes, then its files
+	StepWrite    Step = "write"    // the image's files into the target
+	StepVerify   Step = "verify"   // they are read back from the device
+	StepComplete Step = "complete" // the target's manifest
+	StepPrepare  Step = "prepare"  // the loader learns of the target; META learns of the attempt
+	StepArm      Step = "arm"      // the commit point
+	StepConfirm  Step = "confirm"  // the active slot becomes the default
+)
+
+// Event tells of the progress of an operation. Each step sends one event when it begins (Done and Err are zero), any
+// number with growing Bytes, and one when it is over.
+type Event struct {
+	Step    Step
+	Done    bool          // the step is over
+	Err     error         // why it failed, if it did
+	File    string        // the file that Bytes speak of; empty for none
+	Bytes   int64         // bytes of the step done so far
+	Total   int64         // bytes of the step in all; 0 if not known
+	Elapsed time.Duration // since the step began
+}
