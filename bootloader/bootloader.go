@@ -80,6 +80,7 @@ type State struct {
 	Armed    Slot     // the slot set to boot a counted number of times; None when nothing is armed
 	Tries    int      // boots of Armed that are left
 	Bootable []Slot   // slots that the loader would offer, in slot order
+	Blocked  error    // why Arm would be refused whatever is prepared (ErrForeign, ErrNoVariables); nil when it would not
 	Warnings []string // what is odd but does no harm, one sentence each
 }
 
