@@ -1,0 +1,405 @@
+package disktest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options chooses which crash disks are made. The zero value makes the full set.
+type Options struct {
+	Block       int   // bytes that arrive or are destroyed as one: 512 (default) or 4096
+	Exhaustive  int   // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
+	Destroyed   int   // the same bound for the combinations beside one destroyed block; default 8
+	Samples     int   // crash disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
+	NoDestroyed bool  // no garbage and no unreadable blocks
+	Seed        int64 // of samples and garbage; 0 takes one from the clock. Errors name it
+	Only        int   // visit only the crash disk of this number, to look at it again with its seed
+	Workers     int   // goroutines that call visit; default 1
+}
+
+func (o Options) withDefaults() Options {
+	set := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	set(&o.Block, 512)
+	set(&o.Exhaustive, 12)
+	set(&o.Destroyed, 8)
+	set(&o.Samples, 32)
+	set(&o.Workers, 1)
+	if o.Seed == 0 {
+		o.Seed = time.Now().UnixNano()
+	}
+	return o
+}
+
+// Crash is one disk that a power cut can leave.
+type Crash struct {
+	Number int    // from 1, in the order of the walk; the same for the same trace and options
+	Index  int    // position of the last operation that was begun; -1 before the first
+	Step   string // the step of that operation
+	Seed   int64  // the walk's seed
+
+	op     string
+	base   *Disk // everything durable
+	states []blockState
+}
+
+// blockState is what became of one block of the gap.
+type blockState struct {
+	off     int64
+	data    []byte // nil when old
+	version int    // 0 is old
+	damage  damage
+}
+
+type damage int
+
+const (
+	intact damage = iota
+	garbage
+	unreadable
+)
+
+// Device returns the disk as the next boot finds it. It belongs to the caller: each call returns a new one.
+func (c *Crash) Device() *Disk {
+	d := c.base.Clone()
+	for _, s := range c.states {
+		if s.data != nil {
+			d.put(s.data, s.off)
+		}
+		if s.damage == unreadable {
+			d.spoil(s.off, int64(len(s.data)))
+		}
+	}
+	return d
+}
+
+// Atomics returns the variables as the next boot finds them. The values must not be changed.
+func (c *Crash) Atomics() map[string][]byte { return c.base.Atomics() }
+
+// String says after which operation power failed and what became of the blocks that were not flushed.
+func (c *Crash) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "crash %d (seed %d) at %s", c.Number, c.Seed, c.op)
+	for i, s := range c.states {
+		if i == 0 {
+			b.WriteString("; not flushed:")
+		}
+		if i == 40 {
+			fmt.Fprintf(&b, " and %d more blocks", len(c.states)-i)
+			break
+		}
+		fmt.Fprintf(&b, " %d=", s.off)
+		switch {
+		case s.damage == garbage:
+			b.WriteString("garbage")
+		case s.damage == unreadable:
+			b.WriteString("unreadable")
+		case s.version == 0:
+			b.WriteString("old")
+		case s.version == 1:
+			b.WriteString("new")
+		default:
+			fmt.Fprintf(&b, "version %d", s.version)
+		}
+	}
+	return b.String()
+}
+
+// Crashes calls visit for every disk that a power cut during the trace can leave, from the one before the first
+// operation to the one after the last. Each is made once, at the first operation at which it can occur. It returns
+// visit's first error, with the crash that caused it, and then makes no more. With several workers visit is called
+// from several goroutines at once.
+func (t *Trace) Crashes(o Options, visit func(c *Crash) error) error {
+	o = o.withDefaults()
+	if o.Block != 512 && o.Block != 4096 {
+		return fmt.Errorf("walk crashes: block of %d bytes, want 512 or 4096", o.Block)
+	}
+	w := &walk{o: o, durable: t.base.Clone(), live: t.base.Clone(), visit: visit, rand: rand.New(rand.NewPCG(uint64(o.Seed), 1))}
+	if o.Workers > 1 {
+		w.work = make(chan *Crash, o.Workers)
+	}
+	for range o.Workers {
+		if w.work == nil {
+			break
+		}
+		w.done.Add(1)
+		go func() {
+			defer w.done.Done()
+			for c := range w.work {
+				w.call(c)
+			}
+		}()
+	}
+	w.index, w.op = -1, "the start"
+	w.emit(nil)
+	for _, op := range t.Ops {
+		if w.stop.Load() {
+			break
+		}
+		w.take(op)
+	}
+	if w.work != nil {
+		close(w.work)
+		w.done.Wait()
+	}
+	return w.err
+}
+
+// Count returns the number of disks that Crashes would make.
+func (t *Trace) Count(o Options) int {
+	n := 0
+	o.Workers = 1
+	_ = t.Crashes(o, func(*Crash) error { n++; return nil })
+	return n
+}
+
+// walk is the state of one enumeration.
+type walk struct {
+	o       Options
+	durable *Disk // base and everything flushed; replaced, never changed, once crashes refer to it
+	live    *Disk // everything issued
+	gap     []gapBlock
+	at      map[int64]int // block offset to its place in gap
+	rand    *rand.Rand
+
+	index, number int
+	step, op      string
+
+	visit func(*Crash) error
+	work  chan *Crash
+	done  sync.WaitGroup
+	stop  atomic.Bool
+	once  sync.Once
+	err   error
+}
+
+// gapBlock is a block written since the last flush.
+type gapBlock struct {
+	off      int64
+	versions [][]byte // contents in order of writing, without the old one
+	fresh    bool     // the operation being taken wrote it
+}
+
+func (w *walk) take(op Op) {
+	w.index, w.step, w.op = op.Index, op.Step, op.String()
+	switch op.Kind {
+	case Write:
+		w.live.put(op.Data, op.Off)
+		w.dirty(op)
+		w.combine(false)
+	case Atomic:
+		w.durable = w.durable.Clone()
+		w.durable.replay(op)
+		w.combine(true)
+	case Flush:
+		// Nothing new can be left: what is durable now was one of the combinations before.
+		w.durable = w.durable.Clone()
+		for _, g := range w.gap {
+			w.durable.put(g.versions[len(g.versions)-1], g.off)
+		}
+		w.gap, w.at = nil, nil
+	}
+}
+
+// dirty adds the blocks that op wrote to the gap.
+func (w *walk) dirty(op Op) {
+	for i := range w.gap {
+		w.gap[i].fresh = false
+	}
+	if w.at == nil {
+		w.at = map[int64]int{}
+	}
+	size := int64(w.o.Block)
+	for off := op.Off / size * size; off < op.Off+int64(len(op.Data)); off += size {
+		length := min(size, w.live.size-off)
+		var data []byte
+		if off >= op.Off && off+length <= op.Off+int64(len(op.Data)) {
+			data = op.Data[off-op.Off:][:length]
+		} else {
+			data = make([]byte, length)
+			w.live.pages.read(data, off)
+		}
+		i, ok := w.at[off]
+		if !ok {
+			i = len(w.gap)
+			w.at[off] = i
+			w.gap = append(w.gap, gapBlock{off: off})
+		}
+		w.gap[i].versions = append(w.gap[i].versions, data)
+		w.gap[i].fresh = true
+	}
+}
+
+// combine makes the disks that can be left from now on and could not before: those in which a fresh block has its
+// newest content or is destroyed, or, after a variable was written, all.
+func (w *walk) combine(all bool) {
+	total := w.combinations(-1, w.o.Exhaustive)
+	if total > 0 {
+		w.exhaust(all, -1, intact)
+	} else {
+		w.sample(false)
+	}
+	if w.o.NoDestroyed || len(w.gap) == 0 {
+		return
+	}
+	if w.combinations(-1, w.o.Destroyed) == 0 {
+		w.sample(true)
+		return
+	}
+	for i := range w.gap {
+		for _, d := range []damage{garbage, unreadable} {
+			w.exhaust(all, i, d)
+		}
+	}
+}
+
+// combinations counts the states of the gap's blocks, but for block skip; 0 means more than 2^bound.
+func (w *walk) combinations(skip, bound int) int {
+	n := 1
+	for i, g := range w.gap {
+		if i == skip {
+			continue
+		}
+		if n *= len(g.versions) + 1; n > 1<<bound {
+			return 0
+		}
+	}
+	return n
+}
+
+// exhaust makes every combination, with block hurt destroyed when it is not -1.
+func (w *walk) exhaust(all bool, hurt int, d damage) {
+	// A block that is destroyed for the first time makes every combination of the others a new one.
+	all = all || hurt >= 0 && w.gap[hurt].fresh && len(w.gap[hurt].versions) == 1
+	pick := make([]int, len(w.gap))
+	for !w.stop.Load() {
+		isNew := all
+		for i := range pick {
+			isNew = isNew || i != hurt && w.gap[i].fresh && pick[i] == len(w.gap[i].versions)
+		}
+		if isNew {
+			w.emit(w.states(pick, hurt, d))
+		}
+		i := 0
+		for ; i < len(pick); i++ {
+			if i == hurt {
+				continue
+			}
+			if pick[i]++; pick[i] <= len(w.gap[i].versions) {
+				break
+			}
+			pick[i] = 0
+		}
+		if i == len(pick) {
+			return
+		}
+	}
+}
+
+// sample makes seeded combinations of a large gap: all arrived, then by turns arrived in order up to a point, one
+// alone, all but one, and random sets of several densities.
+func (w *walk) sample(hurt bool) {
+	var fresh []int
+	for i, g := range w.gap {
+		if g.fresh {
+			fresh = append(fresh, i)
+		}
+	}
+	n := len(w.gap)
+	for k := 0; k < w.o.Samples && !w.stop.Load(); k++ {
+		pick := make([]int, n)
+		newest := func(i int) { pick[i] = len(w.gap[i].versions) }
+		switch cut := w.rand.IntN(n); k % 5 {
+		case 0:
+			if k > 0 || hurt {
+				for i := range cut {
+					newest(i)
+				}
+				break
+			}
+			for i := range pick {
+				newest(i)
+			}
+		case 1:
+			newest(cut)
+		case 2:
+			for i := range pick {
+				newest(i)
+			}
+			pick[cut] = 0
+		default:
+			density := []float64{0.05, 0.3, 0.7, 0.95}[w.rand.IntN(4)]
+			for i := range pick {
+				if w.rand.Float64() < density {
+					pick[i] = 1 + w.rand.IntN(len(w.gap[i].versions))
+				}
+			}
+		}
+		if len(fresh) > 0 {
+			newest(fresh[w.rand.IntN(len(fresh))])
+		}
+		if !hurt {
+			w.emit(w.states(pick, -1, intact))
+			continue
+		}
+		w.emit(w.states(pick, w.rand.IntN(n), damage(1+w.rand.IntN(2))))
+	}
+}
+
+func (w *walk) states(pick []int, hurt int, d damage) []blockState {
+	states := make([]blockState, len(pick))
+	for i, v := range pick {
+		g := &w.gap[i]
+		states[i] = blockState{off: g.off, version: v}
+		if v > 0 {
+			states[i].data = g.versions[v-1]
+		}
+		if i == hurt {
+			states[i].damage = d
+			states[i].data = w.garbage(g.off, len(g.versions[0]))
+		}
+	}
+	return states
+}
+
+// garbage is the same for the same seed and block.
+func (w *walk) garbage(off int64, length int) []byte {
+	r := rand.New(rand.NewPCG(uint64(w.o.Seed), uint64(off)+2))
+	b := make([]byte, length)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+func (w *walk) emit(states []blockState) {
+	w.number++
+	if w.o.Only != 0 && w.number != w.o.Only {
+		return
+	}
+	sort.Slice(states, func(i, k int) bool { return states[i].off < states[k].off })
+	c := &Crash{Number: w.number, Index: w.index, Step: w.step, Seed: w.o.Seed, op: w.op, base: w.durable, states: states}
+	if w.work != nil {
+		w.work <- c
+		return
+	}
+	w.call(c)
+}
+
+func (w *walk) call(c *Crash) {
+	if w.stop.Load() {
+		return
+	}
+	if err := w.visit(c); err != nil {
+		w.once.Do(func() { w.err = fmt.Errorf("%v: %w", c, err) })
+		w.stop.Store(true)
+	}
+}
