@@ -8,6 +8,7 @@ type Step string
 // The steps, in the order of the table.
 const (
 	StepLayout   Step = "layout"   // install only: partition table, empty boot file system, empty META
+	StepFind     Step = "find"     // the image's first file to boot from; nothing is changed before it is there
 	StepDisarm   Step = "disarm"   // whatever an earlier attempt left armed is taken back
 	StepClear    Step = "clear"    // the target: the loader forgets it, its manifest goes, then its files
 	StepWrite    Step = "write"    // the image's files into the target

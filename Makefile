@@ -1,0 +1,42 @@
+# Few targets, each a call of a standard tool. `make demo` and `make test` work on a fresh Debian machine with Go.
+
+TAGS := tools,root,vm
+
+.PHONY: build test unit demo bench fuzz lint vuln generate deps
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+# All tiers: unit and crash tests, foreign tools as judges, then real firmware and loaders in QEMU.
+test: deps lint
+	go test -tags tools,root ./...
+	go test -tags vm -p 1 -count 1 -timeout 30m ./internal/vmtest/... ./examples/os/...
+
+# No root, no network, no other programs.
+unit:
+	go test ./...
+
+demo: deps
+	go run ./examples/demo
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+FUZZTIME := 30s
+fuzz:
+	hack/fuzz.sh $(FUZZTIME)
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "lint: run gofmt -w on these files"; exit 1; }
+	go vet -tags $(TAGS) ./...
+	go tool staticcheck -tags $(TAGS) ./...
+
+# Needs its database from the internet.
+vuln:
+	go tool govulncheck -tags $(TAGS) ./...
+
+generate:
+	go generate ./...
+
+deps:
+	@hack/deps.sh

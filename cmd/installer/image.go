@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// imageCommand builds a disk image: an install onto a file.
+func imageCommand() *cobra.Command {
+	var from source
+	var output, size, seed string
+	c := &cobra.Command{
+		Use:   "image --image REF --output FILE",
+		Short: "Build a disk image that boots the version in an installer image",
+		Args:  exactly(0),
+	}
+	from.flags(c)
+	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")
+	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
+	c.Flags().StringVar(&seed, "seed", "", "a UUID that makes the disk's identifiers repeatable (default: random ones)")
+	_ = c.MarkFlagRequired("output")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		bytes, err := parseSize(size)
+		if err != nil {
+			return usageError{fmt.Errorf("--size: %w", err)}
+		}
+		o := upgrade.InstallOptions{Progress: progress(c.ErrOrStderr()), Log: logger()}
+		if seed != "" {
+			if o.Seed, err = uuid.Parse(seed); err != nil {
+				return usageError{fmt.Errorf("--seed: %w", err)}
+			}
+			o.Now = func() time.Time { return time.Unix(0, 0).UTC() }
+		}
+		img, err := from.open(c)
+		if err != nil {
+			return err
+		}
+		defer img.Close()
+		return disk.Build(output, bytes, func(raw *disk.Raw) error {
+			if err := upgrade.Install(c.Context(), raw, img, o); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
+			return nil
+		})
+	}
+	return c
+}
+
+// parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.
+func parseSize(s string) (int64, error) {
+	number := strings.TrimRight(s, "KMGTiB")
+	unit := int64(1)
+	switch strings.TrimSuffix(strings.TrimSuffix(s[len(number):], "B"), "i") {
+	case "":
+	case "K":
+		unit = 1 << 10
+	case "M":
+		unit = 1 << 20
+	case "G":
+		unit = 1 << 30
+	case "T":
+		unit = 1 << 40
+	default:
+		return 0, fmt.Errorf("size %q: want a number and K, M, G or T", s)
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || n > (1<<62)/unit {
+		return 0, fmt.Errorf("size %q: want a number and K, M, G or T", s)
+	}
+	return n * unit, nil
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// installCommand installs onto a disk of this machine.
+func installCommand() *cobra.Command {
+	var from source
+	var to string
+	var force bool
+	c := &cobra.Command{
+		Use:   "install --image REF --disk DISK",
+		Short: "Install onto a disk; everything on it is lost",
+		Args:  exactly(0),
+	}
+	from.flags(c)
+	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
+	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table")
+	_ = c.MarkFlagRequired("disk")
+	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		img, err := from.open(c)
+		if err != nil {
+			return err
+		}
+		defer img.Close()
+		d, err := partition.Open(to, partition.OpenOptions{})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if e := d.Close(); err == nil {
+				err = e
+			}
+		}()
+		o := upgrade.InstallOptions{Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
+		if d.IsBlock() { // a file boots elsewhere: this machine's firmware is none of its business
+			o.Vars = efivar.Open(efivar.Dir)
+		}
+		if err := upgrade.Install(c.Context(), d, img, o); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s boots %s (%s)\n", to, img.Version, img.Digest)
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,20 @@
+// Command installer is the entrypoint of an installer container: it installs a disk, builds a disk image, and upgrades
+// the machine that it runs on. Everything is in package upgrade; this is its command line.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "installer:", err)
+		os.Exit(code(err))
+	}
+}

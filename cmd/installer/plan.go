@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// planCommand says what an upgrade would do, and writes nothing.
+func planCommand() *cobra.Command {
+	var from source
+	var on machine
+	var o upgrade.Options
+	c := &cobra.Command{
+		Use:   "plan --image REF --disk DISK",
+		Short: "Say what an upgrade would do, and write nothing",
+		Args:  exactly(0),
+	}
+	from.flags(c)
+	on.flags(c)
+	choices(c, &o)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		img, err := from.open(c)
+		if err != nil {
+			return err
+		}
+		defer img.Close()
+		m, err := on.open(true)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		p, err := m.Plan(c.Context(), img, o)
+		if err != nil {
+			return err
+		}
+		printPlan(c.OutOrStdout(), p)
+		return nil
+	}
+	return c
+}
+
+// choices are the flags of an operator's choices.
+func choices(c *cobra.Command, o *upgrade.Options) {
+	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
+	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, or that looks unfit to boot")
+}
+
+func printPlan(w io.Writer, p upgrade.Plan) {
+	fmt.Fprintf(w, "%s from %s (slot %s) to %s (slot %s)\n", p.Kind, p.Old, p.From, p.Version, p.To)
+	fmt.Fprintf(w, "image: %s\n", p.Image)
+	if p.Bytes > 0 {
+		fmt.Fprintf(w, "writes: %d bytes into slot %s, which can hold %d\n", p.Bytes, p.To, p.Room)
+	}
+	if p.Lost != "" {
+		fmt.Fprintf(w, "lost: version %s in slot %s is gone once this begins\n", p.Lost, p.To)
+	}
+	if !p.Preserve {
+		fmt.Fprintln(w, "wipes: EPHEMERAL, in the trial boot (keep it with --preserve)")
+	}
+	var steps []string
+	for _, s := range p.Steps {
+		steps = append(steps, string(s))
+	}
+	fmt.Fprintf(w, "steps: %s\n", strings.Join(steps, ", "))
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// progress prints a line for each step that ends, and one for each further tenth of a step that counts bytes.
+func progress(w io.Writer) func(upgrade.Event) {
+	var tenth int64
+	return func(e upgrade.Event) {
+		switch {
+		case e.Err != nil: // the command prints it
+		case e.Done:
+			fmt.Fprintf(w, "%s: done in %.1fs\n", e.Step, e.Elapsed.Seconds())
+		case e.Total == 0:
+			tenth = 0
+		case e.Bytes*10/e.Total > tenth && e.Bytes < e.Total:
+			tenth = e.Bytes * 10 / e.Total
+			fmt.Fprintf(w, "%s: %s %d0%%\n", e.Step, e.File, tenth)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// statusCommand says what runs, what boots next and what became of the last attempt.
+func statusCommand() *cobra.Command {
+	var on machine
+	var output string
+	c := &cobra.Command{
+		Use:   "status --disk DISK",
+		Short: "Say what runs, what boots next, and what became of the last attempt",
+		Args:  exactly(0),
+	}
+	on.flags(c)
+	c.Flags().StringVar(&output, "output", "text", "text or json")
+	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if output != "text" && output != "json" {
+			return usageError{fmt.Errorf("--output %q: want text or json", output)}
+		}
+		m, err := on.open(true)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		s, err := m.Status()
+		if err != nil {
+			return err
+		}
+		if output == "json" {
+			return printJSON(c.OutOrStdout(), s)
+		}
+		printStatus(c.OutOrStdout(), s)
+		return nil
+	}
+	return c
+}
+
+func printStatus(w io.Writer, s upgrade.Status) {
+	fmt.Fprintf(w, "running: %s in slot %s, boot %s\n", orUnknown(s.Version), s.Loader.Active, orUnknown(s.BootID))
+	fmt.Fprintf(w, "loader: %s\n", orUnknown(s.Loader.Loader))
+	fmt.Fprintf(w, "default: slot %s\n", s.Loader.Default)
+	switch {
+	case s.Loader.Armed != bootloader.None:
+		fmt.Fprintf(w, "armed: slot %s for %d boot(s)\n", s.Loader.Armed, s.Loader.Tries)
+	case s.Loader.Trial():
+		fmt.Fprintln(w, "trial: the running slot is not confirmed; a reboot falls back")
+	}
+	for _, slot := range s.Slots {
+		fmt.Fprintf(w, "slot %s: %s", slot.Slot, slot.Content)
+		if slot.Content == upgrade.Complete {
+			fmt.Fprintf(w, " %s %s", slot.Manifest.Version, slot.Manifest.Image)
+		} else if slot.Problem != "" {
+			fmt.Fprintf(w, " (%s)", slot.Problem)
+		}
+		fmt.Fprintln(w)
+	}
+	if s.Attempt != nil {
+		fmt.Fprintf(w, "attempt: %s\n", s.Attempt)
+	}
+	for _, b := range s.KnownBad {
+		fmt.Fprintf(w, "known bad: %s %s: %s\n", b.Version, b.Image, b.Reason)
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
+	if s.Loader.Blocked != nil {
+		fmt.Fprintf(w, "blocked: no upgrade can be armed: %v\n", s.Loader.Blocked)
+	}
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "not known"
+	}
+	return s
+}
+
+// printJSON writes the status with stable field names.
+func printJSON(w io.Writer, s upgrade.Status) error {
+	type slot struct {
+		Slot      bootloader.Slot `json:"slot"`
+		Content   upgrade.Content `json:"content"`
+		Version   string          `json:"version,omitempty"`
+		Image     string          `json:"image,omitempty"`
+		Reference string          `json:"reference,omitempty"`
+		Problem   string          `json:"problem,omitempty"`
+	}
+	out := struct {
+		Version  string           `json:"version"`
+		BootID   string           `json:"bootId"`
+		Loader   string           `json:"loader"`
+		Active   bootloader.Slot  `json:"active"`
+		Default  bootloader.Slot  `json:"default"`
+		Armed    bootloader.Slot  `json:"armed"`
+		Tries    int              `json:"tries"`
+		Trial    bool             `json:"trial"`
+		Slots    []slot           `json:"slots"`
+		Attempt  *upgrade.Attempt `json:"attempt,omitempty"`
+		KnownBad []upgrade.Bad    `json:"knownBad,omitempty"`
+		Warnings []string         `json:"warnings,omitempty"`
+		Blocked  string           `json:"blocked,omitempty"`
+	}{
+		Version: s.Version, BootID: s.BootID, Loader: s.Loader.Loader, Active: s.Loader.Active, Default: s.Loader.Default,
+		Armed: s.Loader.Armed, Tries: s.Loader.Tries, Trial: s.Loader.Trial(), Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
+	}
+	for _, sl := range s.Slots {
+		out.Slots = append(out.Slots, slot{sl.Slot, sl.Content, sl.Manifest.Version, sl.Manifest.Image, sl.Manifest.Reference, sl.Problem})
+	}
+	if s.Loader.Blocked != nil {
+		out.Blocked = s.Loader.Blocked.Error()
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}

@@ -1,0 +1,276 @@
+package upgrade
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image"
+)
+
+// operation is one upgrade on its way through the steps.
+type operation struct {
+	m *Machine
+	Options
+	img      *image.Image
+	plan     Plan
+	source   *source
+	files    []bootloader.File
+	manifest bootloader.Manifest
+}
+
+// Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
+func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
+	if a, err := m.Prepare(ctx, img, o); err != nil {
+		return a, err
+	}
+	return m.Arm(ctx, o)
+}
+
+// Prepare does everything of an upgrade that can fail, while the machine still serves, and disturbs nothing: the next
+// boot is that of the default. If power fails in
+//
+//	disarm    default: an earlier arming is there or gone, and its slot is still whole
+//	clear     default: the loader forgets the target before its manifest goes, and that before its files
+//	write     default: no table, directory or block that the default needs is written
+//	verify    default: nothing is written
+//	complete  default: the loader does not know of the target
+//	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
+//
+// The target is the slot that is neither active nor default; what it held is gone from "clear" on.
+func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
+	op, err := m.upgrade(img, o)
+	if err != nil {
+		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
+	}
+	op.source = open(ctx, img)
+	defer op.source.stop()
+	if err := m.walk(ctx, op.steps(), o.Progress); err != nil {
+		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
+	}
+	a, err := m.attempt()
+	if err != nil {
+		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
+	}
+	return *a, nil
+}
+
+func (op *operation) steps() []step {
+	return []step{
+		{StepFind, op.find},
+		{StepDisarm, op.disarm},
+		{StepClear, op.clear},
+		{StepWrite, op.write},
+		{StepVerify, op.verify},
+		{StepComplete, op.complete},
+		{StepPrepare, op.prepare},
+	}
+}
+
+// find waits for the first file that a slot needs, so that an image without any changes nothing.
+func (op *operation) find(context.Context) error {
+	a, err := op.source.first()
+	if err != nil {
+		return err
+	}
+	if a.Size > op.plan.Room {
+		return fmt.Errorf("%s of %d bytes into slot %s, which can hold %d: %w", a.Name, a.Size, op.plan.To, op.plan.Room, ErrDoesNotFit)
+	}
+	return nil
+}
+
+// disarm takes back whatever is armed, and closes the attempt that armed it.
+func (op *operation) disarm(context.Context) error {
+	if err := op.m.Loader.Disarm(); err != nil {
+		return err
+	}
+	old, err := op.m.attempt()
+	if err != nil || old == nil || !old.Open() {
+		return err
+	}
+	return op.m.end(old, Abandoned, "replaced by another attempt before it was booted")
+}
+
+// clear makes the target unbootable, then incomplete, then empty.
+func (op *operation) clear(context.Context) error {
+	return op.m.clear(op.plan.To)
+}
+
+func (m *Machine) clear(s bootloader.Slot) error {
+	if err := m.Loader.Withdraw(s); err != nil {
+		return fmt.Errorf("withdraw slot %s: %w", s, err)
+	}
+	if err := m.Boot.Remove(s.File(bootloader.ManifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the manifest of slot %s: %w", s, err)
+	}
+	entries, err := m.Boot.ReadDir(s.Dir())
+	if err != nil {
+		return fmt.Errorf("read slot %s: %w", s, err)
+	}
+	for _, e := range entries {
+		if err := m.Boot.Remove(s.File(e.Name)); err != nil {
+			return fmt.Errorf("clear slot %s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+// write streams the image's files into the target, and returns only after every byte of the image's layers was hashed.
+func (op *operation) write(ctx context.Context) error {
+	err := op.source.each(func(a image.Asset, r io.Reader) error {
+		return op.file(ctx, a, r)
+	})
+	if err != nil {
+		return err
+	}
+	if len(op.files) == 0 {
+		return fmt.Errorf("%s: %w", op.img.Reference, image.ErrNoAssets)
+	}
+	return nil
+}
+
+// file writes one file of the target. Its directory entry comes last, so a cut leaves no file or a whole one.
+func (op *operation) file(ctx context.Context, a image.Asset, r io.Reader) error {
+	name := slotFiles[a.Name]
+	w, err := op.m.Boot.Create(op.plan.To.File(name), a.Size)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", op.plan.To.File(name), err)
+	}
+	h := sha256.New()
+	in := &meter{ctx, r, func(n int64) { op.tell(Event{Step: StepWrite, File: name, Bytes: n, Total: a.Size}) }, 0}
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, h)}, struct{ io.Reader }{in}, make([]byte, 1<<20))
+	if err != nil {
+		w.Abort()
+		return fmt.Errorf("write %s: %w", op.plan.To.File(name), err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", op.plan.To.File(name), err)
+	}
+	if a.SHA256 != "" && a.SHA256 != sum(h) {
+		return fmt.Errorf("%s has SHA-256 %s, its image says %s: %w", a.Name, sum(h), a.SHA256, image.ErrDigest)
+	}
+	op.files = append(op.files, bootloader.File{Name: name, Size: a.Size, SHA256: sum(h)})
+	return nil
+}
+
+func (op *operation) tell(e Event) {
+	if op.Progress != nil {
+		op.Progress(e)
+	}
+}
+
+// verify reads the target back and looks at what is to be booted.
+func (op *operation) verify(ctx context.Context) error {
+	if err := op.readBack(ctx); err != nil {
+		return err
+	}
+	version, err := op.m.fit(op.plan.To, op.img.Arch)
+	if err != nil && !op.Force {
+		return err
+	}
+	if op.plan.Version == "" {
+		op.plan.Version = version
+	}
+	if op.plan.Version == "" {
+		op.plan.Version = op.plan.Image
+	}
+	return nil
+}
+
+// complete writes the target's manifest. With it on the device the slot is complete, and still nothing refers to it.
+func (op *operation) complete(context.Context) error {
+	op.manifest = bootloader.Manifest{
+		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Arch: op.img.Arch, Files: op.files,
+	}
+	return op.m.complete(op.plan.To, op.manifest)
+}
+
+func (m *Machine) complete(s bootloader.Slot, man bootloader.Manifest) error {
+	data, err := bootloader.EncodeManifest(man)
+	if err != nil {
+		return err
+	}
+	w, err := m.Boot.Create(s.File(bootloader.ManifestFile), int64(len(data)))
+	if err != nil {
+		return fmt.Errorf("create %s: %w", s.File(bootloader.ManifestFile), err)
+	}
+	if _, err := w.Write(data); err != nil {
+		w.Abort()
+		return fmt.Errorf("write %s: %w", s.File(bootloader.ManifestFile), err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", s.File(bootloader.ManifestFile), err)
+	}
+	return nil
+}
+
+// prepare tells the loader of the target, then META of the attempt.
+func (op *operation) prepare(context.Context) error {
+	if err := op.m.Loader.Prepare(op.plan.To, op.manifest, op.tries()); err != nil {
+		return err
+	}
+	now := op.m.now().UTC().Truncate(time.Second)
+	return op.m.record(&Attempt{
+		ID: newID(), Kind: op.plan.Kind, Phase: Prepared, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
+		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
+		Boots: Boots{Prepared: op.m.BootID}, Begun: now,
+	}, nil)
+}
+
+// Arm is the commit point of a prepared attempt. If power fails
+//
+//	before META says armed      default; the attempt is told of as abandoned
+//	before the loader is armed  default; the attempt is told of as fallen back, not known to have started
+//	after it                    the trial, as often as it is counted, then the default
+//
+// An error leaves nothing armed, as far as the loader can be written at all.
+func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
+	a, err := m.attempt()
+	switch {
+	case err != nil:
+		return Attempt{}, fmt.Errorf("arm: %w", err)
+	case a == nil || a.Phase != Prepared:
+		return Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
+	}
+	err = m.walk(ctx, []step{{StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
+	if err != nil {
+		return *a, fmt.Errorf("%s to %s: %w", a.Kind, a.Version, err)
+	}
+	return *a, nil
+}
+
+func (m *Machine) arm(a *Attempt, o Options) error {
+	to, err := m.slot(a.To)
+	if err != nil {
+		return err
+	}
+	if to.Content != Complete || to.Manifest.Image != a.Image {
+		return fmt.Errorf("slot %s is %s, not %s: %w", a.To, to.version(), a.Version, ErrNotComplete)
+	}
+	a.Phase = Armed
+	if err := m.record(a, nil); err != nil {
+		return err
+	}
+	err = m.Loader.Arm(a.To, o.tries())
+	if err == nil {
+		return nil
+	}
+	if undo := m.Loader.Disarm(); undo != nil {
+		return fmt.Errorf("%w (and disarm: %v)", err, undo)
+	}
+	if note := m.end(a, Abandoned, "it could not be armed: "+err.Error()); note != nil {
+		m.log.Warn("the end of the attempt is not recorded", "reason", note)
+	}
+	return err
+}
+
+// end records how an attempt ended.
+func (m *Machine) end(a *Attempt, r Result, reason string) error {
+	a.Phase, a.Result, a.Reason, a.Boots.Ended = Ended, r, reason, m.BootID
+	return m.record(a, nil)
+}

@@ -1,0 +1,232 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/meta"
+)
+
+// maxLoader bounds the loader's size; systemd-boot has about 100 KiB.
+const maxLoader = 8 << 20
+
+// ErrInUse is returned when a disk that is to be installed holds a partition table. Do: look at it, then force.
+var ErrInUse = errors.New("the disk holds a partition table already")
+
+// InstallOptions are the choices of an install. The zero value installs with the default layout.
+type InstallOptions struct {
+	Partitions []partition.Spec // nil: partition.Default
+	Force      bool             // also over an existing partition table, and also an image that looks unfit to boot
+	Vars       efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
+	Seed       uuid.UUID        // makes the disk's identifiers repeatable; zero: random ones
+	Progress   func(Event)      // may be nil
+	Log        *slog.Logger     // nil discards
+	Now        func() time.Time // nil is time.Now
+}
+
+// Install is the first upgrade: it lays out dev, and writes img into slot A as the default. A disk image is an install
+// onto a file. If power fails before the last step, the disk boots nothing, or slot A when that is complete; running it
+// again with Force finishes it. Everything on dev is lost.
+func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions) error {
+	in := &install{dev: dev, img: img, InstallOptions: o}
+	if in.Now == nil {
+		in.Now = time.Now
+	}
+	if err := in.check(); err != nil {
+		return fmt.Errorf("install %s: %w", img.Reference, err)
+	}
+	in.op = operation{img: img, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
+		Kind: Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
+	}}
+	in.op.source = open(ctx, img, loaderFile)
+	defer in.op.source.stop()
+	err := walk(ctx, []step{
+		{StepFind, in.find},
+		{StepLayout, in.layout},
+		{StepWrite, in.write},
+		{StepVerify, in.op.verify},
+		{StepComplete, in.op.complete},
+		{StepPrepare, in.prepare},
+		{StepConfirm, in.confirm},
+	}, o.Progress, in.Now)
+	if err != nil {
+		return fmt.Errorf("install %s: %w", img.Reference, err)
+	}
+	return nil
+}
+
+type install struct {
+	InstallOptions
+	dev    Device
+	img    *image.Image
+	plan   partition.Layout
+	op     operation
+	loader []byte
+}
+
+// check refuses a disk in use and makes the layout, before anything is pulled or written.
+func (in *install) check() error {
+	found, err := partition.Read(in.dev)
+	switch {
+	case errors.Is(err, partition.ErrNoTable):
+	case in.Force:
+	case err != nil:
+		return fmt.Errorf("%v: %w (force to lose it)", err, ErrInUse)
+	default:
+		return fmt.Errorf("%s: %w (force to lose it)", found, ErrInUse)
+	}
+	specs := in.Partitions
+	if specs == nil {
+		specs = partition.Default()
+	}
+	in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), in.seed(specs))
+	return err
+}
+
+// seed gives the partitions identifiers that follow from the seed.
+func (in *install) seed(specs []partition.Spec) []partition.Spec {
+	if in.Seed == uuid.Nil {
+		return specs
+	}
+	specs = append([]partition.Spec(nil), specs...)
+	for i := range specs {
+		if specs[i].GUID == uuid.Nil {
+			specs[i].GUID = uuid.NewSHA1(in.Seed, []byte(specs[i].Label))
+		}
+	}
+	return specs
+}
+
+// find waits for the first file of the image, and refuses an image that is too large, while the disk is untouched.
+func (in *install) find(context.Context) error {
+	boot, err := in.plan.Find("EFI")
+	if err != nil {
+		return err
+	}
+	room := bootfs.Room(boot.Size(in.dev.SectorSize())) / 2
+	if _, err := in.op.source.first(); err != nil {
+		return err
+	}
+	for _, a := range in.img.Assets {
+		if wanted(a.Name) && a.Size > room {
+			return fmt.Errorf("%s of %d bytes into a slot of %d: %w", a.Name, a.Size, room, ErrDoesNotFit)
+		}
+	}
+	return nil
+}
+
+// layout writes the partition table, an empty META and an empty boot file system, and opens the machine on them.
+func (in *install) layout(context.Context) error {
+	if in.Seed != uuid.Nil {
+		in.plan.DiskGUID = uuid.NewSHA1(in.Seed, []byte("disk"))
+	}
+	if err := partition.Apply(in.dev, in.plan); err != nil {
+		return err
+	}
+	if err := partition.Verify(in.dev, in.plan); err != nil {
+		return err
+	}
+	parts := map[string]Device{}
+	for _, label := range []string{"EFI", "META"} {
+		p, err := in.plan.Find(label)
+		if err != nil {
+			return err
+		}
+		parts[label] = partition.Section(in.dev, p)
+	}
+	if err := meta.Format(parts["META"]); err != nil {
+		return err
+	}
+	esp, err := in.plan.Find("EFI")
+	if err != nil {
+		return err
+	}
+	volume := uuid.NewSHA1(esp.GUID, []byte("volume"))
+	err = bootfs.Format(parts["EFI"], bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Time: in.Now()})
+	if err != nil {
+		return err
+	}
+	m, err := in.machine(parts, esp.GUID)
+	if err != nil {
+		return err
+	}
+	in.op.m = m
+	for _, s := range bootloader.Slots {
+		if err := m.Boot.Mkdir(s.Dir()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *install) machine(parts map[string]Device, esp uuid.UUID) (*Machine, error) {
+	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: zones(), Now: in.Now})
+	if err != nil {
+		return nil, err
+	}
+	vars := in.Vars
+	if vars == nil {
+		vars = efivar.NewMemory()
+	}
+	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: vars, PartitionGUID: esp})
+	if err != nil {
+		return nil, err
+	}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Log: in.Log, Now: in.Now}
+	if d, ok := in.dev.(interface{ DropCache() error }); ok {
+		c.DropCache = d.DropCache
+	}
+	return New(c)
+}
+
+// zones are the directories that never share a block.
+func zones() []string { return []string{bootloader.A.Dir(), bootloader.B.Dir()} }
+
+// write streams the image's files into slot A and keeps the loader for later.
+func (in *install) write(ctx context.Context) error {
+	err := in.op.source.each(func(a image.Asset, r io.Reader) error {
+		if a.Name != loaderFile {
+			return in.op.file(ctx, a, r)
+		}
+		if a.Size > maxLoader {
+			return fmt.Errorf("%s has %d bytes, more than %d: %w", a.Name, a.Size, maxLoader, ErrUnfit)
+		}
+		var err error
+		in.loader, err = io.ReadAll(r)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(in.op.files) == 0:
+		return fmt.Errorf("%s: no vmlinuz.efi in it: %w", in.img.Reference, image.ErrNoAssets)
+	case in.loader == nil:
+		return fmt.Errorf("%s: no %s in it: %w", in.img.Reference, loaderFile, image.ErrNoAssets)
+	}
+	return nil
+}
+
+// prepare writes the loader and its files, and tells it of slot A.
+func (in *install) prepare(context.Context) error {
+	if err := sdboot.Install(in.op.m.Boot, in.loader); err != nil {
+		return err
+	}
+	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)
+}
+
+// confirm makes slot A the default.
+func (in *install) confirm(context.Context) error {
+	return in.op.m.Loader.Confirm(bootloader.A)
+}

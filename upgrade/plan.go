@@ -1,0 +1,148 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image"
+)
+
+// Plan is what an upgrade would do now. Making one writes nothing.
+type Plan struct {
+	Kind      Kind
+	From, To  bootloader.Slot
+	Old       string // version that runs
+	Version   string // version that the image states; empty if it does not
+	Image     string // digest
+	Reference string
+	Lost      string   // version in the target, which is gone once the upgrade begins; empty if there is none
+	Bytes     int64    // bytes that the target's files will take; 0 if the image does not say beforehand
+	Room      int64    // bytes that the target can hold
+	Steps     []Step   // in order
+	Preserve  bool     // EPHEMERAL is kept
+	Warnings  []string // one sentence each
+}
+
+// Plan looks at the machine and at what img says of itself, and returns what Apply would do, or the error with which
+// Apply would refuse. It writes nothing and reads none of the image's layers.
+func (m *Machine) Plan(_ context.Context, img *image.Image, o Options) (Plan, error) {
+	o2, err := m.upgrade(img, o)
+	if err != nil {
+		return Plan{}, fmt.Errorf("plan upgrade to %s: %w", img.Reference, err)
+	}
+	return o2.plan, nil
+}
+
+// ready reads the loader's state and refuses what no attempt may begin in.
+func (m *Machine) ready() (bootloader.State, error) {
+	st, err := m.Loader.State()
+	switch {
+	case err != nil:
+		return st, fmt.Errorf("read the loader's state: %w", err)
+	case m.metaErr != nil:
+		return st, fmt.Errorf("%w; the attempt could not be recorded (reset META with `installer meta reset`)", m.metaErr)
+	case st.Active == bootloader.None:
+		return st, fmt.Errorf("no boot reported a slot, so the target is not known: %w", bootloader.ErrAmbiguous)
+	case st.Trial():
+		return st, fmt.Errorf("slot %s runs and %s is the default: %w (confirm it, or reboot to fall back)", st.Active, st.Default, ErrTrial)
+	case st.Blocked != nil:
+		return st, st.Blocked
+	}
+	return st, nil
+}
+
+// active checks that what runs is what the active slot says it holds.
+func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
+	s, err := m.slot(st.Active)
+	if err != nil {
+		return s, err
+	}
+	if s.Content == Complete && m.Version != "" && s.Manifest.Version != m.Version {
+		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w (reboot, then try again)", m.Version, st.Active, s.Manifest.Version, bootloader.ErrAmbiguous)
+	}
+	return s, nil
+}
+
+// upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
+func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
+	st, err := m.ready()
+	if err != nil {
+		return nil, err
+	}
+	from, err := m.active(st)
+	if err != nil {
+		return nil, err
+	}
+	to, err := m.slot(st.Active.Other())
+	if err != nil {
+		return nil, err
+	}
+	op := &operation{m: m, img: img, Options: o, plan: Plan{
+		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
+		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
+	}}
+	if m.Version != "" {
+		op.plan.Old = m.Version
+	}
+	if to.Content == Complete {
+		op.plan.Lost = to.Manifest.Version
+	}
+	if from.Content == Complete && from.Manifest.Image == img.Digest && !o.Force {
+		return nil, fmt.Errorf("%s (%s): %w", img.Digest, from.Manifest.Version, ErrSame)
+	}
+	bad, err := m.knownBad()
+	if err != nil {
+		op.plan.Warnings = append(op.plan.Warnings, "the list of known-bad images cannot be read: "+err.Error())
+	}
+	for _, b := range bad {
+		if b.Image != img.Digest {
+			continue
+		}
+		if !o.Force {
+			return nil, fmt.Errorf("%s (%s) on %s: %s: %w (use another version, or force)", b.Image, b.Version, b.When.Format("2006-01-02"), b.Reason, ErrKnownBad)
+		}
+		op.plan.Warnings = append(op.plan.Warnings, "this image failed its trial before: "+b.Reason)
+	}
+	if err := op.room(); err != nil {
+		return nil, err
+	}
+	for _, s := range op.steps() {
+		op.plan.Steps = append(op.plan.Steps, s.name)
+	}
+	return op, nil
+}
+
+// room finds how much the target can hold once it is cleared, and refuses an image that says it is larger.
+func (op *operation) room() error {
+	free, err := op.m.capacity(op.plan.To)
+	if err != nil {
+		return err
+	}
+	op.plan.Room = free
+	for _, a := range op.img.Assets {
+		if wanted(a.Name) {
+			op.plan.Bytes += a.Size
+		}
+	}
+	if op.plan.Bytes > free {
+		return fmt.Errorf("%d bytes into slot %s, which can hold %d: %w", op.plan.Bytes, op.plan.To, free, ErrDoesNotFit)
+	}
+	return nil
+}
+
+// capacity is how many bytes slot s can hold in one file once it is cleared.
+func (m *Machine) capacity(s bootloader.Slot) (int64, error) {
+	free, err := m.Boot.Free(s.Dir())
+	if err != nil {
+		return 0, fmt.Errorf("free space for slot %s: %w", s, err)
+	}
+	entries, err := m.Boot.ReadDir(s.Dir())
+	if err != nil {
+		return 0, fmt.Errorf("read slot %s: %w", s, err)
+	}
+	for _, e := range entries {
+		free += e.Size
+	}
+	return free, nil
+}

@@ -1,0 +1,94 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+)
+
+// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version wanted.
+var ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
+
+// Rollback goes back by hand. What that takes depends on where the machine stands, and the attempt that it returns says
+// which it was:
+//
+//	nothing armed, no trial  a new attempt to try the other slot, armed: reboot into it; its trial confirms itself
+//	a trial runs             the attempt, abandoned: reboot, and the default boots
+//	an attempt is armed      the attempt, abandoned and disarmed: nothing else to do
+//
+// If power fails before the arming, or in either other case, the default boots.
+func (m *Machine) Rollback(ctx context.Context, o Options) (Attempt, error) {
+	a, err := m.rollback(ctx, o)
+	if err != nil {
+		return a, fmt.Errorf("rollback: %w", err)
+	}
+	return a, nil
+}
+
+func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
+	st, err := m.Loader.State()
+	if err != nil {
+		return Attempt{}, fmt.Errorf("read the loader's state: %w", err)
+	}
+	if st.Trial() || st.Armed != bootloader.None {
+		return m.abandon(ctx, st, o)
+	}
+	if st, err = m.ready(); err != nil {
+		return Attempt{}, err
+	}
+	from, err := m.active(st)
+	if err != nil {
+		return Attempt{}, err
+	}
+	to, err := m.slot(st.Active.Other())
+	if err != nil {
+		return Attempt{}, err
+	}
+	if to.Content != Complete {
+		return Attempt{}, fmt.Errorf("slot %s is %s %s: %w", to.Slot, to.Content, to.Problem, ErrNothingToRollBack)
+	}
+	op := &operation{m: m, Options: o, manifest: to.Manifest, files: to.Manifest.Files, plan: Plan{
+		Kind: Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
+		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
+	}}
+	err = m.walk(ctx, []step{
+		{StepDisarm, op.disarm},
+		{StepVerify, op.readBack},
+		{StepPrepare, op.prepare},
+	}, o.Progress)
+	if err != nil {
+		return Attempt{}, err
+	}
+	return m.Arm(ctx, o)
+}
+
+// abandon gives up the attempt that is armed or on trial. The default needs nothing: it boots by itself.
+func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (Attempt, error) {
+	a := Attempt{
+		Kind: Upgrade, Phase: Ended, Result: Abandoned, From: st.Default, To: st.Default.Other(),
+		Reason: "rolled back by hand", Begun: m.now().UTC().Truncate(time.Second),
+	}
+	err := m.walk(ctx, []step{{StepDisarm, func(context.Context) error {
+		if err := m.Loader.Disarm(); err != nil {
+			return err
+		}
+		if old, err := m.attempt(); err == nil && old != nil && old.Open() {
+			a = *old
+		}
+		if err := m.end(&a, Abandoned, "rolled back by hand"); err != nil {
+			m.log.Warn("the end of the attempt is not recorded", "reason", err)
+		}
+		return nil
+	}}}, o.Progress)
+	return a, err
+}
+
+// readBack is verify for what the slot already held.
+func (op *operation) readBack(ctx context.Context) error {
+	return op.m.verify(ctx, op.plan.To, op.files, func(file string, n, total int64) {
+		op.tell(Event{Step: StepVerify, File: file, Bytes: n, Total: total})
+	})
+}

@@ -1,0 +1,102 @@
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image"
+)
+
+// slotFiles maps the files of an installer image to those of a slot.
+var slotFiles = map[string]string{
+	"vmlinuz.efi": bootloader.UKIFile,
+}
+
+// loaderFile is systemd-boot in an installer image; only an install reads it.
+const loaderFile = "systemd-boot.efi"
+
+func wanted(asset string) bool { return slotFiles[asset] != "" }
+
+// source runs image.Extract beside the steps, so that "find" can look at the first file before anything is cleared and
+// "write" takes it and the rest. Whoever opens it stops it.
+type source struct {
+	files  chan file
+	head   *file         // taken by first, not yet by each
+	done   chan struct{} // closed when Extract has returned
+	err    error         // what it returned; read after done
+	cancel context.CancelFunc
+}
+
+// file is one file of the image, offered by Extract, which waits until taken says what became of it.
+type file struct {
+	image.Asset
+	io.Reader
+	taken chan error
+}
+
+// open starts to extract the files of img that a slot holds, and those in also.
+func open(ctx context.Context, img *image.Image, also ...string) *source {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &source{files: make(chan file), done: make(chan struct{}), cancel: cancel}
+	go func() {
+		defer close(s.done)
+		s.err = img.Extract(ctx, func(a image.Asset, r io.Reader) error {
+			if !wanted(a.Name) && !slices.Contains(also, a.Name) {
+				return nil
+			}
+			f := file{a, r, make(chan error, 1)}
+			select {
+			case s.files <- f:
+				return <-f.taken
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}, nil)
+	}()
+	return s
+}
+
+// stop ends the extraction and waits until it has ended.
+func (s *source) stop() {
+	s.cancel()
+	if s.head != nil {
+		s.head.taken <- context.Canceled
+		s.head = nil
+	}
+	<-s.done
+}
+
+// first waits for the first file and keeps it for each. An image that ends before it is image.ErrNoAssets.
+func (s *source) first() (image.Asset, error) {
+	select {
+	case f := <-s.files:
+		s.head = &f
+		return f.Asset, nil
+	case <-s.done:
+		if s.err == nil {
+			return image.Asset{}, fmt.Errorf("no vmlinuz.efi in it: %w", image.ErrNoAssets)
+		}
+		return image.Asset{}, s.err
+	}
+}
+
+// each hands over the files in the image's order and returns what Extract returned: an error of use, one of the image,
+// or nil once every byte was hashed.
+func (s *source) each(use func(image.Asset, io.Reader) error) error {
+	if s.head != nil {
+		head := s.head
+		s.head = nil
+		head.taken <- use(head.Asset, head.Reader)
+	}
+	for {
+		select {
+		case f := <-s.files:
+			f.taken <- use(f.Asset, f.Reader)
+		case <-s.done:
+			return s.err
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package upgrade
+
+import (
+	"fmt"
+
+	"github.com/pawl-os/pawl/bootloader"
+)
+
+// Status is what is known of a machine's slots, loader and last attempt, read afresh.
+type Status struct {
+	Version  string // of the running system; empty if not known
+	BootID   string
+	Loader   bootloader.State
+	Slots    [2]SlotStatus // A, then B
+	Attempt  *Attempt      // the latest; nil if there was none or META is not readable
+	KnownBad []Bad
+	Warnings []string // one sentence each, the loader's included
+}
+
+// Running is what the active slot holds; its Slot is None if no boot reported one.
+func (s Status) Running() SlotStatus {
+	for _, slot := range s.Slots {
+		if slot.Slot == s.Loader.Active {
+			return slot
+		}
+	}
+	return SlotStatus{}
+}
+
+// Status reads the state of the machine. It writes nothing. A META that cannot be read is a warning.
+func (m *Machine) Status() (Status, error) {
+	st, err := m.Loader.State()
+	if err != nil {
+		return Status{}, fmt.Errorf("status: read the loader's state: %w", err)
+	}
+	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: st.Warnings}
+	for i, slot := range bootloader.Slots {
+		if s.Slots[i], err = m.slot(slot); err != nil {
+			return Status{}, fmt.Errorf("status: %w", err)
+		}
+	}
+	if s.Attempt, err = m.attempt(); err != nil {
+		s.Warnings = append(s.Warnings, err.Error())
+		return s, nil
+	}
+	if s.KnownBad, err = m.knownBad(); err != nil {
+		s.Warnings = append(s.Warnings, err.Error())
+	}
+	return s, nil
+}

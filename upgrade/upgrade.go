@@ -1,0 +1,149 @@
+// Package upgrade moves a machine to another version of its operating system and cannot strand it.
+//
+// Start with Install for an empty disk, and with Open and Machine.Apply for a running machine. The order of writes is
+// the table in docs/architecture.md: the target is cleared, written, read back and completed while nothing refers to
+// it; one write then arms it for a counted number of boots; the version that comes up confirms itself with one more.
+// Cut the power anywhere: the next boot starts exactly one complete slot, and every operation can be run again.
+//
+// The package guarantees that neither the active nor the default slot is touched, and that nothing is armed whose bytes
+// were not hashed on their way in and read back from the device. It does not reboot, drain or stop anything: that is
+// package node. It does not decide what boots: that is the loader, through package bootloader.
+package upgrade
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/partition/meta"
+)
+
+// Device is a disk, a partition or a file: bytes at offsets, a barrier, and a geometry. Offsets and Size are in bytes;
+// SectorSize is the logical sector, 512 or 4096.
+type Device interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+	Size() int64
+	SectorSize() int
+}
+
+// Errors that callers act on.
+var (
+	// ErrTrial is returned when the running slot has not been confirmed. Do: confirm it, or reboot to fall back.
+	ErrTrial = errors.New("the running version is on trial")
+	// ErrSame is returned when the running slot already holds the image. Do: nothing, or force.
+	ErrSame = errors.New("the running slot already holds this image")
+	// ErrKnownBad is returned for an image whose trial failed before. Do: use another version, or force.
+	ErrKnownBad = errors.New("this image failed its trial before")
+	// ErrNotComplete is returned when a slot that is to boot holds no complete system. Do: upgrade instead.
+	ErrNotComplete = errors.New("the slot holds no complete system")
+	// ErrDoesNotFit is returned before anything is written. Do: use a larger boot file system or a smaller image.
+	ErrDoesNotFit = errors.New("the boot file system is too small for the image")
+	// ErrUnfit is returned when the image's files cannot be booted. Do: fix the image, or force.
+	ErrUnfit = errors.New("the image cannot be booted")
+)
+
+// Config says what an operation works on. Boot, Meta and Loader are required.
+type Config struct {
+	Boot      *bootfs.FS            // the boot file system, with the slots' directories as its zones
+	Loader    bootloader.Bootloader // what boots this machine, over the same boot file system
+	Meta      Device                // the META partition
+	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
+	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
+	ReadOnly  bool                  // only Plan and Status are used
+	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
+	Version   string                // of the running system; empty if not known
+	Log       *slog.Logger          // nil discards
+	Now       func() time.Time      // nil is time.Now
+}
+
+// Machine is one machine's boot state, opened for one operation after the other. It is not safe for concurrent use.
+type Machine struct {
+	Config
+	meta    *meta.Store
+	metaErr error // why META cannot be used; confirm and fallback work all the same
+	log     *slog.Logger
+	now     func() time.Time
+	close   func() error
+}
+
+// New returns the machine that c describes. The devices stay the caller's to close. A damaged META is not an error
+// here: what needs META says so later.
+func New(c Config) (*Machine, error) {
+	if c.Boot == nil || c.Loader == nil || c.Meta == nil {
+		return nil, errors.New("open machine: boot file system, loader and META are required")
+	}
+	m := &Machine{Config: c, log: c.Log, now: c.Now, close: func() error { return nil }}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.now == nil {
+		m.now = time.Now
+	}
+	if c.ReadOnly {
+		m.meta, m.metaErr = meta.OpenReadOnly(c.Meta)
+	} else {
+		m.meta, m.metaErr = meta.Open(c.Meta)
+	}
+	if m.metaErr != nil {
+		m.metaErr = fmt.Errorf("open META: %w", m.metaErr)
+	}
+	return m, nil
+}
+
+// Close releases what Open opened.
+func (m *Machine) Close() error { return m.close() }
+
+// Options are the choices of an operator. The zero value is the default.
+type Options struct {
+	Preserve bool        // keep EPHEMERAL
+	Force    bool        // also an image that runs already, that failed before, or that looks unfit to boot
+	Tries    int         // trial boots; 0 is 1
+	Progress func(Event) // may be nil
+}
+
+func (o Options) tries() int { return max(o.Tries, 1) }
+
+// step is one row of the table: what it is called, and what does it.
+type step struct {
+	name Step
+	do   func(context.Context) error
+}
+
+// walk runs the steps in order, tells progress of each, and stops at the first error, which names its step.
+func (m *Machine) walk(ctx context.Context, steps []step, progress func(Event)) error {
+	return walk(ctx, steps, progress, m.now)
+}
+
+func walk(ctx context.Context, steps []step, progress func(Event), now func() time.Time) error {
+	if progress == nil {
+		progress = func(Event) {}
+	}
+	for _, s := range steps {
+		begin := now()
+		progress(Event{Step: s.name})
+		err := ctx.Err()
+		if err == nil {
+			err = s.do(ctx)
+		}
+		progress(Event{Step: s.name, Done: true, Err: err, Elapsed: now().Sub(begin)})
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, by its documentation
+	return hex.EncodeToString(b[:])
+}
