@@ -1,0 +1,81 @@
+// Package pawl holds no code of its own: this test keeps the arrows between the packages pointing down.
+package pawl
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/pawl-os/pawl/"
+
+// allowed says which packages of this module each package may import, and why. A package that is not listed may import
+// none; tests may import anything.
+var allowed = map[string]struct {
+	imports []string
+	why     string
+}{
+	"partition/disktest":    {nil, "a device for anybody's tests"},
+	"partition":             {nil, "knows disks, not what is on them"},
+	"partition/meta":        {nil, "a codec over a device"},
+	"bootloader":            {nil, "types that everything above shares"},
+	"bootloader/bootfs":     {nil, "a file system over a device"},
+	"bootloader/efivar":     {nil, "a leaf codec that anyone may import"},
+	"bootloader/uki":        {nil, "a leaf codec that anyone may import"},
+	"bootloader/sdboot":     {[]string{"bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/uki"}, "a backend over the file system and the codecs"},
+	"bootloader/loadertest": {[]string{"bootloader", "bootloader/efivar", "bootloader/uki", "bootloader/bootfs", "partition", "partition/disktest"}, "models and the conformance suite; reads the file system by itself"},
+	"image":                 {[]string{"bootloader/uki"}, "sources of images; knows no disk"},
+	"image/pack":            {[]string{"image", "bootloader/uki"}, "makes what image reads"},
+	"image/disk":            {nil, "files as devices; knows nothing of what is put on them"},
+	"upgrade":               {[]string{"bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta"}, "composes the four below it"},
+	"node":                  {[]string{"upgrade", "image", "bootloader", "node/pawlv1", "node/pawlv1/pawlv1connect"}, "the service over upgrade"},
+	"node/client":           {[]string{"node/pawlv1", "node/pawlv1/pawlv1connect"}, "the other end of the service"},
+}
+
+// free may import anything of the module: commands, examples and what only tests use.
+var free = []string{"cmd/", "examples/", "internal/"}
+
+func TestArrowsPointDown(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		pkg := path.Dir(filepath.ToSlash(file))
+		if slices.ContainsFunc(free, func(p string) bool { return strings.HasPrefix(pkg, p) }) {
+			return nil
+		}
+		seen[pkg] = true
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if dep, ours := strings.CutPrefix(name, module); ours && !slices.Contains(allowed[pkg].imports, dep) {
+				t.Errorf("%s imports %s, which the table does not allow (%s: %s)", file, dep, pkg, allowed[pkg].why)
+			}
+			if name == "C" || name == "os/exec" {
+				t.Errorf("%s imports %s: the library has no cgo and starts no program", file, name)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for pkg := range allowed {
+		if !seen[pkg] {
+			t.Errorf("the table lists %s, which is not there", pkg)
+		}
+	}
+}
