@@ -1,6 +1,7 @@
 package disktest
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"sort"
@@ -184,8 +185,10 @@ type walk struct {
 // gapBlock is a block written since the last flush.
 type gapBlock struct {
 	off      int64
-	versions [][]byte // contents in order of writing, without the old one
-	fresh    bool     // the operation being taken wrote it
+	length   int
+	versions [][]byte // contents in order of writing, without the old one and without repetitions
+	changed  bool     // the operation being taken added a version
+	first    bool     // the operation being taken is the first in the gap to write it
 }
 
 func (w *walk) take(op Op) {
@@ -203,7 +206,9 @@ func (w *walk) take(op Op) {
 		// Nothing new can be left: what is durable now was one of the combinations before.
 		w.durable = w.durable.Clone()
 		for _, g := range w.gap {
-			w.durable.put(g.versions[len(g.versions)-1], g.off)
+			if n := len(g.versions); n > 0 {
+				w.durable.put(g.versions[n-1], g.off)
+			}
 		}
 		w.gap, w.at = nil, nil
 	}
@@ -212,7 +217,7 @@ func (w *walk) take(op Op) {
 // dirty adds the blocks that op wrote to the gap.
 func (w *walk) dirty(op Op) {
 	for i := range w.gap {
-		w.gap[i].fresh = false
+		w.gap[i].changed, w.gap[i].first = false, false
 	}
 	if w.at == nil {
 		w.at = map[int64]int{}
@@ -231,15 +236,25 @@ func (w *walk) dirty(op Op) {
 		if !ok {
 			i = len(w.gap)
 			w.at[off] = i
-			w.gap = append(w.gap, gapBlock{off: off})
+			w.gap = append(w.gap, gapBlock{off: off, length: int(length), first: true})
 		}
-		w.gap[i].versions = append(w.gap[i].versions, data)
-		w.gap[i].fresh = true
+		g := &w.gap[i]
+		before := make([]byte, length)
+		if len(g.versions) > 0 {
+			before = g.versions[len(g.versions)-1]
+		} else {
+			w.durable.pages.read(before, off)
+		}
+		// Writing what is there already can destroy a block, but leaves no other content.
+		if !bytes.Equal(before, data) {
+			g.versions = append(g.versions, data)
+			g.changed = true
+		}
 	}
 }
 
-// combine makes the disks that can be left from now on and could not before: those in which a fresh block has its
-// newest content or is destroyed, or, after a variable was written, all.
+// combine makes the disks that can be left from now on and could not before: those in which a block just written
+// has its newest content or is destroyed, or, after a variable was written, all.
 func (w *walk) combine(all bool) {
 	total := w.combinations(-1, w.o.Exhaustive)
 	if total > 0 {
@@ -278,12 +293,12 @@ func (w *walk) combinations(skip, bound int) int {
 // exhaust makes every combination, with block hurt destroyed when it is not -1.
 func (w *walk) exhaust(all bool, hurt int, d damage) {
 	// A block that is destroyed for the first time makes every combination of the others a new one.
-	all = all || hurt >= 0 && w.gap[hurt].fresh && len(w.gap[hurt].versions) == 1
+	all = all || hurt >= 0 && w.gap[hurt].first
 	pick := make([]int, len(w.gap))
 	for !w.stop.Load() {
 		isNew := all
 		for i := range pick {
-			isNew = isNew || i != hurt && w.gap[i].fresh && pick[i] == len(w.gap[i].versions)
+			isNew = isNew || i != hurt && w.gap[i].changed && pick[i] == len(w.gap[i].versions)
 		}
 		if isNew {
 			w.emit(w.states(pick, hurt, d))
@@ -307,10 +322,10 @@ func (w *walk) exhaust(all bool, hurt int, d damage) {
 // sample makes seeded combinations of a large gap: all arrived, then by turns arrived in order up to a point, one
 // alone, all but one, and random sets of several densities.
 func (w *walk) sample(hurt bool) {
-	var fresh []int
+	var changed []int
 	for i, g := range w.gap {
-		if g.fresh {
-			fresh = append(fresh, i)
+		if g.changed {
+			changed = append(changed, i)
 		}
 	}
 	n := len(w.gap)
@@ -338,13 +353,13 @@ func (w *walk) sample(hurt bool) {
 		default:
 			density := []float64{0.05, 0.3, 0.7, 0.95}[w.rand.IntN(4)]
 			for i := range pick {
-				if w.rand.Float64() < density {
+				if len(w.gap[i].versions) > 0 && w.rand.Float64() < density {
 					pick[i] = 1 + w.rand.IntN(len(w.gap[i].versions))
 				}
 			}
 		}
-		if len(fresh) > 0 {
-			newest(fresh[w.rand.IntN(len(fresh))])
+		if len(changed) > 0 {
+			newest(changed[w.rand.IntN(len(changed))])
 		}
 		if !hurt {
 			w.emit(w.states(pick, -1, intact))
@@ -364,7 +379,7 @@ func (w *walk) states(pick []int, hurt int, d damage) []blockState {
 		}
 		if i == hurt {
 			states[i].damage = d
-			states[i].data = w.garbage(g.off, len(g.versions[0]))
+			states[i].data = w.garbage(g.off, g.length)
 		}
 	}
 	return states

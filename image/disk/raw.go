@@ -1,0 +1,181 @@
+// Package disk makes disk-image files that act as devices.
+//
+// Start with Create or Open. A Raw image is the bytes of the disk, one to one, in a sparse file: what was never written
+// takes no room. Reads and writes outside the disk's size fail, so an image never grows by accident; it is locked
+// against other programs that lock it too while it is open for writing.
+//
+// The package knows nothing of what is put on a disk.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy is returned when another program holds the image. Do: wait for it or end it, then try again.
+var ErrBusy = errors.New("the disk image is in use by another program")
+
+// Options are what a raw file does not say itself. The zero value is a disk with sectors of 512 bytes.
+type Options struct {
+	SectorSize int  // bytes: 512 (default) or 4096
+	ReadOnly   bool // Open only: writes fail, and no lock is taken
+}
+
+// Raw is an open raw disk image. Its methods are safe for concurrent use.
+type Raw struct {
+	f          *os.File
+	size       int64
+	sectorSize int
+	readOnly   bool
+}
+
+// Create makes a new image of size bytes, a multiple of the sector size, that reads as zeros. A file that is there
+// already is left alone: fs.ErrExist. The caller closes it.
+func Create(path string, size int64) (*Raw, error) { return Options{}.Create(path, size) }
+
+// Open opens an image for reading and writing. The caller closes it.
+func Open(path string) (*Raw, error) { return Options{}.Open(path) }
+
+func (o Options) sectors() (int, error) {
+	switch o.SectorSize {
+	case 0, 512:
+		return 512, nil
+	case 4096:
+		return 4096, nil
+	}
+	return 0, fmt.Errorf("sector size %d, want 512 or 4096", o.SectorSize)
+}
+
+// Create is the function Create with options.
+func (o Options) Create(path string, size int64) (*Raw, error) {
+	sector, err := o.sectors()
+	if err == nil && (size <= 0 || size%int64(sector) != 0) {
+		err = fmt.Errorf("size %d, want a multiple of the sector size %d", size, sector)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create disk image %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create disk image %s: remove the file that is there or choose another name: %w", path, fs.ErrExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create disk image: %w", err)
+	}
+	if err = lock(f); err == nil {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create disk image %s: %w", path, errors.Join(err, f.Close(), os.Remove(path)))
+	}
+	return &Raw{f: f, size: size, sectorSize: sector}, nil
+}
+
+// Open is the function Open with options. What is not a regular file of whole sectors is an error.
+func (o Options) Open(path string) (*Raw, error) {
+	r, err := o.open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open disk image %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func (o Options) open(path string) (*Raw, error) {
+	sector, err := o.sectors()
+	if err != nil {
+		return nil, err
+	}
+	flag := os.O_RDWR
+	if o.ReadOnly {
+		flag = os.O_RDONLY
+	}
+	// Without waiting: opening a named pipe must end in an error, not in a hang.
+	f, err := os.OpenFile(path, flag|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, reason(err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errors.New("not a regular file")
+	case info.Size() == 0 || info.Size()%int64(sector) != 0:
+		err = fmt.Errorf("%d bytes, want a multiple of the sector size %d", info.Size(), sector)
+	case !o.ReadOnly:
+		err = lock(f)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Raw{f: f, size: info.Size(), sectorSize: sector, readOnly: o.ReadOnly}, nil
+}
+
+// reason strips the path, which our own message names.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func lock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrBusy
+	}
+	return err
+}
+
+// ReadAt follows io.ReaderAt.
+func (r *Raw) ReadAt(p []byte, off int64) (int, error) {
+	n := max(0, min(int64(len(p)), r.size-off))
+	got, err := r.f.ReadAt(p[:n], off)
+	if err == nil && n < int64(len(p)) {
+		err = io.EOF
+	}
+	return got, err
+}
+
+// WriteAt follows io.WriterAt. A write past the end writes nothing and fails with ENOSPC.
+func (r *Raw) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > r.size-int64(len(p)) {
+		return 0, fmt.Errorf("write %d bytes at %d, disk image %s of %d bytes: %w", len(p), off, r.f.Name(), r.size, syscall.ENOSPC)
+	}
+	return r.f.WriteAt(p, off)
+}
+
+// Sync makes everything written durable.
+func (r *Raw) Sync() error {
+	if r.readOnly {
+		return nil
+	}
+	return r.f.Sync()
+}
+
+// DropCache makes everything written durable and forgets it, so that the next read comes from the file's own disk as
+// far as the system allows.
+func (r *Raw) DropCache() error {
+	if err := r.Sync(); err != nil {
+		return err
+	}
+	return unix.Fadvise(int(r.f.Fd()), 0, 0, unix.FADV_DONTNEED)
+}
+
+// Size is the disk's size in bytes.
+func (r *Raw) Size() int64 { return r.size }
+
+// SectorSize is the size of a sector in bytes.
+func (r *Raw) SectorSize() int { return r.sectorSize }
+
+// Name is the path that the image was opened by.
+func (r *Raw) Name() string { return r.f.Name() }
+
+// Close ends the use and the lock. It does not flush.
+func (r *Raw) Close() error { return r.f.Close() }

@@ -1,0 +1,250 @@
+// Package meta keeps small tagged values on the META partition: what an operating system wants to remember across
+// upgrades and boots.
+//
+// Start with Open; use Read to look without writing, and Format on a new partition.
+//
+// META is two checked copies of the same values. Readers take copy 1 if it is valid, else copy 2. Every change writes
+// copy 2, flushes, writes copy 1, flushes, so a power cut at any write leaves all old or all new values. Both copies bad
+// is ErrDamaged, never an empty META. Every change reads the device again first, so a Store never brings back a value
+// that another one changed; but two writers at the same moment must be kept apart by holding the device exclusively,
+// as partition.Open does.
+//
+// The package does not know what the values mean, and does not read the older format of syslinux.
+//
+// Format: Talos Linux's ADV, as github.com/siderolabs/go-adv v1.0.0 reads and writes it; see codec.go.
+package meta
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Device is a partition that holds META: at least Size bytes.
+type Device interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+	Size() int64
+}
+
+// Tags with a meaning that is known to more than one program.
+const (
+	TagUpgrade        uint8 = 6    // Talos: what ran before an upgrade
+	TagStagedImage    uint8 = 7    // Talos: reference of the image to install at the next boot
+	TagStagedOptions  uint8 = 8    // Talos: options of that install, JSON
+	TagAttempt        uint8 = 0x50 // the attempt to move to a version, JSON
+	TagBadDigests     uint8 = 0x51 // digests of images known as bad
+	TagMachineSpecial uint8 = 0x52 // marks that make a machine unique
+)
+
+// Errors that callers act on.
+var (
+	// ErrDamaged is returned when neither copy is valid. Nothing was changed. Do: restore META, or Format it and lose
+	// what it held; the machine boots and falls back without it.
+	ErrDamaged = errors.New("both copies of META are damaged")
+	// ErrNoTag is returned when a tag has no value.
+	ErrNoTag = errors.New("no value under this META tag")
+	// ErrTag is returned for tag 0, which ends the list on disk.
+	ErrTag = errors.New("META tag 0 cannot hold a value")
+	// ErrFull is returned when the values would not fit. Nothing was changed. Do: delete or shorten some.
+	ErrFull = errors.New("META is full")
+	// ErrSize is returned when the device cannot hold META.
+	ErrSize = errors.New("too small for META")
+)
+
+// Store is META on a device, opened for writing. Its methods are safe for concurrent use.
+type Store struct {
+	mu  sync.Mutex
+	dev Device
+}
+
+// Open checks the META on dev and, where its copies differ, makes them agree at once: with a difference left there, a
+// value of an update that was cut off could come back later. The caller keeps dev and closes it after the last use.
+func Open(dev Device) (*Store, error) {
+	s := &Store{dev: dev}
+	if _, err := s.settle(); err != nil {
+		return nil, fmt.Errorf("open META: %w", err)
+	}
+	return s, nil
+}
+
+// Read returns the values on dev and writes nothing.
+func Read(dev Device) (*Values, error) {
+	c, err := load(dev)
+	if err != nil {
+		return nil, fmt.Errorf("read META: %w", err)
+	}
+	return c.values, nil
+}
+
+// Values reads all values.
+func (s *Store) Values() (*Values, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Read(s.dev)
+}
+
+// Value reads one value. It is ErrNoTag when there is none.
+func (s *Store) Value(tag uint8) ([]byte, error) {
+	v, err := s.Values()
+	if err != nil {
+		return nil, err
+	}
+	return v.Value(tag)
+}
+
+// Tags reads which tags have values, in rising order.
+func (s *Store) Tags() ([]uint8, error) {
+	v, err := s.Values()
+	if err != nil {
+		return nil, err
+	}
+	return v.Tags(), nil
+}
+
+// Set stores one value.
+func (s *Store) Set(tag uint8, value []byte) error {
+	return s.Update(func(v *Values) error { return v.Set(tag, value) })
+}
+
+// Delete removes a value. A tag without a value is no error.
+func (s *Store) Delete(tag uint8) error {
+	return s.Update(func(v *Values) error { v.Delete(tag); return nil })
+}
+
+// Update reads the values, lets change alter them, and stores them: all changes or none, whatever happens. An error of
+// change is returned, and nothing is written. Values that did not change are not written either.
+//
+// Steps, and what is read after a power cut in each gap:
+//  1. copies that differ are made the same (see Open): the values from before
+//  2. copy 2 is written and flushed: copy 1, the old values
+//  3. copy 1 is written and flushed: copy 2, the new values, until copy 1 is whole
+//
+// When a write or a flush fails, the old or the new values are read afterwards; the next Open settles which.
+func (s *Store) Update(change func(*Values) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.settle() // 1
+	if err != nil {
+		return fmt.Errorf("update META: %w", err)
+	}
+	v := old.values.clone()
+	if err := change(v); err != nil {
+		return fmt.Errorf("update META: %w", err)
+	}
+	if v.equal(old.values) {
+		return nil
+	}
+	block, err := v.Encode()
+	if err != nil {
+		return fmt.Errorf("update META: %w", err)
+	}
+	for _, copy := range []int{2, 1} { // 2, 3
+		if err := write(s.dev, copy, block, old.block); err != nil {
+			return fmt.Errorf("update META: %w", err)
+		}
+	}
+	return nil
+}
+
+// Format makes dev an empty META. What it held is lost. A power cut leaves the old META, an empty one, or one that is
+// ErrDamaged if dev was not a valid META before.
+func Format(dev Device) error {
+	if dev.Size() < Size {
+		return fmt.Errorf("format META: %d bytes, want %d: %w", dev.Size(), Size, ErrSize)
+	}
+	block, err := new(Values).Encode()
+	if err != nil {
+		return fmt.Errorf("format META: %w", err)
+	}
+	order := []int{2, 1}
+	if c, err := load(dev); err == nil && !c.good[0] {
+		order = []int{1, 2} // never write to the only valid copy
+	}
+	for _, copy := range order {
+		if err := write(dev, copy, block, nil); err != nil {
+			return fmt.Errorf("format META: %w", err)
+		}
+	}
+	return nil
+}
+
+// copies is what a device holds.
+type copies struct {
+	values *Values
+	block  []byte // the valid copy's bytes
+	good   [2]bool
+	same   bool
+}
+
+func load(dev Device) (copies, error) {
+	if dev.Size() < Size {
+		return copies{}, fmt.Errorf("%d bytes, want %d: %w", dev.Size(), Size, ErrSize)
+	}
+	var c copies
+	var blocks [2][]byte
+	var errs [2]error
+	for i := range blocks {
+		blocks[i] = make([]byte, CopySize)
+		_, errs[i] = dev.ReadAt(blocks[i], int64(i)*CopySize)
+		if errs[i] == io.EOF { // a full read may end at the device's end
+			errs[i] = nil
+		}
+		var v *Values
+		if errs[i] == nil {
+			v, errs[i] = Decode(blocks[i])
+		}
+		c.good[i] = errs[i] == nil
+		if c.good[i] && c.values == nil {
+			c.values, c.block = v, blocks[i]
+		}
+	}
+	if c.values == nil {
+		return c, fmt.Errorf("copy 1: %v; copy 2: %v: %w", errs[0], errs[1], ErrDamaged)
+	}
+	c.same = c.good[0] && c.good[1] && bytes.Equal(blocks[0], blocks[1])
+	return c, nil
+}
+
+// settle reads META and makes copies that differ agree. Only a copy that readers do not take is written, so a cut
+// changes nothing.
+func (s *Store) settle() (copies, error) {
+	c, err := load(s.dev)
+	if err != nil || c.same {
+		return c, err
+	}
+	worse := 2
+	if !c.good[0] {
+		worse = 1
+	}
+	if err := write(s.dev, worse, c.block, nil); err != nil {
+		return c, fmt.Errorf("make the copies agree: %w", err)
+	}
+	c.good, c.same = [2]bool{true, true}, true
+	return c, nil
+}
+
+// write stores one copy and flushes. Where old, the copy's present content, is given, only what differs is written.
+func write(dev Device, copy int, block, old []byte) error {
+	const piece = 4096
+	base := int64(copy-1) * CopySize
+	for at := 0; at < CopySize; {
+		end := at
+		for end < CopySize && (old == nil || !bytes.Equal(block[end:end+piece], old[end:end+piece])) {
+			end += piece
+		}
+		if end > at {
+			if _, err := dev.WriteAt(block[at:end], base+int64(at)); err != nil {
+				return fmt.Errorf("write copy %d: %w", copy, err)
+			}
+		}
+		at = max(end, at+piece)
+	}
+	if err := dev.Sync(); err != nil {
+		return fmt.Errorf("write copy %d: flush: %w", copy, err)
+	}
+	return nil
+}
