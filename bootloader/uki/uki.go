@@ -1,0 +1,113 @@
+// Package uki assembles unified kernel images and takes them apart. A UKI is one PE32+ file: a stub that the firmware
+// starts, and behind it the kernel, its initramfs, its command line and more, each in a section of its own.
+//
+// Start with Assemble, which does what objcopy and ukify do with systemd's linuxx64.efi.stub, or with Parse.
+//
+// Assemble gives the same bytes for the same input and holds none of the sections in memory. Parse trusts nothing: it
+// bounds every offset by the file's size, so a truncated file is an error and not a shorter section, and it reads
+// nothing but the headers.
+//
+// The package does not sign, does not check signatures or the PE checksum (no firmware does), and makes no stub.
+//
+// Specifications: Microsoft PE format (PE32+), https://learn.microsoft.com/windows/win32/debug/pe-format; UAPI group,
+// Unified Kernel Image (UKI), https://uapi-group.org/specifications/specs/unified_kernel_image/.
+package uki
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Names of the sections that a stub looks for. Assemble puts no meaning into them; the order below is the one to
+// give them in: the kernel last, because it may unpack itself over what follows.
+const (
+	OSRelease = ".osrel"   // the os-release file of this version
+	Cmdline   = ".cmdline" // the kernel's command line
+	Uname     = ".uname"   // the kernel's release, as uname -r prints it
+	Initrd    = ".initrd"  // the initramfs
+	Linux     = ".linux"   // the kernel, an EFI program by itself
+)
+
+// Errors that callers act on.
+var (
+	// ErrFormat is returned when bytes are not a PE32+ image that this package understands, or not all of one.
+	// Do: fetch or build the file again.
+	ErrFormat = errors.New("not a whole PE32+ image")
+	// ErrNoSection is returned when an image has no section of that name. Do: check that it is a UKI.
+	ErrNoSection = errors.New("no such section")
+)
+
+// Section is one named part of an image. Its data is read only when a caller or Assemble reads it.
+type Section struct {
+	Name string            // at most 8 bytes, with its dot: ".linux"
+	Data *io.SectionReader // the content, without padding; a Parse result reads from the file given to Parse
+}
+
+// Bytes is a section that holds data.
+func Bytes(name string, data []byte) Section {
+	return Section{Name: name, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
+}
+
+// Image is a parsed PE32+ file.
+type Image struct {
+	Arch     string    // GOARCH: "amd64", "arm64", ...; "" for a machine that this package does not know
+	Sections []Section // in file order, the stub's own (".text", ...) included
+}
+
+// Parse reads the headers of the size bytes in r. Each section's data is whatever is both in the file and in memory
+// (padding is cut). An error wraps ErrFormat, or is r's own.
+func Parse(r io.ReaderAt, size int64) (*Image, error) {
+	h, err := readHeaders(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("parse UKI: %w", err)
+	}
+	img := &Image{Arch: machines[h.machine]}
+	for _, s := range h.sections {
+		img.Sections = append(img.Sections, Section{
+			Name: s.name,
+			Data: io.NewSectionReader(r, int64(s.rawOffset), int64(s.dataSize())),
+		})
+	}
+	return img, nil
+}
+
+// Section returns the first section of that name, or ErrNoSection.
+func (i *Image) Section(name string) (Section, error) {
+	for _, s := range i.Sections {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return Section{}, fmt.Errorf("section %s: %w", name, ErrNoSection)
+}
+
+// maxText bounds what Text reads: an os-release file and a command line are a few hundred bytes.
+const maxText = 64 << 10
+
+// Text returns the content of a small text section, such as Cmdline, without the zeros and line ends behind it. A
+// section of more than 64 KiB is refused with ErrFormat.
+func (i *Image) Text(name string) (string, error) {
+	s, err := i.Section(name)
+	if err != nil {
+		return "", err
+	}
+	if s.Data.Size() > maxText {
+		return "", fmt.Errorf("section %s of %d bytes is no text: %w", name, s.Data.Size(), ErrFormat)
+	}
+	data := make([]byte, s.Data.Size())
+	if _, err := s.Data.ReadAt(data, 0); err != nil && err != io.EOF {
+		return "", fmt.Errorf("read section %s: %w", name, err)
+	}
+	return string(bytes.TrimRight(data, "\x00\n")), nil
+}
+
+// Release returns the fields of the image's os-release section.
+func (i *Image) Release() (map[string]string, error) {
+	text, err := i.Text(OSRelease)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRelease(text), nil
+}
