@@ -11,12 +11,6 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// Tags that this package keeps in META.
-const (
-	TagAttempt  = 0x50 // the latest attempt, JSON
-	TagKnownBad = 0x51 // digests whose trial failed with evidence, JSON
-)
-
 // Phase is how far an attempt has come.
 type Phase string
 
@@ -108,7 +102,7 @@ const maxKnownBad = 16
 // attempt reads the latest attempt; nil if none was ever made.
 func (m *Machine) attempt() (*Attempt, error) {
 	var a Attempt
-	found, err := m.value(TagAttempt, &a)
+	found, err := m.value(meta.TagAttempt, &a)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -118,7 +112,7 @@ func (m *Machine) attempt() (*Attempt, error) {
 // knownBad reads the digests that META remembers as bad.
 func (m *Machine) knownBad() ([]Bad, error) {
 	var bad []Bad
-	_, err := m.value(TagKnownBad, &bad)
+	_, err := m.value(meta.TagBadDigests, &bad)
 	return bad, err
 }
 
@@ -126,7 +120,7 @@ func (m *Machine) value(tag uint8, into any) (bool, error) {
 	if m.metaErr != nil {
 		return false, m.metaErr
 	}
-	data, err := m.meta.Value(tag)
+	data, err := m.values.Value(tag)
 	if errors.Is(err, meta.ErrNoTag) {
 		return false, nil
 	}
@@ -166,13 +160,13 @@ func (m *Machine) record(a *Attempt, bad *Bad) error {
 		}
 	}
 	err = m.meta.Update(func(v *meta.Values) error {
-		if err := v.Set(TagAttempt, data); err != nil {
+		if err := v.Set(meta.TagAttempt, data); err != nil {
 			return err
 		}
 		if list == nil {
 			return nil
 		}
-		return v.Set(TagKnownBad, list)
+		return v.Set(meta.TagBadDigests, list)
 	})
 	if err != nil {
 		return fmt.Errorf("record attempt %s in META: %w", a.Phase, err)

@@ -1,10 +1,7 @@
 package upgrade
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -28,37 +25,24 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	if err != nil {
 		return "", fmt.Errorf("%v: %w (force writes it all the same)", err, ErrUnfit)
 	}
-	if got := img.Arch(); got != arch {
-		return "", fmt.Errorf("its UKI is for %s, the image says %s: %w", got, arch, ErrUnfit)
+	if img.Arch != arch {
+		return "", fmt.Errorf("its UKI is for %q, the image says %q: %w", img.Arch, arch, ErrUnfit)
 	}
-	if img.Section(".linux") == nil {
-		return "", fmt.Errorf("its UKI holds no kernel (no .linux section): %w", ErrUnfit)
+	if _, err := img.Section(uki.Linux); err != nil {
+		return "", fmt.Errorf("its UKI holds no kernel: %w: %w", err, ErrUnfit)
 	}
-	cmdline, err := section(img, ".cmdline")
+	cmdline, err := img.Text(uki.Cmdline)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("its UKI holds no kernel arguments: %w: %w", err, ErrUnfit)
 	}
 	if !panics(cmdline) {
 		return "", fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
 	}
-	release, err := section(img, ".osrel")
+	release, err := img.Release()
 	if err != nil {
-		return "", err
+		return "", nil // the version is then the image's word
 	}
-	return OSRelease([]byte(release))["VERSION_ID"], nil
-}
-
-// section reads a small text section; a missing one is empty.
-func section(img *uki.Image, name string) (string, error) {
-	r := img.Section(name)
-	if r == nil {
-		return "", nil
-	}
-	data, err := io.ReadAll(io.LimitReader(r, 64<<10))
-	if err != nil {
-		return "", fmt.Errorf("read section %s of the UKI: %w", name, err)
-	}
-	return strings.TrimRight(string(data), "\x00\n "), nil
+	return release["VERSION_ID"], nil
 }
 
 // panics reports whether kernel arguments make a panic end in a reboot.
@@ -71,21 +55,4 @@ func panics(cmdline string) bool {
 		}
 	}
 	return on
-}
-
-// OSRelease decodes an os-release file (freedesktop.org, os-release(5)): the value of each key, without quotes.
-func OSRelease(data []byte) map[string]string {
-	values := map[string]string{}
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for lines.Scan() {
-		key, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
-		if !ok || strings.HasPrefix(key, "#") {
-			continue
-		}
-		if len(value) >= 2 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0] {
-			value = value[1 : len(value)-1]
-		}
-		values[key] = value
-	}
-	return values
 }

@@ -30,7 +30,7 @@ type InstallOptions struct {
 	Partitions []partition.Spec // nil: partition.Default
 	Force      bool             // also over an existing partition table, and also an image that looks unfit to boot
 	Vars       efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
-	Seed       uuid.UUID        // makes the disk's identifiers repeatable; zero: random ones
+	Seed       string           // makes the disk's identifiers repeatable; empty: random ones
 	Progress   func(Event)      // may be nil
 	Log        *slog.Logger     // nil discards
 	Now        func() time.Time // nil is time.Now
@@ -85,28 +85,14 @@ func (in *install) check() error {
 	case err != nil:
 		return fmt.Errorf("%v: %w (force to lose it)", err, ErrInUse)
 	default:
-		return fmt.Errorf("%s: %w (force to lose it)", found, ErrInUse)
+		return fmt.Errorf("it has %d partitions: %w (force to lose it)", len(found.Partitions), ErrInUse)
 	}
 	specs := in.Partitions
 	if specs == nil {
-		specs = partition.Default()
+		specs = partition.Default(partition.Defaults{Seed: in.Seed})
 	}
-	in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), in.seed(specs))
+	in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), specs)
 	return err
-}
-
-// seed gives the partitions identifiers that follow from the seed.
-func (in *install) seed(specs []partition.Spec) []partition.Spec {
-	if in.Seed == uuid.Nil {
-		return specs
-	}
-	specs = append([]partition.Spec(nil), specs...)
-	for i := range specs {
-		if specs[i].GUID == uuid.Nil {
-			specs[i].GUID = uuid.NewSHA1(in.Seed, []byte(specs[i].Label))
-		}
-	}
-	return specs
 }
 
 // find waits for the first file of the image, and refuses an image that is too large, while the disk is untouched.
@@ -115,7 +101,7 @@ func (in *install) find(context.Context) error {
 	if err != nil {
 		return err
 	}
-	room := bootfs.Room(boot.Size(in.dev.SectorSize())) / 2
+	room := in.plan.Bytes(boot) / 2
 	if _, err := in.op.source.first(); err != nil {
 		return err
 	}
@@ -129,8 +115,8 @@ func (in *install) find(context.Context) error {
 
 // layout writes the partition table, an empty META and an empty boot file system, and opens the machine on them.
 func (in *install) layout(context.Context) error {
-	if in.Seed != uuid.Nil {
-		in.plan.DiskGUID = uuid.NewSHA1(in.Seed, []byte("disk"))
+	if in.Seed != "" {
+		in.plan.GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(in.Seed))
 	}
 	if err := partition.Apply(in.dev, in.plan); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
 )
 
@@ -96,7 +97,7 @@ func machine(parts map[string]*partition.Part, layout partition.Layout, o OpenOp
 		c.BootID = text("/proc/sys/kernel/random/boot_id")
 	}
 	if c.Version == "" {
-		c.Version = OSRelease([]byte(text("/etc/os-release")))["VERSION_ID"]
+		c.Version = uki.ParseRelease(text("/etc/os-release"))["VERSION_ID"]
 	}
 	return New(c)
 }

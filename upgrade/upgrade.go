@@ -68,8 +68,9 @@ type Config struct {
 // Machine is one machine's boot state, opened for one operation after the other. It is not safe for concurrent use.
 type Machine struct {
 	Config
-	meta    *meta.Store
-	metaErr error // why META cannot be used; confirm and fallback work all the same
+	values  interface{ Value(tag uint8) ([]byte, error) } // META for reading
+	meta    *meta.Store                                   // META for writing; nil when read-only
+	metaErr error                                         // why META cannot be used; confirm and fallback work all the same
 	log     *slog.Logger
 	now     func() time.Time
 	close   func() error
@@ -88,13 +89,15 @@ func New(c Config) (*Machine, error) {
 	if m.now == nil {
 		m.now = time.Now
 	}
+	var err error
 	if c.ReadOnly {
-		m.meta, m.metaErr = meta.OpenReadOnly(c.Meta)
+		m.values, err = meta.Read(c.Meta)
 	} else {
-		m.meta, m.metaErr = meta.Open(c.Meta)
+		m.meta, err = meta.Open(c.Meta)
+		m.values = m.meta
 	}
-	if m.metaErr != nil {
-		m.metaErr = fmt.Errorf("open META: %w", m.metaErr)
+	if err != nil {
+		m.metaErr = fmt.Errorf("open META: %w", err)
 	}
 	return m, nil
 }

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -25,7 +27,7 @@ func imageCommand() *cobra.Command {
 	from.flags(c)
 	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")
 	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
-	c.Flags().StringVar(&seed, "seed", "", "a UUID that makes the disk's identifiers repeatable (default: random ones)")
+	c.Flags().StringVar(&seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers)")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		bytes, err := parseSize(size)
@@ -33,10 +35,7 @@ func imageCommand() *cobra.Command {
 			return usageError{fmt.Errorf("--size: %w", err)}
 		}
 		o := upgrade.InstallOptions{Progress: progress(c.ErrOrStderr()), Log: logger()}
-		if seed != "" {
-			if o.Seed, err = uuid.Parse(seed); err != nil {
-				return usageError{fmt.Errorf("--seed: %w", err)}
-			}
+		if o.Seed = seed; seed != "" {
 			o.Now = func() time.Time { return time.Unix(0, 0).UTC() }
 		}
 		img, err := from.open(c)
@@ -44,15 +43,30 @@ func imageCommand() *cobra.Command {
 			return err
 		}
 		defer img.Close()
-		return disk.Build(output, bytes, func(raw *disk.Raw) error {
-			if err := upgrade.Install(c.Context(), raw, img, o); err != nil {
-				return err
-			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
-			return nil
-		})
+		if err := build(c.Context(), output, bytes, img, o); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
+		return nil
 	}
 	return c
+}
+
+// build makes the file and installs onto it. What fails leaves no file.
+func build(ctx context.Context, path string, size int64, img *image.Image, o upgrade.InstallOptions) (err error) {
+	raw, err := disk.Create(path, size)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := raw.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			os.Remove(path)
+		}
+	}()
+	return upgrade.Install(ctx, raw, img, o)
 }
 
 // parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.
