@@ -1,0 +1,217 @@
+package partition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/google/uuid"
+)
+
+// Apply writes a layout to a disk, reads it back, and tells the kernel when dev is a real disk. What is there already
+// as it should be is not written again. It refuses a layout that lacks a partition of the disk, or moves or shrinks one,
+// and a disk that holds something else than a GPT; nothing was changed then.
+//
+// Steps, each flushed before the next, and the table that counts after a power cut in each gap:
+//  1. entries of the backup copy: the primary copy, old
+//  2. header of the backup copy: the primary copy, old
+//  3. entries of the primary copy: the backup copy, new
+//  4. header of the primary copy: new
+//  5. protective MBR, only where there is none: new; other programs and firmware take the disk for empty until then
+//
+// When only the backup copy is valid at the start, 3 and 4 come first, so that the only valid copy is never written. On
+// an empty disk the old table is no table. A protective MBR that is there is never written again, not even after the disk
+// grew: it has no second copy, and its length is read by nobody who could boot.
+func Apply(dev Device, l Layout) error {
+	if err := apply(dev, l); err != nil {
+		return fmt.Errorf("apply partition table: %w", err)
+	}
+	return nil
+}
+
+func apply(dev Device, l Layout) error {
+	d, err := look(dev)
+	if err != nil && !errors.Is(err, ErrNoTable) {
+		return err
+	}
+	if err := l.fits(dev); err != nil {
+		return err
+	}
+	if err := l.keeps(d.layout); err != nil {
+		return err
+	}
+	primary, backup, entries, err := l.encode()
+	if err != nil {
+		return err
+	}
+	copies := []struct {
+		name    string
+		was     tableCopy
+		header  header
+		headers int64
+	}{
+		{"backup", d.backup, backup, l.Sectors - 1},
+		{"primary", d.primary, primary, 1},
+	}
+	if !d.primary.good() && d.backup.good() {
+		copies[0], copies[1] = copies[1], copies[0]
+	}
+	sector := int64(l.SectorSize)
+	for _, c := range copies {
+		same := c.was.at == c.headers
+		if !same || c.was.entries == nil || c.was.header.entriesAt != c.header.entriesAt || !bytes.Equal(c.was.entries, entries) {
+			if err := put(dev, entries, c.header.entriesAt*sector); err != nil {
+				return fmt.Errorf("write entries of the %s copy: %w", c.name, err)
+			}
+		}
+		if b := c.header.encode(l.SectorSize); !same || !bytes.Equal(c.was.sector, b) {
+			if err := put(dev, b, c.headers*sector); err != nil {
+				return fmt.Errorf("write header of the %s copy: %w", c.name, err)
+			}
+		}
+	}
+	if d.mbr.kind == mbrNone {
+		if err := put(dev, d.mbr.protect(l.Sectors, l.SectorSize), 0); err != nil {
+			return fmt.Errorf("write protective MBR: %w", err)
+		}
+	}
+	if err := Verify(dev, l); err != nil {
+		return err
+	}
+	if k, ok := dev.(interface{ tellKernel(Layout) error }); ok {
+		return k.tellKernel(l)
+	}
+	return nil
+}
+
+// put writes and flushes.
+func put(dev Device, b []byte, off int64) error {
+	if _, err := dev.WriteAt(b, off); err != nil {
+		return err
+	}
+	if err := dev.Sync(); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// fits refuses a layout that this disk cannot hold.
+func (l Layout) fits(dev Device) error {
+	if l.SectorSize != dev.SectorSize() || l.Sectors != dev.Size()/int64(dev.SectorSize()) {
+		return fmt.Errorf("the layout is for %d sectors of %d bytes, and the disk has %d of %d; plan it for this disk",
+			l.Sectors, l.SectorSize, dev.Size()/int64(dev.SectorSize()), dev.SectorSize())
+	}
+	if l.GUID == uuid.Nil {
+		return errors.New("the disk has no GUID")
+	}
+	if l.entriesAt < 2 || l.entrySize < entrySize || l.entriesAt+l.tableSectors() > l.FirstUsable {
+		return fmt.Errorf("the entries do not fit before the first usable sector %d", l.FirstUsable)
+	}
+	if l.LastUsable > l.Sectors-2-l.tableSectors() {
+		return fmt.Errorf("the backup copy does not fit after the last usable sector %d", l.LastUsable)
+	}
+	guids := map[uuid.UUID]Partition{}
+	for _, p := range l.Partitions {
+		if other, twice := guids[p.GUID]; p.raw == "" && (p.GUID == uuid.Nil || p.Type == uuid.Nil || twice) {
+			return fmt.Errorf("%v has GUID %s and type %s, want both, and a GUID that is not the one of %v", p, p.GUID, p.Type, other)
+		}
+		guids[p.GUID] = p
+	}
+	return l.check()
+}
+
+// keeps refuses a layout that lacks, moves or shrinks a partition of the table that is there.
+func (l Layout) keeps(current Layout) error {
+	for _, old := range current.Partitions {
+		kept := false
+		for _, p := range l.Partitions {
+			kept = kept || p.Number == old.Number && p.GUID == old.GUID && p.First == old.First && p.Sectors >= old.Sectors
+		}
+		if !kept {
+			return fmt.Errorf("%v in sectors %d to %d is on the disk and the layout does not keep it as it is; plan from the table that is there, or wipe the disk: %w",
+				old, old.First, old.Last(), ErrForeign)
+		}
+	}
+	return nil
+}
+
+// encode returns the headers of both copies and their entries.
+func (l Layout) encode() (primary, backup header, entries []byte, err error) {
+	if entries, err = l.encodeEntries(); err != nil {
+		return header{}, header{}, nil, err
+	}
+	primary = header{
+		self: 1, other: l.Sectors - 1, firstUsable: l.FirstUsable, lastUsable: l.LastUsable, guid: l.GUID,
+		entriesAt: l.entriesAt, entries: l.Entries, entrySize: l.entrySize, entriesCRC: crc32.ChecksumIEEE(entries), extra: l.extra,
+	}
+	backup = primary
+	backup.self, backup.other = primary.other, primary.self
+	backup.entriesAt = l.Sectors - 1 - l.tableSectors()
+	return primary, backup, entries, nil
+}
+
+// Verify reads the table back, from the device itself where dev can do that, and says what is not as the layout has it.
+// Both copies must be there and right.
+func Verify(dev Device, l Layout) error {
+	if err := verify(dev, l); err != nil {
+		return fmt.Errorf("verify partition table: %w", err)
+	}
+	return nil
+}
+
+func verify(dev Device, l Layout) error {
+	if err := dropCache(dev); err != nil {
+		return fmt.Errorf("drop cached sectors: %w", err)
+	}
+	if err := l.fits(dev); err != nil {
+		return err
+	}
+	d, err := look(dev)
+	if err != nil {
+		return err
+	}
+	primary, backup, entries, err := l.encode()
+	if err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name string
+		got  tableCopy
+		want header
+	}{{"primary", d.primary, primary}, {"backup", d.backup, backup}} {
+		switch {
+		case !c.got.good():
+			return fmt.Errorf("%s copy: %w", c.name, c.got.err)
+		case c.got.header != c.want:
+			return fmt.Errorf("%s copy: header %+v, want %+v", c.name, c.got.header, c.want)
+		case !bytes.Equal(c.got.entries, entries):
+			return fmt.Errorf("%s copy: the entries are not the layout's", c.name)
+		}
+	}
+	if d.mbr.kind != mbrProtective {
+		return errors.New("no protective MBR")
+	}
+	return nil
+}
+
+// Wipe makes a disk or a partition look empty: it writes zeros over the first and the last MiB and over the further
+// places where file systems keep copies of their mark. Of a disk it wipes the table, of a Section or an opened partition
+// only what lies inside. The rest of the data is still there, and can be made visible again by whoever looks for it.
+//
+// Steps, each flushed before the next: the end, which holds the backup copy of a table; further marks; the start. A
+// power cut leaves it wiped in part, so what was there may or may not be recognised; run it again.
+func Wipe(dev Device) error {
+	size := dev.Size()
+	ranges := []area{{max(0, size-mib), mib}, {256 << 30, 4096}, {64 * mib, 4096}, {0, mib}} // btrfs has copies at 64 MiB and 256 GiB
+	for _, r := range ranges {
+		length := min(r.length, size-r.first)
+		if length <= 0 {
+			continue
+		}
+		if err := put(dev, make([]byte, length), r.first); err != nil {
+			return fmt.Errorf("wipe %d bytes at %d: %w", length, r.first, err)
+		}
+	}
+	return dropCache(dev)
+}

@@ -1,0 +1,185 @@
+package partition
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// unused refuses a device that is mounted, or one of whose partitions is, in this or any mount name space that a
+// process shows; that is swap space; that a volume (LUKS, LVM, RAID) sits on; or an image file that a loop device uses.
+func (s system) unused(path string, info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	if info.Mode().IsRegular() {
+		return s.noLoop(path, st)
+	}
+	// All names under which the device may be in use.
+	names := map[string]string{key(uint64(st.Rdev)): path}
+	dirs := []string{s.devDir(uint64(st.Rdev))}
+	parts, err := s.children(uint64(st.Rdev))
+	if err != nil {
+		return fmt.Errorf("ask the kernel for its partitions: %w", err)
+	}
+	for _, dir := range parts {
+		number, err := os.ReadFile(filepath.Join(dir, "dev"))
+		if err != nil {
+			return err
+		}
+		names[strings.TrimSpace(string(number))] = filepath.Join(s.dev, filepath.Base(dir))
+		dirs = append(dirs, dir)
+	}
+	if err := s.notMounted(names); err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
+		for _, h := range holders {
+			return fmt.Errorf("%s is used by %s; stop that first: %w", filepath.Base(dir), h.Name(), ErrBusy)
+		}
+	}
+	return s.noSwap(names)
+}
+
+func key(number uint64) string { return fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number)) }
+
+// notMounted walks the mount tables of all processes that can be read, one for each mount name space.
+func (s system) notMounted(names map[string]string) error {
+	tables, err := filepath.Glob(filepath.Join(s.proc, "[0-9]*/mountinfo"))
+	if err != nil {
+		return err
+	}
+	// Our own first, so that the plainer message wins.
+	slices.SortStableFunc(tables, func(a, b string) int { return pid(a) - pid(b) })
+	tables = append([]string{filepath.Join(s.proc, "self/mountinfo")}, tables...)
+	self, _ := os.Readlink(filepath.Join(s.proc, "self/ns/mnt"))
+	seen := map[string]bool{}
+	for i, t := range tables {
+		space, err := os.Readlink(filepath.Join(filepath.Dir(t), "ns/mnt"))
+		if err == nil && seen[space] {
+			continue
+		}
+		data, err := os.ReadFile(t)
+		if err != nil {
+			if i == 0 {
+				return fmt.Errorf("read the mount table: %w", err)
+			}
+			continue // the process has ended, or is not ours to look at
+		}
+		seen[space] = true
+		for _, m := range parseMounts(data) {
+			node, ok := names[m.device]
+			if !ok {
+				continue
+			}
+			if space == self || i == 0 {
+				return fmt.Errorf("%s is mounted at %s; unmount it: %w", node, m.at, ErrBusy)
+			}
+			return fmt.Errorf("%s is mounted at %s in another mount name space, that of process %d (%s); unmount it there or end the process: %w",
+				node, m.at, pid(t), s.command(t), ErrBusy)
+		}
+	}
+	return nil
+}
+
+func pid(table string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(table)))
+	return n
+}
+
+func (s system) command(table string) string {
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(table), "comm"))
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+type mountPoint struct{ device, at string }
+
+// parseMounts reads a mountinfo file (proc_pid_mountinfo(5)): the third field is the device, the fifth the mount point.
+func parseMounts(data []byte) (found []mountPoint) {
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 {
+			continue
+		}
+		found = append(found, mountPoint{device: fields[2], at: unescape(fields[4])})
+		// Some file systems (btrfs) show a number of their own; their source is the device.
+		if dash := slices.Index(fields, "-"); dash > 0 && dash+2 < len(fields) {
+			var st unix.Stat_t
+			source := unescape(fields[dash+2])
+			if strings.HasPrefix(source, "/") && unix.Stat(source, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
+				found = append(found, mountPoint{device: key(uint64(st.Rdev)), at: unescape(fields[4])})
+			}
+		}
+	}
+	return found
+}
+
+// unescape turns \040 and the like into the characters that they stand for.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func (s system) noSwap(names map[string]string) error {
+	data, err := os.ReadFile(filepath.Join(s.proc, "swaps"))
+	if err != nil {
+		return nil // a kernel without swap
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		fields := strings.Fields(line)
+		var st unix.Stat_t
+		if len(fields) == 0 || unix.Stat(unescape(fields[0]), &st) != nil {
+			continue
+		}
+		if node, ok := names[key(uint64(st.Rdev))]; ok && st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			return fmt.Errorf("%s is used as swap space; turn that off with swapoff: %w", node, ErrBusy)
+		}
+	}
+	return nil
+}
+
+// noLoop refuses an image file that a loop device stands for: what is written to the file would not be seen there.
+func (s system) noLoop(path string, st *syscall.Stat_t) error {
+	backing, err := filepath.Glob(filepath.Join(s.sys, "block/loop*/loop/backing_file"))
+	if err != nil {
+		return err
+	}
+	for _, b := range backing {
+		file, err := os.ReadFile(b)
+		if err != nil {
+			continue
+		}
+		var other unix.Stat_t
+		if unix.Stat(strings.TrimSuffix(string(file), "\n"), &other) == nil && other.Ino == st.Ino && uint64(other.Dev) == uint64(st.Dev) {
+			name := filepath.Base(filepath.Dir(filepath.Dir(b)))
+			return fmt.Errorf("%s is attached to %s; detach it, or use that device: %w", path, filepath.Join(s.dev, name), ErrBusy)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package partition
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+const (
+	mib = 1 << 20
+	// align is the boundary, in bytes, on which partitions begin and end.
+	align = mib
+)
+
+// Spec is a partition to have.
+type Spec struct {
+	Label      string
+	Type       uuid.UUID
+	GUID       uuid.UUID // of a new partition; one that is there keeps its own
+	Size       int64     // bytes, rounded up to whole MiB; 0 takes the largest free area, after all others have their place
+	Attributes uint64    // of a new partition
+}
+
+// Defaults adjusts the default layout. The zero value is the layout of the documentation.
+type Defaults struct {
+	EFI   int64 // bytes of the boot file system; default 1 GiB
+	State int64 // bytes of STATE; default 100 MiB
+	// Seed makes the same GUIDs for the same seed, for images that can be built again bit by bit. Without it they are
+	// random.
+	Seed string
+}
+
+// Default returns the partitions of a Pawl disk: EFI, BIOS, META, STATE, EPHEMERAL.
+func Default(d Defaults) []Spec {
+	specs := []Spec{
+		{Label: "EFI", Type: TypeESP, Size: cmp.Or(d.EFI, 1024*mib)},
+		{Label: "BIOS", Type: TypeBIOS, Size: mib, Attributes: AttrLegacyBootable},
+		{Label: "META", Type: TypeLinux, Size: mib},
+		{Label: "STATE", Type: TypeLinux, Size: cmp.Or(d.State, 100*mib)},
+		{Label: "EPHEMERAL", Type: TypeLinux},
+	}
+	for i := range specs {
+		specs[i].Attributes |= AttrNoAutomount
+		specs[i].GUID = uuid.New()
+		if d.Seed != "" {
+			specs[i].GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(d.Seed+"\x00"+specs[i].Label))
+		}
+	}
+	return specs
+}
+
+// Plan says how a disk of size bytes would look with the wanted partitions. It touches nothing, and the same arguments
+// give the same result.
+//
+// A nil current is an empty disk. Otherwise what is there stays where it is, known or not: a wanted partition is taken
+// as it is when one with its label and type is there and large enough, and is put into the first free area that holds
+// it when not. On a new table the GUID of the disk is derived from the first partition's; the caller may change it.
+func Plan(current *Layout, size int64, sectorSize int, specs []Spec) (Layout, error) {
+	l, err := plan(current, size, sectorSize, specs)
+	if err != nil {
+		return Layout{}, fmt.Errorf("plan partitions: %w", err)
+	}
+	return l, nil
+}
+
+func plan(current *Layout, size int64, sectorSize int, specs []Spec) (Layout, error) {
+	l, err := frame(current, size, sectorSize)
+	if err != nil {
+		return Layout{}, err
+	}
+	if current == nil && len(specs) > 0 {
+		l.GUID = uuid.NewSHA1(specs[0].GUID, []byte("disk"))
+	}
+	labels := map[string]bool{}
+	var missing []Spec
+	for _, s := range specs {
+		if s.Label == "" || labels[s.Label] {
+			return Layout{}, fmt.Errorf("label %q is empty or wanted twice", s.Label)
+		}
+		labels[s.Label] = true
+		there, err := l.existing(s)
+		if err != nil {
+			return Layout{}, err
+		}
+		if !there {
+			missing = append(missing, s)
+		}
+	}
+	// Those with a size first, so that the rest is what remains; numbers follow the order that was asked for.
+	numbers, err := l.freeNumbers(len(missing))
+	if err != nil {
+		return Layout{}, err
+	}
+	for _, rest := range []bool{false, true} {
+		for i, s := range missing {
+			if (s.Size == 0) == rest {
+				if err := l.place(s, numbers[i]); err != nil {
+					return Layout{}, err
+				}
+			}
+		}
+	}
+	slices.SortFunc(l.Partitions, func(a, b Partition) int { return a.Number - b.Number })
+	return l, nil
+}
+
+// frame is the layout before anything is added: current fitted to the disk's size, or an empty table.
+func frame(current *Layout, size int64, sectorSize int) (Layout, error) {
+	if sectorSize != 512 && sectorSize != 4096 {
+		return Layout{}, fmt.Errorf("sector size %d, want 512 or 4096", sectorSize)
+	}
+	l := Layout{SectorSize: sectorSize, Entries: newEntries, entrySize: entrySize, entriesAt: 2}
+	if current != nil {
+		if current.SectorSize != sectorSize {
+			return Layout{}, fmt.Errorf("the table was read with sectors of %d bytes, and the disk has %d", current.SectorSize, sectorSize)
+		}
+		l = *current
+		l.Partitions, l.Problems = slices.Clone(current.Partitions), nil
+	}
+	l.Sectors = size / int64(sectorSize)
+	if current == nil {
+		l.FirstUsable = l.entriesAt + l.tableSectors()
+	}
+	if current == nil || current.backupAt != l.Sectors-1 {
+		l.LastUsable = l.Sectors - 2 - l.tableSectors()
+	}
+	if l.LastUsable < l.FirstUsable {
+		return Layout{}, fmt.Errorf("a disk of %d bytes does not hold a partition table: %w", size, ErrNoSpace)
+	}
+	if err := l.check(); err != nil {
+		return Layout{}, fmt.Errorf("the table that is there: %v: %w", err, ErrForeign)
+	}
+	return l, nil
+}
+
+// tableSectors is the length of the entries.
+func (l Layout) tableSectors() int64 {
+	return (int64(l.Entries*l.entrySize) + int64(l.SectorSize) - 1) / int64(l.SectorSize)
+}
+
+// existing reports whether a partition is there for the spec. One of the label that does not do is an error.
+func (l Layout) existing(s Spec) (bool, error) {
+	var found []Partition
+	for _, p := range l.Partitions {
+		if p.Label == s.Label {
+			found = append(found, p)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return false, nil
+	case len(found) > 1:
+		return false, fmt.Errorf("%d partitions have the label %s, rename all but one: %w", len(found), s.Label, ErrForeign)
+	case found[0].Type != s.Type:
+		return false, fmt.Errorf("%v is of type %s, want %s; rename it or choose another disk: %w", found[0], found[0].Type, s.Type, ErrForeign)
+	case l.Bytes(found[0]) < s.Size:
+		return false, fmt.Errorf("%v has %d bytes, want %d: %w", found[0], l.Bytes(found[0]), s.Size, ErrNoSpace)
+	}
+	return true, nil
+}
+
+func (l Layout) freeNumbers(n int) ([]int, error) {
+	used := map[int]bool{}
+	for _, p := range l.Partitions {
+		used[p.Number] = true
+	}
+	var free []int
+	for i := 1; len(free) < n; i++ {
+		if i > l.Entries {
+			return nil, fmt.Errorf("all %d places of the table are taken: %w", l.Entries, ErrNoSpace)
+		}
+		if !used[i] {
+			free = append(free, i)
+		}
+	}
+	return free, nil
+}
+
+// place puts a new partition into the first free area that holds it, or, without a size, makes it fill the largest.
+func (l *Layout) place(s Spec, number int) error {
+	if s.Size < 0 || s.GUID == uuid.Nil || s.Type == uuid.Nil {
+		return fmt.Errorf("partition %s: size %d, type %s, GUID %s: want a type, a GUID and no negative size", s.Label, s.Size, s.Type, s.GUID)
+	}
+	if err := encodeName(make([]byte, 2*nameUnits), s.Label); err != nil {
+		return err
+	}
+	step := int64(align / l.SectorSize)
+	want := (s.Size + align - 1) / align * step
+	p := Partition{Number: number, Label: s.Label, Type: s.Type, GUID: s.GUID, Attributes: s.Attributes}
+	for _, a := range l.free() {
+		switch {
+		case want == 0 && a.length > p.Sectors:
+			p.First, p.Sectors = a.first, a.length
+		case want > 0 && a.length >= want:
+			p.First, p.Sectors = a.first, want
+		}
+		if want > 0 && p.Sectors > 0 {
+			break
+		}
+	}
+	if p.Sectors == 0 {
+		var largest int64
+		for _, a := range l.free() {
+			largest = max(largest, a.length)
+		}
+		return fmt.Errorf("partition %s needs %d bytes and the largest free area has %d: %w",
+			s.Label, max(s.Size, align), largest*int64(l.SectorSize), ErrNoSpace)
+	}
+	l.Partitions = append(l.Partitions, p)
+	return nil
+}
+
+type area struct{ first, length int64 }
+
+// free lists the areas that no partition takes, cut to the alignment, in order.
+func (l Layout) free() (areas []area) {
+	step := int64(align / l.SectorSize)
+	sorted := slices.SortedFunc(slices.Values(l.Partitions), func(a, b Partition) int { return cmp.Compare(a.First, b.First) })
+	at := l.FirstUsable
+	for _, end := range append(sorted, Partition{First: l.LastUsable + 1}) {
+		first, last := (at+step-1)/step*step, end.First/step*step
+		if last > first {
+			areas = append(areas, area{first, last - first})
+		}
+		at = end.First + end.Sectors
+	}
+	return areas
+}
+
+// Grow says how the table looks after the disk grew to size bytes: the partition that lies last reaches to the new end,
+// and the backup copy follows when it is applied. A disk that did not grow gives the same table.
+func Grow(current Layout, size int64) (Layout, error) {
+	l, err := frame(&current, size, current.SectorSize)
+	if err != nil {
+		return Layout{}, fmt.Errorf("grow partitions: %w", err)
+	}
+	if len(l.Partitions) == 0 {
+		return l, nil
+	}
+	last := 0
+	for i, p := range l.Partitions {
+		if p.First > l.Partitions[last].First {
+			last = i
+		}
+	}
+	step := int64(align / l.SectorSize)
+	p := &l.Partitions[last]
+	p.Sectors = max(p.Sectors, (l.LastUsable+1)/step*step-p.First)
+	return l, nil
+}
