@@ -1,0 +1,422 @@
+package bootfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+const (
+	writerBuffer = 1 << 20 // bytes that a writer holds at most
+	backAfter    = 8 << 20 // bytes after which write-back is started
+)
+
+// Writer takes the content of one file, in order. Nothing of the file can be seen before Close returned nil; then it is on
+// the medium. After an error only Abort is of use; Abort after Close does nothing.
+type Writer struct {
+	f        *FS
+	path     string
+	elems    []string
+	replace  bool
+	owner    byte
+	size     int64
+	runs     []extent
+	buf      []byte // not yet on the device
+	done     int64  // on the device
+	run, pos int64  // where on: run, bytes into it
+	back     backlog
+	err      error // the first failure, or errClosed
+}
+
+var errClosed = errors.New("writer is closed")
+
+// Create starts a new file of exactly size bytes, in a directory that exists. It fails before anything is written: with
+// fs.ErrExist, ErrFull, ErrTooLarge, ErrShared. The room is reserved until Close or Abort.
+func (f *FS) Create(path string, size int64) (*Writer, error) {
+	w, err := f.newWriter(path, size, false)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", path, err)
+	}
+	return w, nil
+}
+
+// Replace is Create for a file that may exist: after any cut it has its old content or its new one. Both need room at the
+// same time; the old one's is free again after Close.
+func (f *FS) Replace(path string, size int64) (*Writer, error) {
+	w, err := f.newWriter(path, size, true)
+	if err != nil {
+		return nil, fmt.Errorf("replace %s: %w", path, err)
+	}
+	return w, nil
+}
+
+// WriteFile writes a small file, new or in place of an old one, by Replace.
+func (f *FS) WriteFile(path string, data []byte) error {
+	w, err := f.Replace(path, int64(len(data)))
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	if _, err := w.Write(data); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func (f *FS) newWriter(path string, size int64, replace bool) (*Writer, error) {
+	elems := split(path)
+	if len(elems) == 0 {
+		return nil, errIsDir
+	}
+	if err := checkName(elems[len(elems)-1]); err != nil {
+		return nil, err
+	}
+	switch {
+	case size < 0:
+		return nil, fmt.Errorf("%d bytes: %w", size, fs.ErrInvalid)
+	case size > maxFileSize:
+		return nil, fmt.Errorf("%d bytes, a file has at most %d: %w", size, int64(maxFileSize), ErrTooLarge)
+	}
+	if err := f.begin(); err != nil {
+		return nil, err
+	}
+	d, err := f.openDir(elems[:len(elems)-1])
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{f: f, path: path, elems: elems, replace: replace, owner: d.owner, size: size}
+	if w.runs, err = w.reserve(d); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// reserve sees to it that the directory has a place for the entry, and claims the file's clusters. All refusals come before
+// the one thing that it may write, a cluster more for the directory.
+func (w *Writer) reserve(d dir) ([]extent, error) {
+	f, name := w.f, w.elems[len(w.elems)-1]
+	s, err := f.find(d, name)
+	exists := errors.Is(err, fs.ErrExist)
+	switch {
+	case exists && w.replace:
+		e, _, err := f.lookup(w.elems)
+		if err != nil {
+			return nil, err
+		}
+		if e.dir {
+			return nil, errIsDir
+		}
+		if err := f.mayWriteSlots(d.owner, e.slots); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	}
+	var grow []extent
+	if !exists {
+		if grow, err = f.takeSlots(d, s); err != nil {
+			return nil, err
+		}
+	}
+	single := d.owner == rest && w.size <= blockSize
+	runs, err := f.take(d.owner, f.vol.clustersFor(w.size), single)
+	if err != nil {
+		f.mark(grow, 0)
+		return nil, err
+	}
+	return runs, f.extend(d.owner, s.last, grow)
+}
+
+// takeSlots checks that the slots of a new entry may be written and claims clusters if the directory must grow.
+func (f *FS) takeSlots(d dir, s spot) ([]extent, error) {
+	if err := f.mayWriteSlots(d.owner, s.slots, s.fill, s.dirty); err != nil {
+		return nil, err
+	}
+	if !s.grow {
+		return nil, nil
+	}
+	if err := f.mayExtend(d.owner, s.last); err != nil {
+		return nil, err
+	}
+	return f.take(d.owner, f.vol.clustersFor(int64(s.need)*slotSize), false)
+}
+
+// Write appends to the file. More than the promised size is an error.
+func (w *Writer) Write(p []byte) (int, error) {
+	if err := w.check(int64(len(p))); err != nil {
+		return 0, err
+	}
+	total := len(p)
+	for len(p) > 0 {
+		// Large pieces go to the device as they are.
+		if n := len(p) &^ (writerBuffer - 1); len(w.buf) == 0 && n > 0 {
+			if err := w.out(p[:n]); err != nil {
+				return total - len(p), err
+			}
+			p = p[n:]
+			continue
+		}
+		w.allocate()
+		n := copy(w.buf[len(w.buf):cap(w.buf)], p)
+		w.buf = w.buf[:len(w.buf)+n]
+		p = p[n:]
+		if err := w.spill(); err != nil {
+			return total - len(p), err
+		}
+	}
+	return total, nil
+}
+
+// ReadFrom appends what r has. It spares io.Copy its own buffer.
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	var total int64
+	for empty := 0; ; empty++ {
+		if err := w.check(0); err != nil {
+			return total, err
+		}
+		w.allocate()
+		space := w.buf[len(w.buf):cap(w.buf)]
+		if len(space) == 0 {
+			space = make([]byte, 1) // the file is whole: see that nothing follows
+		}
+		n, err := r.Read(space)
+		if err := w.check(int64(n)); err != nil {
+			return total, err
+		}
+		if n > 0 {
+			empty = 0
+		}
+		if empty > 100 {
+			return total, io.ErrNoProgress
+		}
+		w.buf = w.buf[:len(w.buf)+n]
+		total += int64(n)
+		if spilled := w.spill(); spilled != nil {
+			return total, spilled
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+func (w *Writer) check(n int64) error {
+	if w.err == nil && w.done+int64(len(w.buf))+n > w.size {
+		w.err = fmt.Errorf("write %s: more than the %d bytes that were announced", w.path, w.size)
+	}
+	return w.err
+}
+
+// allocate makes the buffer, no larger than the file.
+func (w *Writer) allocate() {
+	if w.buf == nil {
+		unit := int64(w.f.vol.unit)
+		w.buf = make([]byte, 0, min(writerBuffer, max(w.size+unit-1, unit)/unit*unit))
+	}
+}
+
+func (w *Writer) spill() error {
+	if len(w.buf) < cap(w.buf) || w.done+int64(len(w.buf)) == w.size {
+		return nil // the last piece waits for Close
+	}
+	err := w.out(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+// out writes whole sectors to the clusters that come next.
+func (w *Writer) out(p []byte) error {
+	v := &w.f.vol
+	for len(p) > 0 {
+		run := w.runs[w.run]
+		length := int64(run.count) * int64(v.cluster)
+		n := min(int64(len(p)), length-w.pos)
+		off := v.offset(run.first) + w.pos
+		if err := w.f.write(off, p[:n]); err != nil {
+			w.err = fmt.Errorf("write %s: %w", w.path, err)
+			return w.err
+		}
+		if err := w.back.add(w.f.dev, off, n); err != nil {
+			w.f.broken = err
+			w.err = fmt.Errorf("write %s: %w", w.path, err)
+			return w.err
+		}
+		w.done += n
+		p = p[n:]
+		if w.pos += n; w.pos == length {
+			w.run, w.pos = w.run+1, 0
+		}
+	}
+	return nil
+}
+
+// backlog starts the write-back of what was written, in large pieces, so that the flush at the end has little left.
+type backlog struct{ start, end int64 }
+
+func (b *backlog) add(dev Device, off, n int64) error {
+	backer, ok := dev.(interface{ WriteBack(off, n int64) error })
+	if !ok {
+		return nil
+	}
+	if b.end != off {
+		if err := b.drain(backer); err != nil {
+			return err
+		}
+		b.start = off
+	}
+	if b.end = off + n; b.end-b.start >= backAfter {
+		return b.drain(backer)
+	}
+	return nil
+}
+
+func (b *backlog) drain(backer interface{ WriteBack(off, n int64) error }) error {
+	start, n := b.start, b.end-b.start
+	b.start = b.end
+	if n == 0 {
+		return nil
+	}
+	if err := backer.WriteBack(start, n); err != nil {
+		return fmt.Errorf("start writing back %d bytes at %d: %w", n, start, err)
+	}
+	return nil
+}
+
+// Abort gives the file up and its room back. Nothing of it was or will be seen.
+func (w *Writer) Abort() {
+	if w.err == errClosed {
+		return
+	}
+	w.err = errClosed
+	w.f.mark(w.runs, 0)
+	w.buf = nil
+}
+
+// Close makes the file appear.
+//
+//  1. the last data; the chain into the first and the second table. A cut here, or any mix of these writes: clusters marked
+//     used that belong to nobody. What anybody can reach is as before.
+//  2. flush.
+//  3. one sector of the directory: the new entry, or the old entry with the new cluster, size and time. A cut: the old
+//     state or the new one, and both are complete.
+//  4. flush. The file is new from here on.
+//  5. for Replace, the old chain's entries in the tables become free. A cut: clusters that belong to nobody. No flush:
+//     nothing relies on it, and the next one takes it along.
+func (w *Writer) Close() error {
+	if w.err == errClosed {
+		return nil
+	}
+	defer w.Abort() // takes the claims back unless finish made them the file's
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.finish(); err != nil {
+		return fmt.Errorf("write %s: %w", w.path, err)
+	}
+	return nil
+}
+
+func (w *Writer) finish() error {
+	f := w.f
+	if have := w.done + int64(len(w.buf)); have != w.size {
+		return fmt.Errorf("%d bytes came, %d were announced: %w", have, w.size, io.ErrUnexpectedEOF)
+	}
+	if n := len(w.buf); n > 0 {
+		unit := f.vol.unit
+		pad := (unit - n%unit) % unit
+		if err := w.out(append(w.buf, make([]byte, pad)...)); err != nil {
+			return w.err
+		}
+	}
+	f.join(w.runs)
+	if err := f.settle(w.owner); err != nil {
+		return err
+	}
+	e := entry{name: w.elems[len(w.elems)-1], size: w.size, mod: f.now()}
+	if len(w.runs) > 0 {
+		e.first = w.runs[0].first
+	}
+	old, _, err := f.lookup(w.elems)
+	switch {
+	case err == nil && !w.replace:
+		return fs.ErrExist
+	case err == nil && old.dir:
+		return errIsDir
+	case err == nil:
+		if err := f.swap(old, e); err != nil {
+			return err
+		}
+		w.runs = nil
+		if old.first != 0 {
+			f.release(old.first, w.owner)
+		}
+		return f.settle(w.owner)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	parent, err := f.openDir(w.elems[:len(w.elems)-1])
+	if err != nil {
+		return err
+	}
+	if err := f.insert(parent, e); err != nil {
+		return err
+	}
+	w.runs = nil
+	return nil
+}
+
+// swap points an entry at new content: steps 2 to 4 of Close.
+func (f *FS) swap(old, e entry) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	slot := old.slots[len(old.slots)-1]
+	err := f.patch(f.sectorOf(slot), func(off int64, b []byte) {
+		if off == slot {
+			patchShort(b, e)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return f.flush()
+}
+
+// insert adds an entry whose content is written but not flushed: steps 2 to 4 of Close. Parts of the entry that cannot be
+// seen by themselves are written before the first flush.
+func (f *FS) insert(d dir, e entry) error {
+	s, err := f.find(d, e.name)
+	if err != nil {
+		return err
+	}
+	if s.grow { // several writers in one directory
+		grow, err := f.takeSlots(d, s)
+		if err != nil {
+			return err
+		}
+		if err := f.extend(d.owner, s.last, grow); err != nil {
+			return err
+		}
+		if s, err = f.find(d, e.name); err != nil {
+			return err
+		}
+	}
+	if err := f.mayWriteSlots(d.owner, s.slots, s.fill, s.dirty); err != nil {
+		return err
+	}
+	entries := s.entriesFor(e)
+	if err := f.ready(s, entries); err != nil {
+		return err
+	}
+	if err := f.flush(); err != nil {
+		return err
+	}
+	if err := f.commit(s, entries); err != nil {
+		return err
+	}
+	return f.flush()
+}

@@ -1,0 +1,212 @@
+package bootfs
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The byte of a cluster in FS.claim. Bit 0 says that something outside the zones reaches it, bits 1 to 4 that something in
+// that zone does. No bit at all: nobody reaches it, so it is free, whatever the table says of it.
+const (
+	rest     byte = 1 << 0
+	owners   byte = 1<<(maxZones+1) - 1
+	kept     byte = 1 << 5 // marked used, and perhaps part of something damaged: not to be given away
+	alone    byte = 1 << 6 // of a file that is overwritten in place: nothing else may be put into its blocks
+	crossed  byte = 1 << 7 // reached twice
+	maxZones      = 4
+)
+
+// zone is the bit of the zone with that index.
+func zone(i int) byte { return rest << (i + 1) }
+
+// zoneName is for messages.
+func (f *FS) zoneName(owner byte) string {
+	for i, elems := range f.zones {
+		if owner == zone(i) {
+			return strings.Join(elems, "/")
+		}
+	}
+	if len(f.zones) == 0 {
+		return "volume"
+	}
+	return "rest of the volume"
+}
+
+// blocks says for each block of the device who has something in it: an entry of either table, or data. It is made anew for
+// each operation, so it cannot go stale.
+func (f *FS) blocks() []byte {
+	v := &f.vol
+	b := make([]byte, (v.size+blockSize-1)/blockSize)
+	for i := int64(0); i*blockSize < v.fat[0]; i++ {
+		b[i] |= rest // boot sector and FSInfo
+	}
+	b[v.tableBlock(0, 0)] |= rest // entries 0 and 1
+	b[v.tableBlock(1, 0)] |= rest
+	for c := uint32(2); c < v.end; c++ {
+		who := f.claim[c] & (owners | alone)
+		if who == 0 {
+			continue
+		}
+		b[v.tableBlock(0, c)] |= who & owners
+		b[v.tableBlock(1, c)] |= who & owners
+		first, last := v.dataBlocks(c)
+		b[first] |= who
+		b[last] |= who
+	}
+	return b
+}
+
+// mayTake reports whether owner may take cluster c: nobody reaches it, and nobody else has anything in the blocks that
+// its entries and its data lie in.
+func (f *FS) mayTake(c uint32, owner byte, blocks []byte, single bool) bool {
+	v := &f.vol
+	if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
+		return false
+	}
+	others := owners &^ owner
+	if (blocks[v.tableBlock(0, c)]|blocks[v.tableBlock(1, c)])&others != 0 {
+		return false
+	}
+	first, last := v.dataBlocks(c)
+	data := blocks[first] | blocks[last]
+	if single {
+		return data == 0 && first*blockSize >= v.data
+	}
+	return data&(others|alone) == 0
+}
+
+// extent is a run of clusters.
+type extent struct{ first, count uint32 }
+
+// take claims n clusters for owner: first in blocks of the table that it already has, then in those that nobody has, each
+// time from the zone's own place on the volume on. So zones stay compact and apart, and one zone can always have all the
+// blocks that the others leave. Nothing is written. With single, the clusters' blocks hold nothing else and never will.
+func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	blocks := f.blocks()
+	var got []extent
+	left := n
+	for _, own := range []bool{true, false} {
+		f.each(owner, func(c uint32) bool {
+			if (blocks[f.vol.tableBlock(0, c)]&owner != 0) != own || !f.mayTake(c, owner, blocks, single) {
+				return true
+			}
+			if k := len(got) - 1; k >= 0 && got[k].first+got[k].count == c {
+				got[k].count++
+			} else {
+				got = append(got, extent{c, 1})
+			}
+			left--
+			return left > 0
+		})
+		if left == 0 {
+			break
+		}
+	}
+	if left > 0 {
+		return nil, f.full(owner, n, n-left)
+	}
+	claim := owner
+	if single {
+		claim |= alone
+	}
+	f.mark(got, claim)
+	return got, nil
+}
+
+// each visits the clusters in the order in which owner takes them, until visit returns false.
+func (f *FS) each(owner byte, visit func(c uint32) bool) {
+	start := uint32(2)
+	for i := range f.zones {
+		if owner == zone(i) {
+			total := int64(f.vol.end)
+			start = uint32(max(int64(i)*total/int64(len(f.zones)), min(blockSize/4, total-1)))
+		}
+	}
+	start -= start % (blockSize / 4)
+	start = max(start, 2)
+	for c := start; c < f.vol.end; c++ {
+		if !visit(c) {
+			return
+		}
+	}
+	for c := uint32(2); c < start; c++ {
+		if !visit(c) {
+			return
+		}
+	}
+}
+
+func (f *FS) mark(run []extent, claim byte) {
+	for _, e := range run {
+		for c := e.first; c < e.first+e.count; c++ {
+			f.claim[c] = claim
+		}
+	}
+}
+
+// room counts the clusters that owner can take, and all that nobody has.
+func (f *FS) room(owner byte) (own, all int64) {
+	blocks := f.blocks()
+	for c := uint32(2); c < f.vol.end; c++ {
+		if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
+			continue
+		}
+		all++
+		if f.mayTake(c, owner, blocks, false) {
+			own++
+		}
+	}
+	return own, all
+}
+
+func (f *FS) full(owner byte, want, have int64) error {
+	size := int64(f.vol.cluster)
+	_, all := f.room(owner)
+	return fmt.Errorf("%d bytes are needed, %s can take %d, and %d are free on the whole volume: %w",
+		want*size, f.zoneName(owner), have*size, all*size, ErrFull)
+}
+
+// join puts the runs, in order, into the table in memory as one chain.
+func (f *FS) join(run []extent) {
+	for i, e := range run {
+		for c := e.first; c < e.first+e.count-1; c++ {
+			f.set(c, c+1)
+		}
+		end := uint32(entryEnd)
+		if i+1 < len(run) {
+			end = run[i+1].first
+		}
+		f.set(e.first+e.count-1, end)
+	}
+}
+
+// settle brings the table on the device to what is claimed: in the blocks that owner may write, entries that nobody reaches
+// become free and sectors that changed or differ are written. What becomes free must already be unreachable on
+// the medium, not only in a cache.
+func (f *FS) settle(owner byte) error {
+	blocks := f.blocks()
+	perSector := uint32(f.vol.unit / 4)
+	for s := range f.stale {
+		if !f.mayWriteSector(owner, blocks, int64(s)) {
+			continue
+		}
+		first := uint32(s) * perSector
+		for c := max(first, 2); c < min(first+perSector, f.vol.end); c++ {
+			if e := f.table[c] & entryMask; f.claim[c] == 0 && e != entryFree && e != entryBad {
+				f.set(c, entryFree)
+			}
+		}
+	}
+	return f.writeTable(owner, blocks)
+}
+
+// release takes the claims off the chain that starts at c, up to where it is somebody else's too.
+func (f *FS) release(c uint32, owner byte) {
+	for f.vol.valid(c) && f.claim[c]&^alone == owner {
+		f.claim[c] = 0
+		c = f.table[c] & entryMask
+	}
+}
