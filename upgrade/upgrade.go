@@ -68,9 +68,11 @@ type Config struct {
 // Machine is one machine's boot state, opened for one operation after the other. It is not safe for concurrent use.
 type Machine struct {
 	Config
-	values  interface{ Value(tag uint8) ([]byte, error) } // META for reading
-	meta    *meta.Store                                   // META for writing; nil when read-only
-	metaErr error                                         // why META cannot be used; confirm and fallback work all the same
+	values interface {
+		Value(tag uint8) ([]byte, error)
+	} // META for reading
+	meta    *meta.Store // META for writing; nil when read-only
+	metaErr error       // why META cannot be used; confirm and fallback work all the same
 	log     *slog.Logger
 	now     func() time.Time
 	close   func() error
