@@ -69,7 +69,7 @@ var slotZones = []string{"EFI/pawl/A", "EFI/pawl/B"}
 
 func volume(t testing.TB, size int64, sector int) (*memory, *bootfs.FS) {
 	dev := newMemory(size, sector)
-	require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{Label: "EFI", VolumeID: 0x12345678, Now: clock}))
+	require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{Label: "EFI", VolumeID: 0x12345678, Time: clock()}))
 	return dev, reopen(t, dev)
 }
 

@@ -9,9 +9,9 @@ import (
 
 // FormatOptions says how a volume is made. The zero value has no label, volume id 0 and the time of time.Now.
 type FormatOptions struct {
-	Label    string           // at most 11 characters of ASCII; stored in upper case
-	VolumeID uint32           // what systems show as the volume's serial number or UUID
-	Now      func() time.Time // time stamp of the label
+	Label    string    // at most 11 characters of ASCII; stored in upper case
+	VolumeID uint32    // what systems show as the volume's serial number or UUID
+	Time     time.Time // time stamp of the label
 }
 
 const (
@@ -44,9 +44,8 @@ func format(dev Device, o FormatOptions) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now
-	if o.Now != nil {
-		now = o.Now
+	if o.Time.IsZero() {
+		o.Time = time.Now()
 	}
 	boot := g.bootSector(label, o.VolumeID)
 	v, err := decodeVolume(boot, dev.Size(), dev.SectorSize())
@@ -81,7 +80,7 @@ func format(dev Device, o FormatOptions) error {
 	le.PutUint32(table[8:], 0x0fffffff) // the root directory's end
 	root := make([]byte, v.cluster)
 	if strings.TrimSpace(label) != "" {
-		e := entry{mod: now()}
+		e := entry{mod: o.Time}
 		copy(e.short[:], label)
 		copy(root, encodeShort(e))
 		root[11] = attrLabel
