@@ -3,10 +3,8 @@ package upgrade
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -36,7 +34,7 @@ func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attem
 // boot is that of the default. If power fails in
 //
 //	disarm    default: an earlier arming is there or gone, and its slot is still whole
-//	clear     default: the loader forgets the target before its manifest goes, and that before its files
+//	clear     default: the loader forgets the target; then its files are all there, or none
 //	write     default: no table, directory or block that the default needs is written
 //	verify    default: nothing is written
 //	complete  default: the loader does not know of the target
@@ -105,17 +103,8 @@ func (m *Machine) clear(s bootloader.Slot) error {
 	if err := m.Loader.Withdraw(s); err != nil {
 		return fmt.Errorf("withdraw slot %s: %w", s, err)
 	}
-	if err := m.Boot.Remove(s.File(bootloader.ManifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the manifest of slot %s: %w", s, err)
-	}
-	entries, err := m.Boot.ReadDir(s.Dir())
-	if err != nil {
-		return fmt.Errorf("read slot %s: %w", s, err)
-	}
-	for _, e := range entries {
-		if err := m.Boot.Remove(s.File(e.Name)); err != nil {
-			return fmt.Errorf("clear slot %s: %w", s, err)
-		}
+	if err := m.Boot.Clear(s.Dir()); err != nil {
+		return fmt.Errorf("clear slot %s: %w", s, err)
 	}
 	return nil
 }
@@ -245,19 +234,16 @@ func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 }
 
 func (m *Machine) arm(a *Attempt, o Options) error {
-	to, err := m.slot(a.To)
-	if err != nil {
-		return err
-	}
+	to := m.slot(a.To)
 	if to.Content != Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("slot %s is %s, not %s: %w", a.To, to.version(), a.Version, ErrNotComplete)
 	}
 	a.Phase = Armed
-	if err := m.record(a, nil); err != nil {
+	err := m.record(a, nil)
+	if err != nil {
 		return err
 	}
-	err = m.Loader.Arm(a.To, o.tries())
-	if err == nil {
+	if err = m.Loader.Arm(a.To, o.tries()); err == nil {
 		return nil
 	}
 	if undo := m.Loader.Disarm(); undo != nil {

@@ -140,7 +140,7 @@ func (in *install) layout(context.Context) error {
 		return err
 	}
 	volume := uuid.NewSHA1(esp.GUID, []byte("volume"))
-	err = bootfs.Format(parts["EFI"], bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Time: in.Now()})
+	err = bootfs.Format(parts["EFI"], bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Now: in.Now})
 	if err != nil {
 		return err
 	}

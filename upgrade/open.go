@@ -30,7 +30,7 @@ type OpenOptions struct {
 // is taken exclusively unless ReadOnly; one that is mounted, or that another operation holds, is an error that names
 // where. Close releases it.
 func Open(disk string, o OpenOptions) (_ *Machine, err error) {
-	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: o.ReadOnly})
+	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: o.ReadOnly, Partitions: true})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func Open(disk string, o OpenOptions) (_ *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := map[string]*partition.Part{}
+	parts := map[string]*partition.Opened{}
 	for _, label := range []string{"EFI", "META"} {
 		if parts[label], err = d.Partition(label); err != nil {
 			return nil, err
@@ -69,7 +69,7 @@ func Open(disk string, o OpenOptions) (_ *Machine, err error) {
 	return m, nil
 }
 
-func machine(parts map[string]*partition.Part, layout partition.Layout, o OpenOptions) (*Machine, error) {
+func machine(parts map[string]*partition.Opened, layout partition.Layout, o OpenOptions) (*Machine, error) {
 	esp, err := layout.Find("EFI")
 	if err != nil {
 		return nil, err

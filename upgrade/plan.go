@@ -54,10 +54,7 @@ func (m *Machine) ready() (bootloader.State, error) {
 
 // active checks that what runs is what the active slot says it holds.
 func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
-	s, err := m.slot(st.Active)
-	if err != nil {
-		return s, err
-	}
+	s := m.slot(st.Active)
 	if s.Content == Complete && m.Version != "" && s.Manifest.Version != m.Version {
 		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w (reboot, then try again)", m.Version, st.Active, s.Manifest.Version, bootloader.ErrAmbiguous)
 	}
@@ -74,10 +71,7 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	to, err := m.slot(st.Active.Other())
-	if err != nil {
-		return nil, err
-	}
+	to := m.slot(st.Active.Other())
 	op := &operation{m: m, img: img, Options: o, plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
@@ -131,7 +125,7 @@ func (op *operation) room() error {
 	return nil
 }
 
-// capacity is how many bytes slot s can hold in one file once it is cleared.
+// capacity is how many bytes slot s can hold once it is cleared.
 func (m *Machine) capacity(s bootloader.Slot) (int64, error) {
 	free, err := m.Boot.Free(s.Dir())
 	if err != nil {
@@ -139,7 +133,7 @@ func (m *Machine) capacity(s bootloader.Slot) (int64, error) {
 	}
 	entries, err := m.Boot.ReadDir(s.Dir())
 	if err != nil {
-		return 0, fmt.Errorf("read slot %s: %w", s, err)
+		return free, nil // damaged, as a cut may leave it: what it takes is found when it is cleared
 	}
 	for _, e := range entries {
 		free += e.Size

@@ -43,10 +43,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if err != nil {
 		return Attempt{}, err
 	}
-	to, err := m.slot(st.Active.Other())
-	if err != nil {
-		return Attempt{}, err
-	}
+	to := m.slot(st.Active.Other())
 	if to.Content != Complete {
 		return Attempt{}, fmt.Errorf("slot %s is %s %s: %w", to.Slot, to.Content, to.Problem, ErrNothingToRollBack)
 	}

@@ -31,47 +31,51 @@ type SlotStatus struct {
 	Problem  string              // what makes it partial
 }
 
-// slot reads what slot s holds: names and sizes, not the bytes of the files.
-func (m *Machine) slot(s bootloader.Slot) (SlotStatus, error) {
-	st := SlotStatus{Slot: s, Content: Empty}
+// slot reads what slot s holds: names and sizes, not the bytes of the files. What cannot be read makes it partial.
+func (m *Machine) slot(s bootloader.Slot) SlotStatus {
+	man, err := m.manifest(s)
+	switch {
+	case err == nil:
+		return SlotStatus{Slot: s, Content: Complete, Manifest: man}
+	case errors.Is(err, errEmpty):
+		return SlotStatus{Slot: s, Content: Empty}
+	}
+	return SlotStatus{Slot: s, Content: Partial, Problem: err.Error()}
+}
+
+var errEmpty = errors.New("no files")
+
+// manifest reads the manifest of slot s and checks that what it lists is there.
+func (m *Machine) manifest(s bootloader.Slot) (bootloader.Manifest, error) {
+	none := bootloader.Manifest{}
 	entries, err := m.Boot.ReadDir(s.Dir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return st, nil
-	}
-	if err != nil {
-		return st, fmt.Errorf("read slot %s: %w", s, err)
-	}
-	if len(entries) == 0 {
-		return st, nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
+		return none, errEmpty
+	case err != nil:
+		return none, err
 	}
 	data, err := m.Boot.ReadFile(s.File(bootloader.ManifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		st.Content, st.Problem = Partial, "no manifest"
-		return st, nil
+		return none, errors.New("no manifest")
 	}
 	if err != nil {
-		return st, fmt.Errorf("read the manifest of slot %s: %w", s, err)
+		return none, err
 	}
 	man, err := bootloader.DecodeManifest(data)
 	if err != nil {
-		st.Content, st.Problem = Partial, err.Error()
-		return st, nil
+		return none, err
 	}
 	for _, f := range man.Files {
 		info, err := m.Boot.Stat(s.File(f.Name))
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			st.Content, st.Problem = Partial, f.Name+" is missing"
-			return st, nil
 		case err != nil:
-			return st, fmt.Errorf("look at %s: %w", s.File(f.Name), err)
+			return none, err
 		case info.Size != f.Size:
-			st.Content, st.Problem = Partial, fmt.Sprintf("%s has %d bytes, its manifest says %d", f.Name, info.Size, f.Size)
-			return st, nil
+			return none, fmt.Errorf("%s has %d bytes, its manifest says %d", f.Name, info.Size, f.Size)
 		}
 	}
-	st.Content, st.Manifest = Complete, man
-	return st, nil
+	return man, nil
 }
 
 // version names what a slot holds, for people and for META.

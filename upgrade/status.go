@@ -35,9 +35,7 @@ func (m *Machine) Status() (Status, error) {
 	}
 	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: st.Warnings}
 	for i, slot := range bootloader.Slots {
-		if s.Slots[i], err = m.slot(slot); err != nil {
-			return Status{}, fmt.Errorf("status: %w", err)
-		}
+		s.Slots[i] = m.slot(slot)
 	}
 	if s.Attempt, err = m.attempt(); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())

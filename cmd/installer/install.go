@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,7 @@ func installCommand() *cobra.Command {
 			}
 		}()
 		o := upgrade.InstallOptions{Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
-		if d.IsBlock() { // a file boots elsewhere: this machine's firmware is none of its business
+		if info, err := os.Stat(to); err == nil && info.Mode()&os.ModeDevice != 0 { // a file boots elsewhere: this machine's firmware is none of its business
 			o.Vars = efivar.Open(efivar.Dir)
 		}
 		if err := upgrade.Install(c.Context(), d, img, o); err != nil {

@@ -19,7 +19,7 @@ func metaCommand() *cobra.Command {
 		Short: "Make META empty; every tag in it is lost, the slots are not touched",
 		Args:  exactly(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			d, err := partition.Open(disk, partition.OpenOptions{})
+			d, err := partition.Open(disk, partition.OpenOptions{Partitions: true})
 			if err != nil {
 				return err
 			}
