@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+func (c *cli) planCommand() *cobra.Command {
+	r := &pawlv1.PlanRequest{}
+	cmd := &cobra.Command{Use: "plan --image REF", Short: "What an upgrade would do, or why it would be refused; changes nothing"}
+	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
+	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already or failed before")
+	return c.verb(cmd, time.Minute, func(ctx context.Context, nodes []*client.Client) error {
+		if r.Image == "" {
+			return usage{errors.New("plan: which --image?")}
+		}
+		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
+			p, err := node.Plan(ctx, r)
+			return func() {
+				c.object(node, "plan", p)
+				if !c.json() {
+					printPlan(c.out, node.Node, p)
+				}
+			}, err
+		})
+	})
+}
+
+func printPlan(w io.Writer, node string, p *pawlv1.Plan) {
+	fmt.Fprintf(w, "%s: %s\n", node, planned(p))
+	fmt.Fprintf(w, "  image %s\n", p.Image)
+	if p.Bytes > 0 {
+		fmt.Fprintf(w, "  writes %s of the %s that slot %s can hold\n", size(p.Bytes), size(p.Room), p.To)
+	}
+	if p.Lost != "" {
+		fmt.Fprintf(w, "  %s, which slot %s holds, is gone once the upgrade begins\n", p.Lost, p.To)
+	}
+	if p.Preserve {
+		fmt.Fprintln(w, "  EPHEMERAL is kept")
+	} else {
+		fmt.Fprintln(w, "  EPHEMERAL is wiped by the trial (--preserve keeps it)")
+	}
+	fmt.Fprintf(w, "  steps: %s\n", strings.Join(p.Steps, ", "))
+	for _, text := range p.Warnings {
+		fmt.Fprintf(w, "  warning: %s\n", text)
+	}
+}
+
+// planned is a plan in one line.
+func planned(p *pawlv1.Plan) string {
+	to := p.Version
+	if to == "" {
+		to = digest(p.Image)
+	}
+	return fmt.Sprintf("%s from %s (slot %s) to %s (slot %s)", p.Kind, p.OldVersion, p.From, to, p.To)
+}

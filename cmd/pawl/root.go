@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/node/client"
+)
+
+// Exit codes. When several nodes fail, the first of them in the order of --nodes decides.
+const (
+	exitOK          = 0
+	exitError       = 1 // refused, or failed; the node runs what it ran
+	exitUsage       = 2
+	exitFellBack    = 3 // the node is back, but in another version than it should be
+	exitTimeout     = 4 // not known: it took longer than --timeout
+	exitUnreachable = 5 // the node did not answer, or the connection was lost
+)
+
+const long = `Pawl moves machines to the next version of their operating system, lets it boot once, and keeps it only
+when it has proved itself.
+
+Nodes are HOST, HOST:PORT (port ` + client.DefaultPort + ` if none is given) or unix:PATH.
+
+Exit codes:
+  0  done; with --wait: the node is back, in the expected version, confirmed
+  1  refused or failed; the node runs what it ran
+  2  the command line is wrong
+  3  the node is back, but not in the expected version: it fell back
+  4  not known: it took longer than --timeout
+  5  a node does not answer, or the connection was lost`
+
+// cli is one run of the program.
+type cli struct {
+	out, err io.Writer
+	nodes    []string
+	output   string
+	timeout  time.Duration // per node
+	mu       sync.Mutex    // one writer at a time
+}
+
+// usage is an error of the command line.
+type usage struct{ error }
+
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	c := &cli{out: out, err: errs}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(errs, "pawl: "+strings.TrimSuffix(line, "\n"))
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	if u := (usage{}); errors.As(err, &u) {
+		return exitUsage
+	}
+	switch client.Kind(err) {
+	case client.FellBack:
+		return exitFellBack
+	case client.Timeout:
+		return exitTimeout
+	case client.Unreachable, client.Foreign:
+		return exitUnreachable
+	}
+	return exitError
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "pawl", Short: "Upgrade machines that come back by themselves", Long: long,
+		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage{fmt.Errorf("unknown command %q (see `pawl --help`)", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{"unix:/run/pawl.sock"}, "nodes to talk to, separated by commas")
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text or json (one object a line)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+	})
+	root.AddCommand(c.statusCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.rebootCommand(), c.versionCommand())
+	return root
+}
+
+// verb fills in what all verbs have in common.
+func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx context.Context, nodes []*client.Client) error) *cobra.Command {
+	cmd.Flags().DurationVar(&c.timeout, "timeout", timeout, "how long to wait for each node")
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage{fmt.Errorf("%s takes no argument %q (see `pawl %s --help`)", cmd.Name(), args[0], cmd.Name())}
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if c.output != "text" && c.output != "json" {
+			return usage{fmt.Errorf("--output %q: want text or json", c.output)}
+		}
+		var nodes []*client.Client
+		for _, address := range c.nodes {
+			node, err := client.New(address)
+			if err != nil {
+				return usage{err}
+			}
+			nodes = append(nodes, node)
+		}
+		if len(nodes) == 0 {
+			return usage{errors.New("--nodes names no node")}
+		}
+		return do(cmd.Context(), nodes)
+	}
+	return cmd
+}
+
+// each asks all nodes at once and prints in their order.
+func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context.Context, *client.Client) (func(), error)) error {
+	prints := make([]func(), len(nodes))
+	errs := make([]error, len(nodes))
+	var wait sync.WaitGroup
+	for i, node := range nodes {
+		wait.Go(func() {
+			limited, cancel := context.WithTimeout(ctx, c.timeout)
+			defer cancel()
+			prints[i], errs[i] = ask(limited, node)
+		})
+	}
+	wait.Wait()
+	for i, node := range nodes {
+		if errs[i] != nil {
+			c.printError(node, errs[i])
+		} else {
+			prints[i]()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inTurn goes through the nodes one after the other and stops at the first that fails.
+func (c *cli) inTurn(ctx context.Context, nodes []*client.Client, do func(context.Context, *client.Client) error) error {
+	for i, node := range nodes {
+		limited, cancel := context.WithTimeout(ctx, c.timeout)
+		err := do(limited, node)
+		cancel()
+		if err == nil {
+			continue
+		}
+		c.printError(node, err)
+		if left := nodes[i+1:]; len(left) > 0 {
+			names := make([]string, len(left))
+			for i, n := range left {
+				names[i] = n.Node
+			}
+			return fmt.Errorf("%w\nnot touched: %s", err, strings.Join(names, ", "))
+		}
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "status", Short: "What the nodes run, hold, and did last"}
+	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
+		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
+			st, err := node.Status(ctx)
+			return func() {
+				c.object(node, "status", st)
+				if !c.json() {
+					printStatus(c.out, node.Node, st)
+				}
+			}, err
+		})
+	})
+}
+
+func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse) {
+	version := st.Version
+	if version == "" {
+		version = "an unknown version"
+	}
+	state := "confirmed"
+	switch {
+	case st.Active == "":
+		state = "slot not known"
+	case st.Trial && st.Checks != nil && st.Checks.State == "failed":
+		state = "on trial, given up: " + st.Checks.Reason
+	case st.Trial:
+		state = "on trial"
+	}
+	slot := ""
+	if st.Active != "" {
+		slot = " in slot " + st.Active
+	}
+	fmt.Fprintf(w, "%s: %s%s, %s (boot %s)\n", node, version, slot, state, st.BootId)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) {
+		line := "  " + strings.Join(cells, "\t")
+		fmt.Fprintln(t, strings.TrimRight(line, "\t "))
+	}
+	for _, s := range st.Slots {
+		what := []string{s.Content, s.Version, digest(s.Image), s.Reference}
+		if s.Problem != "" {
+			what = []string{s.Content, "(" + s.Problem + ")"}
+		}
+		row("slot "+s.Name, strings.Join(strings.Fields(strings.Join(what, " ")), " "), strings.Join(roles(st, s.Name), ", "))
+	}
+	if st.Loader != "" {
+		row("loader", st.Loader)
+	}
+	if a := st.Attempt; a != nil {
+		row("attempt", attempt(a))
+	}
+	if op := st.Operation; op != nil && (op.Running || op.Error != "") {
+		row("operation", operation(op))
+	}
+	if ch := st.Checks; ch != nil && ch.Running != "" && ch.State == "running" {
+		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.TimeOnly)))
+	}
+	for _, b := range st.KnownBad {
+		row("bad", fmt.Sprintf("%s %s: %s", b.Version, digest(b.Image), b.Reason))
+	}
+	if st.Blocked != "" {
+		row("blocked", st.Blocked)
+	}
+	if st.Problem != "" {
+		row("problem", st.Problem)
+	}
+	for _, text := range st.Warnings {
+		row("warning", text)
+	}
+	_ = t.Flush()
+}
+
+// roles says what a slot is at the moment.
+func roles(st *pawlv1.StatusResponse, slot string) []string {
+	var r []string
+	if st.Active == slot {
+		r = append(r, "active")
+	}
+	if st.Default == slot {
+		r = append(r, "default")
+	}
+	if st.Armed == slot {
+		r = append(r, "armed")
+	}
+	return r
+}
+
+func attempt(a *pawlv1.Attempt) string {
+	text := fmt.Sprintf("%s from %s (slot %s) to %s (slot %s): ", a.Kind, a.OldVersion, a.From, a.Version, a.To)
+	if a.Result != "" {
+		text += a.Result
+	} else {
+		text += a.Phase
+	}
+	if a.Reason != "" {
+		text += ": " + a.Reason
+	}
+	return text
+}
+
+func operation(op *pawlv1.Operation) string {
+	switch p := op.Progress; {
+	case op.Error != "":
+		return op.Name + " failed: " + op.Error
+	case p == nil:
+		return op.Name
+	case p.Total > 0:
+		return fmt.Sprintf("%s: %s, %s of %s", op.Name, p.Step, size(p.Bytes), size(p.Total))
+	default:
+		return fmt.Sprintf("%s: %s", op.Name, p.Step)
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+func (c *cli) upgradeCommand() *cobra.Command {
+	r := &pawlv1.UpgradeRequest{}
+	var wait bool
+	cmd := &cobra.Command{
+		Use: "upgrade --image REF", Short: "Move nodes to another version, one after the other",
+		Long: `Upgrade writes the image into the slot that a node does not use, reads it back, arms it for its trial and restarts the
+node. Until the restart the node serves as before. A version that does not prove itself is left again by itself.
+
+Nodes are taken one after the other; the first that fails ends it. An upgrade goes on when this command is
+interrupted, unless --attached was given. With --wait the command ends when the node is back, in the new version,
+confirmed (exit code 0), or has fallen back (3).`,
+	}
+	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
+	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, failed before, or looks unfit to boot")
+	cmd.Flags().Uint32Var(&r.Tries, "tries", 1, "boots that the new version gets to prove itself")
+	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node into the trial")
+	cmd.Flags().BoolVar(&r.Attached, "attached", false, "cancel the upgrade when this command is interrupted")
+	cmd.Flags().BoolVar(&wait, "wait", false, "until the node is back and confirmed, or has fallen back")
+	return c.verb(cmd, 30*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
+		switch {
+		case r.Image == "":
+			return usage{errors.New("upgrade: which --image?")}
+		case wait && !r.Reboot:
+			return usage{errors.New("upgrade: --wait needs the restart that --reboot=false leaves out")}
+		}
+		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+			bar := newBar(c.out, node.Node)
+			armed, err := node.Upgrade(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
+			bar.clear()
+			return c.finish(ctx, node, armed, err, wait)
+		})
+	})
+}
+
+// event prints what an operation tells.
+func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
+	c.object(node, "event", e)
+	if c.json() {
+		return
+	}
+	if p := e.GetProgress(); p != nil {
+		bar.show(p)
+		return
+	}
+	bar.clear()
+	if p := e.GetPlan(); p != nil {
+		c.line(node, "%s, image %s", planned(p), digest(p.Image))
+		if p.Lost != "" {
+			c.line(node, "%s, which slot %s holds, is gone from now on", p.Lost, p.To)
+		}
+		for _, text := range p.Warnings {
+			c.line(node, "warning: %s", text)
+		}
+	}
+}
+
+// finish says how an operation ended, and waits for the node if asked.
+func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Armed, err error, wait bool) error {
+	switch {
+	case err != nil && armed != nil && wait && armed.Rebooting:
+		c.line(node, "%s", err.(*client.Error).Text)
+	case err != nil:
+		return err
+	case armed.Expected.Trial:
+		c.line(node, "armed: the next boot is the trial of %s in slot %s", armed.Expected.Version, armed.Expected.Slot)
+	default:
+		c.line(node, "the next boot is %s in slot %s", armed.Expected.Version, armed.Expected.Slot)
+	}
+	switch {
+	case !armed.Rebooting:
+		return nil
+	case !wait:
+		c.line(node, "restarting; `pawl status` tells how it ended")
+		return nil
+	}
+	return c.await(ctx, node, armed.Expected)
+}
+
+// await waits for the node to be back as expected.
+func (c *cli) await(ctx context.Context, node *client.Client, e *pawlv1.Expected) error {
+	c.line(node, "restarting")
+	st, err := node.Wait(ctx, e, func(s client.Sight) {
+		c.line(node, "%s", s.Text)
+		if s.Status == nil {
+			c.object(node, "wait", map[string]string{"text": s.Text})
+		} else {
+			c.object(node, "wait", map[string]string{"text": s.Text, "bootId": s.Status.BootId, "version": s.Status.Version, "active": s.Status.Active})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	c.object(node, "status", st)
+	return nil
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/node/client"
+)
+
+func (c *cli) versionCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "The versions of this program and of what answers on the nodes"}
+	var alone bool
+	cmd.Flags().BoolVar(&alone, "client", false, "only of this program")
+	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
+		if !c.json() {
+			fmt.Fprintf(c.out, "pawl: %s, API 1, %s/%s\n", version(), runtime.GOOS, runtime.GOARCH)
+		}
+		if alone {
+			return nil
+		}
+		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
+			v, err := node.Version(ctx)
+			return func() {
+				c.object(node, "version", v)
+				c.line(node, "%s, API %d, %s (boot %s)", v.Pawl, v.Api, v.Platform, v.BootId)
+			}, err
+		})
+	})
+}
+
+// version is the version of this program, as Go's build recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

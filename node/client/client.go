@@ -1,0 +1,224 @@
+// Package client talks to nodes that run Pawl, and waits for them to come back.
+//
+// Start with New and Client.Upgrade; Client.Wait then tells how it ended. Errors are *Error: they name the node, and
+// their Kind is for programs.
+//
+// A lost connection does not end an upgrade, and Wait expects it. Boots are told apart by their boot id, versions by
+// the digest of their image and the slot they run from, never by version strings. The package has no retries but those
+// of Wait, and no authentication yet.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+// DefaultPort is used for an address without a port.
+const DefaultPort = "7295"
+
+// dialTime bounds how long a connection may take to be made.
+const dialTime = 5 * time.Second
+
+// Client talks to one node. It holds no connection between calls.
+type Client struct {
+	Node string // its address, as it was given
+	rpc  pawlv1.NodeClient
+}
+
+// New returns a client of the node at address: "HOST", "HOST:PORT" or "unix:PATH". Nothing is connected yet.
+func New(address string) (*Client, error) {
+	base, network, target := "http://node", "unix", ""
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if path == "" {
+			return nil, fmt.Errorf("node %q: unix: needs a path", address)
+		}
+		target = path
+	} else {
+		if address == "" || strings.ContainsAny(address, "/ @") {
+			return nil, fmt.Errorf("node %q is no address: want HOST, HOST:PORT or unix:PATH", address)
+		}
+		network, target = "tcp", withPort(address)
+		base = "http://" + target
+	}
+	dialer := &net.Dialer{Timeout: dialTime}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, target)
+		},
+		DisableKeepAlives: true, // the node at the other end may be another boot by the next call
+	}
+	return &Client{Node: address, rpc: pawlv1.NewNodeClient(&http.Client{Transport: transport}, base)}, nil
+}
+
+func withPort(address string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), DefaultPort)
+}
+
+// Kinds of errors that come from this end; the others are those of node.Kind.
+const (
+	Unreachable = "unreachable" // no answer, or the connection was lost
+	Timeout     = "timeout"     // it took longer than it may
+	Foreign     = "not-a-node"  // something else answers at the address
+	FellBack    = "fell-back"   // the node runs another version than it should
+)
+
+// Error is what went wrong with a node.
+type Error struct {
+	Node string
+	Kind string // for programs
+	Text string // for people: what happened and what to do
+	err  error
+}
+
+func (e *Error) Error() string { return e.Node + ": " + e.Text }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.err }
+
+// Kind is the kind of err; empty if it is not an *Error.
+func Kind(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return ""
+}
+
+// wrap makes an *Error of what a call returned.
+func (c *Client) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Node: c.Node, Kind: "unknown", Text: err.Error(), err: err}
+	var wire *connect.Error
+	if !errors.As(err, &wire) {
+		return e
+	}
+	e.Text = wire.Message()
+	for _, d := range wire.Details() {
+		if v, err := d.Value(); err == nil {
+			if detail, ok := v.(*pawlv1.Error); ok {
+				e.Kind = detail.Kind
+				return e
+			}
+		}
+	}
+	switch {
+	case wire.Code() == connect.CodeDeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
+		e.Kind, e.Text = Timeout, "no answer in time; is the node up?"
+	case wire.Code() == connect.CodeCanceled:
+		e.Kind, e.Text = "cancelled", "the call was cancelled"
+	case connect.IsWireError(err) || wire.Code() == connect.CodeUnimplemented:
+		e.Kind, e.Text = Foreign, "what answers there does not speak Pawl's API: "+wire.Message()
+	default:
+		e.Kind = Unreachable
+		e.Text = "the node does not answer: " + wire.Message() + " (is it up, does pawld run there, and does it listen on this address?)"
+	}
+	return e
+}
+
+// Version says what answers.
+func (c *Client) Version(ctx context.Context) (*pawlv1.VersionResponse, error) {
+	v, err := c.rpc.Version(ctx, &pawlv1.VersionRequest{})
+	return v, c.wrap(err)
+}
+
+// Status reads the node's state.
+func (c *Client) Status(ctx context.Context) (*pawlv1.StatusResponse, error) {
+	st, err := c.rpc.Status(ctx, &pawlv1.StatusRequest{})
+	return st, c.wrap(err)
+}
+
+// Plan says what an upgrade would do.
+func (c *Client) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
+	p, err := c.rpc.Plan(ctx, r)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	return p.Plan, nil
+}
+
+// Reboot restarts the node and returns what to expect of its next boot.
+func (c *Client) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.Expected, error) {
+	v, err := c.rpc.Reboot(ctx, r)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	return v.Expected, nil
+}
+
+// Upgrade runs an upgrade and calls each with its events. A connection that is lost underway is Unreachable, but the
+// upgrade goes on; what was expected of it by then comes with the error, for Wait, if the plan was known.
+func (c *Client) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+	boot, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	events, err := c.rpc.Upgrade(ctx, r)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	return c.follow(events, boot.BootId, r.Reboot, r.Attached, each)
+}
+
+// Rollback runs a rollback and calls each with its events.
+func (c *Client) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+	boot, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	events, err := c.rpc.Rollback(ctx, r)
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	return c.follow(events, boot.BootId, r.Reboot, r.Attached, each)
+}
+
+func (c *Client) follow(events *connect.ServerStreamForClient[pawlv1.Event], boot string, reboot, attached bool, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+	defer events.Close()
+	var planned *pawlv1.Plan
+	for events.Receive() {
+		e := events.Msg()
+		if each != nil {
+			each(e)
+		}
+		if p := e.GetPlan(); p != nil {
+			planned = p
+		}
+		if armed := e.GetArmed(); armed != nil { // the last event; the node may well be gone by now
+			return armed, nil
+		}
+	}
+	err := c.wrap(events.Err())
+	if err == nil {
+		err = &Error{Node: c.Node, Kind: Unreachable, Text: "the node ended the call without a result"}
+	}
+	const goesOn = "the operation goes on, `pawl status` tells how far it is"
+	switch kind := Kind(err); {
+	case attached:
+		return nil, err
+	case kind == "cancelled" && events.Err() != nil && !connect.IsWireError(events.Err()), kind == Timeout:
+		return nil, &Error{Node: c.Node, Kind: kind, Text: "no longer followed; " + goesOn, err: err}
+	case kind != Unreachable:
+		return nil, err
+	}
+	lost := &Error{Node: c.Node, Kind: Unreachable, Text: "the connection was lost; " + goesOn, err: err}
+	if planned == nil {
+		return nil, lost
+	}
+	return &pawlv1.Armed{Rebooting: reboot, Expected: &pawlv1.Expected{
+		BootId: boot, Version: planned.Version, Image: planned.Image, Slot: planned.To, Trial: true,
+	}}, lost
+}
