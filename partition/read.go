@@ -120,7 +120,10 @@ func readCopy(dev Device, at int64) tableCopy {
 func (d disk) merge(sectors int64, sectorSize int) Layout {
 	c, entriesAt, backupAt := d.primary, d.primary.header.entriesAt, d.backup.at
 	if !c.good() {
-		c, entriesAt = d.backup, 2
+		c = d.backup
+		if entriesAt == 0 { // the header is lost too
+			entriesAt = 2
+		}
 	}
 	l := Layout{
 		GUID: c.header.guid, SectorSize: sectorSize, Sectors: sectors,
