@@ -1,0 +1,104 @@
+package pack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Built is an image or an index that is whole in a layout.
+type Built struct {
+	Digest  string // "sha256:" and 64 hex digits: what a reference pins
+	Version string
+	Arch    string // GOARCH; "" for an index
+
+	descriptor v1.Descriptor
+}
+
+// Add packs an image into the layout. Nothing names it yet: Tag does.
+func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
+	if err := i.check(); err != nil {
+		return Built{}, fmt.Errorf("pack image: %w", err)
+	}
+	config := v1.ConfigFile{
+		OS: "linux", Architecture: i.Arch,
+		RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{Labels: map[string]string{VersionAnnotation: i.Version}},
+	}
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: map[string]string{}}
+	maps.Copy(manifest.Annotations, i.Annotations)
+	manifest.Annotations[VersionAnnotation] = i.Version
+	if !i.Created.IsZero() {
+		created := i.Created.UTC().Truncate(time.Second)
+		config.Created = v1.Time{Time: created}
+		manifest.Annotations[CreatedAnnotation] = created.Format(time.RFC3339)
+	}
+
+	var assets []listed
+	for _, a := range i.Assets {
+		if err := ctx.Err(); err != nil {
+			return Built{}, fmt.Errorf("pack image: %w", err)
+		}
+		added, err := l.addLayer(a, i)
+		if err != nil {
+			return Built{}, fmt.Errorf("pack image: asset %s: %w", a.Name, err)
+		}
+		manifest.Layers = append(manifest.Layers, added.descriptor)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, added.diffID)
+		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "pawl: " + a.Name})
+		assets = append(assets, added.asset)
+	}
+	slices.SortFunc(assets, func(a, b listed) int { return strings.Compare(a.Name, b.Name) })
+	list, err := json.Marshal(assets)
+	if err != nil {
+		return Built{}, fmt.Errorf("pack image: %w", err)
+	}
+	manifest.Annotations[AssetsAnnotation] = string(list)
+
+	if manifest.Config, err = l.addJSON(config, types.OCIConfigJSON); err != nil {
+		return Built{}, fmt.Errorf("pack image: config: %w", err)
+	}
+	d, err := l.addJSON(manifest, types.OCIManifestSchema1)
+	if err != nil {
+		return Built{}, fmt.Errorf("pack image: manifest: %w", err)
+	}
+	d.Platform = &v1.Platform{OS: "linux", Architecture: i.Arch}
+	return Built{Digest: d.Digest.String(), Version: i.Version, Arch: i.Arch, descriptor: d}, nil
+}
+
+// Index joins images, one an architecture, under one digest. They must be of one version.
+func (l *Layout) Index(images ...Built) (Built, error) {
+	if len(images) == 0 {
+		return Built{}, errors.New("make index: no images given")
+	}
+	index := v1.IndexManifest{
+		SchemaVersion: 2, MediaType: types.OCIImageIndex,
+		Annotations: map[string]string{VersionAnnotation: images[0].Version},
+	}
+	seen := map[string]bool{}
+	for _, b := range images {
+		switch {
+		case b.Arch == "":
+			return Built{}, fmt.Errorf("make index: %s is an index itself", b.Digest)
+		case b.Version != images[0].Version:
+			return Built{}, fmt.Errorf("make index: versions %s and %s", images[0].Version, b.Version)
+		case seen[b.Arch]:
+			return Built{}, fmt.Errorf("make index: two images for %s", b.Arch)
+		}
+		seen[b.Arch] = true
+		index.Manifests = append(index.Manifests, b.descriptor)
+	}
+	d, err := l.addJSON(index, types.OCIImageIndex)
+	if err != nil {
+		return Built{}, fmt.Errorf("make index: %w", err)
+	}
+	return Built{Digest: d.Digest.String(), Version: images[0].Version, descriptor: d}, nil
+}

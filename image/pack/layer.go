@@ -1,0 +1,145 @@
+package pack
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Compression is how layers are stored.
+type Compression int
+
+// The compressions. Zstd unpacks four times as fast as Gzip; None is for assets that are compressed already and for
+// tests.
+const (
+	Zstd Compression = iota
+	Gzip
+	None
+)
+
+// String is the compression's name.
+func (c Compression) String() string {
+	switch c {
+	case Zstd:
+		return "zstd"
+	case Gzip:
+		return "gzip"
+	case None:
+		return "none"
+	}
+	return fmt.Sprintf("Compression(%d)", int(c))
+}
+
+func (c Compression) mediaType() types.MediaType {
+	switch c {
+	case Gzip:
+		return types.OCILayer
+	case None:
+		return types.OCIUncompressedLayer
+	}
+	return types.OCILayerZStd
+}
+
+func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
+	switch c {
+	case Zstd:
+		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	case Gzip:
+		return gzip.NewWriterLevel(w, gzip.DefaultCompression)
+	case None:
+		return nopCloser{w}, nil
+	}
+	return nil, fmt.Errorf("no such compression: %v", c)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// layer is a finished layer.
+type layer struct {
+	descriptor v1.Descriptor
+	diffID     v1.Hash
+	asset      listed
+}
+
+// listed is one entry of AssetsAnnotation.
+type listed struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// addLayer writes the layer that holds the asset a, with all its parent directories.
+func (l *Layout) addLayer(a Asset, i Image) (layer, error) {
+	b, err := l.createBlob()
+	if err != nil {
+		return layer{}, err
+	}
+	defer b.discard()
+	compressor, err := i.Compression.writer(b)
+	if err != nil {
+		return layer{}, err
+	}
+	diffID, content := sha256.New(), sha256.New()
+	archive := tar.NewWriter(io.MultiWriter(compressor, diffID))
+	if err := writeFile(archive, path.Join("usr/install", i.Arch, a.Name), a, i.Created, content); err != nil {
+		return layer{}, err
+	}
+	if err := archive.Close(); err != nil {
+		return layer{}, err
+	}
+	if err := compressor.Close(); err != nil {
+		return layer{}, err
+	}
+	digest, size, err := b.commit()
+	if err != nil {
+		return layer{}, err
+	}
+	return layer{
+		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest},
+		diffID:     hashOf(diffID),
+		asset:      listed{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
+	}, nil
+}
+
+// writeFile writes the directories above name and then the file, and hashes its content.
+func writeFile(archive *tar.Writer, name string, a Asset, modified time.Time, content hash.Hash) error {
+	if modified.IsZero() {
+		modified = time.Unix(0, 0)
+	}
+	modified = modified.UTC().Truncate(time.Second)
+	for i := range name {
+		if name[i] != '/' {
+			continue
+		}
+		if err := archive.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeDir, Name: name[:i+1], Mode: 0o755, ModTime: modified,
+		}); err != nil {
+			return err
+		}
+	}
+	if err := archive.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: a.Size, ModTime: modified,
+	}); err != nil {
+		return err
+	}
+	if err := a.Write(io.MultiWriter(archive, content)); err != nil {
+		return err
+	}
+	return archive.Flush() // an asset that was shorter than its size is an error here
+}
+
+func hashOf(h hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: strings.ToLower(fmt.Sprintf("%x", h.Sum(nil)))}
+}

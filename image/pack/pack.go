@@ -1,0 +1,129 @@
+// Package pack makes installer images: the OCI image that carries one version's boot assets under /usr/install/<arch>/.
+//
+// Start with Create, which makes or opens an OCI image layout on disk. Layout.Add writes an image into it, one layer an
+// asset; Layout.Index joins the images of several architectures; Layout.Tag names the result; Layout.Push copies it to
+// a registry. UKI puts a unified kernel image together while it is being packed.
+//
+// The same input gives the same bytes: names, order and times inside come from the input alone. Assets are streamed, so
+// memory does not grow with their size. A layout is never left naming something that is not whole: blobs are written
+// under a temporary name first, and index.json is replaced last.
+//
+// The package does not sign, and does not delete blobs that nothing names any more.
+//
+// Specifications: OCI image format 1.1, image layout 1.0, distribution 1.1. The list of assets is described at
+// AssetsAnnotation.
+package pack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+)
+
+// Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry.
+const (
+	// VersionAnnotation holds the version of the operating system inside.
+	VersionAnnotation = "org.opencontainers.image.version"
+
+	// CreatedAnnotation holds Image.Created, if that is set.
+	CreatedAnnotation = "org.opencontainers.image.created"
+
+	// AssetsAnnotation holds the complete list of the assets as JSON, sorted by name:
+	//
+	//	[{"name":"vmlinuz.efi","size":12345678,"sha256":"<64 hex digits>"}]
+	//
+	// The name is the path below usr/install/<arch>/. Readers take fields they do not know as absent. An image without the
+	// annotation is as good; its reader learns sizes and digests only while it streams.
+	AssetsAnnotation = "org.pawl-os.assets"
+)
+
+// Names of assets that an installer looks for.
+const (
+	UKIAsset    = "vmlinuz.efi"      // a unified kernel image; or, in its place, the next two
+	KernelAsset = "vmlinuz"          // a kernel by itself
+	InitrdAsset = "initramfs.xz"     // and its initramfs
+	LoaderAsset = "systemd-boot.efi" // the loader to install
+)
+
+// Image is what Add packs.
+type Image struct {
+	Version     string      // the version of the operating system; required
+	Arch        string      // GOARCH; required
+	Assets      []Asset     // at least one; their order is the order of the layers
+	Compression Compression // the zero value is Zstd
+	Created     time.Time   // recorded in the image and on each file; zero is the Unix epoch and is not recorded
+
+	// Annotations are added to the manifest. The three above cannot be given here.
+	Annotations map[string]string
+}
+
+// Asset is one file of an image.
+type Asset struct {
+	Name  string                  // below usr/install/<arch>/, with forward slashes
+	Size  int64                   // bytes
+	Write func(w io.Writer) error // writes exactly Size bytes; called once for each Add
+}
+
+// Data is an asset that holds data.
+func Data(name string, data []byte) Asset {
+	return Asset{Name: name, Size: int64(len(data)), Write: func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(data))
+		return err
+	}}
+}
+
+// File is an asset with the content that the file at path has when Add runs. It must not change its size until then.
+func File(name, path string) (Asset, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Asset{}, fmt.Errorf("asset %s: %w", name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return Asset{}, fmt.Errorf("asset %s: %s is no regular file", name, path)
+	}
+	return Asset{Name: name, Size: info.Size(), Write: func(w io.Writer) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	}}, nil
+}
+
+// check refuses what could not be read back.
+func (i Image) check() error {
+	if i.Version == "" {
+		return errors.New("no version given")
+	}
+	if i.Arch == "" || strings.ContainsAny(i.Arch, "/\\") {
+		return fmt.Errorf("architecture %q: want a GOARCH such as amd64", i.Arch)
+	}
+	if len(i.Assets) == 0 {
+		return errors.New("no assets given")
+	}
+	seen := map[string]bool{}
+	for _, a := range i.Assets {
+		switch {
+		case !fs.ValidPath(a.Name) || a.Name == "." || strings.ContainsAny(a.Name, "\\\x00") || strings.Contains(a.Name, ".wh."):
+			return fmt.Errorf("asset name %q: want a plain relative path", a.Name)
+		case seen[a.Name]:
+			return fmt.Errorf("asset %s is given twice", a.Name)
+		case a.Size <= 0 || a.Write == nil:
+			return fmt.Errorf("asset %s is empty", a.Name)
+		}
+		seen[a.Name] = true
+	}
+	for _, key := range []string{VersionAnnotation, CreatedAnnotation, AssetsAnnotation} {
+		if _, given := i.Annotations[key]; given {
+			return fmt.Errorf("annotation %s is written by this package and cannot be given", key)
+		}
+	}
+	return nil
+}
