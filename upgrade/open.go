@@ -3,8 +3,10 @@ package upgrade
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,50 +31,65 @@ type OpenOptions struct {
 // Open opens the machine that boots from disk: a block device, or a file that holds a disk image. The boot file system
 // is taken exclusively unless ReadOnly; one that is mounted, or that another operation holds, is an error that names
 // where. Close releases it.
-func Open(disk string, o OpenOptions) (_ *Machine, err error) {
+func Open(disk string, o OpenOptions) (*Machine, error) {
 	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: o.ReadOnly, Partitions: true})
 	if err != nil {
 		return nil, err
 	}
-	open := []interface{ Close() error }{d}
-	closeAll := func() error {
+	opened := []io.Closer{d}
+	close := func() error {
 		var errs []error
-		for i := len(open) - 1; i >= 0; i-- {
-			errs = append(errs, open[i].Close())
+		for _, c := range slices.Backward(opened) {
+			errs = append(errs, c.Close())
 		}
 		return errors.Join(errs...)
 	}
-	defer func() {
+	m, err := machine(d, func(label string) (Device, error) {
+		p, err := d.Partition(label)
 		if err != nil {
-			err = errors.Join(fmt.Errorf("open machine on %s: %w", disk, err), closeAll())
-		}
-	}()
-	layout, err := partition.Read(d)
-	if err != nil {
-		return nil, err
-	}
-	parts := map[string]*partition.Opened{}
-	for _, label := range []string{"EFI", "META"} {
-		if parts[label], err = d.Partition(label); err != nil {
 			return nil, err
 		}
-		open = append(open, parts[label])
-	}
-	m, err := machine(parts, layout, o)
+		opened = append(opened, p)
+		return p, nil
+	}, o)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("open machine on %s: %w", disk, err), close())
 	}
-	m.close = closeAll
-	if _, err := layout.Find("EPHEMERAL"); err == nil {
-		m.Wipe = func() error { return wipe(d, "EPHEMERAL") }
+	m.close = close
+	if m.Wipe != nil {
+		m.Wipe = func() error { return wipe(d, ephemeral) }
 	}
 	return m, nil
 }
 
-func machine(parts map[string]*partition.Opened, layout partition.Layout, o OpenOptions) (*Machine, error) {
+// OpenDevice is Open for a disk that is a device already, such as a disk image or a disk in memory. The device stays
+// the caller's to close and to keep others from.
+func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
+	m, err := machine(dev, func(label string) (Device, error) { return section(dev, label) }, o)
+	if err != nil {
+		return nil, fmt.Errorf("open machine: %w", err)
+	}
+	return m, nil
+}
+
+// ephemeral is the label of the partition that a trial wipes.
+const ephemeral = "EPHEMERAL"
+
+// machine opens the partitions of a disk, each with part, and the loader on them.
+func machine(disk Device, part func(label string) (Device, error), o OpenOptions) (*Machine, error) {
+	layout, err := partition.Read(disk)
+	if err != nil {
+		return nil, err
+	}
 	esp, err := layout.Find("EFI")
 	if err != nil {
 		return nil, err
+	}
+	parts := map[string]Device{}
+	for _, label := range []string{"EFI", "META"} {
+		if parts[label], err = part(label); err != nil {
+			return nil, err
+		}
 	}
 	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: zones(), Now: o.Now})
 	if err != nil {
@@ -89,9 +106,18 @@ func machine(parts map[string]*partition.Opened, layout partition.Layout, o Open
 	if err != nil {
 		return nil, err
 	}
-	c := Config{
-		Boot: boot, Loader: loader, Meta: parts["META"], DropCache: parts["EFI"].DropCache, ReadOnly: o.ReadOnly,
-		BootID: o.BootID, Version: o.Version, Log: o.Log, Now: o.Now,
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Log: o.Log, Now: o.Now}
+	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
+		c.DropCache = d.DropCache
+	}
+	if _, err := layout.Find(ephemeral); err == nil {
+		c.Wipe = func() error {
+			p, err := section(disk, ephemeral)
+			if err != nil {
+				return err
+			}
+			return partition.Wipe(p)
+		}
 	}
 	if c.BootID == "" {
 		c.BootID = text("/proc/sys/kernel/random/boot_id")
@@ -100,6 +126,19 @@ func machine(parts map[string]*partition.Opened, layout partition.Layout, o Open
 		c.Version = uki.ParseRelease(text("/etc/os-release"))["VERSION_ID"]
 	}
 	return New(c)
+}
+
+// section is one partition of a disk, by its label.
+func section(disk Device, label string) (Device, error) {
+	layout, err := partition.Read(disk)
+	if err != nil {
+		return nil, err
+	}
+	p, err := layout.Find(label)
+	if err != nil {
+		return nil, err
+	}
+	return partition.Section(disk, p), nil
 }
 
 // wipe takes one partition exclusively, so that nothing has it mounted, and wipes it.
