@@ -14,15 +14,13 @@ import (
 // and a disk that holds something else than a GPT; nothing was changed then.
 //
 // Steps, each flushed before the next, and the table that counts after a power cut in each gap:
-//  1. entries of the backup copy: the primary copy, old
-//  2. header of the backup copy: the primary copy, old
-//  3. entries of the primary copy: the backup copy, new
-//  4. header of the primary copy: new
-//  5. protective MBR, only where there is none: new; other programs and firmware take the disk for empty until then
+//  1. the backup copy, entries and header: the primary copy, old
+//  2. the primary copy, and, only where there is none, the protective MBR: the backup copy, new
 //
-// When only the backup copy is valid at the start, 3 and 4 come first, so that the only valid copy is never written. On
-// an empty disk the old table is no table. A protective MBR that is there is never written again, not even after the disk
-// grew: it has no second copy, and its length is read by nobody who could boot.
+// When only the backup copy is valid at the start, the primary copy comes first, so that the only valid copy is never
+// written. On an empty disk the old table is no table; other programs and firmware take the disk for empty until the
+// protective MBR is there. An MBR that is there is never written again, not even after the disk grew: it has no second
+// copy, and its length is read by nobody who could boot. Within a copy no order is needed: its checksums tell.
 func Apply(dev Device, l Layout) error {
 	if err := apply(dev, l); err != nil {
 		return fmt.Errorf("apply partition table: %w", err)
@@ -59,21 +57,30 @@ func apply(dev Device, l Layout) error {
 	}
 	sector := int64(l.SectorSize)
 	for _, c := range copies {
-		same := c.was.at == c.headers
+		dirty, same := false, c.was.at == c.headers
 		if !same || c.was.entries == nil || c.was.header.entriesAt != c.header.entriesAt || !bytes.Equal(c.was.entries, entries) {
-			if err := put(dev, entries, c.header.entriesAt*sector); err != nil {
+			if _, err := dev.WriteAt(entries, c.header.entriesAt*sector); err != nil {
 				return fmt.Errorf("write entries of the %s copy: %w", c.name, err)
 			}
+			dirty = true
 		}
 		if b := c.header.encode(l.SectorSize); !same || !bytes.Equal(c.was.sector, b) {
-			if err := put(dev, b, c.headers*sector); err != nil {
+			if _, err := dev.WriteAt(b, c.headers*sector); err != nil {
 				return fmt.Errorf("write header of the %s copy: %w", c.name, err)
 			}
+			dirty = true
 		}
-	}
-	if d.mbr.kind == mbrNone {
-		if err := put(dev, d.mbr.protect(l.Sectors, l.SectorSize), 0); err != nil {
-			return fmt.Errorf("write protective MBR: %w", err)
+		if c.headers == 1 && d.mbr.kind == mbrNone {
+			if _, err := dev.WriteAt(d.mbr.protect(l.Sectors, l.SectorSize), 0); err != nil {
+				return fmt.Errorf("write protective MBR: %w", err)
+			}
+			dirty = true
+		}
+		if !dirty {
+			continue
+		}
+		if err := dev.Sync(); err != nil {
+			return fmt.Errorf("write %s copy: flush: %w", c.name, err)
 		}
 	}
 	if err := Verify(dev, l); err != nil {
@@ -81,17 +88,6 @@ func apply(dev Device, l Layout) error {
 	}
 	if k, ok := dev.(interface{ tellKernel(Layout) error }); ok {
 		return k.tellKernel(l)
-	}
-	return nil
-}
-
-// put writes and flushes.
-func put(dev Device, b []byte, off int64) error {
-	if _, err := dev.WriteAt(b, off); err != nil {
-		return err
-	}
-	if err := dev.Sync(); err != nil {
-		return fmt.Errorf("flush: %w", err)
 	}
 	return nil
 }
@@ -209,8 +205,11 @@ func Wipe(dev Device) error {
 		if length <= 0 {
 			continue
 		}
-		if err := put(dev, make([]byte, length), r.first); err != nil {
+		if _, err := dev.WriteAt(make([]byte, length), r.first); err != nil {
 			return fmt.Errorf("wipe %d bytes at %d: %w", length, r.first, err)
+		}
+		if err := dev.Sync(); err != nil {
+			return fmt.Errorf("wipe %d bytes at %d: flush: %w", length, r.first, err)
 		}
 	}
 	return dropCache(dev)

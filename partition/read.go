@@ -66,7 +66,8 @@ func look(dev Device) (disk, error) {
 		}
 	}
 	if !d.primary.good() && !d.backup.good() {
-		if d.mbr.kind == mbrNone && errors.Is(d.primary.err, errNoSignature) && errors.Is(d.backup.err, errNoSignature) {
+		if d.mbr.kind == mbrNone {
+			// Also where power failed while a first table was written: its protective MBR comes last.
 			return d, ErrNoTable
 		}
 		if found := probe(dev); found != "" {

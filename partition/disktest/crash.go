@@ -46,6 +46,8 @@ type Crash struct {
 	Index  int    // position of the last operation that was begun; -1 before the first
 	Step   string // the step of that operation
 	Seed   int64  // the walk's seed
+	// Finished says that power failed after the whole trace: what the recorded program reported as done must be there.
+	Finished bool
 
 	op     string
 	base   *Disk // everything durable
@@ -115,7 +117,8 @@ func (c *Crash) String() string {
 }
 
 // Crashes calls visit for every disk that a power cut during the trace can leave, from the one before the first
-// operation to the one after the last. Each is made once, at the first operation at which it can occur. It returns
+// operation to the one after the last. Each is made once, at the first operation at which it can occur; those that are
+// still possible after the last operation, one when that was a flush, are made once more with Finished set. It returns
 // visit's first error, with the crash that caused it, and then makes no more. With several workers visit is called
 // from several goroutines at once.
 func (t *Trace) Crashes(o Options, visit func(c *Crash) error) error {
@@ -147,6 +150,10 @@ func (t *Trace) Crashes(o Options, visit func(c *Crash) error) error {
 		}
 		w.take(op)
 	}
+	if !w.stop.Load() {
+		w.op, w.finished = "the end", true
+		w.combine(true)
+	}
 	if w.work != nil {
 		close(w.work)
 		w.done.Wait()
@@ -173,6 +180,7 @@ type walk struct {
 
 	index, number int
 	step, op      string
+	finished      bool
 
 	visit func(*Crash) error
 	work  chan *Crash
@@ -401,7 +409,7 @@ func (w *walk) emit(states []blockState) {
 		return
 	}
 	sort.Slice(states, func(i, k int) bool { return states[i].off < states[k].off })
-	c := &Crash{Number: w.number, Index: w.index, Step: w.step, Seed: w.o.Seed, op: w.op, base: w.durable, states: states}
+	c := &Crash{Number: w.number, Index: w.index, Step: w.step, Seed: w.o.Seed, Finished: w.finished, op: w.op, base: w.durable, states: states}
 	if w.work != nil {
 		w.work <- c
 		return

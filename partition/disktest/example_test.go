@@ -36,6 +36,6 @@ func Example() {
 	// Both copies in one block of 4096 bytes: that cannot work.
 	fmt.Println("one page for both, lost:", trace.Crashes(disktest.Options{Block: 4096}, check) != nil)
 	// Output:
-	// crashes: 7 lost: false
+	// crashes: 8 lost: false
 	// one page for both, lost: true
 }
