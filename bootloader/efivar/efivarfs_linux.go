@@ -17,6 +17,9 @@ const Dir = "/sys/firmware/efi/efivars"
 // efivarfsMagic is the type that statfs reports for efivarfs.
 const efivarfsMagic = 0xde5e81e4
 
+// readOnly is the flag that statfs reports for a read-only mount.
+const readOnly = 1
+
 // Open returns the variables of the machine, kept in an efivarfs mounted at dir (usually Dir). Nothing is read yet. Where
 // there is no efivarfs, reads say fs.ErrNotExist, List is empty, and writes say ErrNotKept.
 func Open(dir string) Store { return &directory{dir: dir, mounted: isEfivarfs} }
@@ -31,6 +34,22 @@ type directory struct {
 func isEfivarfs(dir string) bool {
 	var st syscall.Statfs_t
 	return syscall.Statfs(dir, &st) == nil && uint32(st.Type) == efivarfsMagic
+}
+
+// Writable says ErrNotKept where nothing can be written: no efivarfs, or one that is mounted read-only. It writes nothing,
+// so it cannot know of a firmware that refuses.
+func (d *directory) Writable() error {
+	if !d.mounted(d.dir) {
+		return fmt.Errorf("no efivarfs at %s: %w", d.dir, ErrNotKept)
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(d.dir, &st); err != nil {
+		return err
+	}
+	if st.Flags&readOnly != 0 {
+		return fmt.Errorf("efivarfs at %s is mounted read-only: %w", d.dir, ErrNotKept)
+	}
+	return nil
 }
 
 func (d *directory) path(name Name) string { return filepath.Join(d.dir, name.String()) }

@@ -65,6 +65,7 @@ func TestDirectoryWithoutEfivarfs(t *testing.T) {
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		require.ErrorIs(t, s.Write(Global("BootOrder"), Variable{Kept, []byte{0, 0}}), ErrNotKept)
 		require.NoError(t, s.Delete(Global("BootOrder")))
+		require.ErrorIs(t, s.(*directory).Writable(), ErrNotKept)
 		names, err := s.List()
 		require.NoError(t, err)
 		require.Empty(t, names)
@@ -72,6 +73,11 @@ func TestDirectoryWithoutEfivarfs(t *testing.T) {
 			require.Empty(t, left, "nothing was created")
 		}
 	}
+}
+
+func TestDirectoryWritable(t *testing.T) {
+	d, _ := plain(t)
+	require.NoError(t, d.Writable())
 }
 
 func TestNotKept(t *testing.T) {

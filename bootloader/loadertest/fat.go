@@ -1,0 +1,306 @@
+package loadertest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/bits"
+	"strings"
+	"unicode/utf16"
+)
+
+// The FAT driver of EDK II (and so OVMF) reads through two caches: the table in pages of 32 KiB, counted from the first
+// table's start, and the data region in pages of 64 KiB, counted from its start. Whole pages in the middle of a file are
+// read straight from the disk. One unreadable sector makes its whole page unreadable. Tried on OVMF with injected read
+// errors, at both edges of a page.
+const (
+	tablePage = 32 << 10
+	dataPage  = 64 << 10
+)
+
+var errCorrupt = errors.New("volume is corrupt")
+
+// volume is a FAT32 volume as the firmware's driver sees it: by the first table alone.
+type volume struct {
+	dev      Device
+	part     partition
+	table    int64 // bytes from the device's start
+	tableLen int64
+	data     int64 // where cluster 2 is
+	cluster  int64 // bytes
+	end      uint32
+	root     uint32
+	pages    map[int64][]byte // by offset on the device; nil for one that cannot be read
+}
+
+// openVolume fails where the driver would not offer a file system.
+func openVolume(dev Device, p partition) (*volume, error) {
+	b := make([]byte, 512)
+	if _, err := dev.ReadAt(b, p.start); err != nil {
+		return nil, fmt.Errorf("read boot sector: %w", err)
+	}
+	le := binary.LittleEndian
+	sector, spc := int64(le.Uint16(b[11:])), int64(b[13])
+	reserved, tables := int64(le.Uint16(b[14:])), int64(b[16])
+	sectors, perTable := int64(le.Uint32(b[32:])), int64(le.Uint32(b[36:]))
+	media := b[21]
+	switch {
+	case sector < 512 || sector > 4096 || bits.OnesCount64(uint64(sector)) != 1, bits.OnesCount64(uint64(spc)) != 1,
+		reserved == 0, tables == 0, sectors == 0, media < 0xf8 && media != 0xf0 && media > 1:
+		return nil, fmt.Errorf("no FAT file system: %w", errCorrupt)
+	case le.Uint16(b[22:]) != 0 || le.Uint16(b[17:]) != 0 || perTable == 0:
+		return nil, fmt.Errorf("FAT12 and FAT16 are not modelled: %w", errCorrupt)
+	case le.Uint16(b[40:])&0x80 != 0:
+		return nil, fmt.Errorf("a FAT file system without mirroring is not modelled: %w", errCorrupt)
+	}
+	v := &volume{dev: dev, part: p, cluster: sector * spc, root: le.Uint32(b[44:]), pages: map[int64][]byte{}}
+	v.table = p.start + reserved*sector
+	v.tableLen = perTable * sector
+	v.data = v.table + tables*v.tableLen
+	first := reserved + tables*perTable
+	if first >= sectors || sectors*sector > p.size {
+		return nil, fmt.Errorf("a FAT file system that does not fit: %w", errCorrupt)
+	}
+	v.end = uint32((sectors-first)/spc) + 2
+	// The driver reads the dirty flag when it opens a volume.
+	if _, err := v.link(1); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// page returns the cached page that holds off, which lies in an area of length bytes at base.
+func (v *volume) page(base, length, size, off int64) ([]byte, int64, error) {
+	start := base + (off-base)/size*size
+	if b, ok := v.pages[start]; ok {
+		if b == nil {
+			return nil, 0, fmt.Errorf("read at %d: %w", start, errCorrupt)
+		}
+		return b, start, nil
+	}
+	b := make([]byte, min(size, base+length-start))
+	if _, err := v.dev.ReadAt(b, start); err != nil {
+		v.pages[start] = nil
+		return nil, 0, fmt.Errorf("read at %d: %w", start, err)
+	}
+	v.pages[start] = b
+	return b, start, nil
+}
+
+// link is the first table's entry for cluster c.
+func (v *volume) link(c uint32) (uint32, error) {
+	off := v.table + 4*int64(c)
+	if off+4 > v.table+v.tableLen {
+		return 0, errCorrupt
+	}
+	b, start, err := v.page(v.table, v.tableLen, tablePage, off)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint32(b[off-start:]) & 0x0fffffff, nil
+}
+
+const endOfChain = 0x0ffffff8
+
+// chain lists the clusters of a file of size bytes; of a directory (size < 0) all.
+func (v *volume) chain(first uint32, size int64) ([]uint32, error) {
+	var clusters []uint32
+	for c := first; size < 0 || int64(len(clusters))*v.cluster < size; {
+		if size < 0 && c >= endOfChain {
+			break
+		}
+		if c < 2 || c >= v.end || len(clusters) > int(v.end) {
+			return clusters, errCorrupt
+		}
+		clusters = append(clusters, c)
+		if size >= 0 && int64(len(clusters))*v.cluster >= size {
+			break
+		}
+		var err error
+		if c, err = v.link(c); err != nil {
+			return clusters, err
+		}
+	}
+	return clusters, nil
+}
+
+// readRun reads length bytes of the data region at off: pages through the cache, whole ones straight.
+func (v *volume) readRun(p []byte, off int64) error {
+	limit := v.data + int64(v.end-2)*v.cluster
+	for len(p) > 0 {
+		into := (off - v.data) % dataPage
+		if whole := int64(len(p)) / dataPage * dataPage; into == 0 && whole > 0 {
+			if _, err := v.dev.ReadAt(p[:whole], off); err != nil {
+				return fmt.Errorf("read at %d: %w", off, err)
+			}
+			p, off = p[whole:], off+whole
+			continue
+		}
+		b, start, err := v.page(v.data, limit-v.data, dataPage, off)
+		if err != nil {
+			return err
+		}
+		n := copy(p, b[off-start:])
+		if n == 0 {
+			return errCorrupt
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// file is a directory entry.
+type file struct {
+	name  string // the long name, or the short one where there is none
+	short string
+	dir   bool
+	first uint32
+	size  int64
+}
+
+// list calls visit for the entries of a directory in order, until it returns false.
+func (v *volume) list(first uint32, visit func(file) bool) error {
+	var long []uint16
+	var sum, next byte
+	clusters, chainErr := v.chain(first, -1)
+	buf := make([]byte, v.cluster)
+	for _, c := range clusters {
+		if err := v.readRun(buf, v.data+int64(c-2)*v.cluster); err != nil {
+			return err
+		}
+		for e := buf; len(e) >= 32; e = e[32:] {
+			switch {
+			case e[0] == 0:
+				return nil
+			case e[0] == 0xe5:
+				long, next = nil, 0
+			case e[11]&0x3f == 0x0f:
+				order := e[0]
+				if order&0x40 != 0 {
+					long, sum, next = nil, e[13], order&0x3f
+				} else if order != next || e[13] != sum {
+					long, next = nil, 0
+					continue
+				}
+				var units []uint16
+				for _, r := range [3][2]int{{1, 11}, {14, 26}, {28, 32}} {
+					for i := r[0]; i < r[1]; i += 2 {
+						units = append(units, binary.LittleEndian.Uint16(e[i:]))
+					}
+				}
+				long, next = append(units, long...), next-1
+			case e[11]&0x08 != 0:
+				long, next = nil, 0
+			default:
+				f := file{short: shortName(e), dir: e[11]&0x10 != 0, size: int64(binary.LittleEndian.Uint32(e[28:]))}
+				f.first = uint32(binary.LittleEndian.Uint16(e[20:]))<<16 | uint32(binary.LittleEndian.Uint16(e[26:]))
+				f.name = f.short
+				if long != nil && next == 0 && sum == checksum(e[:11]) {
+					f.name = longName(long)
+				}
+				long, next = nil, 0
+				if !visit(f) {
+					return nil
+				}
+			}
+		}
+	}
+	return chainErr
+}
+
+func longName(units []uint16) string {
+	for i, u := range units {
+		if u == 0 {
+			units = units[:i]
+			break
+		}
+	}
+	return string(utf16.Decode(units))
+}
+
+func shortName(e []byte) string {
+	base, ext := strings.TrimRight(string(e[:8]), " "), strings.TrimRight(string(e[8:11]), " ")
+	if e[12]&0x08 != 0 {
+		base = strings.ToLower(base)
+	}
+	if e[12]&0x10 != 0 {
+		ext = strings.ToLower(ext)
+	}
+	if ext == "" {
+		return base
+	}
+	return base + "." + ext
+}
+
+func checksum(short []byte) byte {
+	var sum byte
+	for _, c := range short {
+		sum = sum>>1 | sum<<7
+		sum += c
+	}
+	return sum
+}
+
+// open finds a path, with slashes or backslashes, in any case.
+func (v *volume) open(path string) (file, error) {
+	at := file{dir: true, first: v.root}
+	for _, elem := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if !at.dir {
+			return file{}, fs.ErrNotExist
+		}
+		var found *file
+		err := v.list(at.first, func(f file) bool {
+			if strings.EqualFold(f.name, elem) || strings.EqualFold(f.short, elem) {
+				found = &f
+			}
+			return found == nil
+		})
+		if found == nil {
+			if err == nil {
+				err = fs.ErrNotExist
+			}
+			return file{}, fmt.Errorf("%s: %w", path, err)
+		}
+		at = *found
+	}
+	return at, nil
+}
+
+// content reads a whole file, as LoadImage and systemd-boot do.
+func (v *volume) content(f file) ([]byte, error) {
+	if f.dir {
+		return nil, fs.ErrNotExist
+	}
+	clusters, err := v.chain(f.first, f.size)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, int64(len(clusters))*v.cluster)
+	for i := 0; i < len(clusters); {
+		n := 1
+		for i+n < len(clusters) && clusters[i+n] == clusters[i]+uint32(n) {
+			n++
+		}
+		// The driver reads a run of clusters at once, and of the last cluster only what the file has.
+		from, to := int64(i)*v.cluster, min(int64(i+n)*v.cluster, f.size)
+		if err := v.readRun(b[from:to], v.data+int64(clusters[i]-2)*v.cluster); err != nil {
+			return nil, err
+		}
+		i += n
+	}
+	return b[:f.size], nil
+}
+
+// text reads a configuration file: up to the first NUL.
+func (v *volume) text(f file) (string, error) {
+	b, err := v.content(f)
+	if err != nil {
+		return "", err
+	}
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b), nil
+}

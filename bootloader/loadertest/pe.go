@@ -1,0 +1,144 @@
+package loadertest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+)
+
+// machine types of PE images.
+const (
+	machineX64   = 0x8664
+	machineARM64 = 0xaa64
+)
+
+var errImage = errors.New("not an image that this firmware loads")
+
+type section struct {
+	name string
+	data []byte
+}
+
+// loadImage does the checks of EDK II's loader: headers that make sense, and every section's last byte there. Contents
+// are not looked at: garbage within a section loads.
+func loadImage(b []byte, machine uint16) ([]section, error) {
+	le := binary.LittleEndian
+	at := 0
+	if len(b) >= 64 && b[0] == 'M' && b[1] == 'Z' {
+		at = int(le.Uint32(b[60:]))
+	}
+	// The loader reads the headers with all 16 directories at once.
+	if at < 0 || at > len(b) || len(b)-at < 264 || string(b[at:at+4]) != "PE\x00\x00" {
+		return nil, errImage
+	}
+	coff, opt := b[at+4:], b[at+24:]
+	count, optSize := int(le.Uint16(coff[2:])), int(le.Uint16(coff[16:]))
+	imageSize, headers := int64(le.Uint32(opt[56:])), int64(le.Uint32(opt[60:]))
+	directories := int64(le.Uint32(opt[108:]))
+	table := int64(at + 24 + optSize)
+	switch {
+	case le.Uint16(coff) != machine, le.Uint16(opt) != 0x20b:
+		return nil, errImage
+	case directories > 16, int64(optSize) != 112+8*directories:
+		return nil, errImage
+	case table >= imageSize, (imageSize-table)/40 <= int64(count):
+		return nil, errImage
+	case headers >= imageSize, headers < table, (headers-table)/40 < int64(count), headers > int64(len(b)):
+		return nil, errImage
+	}
+	if sub := le.Uint16(opt[68:]); sub < 10 || sub > 12 {
+		return nil, errImage
+	}
+	if directories > 4 {
+		// The certificate table, the only directory whose address is an offset in the file.
+		if from, size := int64(le.Uint32(opt[112+32:])), int64(le.Uint32(opt[112+36:])); size > 0 && from+size > int64(len(b)) {
+			return nil, errImage
+		}
+	}
+	var sections []section
+	for i := range count {
+		s := b[table+int64(40*i):]
+		virtual, address := int64(le.Uint32(s[8:])), int64(le.Uint32(s[12:]))
+		size, raw := int64(le.Uint32(s[16:])), int64(le.Uint32(s[20:]))
+		if size > 0 && (address < headers || raw < headers || raw+size > int64(len(b))) {
+			return nil, errImage
+		}
+		if virtual == 0 {
+			virtual = size
+		}
+		if address+virtual > imageSize {
+			return nil, errImage
+		}
+		name, _, _ := bytes.Cut(s[:8], []byte{0})
+		var data []byte
+		if size > 0 {
+			data = b[raw : raw+min(size, virtual)]
+		}
+		sections = append(sections, section{string(name), data})
+	}
+	return sections, nil
+}
+
+func find(sections []section, name string) []byte {
+	for _, s := range sections {
+		if s.name == name {
+			return s.data
+		}
+	}
+	return nil
+}
+
+// sdMagic is what systemd-boot carries in its section .sdmagic, by which it knows itself.
+const sdMagic = "#### LoaderInfo: systemd-boot "
+
+// Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No real
+// firmware starts it.
+func Loader(arch string) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte(sdMagic + "252.39 ####")})
+}
+
+// Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
+// starts it.
+func Kernel(arch string, payload []byte) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{".linux", payload})
+}
+
+func image(arch string, sections ...section) []byte {
+	const align, optSize = 512, 112 + 8*16
+	machine := uint16(machineX64)
+	if arch == "arm64" {
+		machine = machineARM64
+	}
+	round := func(n int) int { return (n + align - 1) / align * align }
+	headers := round(64 + 24 + optSize + 40*len(sections))
+	le := binary.LittleEndian
+	b := make([]byte, headers)
+	copy(b, "MZ")
+	le.PutUint32(b[60:], 64)
+	copy(b[64:], "PE\x00\x00")
+	le.PutUint16(b[68:], machine)
+	le.PutUint16(b[70:], uint16(len(sections)))
+	le.PutUint16(b[84:], optSize)
+	le.PutUint16(b[86:], 0x0202)
+	opt := b[88:]
+	le.PutUint16(opt, 0x20b)
+	le.PutUint32(opt[16:], uint32(headers))
+	le.PutUint32(opt[32:], align)
+	le.PutUint32(opt[36:], align)
+	le.PutUint32(opt[60:], uint32(headers))
+	le.PutUint16(opt[68:], 10)
+	le.PutUint32(opt[108:], 16)
+	for i, s := range sections {
+		h := b[88+optSize+40*i:]
+		size := round(len(s.data))
+		copy(h[:8], s.name)
+		le.PutUint32(h[8:], uint32(len(s.data)))
+		le.PutUint32(h[12:], uint32(len(b)))
+		le.PutUint32(h[16:], uint32(size))
+		le.PutUint32(h[20:], uint32(len(b)))
+		b = append(b, make([]byte, size)...)
+		copy(b[len(b)-size:], s.data)
+	}
+	le.PutUint32(b[88+56:], uint32(len(b)))
+	return b
+}

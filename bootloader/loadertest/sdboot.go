@@ -1,0 +1,330 @@
+package loadertest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// entry is one line of systemd-boot's menu.
+type entry struct {
+	id        string // the file's name in lower case
+	sortKey   *string
+	machineID string
+	version   string
+	loader    string // what is started
+	initrds   []string
+	left      int // tries left; -1 where they are not counted
+	done      int
+}
+
+// errMenu ends a boot in systemd-boot's menu.
+type errMenu string
+
+func (e errMenu) Error() string { return string(e) }
+
+// systemdBoot does what systemd-boot 252 does when it is started from a file on v. It returns nil and the running
+// system in b.out, or the error with which systemd-boot goes back to the firmware, or an errMenu when it stays.
+func (b *boot) systemdBoot(v *volume, path string) error {
+	b.out.Starts++
+	volatile := func(name, value string) {
+		b.setVolatile(efivar.Loader(name), efivar.EncodeString(value))
+	}
+	volatile("LoaderInfo", "systemd-boot 252.39-1~deb12u2")
+	volatile("LoaderImageIdentifier", "\\"+strings.ReplaceAll(path, "/", "\\"))
+	volatile("LoaderDevicePartUUID", v.part.drive.GUID.String())
+
+	conf := map[string]string{}
+	if f, err := v.open("loader/loader.conf"); err == nil {
+		text, err := v.text(f)
+		if err == nil {
+			eachLine(text, func(key, value string) {
+				if key == "default" && strings.HasPrefix(value, "@") && !strings.EqualFold(value, "@saved") {
+					return
+				}
+				if _, err := strconv.ParseUint(value, 0, 64); key == "timeout" && err != nil && value != "menu-force" && value != "menu-hidden" {
+					return
+				}
+				conf[key] = value
+			})
+		}
+		b.log("loader.conf: %v, default %q", err, conf["default"])
+	} else {
+		b.log("no loader.conf: %v", err)
+	}
+	timeout := conf["timeout"]
+	if s, ok := b.loaderString("LoaderConfigTimeout"); ok {
+		timeout = s
+	}
+	if s, ok := b.loaderString("LoaderConfigTimeoutOneShot"); ok {
+		timeout = s
+		b.delete(efivar.Loader("LoaderConfigTimeoutOneShot"))
+	}
+	oneShot, armed := b.loaderString("LoaderEntryOneShot")
+	if armed {
+		b.delete(efivar.Loader("LoaderEntryOneShot"))
+	}
+	byVariable, _ := b.loaderString("LoaderEntryDefault")
+	saved, _ := b.loaderString("LoaderEntryLastBooted")
+
+	entries, err := b.entries(v, path)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(entries, compareEntries)
+	var ids []byte
+	for _, e := range entries {
+		ids = append(ids, efivar.EncodeString(e.id)...)
+		b.log("entry %s, sort-key %s, version %s: %s", e.id, show(e.sortKey), e.version, e.loader)
+	}
+	if timeout == "menu-force" {
+		return errMenu("systemd-boot shows its menu until a person chooses")
+	}
+	if len(entries) == 0 {
+		// The entry that is left on firmware with a setup program is "reboot into firmware interface"; the menu shows it
+		// for 10 seconds and then takes it.
+		return errMenu("systemd-boot finds no entry and ends in the firmware's setup")
+	}
+	b.setVolatile(efivar.Loader("LoaderEntries"), ids)
+
+	useSavedVariable := strings.EqualFold(byVariable, "@saved")
+	useSaved := strings.EqualFold(conf["default"], "@saved")
+	patterns := []string{oneShot, byVariable, conf["default"]}
+	if useSavedVariable {
+		patterns[1] = saved
+	}
+	if useSaved {
+		patterns[2] = saved
+	}
+	chosen := entries[0]
+	for _, p := range patterns {
+		if i := slices.IndexFunc(entries, func(e entry) bool { return p != "" && match(strings.ToLower(p), e.id) }); i >= 0 {
+			chosen = entries[i]
+			break
+		}
+	}
+	if chosen.left >= 0 {
+		return fmt.Errorf("entry %s counts its boots: %w", chosen.id, errNotModelled)
+	}
+	volatile("LoaderEntrySelected", chosen.id)
+	byOneShot := armed && match(strings.ToLower(oneShot), chosen.id)
+	switch {
+	case strings.ToLower(oneShot) == chosen.id && armed:
+	case useSavedVariable || byVariable == "" && useSaved:
+		if saved != chosen.id {
+			b.set(efivar.Loader("LoaderEntryLastBooted"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(chosen.id)})
+		}
+	default:
+		b.delete(efivar.Loader("LoaderEntryLastBooted"))
+	}
+	for _, name := range chosen.initrds {
+		f, err := v.open(name)
+		if err == nil {
+			_, err = v.content(f)
+		}
+		if err != nil {
+			return fmt.Errorf("error preparing initrd: %w", err)
+		}
+	}
+	if _, err := b.load(v, chosen.loader); err != nil {
+		return fmt.Errorf("error loading %s: %w", chosen.loader, err)
+	}
+	b.out.Entry, b.out.Trial = chosen.id, byOneShot
+	return nil
+}
+
+func show(s *string) string {
+	if s == nil {
+		return "none"
+	}
+	return *s
+}
+
+// entries collects the entries of both kinds.
+func (b *boot) entries(v *volume, self string) ([]entry, error) {
+	var entries []entry
+	linux, err := v.open("EFI/Linux")
+	if err == nil && linux.dir {
+		_ = v.list(linux.first, func(f file) bool {
+			if eligible(f, ".efi") {
+				if e, ok := b.unified(v, f); ok {
+					entries = append(entries, e)
+				}
+			}
+			return true
+		})
+	}
+	dir, err := v.open("loader/entries")
+	if err == nil && dir.dir {
+		_ = v.list(dir.first, func(f file) bool {
+			if eligible(f, ".conf") {
+				if text, err := v.text(f); err != nil {
+					b.log("%s: %v", f.name, err)
+				} else if e, ok := configured(v, f, text, self, b.arch()); ok {
+					entries = append(entries, e)
+				}
+			}
+			return true
+		})
+	}
+	return entries, nil
+}
+
+func eligible(f file, suffix string) bool {
+	name := strings.ToLower(f.name)
+	return !f.dir && !strings.HasPrefix(f.name, ".") && !strings.HasPrefix(f.name, "auto-") && strings.HasSuffix(name, suffix)
+}
+
+// configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is in
+// it does not matter yet.
+func configured(v *volume, f file, text, self, arch string) (entry, bool) {
+	e := entry{id: strings.ToLower(f.name), left: -1}
+	valid := true
+	eachLine(text, func(key, value string) {
+		switch key {
+		case "sort-key":
+			e.sortKey = &value
+		case "version":
+			e.version = value
+		case "machine-id":
+			e.machineID = value
+		case "linux", "efi":
+			e.loader = value
+			if key == "efi" && strings.EqualFold(cleanPath(value), cleanPath(self)) {
+				valid = false
+			}
+		case "initrd":
+			e.initrds = append(e.initrds, value)
+		case "architecture":
+			valid = valid && value == map[string]string{"amd64": "x64", "arm64": "aa64"}[arch]
+		}
+	})
+	if !valid || e.loader == "" {
+		return entry{}, false
+	}
+	if _, err := v.open(e.loader); err != nil {
+		return entry{}, false
+	}
+	e.left, e.done = tries(f.name, ".conf")
+	return e, true
+}
+
+// unified makes an entry of an image in EFI/Linux, from the os-release inside it.
+func (b *boot) unified(v *volume, f file) (entry, bool) {
+	content, err := v.content(f)
+	if err != nil {
+		return entry{}, false
+	}
+	// systemd-boot looks for the section alone, and does not check what the firmware will check.
+	sections, err := loadImage(content, b.machine())
+	if err != nil {
+		return entry{}, false
+	}
+	release := map[string]string{}
+	text, _, _ := strings.Cut(string(find(sections, ".osrel")), "\x00")
+	splitLines(text, "=", func(key, value string) { release[key] = value })
+	first := func(keys ...string) string {
+		for _, k := range keys {
+			if release[k] != "" {
+				return release[k]
+			}
+		}
+		return ""
+	}
+	if first("PRETTY_NAME", "IMAGE_ID", "NAME", "ID") == "" {
+		return entry{}, false
+	}
+	key := first("IMAGE_ID", "ID")
+	e := entry{id: strings.ToLower(f.name), sortKey: &key, loader: "EFI/Linux/" + f.name}
+	e.version = first("IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID")
+	e.left, e.done = tries(f.name, ".efi")
+	return e, true
+}
+
+// tries reads "+left-done" before the suffix.
+func tries(name, suffix string) (left, done int) {
+	i := strings.LastIndexByte(name, '+')
+	if i < 0 {
+		return -1, -1
+	}
+	counter, found := strings.CutSuffix(name[i+1:], suffix)
+	if !found {
+		return -1, -1
+	}
+	a, b, both := strings.Cut(counter, "-")
+	left, err := strconv.Atoi(a)
+	if err != nil || left < 0 {
+		return -1, -1
+	}
+	if both {
+		if done, err = strconv.Atoi(b); err != nil || done < 0 {
+			return -1, -1
+		}
+	}
+	return left, done
+}
+
+// compareEntries puts what boots by itself first.
+func compareEntries(a, b entry) int {
+	less := func(x, y bool) int { // false first
+		if x == y {
+			return 0
+		} else if y {
+			return -1
+		}
+		return 1
+	}
+	if r := less(a.left == 0, b.left == 0); r != 0 {
+		return r
+	}
+	if r := less(a.sortKey == nil, b.sortKey == nil); r != 0 {
+		return r
+	}
+	if a.sortKey != nil && b.sortKey != nil {
+		if r := cmp.Or(cmp.Compare(*a.sortKey, *b.sortKey), cmp.Compare(a.machineID, b.machineID), -compareVersions(a.version, b.version)); r != 0 {
+			return r
+		}
+	}
+	if r := -compareVersions(a.id, b.id); r != 0 || a.left < 0 || b.left < 0 {
+		return r
+	}
+	return cmp.Or(-cmp.Compare(a.left, b.left), cmp.Compare(a.done, b.done))
+}
+
+// eachLine walks a configuration file as systemd-boot does.
+func eachLine(text string, visit func(key, value string)) { splitLines(text, " \t", visit) }
+
+func splitLines(text, separators string, visit func(key, value string)) {
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		line = strings.Trim(line, " \t")
+		i := strings.IndexAny(line, separators)
+		if strings.HasPrefix(line, "#") || i < 0 {
+			continue
+		}
+		value := strings.TrimLeft(line[i:], separators)
+		if len(value) >= 1 && value[0] == '"' && line[len(line)-1] == '"' {
+			value = strings.TrimSuffix(value[1:], `"`)
+		}
+		visit(line[:i], value)
+	}
+}
+
+func cleanPath(p string) string {
+	return strings.Join(strings.FieldsFunc(p, func(r rune) bool { return r == '/' || r == '\\' }), "/")
+}
+
+// loaderString reads a variable of the loader.
+func (b *boot) loaderString(name string) (string, bool) {
+	v, err := b.vars.Read(efivar.Loader(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false
+	}
+	s, err := efivar.DecodeString(v.Data)
+	return s, err == nil
+}

@@ -1,0 +1,116 @@
+package sdboot
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// slotArgument names the slot on the command line of a kernel that we started by kexec. The loader's variables still tell
+// of the boot before, so the argument wins.
+const slotArgument = "pawl.slot="
+
+// active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
+// other it is ErrAmbiguous.
+func (l *Loader) active(st *bootloader.State) (bootloader.Slot, error) {
+	if s, err := slotFromCmdline(l.Cmdline); err != nil || s != bootloader.None {
+		return s, err
+	}
+	selected, isSelected, err := l.text(entrySelected)
+	if err != nil {
+		return bootloader.None, err
+	}
+	uuid, hasUUID, err := l.text(devicePartUUID)
+	if err != nil {
+		return bootloader.None, err
+	}
+	started, hasImage, err := l.text(imageIdentifier)
+	if err != nil {
+		return bootloader.None, err
+	}
+	image := slotOfPath(started)
+	switch here := strings.EqualFold(uuid, l.Partition.GUID.String()); {
+	case !isSelected && !hasUUID && !hasImage:
+		return bootloader.None, nil // started by something that tells nothing; also a machine without variables
+	case !hasUUID:
+		return bootloader.None, fmt.Errorf("the loader does not say which partition it was started from: %w", bootloader.ErrAmbiguous)
+	case !here:
+		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
+		return bootloader.None, nil
+	case !isSelected && image == bootloader.None:
+		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from %s, which is no slot.", started))
+		return bootloader.None, nil
+	case !isSelected:
+		// The firmware started the slot's own image.
+		return image, l.agree(image)
+	case image != bootloader.None:
+		return bootloader.None, fmt.Errorf("%s is %q, but the firmware started %s: %w", entrySelected, selected, started, bootloader.ErrAmbiguous)
+	}
+	s := slotOf(selected)
+	if s == bootloader.None {
+		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from entry %q, which is no slot.", selected))
+	}
+	return s, nil
+}
+
+// agree checks an image that the firmware started against BootCurrent.
+func (l *Loader) agree(s bootloader.Slot) error {
+	n, set, err := l.current()
+	if err != nil || !set {
+		return err
+	}
+	o, err := l.option(n)
+	if err != nil {
+		return nil // gone or not readable: it contradicts nothing
+	}
+	drive, path, ok := o.File()
+	if !ok || drive.GUID == l.Partition.GUID && slotOfPath(path) == s {
+		return nil
+	}
+	return fmt.Errorf("%s names slot %v, but BootCurrent is %s: %w", imageIdentifier, s, l.describe(n), bootloader.ErrAmbiguous)
+}
+
+// slotOfPath is the slot whose own image a path of the firmware names.
+func slotOfPath(path string) bootloader.Slot {
+	path = strings.TrimPrefix(strings.ReplaceAll(path, "\\", "/"), "/")
+	for _, s := range bootloader.Slots {
+		if strings.EqualFold(path, s.File(bootloader.UKIFile)) {
+			return s
+		}
+	}
+	return bootloader.None
+}
+
+func slotFromCmdline(cmdline string) (bootloader.Slot, error) {
+	found := bootloader.None
+	for _, arg := range strings.Fields(cmdline) {
+		value, ok := strings.CutPrefix(arg, slotArgument)
+		if !ok {
+			continue
+		}
+		s, err := bootloader.ParseSlot(value)
+		if err != nil {
+			return bootloader.None, fmt.Errorf("kernel argument %s: %w: %w", arg, err, bootloader.ErrAmbiguous)
+		}
+		if found != bootloader.None && found != s {
+			return bootloader.None, fmt.Errorf("the kernel command line names slots %v and %v: %w", found, s, bootloader.ErrAmbiguous)
+		}
+		found = s
+	}
+	return found, nil
+}
+
+// current is the number of the boot option that started this boot, if the firmware says.
+func (l *Loader) current() (n uint16, set bool, err error) {
+	v, err := l.vars.Read(efivar.Global("BootCurrent"))
+	if missing(err) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	n, err = efivar.DecodeNumber(v.Data)
+	return n, err == nil, err
+}

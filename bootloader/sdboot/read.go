@@ -1,0 +1,282 @@
+package sdboot
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// Variables of the Boot Loader Interface.
+const (
+	oneShot         = "LoaderEntryOneShot"   // boots once, then the loader deletes it
+	entryDefault    = "LoaderEntryDefault"   // outranks loader.conf; never written by us
+	entrySelected   = "LoaderEntrySelected"  // what the loader chose in this boot
+	devicePartUUID  = "LoaderDevicePartUUID" // the partition that the loader was started from
+	imageIdentifier = "LoaderImageIdentifier"
+	loaderInfo      = "LoaderInfo"
+)
+
+// disk is everything that was read for one operation.
+type disk struct {
+	state     bootloader.State
+	conf      conf
+	confWhole bool // loader.conf is as we write it
+	confSize  int  // bytes
+	fresh     bool // an install that was not confirmed yet: loader.conf is whole and names no default
+	entries   map[bootloader.Slot]slotEntry
+	overrule  error // what decides instead of loader.conf, when it is not ours
+}
+
+// read reads the boot file system, the variables and the command line. It writes nothing.
+func (l *Loader) read() (disk, error) {
+	d := disk{entries: map[bootloader.Slot]slotEntry{}}
+	data, err := l.FS.ReadFile(confPath)
+	if missing(err) {
+		return disk{}, fmt.Errorf("%s: %w", confPath, bootloader.ErrNotFound)
+	}
+	if err != nil {
+		return disk{}, fmt.Errorf("read %s: %w", confPath, err)
+	}
+	d.confSize = len(data)
+	d.conf, d.confWhole = decodeConf(data)
+	d.fresh = d.confWhole && d.conf.defaultID == ""
+	for _, s := range bootloader.Slots {
+		e, err := l.readEntry(s, &d)
+		if err != nil {
+			return disk{}, err
+		}
+		d.entries[s] = e
+		if e.bootable {
+			d.state.Bootable = append(d.state.Bootable, s)
+		}
+	}
+	if err := l.readDefault(&d); err != nil {
+		return disk{}, err
+	}
+	if d.state.Active, err = l.active(&d.state); err != nil {
+		return disk{}, err
+	}
+	if err := l.readArmed(&d); err != nil {
+		return disk{}, err
+	}
+	if d.state.Loader, _, err = l.text(loaderInfo); err != nil {
+		return disk{}, err
+	}
+	if d.state.Loader == "" {
+		d.state.Loader = "systemd-boot"
+	}
+	return d, nil
+}
+
+func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
+	data, err := l.FS.ReadFile(entryPath(s))
+	if missing(err) {
+		return slotEntry{}, fmt.Errorf("%s: %w", entryPath(s), bootloader.ErrNotFound)
+	}
+	if err != nil {
+		return slotEntry{}, fmt.Errorf("read %s: %w", entryPath(s), err)
+	}
+	e, ok := decodeEntry(data)
+	switch {
+	case !ok && len(strings.Trim(string(data), "\n")) > 0:
+		d.warn("%s is damaged; slot %v is not bootable.", entryPath(s), s)
+	case !ok:
+	case e.efi != "/"+s.File(bootloader.UKIFile):
+		d.warn("%s starts %s and not a file of its slot; it is taken as not bootable.", entryPath(s), e.efi)
+	default:
+		_, err := l.FS.Stat(e.efi)
+		if err != nil && !missing(err) {
+			return slotEntry{}, err
+		}
+		e.bootable = err == nil
+		if missing(err) {
+			d.warn("%s starts %s, which is not there.", entryPath(s), e.efi)
+		}
+	}
+	return e, nil
+}
+
+// readDefault finds the slot that boots when nothing is armed, as systemd-boot would: LoaderEntryDefault, loader.conf,
+// the order of the entries.
+func (l *Loader) readDefault(d *disk) error {
+	byVariable, set, err := l.text(entryDefault)
+	if err != nil {
+		return err
+	}
+	if set && !d.fresh {
+		s := slotOf(byVariable)
+		switch {
+		case s != bootloader.None && strings.EqualFold(byVariable, entryID(s)):
+			if d.entries[s].bootable {
+				d.state.Default = s
+				d.warn("%s names slot %v and outranks loader.conf; confirm removes it.", entryDefault, s)
+				return nil
+			}
+		case strings.ContainsAny(byVariable, "*?[\\@") || l.listed(byVariable):
+			d.overrule = fmt.Errorf("%s is %q and outranks loader.conf; delete that variable (bootctl set-default \"\"), or confirm the running slot: %w",
+				entryDefault, byVariable, bootloader.ErrForeign)
+		}
+	}
+	named := d.conf.slot()
+	switch {
+	case d.fresh:
+	case named != bootloader.None && d.entries[named].bootable:
+		d.state.Default = named
+	case d.confWhole && named == bootloader.None, !d.confWhole && l.names(d.conf.defaultID):
+		d.overrule = errors.Join(d.overrule, fmt.Errorf("loader.conf names %q as the default, which is not ours; confirm the running slot: %w", d.conf.defaultID, bootloader.ErrForeign))
+	default:
+		// Damaged, or it names a slot that is not bootable: the first in order boots.
+		stranger, err := l.stranger()
+		if err != nil {
+			return err
+		}
+		if stranger != "" {
+			d.overrule = errors.Join(d.overrule, fmt.Errorf("loader.conf is damaged or names a slot that is not bootable, and %s may come first; confirm the running slot: %w", stranger, bootloader.ErrForeign))
+			return nil
+		}
+		d.state.Default = d.first()
+		d.warn("loader.conf is damaged or names a slot that is not bootable; the order of the entries decides.")
+	}
+	return nil
+}
+
+// stranger is the path of an entry that is not ours, "" when there is none.
+func (l *Loader) stranger() (string, error) {
+	for dir, suffix := range map[string]string{entriesDir: ".conf", "EFI/Linux": ".efi"} {
+		files, err := l.FS.ReadDir(dir)
+		if err != nil && !missing(err) {
+			return "", err
+		}
+		for _, f := range files {
+			if name := strings.ToLower(f.Name); strings.HasSuffix(name, suffix) && slotOf(name) == bootloader.None {
+				return dir + "/" + f.Name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// first is the bootable slot that sorts first. With equal keys the version would decide, which is not compared here: None.
+func (d *disk) first() bootloader.Slot {
+	a, b := d.entries[bootloader.A], d.entries[bootloader.B]
+	switch {
+	case a.bootable && (!b.bootable || a.sortKey < b.sortKey):
+		return bootloader.A
+	case b.bootable && (!a.bootable || b.sortKey < a.sortKey):
+		return bootloader.B
+	}
+	return bootloader.None
+}
+
+// names reports whether a default from a loader.conf that we did not write is one that systemd-boot may follow.
+func (l *Loader) names(id string) bool {
+	return id != "" && slotOf(id) == bootloader.None && (strings.ContainsAny(id, "*?[\\@") || l.listed(id))
+}
+
+// listed reports whether another program's entry of that id is there.
+func (l *Loader) listed(id string) bool {
+	for _, dir := range []string{entriesDir, "EFI/Linux"} {
+		if id != "" && !strings.ContainsAny(id, "/\\") {
+			if _, err := l.FS.Stat(dir + "/" + id); err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// readArmed finds what is armed, and everything for which Arm would be refused.
+func (l *Loader) readArmed(d *disk) error {
+	once, set, err := l.text(oneShot)
+	if err != nil {
+		return err
+	}
+	if s := slotOf(once); set && s != bootloader.None && strings.EqualFold(once, entryID(s)) {
+		if d.entries[s].bootable {
+			d.state.Armed, d.state.Tries = s, 1
+		} else {
+			d.warn("%s names slot %v, which is not bootable; the loader ignores it.", oneShot, s)
+		}
+	}
+	names, err := l.vars.List()
+	if err != nil {
+		return err
+	}
+	d.state.Blocked = d.overrule
+	if d.overrule == nil && d.confSize != sectorSize {
+		d.state.Blocked = fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it to %d with newlines", confPath, d.confSize, sectorSize)
+	}
+	switch writable, _ := l.vars.(interface{ Writable() error }); {
+	case d.state.Blocked != nil:
+	case len(names) == 0:
+		d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted", bootloader.ErrNoVariables)
+		d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel command line.")
+	case writable != nil && writable.Writable() != nil:
+		d.state.Blocked = kept(writable.Writable())
+	default:
+		d.state.Blocked = l.foreignArmed()
+	}
+	if d.state.Blocked != nil || d.fresh {
+		return nil
+	}
+	order, err := l.survey()
+	if err != nil {
+		return err
+	}
+	d.state.Blocked = order.refuse(false)
+	return nil
+}
+
+// foreignArmed is ErrForeign when another program set what boots next.
+func (l *Loader) foreignArmed() error {
+	next, err := l.vars.Read(efivar.Global("BootNext"))
+	if err == nil {
+		what := fmt.Sprintf("%x", next.Data)
+		if n, err := efivar.DecodeNumber(next.Data); err == nil {
+			what = l.describe(n)
+		}
+		return fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign)
+	}
+	if !missing(err) {
+		return err
+	}
+	ours, err := l.armedByUs()
+	if err != nil || ours {
+		return err
+	}
+	if once, set, err := l.text(oneShot); err != nil || set {
+		return errors.Join(err, fmt.Errorf("%s is set to %q; boot once, or delete that variable (bootctl set-oneshot \"\"): %w", oneShot, once, bootloader.ErrForeign))
+	}
+	return nil
+}
+
+// armedByUs reports whether LoaderEntryOneShot names a slot.
+func (l *Loader) armedByUs() (bool, error) {
+	once, set, err := l.text(oneShot)
+	s := slotOf(once)
+	return set && s != bootloader.None && strings.EqualFold(once, entryID(s)), err
+}
+
+// text reads a string of the Boot Loader Interface; set is false when there is none. One that cannot be decoded is shown
+// in hexadecimal, so that it is nobody's.
+func (l *Loader) text(name string) (value string, set bool, err error) {
+	v, err := l.vars.Read(efivar.Loader(name))
+	if missing(err) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	s, err := efivar.DecodeString(v.Data)
+	if err != nil {
+		return fmt.Sprintf("%x", v.Data), true, nil
+	}
+	return s, true, nil
+}
+
+func (d *disk) warn(format string, args ...any) {
+	d.state.Warnings = append(d.state.Warnings, fmt.Sprintf(format, args...))
+}

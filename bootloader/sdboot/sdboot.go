@@ -1,0 +1,370 @@
+// Package sdboot is the Bootloader for systemd-boot: two entries of one sector each in loader/entries, the default in
+// loader/loader.conf, and trials by the firmware variable LoaderEntryOneShot.
+//
+// Start with Install on an empty boot file system, then New. On disk it keeps
+//
+//	EFI/BOOT/BOOTX64.EFI        the loader (BOOTAA64.EFI on arm64)
+//	EFI/pawl/A/, EFI/pawl/B/    the slots
+//	loader/loader.conf          512 bytes: an exact default and the menu's timeout
+//	loader/entries/pawl-a.conf  512 bytes: slot A; nothing but newlines when A is not bootable
+//	loader/entries/pawl-b.conf  the same for B
+//
+// and in the firmware LoaderEntryOneShot while armed, and as many Boot#### entries as it takes to come back from a trial
+// that does not load (docs/decisions/0002-boot-order.md).
+//
+// It guarantees that every method can be cut at any write and called again, that arming and confirming are one write
+// each, and that a slot that was not confirmed never boots by itself, even with loader.conf destroyed: its entry sorts
+// behind the default's. It does not check what is inside a slot's files, does not sign, does not use boot counting, and
+// cannot arm without firmware variables.
+//
+// Specification: the Boot Loader Specification and the Boot Loader Interface of the UAPI group, as systemd-boot 252
+// implements them.
+package sdboot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// Config is what a Loader works on. FS and Partition are required.
+type Config struct {
+	FS        *bootfs.FS
+	Partition efivar.HardDrive // the boot file system's own partition: number (from 1), place and GUID
+	Vars      efivar.Store     // nil where there are none, as on a disk image: nothing runs there and nothing can be armed
+	Cmdline   string           // this boot's kernel command line, for pawl.slot=
+	Title     string           // what the menu calls the system; "" is "Pawl"
+	Timeout   int              // seconds that the menu is shown, written with the next change of the default
+}
+
+// Loader is systemd-boot on one boot file system. It implements bootloader.Bootloader.
+type Loader struct {
+	Config
+	vars efivar.Store
+}
+
+var _ bootloader.Bootloader = (*Loader)(nil)
+
+// New returns the loader on a boot file system. It reads nothing yet.
+func New(c Config) (*Loader, error) {
+	switch {
+	case c.FS == nil:
+		return nil, errors.New("systemd-boot: no boot file system given")
+	case c.Partition.Number == 0 || c.Partition.GUID == efivar.GUID{}:
+		return nil, errors.New("systemd-boot: the boot file system's partition number and GUID are needed")
+	case c.Timeout < 0:
+		return nil, fmt.Errorf("systemd-boot: a timeout of %d seconds", c.Timeout)
+	}
+	if c.Title == "" {
+		c.Title = "Pawl"
+	}
+	l := &Loader{Config: c, vars: c.Vars}
+	if l.vars == nil {
+		l.vars = efivar.Absent()
+	}
+	return l, nil
+}
+
+// State implements bootloader.Bootloader.
+func (l *Loader) State() (bootloader.State, error) {
+	d, err := l.read()
+	if err != nil {
+		return bootloader.State{}, err
+	}
+	return d.state, nil
+}
+
+// Withdraw implements bootloader.Bootloader.
+//
+//  1. loader.conf, where it was destroyed or names another slot than the one that boots by itself: one sector. A cut: the
+//     default boots, by its name or by the order of the entries.
+//  2. the slot's entry becomes empty: one sector. A cut: the default boots; a destroyed entry is no entry.
+func (l *Loader) Withdraw(s bootloader.Slot) error {
+	d, err := l.target(s)
+	if err == nil {
+		err = l.settle(d)
+	}
+	if err == nil {
+		err = l.FS.Overwrite(entryPath(s), empty())
+	}
+	if err != nil {
+		return fmt.Errorf("withdraw slot %v: %w", s, err)
+	}
+	return nil
+}
+
+// Prepare implements bootloader.Bootloader. On an install, firmware variables that cannot be kept are no error: the
+// loader lies where firmware finds it without them; State says so in Blocked.
+//
+//  1. loader.conf, as in Withdraw. A cut: the default.
+//  2. missing starts of the loader: each Boot####, then BootOrder. A cut: the default; an entry that BootOrder does not
+//     name yet is used by the next run.
+//  3. the slot's entry, sorted behind the default's: one sector. A cut: the default, which loader.conf names.
+func (l *Loader) Prepare(s bootloader.Slot, m bootloader.Manifest, tries int) error {
+	if err := l.prepare(s, m, tries); err != nil {
+		return fmt.Errorf("prepare slot %v: %w", s, err)
+	}
+	return nil
+}
+
+func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) error {
+	d, err := l.target(s)
+	if err != nil {
+		return err
+	}
+	if err := checkTries(tries); err != nil {
+		return err
+	}
+	held, err := l.complete(s)
+	if err != nil {
+		return err
+	}
+	if held.Image != m.Image || held.Version != m.Version {
+		return fmt.Errorf("the slot holds version %s (%s), not %s (%s)", held.Version, held.Image, m.Version, m.Image)
+	}
+	key := untriedKey
+	if d.state.Default != bootloader.None {
+		key = behind(d.entries[d.state.Default].sortKey)
+	}
+	sector, err := encodeEntry(entryFor(s, m, l.Title, key))
+	if err != nil {
+		return err
+	}
+	if err := l.settle(d); err != nil {
+		return err
+	}
+	if err := l.ensureStarts(tries+1, d.fresh); err != nil && !(d.fresh && errors.Is(err, bootloader.ErrNoVariables)) {
+		return err
+	}
+	return l.FS.Overwrite(entryPath(s), sector)
+}
+
+// Arm implements bootloader.Bootloader. One trial is all that systemd-boot can be told: tries must be 1.
+//
+//  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default.
+func (l *Loader) Arm(s bootloader.Slot, tries int) error {
+	if err := l.arm(s, tries); err != nil {
+		return fmt.Errorf("arm slot %v: %w", s, err)
+	}
+	return nil
+}
+
+func (l *Loader) arm(s bootloader.Slot, tries int) error {
+	d, err := l.target(s)
+	if err != nil {
+		return err
+	}
+	if err := checkTries(tries); err != nil {
+		return err
+	}
+	if d.state.Blocked != nil {
+		return d.state.Blocked
+	}
+	other := d.state.Default
+	switch {
+	case other == bootloader.None:
+		return errors.New("there is no default to fall back to; confirm a slot first")
+	case d.conf.slot() != other:
+		return fmt.Errorf("loader.conf does not name the default, slot %v; prepare the slot again", other)
+	case !d.entries[s].bootable:
+		return errors.New("the slot is not prepared")
+	case d.entries[s].sortKey <= d.entries[other].sortKey:
+		return fmt.Errorf("its entry does not sort behind that of the default, slot %v; prepare it again", other)
+	}
+	for _, slot := range bootloader.Slots {
+		if _, err := l.complete(slot); err != nil {
+			return err
+		}
+	}
+	if order, err := l.survey(); err != nil {
+		return err
+	} else if order.starts < tries+1 {
+		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.starts, tries+1)
+	}
+	name, value := efivar.Loader(oneShot), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(entryID(s))}
+	if err := l.vars.Write(name, value); err != nil {
+		return kept(err)
+	}
+	back, err := l.vars.Read(name)
+	if err != nil {
+		return fmt.Errorf("read back %s: %w", oneShot, err)
+	}
+	if !back.Equal(value) {
+		return fmt.Errorf("read back %s: it holds %x: %w", oneShot, back.Bytes(), bootloader.ErrNoVariables)
+	}
+	return nil
+}
+
+// Disarm implements bootloader.Bootloader.
+//
+//  1. LoaderEntryOneShot is deleted, and read back. A cut before: the trial; after: the default.
+func (l *Loader) Disarm() error {
+	if err := l.disarm(); err != nil {
+		return fmt.Errorf("disarm: %w", err)
+	}
+	return nil
+}
+
+func (l *Loader) disarm() error {
+	if err := l.foreignArmed(); err != nil {
+		return err
+	}
+	if err := l.vars.Delete(efivar.Loader(oneShot)); err != nil {
+		return kept(err)
+	}
+	if left, ok, err := l.text(oneShot); err != nil || ok {
+		return errors.Join(err, fmt.Errorf("%s is %q still: %w", oneShot, left, bootloader.ErrNoVariables))
+	}
+	return nil
+}
+
+// Confirm implements bootloader.Bootloader. It writes variables only where one stands in the way, so a machine that
+// cannot keep variables confirms as well.
+//
+//  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it may
+//     be destroyed: then the order of the entries decides, for the old default.
+//  2. LoaderEntryDefault, when there is one: deleted, since it outranks loader.conf. A cut before: what it names.
+//  3. LoaderEntryOneShot, when it is ours: deleted. A cut before: what it names, once, then s.
+//  4. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
+//     confirmed before.
+//  5. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
+//
+// Step 4 comes before 5 because with the first only, both keys are first, and Prepare puts the next target behind
+// without touching the entry of the default; with the second only, both would be last, and a new target with a higher
+// version would win as soon as loader.conf is damaged. Neither is done before step 1, because until then s is not
+// confirmed.
+func (l *Loader) Confirm(s bootloader.Slot) error {
+	if err := l.confirm(s); err != nil {
+		return fmt.Errorf("confirm slot %v: %w", s, err)
+	}
+	return nil
+}
+
+func (l *Loader) confirm(s bootloader.Slot) error {
+	if s != bootloader.A && s != bootloader.B {
+		return errors.New("no such slot")
+	}
+	d, err := l.read()
+	if err != nil {
+		return err
+	}
+	if !d.entries[s].bootable {
+		return errors.New("the slot is not prepared")
+	}
+	if _, err := l.complete(s); err != nil {
+		return err
+	}
+	if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(s), timeout: l.Timeout})); err != nil {
+		return err
+	}
+	named, _, err := l.text(entryDefault)
+	if err != nil {
+		return err
+	}
+	if err := l.vars.Delete(efivar.Loader(entryDefault)); err != nil && !strings.EqualFold(named, entryID(s)) {
+		return fmt.Errorf("loader.conf names it now, but %s outranks it: %w", entryDefault, kept(err))
+	}
+	if ours, err := l.armedByUs(); err != nil {
+		return err
+	} else if ours {
+		if err := l.vars.Delete(efivar.Loader(oneShot)); err != nil {
+			return fmt.Errorf("it is the default now, but %s is armed: %w", oneShot, kept(err))
+		}
+	}
+	for _, step := range []struct {
+		slot bootloader.Slot
+		key  string
+	}{{s, provenKey}, {s.Other(), untriedKey}} {
+		e := d.entries[step.slot]
+		if !e.bootable || e.sortKey == step.key {
+			continue
+		}
+		e.sortKey = step.key
+		sector, err := encodeEntry(e)
+		if err == nil {
+			err = l.FS.Overwrite(entryPath(step.slot), sector)
+		}
+		if err != nil {
+			return fmt.Errorf("it is the default now; sort key of slot %v: %w", step.slot, err)
+		}
+	}
+	return nil
+}
+
+// target reads the state and refuses a slot that must not be touched.
+func (l *Loader) target(s bootloader.Slot) (disk, error) {
+	if s != bootloader.A && s != bootloader.B {
+		return disk{}, errors.New("no such slot")
+	}
+	d, err := l.read()
+	switch {
+	case err != nil:
+		return disk{}, err
+	case s == d.state.Active:
+		return disk{}, errors.New("it is the active slot: this machine runs from it")
+	case s == d.state.Default:
+		return disk{}, errors.New("it is the default slot: the machine boots it by itself")
+	case d.overrule != nil:
+		return disk{}, d.overrule
+	case d.state.Default == bootloader.None && !d.fresh:
+		return disk{}, errors.New("no slot boots by itself, though this is no new install; confirm a slot first")
+	}
+	return d, nil
+}
+
+// settle makes loader.conf name the slot that boots by itself, where damage or a cut left it otherwise.
+func (l *Loader) settle(d disk) error {
+	if d.state.Default == bootloader.None || d.conf.slot() == d.state.Default {
+		return nil
+	}
+	return l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default), timeout: l.Timeout}))
+}
+
+// complete reads the manifest of a slot and looks whether its files are there.
+func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
+	data, err := l.FS.ReadFile(s.File(bootloader.ManifestFile))
+	if err != nil {
+		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
+	}
+	m, err := bootloader.DecodeManifest(data)
+	if err != nil {
+		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
+	}
+	uki := false
+	for _, f := range m.Files {
+		info, err := l.FS.Stat(s.File(f.Name))
+		if err != nil {
+			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
+		}
+		if info.Size != f.Size {
+			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %s has %d bytes, want %d", s, f.Name, info.Size, f.Size)
+		}
+		uki = uki || f.Name == bootloader.UKIFile
+	}
+	if !uki {
+		return bootloader.Manifest{}, fmt.Errorf("slot %v has no %s, and other kinds of kernel are not supported: %w", s, bootloader.UKIFile, errors.ErrUnsupported)
+	}
+	return m, nil
+}
+
+func checkTries(tries int) error {
+	if tries != 1 {
+		return fmt.Errorf("%d tries: systemd-boot can be told of one trial boot only: %w", tries, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+// kept turns the store's way of saying that variables cannot be kept into the interface's.
+func kept(err error) error {
+	if errors.Is(err, efivar.ErrNotKept) {
+		return fmt.Errorf("%w: %w", bootloader.ErrNoVariables, err)
+	}
+	return err
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
