@@ -88,6 +88,7 @@ type FS struct {
 	lost  byte     // owners whose clusters are not all known, because something of theirs is damaged
 
 	problems []Problem
+	zeroed   bool  // zeros behind the end mark of a directory are written and not flushed
 	settled  bool  // what was read at Open is known to be on the medium
 	broken   error // the write or flush that failed
 }
@@ -167,6 +168,7 @@ func (f *FS) flush() error {
 		f.broken = fmt.Errorf("flush: %w", err)
 		return f.broken
 	}
+	f.zeroed = false
 	return nil
 }
 

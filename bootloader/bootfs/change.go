@@ -10,10 +10,19 @@ import (
 // Mkdir makes a directory and those above it that are missing. One that exists is fine.
 func (f *FS) Mkdir(path string) error {
 	elems := split(path)
+	made := false
 	for i := range elems {
-		if err := f.makeDir(elems[:i+1]); err != nil {
+		new, err := f.makeDir(elems[:i+1])
+		if err != nil {
 			return fmt.Errorf("make directory %s: %w", strings.Join(elems[:i+1], "/"), err)
 		}
+		made = made || new
+	}
+	if !made {
+		return nil
+	}
+	if err := f.flush(); err != nil {
+		return fmt.Errorf("make directory %s: %w", path, err)
 	}
 	return nil
 }
@@ -22,54 +31,55 @@ func (f *FS) Mkdir(path string) error {
 //
 //  1. its first cluster, with "." and "..", from its own zone; that cluster's end into the tables; flush. A cut: a cluster
 //     that belongs to nobody.
-//  2. its entry, one sector; flush. A cut: there is no directory, or it is there and empty.
-func (f *FS) makeDir(elems []string) error {
+//  2. its entry, one sector. A cut: there is no directory, or it is there and empty. The caller flushes, once for all
+//     levels: the flush of step 1 of a directory below takes this entry along before anything could be put there.
+func (f *FS) makeDir(elems []string) (made bool, err error) {
 	name := elems[len(elems)-1]
 	if e, _, err := f.lookup(elems); err == nil {
 		if e.dir {
-			return nil
+			return false, nil
 		}
-		return fmt.Errorf("a file has that name: %w", fs.ErrExist)
+		return false, fmt.Errorf("a file has that name: %w", fs.ErrExist)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return false, err
 	}
 	if err := checkName(name); err != nil {
-		return err
+		return false, err
 	}
 	if err := f.begin(); err != nil {
-		return err
+		return false, err
 	}
 	parent, err := f.openDir(elems[:len(elems)-1])
 	if err != nil {
-		return err
+		return false, err
 	}
 	s, err := f.find(parent, name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	grow, err := f.takeSlots(parent, s)
 	if err != nil {
-		return err
+		return false, err
 	}
 	e := entry{name: name, dir: true, mod: f.now()}
 	owner := f.child(parent, e).owner
 	run, err := f.take(owner, 1, false)
 	if err != nil {
 		f.mark(grow, 0)
-		return err
+		return false, err
 	}
 	if err := f.extend(parent.owner, s.last, grow); err != nil {
-		return err
+		return false, err
 	}
 	e.first = run[0].first
 	if err := f.write(f.vol.offset(e.first), f.emptyDir(e, parent, f.vol.cluster)); err != nil {
-		return err
+		return false, err
 	}
 	f.join(run)
 	if err := f.settle(owner); err != nil {
-		return err
+		return false, err
 	}
-	return f.insert(parent, e)
+	return true, f.insert(parent, e)
 }
 
 // emptyDir is the first n bytes of a directory without entries.
@@ -177,7 +187,7 @@ func (f *FS) overwrite(elems []string, data []byte) error {
 		return fmt.Errorf("%d bytes for a file of %d: %w", len(data), e.size, fs.ErrInvalid)
 	case len(data) == 0 || len(data) > f.vol.unit:
 		return fmt.Errorf("%d bytes, one sector has %d: %w", len(data), f.vol.unit, fs.ErrInvalid)
-	case !f.vol.valid(e.first) || f.claim[e.first]&crossed != 0:
+	case !f.vol.valid(e.first) || f.claim[e.first]&crossed != 0 || f.claim[e.first]&owners == 0:
 		return fmt.Errorf("its cluster %d is not its own: %w", e.first, ErrDamaged)
 	}
 	if err := f.begin(); err != nil {

@@ -33,7 +33,7 @@ func (f *FS) clear(elems []string) error {
 		return err
 	case !e.dir:
 		return errNotDir
-	case !f.vol.valid(e.first) || f.claim[e.first]&owners != owner:
+	case !f.vol.valid(e.first) || f.claim[e.first]&owners&^owner != 0:
 		return fmt.Errorf("its first cluster %d is not its own: %w", e.first, ErrDamaged)
 	}
 	if err := f.begin(); err != nil {
@@ -60,6 +60,7 @@ func (f *FS) clear(elems []string) error {
 		if err := f.write(f.vol.offset(e.first)+int64(unit), empty[unit:]); err != nil {
 			return err
 		}
+		f.zeroed = true
 	}
 	f.disown(owner)
 	f.claim[e.first] = owner

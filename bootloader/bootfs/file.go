@@ -64,7 +64,7 @@ type File struct {
 
 // fileRun is an extent and which cluster of the file it starts with.
 type fileRun struct {
-	at int64
+	at uint32
 	extent
 }
 
@@ -95,6 +95,9 @@ func (f *FS) runs(e entry) ([]fileRun, error) {
 	ch := &chain{f: f}
 	c := e.first
 	want := f.vol.clustersFor(e.size)
+	if want > int64(f.vol.end) {
+		return nil, fmt.Errorf("%d bytes are more than the volume has: %w", e.size, ErrDamaged)
+	}
 	for n := int64(0); n < want; n++ {
 		if !f.vol.valid(c) {
 			return nil, fmt.Errorf("its chain has %d clusters, %d bytes need %d: %w", n, e.size, want, ErrDamaged)
@@ -102,7 +105,7 @@ func (f *FS) runs(e entry) ([]fileRun, error) {
 		if k := len(runs) - 1; k >= 0 && runs[k].first+runs[k].count == c {
 			runs[k].count++
 		} else {
-			runs = append(runs, fileRun{n, extent{c, 1}})
+			runs = append(runs, fileRun{uint32(n), extent{c, 1}})
 		}
 		var err error
 		if c, err = ch.next(c); err != nil {
@@ -126,9 +129,9 @@ func (file *File) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) && off < file.info.Size {
 		cluster := int64(file.f.vol.cluster)
-		i := sort.Search(len(file.runs), func(i int) bool { return file.runs[i].at > off/cluster }) - 1
+		i := sort.Search(len(file.runs), func(i int) bool { return int64(file.runs[i].at) > off/cluster }) - 1
 		run := file.runs[i]
-		within := off - run.at*cluster
+		within := off - int64(run.at)*cluster
 		size := min(int64(len(p)-n), int64(run.count)*cluster-within, file.info.Size-off)
 		if err := file.f.read(file.f.vol.offset(run.first)+within, p[n:n+int(size)]); err != nil {
 			return n, fmt.Errorf("read %s: %w", file.path, err)

@@ -14,6 +14,7 @@ type spot struct {
 	dirty []int64 // slots after the end mark that are not zero, up to the one after ours: others leave such
 	need  int     // how many slots the entries take
 	last  uint32  // the directory's last cluster
+	total int     // slots in the directory, known if it must grow
 	grow  bool    // there is no such place, the directory must grow
 }
 
@@ -57,6 +58,7 @@ func (f *FS) findRun(d dir, s *spot) error {
 		return ch.next(c)
 	}
 	err := f.scan(d.first, next, func(off int64, b []byte) bool {
+		s.total++
 		if len(s.slots) == n {
 			if end && b[0] != 0 {
 				s.dirty = append(s.dirty, off)
@@ -147,8 +149,8 @@ func (f *FS) ready(s spot, entries map[int64][]byte) error {
 			return err
 		}
 	}
-	if len(s.dirty) > 0 {
-		// Before the end mark moves over them they must be zero, or old bytes would turn into files.
+	if len(s.dirty) > 0 || len(s.fill) > 0 && f.zeroed {
+		// Before the end mark moves over a slot it must be zero on the medium, or old bytes would turn into files.
 		if err := f.flush(); err != nil {
 			return err
 		}
@@ -186,33 +188,32 @@ func (f *FS) commit(s spot, entries map[int64][]byte) error {
 	return f.patch(f.sectorOf(s.slots[len(s.slots)-1]), func(off int64, slot []byte) { copy(slot, entries[off]) })
 }
 
-// extend adds clusters, already taken, to a directory, one after the other:
+// extend adds clusters, already taken, to a directory:
 //
-//  1. zeros into the cluster, its end in the tables; flush. A cut: the cluster is used by nobody.
-//  2. the link from the last cluster to it. A cut: the directory is as it was, or has a cluster without entries.
+//  1. zeros into the clusters, their chain into the tables; flush. A cut: clusters that belong to nobody.
+//  2. the link from the last cluster to them. A cut: the directory is as it was, or has clusters without entries.
 //
-// What is put into the cluster afterwards is flushed together with the link, and one without the other is not seen.
+// What is put into the clusters afterwards is flushed together with the link, and one without the other is not seen.
 func (f *FS) extend(owner byte, last uint32, grow []extent) error {
+	if len(grow) == 0 {
+		return nil
+	}
 	for _, run := range grow {
 		for c := run.first; c < run.first+run.count; c++ {
 			if err := f.write(f.vol.offset(c), make([]byte, f.vol.cluster)); err != nil {
 				return err
 			}
-			f.set(c, entryEnd)
-			if err := f.settle(owner); err != nil {
-				return err
-			}
-			if err := f.flush(); err != nil {
-				return err
-			}
-			f.set(last, c)
-			if err := f.settle(owner); err != nil {
-				return err
-			}
-			last = c
 		}
 	}
-	return nil
+	f.join(grow)
+	if err := f.settle(owner); err != nil {
+		return err
+	}
+	if err := f.flush(); err != nil {
+		return err
+	}
+	f.set(last, grow[0].first)
+	return f.settle(owner)
 }
 
 // mayExtend refuses to link from a cluster whose table entry another zone shares a block with.

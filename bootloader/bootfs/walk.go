@@ -116,6 +116,9 @@ func (f *FS) walkEntry(n node, e entry, todo []node) []node {
 	case !e.dir && sub.clusters > want:
 		f.problem(strings.TrimPrefix(n.path+"/"+e.name, "/"), "has %d clusters, %d bytes need only %d", sub.clusters, e.size, want)
 	}
+	if sub.owner != n.owner && f.vol.valid(e.first) && f.claim[e.first] == 0 {
+		f.claim[e.first] = sub.owner // a zone keeps its place though its part of the table is destroyed, see Clear
+	}
 	if e.dir && sub.clusters > 0 {
 		sub.path = strings.TrimPrefix(n.path+"/"+e.name, "/")
 		if len(sub.path) > 4096 {

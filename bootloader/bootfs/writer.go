@@ -136,10 +136,14 @@ func (f *FS) takeSlots(d dir, s spot) ([]extent, error) {
 	if !s.grow {
 		return nil, nil
 	}
+	n := f.vol.clustersFor(int64(s.need) * slotSize)
+	if int64(s.total)+n*int64(f.vol.cluster/slotSize) > maxSlots {
+		return nil, fmt.Errorf("the directory is full, it has %d entries and may have %d: %w", s.total, maxSlots, ErrFull)
+	}
 	if err := f.mayExtend(d.owner, s.last); err != nil {
 		return nil, err
 	}
-	return f.take(d.owner, f.vol.clustersFor(int64(s.need)*slotSize), false)
+	return f.take(d.owner, n, false)
 }
 
 // Write appends to the file. More than the promised size is an error.
@@ -366,7 +370,7 @@ func (w *Writer) finish() error {
 		return err
 	}
 	w.runs = nil
-	return nil
+	return f.flush()
 }
 
 // swap points an entry at new content: steps 2 to 4 of Close.
@@ -386,8 +390,8 @@ func (f *FS) swap(old, e entry) error {
 	return f.flush()
 }
 
-// insert adds an entry whose content is written but not flushed: steps 2 to 4 of Close. Parts of the entry that cannot be
-// seen by themselves are written before the first flush.
+// insert adds an entry whose content is written but not flushed: steps 2 and 3 of Close. Parts of the entry that cannot be
+// seen by themselves are written before the flush.
 func (f *FS) insert(d dir, e entry) error {
 	s, err := f.find(d, e.name)
 	if err != nil {
@@ -415,8 +419,5 @@ func (f *FS) insert(d dir, e entry) error {
 	if err := f.flush(); err != nil {
 		return err
 	}
-	if err := f.commit(s, entries); err != nil {
-		return err
-	}
-	return f.flush()
+	return f.commit(s, entries)
 }

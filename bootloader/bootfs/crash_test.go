@@ -1,0 +1,335 @@
+package bootfs_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/partition/disktest"
+)
+
+// tiny is a volume on which a crash disk takes a fraction of a millisecond to judge. It has eight blocks of each table.
+var tiny = shape{unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 64, clusters: 8000}
+
+func inB(path string) bool    { return path == "EFI/pawl/B" || strings.HasPrefix(path, "EFI/pawl/B/") }
+func notInB(path string) bool { return !inB(path) }
+func all(string) bool         { return true }
+
+// installed is a disk with loader files and two complete slots. The slots' directories nearly fill a cluster.
+func installed(t testing.TB, s shape) *disktest.Disk {
+	dev := disktest.New(s.size(), s.unit)
+	s.make(dev)
+	s.soil(dev)
+	f := reopen(t, dev)
+	for _, dir := range []string{"EFI/BOOT", "loader/entries", "EFI/pawl/A", "EFI/pawl/B"} {
+		require.NoError(t, f.Mkdir(dir))
+	}
+	for i, path := range []string{
+		"EFI/BOOT/BOOTX64.EFI", "loader/loader.conf", "loader/entries/pawl-a.conf",
+		"EFI/pawl/A/os.efi", "EFI/pawl/A/initrd", "EFI/pawl/A/manifest.json",
+		"EFI/pawl/B/os.efi", "EFI/pawl/B/initrd", "EFI/pawl/B/manifest.json",
+	} {
+		n := []int{3000, 200, 512}[i%3]
+		require.NoError(t, f.WriteFile(path, content(uint64(i), n)))
+	}
+	noProblems(t, f)
+	return dev
+}
+
+// operation is one change and what may be left of it.
+type operation struct {
+	name  string
+	start func(t testing.TB, f *bootfs.FS) // before recording; may be nil
+	do    func(f *bootfs.FS) error
+	may   map[string][][]byte // contents that a path may have meanwhile, nil for none; other paths do not change
+	must  map[string][]byte   // and afterwards; nil: gone
+	dirs  []string            // that must exist afterwards
+	lose  bool                // a destroyed block may cost what lies outside zone B too
+}
+
+var newData = content(99, 2500)
+
+const longName = "EFI/pawl/B/a name of so many characters that its parts need more than one sector of the directory, which " +
+	"makes the entry appear in two writes unless the parts that cannot be seen come first, and that is what this file is here for.conf"
+
+func operations() []operation {
+	write := func(path string, data []byte) func(*bootfs.FS) error {
+		return func(f *bootfs.FS) error { return f.WriteFile(path, data) }
+	}
+	create := func(path string, data []byte) func(*bootfs.FS) error {
+		return func(f *bootfs.FS) error {
+			w, err := f.Create(path, int64(len(data)))
+			if err != nil {
+				return err
+			}
+			if _, err := w.Write(data); err != nil {
+				return err
+			}
+			return w.Close()
+		}
+	}
+	remove := func(path string) func(*bootfs.FS) error {
+		return func(f *bootfs.FS) error { return f.Remove(path) }
+	}
+	clearB := func(f *bootfs.FS) error { return f.Clear("EFI/pawl/B") }
+	clearFirst := func(t testing.TB, f *bootfs.FS) { require.NoError(t, clearB(f)) }
+	old := func(i int) []byte { return content(uint64(i), []int{3000, 200, 512}[i%3]) }
+	gone := map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/initrd": nil, "EFI/pawl/B/manifest.json": nil}
+	big := func(t testing.TB, f *bootfs.FS) { // the directory's next cluster has its entry in another sector of the table
+		clearFirst(t, f)
+		require.NoError(t, f.WriteFile("EFI/pawl/B/big", content(1, 100_000)))
+	}
+	fill := func(t testing.TB, f *bootfs.FS) {
+		clearFirst(t, f)
+		for i := range 7 { // two slots each: the cluster is full
+			require.NoError(t, f.WriteFile(fmt.Sprintf("EFI/pawl/B/f%d", i), nil))
+		}
+	}
+	return []operation{
+		{name: "clear a slot", do: clearB, must: gone, may: map[string][][]byte{
+			"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil}, "EFI/pawl/B/manifest.json": {old(8), nil}}},
+		{name: "create", do: create("EFI/pawl/B/new", newData), start: clearFirst,
+			may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}}, must: map[string][]byte{"EFI/pawl/B/new": newData}},
+		{name: "clear, then create where the old file was", do: func(f *bootfs.FS) error {
+			return errors.Join(clearB(f), write("EFI/pawl/B/new", newData)(f))
+		}, may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil},
+			"EFI/pawl/B/manifest.json": {old(8), nil}, "EFI/pawl/B/new": {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/new": newData}},
+		{name: "create in a full directory", do: create("EFI/pawl/B/new", newData), start: fill,
+			may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}}, must: map[string][]byte{"EFI/pawl/B/new": newData}},
+		{name: "create with a name that fills a sector", do: create("EFI/pawl/B/"+strings.Repeat("x", 190), newData), start: clearFirst,
+			may:  map[string][][]byte{"EFI/pawl/B/" + strings.Repeat("x", 190): {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/" + strings.Repeat("x", 190): newData}},
+		{name: "create with a name of two sectors", do: create(longName, newData), start: big,
+			may: map[string][][]byte{longName: {nil, newData}}, must: map[string][]byte{longName: newData}},
+		{name: "remove", do: remove("EFI/pawl/B/os.efi"),
+			may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}}, must: map[string][]byte{"EFI/pawl/B/os.efi": nil}},
+		{name: "remove a name of two sectors", do: remove(longName),
+			start: func(t testing.TB, f *bootfs.FS) { require.NoError(t, f.WriteFile(longName, newData)) },
+			may:   map[string][][]byte{longName: {newData, nil}}, must: map[string][]byte{longName: nil}},
+		{name: "remove, then create where it was", do: func(f *bootfs.FS) error {
+			return errors.Join(f.Remove("EFI/pawl/B/os.efi"), write("EFI/pawl/B/new", newData)(f))
+		}, may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/new": {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/new": newData}},
+		{name: "replace in a slot", do: write("EFI/pawl/B/os.efi", newData),
+			may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), newData}}, must: map[string][]byte{"EFI/pawl/B/os.efi": newData}},
+		{name: "overwrite in place", do: func(f *bootfs.FS) error { return f.Overwrite("loader/loader.conf", newData[:200]) },
+			may:  map[string][][]byte{"loader/loader.conf": {old(1), newData[:200]}},
+			must: map[string][]byte{"loader/loader.conf": newData[:200]}},
+		{name: "replace the loader", do: write("EFI/BOOT/BOOTX64.EFI", newData), lose: true,
+			may:  map[string][][]byte{"EFI/BOOT/BOOTX64.EFI": {old(0), newData}},
+			must: map[string][]byte{"EFI/BOOT/BOOTX64.EFI": newData}},
+		{name: "make directories", do: func(f *bootfs.FS) error { return f.Mkdir("EFI/other/below") }, lose: true,
+			dirs: []string{"EFI/other", "EFI/other/below"}},
+	}
+}
+
+// record runs the operation on a fresh disk; the variable "returned" is set when it returned.
+func (o operation) record(t testing.TB, s shape) (*disktest.Trace, *view) {
+	dev := installed(t, s)
+	f := reopen(t, dev)
+	if o.start != nil {
+		o.start(t, f)
+		f = reopen(t, dev)
+	}
+	before, err := readView(dev, nil)
+	require.NoError(t, err)
+	dev.Record()
+	require.NoError(t, o.do(f))
+	dev.Atomic("returned", []byte("yes"))
+	return dev.Trace(), before
+}
+
+// judge holds a crash disk on which no block was destroyed against what the operation may leave.
+func (o operation) judge(before *view, dev *disktest.Disk, returned bool) error {
+	after, err := readView(dev, nil)
+	if err != nil {
+		return err
+	}
+	known := func(path string) bool { _, ok := o.may[path]; return ok }
+	if err := before.same(after, func(path string) bool { return !known(path) }); err != nil {
+		return err
+	}
+	for _, path := range o.dirs {
+		if returned && !after.dirs[path] {
+			return fmt.Errorf("%s is not there", path)
+		}
+	}
+	for path, contents := range o.may {
+		data, ok := after.files[path]
+		if returned {
+			contents = [][]byte{o.must[path]}
+		}
+		fits := false
+		for _, want := range contents {
+			fits = fits || !ok && want == nil || ok && want != nil && bytes.Equal(data, want)
+		}
+		if !fits {
+			return fmt.Errorf("%s has neither its old content nor its new one", path)
+		}
+	}
+	return nil
+}
+
+// again runs the operation on what a cut left, as an upgrade would: the slot is cleared first.
+func (o operation) again(before *view, dev *disktest.Disk) error {
+	f, err := bootfs.Open(dev, bootfs.Options{Zones: slotZones, Now: clock})
+	if err != nil {
+		return err
+	}
+	if o.lose || strings.HasPrefix(o.name, "overwrite") {
+		if err := o.do(f); err != nil {
+			return fmt.Errorf("again: %w", err)
+		}
+	} else {
+		if err := f.Clear("EFI/pawl/B"); err != nil {
+			return fmt.Errorf("again: %w", err)
+		}
+		if err := f.WriteFile("EFI/pawl/B/os.efi", newData); err != nil {
+			return fmt.Errorf("again: %w", err)
+		}
+		if data, err := f.ReadFile("EFI/pawl/B/os.efi"); err != nil || !bytes.Equal(data, newData) {
+			return fmt.Errorf("again: read back: %v", err)
+		}
+	}
+	after, err := readView(dev, nil)
+	if err != nil {
+		return fmt.Errorf("again: %w", err)
+	}
+	if err := before.same(after, func(path string) bool { return notInB(path) && o.may[path] == nil }); err != nil {
+		return fmt.Errorf("again: %w", err)
+	}
+	problems, err := f.Check()
+	if err == nil && len(problems) > 0 {
+		err = fmt.Errorf("again: %v", problems)
+	}
+	return err
+}
+
+// long reports whether the long sample was asked for.
+func long() bool { return os.Getenv("PAWL_LONG") != "" }
+
+func TestEveryCutLeavesTheOldOrTheNew(t *testing.T) {
+	for _, o := range operations() {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			trace, before := o.record(t, tiny)
+			n := 0
+			err := trace.Crashes(sample(disktest.Options{NoDestroyed: true}), func(c *disktest.Crash) error {
+				n++
+				_, returned := c.Atomics()["returned"]
+				dev := c.Device()
+				if err := o.judge(before, dev, returned); err != nil {
+					return err
+				}
+				return o.again(before, dev)
+			})
+			require.NoError(t, err)
+			t.Logf("%d operations, %d crash disks", len(trace.Ops), n)
+		})
+	}
+}
+
+// sample keeps the plain run short; PAWL_LONG=1 makes the full set.
+func sample(o disktest.Options) disktest.Options {
+	if !long() {
+		o.Exhaustive, o.Destroyed = 9, 3
+	}
+	return o
+}
+
+func TestADestroyedBlockCostsOnlyTheTarget(t *testing.T) {
+	for _, o := range operations() {
+		if o.lose {
+			continue
+		}
+		for _, block := range []int{512, 4096} {
+			t.Run(fmt.Sprintf("%s/%d", o.name, block), func(t *testing.T) {
+				t.Parallel()
+				trace, before := o.record(t, tiny)
+				err := trace.Crashes(sample(disktest.Options{Block: block}), func(c *disktest.Crash) error {
+					dev := c.Device()
+					after, err := readView(dev, func(path string) bool { return inB(path) || o.may[path] != nil })
+					if err != nil {
+						return err
+					}
+					if err := before.same(after, func(path string) bool { return notInB(path) && o.may[path] == nil }); err != nil {
+						return err
+					}
+					return o.again(before, dev)
+				})
+				require.NoError(t, err)
+			})
+		}
+	}
+}
+
+// Each flush of an operation is needed: without it some cut leaves what must not be.
+func TestWithoutAnyFlushACutIsSeen(t *testing.T) {
+	for _, o := range operations() {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			trace, before := o.record(t, tiny)
+			for i, flush := range trace.Flushes() {
+				if i == 0 {
+					continue // makes what Open read durable; here it was
+				}
+				err := trace.DropFlush(flush).Crashes(disktest.Options{NoDestroyed: true, Seed: 1}, func(c *disktest.Crash) error {
+					_, returned := c.Atomics()["returned"]
+					return o.judge(before, c.Device(), returned)
+				})
+				require.Error(t, err, "flush %d of %d, before %v", i, len(trace.Flushes()), trace.Ops[min(flush+1, len(trace.Ops)-1)])
+			}
+		})
+	}
+}
+
+func TestAChangeWritesNoBlockOfAnotherZone(t *testing.T) {
+	for _, o := range operations() {
+		if o.lose {
+			continue
+		}
+		trace, before := o.record(t, tiny)
+		mine := func(path string) bool { return inB(path) || o.may[path] != nil }
+		foreign := before.blocks(func(path string) bool { return !mine(path) })
+		foreign[0] = "boot sector"
+		foreign[before.fat[0]/4096], foreign[before.fat[1]/4096] = "start of the first table", "start of the second table"
+		for _, op := range trace.Ops {
+			for block := op.Off / 4096; op.Kind == disktest.Write && block*4096 < op.Off+int64(len(op.Data)); block++ {
+				require.Empty(t, foreign[block], "%s: %v", o.name, op)
+			}
+		}
+	}
+}
+
+func TestAKilledRunsLeftoversAreFreeAgain(t *testing.T) {
+	dev := installed(t, tiny)
+	f := reopen(t, dev)
+	free, err := f.Free("EFI/pawl/B")
+	require.NoError(t, err)
+	dev.Record()
+	require.NoError(t, f.WriteFile("EFI/pawl/B/new", content(1, 300_000)))
+	trace := dev.Trace()
+	// All writes but the entry's: the tables are full of clusters that nobody reaches.
+	last := trace.Flushes()[len(trace.Flushes())-2]
+	killed := trace.After(last + 1)
+	f = reopen(t, killed)
+	problems, err := f.Check()
+	require.NoError(t, err)
+	require.Len(t, problems, 1)
+	require.Contains(t, problems[0].Text, "belong to no file")
+	_, err = f.Stat("EFI/pawl/B/new")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	now, err := f.Free("EFI/pawl/B")
+	require.NoError(t, err)
+	require.Equal(t, free, now)
+	require.NoError(t, f.WriteFile("EFI/pawl/B/small", newData))
+	noProblems(t, f)
+}
