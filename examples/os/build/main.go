@@ -1,0 +1,53 @@
+// Command build makes installer images of the example OS in an OCI layout: good versions, and broken ones for trials that
+// have to fail.
+//
+//	go run ./examples/os/build --output /tmp/images 1.0.0 2.0.0 2.1.0-panic
+//
+// Broken versions end in -corrupt, -truncated, -panic, -exit, -check-fails or -check-hangs. Everything is in package osimage.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/image/pack"
+)
+
+func main() {
+	output := flag.String("output", "", "directory of the OCI layout; made if it does not exist")
+	flag.Parse()
+	if *output == "" || flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: build --output DIRECTORY VERSION...")
+		os.Exit(2)
+	}
+	if err := build(context.Background(), *output, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		os.Exit(1)
+	}
+}
+
+func build(ctx context.Context, output string, tags []string) error {
+	layout, err := pack.Create(output)
+	if err != nil {
+		return err
+	}
+	parts, err := osimage.FindParts()
+	if err != nil {
+		return err
+	}
+	system, err := osimage.New(parts)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		built, err := system.Add(ctx, layout, osimage.ParseTag(tag))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("oci:%s:%s %s\n", output, tag, built.Digest)
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+// Command init is PID 1 of the example OS: the smallest system that embeds Pawl, and what the boot tests run.
+//
+// It mounts the kernel's file systems, loads the modules that its builder put in order, brings up the network, and then
+// does what every embedder does (see pawl.go): tells Pawl that this version started, checks itself, and confirms or
+// gives up. After that it serves the API and obeys a control console on the serial port (see console.go).
+//
+// Lines that begin with "pawl-os: " are for programs: one word that names the event, then key=value pairs.
+//
+// It is a test fixture and an example, not a distribution: no users, no shell, no disk is mounted, and the control
+// console is open to whoever holds the serial port.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "init: this is PID 1 of the example OS; it does nothing elsewhere")
+		os.Exit(2)
+	}
+	if err := boot(); err != nil {
+		report("failed", "reason", err.Error())
+	}
+	restart(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// boot brings the system up and returns when it is to be restarted.
+func boot() error {
+	if err := mountKernel(); err != nil {
+		return err
+	}
+	console, err := openConsole("/dev/ttyS0")
+	if err != nil {
+		return err
+	}
+	if err := loadModules("/lib/modules"); err != nil {
+		return err
+	}
+	if err := mountFirmware(); err != nil {
+		report("warning", "reason", err.Error())
+	}
+	network := configureNetwork()
+	if network != nil {
+		report("warning", "reason", network.Error())
+	}
+	system, err := newSystem()
+	if err != nil {
+		return err
+	}
+	behave(system.test) // broken versions break here
+	if err := system.start(network); err != nil {
+		return err
+	}
+	return console.serve(system)
+}
+
+// restart ends the machine. It does not return.
+func restart(how int) {
+	unix.Sync()
+	_ = unix.Reboot(how)
+	select {}
+}

@@ -1,0 +1,183 @@
+// Package osimage builds the example OS: its initramfs, its UKI and the installer images of good and broken versions.
+//
+// Start with New, then OS.Add. The kernel and the stub come from Debian (FindParts); PID 1 and the installer are compiled
+// by the go command. Equal inputs give equal bytes. What all versions share is compiled, archived and compressed once, so
+// a further version costs a second or less.
+//
+// It follows the kernel's cpio buffer format for the initramfs. The rest of the way is package image/pack.
+package osimage
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/pawl-os/pawl/image/pack"
+)
+
+// modules are what PID 1 loads: disks, network and firmware variables of a QEMU machine.
+var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "efivarfs"}
+
+// programs are compiled into the initramfs: destination and package.
+var programs = []struct{ name, pkg string }{
+	{"init", "github.com/pawl-os/pawl/examples/os/init"},
+}
+
+// OS is what all versions share.
+type OS struct {
+	kernel, stub, loader []byte
+	base                 []byte // compressed initramfs without what is a version's own
+}
+
+// New compiles the programs and packs the shared part of the initramfs. It needs the go command and this module's source, so
+// it is for use inside the module.
+func New(p Parts) (*OS, error) {
+	o := new(OS)
+	for path, to := range map[string]*[]byte{p.Kernel: &o.kernel, p.Stub: &o.stub, p.Loader: &o.loader} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("build the example OS: %w", err)
+		}
+		*to = data
+	}
+	archive := new(bytes.Buffer)
+	a := NewArchive(archive)
+	a.CharDevice("dev/console", 0o600, 5, 1)
+	if err := addModules(a, p.Modules); err != nil {
+		return nil, fmt.Errorf("build the example OS: %w", err)
+	}
+	if err := addPrograms(a); err != nil {
+		return nil, fmt.Errorf("build the example OS: %w", err)
+	}
+	if err := a.Close(); err != nil {
+		return nil, fmt.Errorf("build the example OS: %w", err)
+	}
+	base, err := compress(archive.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("build the example OS: %w", err)
+	}
+	o.base = base
+	return o, nil
+}
+
+func addModules(a *Archive, dir string) error {
+	found, err := Modules(dir, modules...)
+	if err != nil {
+		return err
+	}
+	var order strings.Builder
+	for _, m := range found {
+		content, err := os.ReadFile(m.Path)
+		if err != nil {
+			return err
+		}
+		a.File("lib/modules/"+m.Name+".ko", 0o644, content)
+		order.WriteString(m.Name + ".ko\n")
+	}
+	a.File("lib/modules/order", 0o644, []byte(order.String()))
+	return nil
+}
+
+func addPrograms(a *Archive) error {
+	dir, err := os.MkdirTemp("", "pawl-os-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for _, prog := range programs {
+		path := filepath.Join(dir, filepath.Base(prog.name))
+		c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, prog.pkg)
+		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("compile %s: %w\n%s", prog.pkg, err, out)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		a.File(prog.name, 0o755, content)
+	}
+	return nil
+}
+
+// Initramfs is the initramfs of one version: the shared archive, then one of its own. The kernel unpacks both.
+func (o *OS) Initramfs(v Version) ([]byte, error) {
+	own := new(bytes.Buffer)
+	a := NewArchive(own)
+	a.File("etc/os-release", 0o644, v.osRelease())
+	if err := a.Close(); err != nil {
+		return nil, err
+	}
+	packed, err := compress(own.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return append(bytes.Clone(o.base), packed...), nil
+}
+
+// Add packs the installer image of one version into a layout and tags it with Version.Tag.
+func (o *OS) Add(ctx context.Context, l *pack.Layout, v Version) (pack.Built, error) {
+	boot, err := o.asset(v)
+	if err != nil {
+		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
+	}
+	built, err := l.Add(ctx, pack.Image{
+		Version: v.Tag(), Arch: "amd64", Assets: []pack.Asset{boot, pack.Data(pack.LoaderAsset, o.loader)},
+	})
+	if err == nil {
+		err = l.Tag(v.Tag(), built)
+	}
+	if err != nil {
+		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
+	}
+	return built, nil
+}
+
+// UKI is the boot file of one version, broken as the version asks for.
+func (o *OS) UKI(v Version) ([]byte, error) {
+	initramfs, err := o.Initramfs(v)
+	if err != nil {
+		return nil, err
+	}
+	a, err := pack.UKI(pack.UKIParts{
+		Stub: section(o.stub), Linux: section(o.kernel), Initrd: section(initramfs),
+		Cmdline: v.cmdline(), OSRelease: string(v.osRelease()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	file := bytes.NewBuffer(make([]byte, 0, a.Size))
+	if err := a.Write(file); err != nil {
+		return nil, err
+	}
+	return v.spoil(file.Bytes()), nil
+}
+
+func (o *OS) asset(v Version) (pack.Asset, error) {
+	file, err := o.UKI(v)
+	return pack.Data(pack.UKIAsset, file), err
+}
+
+// Loader is systemd-boot.
+func (o *OS) Loader() []byte { return o.loader }
+
+func section(b []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
+}
+
+// compress packs with zstd, which the kernel unpacks fast also in an emulated machine.
+func compress(b []byte) ([]byte, error) {
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	return w.EncodeAll(b, nil), nil
+}

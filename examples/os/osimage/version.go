@@ -1,0 +1,73 @@
+package osimage
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// Version is one version of the example OS.
+type Version struct {
+	Number string // "1.0.0"
+	Broken Broken // how it is broken on purpose; empty for a good version
+}
+
+// Broken says how a version fails. The first two are broken files; the others boot and then misbehave.
+type Broken string
+
+// The ways of breaking.
+const (
+	Good       Broken = ""
+	CorruptUKI Broken = "corrupt"     // random bytes of the right size
+	ShortUKI   Broken = "truncated"   // the first half
+	Panics     Broken = "panic"       // the kernel panics
+	Exits      Broken = "exit"        // PID 1 exits
+	CheckFails Broken = "check-fails" // the self-check fails
+	CheckHangs Broken = "check-hangs" // the self-check never answers
+)
+
+// AllBroken lists every way.
+var AllBroken = []Broken{CorruptUKI, ShortUKI, Panics, Exits, CheckFails, CheckHangs}
+
+// Tag is the version's tag in a registry: "1.0.0", or "1.1.0-panic".
+func (v Version) Tag() string {
+	if v.Broken == Good {
+		return v.Number
+	}
+	return v.Number + "-" + string(v.Broken)
+}
+
+// cmdline is the kernel's command line. quiet keeps the console for PID 1 but for a panic.
+func (v Version) cmdline() string {
+	line := "console=ttyS0 quiet panic=1"
+	switch v.Broken {
+	case Panics, Exits, CheckFails, CheckHangs:
+		line += " pawl-os.test=" + string(v.Broken)
+	}
+	return line
+}
+
+func (v Version) osRelease() []byte {
+	return fmt.Appendf(nil, "ID=pawl-os\nNAME=\"Pawl example OS\"\nPRETTY_NAME=\"Pawl example OS %s\"\nVERSION_ID=%s\n", v.Tag(), v.Tag())
+}
+
+// spoil returns the boot file that v stands for: the good one, or a broken one of the same or half the size.
+func (v Version) spoil(file []byte) []byte {
+	switch v.Broken {
+	case CorruptUKI:
+		_, _ = rand.NewChaCha8([32]byte{}).Read(file)
+	case ShortUKI:
+		return file[:len(file)/2]
+	}
+	return file
+}
+
+// ParseTag is the reverse of Version.Tag. Any other text is the number of a good version.
+func ParseTag(tag string) Version {
+	for _, b := range AllBroken {
+		if number, ok := strings.CutSuffix(tag, "-"+string(b)); ok {
+			return Version{Number: number, Broken: b}
+		}
+	}
+	return Version{Number: tag}
+}
