@@ -141,7 +141,7 @@ func (op *operation) file(ctx context.Context, a image.Asset, r io.Reader) error
 		return fmt.Errorf("write %s: %w", op.plan.To.File(name), err)
 	}
 	if a.SHA256 != "" && a.SHA256 != sum(h) {
-		return fmt.Errorf("%s has SHA-256 %s, its image says %s: %w", a.Name, sum(h), a.SHA256, image.ErrDigest)
+		return fmt.Errorf("%s has SHA-256 %s, its image says %s: %w", a.Name, sum(h), a.SHA256, image.ErrTampered)
 	}
 	op.files = append(op.files, bootloader.File{Name: name, Size: a.Size, SHA256: sum(h)})
 	return nil

@@ -140,11 +140,11 @@ func (in *install) layout(context.Context) error {
 		return err
 	}
 	volume := uuid.NewSHA1(esp.GUID, []byte("volume"))
-	err = bootfs.Format(parts["EFI"], bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Now: in.Now})
+	err = bootfs.Format(parts["EFI"], bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Time: in.Now()})
 	if err != nil {
 		return err
 	}
-	m, err := in.machine(parts, esp.GUID)
+	m, err := in.machine(parts, esp)
 	if err != nil {
 		return err
 	}
@@ -157,16 +157,16 @@ func (in *install) layout(context.Context) error {
 	return nil
 }
 
-func (in *install) machine(parts map[string]Device, esp uuid.UUID) (*Machine, error) {
+func (in *install) machine(parts map[string]Device, esp partition.Partition) (*Machine, error) {
 	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: zones(), Now: in.Now})
 	if err != nil {
 		return nil, err
 	}
-	vars := in.Vars
-	if vars == nil {
-		vars = efivar.NewMemory()
+	at, err := place(esp)
+	if err != nil {
+		return nil, err
 	}
-	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: vars, PartitionGUID: esp})
+	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: in.Vars, Partition: at})
 	if err != nil {
 		return nil, err
 	}

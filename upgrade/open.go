@@ -102,7 +102,11 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
 	}
-	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: o.Vars, PartitionGUID: esp.GUID, Cmdline: cmdline})
+	at, err := place(esp)
+	if err != nil {
+		return nil, err
+	}
+	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: o.Vars, Partition: at, Cmdline: cmdline})
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +130,12 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		c.Version = uki.ParseRelease(text("/etc/os-release"))["VERSION_ID"]
 	}
 	return New(c)
+}
+
+// place says where a partition lies, as firmware names it.
+func place(p partition.Partition) (efivar.HardDrive, error) {
+	guid, err := efivar.ParseGUID(p.GUID.String())
+	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
 }
 
 // section is one partition of a disk, by its label.

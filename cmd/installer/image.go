@@ -42,7 +42,6 @@ func imageCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer img.Close()
 		if err := build(c.Context(), output, bytes, img, o); err != nil {
 			return err
 		}

@@ -30,7 +30,6 @@ func installCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer img.Close()
 		d, err := partition.Open(to, partition.OpenOptions{})
 		if err != nil {
 			return err

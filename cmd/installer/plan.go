@@ -28,7 +28,6 @@ func planCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer img.Close()
 		m, err := on.open(true)
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func code(err error) int {
 	switch {
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case is(image.ErrNotFound, image.ErrPlatform, image.ErrDigest, image.ErrNoAssets, image.ErrUnsafe, upgrade.ErrUnfit, upgrade.ErrDoesNotFit):
+	case is(image.ErrNotFound, image.ErrUnreachable, image.ErrDenied, image.ErrPlatform, image.ErrTampered, image.ErrNoAssets, image.ErrUnsafe, upgrade.ErrUnfit, upgrade.ErrDoesNotFit):
 		return exitImage
 	case is(upgrade.ErrTrial, upgrade.ErrSame, upgrade.ErrKnownBad, upgrade.ErrNotComplete, upgrade.ErrNothingToRollBack, upgrade.ErrInUse,
 		bootloader.ErrForeign, bootloader.ErrNoVariables, bootloader.ErrAmbiguous, partition.ErrBusy):

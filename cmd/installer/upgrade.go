@@ -28,7 +28,6 @@ func upgradeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer img.Close()
 		m, err := on.open(false)
 		if err != nil {
 			return err

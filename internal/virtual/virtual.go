@@ -1,0 +1,197 @@
+// Package virtual is a machine for tests that needs no QEMU: a disk in memory that records, the firmware's variables,
+// and the model of firmware and loader. What runs on it is package upgrade itself.
+package virtual
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+const mib = 1 << 20
+
+// Machine is a machine that can be switched on. The zero value is not ready; use Install.
+type Machine struct {
+	Disk  *disktest.Disk
+	Vars  *efivar.Memory
+	Log   *slog.Logger
+	Boots int                // so far; this boot's id is BootID
+	Last  loadertest.Outcome // of the latest boot
+}
+
+// Partitions is a small layout: 40 MiB for the boot file system, so that all of it fits 48 MiB.
+func Partitions() []partition.Spec {
+	specs := partition.Default(partition.Defaults{EFI: 40 * mib, State: 1 * mib, Seed: "virtual"})
+	specs[len(specs)-1].Size = 1 * mib
+	return specs
+}
+
+// Size is the size of the disk that Partitions fits.
+const Size = 48 * mib
+
+// Install returns a machine on whose disk img is installed, switched off.
+func Install(ctx context.Context, img *image.Image) (*Machine, error) {
+	m := &Machine{Disk: disktest.New(Size, 512), Vars: efivar.NewMemory()}
+	o := upgrade.InstallOptions{Partitions: Partitions(), Seed: "virtual", Now: Now}
+	return m, upgrade.Install(ctx, m.Disk, img, o)
+}
+
+// Now is the clock of these machines; it stands still.
+func Now() time.Time { return time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC) }
+
+// BootID names the boot that the machine is in.
+func (m *Machine) BootID() string { return fmt.Sprintf("boot-%d", m.Boots) }
+
+// Boot switches the machine off and on. A machine on which nothing runs afterwards is no error: see Last.Stuck.
+func (m *Machine) Boot() error {
+	m.Boots++
+	var err error
+	m.Last, err = loadertest.Boot(m.Disk, m.Vars, loadertest.Options{})
+	return err
+}
+
+// Open is what the running system does to work on its own disk.
+func (m *Machine) Open() (*upgrade.Machine, error) {
+	version, err := m.version()
+	if err != nil {
+		return nil, err
+	}
+	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{
+		Vars: m.Vars, Cmdline: new(string), BootID: m.BootID(), Version: version, Log: m.Log, Now: Now,
+	})
+}
+
+// version is the VERSION_ID of what was booted, as its own os-release has it.
+func (m *Machine) version() (string, error) {
+	if m.Last.Path == "" {
+		return "", fmt.Errorf("nothing runs: %s", m.Last)
+	}
+	layout, err := partition.Read(m.Disk)
+	if err != nil {
+		return "", err
+	}
+	p, err := layout.Find("EFI")
+	if err != nil {
+		return "", err
+	}
+	boot, err := bootfs.Open(partition.Section(m.Disk, p), bootfs.Options{})
+	if err != nil {
+		return "", err
+	}
+	f, err := boot.Open(m.Last.Path)
+	if err != nil {
+		return "", err
+	}
+	parsed, err := uki.Parse(f, f.Size())
+	if err != nil {
+		return "", err
+	}
+	release, err := parsed.Release()
+	return release["VERSION_ID"], err
+}
+
+// Upgrade does what `installer upgrade` does in the running system.
+func (m *Machine) Upgrade(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
+	sys, err := m.Open()
+	if err != nil {
+		return upgrade.Attempt{}, err
+	}
+	return sys.Apply(ctx, img, o)
+}
+
+// Started does what a system does early in its boot.
+func (m *Machine) Started(ctx context.Context) (upgrade.Boot, error) {
+	sys, err := m.Open()
+	if err != nil {
+		return upgrade.Boot{}, err
+	}
+	return sys.Started(ctx)
+}
+
+// Confirm does what a system does when its checks have passed.
+func (m *Machine) Confirm(ctx context.Context) (*upgrade.Attempt, error) {
+	sys, err := m.Open()
+	if err != nil {
+		return nil, err
+	}
+	return sys.Confirm(ctx, upgrade.Options{})
+}
+
+// Images is a directory of installer images.
+type Images struct {
+	ctx    context.Context
+	layout *pack.Layout
+}
+
+// NewImages makes images in the OCI layout in dir.
+func NewImages(ctx context.Context, dir string) (*Images, error) {
+	layout, err := pack.Create(dir)
+	return &Images{ctx, layout}, err
+}
+
+// Spec says what is in an image. The zero value of each field is what boots.
+type Spec struct {
+	Cmdline string       // of the kernel; default "console=ttyS0 panic=1"
+	Size    int          // bytes that the kernel has at least
+	UKI     []byte       // in place of one that is made
+	Assets  []pack.Asset // in place of all
+	Arch    string       // default amd64
+}
+
+// Reference makes an image of a version and returns its reference.
+func (i *Images) Reference(version string, s Spec) (string, error) {
+	if s.Arch == "" {
+		s.Arch = "amd64"
+	}
+	if s.Cmdline == "" {
+		s.Cmdline = "console=ttyS0 panic=1"
+	}
+	kernel := append([]byte("kernel of "+version+" "), make([]byte, s.Size)...)
+	for n := range kernel[len(kernel)-s.Size:] {
+		kernel[len(kernel)-s.Size+n] = byte(n*7 + n>>8 + len(version)*n>>4)
+	}
+	asset, err := pack.UKI(pack.UKIParts{
+		Stub: section(loadertest.Stub()), Linux: section(kernel), Cmdline: s.Cmdline,
+		OSRelease: "ID=virtual\nVERSION_ID=" + version + "\n", Uname: "6.1.0",
+	})
+	if err != nil {
+		return "", err
+	}
+	if s.UKI != nil {
+		asset = pack.Data(pack.UKIAsset, s.UKI)
+	}
+	if s.Assets == nil {
+		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.Loader("amd64"))}
+	}
+	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("oci:%s@%s", i.layout.Dir(), built.Digest), i.layout.Tag("v"+version, built)
+}
+
+// Image makes an image of a version and opens it.
+func (i *Images) Image(version string, s Spec) (*image.Image, error) {
+	ref, err := i.Reference(version, s)
+	if err != nil {
+		return nil, err
+	}
+	return image.Open(i.ctx, ref, image.Options{Arch: "amd64"})
+}
+
+func section(b []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
+}
