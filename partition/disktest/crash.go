@@ -15,8 +15,8 @@ import (
 type Options struct {
 	Block       int   // bytes that arrive or are destroyed as one: 512 (default) or 4096
 	Exhaustive  int   // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
-	Destroyed   int   // the same bound for the combinations beside one destroyed block; default 8
-	Samples     int   // crash disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
+	Destroyed   int   // up to so many disks with a destroyed block are all made at one operation; default 4096, a gap of 8 blocks
+	Samples     int   // disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
 	NoDestroyed bool  // no garbage and no unreadable blocks
 	Seed        int64 // of samples and garbage; 0 takes one from the clock. Errors name it
 	Only        int   // visit only the crash disk of this number, to look at it again with its seed
@@ -31,7 +31,7 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.Block, 512)
 	set(&o.Exhaustive, 12)
-	set(&o.Destroyed, 8)
+	set(&o.Destroyed, 4096)
 	set(&o.Samples, 32)
 	set(&o.Workers, 1)
 	if o.Seed == 0 {
@@ -253,8 +253,8 @@ func (w *walk) dirty(op Op) {
 		} else {
 			w.durable.pages.read(before, off)
 		}
-		// Writing what is there already can destroy a block, but leaves no other content.
-		if !bytes.Equal(before, data) {
+		// Writing what is there already can destroy a block, but leaves no other content, unless it was unreadable.
+		if !bytes.Equal(before, data) || len(g.versions) == 0 && w.durable.spoiled(off, length) {
 			g.versions = append(g.versions, data)
 			g.changed = true
 		}
@@ -264,8 +264,7 @@ func (w *walk) dirty(op Op) {
 // combine makes the disks that can be left from now on and could not before: those in which a block just written
 // has its newest content or is destroyed, or, after a variable was written, all.
 func (w *walk) combine(all bool) {
-	total := w.combinations(-1, w.o.Exhaustive)
-	if total > 0 {
+	if w.combinations(1<<w.o.Exhaustive) > 0 {
 		w.exhaust(all, -1, intact)
 	} else {
 		w.sample(false)
@@ -273,7 +272,7 @@ func (w *walk) combine(all bool) {
 	if w.o.NoDestroyed || len(w.gap) == 0 {
 		return
 	}
-	if w.combinations(-1, w.o.Destroyed) == 0 {
+	if w.combinations(w.o.Destroyed/2/len(w.gap)) == 0 {
 		w.sample(true)
 		return
 	}
@@ -284,14 +283,11 @@ func (w *walk) combine(all bool) {
 	}
 }
 
-// combinations counts the states of the gap's blocks, but for block skip; 0 means more than 2^bound.
-func (w *walk) combinations(skip, bound int) int {
+// combinations counts the states of the gap's blocks; 0 means more than most.
+func (w *walk) combinations(most int) int {
 	n := 1
-	for i, g := range w.gap {
-		if i == skip {
-			continue
-		}
-		if n *= len(g.versions) + 1; n > 1<<bound {
+	for _, g := range w.gap {
+		if n *= len(g.versions) + 1; n > most {
 			return 0
 		}
 	}

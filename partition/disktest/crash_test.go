@@ -112,6 +112,16 @@ func TestAVariableIsDurableAtOnceAndTheDiskIsNot(t *testing.T) {
 		collect(t, d.Trace(), Options{NoDestroyed: true}, 2)["12"])
 }
 
+func TestWritingHealsWhatWasUnreadable(t *testing.T) {
+	d := New(1<<20, 512)
+	d.Spoil(0, 1024)
+	d.Record()
+	write(t, d, 0, 2, 0)
+	require.NoError(t, d.Sync())
+	write(t, d, 2, 1, 1)
+	require.Equal(t, keys("??0", "?00", "0?0", "000", "001"), collect(t, d.Trace(), Options{NoDestroyed: true}, 3))
+}
+
 func TestABlockOf4096TakesItsNeighboursAlong(t *testing.T) {
 	d := New(1<<20, 512)
 	write(t, d, 0, 16, 7)

@@ -159,12 +159,8 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("read %d bytes at %d: %w", len(p), off, syscall.EIO)
 	}
 	n := int(max(0, min(int64(len(p)), d.size-off)))
-	if len(d.bad) > 0 {
-		for u := off / unit; u*unit < off+int64(n); u++ {
-			if d.bad[u] {
-				return 0, fmt.Errorf("read %d bytes at %d: sector at %d: %w: %w", len(p), off, u*unit, ErrUnreadable, syscall.EIO)
-			}
-		}
+	if d.spoiled(off, int64(n)) {
+		return 0, fmt.Errorf("read %d bytes at %d: %w: %w", len(p), off, ErrUnreadable, syscall.EIO)
 	}
 	d.pages.read(p[:n], off)
 	d.readBytes += int64(n)
@@ -233,6 +229,18 @@ func (d *Disk) Spoil(off, length int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.spoil(off, length)
+}
+
+func (d *Disk) spoiled(off, length int64) bool {
+	if len(d.bad) == 0 {
+		return false
+	}
+	for u := off / unit; u*unit < off+length; u++ {
+		if d.bad[u] {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Disk) spoil(off, length int64) {
