@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+// trial is what an upgrade from 1 in slot A to 2 in slot B expects.
+func trial() *pawlv1.Expected {
+	return &pawlv1.Expected{BootId: "boot-1", Version: "2", Image: "sha256:2", Slot: "B", Trial: true, Attempt: "a"}
+}
+
+// state is a node in some boot, with the given slots active, default and armed.
+func state(boot, active, def, armed string, change ...func(*pawlv1.StatusResponse)) *pawlv1.StatusResponse {
+	st := &pawlv1.StatusResponse{
+		BootId: boot, Active: active, Default: def, Armed: armed, Trial: active != def,
+		Slots: []*pawlv1.Slot{{Name: "A", Version: "1", Image: "sha256:1"}, {Name: "B", Version: "2", Image: "sha256:2"}},
+	}
+	for _, c := range change {
+		c(st)
+	}
+	return st
+}
+
+func attempt(id, result, reason string) func(*pawlv1.StatusResponse) {
+	return func(st *pawlv1.StatusResponse) {
+		st.Attempt = &pawlv1.Attempt{Id: id, Result: result, Reason: reason, Image: "sha256:2"}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	rollback := &pawlv1.Expected{BootId: "boot-1", Version: "1", Image: "sha256:1", Slot: "A"}
+	same := func(st *pawlv1.StatusResponse) { st.Slots[0].Image, st.Slots[0].Version = "sha256:2", "2" }
+	for name, test := range map[string]struct {
+		expected *pawlv1.Expected
+		state    *pawlv1.StatusResponse
+		verdict  verdict
+		text     string
+	}{
+		"not down yet": {trial(), state("boot-1", "A", "A", "B"), pending, "not restarted yet"},
+		"still writing": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Operation = &pawlv1.Operation{Name: "upgrade to os:2", Running: true, Progress: &pawlv1.Progress{Step: "write"}}
+		}), pending, "upgrade to os:2: write"},
+		"the upgrade failed": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Operation = &pawlv1.Operation{Name: "upgrade to os:2", Error: "the disk is full"}
+		}), lost, "the disk is full"},
+		"on trial": {trial(), state("boot-2", "B", "A", ""), pending, "boot boot-2: 2 in slot B, on trial"},
+		"a check runs": {trial(), state("boot-2", "B", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Checks = &pawlv1.Checks{State: "running", Running: "net"}
+		}), pending, `check "net" runs`},
+		"a check failed": {trial(), state("boot-2", "B", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Checks = &pawlv1.Checks{State: "failed", Reason: "no net"}
+		}), pending, "is given up: no net"},
+		"confirmed":                    {trial(), state("boot-2", "B", "B", "", attempt("a", "confirmed", "")), done, "2 in slot B, confirmed"},
+		"confirmed, META destroyed":    {trial(), state("boot-2", "B", "B", ""), done, "confirmed"},
+		"fell back":                    {trial(), state("boot-3", "A", "A", "", attempt("a", "fell back", "no net")), lost, "fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
+		"fell back, META destroyed":    {trial(), state("boot-3", "A", "A", ""), lost, "no record of the attempt"},
+		"fell back, another's record":  {trial(), state("boot-3", "A", "A", "", attempt("b", "fell back", "no net")), lost, "no record of the attempt"},
+		"fell back to the same image":  {trial(), state("boot-3", "A", "A", "", same, attempt("a", "fell back", "no net")), lost, "reason: no net"},
+		"a boot past the loader":       {trial(), state("boot-2", "A", "A", "B"), pending, "slot B is still armed"},
+		"no slot known":                {trial(), state("boot-2", "", "A", ""), pending, "not known yet"},
+		"a trial given up by hand":     {rollback, state("boot-2", "A", "A", ""), done, "1 in slot A"},
+		"a reboot into something else": {rollback, state("boot-2", "B", "B", ""), lost, "2 in slot B runs, expected was 1 in slot A"},
+		"a reboot without knowledge":   {&pawlv1.Expected{BootId: "boot-1"}, state("boot-2", "B", "B", ""), done, "2 in slot B"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := judge(test.expected, test.state)
+			require.Equal(t, test.verdict, v.verdict, v.text)
+			require.Contains(t, v.text, test.text)
+		})
+	}
+}
+
+func TestWaitTellsEachThingOnce(t *testing.T) {
+	f := &fake{states: []*pawlv1.StatusResponse{
+		state("boot-1", "A", "A", "B"), nil, nil,
+		state("boot-2", "B", "A", ""), state("boot-2", "B", "A", ""),
+		state("boot-2", "B", "B", ""),
+	}}
+	var seen []string
+	st, err := f.client(t).Wait(t.Context(), trial(), func(s Sight) { seen = append(seen, s.Text) })
+	require.NoError(t, err)
+	require.Equal(t, "boot-2", st.BootId)
+	require.Equal(t, []string{
+		"the node has not restarted yet", "the node does not answer while it restarts",
+		"boot boot-2: 2 in slot B, on trial", "boot boot-2: 2 in slot B, confirmed",
+	}, seen)
+}
+
+func TestWaitEndsWithTheReasonOfAFallback(t *testing.T) {
+	f := &fake{states: []*pawlv1.StatusResponse{nil, state("boot-3", "A", "A", "", attempt("a", "fell back", "no net"))}}
+	c := f.client(t)
+	st, err := c.Wait(t.Context(), trial(), nil)
+	require.Equal(t, FellBack, Kind(err))
+	require.ErrorContains(t, err, c.Node+": fell back")
+	require.Equal(t, "boot-3", st.BootId)
+}
+
+func TestWaitSaysWhatItSawLast(t *testing.T) {
+	f := &fake{states: []*pawlv1.StatusResponse{state("boot-2", "B", "A", "")}}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := f.client(t).Wait(ctx, trial(), nil)
+	require.Equal(t, Timeout, Kind(err))
+	require.ErrorContains(t, err, "not there in time; last: boot boot-2: 2 in slot B, on trial")
+
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	_, err = f.client(t).Wait(ctx, trial(), nil)
+	require.Equal(t, "cancelled", Kind(err))
+}
