@@ -36,8 +36,9 @@ var allowed = map[string]struct {
 	"image/pack":            {[]string{"image", "bootloader/uki"}, "makes what image reads"},
 	"image/disk":            {nil, "files as devices; knows nothing of what is put on them"},
 	"upgrade":               {[]string{"bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta"}, "composes the four below it"},
-	"node":                  {[]string{"upgrade", "image", "bootloader", "node/pawlv1", "node/pawlv1/pawlv1connect"}, "the service over upgrade"},
-	"node/client":           {[]string{"node/pawlv1", "node/pawlv1/pawlv1connect"}, "the other end of the service"},
+	"node":                  {[]string{"upgrade", "image", "bootloader", "partition", "node/pawlv1"}, "the service over upgrade; of what is below it, the errors that it tells apart"},
+	"node/pawlv1":           {nil, "the API: generated messages"},
+	"node/client":           {[]string{"node/pawlv1"}, "the other end of the service"},
 }
 
 // free may import anything of the module: commands, examples and what only tests use.

@@ -1,0 +1,31 @@
+// Command pawld is the node service as a program of its own, for systems that do not embed package node: it records the
+// boot, serves the API, proves a trial and confirms it.
+//
+//	pawld --disk /dev/vda
+//
+// Start it early, before EPHEMERAL is mounted, and as root. Start with run.go; all the rest is package node.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "pawld:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// Check is one thing that must hold before a trial is confirmed.
+type Check struct {
+	Name     string
+	Deadline time.Duration // to answer; 0: as long as the trial has
+	Run      func(ctx context.Context) error
+}
+
+// run returns when the check has answered or its deadline has come, whatever the check does: one that ignores its context
+// is left behind.
+func (c Check) run(ctx context.Context) error {
+	begun := time.Now()
+	if c.Deadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Deadline)
+		defer cancel()
+	}
+	answer := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				answer <- fmt.Errorf("it panicked: %v", r)
+			}
+		}()
+		answer <- c.Run(ctx)
+	}()
+	var err error
+	select {
+	case err = <-answer:
+	case <-ctx.Done():
+		select {
+		case err = <-answer: // it answered in the last moment
+		default:
+			err = fmt.Errorf("no answer after %s", time.Since(begun).Round(time.Millisecond))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("check %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+// own is the check that every trial begins with: the service can read its machine, and what runs is what the attempt on
+// record wrote.
+func (s *Server) own() Check {
+	return Check{Name: "pawl", Deadline: time.Minute, Run: func(context.Context) error {
+		return s.with(true, func(m machine) error {
+			st, err := m.Status()
+			if err != nil {
+				return err
+			}
+			running := st.Running()
+			switch a := st.Attempt; {
+			case running.Content != upgrade.Complete:
+				return fmt.Errorf("slot %s, which runs, is %s: %s", running.Slot, running.Content, running.Problem)
+			case a != nil && a.Open() && a.To == running.Slot && a.Image != running.Manifest.Image:
+				return fmt.Errorf("slot %s holds %s, the attempt wrote %s", running.Slot, running.Manifest.Image, a.Image)
+			}
+			return nil
+		})
+	}}
+}

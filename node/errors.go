@@ -1,0 +1,111 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// ErrRequest is returned for a request that lacks something. Do: read the message.
+var ErrRequest = errors.New("the request is not complete")
+
+func errNoImage(what string) error {
+	return fmt.Errorf("%s: which image? (a reference such as registry.example.com/os:1.2): %w", what, ErrRequest)
+}
+
+// kinds are the words by which programs tell errors apart over the wire, first match first.
+var kinds = []struct {
+	err  error
+	kind string
+	code connect.Code
+}{
+	{ErrBusy, "busy", connect.CodeAborted},
+	{ErrRequest, "request", connect.CodeInvalidArgument},
+	{context.Canceled, "cancelled", connect.CodeCanceled},
+	{context.DeadlineExceeded, "timeout", connect.CodeDeadlineExceeded},
+
+	{upgrade.ErrTrial, "trial", connect.CodeFailedPrecondition},
+	{upgrade.ErrSame, "same", connect.CodeFailedPrecondition},
+	{upgrade.ErrKnownBad, "known-bad", connect.CodeFailedPrecondition},
+	{upgrade.ErrNotComplete, "not-complete", connect.CodeFailedPrecondition},
+	{upgrade.ErrDoesNotFit, "does-not-fit", connect.CodeFailedPrecondition},
+	{upgrade.ErrUnfit, "unfit", connect.CodeFailedPrecondition},
+	{upgrade.ErrNothingToRollBack, "nothing-to-roll-back", connect.CodeFailedPrecondition},
+
+	{bootloader.ErrForeign, "foreign", connect.CodeFailedPrecondition},
+	{bootloader.ErrNoVariables, "no-variables", connect.CodeFailedPrecondition},
+	{bootloader.ErrAmbiguous, "ambiguous", connect.CodeFailedPrecondition},
+	{bootloader.ErrNotFound, "no-loader", connect.CodeFailedPrecondition},
+
+	{image.ErrNotFound, "image-not-found", connect.CodeNotFound},
+	{image.ErrUnreachable, "image-unreachable", connect.CodeUnavailable},
+	{image.ErrDenied, "image-denied", connect.CodePermissionDenied},
+	{image.ErrPlatform, "image-platform", connect.CodeFailedPrecondition},
+	{image.ErrTampered, "image-tampered", connect.CodeDataLoss},
+	{image.ErrNoAssets, "image-no-assets", connect.CodeFailedPrecondition},
+	{image.ErrUnsafe, "image-unsafe", connect.CodeFailedPrecondition},
+
+	{partition.ErrBusy, "disk-busy", connect.CodeAborted},
+	{partition.ErrNoTable, "disk-foreign", connect.CodeFailedPrecondition},
+	{partition.ErrForeign, "disk-foreign", connect.CodeFailedPrecondition},
+	{partition.ErrNotFound, "disk-foreign", connect.CodeFailedPrecondition},
+	{partition.ErrDamaged, "disk-damaged", connect.CodeDataLoss},
+}
+
+// Kind is the word by which programs tell err apart over the wire; "unknown" if it is none of:
+//
+//	busy              another operation runs
+//	request           the request lacks something
+//	cancelled         the caller ended it, or the service was stopped
+//	timeout           it took longer than it may
+//	trial             the running version is on trial
+//	same              the running slot already holds the image
+//	known-bad         the image failed its trial before
+//	not-complete      a slot that is to boot holds no complete system
+//	does-not-fit      the boot file system is too small
+//	unfit             the image cannot be booted
+//	nothing-to-roll-back  the other slot holds nothing
+//	foreign           something that is not ours decides the next boot
+//	no-variables      firmware variables cannot be kept
+//	ambiguous         it is not clear which slot is running
+//	no-loader         there is no loader that this version knows
+//	image-not-found, image-unreachable, image-denied, image-platform, image-tampered, image-no-assets, image-unsafe
+//	                  what is wrong with the image, or with the way to it
+//	disk-busy         the disk or a partition is mounted, or held by another program
+//	disk-foreign      the disk is not one that was installed
+//	disk-damaged      its partition table is damaged
+func Kind(err error) string {
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			return k.kind
+		}
+	}
+	return "unknown"
+}
+
+// wireError gives err its code and its kind; its text stays.
+func wireError(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := connect.CodeUnknown
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			code = k.code
+			break
+		}
+	}
+	wire := connect.NewError(code, err)
+	if detail, err := connect.NewErrorDetail(&pawlv1.Error{Kind: Kind(err)}); err == nil {
+		wire.AddDetail(detail)
+	}
+	return wire
+}

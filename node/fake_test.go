@@ -1,0 +1,186 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// fake is a machine for what a real one does not do on demand: hang, fail at a given call, be on trial. What really
+// happens to a disk is tested in cmd/pawl.
+type fake struct {
+	mu      sync.Mutex
+	busy    bool // opened for writing
+	status  upgrade.Status
+	boot    upgrade.Boot
+	calls   []string
+	reboots []string
+	images  map[string]*image.Image
+
+	hang map[string]chan struct{} // the call of that name waits until the channel is closed, or its context ends
+	deaf map[string]chan struct{} // as hang, but without regard to the context
+	fail map[string]error
+}
+
+func newFake() *fake {
+	one := upgrade.SlotStatus{Slot: bootloader.A, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "1", Image: "sha256:1"}}
+	return &fake{
+		status: upgrade.Status{
+			Version: "1", Loader: bootloader.State{Active: bootloader.A, Default: bootloader.A},
+			Slots: [2]upgrade.SlotStatus{one, {Slot: bootloader.B, Content: upgrade.Empty}},
+		},
+		images: map[string]*image.Image{"os:2": {Reference: "os:2", Digest: "sha256:2", Version: "2"}},
+		hang:   map[string]chan struct{}{}, deaf: map[string]chan struct{}{}, fail: map[string]error{},
+	}
+}
+
+// onTrial makes this boot the trial of version 2 in slot B.
+func (f *fake) onTrial() *fake {
+	two := upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "2", Image: "sha256:2"}}
+	a := &upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: upgrade.Started, From: "A", To: "B", Old: "1", Version: "2", Image: "sha256:2"}
+	f.status.Version, f.status.Loader.Active, f.status.Slots[1], f.status.Attempt = "2", bootloader.B, two, a
+	f.boot = upgrade.Boot{Trial: true, Attempt: a}
+	return f
+}
+
+// server is a Server on f, with its reboots recorded.
+func (f *fake) server(t *testing.T, c Config) *Server {
+	c.Disk, c.Machine.BootID = "disk.raw", "boot-1"
+	if c.Reboot == nil {
+		c.Reboot = func(_ context.Context, reason string) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.reboots = append(f.reboots, reason)
+			return f.fail["reboot"]
+		}
+	}
+	s, err := New(c)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		for _, c := range f.deaf {
+			close(c)
+		}
+		require.NoError(t, s.Close())
+	})
+	s.open = func(readOnly bool) (machine, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if err := f.fail["open"]; err != nil {
+			return nil, err
+		}
+		if f.busy && !readOnly {
+			return nil, errors.New("the disk is held already") // the server must not let it come to this
+		}
+		f.busy = f.busy || !readOnly
+		return &handle{f, readOnly}, nil
+	}
+	s.pull = func(_ context.Context, ref string) (*image.Image, error) {
+		if img := f.images[ref]; img != nil {
+			return img, nil
+		}
+		return nil, fmt.Errorf("find %s: %w", ref, image.ErrNotFound)
+	}
+	return s
+}
+
+// call records a call and does what the test asked of it.
+func (f *fake) call(ctx context.Context, name string) error {
+	f.mu.Lock()
+	f.calls = append(f.calls, name)
+	hang, deaf, err := f.hang[name], f.deaf[name], f.fail[name]
+	f.mu.Unlock()
+	if deaf != nil {
+		<-deaf
+	}
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+func (f *fake) called() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.calls...)
+}
+
+func (f *fake) rebooted() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.reboots...)
+}
+
+// handle is a fake that was opened.
+type handle struct {
+	*fake
+	readOnly bool
+}
+
+func (h *handle) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.busy = h.busy && h.readOnly
+	return nil
+}
+
+func (h *handle) Status() (upgrade.Status, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.status, h.fail["status"]
+}
+
+func (h *handle) Plan(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Plan, error) {
+	return upgrade.Plan{
+		Kind: upgrade.Upgrade, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest,
+		Reference: img.Reference, Steps: []upgrade.Step{upgrade.StepWrite}, Preserve: o.Preserve,
+	}, h.call(ctx, "plan")
+}
+
+func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
+	o.Progress(upgrade.Event{Step: upgrade.StepWrite})
+	for n := int64(1); n <= 100; n++ {
+		o.Progress(upgrade.Event{Step: upgrade.StepWrite, File: "os.efi", Bytes: n, Total: 100})
+	}
+	err := h.call(ctx, "prepare")
+	o.Progress(upgrade.Event{Step: upgrade.StepWrite, Done: true, Err: err, Elapsed: time.Second})
+	return h.attempt(img, upgrade.Prepared), err
+}
+
+func (h *handle) attempt(img *image.Image, phase upgrade.Phase) upgrade.Attempt {
+	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest}
+}
+
+func (h *handle) Arm(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
+	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, "arm")
+}
+
+func (h *handle) Rollback(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
+	a := h.attempt(h.images["os:2"], upgrade.Ended)
+	a.Result = upgrade.Abandoned
+	return a, h.call(ctx, "rollback")
+}
+
+func (h *handle) Started(ctx context.Context) (upgrade.Boot, error) {
+	return h.boot, h.call(ctx, "started")
+}
+
+func (h *handle) Failed(ctx context.Context, reason string) error {
+	return h.call(ctx, "failed: "+reason)
+}
+
+func (h *handle) Confirm(ctx context.Context, _ upgrade.Options) (*upgrade.Attempt, error) {
+	return h.status.Attempt, h.call(ctx, "confirm")
+}

@@ -1,0 +1,137 @@
+// Package node is the service that a machine runs to be upgraded: an API for operators, the sequence around an upgrade,
+// and what a boot owes to Pawl. An operating system embeds it in its PID 1 or runs it as cmd/pawld.
+//
+// Start with New, then in every boot, in this order:
+//
+//	s.Start(ctx)               early, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins
+//	s.Serve(ctx, listener)     the API
+//	s.Prove(ctx)               once the system is up: on a trial, the checks, then confirm
+//
+// The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that the
+// machine restarts at the trial's deadline at the latest, whatever a check does: the old version then boots. It
+// guarantees that nothing but writing the target happens while the machine serves (prepare), that the restart comes
+// last, and that only one operation runs at a time. An upgrade goes on when the client that asked for it goes away.
+//
+// It does not authenticate anybody: see Listen. It does not drain or stop services. What it does to disks is package
+// upgrade's. The API is package node/pawlv1, its client package node/client.
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// TrialDeadline is how long a trial may take from Start to its confirmation when Config does not say.
+const TrialDeadline = 5 * time.Minute
+
+// Config says what a Server serves. Only Disk is required.
+type Config struct {
+	Disk          string                                         // what the machine boots from: a block device, or a disk image
+	Machine       upgrade.OpenOptions                            // how Disk is opened; zero: as this machine's. ReadOnly and Log are set by the Server
+	Image         image.Options                                  // how images are found
+	Checks        []Check                                        // what must hold before a trial is confirmed, in order; none: see Prove
+	TrialDeadline time.Duration                                  // from Start to the confirmation; 0 is the constant TrialDeadline
+	Reboot        func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
+	Log           *slog.Logger                                   // nil discards
+}
+
+// Server is the node service of one machine in one boot. Its methods may be called concurrently.
+type Server struct {
+	config Config
+	bootID string
+	log    *slog.Logger
+	open   func(readOnly bool) (machine, error)
+	pull   func(ctx context.Context, reference string) (*image.Image, error)
+	ctx    context.Context // ends with Close; operations live in it
+	cancel context.CancelFunc
+	queue  *queue
+	trial  trial
+
+	mu      sync.Mutex
+	problem string // of Start
+}
+
+// machine is what the service needs of upgrade.Machine.
+type machine interface {
+	Status() (upgrade.Status, error)
+	Plan(context.Context, *image.Image, upgrade.Options) (upgrade.Plan, error)
+	Prepare(context.Context, *image.Image, upgrade.Options) (upgrade.Attempt, error)
+	Arm(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Rollback(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Started(context.Context) (upgrade.Boot, error)
+	Failed(context.Context, string) error
+	Confirm(context.Context, upgrade.Options) (*upgrade.Attempt, error)
+	io.Closer
+}
+
+// New returns the server of this boot. Nothing is opened or changed yet.
+func New(c Config) (*Server, error) {
+	if c.Disk == "" {
+		return nil, errors.New("new node: which disk does it boot from?")
+	}
+	for _, check := range c.Checks {
+		if check.Name == "" || check.Run == nil {
+			return nil, errors.New("new node: a check needs a name and something to run")
+		}
+	}
+	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, queue: newQueue()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.config.TrialDeadline == 0 {
+		s.config.TrialDeadline = TrialDeadline
+	}
+	if s.config.Reboot == nil {
+		s.config.Reboot = Reboot
+	}
+	if s.bootID == "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return nil, err
+		}
+		s.bootID = strings.TrimSpace(string(id))
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.open = func(readOnly bool) (machine, error) {
+		o := s.config.Machine
+		o.ReadOnly, o.Log, o.BootID = readOnly, s.log, s.bootID
+		return upgrade.Open(s.config.Disk, o)
+	}
+	s.pull = func(ctx context.Context, reference string) (*image.Image, error) {
+		return image.Open(ctx, reference, s.config.Image)
+	}
+	return s, nil
+}
+
+// Close cancels the operation that runs, if any, waits until it has ended, and stops the deadline of a trial: from then
+// on a trial is neither confirmed nor given up by this Server. An upgrade that is cut short is as one that never was.
+func (s *Server) Close() error {
+	s.cancel()
+	s.trial.stop()
+	if op, running := s.queue.latest(); running {
+		op.finished()
+	}
+	return nil
+}
+
+// with opens the machine for one use.
+func (s *Server) with(readOnly bool, use func(machine) error) error {
+	m, err := s.open(readOnly)
+	if err != nil {
+		return err
+	}
+	err = use(m)
+	if err := m.Close(); err != nil {
+		s.log.Warn("close the machine", "reason", err) // everything was flushed when it was written
+	}
+	return err
+}

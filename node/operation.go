@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+// Operation is something that changes the node. It keeps what it told, so that any number of readers can follow it, from
+// its beginning and each at its own pace.
+type Operation struct {
+	name  string
+	begun time.Time
+
+	mu      sync.Mutex
+	events  []*pawlv1.Event // ids rise; an event is not changed once it is here
+	changed chan struct{}   // closed at the next change
+	readers int
+	over    bool
+	err     error
+}
+
+func newOperation(name string) *Operation {
+	return &Operation{name: name, begun: time.Now(), changed: make(chan struct{})}
+}
+
+// Follow calls each with the events after the one with id since (0: all) until the operation is over, and returns the
+// operation's error. It returns early with the error of ctx or of each; the operation goes on.
+func (op *Operation) Follow(ctx context.Context, since uint64, each func(*pawlv1.Event) error) error {
+	op.read(+1)
+	defer op.read(-1)
+	for {
+		op.mu.Lock()
+		var next *pawlv1.Event
+		for i := len(op.events) - 1; i >= 0 && op.events[i].Id > since; i-- {
+			next = op.events[i]
+		}
+		over, err, changed := op.over, op.err, op.changed
+		op.mu.Unlock()
+		switch {
+		case next != nil:
+			if err := each(next); err != nil {
+				return err
+			}
+			since = next.Id
+		case over:
+			return err
+		default:
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// tell adds e to what is told. Progress in bytes replaces earlier progress in bytes of the same step, so the list stays
+// short.
+func (op *Operation) tell(e *pawlv1.Event) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	e.Id = 1
+	if n := len(op.events); n > 0 {
+		last := op.events[n-1]
+		e.Id = last.Id + 1
+		if counts(last) && counts(e) && last.GetProgress().Step == e.GetProgress().Step {
+			op.events = op.events[: n-1 : n-1]
+		}
+	}
+	op.events = append(op.events, e)
+	op.announce()
+}
+
+// counts reports whether e tells of nothing but bytes.
+func counts(e *pawlv1.Event) bool {
+	p := e.GetProgress()
+	return p != nil && !p.Done && p.Bytes > 0
+}
+
+func (op *Operation) end(err error) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.over, op.err = true, err
+	op.announce()
+}
+
+// announce wakes who waits; op.mu is held.
+func (op *Operation) announce() {
+	close(op.changed)
+	op.changed = make(chan struct{})
+}
+
+func (op *Operation) read(n int) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.readers += n
+	op.announce()
+}
+
+// drained waits until the operation is over and all its readers have gone, or ctx is done.
+func (op *Operation) drained(ctx context.Context) {
+	for {
+		op.mu.Lock()
+		done, changed := op.over && op.readers == 0, op.changed
+		op.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// progress is the last progress that was told; nil if there was none.
+func (op *Operation) progress() *pawlv1.Progress {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	for i := len(op.events) - 1; i >= 0; i-- {
+		if p := op.events[i].GetProgress(); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// finished waits until the operation is over.
+func (op *Operation) finished() {
+	_ = op.Follow(context.Background(), math.MaxUint64, nil)
+}
+
+func (op *Operation) result() (over bool, err error) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	return op.over, op.err
+}

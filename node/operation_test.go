@@ -1,0 +1,111 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+func bytesOf(step string, n int64) *pawlv1.Event {
+	return &pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: step, Bytes: n, Total: 100}}}
+}
+
+func stepOf(step string, done bool) *pawlv1.Event {
+	return &pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: step, Done: done}}}
+}
+
+func TestAReaderThatComesLateSeesEveryStepAndTheLastBytes(t *testing.T) {
+	op := newOperation("upgrade")
+	for _, step := range []string{"write", "verify"} {
+		op.tell(stepOf(step, false))
+		for n := range int64(1000) {
+			op.tell(bytesOf(step, n+1))
+		}
+		op.tell(stepOf(step, true))
+	}
+	op.end(errSick)
+	var seen []string
+	var last uint64
+	collect := func(e *pawlv1.Event) error {
+		p := e.GetProgress()
+		require.Greater(t, e.Id, last)
+		last = e.Id
+		switch {
+		case p.Done:
+			seen = append(seen, p.Step+" done")
+		case p.Bytes > 0:
+			require.EqualValues(t, 1000, p.Bytes)
+			seen = append(seen, p.Step+" bytes")
+		default:
+			seen = append(seen, p.Step)
+		}
+		return nil
+	}
+	require.ErrorIs(t, op.Follow(t.Context(), 0, collect), errSick)
+	require.Equal(t, []string{"write", "write bytes", "write done", "verify", "verify bytes", "verify done"}, seen)
+
+	seen, last = nil, 0
+	require.ErrorIs(t, op.Follow(t.Context(), 1002, collect), errSick, "a reader that comes back names what it had")
+	require.Equal(t, []string{"verify", "verify bytes", "verify done"}, seen)
+}
+
+func TestAReaderThatLeavesDoesNotEndTheOperation(t *testing.T) {
+	op := newOperation("upgrade")
+	op.tell(stepOf("write", false))
+	gone := errors.New("gone")
+	require.ErrorIs(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return gone }), gone)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, op.Follow(ctx, 1, nil), context.Canceled)
+	over, _ := op.result()
+	require.False(t, over)
+}
+
+func TestReadersFollowLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op := newOperation("upgrade")
+		var seen []string
+		result := make(chan error, 1)
+		go func() {
+			result <- op.Follow(t.Context(), 0, func(e *pawlv1.Event) error {
+				seen = append(seen, e.GetProgress().Step)
+				return nil
+			})
+		}()
+		for _, step := range []string{"a", "b", "c"} {
+			op.tell(stepOf(step, true))
+			synctest.Wait()
+			require.Equal(t, step, seen[len(seen)-1])
+		}
+		op.end(nil)
+		require.NoError(t, <-result)
+	})
+}
+
+func TestTheQueueLetsOneThroughAndNamesIt(t *testing.T) {
+	q := newQueue()
+	op, running := q.latest()
+	require.Nil(t, op)
+	require.False(t, running)
+	require.NoError(t, q.enter(newOperation("upgrade to os:2")))
+	err := q.enter(newOperation("rollback"))
+	require.ErrorIs(t, err, ErrBusy)
+	require.ErrorContains(t, err, "rollback: upgrade to os:2 has been running since")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	entered := make(chan error)
+	go func() { entered <- q.enterWhenFree(ctx, newOperation("confirm")) }()
+	q.leave()
+	require.NoError(t, <-entered)
+	cancel()
+	require.ErrorIs(t, q.enterWhenFree(ctx, newOperation("other")), ErrBusy)
+	q.leave()
+	op, running = q.latest()
+	require.Equal(t, "confirm", op.name)
+	require.False(t, running)
+}

@@ -1,0 +1,94 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrBusy is returned when another operation runs. Do: wait for it, then try again.
+var ErrBusy = errors.New("one operation at a time")
+
+// queue lets one operation at a time through.
+type queue struct {
+	mu      sync.Mutex
+	running *Operation    // nil when the queue is free
+	last    *Operation    // what ran before
+	changed chan struct{} // closed when running changes
+}
+
+func newQueue() *queue { return &queue{changed: make(chan struct{})} }
+
+// enter takes the queue for op, or says at once what holds it.
+func (q *queue) enter(op *Operation) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running != nil {
+		return fmt.Errorf("%s: %s has been running since %s UTC: %w (wait for it; `pawl status` tells how far it is)",
+			op.name, q.running.name, q.running.begun.UTC().Format(time.TimeOnly), ErrBusy)
+	}
+	q.set(op)
+	return nil
+}
+
+// enterWhenFree takes the queue for op as soon as it is free.
+func (q *queue) enterWhenFree(ctx context.Context, op *Operation) error {
+	for {
+		err := q.enter(op)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-q.change():
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// replace hands the queue on from the operation that runs to next, so that nothing slips in between.
+func (q *queue) replace(next *Operation) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.last = q.running
+	q.set(next)
+}
+
+// leave frees the queue.
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.last = q.running
+	q.set(nil)
+}
+
+// set is called with q.mu held.
+func (q *queue) set(op *Operation) {
+	q.running = op
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// change is closed when the queue has become free, at once if it is; it may be early.
+func (q *queue) change() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running == nil {
+		free := make(chan struct{})
+		close(free)
+		return free
+	}
+	return q.changed
+}
+
+// latest is what runs, or else what ran before; nil if nothing ever did.
+func (q *queue) latest() (op *Operation, running bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running != nil {
+		return q.running, true
+	}
+	return q.last, false
+}

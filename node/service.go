@@ -1,0 +1,96 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+
+	"connectrpc.com/connect"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+// api is the version of the API.
+const api = 1
+
+// Handler is the API, for an embedder's own HTTP server. Serve is the simple way.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(pawlv1.NewNodeHandler(service{s}))
+	return mux
+}
+
+// service is the API over a Server: it converts, and ties nothing that runs to a caller who may go away.
+type service struct{ s *Server }
+
+var _ pawlv1.NodeHandler = service{}
+
+func (v service) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
+	return &pawlv1.VersionResponse{
+		Pawl: Version(), Api: api, Platform: runtime.GOOS + "/" + runtime.GOARCH, BootId: v.s.bootID,
+	}, nil
+}
+
+// Version is the version of this module in the running program, as Go's build recorded it; "(devel)" if it did not.
+func Version() string {
+	const module = "github.com/pawl-os/pawl"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(devel)"
+	}
+	if info.Main.Path == module && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return "(devel)"
+}
+
+func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
+	st, err := v.s.Status(ctx)
+	return st, wireError(err)
+}
+
+func (v service) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanResponse, error) {
+	plan, err := v.s.Plan(ctx, r)
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return &pawlv1.PlanResponse{Plan: plan}, nil
+}
+
+func (v service) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	op, err := v.s.Upgrade(v.life(ctx, r.Attached), r)
+	if err != nil {
+		return wireError(err)
+	}
+	return wireError(op.Follow(ctx, 0, to.Send))
+}
+
+func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	op, err := v.s.Rollback(v.life(ctx, r.Attached), r)
+	if err != nil {
+		return wireError(err)
+	}
+	return wireError(op.Follow(ctx, 0, to.Send))
+}
+
+// life is how long an operation lives: as long as the service, or as the call if that was asked for.
+func (v service) life(call context.Context, attached bool) context.Context {
+	if attached {
+		return call
+	}
+	return v.s.ctx
+}
+
+func (v service) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.RebootResponse, error) {
+	expected, err := v.s.Reboot(ctx, r.Force)
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return &pawlv1.RebootResponse{Expected: expected}, nil
+}

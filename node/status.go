@@ -1,0 +1,66 @@
+package node
+
+import (
+	"context"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// Status reads the machine afresh, beside an operation that may run, and tells of the operation and of the trial's
+// checks. While an operation changes the disk, a reading that fails is a warning; otherwise it is an error.
+func (s *Server) Status(context.Context) (*pawlv1.StatusResponse, error) {
+	w := &pawlv1.StatusResponse{BootId: s.bootID}
+	err := s.with(true, func(m machine) error {
+		st, err := m.Status()
+		if err == nil {
+			w = wireStatus(st)
+		}
+		return err
+	})
+	op, running := s.queue.latest()
+	if err != nil {
+		if !running {
+			return nil, err
+		}
+		w.Warnings = append(w.Warnings, "the disk cannot be read while it is being changed: "+err.Error())
+	}
+	w.BootId = s.bootID
+	w.Operation = wireOperation(op, running)
+	w.Checks = s.checks()
+	s.mu.Lock()
+	w.Problem = s.problem
+	s.mu.Unlock()
+	return w, nil
+}
+
+// checks is how far the trial's checks have come; nil when this boot is no trial.
+func (s *Server) checks() *pawlv1.Checks {
+	t := &s.trial
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == none {
+		return nil
+	}
+	return &pawlv1.Checks{State: string(t.state), Running: t.check, Reason: t.reason, Deadline: wireTime(t.deadline)}
+}
+
+// Plan says what Upgrade would do, or fails as it would. It changes nothing, reads no layer, and needs no turn.
+func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
+	if r.Image == "" {
+		return nil, errNoImage("plan")
+	}
+	img, err := s.pull(ctx, r.Image)
+	if err != nil {
+		return nil, err
+	}
+	var plan upgrade.Plan
+	err = s.with(true, func(m machine) (err error) {
+		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return wirePlan(plan, true), nil
+}
