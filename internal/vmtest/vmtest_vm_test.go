@@ -59,7 +59,7 @@ func foreignDisk(t *testing.T) string {
 }
 
 // TestForeignDiskBoots shows that firmware, loader, stub, kernel and PID 1 work together before any of our own writing does, that
-// variables outlive a power cut, and that a slot is what the loader says it is.
+// variables outlive a power cut, and that the guest reports the loader's entry.
 func TestForeignDiskBoots(t *testing.T) {
 	const within = time.Minute
 	config := vmtest.Config{
@@ -71,14 +71,14 @@ func TestForeignDiskBoots(t *testing.T) {
 		require.NoError(t, err)
 		return m
 	}
-	ready := func(m *vmtest.Machine, version, slot string) vmtest.Event {
+	ready := func(m *vmtest.Machine, version, entry string) vmtest.Event {
 		e, err := m.Event(within, "ready")
 		require.NoError(t, err)
-		require.Equal(t, []string{version, slot}, []string{e.Values["version"], e.Values["slot"]})
+		require.Equal(t, []string{version, entry}, []string{e.Values["version"], e.Values["entry"]})
 		return e
 	}
 	m := start()
-	first := ready(m, "1.0.0", "A")
+	first := ready(m, "1.0.0", "pawl-a.conf")
 	out, err := m.Must("ls /sys/firmware/efi/efivars/Loader* /sys/firmware/efi/efivars/Stub*", within)
 	require.NoError(t, err)
 	for _, name := range []string{"LoaderDevicePartUUID", "LoaderEntrySelected", "LoaderInfo", "StubInfo"} {
@@ -91,10 +91,10 @@ func TestForeignDiskBoots(t *testing.T) {
 	require.NoError(t, m.Kill())
 
 	m = start()
-	trial := ready(m, "2.0.0", "B")
+	trial := ready(m, "2.0.0", "pawl-b.conf")
 	require.NotEqual(t, first.Values["boot"], trial.Values["boot"])
 	require.NoError(t, m.Send("x crash"))
-	ready(m, "1.0.0", "A")
+	ready(m, "1.0.0", "pawl-a.conf")
 
 	require.NoError(t, m.Send("x poweroff"))
 	require.NoError(t, m.Wait(within))

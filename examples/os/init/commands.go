@@ -19,13 +19,13 @@ var commands = map[string]func(out io.Writer, args []string) error{
 	"write":    write,
 	"zero":     zero,
 	"rm":       remove,
-	"crash":    func(io.Writer, []string) error { return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0) },
+	"crash":    func(io.Writer, []string) error { crash(); return nil },
 	"reboot":   func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
 	"poweroff": func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },
 }
 
 // obey runs one command and returns its exit code.
-func (s *system) obey(out io.Writer, verb string, args []string) int {
+func obey(out io.Writer, verb string, args []string) int {
 	if verb == "run" {
 		return run(out, args)
 	}

@@ -41,8 +41,8 @@ func openConsole(path string) (*console, error) {
 	return &console{f}, nil
 }
 
-// serve obeys lines until one of them ends the system.
-func (c *console) serve(s *system) error {
+// serve obeys lines for as long as there are any.
+func (c *console) serve() {
 	lines := bufio.NewScanner(c)
 	for lines.Scan() {
 		id, line, _ := strings.Cut(lines.Text(), " ")
@@ -51,11 +51,10 @@ func (c *console) serve(s *system) error {
 			continue
 		}
 		out := &prefixed{w: c, prefix: id + "| "}
-		code := s.obey(out, args[0], args[1:])
+		code := obey(out, args[0], args[1:])
 		out.end()
 		fmt.Fprintf(c, "%s= %d\n", id, code)
 	}
-	return fmt.Errorf("the console ended: %w", lines.Err())
 }
 
 // prefixed puts a prefix before each line. It may be written to from several goroutines.

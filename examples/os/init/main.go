@@ -11,6 +11,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -22,13 +24,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "init: this is PID 1 of the example OS; it does nothing elsewhere")
 		os.Exit(2)
 	}
-	if err := boot(); err != nil {
-		report("failed", "reason", err.Error())
-	}
+	report("failed", "reason", boot().Error())
 	restart(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
-// boot brings the system up and returns when it is to be restarted.
+// boot brings the system up. It returns only with what went wrong.
 func boot() error {
 	if err := mountKernel(); err != nil {
 		return err
@@ -51,11 +51,14 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	behave(system.test) // broken versions break here
-	if err := system.start(network); err != nil {
-		return err
+	if system.test == testExit {
+		os.Exit(1)
 	}
-	return console.serve(system)
+	if err := system.embed(context.Background(), network); err != nil {
+		report("warning", "reason", err.Error())
+	}
+	console.serve()
+	return errors.New("the console has gone")
 }
 
 // restart ends the machine. It does not return.

@@ -1,67 +1,151 @@
 package main
 
 import (
-	"bytes"
-	"encoding/binary"
+	"context"
+	"fmt"
+	"log/slog"
 	"os"
-	"strings"
-	"unicode/utf16"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
-// system is what this boot knows of itself.
-type system struct {
-	version string // VERSION_ID of /etc/os-release
-	boot    string // this boot's id
-	test    string // kernel argument pawl-os.test: how this version is broken, empty for a good one
-}
+// apiAddress is where the node service listens. The machine's network is a test's own, so it is open to it.
+const apiAddress = "0.0.0.0:7295"
 
-func newSystem() (*system, error) {
-	release, err := os.ReadFile("/etc/os-release")
+// embed is all that an operating system has to do for Pawl: say early that this version started, serve the API, and prove
+// the version once it is up. It returns when this boot's version is settled.
+func (s *system) embed(ctx context.Context, network error) error {
+	disk, err := bootDisk()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	server, err := node.New(node.Config{
+		Disk:          disk,
+		Checks:        []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
+		TrialDeadline: s.deadline,
+		Reboot:        s.reboot,
+		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	line, err := os.ReadFile("/proc/cmdline")
+	boot, err := server.Start(ctx)
 	if err != nil {
-		return nil, err
+		report("warning", "reason", err.Error())
 	}
-	return &system{
-		version: value(strings.Split(string(release), "\n"), "VERSION_ID"),
-		boot:    string(bytes.TrimSpace(id)),
-		test:    value(strings.Fields(string(line)), "pawl-os.test"),
-	}, nil
-}
+	s.reportSlot("boot", disk, "trial", fmt.Sprint(boot.Trial))
+	if s.test == testPanic {
+		crash()
+	}
 
-// value finds key=value among words; quotes around the value are dropped.
-func value(words []string, key string) string {
-	for _, w := range words {
-		if v, ok := strings.CutPrefix(w, key+"="); ok {
-			return strings.Trim(v, `"`)
-		}
+	l, err := node.Listen(ctx, apiAddress, true)
+	if err != nil {
+		return err
 	}
-	return ""
-}
-
-// start reports this boot.
-func (s *system) start(network error) error {
-	entry := loaderVariable("LoaderEntrySelected")
-	slot := strings.ToUpper(strings.TrimSuffix(strings.TrimPrefix(entry, "pawl-"), ".conf"))
-	report("ready", "version", s.version, "slot", slot, "digest", "unknown", "boot", s.boot)
+	go func() { report("warning", "reason", fmt.Sprint(server.Serve(ctx, l))) }()
+	if err := server.Prove(ctx); err != nil {
+		select {} // it restarts the machine
+	}
+	s.reportSlot("ready", disk)
 	return nil
 }
 
-// loaderVariable is a string that systemd-boot left for this boot, empty if there is none.
-func loaderVariable(name string) string {
-	data, err := os.ReadFile("/sys/firmware/efi/efivars/" + name + "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f")
-	if err != nil || len(data) < 4 {
+// reboot restarts the machine for the node service.
+func (s *system) reboot(_ context.Context, reason string) error {
+	report("restart", "reason", reason)
+	restart(unix.LINUX_REBOOT_CMD_RESTART)
+	return nil
+}
+
+// reportSlot tells tests what runs: read back from the disk, not remembered. The entry is the loader's own word.
+func (s *system) reportSlot(event, disk string, more ...string) {
+	values := []string{"version", s.version, "boot", s.boot, "disk", disk, "entry", loaderText("LoaderEntrySelected")}
+	m, err := upgrade.Open(disk, upgrade.OpenOptions{ReadOnly: true})
+	if err != nil {
+		report("warning", "reason", err.Error())
+		report(event, append(values, more...)...)
+		return
+	}
+	defer m.Close()
+	st, err := m.Status()
+	if err != nil {
+		report("warning", "reason", err.Error())
+	}
+	values = append(values, "slot", st.Loader.Active.String(), "default", st.Loader.Default.String(),
+		"digest", st.Running().Manifest.Image)
+	if a := st.Attempt; a != nil {
+		values = append(values, "attempt", string(a.Phase), "result", string(a.Result), "reason", a.Reason)
+	}
+	report(event, append(values, more...)...)
+}
+
+// bootDisk is the disk that the loader was started from. With a loader that does not say, it is the only disk that Pawl
+// installed.
+func bootDisk() (string, error) {
+	guid := bootPartition()
+	names, err := filepath.Glob("/sys/block/vd*")
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, name := range names {
+		path := "/dev/" + filepath.Base(name)
+		booted, pawl := inspect(path, guid)
+		if booted {
+			return path, nil
+		}
+		if pawl {
+			found = append(found, path)
+		}
+	}
+	if guid == "" && len(found) == 1 {
+		return found[0], nil
+	}
+	return "", fmt.Errorf("find the boot disk: none of %d disks holds partition %q", len(names), guid)
+}
+
+// inspect reports whether a disk holds the partition that this boot came from, and whether it looks like one of ours.
+func inspect(path, guid string) (booted, pawl bool) {
+	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
+	if err != nil {
+		return false, false
+	}
+	defer d.Close()
+	layout, err := partition.Read(d)
+	if err != nil {
+		return false, false
+	}
+	for _, p := range layout.Partitions {
+		booted = booted || guid != "" && p.GUID.String() == guid
+		pawl = pawl || p.Label == "META"
+	}
+	return booted, pawl
+}
+
+// bootPartition is the GUID of the partition that the loader was started from; empty if it does not say.
+func bootPartition() string {
+	guid, err := efivar.ParseGUID(loaderText("LoaderDevicePartUUID"))
+	if err != nil {
 		return ""
 	}
-	var units []uint16
-	for text := data[4:]; len(text) >= 2; text = text[2:] {
-		units = append(units, binary.LittleEndian.Uint16(text))
+	return guid.String()
+}
+
+// loaderText is what the loader left for this boot in one of its variables; empty if there is none.
+func loaderText(name string) string {
+	v, err := efivar.Open(efivar.Dir).Read(efivar.Loader(name))
+	if err != nil {
+		return ""
 	}
-	return strings.TrimRight(string(utf16.Decode(units)), "\x00")
+	text, err := efivar.DecodeString(v.Data)
+	if err != nil {
+		return ""
+	}
+	return text
 }

@@ -28,6 +28,7 @@ var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "efivarfs"}
 // programs are compiled into the initramfs: destination and package.
 var programs = []struct{ name, pkg string }{
 	{"init", "github.com/pawl-os/pawl/examples/os/init"},
+	{"bin/installer", "github.com/pawl-os/pawl/cmd/installer"},
 }
 
 // OS is what all versions share.

@@ -20,8 +20,8 @@ const (
 	Good       Broken = ""
 	CorruptUKI Broken = "corrupt"     // random bytes of the right size
 	ShortUKI   Broken = "truncated"   // the first half
-	Panics     Broken = "panic"       // the kernel panics
-	Exits      Broken = "exit"        // PID 1 exits
+	Panics     Broken = "panic"       // the kernel panics, after PID 1 said that it started
+	Exits      Broken = "exit"        // PID 1 exits, before it said so
 	CheckFails Broken = "check-fails" // the self-check fails
 	CheckHangs Broken = "check-hangs" // the self-check never answers
 )
@@ -41,8 +41,10 @@ func (v Version) Tag() string {
 func (v Version) cmdline() string {
 	line := "console=ttyS0 quiet panic=1"
 	switch v.Broken {
-	case Panics, Exits, CheckFails, CheckHangs:
+	case Panics, Exits, CheckFails:
 		line += " pawl-os.test=" + string(v.Broken)
+	case CheckHangs:
+		line += " pawl-os.test=" + string(v.Broken) + " pawl-os.deadline=8s"
 	}
 	return line
 }
