@@ -32,11 +32,12 @@ type volume struct {
 	cluster  int64 // bytes
 	end      uint32
 	root     uint32
+	exact    bool             // read what is needed and no more
 	pages    map[int64][]byte // by offset on the device; nil for one that cannot be read
 }
 
 // openVolume fails where the driver would not offer a file system.
-func openVolume(dev Device, p partition) (*volume, error) {
+func openVolume(dev Device, p partition, exact bool) (*volume, error) {
 	b := make([]byte, 512)
 	if _, err := dev.ReadAt(b, p.start); err != nil {
 		return nil, fmt.Errorf("read boot sector: %w", err)
@@ -55,7 +56,7 @@ func openVolume(dev Device, p partition) (*volume, error) {
 	case le.Uint16(b[40:])&0x80 != 0:
 		return nil, fmt.Errorf("a FAT file system without mirroring is not modelled: %w", errCorrupt)
 	}
-	v := &volume{dev: dev, part: p, cluster: sector * spc, root: le.Uint32(b[44:]), pages: map[int64][]byte{}}
+	v := &volume{dev: dev, part: p, exact: exact, cluster: sector * spc, root: le.Uint32(b[44:]), pages: map[int64][]byte{}}
 	v.table = p.start + reserved*sector
 	v.tableLen = perTable * sector
 	v.data = v.table + tables*v.tableLen
@@ -73,6 +74,9 @@ func openVolume(dev Device, p partition) (*volume, error) {
 
 // page returns the cached page that holds off, which lies in an area of length bytes at base.
 func (v *volume) page(base, length, size, off int64) ([]byte, int64, error) {
+	if v.exact {
+		size = int64(v.dev.SectorSize())
+	}
 	start := base + (off-base)/size*size
 	if b, ok := v.pages[start]; ok {
 		if b == nil {
@@ -130,8 +134,11 @@ func (v *volume) chain(first uint32, size int64) ([]uint32, error) {
 func (v *volume) readRun(p []byte, off int64) error {
 	limit := v.data + int64(v.end-2)*v.cluster
 	for len(p) > 0 {
-		into := (off - v.data) % dataPage
-		if whole := int64(len(p)) / dataPage * dataPage; into == 0 && whole > 0 {
+		page := int64(dataPage)
+		if v.exact {
+			page = int64(v.dev.SectorSize())
+		}
+		if whole := int64(len(p)) / page * page; (off-v.data)%page == 0 && whole > 0 {
 			if _, err := v.dev.ReadAt(p[:whole], off); err != nil {
 				return fmt.Errorf("read at %d: %w", off, err)
 			}

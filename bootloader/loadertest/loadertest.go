@@ -36,6 +36,9 @@ type Options struct {
 	NoShell  bool   // firmware without a shell behind the last boot option
 	NoDigest bool   // leave Outcome.Digest empty
 	Trace    bool   // fill Outcome.Log
+	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that (see
+	// fat.go), so without this option an unreadable sector takes its neighbours along.
+	SectorReads bool
 }
 
 // Outcome is where a boot ended.
@@ -128,7 +131,7 @@ func (b *boot) volume(p partition) *volume {
 	if v, ok := b.volumes[p.start]; ok {
 		return v
 	}
-	v, err := openVolume(b.disk, p)
+	v, err := openVolume(b.disk, p, b.o.SectorReads)
 	if err != nil {
 		b.log("partition %d: %v", p.drive.Number, err)
 	}

@@ -1,0 +1,472 @@
+package loadertest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/disktest"
+)
+
+// Backend is a Bootloader under test.
+type Backend struct {
+	// Install puts the loader on an empty boot file system.
+	Install func(f *bootfs.FS) error
+	// Open returns the Bootloader of a running machine.
+	Open func(f *bootfs.FS, vars efivar.Store, partition efivar.HardDrive) (bootloader.Bootloader, error)
+}
+
+// Conformance holds a backend to what bootloader.Bootloader promises, judged by the model: single operations, then each
+// of them cut at every write.
+func Conformance(t *testing.T, b Backend) {
+	s := &suite{Backend: b}
+	t.Run("install", s.install)
+	t.Run("upgrade and confirm", s.upgrade)
+	t.Run("fall back", s.fallBack)
+	t.Run("rollback", s.rollback)
+	t.Run("trial that does not load", s.doesNotLoad)
+	t.Run("refusals", s.refusals)
+	t.Run("nothing to do writes nothing", s.idle)
+	t.Run("crash", s.crash)
+}
+
+type suite struct{ Backend }
+
+// Rig is a machine with its loader opened.
+type Rig struct {
+	*Machine
+	FS *bootfs.FS
+	bootloader.Bootloader
+}
+
+// Rig opens the machine anew, as after a boot.
+func (b Backend) Rig(m *Machine) (*Rig, error) {
+	f, err := m.FS()
+	if err != nil {
+		return nil, err
+	}
+	loader, err := b.Open(f, m.Vars, m.Partition)
+	if err != nil {
+		return nil, err
+	}
+	return &Rig{m, f, loader}, nil
+}
+
+// machine returns an empty machine. Its firmware reads no more than it needs: bootfs keeps what one change may destroy
+// apart by blocks of 4 KiB, and OVMF's read caches reach further than that.
+func (b Backend) machine() (*Machine, error) {
+	m, err := NewMachine(512)
+	if err != nil {
+		return nil, err
+	}
+	m.Options.SectorReads = true
+	return m, nil
+}
+
+// Installed returns a machine that runs version 1 from slot A, after its first boot.
+func (b Backend) Installed() (*Rig, error) {
+	m, err := b.machine()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.installAll(m); err != nil {
+		return nil, err
+	}
+	if _, err := m.Boot(); err != nil {
+		return nil, err
+	}
+	return b.Rig(m)
+}
+
+// installAll is a whole first install, as an image builder does it: the firmware's variables are not there yet.
+func (b Backend) installAll(m *Machine) error {
+	f, err := m.FS()
+	if err != nil {
+		return err
+	}
+	m.Disk.Step("loader")
+	if err := b.Install(f); err != nil {
+		return err
+	}
+	loader, err := b.Open(f, nil, m.Partition)
+	if err != nil {
+		return err
+	}
+	m.Disk.Step("files")
+	held, err := Fill(f, bootloader.A, "1")
+	if err != nil {
+		return err
+	}
+	m.Disk.Step("prepare")
+	if err := loader.Prepare(bootloader.A, held, 1); err != nil {
+		return err
+	}
+	m.Disk.Step("confirm")
+	return loader.Confirm(bootloader.A)
+}
+
+// steps of an upgrade of slot s, up to a complete slot that is prepared and not armed.
+func (r *Rig) prepare(s bootloader.Slot, version string) error {
+	r.Disk.Step("disarm")
+	if err := r.Disarm(); err != nil {
+		return err
+	}
+	r.Disk.Step("withdraw")
+	if err := r.Withdraw(s); err != nil {
+		return err
+	}
+	r.Disk.Step("files")
+	if err := r.FS.Clear(s.Dir()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m, err := Fill(r.FS, s, version)
+	if err != nil {
+		return err
+	}
+	r.Disk.Step("prepare")
+	return r.Prepare(s, m, 1)
+}
+
+func (r *Rig) arm(s bootloader.Slot) error {
+	r.Disk.Step("arm")
+	return r.Arm(s, 1)
+}
+
+// next boots and opens the machine anew.
+func (b Backend) next(t *testing.T, r *Rig) (*Rig, Outcome) {
+	t.Helper()
+	o, err := r.Boot()
+	require.NoError(t, err)
+	again, err := b.Rig(r.Machine)
+	require.NoError(t, err)
+	return again, o
+}
+
+func (s *suite) installed(t *testing.T) *Rig {
+	t.Helper()
+	r, err := s.Installed()
+	require.NoError(t, err)
+	return r
+}
+
+// boots says what an outcome should be.
+func boots(slot bootloader.Slot, version string, trial bool) func(Outcome) error {
+	_, m := Payload(version)
+	return func(o Outcome) error {
+		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" {
+			return fmt.Errorf("booted %v; want slot %v with version %s, trial %v", o, slot, version, trial)
+		}
+		return nil
+	}
+}
+
+func (s *suite) install(t *testing.T) {
+	r := s.installed(t)
+	st, err := r.State()
+	require.NoError(t, err)
+	require.Equal(t, bootloader.A, st.Active)
+	require.Equal(t, bootloader.A, st.Default)
+	require.Equal(t, bootloader.None, st.Armed)
+	require.Equal(t, []bootloader.Slot{bootloader.A}, st.Bootable)
+	require.NoError(t, st.Blocked)
+	_, o := s.next(t, r)
+	require.NoError(t, boots(bootloader.A, "1", false)(o))
+}
+
+func (s *suite) upgrade(t *testing.T) {
+	r := s.installed(t)
+	slot, version := bootloader.B, 2
+	for range 4 {
+		require.NoError(t, r.prepare(slot, fmt.Sprint(version)))
+		probe := r.Clone()
+		o, err := probe.Boot()
+		require.NoError(t, err)
+		require.NoError(t, boots(slot.Other(), fmt.Sprint(version-1), false)(o), "prepared alone must not boot")
+
+		require.NoError(t, r.arm(slot))
+		st, err := r.State()
+		require.NoError(t, err)
+		require.Equal(t, slot, st.Armed)
+		require.Equal(t, 1, st.Tries)
+		r, o = s.next(t, r)
+		require.NoError(t, boots(slot, fmt.Sprint(version), true)(o))
+		st, err = r.State()
+		require.NoError(t, err)
+		require.True(t, st.Trial())
+		require.Equal(t, slot, st.Active)
+		require.Equal(t, slot.Other(), st.Default)
+
+		require.NoError(t, r.Confirm(slot))
+		st, err = r.State()
+		require.NoError(t, err)
+		require.Equal(t, slot, st.Default)
+		require.Len(t, st.Bootable, 2)
+		r, o = s.next(t, r)
+		require.NoError(t, boots(slot, fmt.Sprint(version), false)(o))
+		slot, version = slot.Other(), version+1
+	}
+}
+
+func (s *suite) fallBack(t *testing.T) {
+	r := s.installed(t)
+	require.NoError(t, r.prepare(bootloader.B, "2"))
+	require.NoError(t, r.arm(bootloader.B))
+	r, o := s.next(t, r)
+	require.NoError(t, boots(bootloader.B, "2", true)(o))
+	r, o = s.next(t, r)
+	require.NoError(t, boots(bootloader.A, "1", false)(o))
+	st, err := r.State()
+	require.NoError(t, err)
+	require.Equal(t, bootloader.A, st.Active)
+	require.Equal(t, bootloader.None, st.Armed)
+
+	// The firmware's variables lost between two boots.
+	r.Vars = efivar.NewMemory()
+	_, o = s.next(t, r)
+	require.NoError(t, boots(bootloader.A, "1", false)(o))
+}
+
+func (s *suite) rollback(t *testing.T) {
+	r := s.installed(t)
+	require.NoError(t, r.prepare(bootloader.B, "2"))
+	require.NoError(t, r.arm(bootloader.B))
+	r, _ = s.next(t, r)
+	require.NoError(t, r.Confirm(bootloader.B))
+	r, _ = s.next(t, r)
+	_, m := Payload("1")
+	require.NoError(t, r.Prepare(bootloader.A, m, 1))
+	require.NoError(t, r.arm(bootloader.A))
+	r, o := s.next(t, r)
+	require.NoError(t, boots(bootloader.A, "1", true)(o))
+	_, o = s.next(t, r)
+	require.NoError(t, boots(bootloader.B, "2", false)(o))
+}
+
+// doesNotLoad: a kernel that was complete when it was armed, and cannot be loaded at the boot. One power cycle ends in the
+// default.
+func (s *suite) doesNotLoad(t *testing.T) {
+	image, _ := Payload("2")
+	for name, content := range map[string][]byte{
+		"truncated": image[:len(image)-600], "empty": {}, "random": []byte("this is no image at all"), "missing": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := s.installed(t)
+			require.NoError(t, r.prepare(bootloader.B, "2"))
+			require.NoError(t, r.arm(bootloader.B))
+			path := bootloader.B.File(bootloader.UKIFile)
+			if content == nil {
+				require.NoError(t, r.FS.Remove(path))
+			} else {
+				require.NoError(t, r.FS.WriteFile(path, content))
+			}
+			_, o := s.next(t, r)
+			require.NoError(t, boots(bootloader.A, "1", false)(o))
+		})
+	}
+}
+
+func (s *suite) refusals(t *testing.T) {
+	r := s.installed(t)
+	_, one := Payload("1")
+	require.Error(t, r.Withdraw(bootloader.A), "the active and default slot")
+	require.Error(t, r.Withdraw(bootloader.None))
+	require.Error(t, r.Prepare(bootloader.A, one, 1))
+	require.Error(t, r.Arm(bootloader.A, 1))
+	require.Error(t, r.Arm(bootloader.B, 1), "not prepared")
+	require.Error(t, r.Confirm(bootloader.B), "not complete")
+	_, two := Payload("2")
+	require.Error(t, r.Prepare(bootloader.B, two, 1), "nothing is in the slot")
+
+	require.NoError(t, r.prepare(bootloader.B, "2"))
+	require.Error(t, r.Prepare(bootloader.B, one, 1), "the slot holds something else")
+	require.Error(t, r.Arm(bootloader.B, 0))
+	require.NoError(t, r.FS.Remove(bootloader.B.File(bootloader.ManifestFile)))
+	require.Error(t, r.Arm(bootloader.B, 1), "no longer complete")
+	require.Error(t, r.Confirm(bootloader.B))
+	require.NoError(t, r.prepare(bootloader.B, "2"))
+	require.NoError(t, r.arm(bootloader.B))
+	r, _ = s.next(t, r)
+	require.Error(t, r.Withdraw(bootloader.B), "the trial runs from it")
+	require.Error(t, r.Withdraw(bootloader.A), "the default")
+}
+
+func (s *suite) idle(t *testing.T) {
+	r := s.installed(t)
+	require.NoError(t, r.prepare(bootloader.B, "2"))
+	_, m := Payload("2")
+	for name, op := range map[string]func() error{
+		"state":   func() error { _, err := r.State(); return err },
+		"disarm":  r.Disarm,
+		"prepare": func() error { return r.Prepare(bootloader.B, m, 1) },
+		"confirm": func() error { return r.Confirm(bootloader.A) },
+	} {
+		r.Disk.Record()
+		require.NoError(t, op(), name)
+		require.Empty(t, changes(r), name)
+	}
+	require.NoError(t, r.arm(bootloader.B))
+	r.Disk.Record()
+	require.NoError(t, r.Arm(bootloader.B, 1))
+	require.Empty(t, changes(r), "armed already")
+}
+
+// changes are the recorded operations but for flushes, which may be needed though nothing is written.
+func changes(r *Rig) []disktest.Op {
+	return slices.DeleteFunc(r.Disk.Trace().Ops, func(o disktest.Op) bool { return o.Kind == disktest.Flush })
+}
+
+// crash cuts each operation at every write and judges every disk.
+func (s *suite) crash(t *testing.T) {
+	a, b := bootloader.A, bootloader.B
+	oldA, newB, trialB := boots(a, "1", false), boots(b, "2", false), boots(b, "2", true)
+	cases := []crashCase{
+		{name: "install", from: func() (*Rig, error) {
+			m, err := s.machine()
+			return &Rig{Machine: m}, err
+		}, do: func(r *Rig) error { return s.installAll(r.Machine) },
+			ok: func(o Outcome) error {
+				if o.Slot == bootloader.None {
+					return nil
+				}
+				return oldA(o)
+			}, once: true},
+		{name: "upgrade", from: s.Installed, do: func(r *Rig) error { return r.prepare(b, "2") }, ok: oldA},
+		{name: "arm", from: s.prepared, do: func(r *Rig) error { return r.arm(b) }, ok: either(oldA, trialB), then: oldA},
+		{name: "disarm", from: s.armed, do: func(r *Rig) error { return r.Disarm() }, ok: either(oldA, trialB), then: oldA},
+		{name: "confirm", from: s.trial, do: func(r *Rig) error { return r.Confirm(b) }, ok: either(oldA, newB)},
+		{name: "upgrade after a confirm", from: s.confirmed, do: func(r *Rig) error { return r.prepare(a, "3") }, ok: newB},
+		{name: "upgrade over an armed target", from: s.armed, do: func(r *Rig) error { return r.prepare(b, "3") }, ok: either(oldA, trialB), then: oldA},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, s.Backend) })
+	}
+}
+
+func (b Backend) prepared() (*Rig, error) {
+	r, err := b.Installed()
+	if err == nil {
+		err = r.prepare(bootloader.B, "2")
+	}
+	return r, err
+}
+
+func (b Backend) armed() (*Rig, error) {
+	r, err := b.prepared()
+	if err == nil {
+		err = r.arm(bootloader.B)
+	}
+	return r, err
+}
+
+func (b Backend) trial() (*Rig, error) {
+	r, err := b.armed()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.Boot(); err != nil {
+		return nil, err
+	}
+	return b.Rig(r.Machine)
+}
+
+func (b Backend) confirmed() (*Rig, error) {
+	r, err := b.trial()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Confirm(bootloader.B); err != nil {
+		return nil, err
+	}
+	if _, err := r.Boot(); err != nil {
+		return nil, err
+	}
+	return b.Rig(r.Machine)
+}
+
+func either(f, g func(Outcome) error) func(Outcome) error {
+	return func(o Outcome) error {
+		if f(o) == nil {
+			return nil
+		}
+		return g(o)
+	}
+}
+
+type crashCase struct {
+	name string
+	from func() (*Rig, error)
+	do   func(*Rig) error
+	ok   func(Outcome) error // the boot after the cut
+	then func(Outcome) error // the one after that; nil: as ok
+	once bool                // the operation cannot be run again on what the cut left
+}
+
+func (c crashCase) run(t *testing.T, b Backend) {
+	r, err := c.from()
+	require.NoError(t, err)
+	r.Disk.Record()
+	require.NoError(t, c.do(r))
+	trace, seen := r.Disk.Trace(), 0
+	for _, block := range []int{512, 4096} {
+		err := trace.Crashes(disktest.Options{Block: block, Samples: 8}, func(crash *disktest.Crash) error {
+			seen++
+			m, err := r.Crashed(crash)
+			if err != nil {
+				return err
+			}
+			first, err := m.Boot()
+			if err == nil {
+				err = c.ok(first)
+			}
+			if err != nil {
+				return err
+			}
+			again := m.Clone()
+			second, err := again.Boot()
+			if err != nil {
+				return err
+			}
+			then := c.then
+			if then == nil {
+				then = c.ok
+			}
+			if err := then(second); err != nil {
+				return fmt.Errorf("second boot: %w", err)
+			}
+			if c.once || first.Trial || seen%8 != 0 {
+				return nil
+			}
+			return c.repeat(b, m)
+		})
+		require.NoError(t, err)
+	}
+	t.Logf("%d operations, %d disks", len(trace.Ops), seen)
+	require.Greater(t, seen, 2)
+}
+
+// repeat runs the operation again after the boot that followed the cut. It may say that there is nothing to do any more
+// (the slot that runs is confirmed), but what it leaves must boot.
+func (c crashCase) repeat(b Backend, m *Machine) error {
+	r, err := b.Rig(m)
+	if err != nil {
+		return fmt.Errorf("open after the cut: %w", err)
+	}
+	if err := c.do(r); err != nil {
+		return fmt.Errorf("run again: %w", err)
+	}
+	o, err := m.Boot()
+	if err != nil {
+		return err
+	}
+	if err := c.ok(o); err != nil {
+		return fmt.Errorf("after running it again: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package loadertest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/disktest"
+)
+
+// Machine is a disk with a boot file system, and the firmware's variables. What is done to either is recorded by the
+// disk in one order.
+type Machine struct {
+	Disk      *disktest.Disk
+	Vars      *efivar.Memory
+	Partition efivar.HardDrive // the boot file system
+	Options   Options
+}
+
+// Geometry of a Machine's disk.
+const (
+	diskSize  = 64 << 20
+	espStart  = 1 << 20
+	gptCount  = 128
+	gptWidth  = 128
+	espNumber = 1
+)
+
+// NewMachine returns a machine whose disk has a partition table and an empty boot file system, and whose firmware was
+// never started.
+func NewMachine(sectorSize int) (*Machine, error) {
+	size := int64(diskSize)
+	if sectorSize == 4096 {
+		size = 8 * diskSize // the smallest FAT32 with such sectors is larger
+	}
+	m := &Machine{Disk: disktest.New(size, sectorSize)}
+	m.Partition = efivar.HardDrive{
+		Number: espNumber, First: uint64(espStart / sectorSize), Sectors: uint64((size - 8<<20) / int64(sectorSize)),
+		GUID: efivar.GUID{0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0x01},
+	}
+	if err := writeGPT(m.Disk, m.Partition); err != nil {
+		return nil, err
+	}
+	if err := bootfs.Format(m.esp(), bootfs.FormatOptions{Label: "EFI", Time: clock()}); err != nil {
+		return nil, err
+	}
+	return m.with(m.Disk, efivar.NewMemory()), nil
+}
+
+// with returns the same machine with another disk and variables, which are recorded from now on.
+func (m *Machine) with(d *disktest.Disk, vars *efivar.Memory) *Machine {
+	c := *m
+	c.Disk, c.Vars = d, vars
+	vars.BeforeWrite = func(name efivar.Name, value []byte) error {
+		d.Atomic(name.String(), value)
+		return nil
+	}
+	return &c
+}
+
+// Clone returns a copy that shares nothing that could change.
+func (m *Machine) Clone() *Machine { return m.with(m.Disk.Clone(), m.Vars.Clone()) }
+
+// Crashed returns the machine as a power cut left it.
+func (m *Machine) Crashed(c *disktest.Crash) (*Machine, error) {
+	vars, err := efivar.LoadMemory(c.Atomics())
+	if err != nil {
+		return nil, err
+	}
+	return m.with(c.Device(), vars), nil
+}
+
+// Boot powers the machine on.
+func (m *Machine) Boot() (Outcome, error) { return Boot(m.Disk, m.Vars, m.Options) }
+
+// FS opens the boot file system, with the slots as its zones.
+func (m *Machine) FS() (*bootfs.FS, error) {
+	return bootfs.Open(m.esp(), bootfs.Options{Zones: []string{bootloader.A.Dir(), bootloader.B.Dir()}, Now: clock})
+}
+
+func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC) }
+
+// Payload is a whole slot with one small kernel, and what its manifest says.
+func Payload(version string) (image []byte, m bootloader.Manifest) {
+	image = Kernel(modelArch, bytes.Repeat([]byte(version+"\n"), 400))
+	sum := sha256.Sum256(image)
+	of := sha256.Sum256([]byte(version))
+	return image, bootloader.Manifest{
+		Version: version, Image: "sha256:" + hex.EncodeToString(of[:]), Arch: modelArch,
+		Files: []bootloader.File{{Name: bootloader.UKIFile, Size: int64(len(image)), SHA256: hex.EncodeToString(sum[:])}},
+	}
+}
+
+// modelArch is the architecture of the model's own small images; any would do.
+const modelArch = "amd64"
+
+// Fill writes a version into a slot: the manifest and the files that are there go first, the manifest comes last.
+func Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest, error) {
+	image, m := Payload(version)
+	for _, name := range []string{bootloader.ManifestFile, bootloader.UKIFile} {
+		if err := f.Remove(s.File(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return m, err
+		}
+	}
+	data, err := bootloader.EncodeManifest(m)
+	if err != nil {
+		return m, err
+	}
+	if err := f.WriteFile(s.File(bootloader.UKIFile), image); err != nil {
+		return m, err
+	}
+	return m, f.WriteFile(s.File(bootloader.ManifestFile), data)
+}
+
+// espDevice is the boot file system's partition as a device.
+type espDevice struct {
+	*disktest.Disk
+	start, size int64
+}
+
+func (m *Machine) esp() espDevice {
+	sector := int64(m.Disk.SectorSize())
+	return espDevice{m.Disk, int64(m.Partition.First) * sector, int64(m.Partition.Sectors) * sector}
+}
+
+func (s espDevice) Size() int64 { return s.size }
+
+func (s espDevice) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off+int64(len(p)) > s.size {
+		return 0, fmt.Errorf("read of %d bytes at %d, beyond the partition", len(p), off)
+	}
+	return s.Disk.ReadAt(p, s.start+off)
+}
+
+func (s espDevice) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 || off+int64(len(p)) > s.size {
+		return 0, fmt.Errorf("write of %d bytes at %d, beyond the partition", len(p), off)
+	}
+	return s.Disk.WriteAt(p, s.start+off)
+}
+
+// writeGPT writes both tables with one partition.
+func writeGPT(d *disktest.Disk, p efivar.HardDrive) error {
+	sector := int64(d.SectorSize())
+	last := d.Size()/sector - 1
+	inTable := gptCount * gptWidth / sector
+	le := binary.LittleEndian
+
+	entries := make([]byte, gptCount*gptWidth)
+	esp := []byte{0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b}
+	copy(entries, esp)
+	guid := mixed(p.GUID[:])
+	copy(entries[16:], guid[:])
+	le.PutUint64(entries[32:], p.First)
+	le.PutUint64(entries[40:], p.First+p.Sectors-1)
+
+	header := func(here, there, table int64) []byte {
+		h := make([]byte, sector)
+		copy(h, "EFI PART\x00\x00\x01\x00")
+		le.PutUint32(h[12:], 92)
+		le.PutUint64(h[24:], uint64(here))
+		le.PutUint64(h[32:], uint64(there))
+		le.PutUint64(h[40:], uint64(2+inTable))
+		le.PutUint64(h[48:], uint64(last-1-inTable))
+		copy(h[56:], guid[:])
+		le.PutUint64(h[72:], uint64(table))
+		le.PutUint32(h[80:], gptCount)
+		le.PutUint32(h[84:], gptWidth)
+		le.PutUint32(h[88:], crc32.ChecksumIEEE(entries))
+		le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+		return h
+	}
+	mbr := make([]byte, sector)
+	copy(mbr[446:], []byte{0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0})
+	le.PutUint32(mbr[458:], uint32(last))
+	mbr[510], mbr[511] = 0x55, 0xaa
+	for _, w := range []struct {
+		data []byte
+		lba  int64
+	}{
+		{mbr, 0}, {header(1, last, 2), 1}, {entries, 2},
+		{entries, last - inTable}, {header(last, 1, last-inTable), last},
+	} {
+		if _, err := d.WriteAt(w.data, w.lba*sector); err != nil {
+			return err
+		}
+	}
+	return d.Sync()
+}
