@@ -3,6 +3,8 @@ package partition
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"os"
 	"testing"
@@ -214,5 +216,46 @@ func TestEveryDamagedByteIsNoticed(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, got.Problems[0], "backup copy is damaged")
 		flip(b)
+	}
+}
+
+func sum(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
+
+// resum returns a header with its checksum put right.
+func resum(sector []byte) []byte {
+	b := bytes.Clone(sector)
+	size := binary.LittleEndian.Uint32(b[12:])
+	if size < headerSize || int(size) > len(b) {
+		return b
+	}
+	clear(b[16:20])
+	binary.LittleEndian.PutUint32(b[16:], sum(b[:size]))
+	return b
+}
+
+// Headers with right checksums that say impossible things.
+func TestImpossibleHeadersAreRefused(t *testing.T) {
+	for says, change := range map[string]func(h []byte){
+		"revision 0x20000": func(h []byte) { binary.LittleEndian.PutUint32(h[8:], 0x20000) },
+		"is in sector 7":   func(h []byte) { binary.LittleEndian.PutUint64(h[24:], 7) },
+		"entries of 100":   func(h []byte) { binary.LittleEndian.PutUint32(h[84:], 100) },
+		"268435456 entries": func(h []byte) { // would be 32 GiB
+			binary.LittleEndian.PutUint32(h[80:], 1<<28)
+		},
+		"entries at 1":                      func(h []byte) { binary.LittleEndian.PutUint64(h[72:], 1) },
+		"entries in 32760 to 32791":         func(h []byte) { binary.LittleEndian.PutUint64(h[72:], 32760) },
+		"entries in 2 to 33":                func(h []byte) { binary.LittleEndian.PutUint64(h[40:], 20) },
+		"entries at 9223372036854775807":    func(h []byte) { binary.LittleEndian.PutUint64(h[72:], 1<<63-1) },
+		"usable sectors 34 to -2":           func(h []byte) { binary.LittleEndian.PutUint64(h[48:], 1<<64-2) },
+		"usable sectors 34 to 999999999999": func(h []byte) { binary.LittleEndian.PutUint64(h[48:], 999999999999) },
+	} {
+		d, _ := installed(t, 16*mib, 512)
+		h := content(t, d)[512:1024]
+		change(h)
+		_, _ = d.WriteAt(resum(h), 512)
+		l, err := Read(d)
+		require.NoError(t, err, says)
+		require.Len(t, l.Problems, 1)
+		require.Contains(t, l.Problems[0], says)
 	}
 }

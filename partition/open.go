@@ -107,7 +107,7 @@ func (d *Disk) prepare() error {
 		if d.o.ReadOnly {
 			return nil
 		}
-		return lock(d.f)
+		return lock(d.f, 0)
 	}
 	dev := block.NewFromFile(d.f)
 	size, err := dev.GetSize()
@@ -124,7 +124,7 @@ func (d *Disk) prepare() error {
 	if err := d.take(); err != nil {
 		return err
 	}
-	return lock(d.f)
+	return lock(d.f, 2*time.Second)
 }
 
 // take claims a block device for us alone: the kernel then refuses mounts and other claims of it and its partitions.
@@ -143,10 +143,10 @@ func (d *Disk) take() error {
 	return nil
 }
 
-// lock takes the lock that disk programs agree on. Programs that watch devices hold it for moments, so it is tried for
-// a while.
-func lock(f *os.File) error {
-	for end := time.Now().Add(2 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+// lock takes the lock that disk programs agree on. Programs that watch block devices hold it for moments, so there it
+// is tried for a while.
+func lock(f *os.File, patience time.Duration) error {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := block.NewFromFile(f).TryLock(true)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return err

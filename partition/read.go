@@ -97,6 +97,10 @@ func readCopy(dev Device, at int64) tableCopy {
 		return c
 	}
 	length := int64(c.header.entries * c.header.entrySize)
+	if c.header.entriesAt >= sectors {
+		c.err = fmt.Errorf("entries at %d, disk of %d sectors", c.header.entriesAt, sectors)
+		return c
+	}
 	end := c.header.entriesAt + (length+sector-1)/sector
 	if end > sectors || c.header.lastUsable >= sectors ||
 		c.header.entriesAt <= c.header.lastUsable && end > c.header.firstUsable {
