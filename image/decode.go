@@ -1,0 +1,78 @@
+package image
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxWindow is the most that a zstd frame may ask us to remember. Levels up to 19 need 8 MiB.
+const maxWindow = 32 << 20
+
+// decoder unpacks a layer. What it is packed with is told by its first bytes, not by a media type.
+type decoder struct {
+	from   *bufio.Reader
+	reader io.Reader // nil until the first Read
+	packed bool
+	close  func()
+}
+
+func newDecoder(from io.Reader) *decoder {
+	return &decoder{from: bufio.NewReaderSize(from, 64<<10), close: func() {}}
+}
+
+func (d *decoder) Read(p []byte) (int, error) {
+	if d.reader == nil {
+		if err := d.start(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := d.reader.Read(p)
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return n, fmt.Errorf("unpacking needs more than %d MiB of memory; pack it without --long or --ultra: %w: %w", maxWindow>>20, ErrUnsafe, err)
+	}
+	return n, fmt.Errorf("unpack: %w", err)
+}
+
+func (d *decoder) start() error {
+	magic, err := d.from.Peek(6)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		r, err := gzip.NewReader(d.from)
+		if err != nil {
+			return fmt.Errorf("unpack: %w", err)
+		}
+		d.reader, d.packed = r, true
+	case isZstd(magic):
+		r, err := zstd.NewReader(d.from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return fmt.Errorf("unpack: %w", err)
+		}
+		d.reader, d.packed, d.close = r, true, r.Close
+	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z'}), bytes.HasPrefix(magic, []byte("BZh")):
+		return errors.New("packed with xz or bzip2: pack it with zstd or gzip")
+	default:
+		d.reader = d.from
+	}
+	return nil
+}
+
+// isZstd tells a frame, or a skippable one, by its magic number.
+func isZstd(magic []byte) bool {
+	if len(magic) < 4 {
+		return false
+	}
+	return bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
+		(magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:4], []byte{0x2a, 0x4d, 0x18}))
+}

@@ -1,0 +1,211 @@
+// Package image finds, pulls, verifies and streams an installer image: the OCI image that carries one version's boot
+// assets under /usr/install/<arch>/.
+//
+// Start with Open, which resolves a reference once and reads the manifest; then Image.Extract, which streams the assets
+// one by one, layers from top to bottom, whiteouts applied, nothing stored on the way.
+//
+// Nothing is believed because of where it comes from: manifest, config and each layer that Extract reads are hashed here, to
+// their last byte, whether from a registry, a mirror or a directory. Paths that climb, links, devices and layers that
+// unpack without end are refused. Memory stays the same whatever the image's size. A connection that drops or falls silent
+// is taken up again where it ended.
+//
+// The package writes nothing, checks no signatures, and keeps nothing between runs. A tag is only as true as who answers
+// for it: pin a digest where that is not enough.
+//
+// Specifications: OCI image format 1.1, OCI image layout 1.0, OCI distribution 1.1.
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Errors that callers act on.
+var (
+	// ErrNotFound is returned when nothing has that name. Do: check the reference.
+	ErrNotFound = errors.New("no such image")
+	// ErrUnreachable is returned when a registry cannot be reached, or stopped answering for good. Do: try again later.
+	ErrUnreachable = errors.New("the registry cannot be reached")
+	// ErrDenied is returned when a registry refuses these credentials, or the lack of any. Do: log in.
+	ErrDenied = errors.New("the registry denies access")
+	// ErrPlatform is returned when the image is not made for this architecture. Do: use one that is.
+	ErrPlatform = errors.New("not made for this platform")
+	// ErrTampered is returned when bytes are not those that their digest names, or not as many. Do: push the image again,
+	// or ask who changed it; never use it.
+	ErrTampered = errors.New("the bytes are not those that the digest names")
+	// ErrNoAssets is returned when an image has no boot assets. Do: use an installer image.
+	ErrNoAssets = errors.New("no boot assets inside")
+	// ErrUnsafe is returned when a layer holds what an installer image never does: links or devices among the assets,
+	// paths that climb, more bytes than the limit. Do: build the image without.
+	ErrUnsafe = errors.New("refused as unsafe")
+)
+
+// Annotations that image/pack writes and this package reads.
+const (
+	versionAnnotation = "org.opencontainers.image.version"
+	assetsAnnotation  = "org.pawl-os.assets"
+)
+
+// Limits on what is held in memory.
+const (
+	maxManifest = 4 << 20
+	maxLayers   = 256
+	maxAssets   = 4096
+)
+
+// Image is an installer image whose manifest and config have been read and verified.
+type Image struct {
+	Reference   string            // as it was given to Open
+	Digest      string            // what the reference resolved to: an index or a manifest, "sha256:" and 64 hex digits
+	Manifest    string            // digest of this platform's manifest; equal to Digest when there is no index
+	Version     string            // by annotation, else by the config's label of that name; "" if neither is there: then the UKI's .osrel tells
+	Arch        string            // GOARCH
+	Annotations map[string]string // the manifest's
+	Size        int64             // compressed bytes of all layers: what is downloaded at most
+	Assets      []Asset           // sorted by name; nil unless the builder listed them
+
+	source  source
+	layers  []v1.Descriptor
+	diffIDs []v1.Hash
+	options Options
+}
+
+// Asset is one file of the image.
+type Asset struct {
+	Name   string `json:"name"`   // below usr/install/<arch>/, with forward slashes: "vmlinuz.efi"
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // 64 hex digits; "" when the builder did not list it. Extract checks it if it is there.
+}
+
+// source fetches bytes. What it returns is not trusted.
+type source interface {
+	// root returns the manifest or index that the reference names, and its digest as the reference or the source has it.
+	root(ctx context.Context) ([]byte, v1.Hash, error)
+	// manifest returns a manifest by its digest.
+	manifest(ctx context.Context, d v1.Descriptor) ([]byte, error)
+	// blob opens a layer or a config by its digest. The caller closes it.
+	blob(ctx context.Context, d v1.Descriptor) (body, error)
+}
+
+// body is an open blob.
+type body interface {
+	Read(p []byte) (int, error)
+	Close() error
+	Interrupted() int // how often the connection had to be made again
+}
+
+// Open resolves ref, reads and verifies its manifest for one architecture, and reads no layer. References:
+//
+//	host:port/repository:tag               a registry
+//	host:port/repository@sha256:<digest>   a registry, pinned
+//	oci:DIR  oci:DIR:tag  oci:DIR@sha256:<digest>   an OCI image layout
+func Open(ctx context.Context, ref string, o Options) (*Image, error) {
+	if o.Arch == "" {
+		o.Arch = runtime.GOARCH
+	}
+	s, err := parseReference(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	i := &Image{Reference: ref, Arch: o.Arch, source: s, options: o}
+	if err := i.open(ctx); err != nil {
+		return nil, fmt.Errorf("open image %s: %w", ref, err)
+	}
+	return i, nil
+}
+
+func (i *Image) open(ctx context.Context) error {
+	raw, digest, err := i.source.root(ctx)
+	if err != nil {
+		return err
+	}
+	if err := verify("manifest", raw, digest); err != nil {
+		return err
+	}
+	i.Digest, i.Manifest = digest.String(), digest.String()
+	m, child, err := readManifest(raw, i.Arch)
+	if err != nil {
+		return err
+	}
+	if child != nil {
+		if raw, err = i.source.manifest(ctx, *child); err != nil {
+			return err
+		}
+		if err := verify("manifest", raw, child.Digest); err != nil {
+			return err
+		}
+		i.Manifest = child.Digest.String()
+		if m, child, err = readManifest(raw, i.Arch); err != nil {
+			return err
+		}
+		if child != nil {
+			return fmt.Errorf("manifest %s: an index inside an index is not supported", i.Manifest)
+		}
+	}
+	if err := i.takeManifest(m); err != nil {
+		return fmt.Errorf("manifest %s: %w", i.Manifest, err)
+	}
+	return i.takeConfig(ctx, m.Config)
+}
+
+// takeManifest keeps what Extract needs, and refuses what is absurd.
+func (i *Image) takeManifest(m *v1.Manifest) error {
+	if len(m.Layers) > maxLayers {
+		return fmt.Errorf("%d layers, at most %d are read: %w", len(m.Layers), maxLayers, ErrUnsafe)
+	}
+	for n, d := range m.Layers {
+		if d.Size < 0 || d.Size > i.options.maxBytes()-i.Size {
+			return fmt.Errorf("layer %d of %d bytes: more than the limit of %d bytes: %w", n+1, d.Size, i.options.maxBytes(), ErrUnsafe)
+		}
+		i.Size += d.Size
+	}
+	i.layers, i.Annotations, i.Version = m.Layers, m.Annotations, m.Annotations[versionAnnotation]
+	list, listed := m.Annotations[assetsAnnotation]
+	if !listed {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(list), &i.Assets); err != nil {
+		return fmt.Errorf("annotation %s: %w", assetsAnnotation, err)
+	}
+	return checkAssets(i.Assets)
+}
+
+// takeConfig reads the config for the architecture and the digests of the unpacked layers.
+func (i *Image) takeConfig(ctx context.Context, d v1.Descriptor) error {
+	if d.Size < 0 || d.Size > maxManifest {
+		return fmt.Errorf("config of %d bytes: at most %d are read: %w", d.Size, maxManifest, ErrUnsafe)
+	}
+	raw, err := i.readSmall(ctx, d)
+	if err != nil {
+		return fmt.Errorf("config %s: %w", d.Digest, err)
+	}
+	var c v1.ConfigFile
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return fmt.Errorf("config %s: %w", d.Digest, err)
+	}
+	if c.Architecture != i.Arch || (c.OS != "" && c.OS != "linux") {
+		return fmt.Errorf("it is for %s/%s, linux/%s is wanted: %w", c.OS, c.Architecture, i.Arch, ErrPlatform)
+	}
+	if len(c.RootFS.DiffIDs) != len(i.layers) {
+		return fmt.Errorf("config %s: %d diff ids for %d layers: %w", d.Digest, len(c.RootFS.DiffIDs), len(i.layers), ErrTampered)
+	}
+	i.diffIDs = c.RootFS.DiffIDs
+	if i.Version == "" {
+		i.Version = c.Config.Labels[versionAnnotation]
+	}
+	return nil
+}
+
+// verify compares bytes with the digest that named them.
+func verify(what string, raw []byte, want v1.Hash) error {
+	if got := fmt.Sprintf("%x", sha256.Sum256(raw)); want.Algorithm != "sha256" || got != want.Hex {
+		return fmt.Errorf("%s %s: its bytes have digest sha256:%s: %w", what, want, got, ErrTampered)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync/atomic"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// layer is one layer while it is streamed: fetched and hashed in one goroutine, unpacked and hashed in a second, read
+// by the caller in a third.
+type layer struct {
+	blob   v1.Descriptor
+	diffID v1.Hash
+
+	cancel   context.CancelFunc
+	body     body
+	fetched  atomic.Int64 // bytes of the blob so far
+	packed   *ahead       // the blob, verified
+	decoder  *decoder
+	unpacked *unpacked
+	out      *ahead // the tar archive
+}
+
+// openLayer starts to fetch the n'th layer. It unpacks to at most limit bytes. The caller calls close.
+func (i *Image) openLayer(ctx context.Context, n int, limit int64) (*layer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	b, err := i.source.blob(ctx, i.layers[n])
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b}
+	l.packed = readAhead(&meter{newVerifier(b, l.blob), &l.fetched})
+	l.decoder = newDecoder(l.packed)
+	l.unpacked = &unpacked{from: l.decoder, hash: sha256.New(), limit: limit}
+	l.out = readAhead(l.unpacked)
+	return l, nil
+}
+
+// finish reads whatever is left and returns nil only if blob and archive are, to the last byte, those that the manifest and
+// the config name. If cause is why reading ended early, it comes back unless the bytes themselves turn out to be wrong.
+func (l *layer) finish(cause error) error {
+	_, outErr := io.Copy(io.Discard, l.out)
+	_, packedErr := io.Copy(io.Discard, l.packed)
+	switch {
+	case errors.Is(packedErr, ErrTampered):
+		return packedErr
+	case cause != nil:
+		return cause
+	case outErr != nil:
+		return outErr
+	case packedErr != nil:
+		return packedErr
+	}
+	if got := fmt.Sprintf("%x", l.unpacked.hash.Sum(nil)); l.diffID.Algorithm != "sha256" || got != l.diffID.Hex {
+		return fmt.Errorf("unpacked, its digest is sha256:%s, the config says %s: %w", got, l.diffID, ErrTampered)
+	}
+	return nil
+}
+
+// close ends both goroutines and the connection.
+func (l *layer) close() {
+	l.cancel()
+	l.packed.interrupt()
+	l.out.interrupt()
+	l.packed.wait()
+	l.out.wait()
+	l.decoder.close()
+	l.body.Close()
+}
+
+// meter counts what is read.
+type meter struct {
+	io.Reader
+	count *atomic.Int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	m.count.Add(int64(n))
+	return n, err
+}
+
+// unpacked hashes an archive and refuses one that does not end.
+type unpacked struct {
+	from  io.Reader
+	hash  hash.Hash
+	read  int64
+	limit int64
+}
+
+func (u *unpacked) Read(p []byte) (int, error) {
+	n, err := u.from.Read(p)
+	u.hash.Write(p[:n])
+	u.read += int64(n)
+	if u.read > u.limit {
+		return 0, fmt.Errorf("unpacks to more than is allowed, %d bytes: %w", u.limit, ErrUnsafe)
+	}
+	return n, err
+}

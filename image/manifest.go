@@ -1,0 +1,109 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// readManifest reads a manifest, or chooses the one for arch from an index: exactly one of the first two results is set.
+func readManifest(raw []byte, arch string) (*v1.Manifest, *v1.Descriptor, error) {
+	// The shape decides, and a document of both shapes is refused: two readers could see two images in it (CVE-2021-41190).
+	var shape struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		Manifests     json.RawMessage `json:"manifests"`
+		Layers        json.RawMessage `json:"layers"`
+		Config        json.RawMessage `json:"config"`
+	}
+	if err := json.Unmarshal(raw, &shape); err != nil {
+		return nil, nil, fmt.Errorf("read manifest: %w", err)
+	}
+	isIndex, isImage := shape.Manifests != nil, shape.Layers != nil || shape.Config != nil
+	switch {
+	case shape.SchemaVersion != 2:
+		return nil, nil, fmt.Errorf("read manifest: schema version %d, want 2", shape.SchemaVersion)
+	case isIndex == isImage:
+		return nil, nil, fmt.Errorf("read manifest: neither an image nor an index: %w", ErrUnsafe)
+	case isIndex:
+		var index v1.IndexManifest
+		if err := json.Unmarshal(raw, &index); err != nil {
+			return nil, nil, fmt.Errorf("read index: %w", err)
+		}
+		d, err := choose(index.Manifests, arch)
+		return nil, d, err
+	}
+	var m v1.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return &m, nil, nil
+}
+
+// choose finds the entry for linux on arch, or says which platforms there are.
+func choose(entries []v1.Descriptor, arch string) (*v1.Descriptor, error) {
+	var others []string
+	for _, d := range entries {
+		p := d.Platform
+		if p == nil || p.OS == "unknown" { // an attestation or a signature
+			continue
+		}
+		if p.OS == "linux" && p.Architecture == arch {
+			return &d, nil
+		}
+		if name := p.OS + "/" + p.Architecture; !slices.Contains(others, name) {
+			others = append(others, name)
+		}
+	}
+	if len(others) == 0 {
+		others = []string{"nothing that names a platform"}
+	}
+	return nil, fmt.Errorf("it has %s, linux/%s is wanted: %w", strings.Join(others, ", "), arch, ErrPlatform)
+}
+
+// checkAssets refuses a list that Extract could not hold an image to.
+func checkAssets(assets []Asset) error {
+	if len(assets) == 0 {
+		return fmt.Errorf("annotation %s lists nothing: %w", assetsAnnotation, ErrNoAssets)
+	}
+	if len(assets) > maxAssets {
+		return fmt.Errorf("annotation %s lists %d assets, at most %d are read: %w", assetsAnnotation, len(assets), maxAssets, ErrUnsafe)
+	}
+	for n, a := range assets {
+		if !fs.ValidPath(a.Name) || a.Name == "." || a.Size < 0 || len(a.SHA256) != 64 || strings.Trim(a.SHA256, "0123456789abcdef") != "" {
+			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", assetsAnnotation, a.Name, a.Size, a.SHA256, ErrUnsafe)
+		}
+		if n > 0 && assets[n-1].Name >= a.Name {
+			return fmt.Errorf("annotation %s: %q is twice in it or not in order: %w", assetsAnnotation, a.Name, ErrUnsafe)
+		}
+	}
+	return nil
+}
+
+// readSmall reads a blob that is kept in memory, verified.
+func (i *Image) readSmall(ctx context.Context, d v1.Descriptor) ([]byte, error) {
+	b, err := i.source.blob(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return io.ReadAll(newVerifier(b, d))
+}
+
+// readAtMost reads all of r, and refuses more than limit bytes.
+func readAtMost(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes: %w", limit, ErrUnsafe)
+	}
+	return data, err
+}
+
+// isMissing tells an absent file.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

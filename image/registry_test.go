@@ -1,0 +1,147 @@
+package image_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/testregistry"
+)
+
+// What a registry or the way to it does wrong, and how a pull ends.
+func TestBadRegistries(t *testing.T) {
+	const size = 2 << 20
+	dir, want := packed(t, size, pack.None)
+	_, m := manifestOf(t, dir)
+	type fault = testregistry.Fault
+	for _, c := range []struct {
+		name   string
+		faults []fault
+		is     error  // nil: it ends right
+		says   string // in the error
+	}{
+		{"drops after 300 KiB, always", []fault{{Path: "/blobs/", DropAfter: 300 << 10}}, nil, ""},
+		{"drops and ignores Range", []fault{{Path: "/blobs/", DropAfter: 900 << 10, Times: 2}, {Path: "/blobs/", IgnoreRange: true}}, nil, ""},
+		{"drops and lies about Range", []fault{{Path: "/blobs/", DropAfter: 900 << 10, Times: 1}, {Path: "/blobs/", WrongRange: true}}, nil, ""},
+		{"drops before the first byte, always", []fault{{Path: "/blobs/", DropAfter: 1}}, image.ErrUnreachable, "gave up after 3 tries"},
+		{"drops, ignores Range, always", []fault{{Path: "/blobs/", DropAfter: 300 << 10, IgnoreRange: true}}, image.ErrUnreachable, "gave up after 3 tries"},
+		{"drops while it sends the manifest", []fault{{Path: "/manifests/", DropAfter: 10, Times: 2}}, nil, ""},
+		{"stalls once", []fault{{Path: "/blobs/", StallAfter: 900 << 10, Times: 1}}, nil, ""},
+		{"stalls always", []fault{{Path: "/blobs/", StallAfter: 1}}, image.ErrUnreachable, "fell silent"},
+		{"does not answer once", []fault{{Path: "/blobs/", Delay: time.Minute, Times: 1}}, nil, ""},
+		{"sends a layer that is too short", []fault{{Path: m.Layers[0].Digest.Hex, Truncate: 100}}, image.ErrTampered, "the manifest says"},
+		{"429 twice", []fault{{Path: "/blobs/", Status: 429, Header: http.Header{"Retry-After": {"0"}}, Times: 2}}, nil, ""},
+		{"429 always", []fault{{Path: "/manifests/", Status: 429}}, image.ErrUnreachable, "429"},
+		{"500 twice", []fault{{Path: "/manifests/", Status: 500, Times: 2}}, nil, ""},
+		{"500 always", []fault{{Path: "/blobs/", Status: 500}}, image.ErrUnreachable, "500 Internal Server Error"},
+		{"500 to the first question", []fault{{Path: "/v2/", Status: 500, Times: 2}}, nil, ""},
+		{"400", []fault{{Path: "/blobs/", Status: 400}}, image.ErrUnreachable, "400 Bad Request"},
+		{"403", []fault{{Path: "/manifests/", Status: 403}}, image.ErrDenied, "log in to"},
+		{"a layer is gone", []fault{{Path: m.Layers[0].Digest.Hex, Status: 404}}, image.ErrNotFound, "blobs/" + m.Layers[0].Digest.String()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := serve(t)
+			pinned := push(t, r, dir)
+			for _, f := range c.faults {
+				r.Fault(f)
+			}
+			o := options()
+			o.Retry.Silence = 300 * time.Millisecond
+			start := time.Now()
+			got, err := pull(pinned, o)
+			require.Less(t, time.Since(start), 20*time.Second)
+			if c.is == nil {
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+				return
+			}
+			require.ErrorIs(t, err, c.is)
+			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, r.Host())
+		})
+	}
+}
+
+// After a drop only the rest is asked for.
+func TestAResumedLayerIsNotFetchedTwice(t *testing.T) {
+	const size = 4 << 20
+	dir, want := packed(t, size, pack.None)
+	r := serve(t)
+	pinned := push(t, r, dir)
+	r.Fault(testregistry.Fault{Path: "/blobs/", DropAfter: 1 << 20})
+	i, err := image.Open(context.Background(), pinned, options())
+	require.NoError(t, err)
+	var last image.Progress
+	got, err := extract(i, func(p image.Progress) { last = p })
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Equal(t, 4, last.Interrupted, "3 MiB in one layer and 1 MiB and a bit in the other")
+	var sent int64
+	ranges := 0
+	for _, request := range r.Requests() {
+		sent += request.Bytes
+		if request.Range != "" {
+			require.Equal(t, http.StatusPartialContent, request.Status)
+			ranges++
+		}
+	}
+	require.Equal(t, 4, ranges)
+	require.Less(t, sent, i.Size+20000, "the layers once, manifest and config")
+}
+
+func TestAnUnreachableRegistryIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host := l.Addr().String()
+	require.NoError(t, l.Close())
+	_, err = pull(host+"/os:v1", options())
+	require.ErrorIs(t, err, image.ErrUnreachable)
+	require.ErrorContains(t, err, host)
+	require.ErrorContains(t, err, "connection refused")
+}
+
+func TestMirrorsAreAskedInOrder(t *testing.T) {
+	dir, want := packed(t, 1<<20, pack.None)
+	origin, mirror, empty := serve(t), serve(t), serve(t)
+	pinned := push(t, origin, dir)
+	push(t, mirror, dir)
+	o := options()
+	o.Mirrors = map[string][]string{origin.Host(): {empty.Host(), mirror.Host()}}
+
+	t.Run("one has it", func(t *testing.T) {
+		got, err := pull(pinned, o)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.NotEmpty(t, empty.Requests())
+		require.Empty(t, origin.Requests())
+	})
+	t.Run("one drops in the middle, another goes on", func(t *testing.T) {
+		mirror.Fault(testregistry.Fault{Path: "/blobs/", DropAfter: 300 << 10})
+		got, err := pull(pinned, o)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.NotEmpty(t, origin.Requests())
+		mirror.Heal()
+	})
+	t.Run("one lies about the manifest", func(t *testing.T) {
+		mirror.Fault(testregistry.Fault{Path: "/manifests/", Tamper: flip(5)})
+		got, err := pull(pinned, o)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	})
+	t.Run("none has it", func(t *testing.T) {
+		_, err := pull(strings.Replace(pinned, "/os@", "/other@", 1), o)
+		require.ErrorIs(t, err, image.ErrNotFound)
+		require.ErrorContains(t, err, "mirror "+empty.Host())
+		require.ErrorContains(t, err, "mirror "+mirror.Host())
+		require.ErrorContains(t, err, origin.Host()+": it has no other")
+	})
+}

@@ -1,0 +1,149 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// errNoRange means that the registry cannot, or not rightly, answer for a part of a blob.
+var errNoRange = errors.New("the registry does not answer for a part of a blob")
+
+// gain is how many bytes make a connection worth having been made.
+const gain = 64 << 10
+
+// resumer reads a blob to its last byte, over as many connections as it takes. After a drop it asks for the rest; from a
+// registry that sends everything again it skips what it had.
+type resumer struct {
+	ctx      context.Context
+	registry *registry
+	blob     v1.Descriptor
+
+	at          int // the endpoint in use
+	response    *http.Response
+	cancel      func()
+	offset      int64
+	failures    int   // in a row without a gain
+	from        int64 // offset at the last failure
+	interrupted atomic.Int64
+	noRange     bool
+}
+
+func newResumer(ctx context.Context, r *registry, d v1.Descriptor) *resumer {
+	return &resumer{ctx: ctx, registry: r, blob: d}
+}
+
+// Interrupted is how often the connection had to be made again. It may be called while another goroutine reads.
+func (r *resumer) Interrupted() int { return int(r.interrupted.Load()) }
+
+// Read reads up to the size that the manifest gives. What comes behind it is not asked for.
+func (r *resumer) Read(p []byte) (int, error) {
+	for {
+		if r.offset >= r.blob.Size {
+			return 0, io.EOF
+		}
+		n, err := r.readOnce(p[:min(int64(len(p)), r.blob.Size-r.offset)])
+		r.offset += int64(n)
+		if err == nil {
+			return n, nil
+		}
+		r.Close()
+		if r.offset >= r.blob.Size {
+			return n, nil
+		}
+		if err := r.failed(err); err != nil {
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// readOnce reads from the connection, which it makes if there is none.
+func (r *resumer) readOnce(p []byte) (int, error) {
+	if r.response == nil {
+		if err := r.open(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.response.Body.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, again(fmt.Errorf("%w: %w", ErrUnreachable, err))
+}
+
+// failed counts a failure, moves on to the next endpoint and waits. It returns an error when it is time to give up.
+func (r *resumer) failed(err error) error {
+	if r.offset-r.from >= gain {
+		r.failures = 0
+	}
+	r.from = r.offset
+	r.failures++
+	r.interrupted.Add(1)
+	e := r.registry.endpoints[r.at]
+	err = fmt.Errorf("%s: after %d of %d bytes: %w", e.repository.RegistryStr(), r.offset, r.blob.Size, err)
+	if len(r.registry.endpoints) > 1 {
+		err = again(err) // another host may do better
+	}
+	if errors.Is(err, errNoRange) {
+		r.noRange = true
+	} else {
+		r.at = (r.at + 1) % len(r.registry.endpoints)
+	}
+	return r.registry.retry.wait(r.ctx, err, r.failures)
+}
+
+// open asks the endpoint for the blob from offset on.
+func (r *resumer) open() error {
+	e := r.registry.endpoints[r.at]
+	byteRange := ""
+	if r.offset > 0 && !r.noRange {
+		byteRange = fmt.Sprintf("bytes=%d-%d", r.offset, r.blob.Size-1)
+	}
+	response, cancel, err := e.request(r.ctx, "blobs/"+r.blob.Digest.String(), byteRange, r.registry.retry)
+	if err != nil {
+		return err
+	}
+	r.response, r.cancel = response, cancel
+	if response.StatusCode == http.StatusPartialContent {
+		return r.checkRange()
+	}
+	if n := response.ContentLength; n >= 0 && n != r.blob.Size {
+		return fmt.Errorf("the registry has %d bytes for it, the manifest says %d: %w", n, r.blob.Size, ErrTampered)
+	}
+	if _, err := io.CopyN(io.Discard, response.Body, r.offset); err != nil {
+		return again(fmt.Errorf("skip what was read before: %w: %w", ErrUnreachable, err))
+	}
+	return nil
+}
+
+// checkRange refuses any other part of the blob than the one that was asked for.
+func (r *resumer) checkRange() error {
+	got := r.response.Header.Get("Content-Range")
+	want := fmt.Sprintf("bytes %d-%d/", r.offset, r.blob.Size-1)
+	if r.offset > 0 && (got == want+"*" || got == fmt.Sprintf("%s%d", want, r.blob.Size)) {
+		return nil
+	}
+	return again(fmt.Errorf("asked for %q, it sent %q: %w", want, got, errNoRange))
+}
+
+// Close ends the connection.
+func (r *resumer) Close() error {
+	if r.response == nil {
+		return nil
+	}
+	err := r.response.Body.Close()
+	r.cancel()
+	r.response = nil
+	return err
+}
