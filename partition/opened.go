@@ -111,29 +111,36 @@ func (d *Disk) tellKernel(l Layout) error {
 		return fmt.Errorf("ask the kernel for its partitions: %w", err)
 	}
 	dev, sector := block.NewFromFile(d.f), int64(l.SectorSize)
-	for _, p := range l.Partitions {
-		start, length := uint64(p.First*sector), uint64(p.Sectors*sector)
-		was, known := have[p.Number]
-		delete(have, p.Number)
-		switch {
-		case known && was == (extent{int64(start), int64(length)}):
-			continue
-		case known && was.start == int64(start):
-			err = dev.KernelPartitionResize(p.Number, start, length)
-		case known:
-			if err = dev.KernelPartitionDelete(p.Number); err == nil {
-				err = dev.KernelPartitionAdd(p.Number, start, length)
-			}
-		default:
-			err = dev.KernelPartitionAdd(p.Number, start, length)
-		}
+	tell := func(number int, what string, err error) error {
 		if err != nil {
-			return fmt.Errorf("the table is written; tell the kernel of %v: %w; restart to make it known", p, err)
+			return fmt.Errorf("the table is written; tell the kernel that partition %d %s: %w; restart to make it known", number, what, err)
+		}
+		return nil
+	}
+	want := map[int]extent{}
+	for _, p := range l.Partitions {
+		want[p.Number] = extent{p.First * sector, p.Sectors * sector}
+	}
+	// What is gone first: it may lie where something new comes.
+	for number, was := range have {
+		if now, stays := want[number]; !stays || now.start != was.start {
+			if err := tell(number, "is gone", dev.KernelPartitionDelete(number)); err != nil {
+				return err
+			}
+			delete(have, number)
 		}
 	}
-	for number := range have {
-		if err := dev.KernelPartitionDelete(number); err != nil {
-			return fmt.Errorf("the table is written; tell the kernel that partition %d is gone: %w; restart to make it known", number, err)
+	for _, p := range l.Partitions {
+		now := want[p.Number]
+		was, known := have[p.Number]
+		switch {
+		case !known:
+			err = tell(p.Number, "is new", dev.KernelPartitionAdd(p.Number, uint64(now.start), uint64(now.length)))
+		case was != now:
+			err = tell(p.Number, "has grown", dev.KernelPartitionResize(p.Number, uint64(now.start), uint64(now.length)))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
