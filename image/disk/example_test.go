@@ -6,10 +6,9 @@ import (
 	"path/filepath"
 
 	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/partition"
 )
 
-// A new image gets a partition table; the file takes only what was written.
+// A new image is a device at once; what is written is there when it is opened again.
 func Example() {
 	dir, err := os.MkdirTemp("", "disk")
 	if err != nil {
@@ -17,17 +16,26 @@ func Example() {
 		return
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	image, err := disk.Create(filepath.Join(dir, "disk.raw"), 4<<30)
+	path := filepath.Join(dir, "disk.raw")
+
+	image, err := disk.Create(path, 4<<30)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = image.WriteAt([]byte("hello"), 1<<30)
+	fmt.Println(err, image.Sync(), image.Close())
+
+	image, err = disk.Open(path)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer func() { _ = image.Close() }()
-	layout, err := partition.Plan(nil, image.Size(), image.SectorSize(), partition.Default(partition.Defaults{}))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(partition.Apply(image, layout), len(layout.Partitions))
-	// Output: <nil> 5
+	text := make([]byte, 5)
+	_, err = image.ReadAt(text, 1<<30)
+	fmt.Println(string(text), err, image.Size()>>30, "GiB")
+	// Output:
+	// <nil> <nil> <nil>
+	// hello <nil> 4 GiB
 }
