@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/vmtest"
+)
+
+// What is upgraded, and to what.
+const (
+	one    = "1.0.0"
+	two    = "2.0.0"
+	broken = "2.1.0-panic" // its kernel panics
+)
+
+const apiPort = 7295 // of the node service in the guest
+
+// fellBack is pawl's exit code for "the node is back in the old version".
+const fellBack = 3
+
+type demo struct {
+	begin         time.Time
+	breakFallback bool
+
+	dir      string
+	registry *testregistry.Registry
+	machine  *vmtest.Machine
+
+	mu      sync.Mutex
+	partial string // a line of the console that has not ended
+	boots   int
+}
+
+func (d *demo) run(ctx context.Context) error {
+	for _, s := range []struct {
+		title string
+		do    func(context.Context) error
+	}{
+		{"Build installer images and push them to a registry on loopback", d.build},
+		{"Install version " + one + " onto a disk image, as an ordinary user, and boot it", d.install},
+		{"Upgrade to version " + two, d.upgrade},
+		{"Upgrade to version " + broken + ", whose kernel panics", d.fallback},
+	} {
+		fmt.Printf("\n== %s\n", s.title)
+		if err := s.do(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Println()
+	return nil
+}
+
+func (d *demo) cleanUp() {
+	if d.machine != nil {
+		_ = d.machine.Kill()
+	}
+	if d.registry != nil {
+		_ = d.registry.Close()
+	}
+	if d.dir != "" {
+		os.RemoveAll(d.dir)
+	}
+}
+
+// build makes the programs and the images, and serves the images.
+func (d *demo) build(ctx context.Context) (err error) {
+	if d.dir, err = os.MkdirTemp("", "pawl-demo-"); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", d.dir+"/bin/", "./cmd/...").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the commands: %w\n%s", err, out)
+	}
+	parts, err := osimage.FindParts()
+	if err != nil {
+		return err
+	}
+	system, err := osimage.New(parts)
+	if err != nil {
+		return err
+	}
+	layout, err := pack.Create(d.dir + "/images")
+	if err != nil {
+		return err
+	}
+	if d.registry, err = testregistry.Serve("127.0.0.1:0"); err != nil {
+		return err
+	}
+	for _, tag := range []string{one, two, broken} {
+		built, err := system.Add(ctx, layout, osimage.ParseTag(tag))
+		if err != nil {
+			return err
+		}
+		if _, err := layout.Push(ctx, built, d.registry.Host()+"/pawl/os:"+tag, pack.PushOptions{}); err != nil {
+			return err
+		}
+		d.say("registry", "%s/pawl/os:%s %s", d.registry.Host(), tag, built.Digest)
+	}
+	return nil
+}
+
+// reference is an image as the guest reaches it.
+func (d *demo) reference(tag string) string {
+	_, port, _ := net.SplitHostPort(d.registry.Host())
+	return net.JoinHostPort(vmtest.Gateway, port) + "/pawl/os:" + tag
+}
+
+func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
+
+func (d *demo) install(ctx context.Context) (err error) {
+	code, err := d.command(ctx, "installer", "image", "--image", d.registry.Host()+"/pawl/os:"+one, "--output", d.disk(), "--size", "2GiB")
+	if err != nil || code != 0 {
+		return fmt.Errorf("installer image: exit code %d, %v", code, err)
+	}
+	d.machine, err = vmtest.Start(ctx, vmtest.Config{
+		Disks:     []vmtest.Disk{{Path: d.disk()}},
+		Variables: filepath.Join(d.dir, "variables"),
+		Forwards:  []vmtest.Forward{{Guest: apiPort}},
+		Log:       d,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := d.machine.Event(2*time.Minute, "ready"); err != nil {
+		return err
+	}
+	return d.expect(ctx, one, "A")
+}
+
+func (d *demo) upgrade(ctx context.Context) error {
+	code, err := d.pawl(ctx, "upgrade", "--image", d.reference(two), "--wait", "--timeout", "3m")
+	if err != nil || code != 0 {
+		return fmt.Errorf("pawl upgrade to %s: exit code %d, want 0; %v", two, code, err)
+	}
+	return d.expect(ctx, two, "B")
+}
+
+func (d *demo) fallback(ctx context.Context) error {
+	args := []string{"upgrade", "--image", d.reference(broken), "--wait", "--timeout", "3m"}
+	if d.breakFallback {
+		code, err := d.pawl(ctx, "upgrade", "--image", d.reference(broken), "--reboot=false")
+		if err != nil || code != 0 {
+			return fmt.Errorf("pawl upgrade to %s without a reboot: exit code %d, want 0; %v", broken, code, err)
+		}
+		if err := removeWayBack(d.disk()); err != nil {
+			return err
+		}
+		d.say("BREAK", "the loader's entry of slot B, the default, is gone")
+		args = []string{"reboot", "--wait", "--timeout", "1m"}
+	}
+	code, err := d.pawl(ctx, args...)
+	if err != nil || code != fellBack {
+		return fmt.Errorf("pawl %s: exit code %d, want %d (fell back); %v", args[0], code, fellBack, err)
+	}
+	return d.expect(ctx, two, "B")
+}
+
+// expect requires that the machine runs a version in a slot that is the default, with nothing armed, by its own account.
+func (d *demo) expect(ctx context.Context, version, slot string) error {
+	out, err := exec.CommandContext(ctx, d.dir+"/bin/pawl", "status", "-n", d.machine.Address(apiPort), "-o", "json").Output()
+	if err != nil {
+		return fmt.Errorf("pawl status: %w", err)
+	}
+	var s struct {
+		Status struct {
+			Version, Active, Default, Armed string
+			Trial                           bool
+		}
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return fmt.Errorf("pawl status: %w: %s", err, out)
+	}
+	st := s.Status
+	if st.Version != version || st.Active != slot || st.Default != slot || st.Armed != "" || st.Trial {
+		return fmt.Errorf("want version %s in slot %s, confirmed; the machine says %s", version, slot, out)
+	}
+	d.say("node", "runs %s in slot %s, which is the default", version, slot)
+	return nil
+}
+
+func (d *demo) pawl(ctx context.Context, args ...string) (int, error) {
+	return d.command(ctx, "pawl", append(args, "-n", d.machine.Address(apiPort))...)
+}
+
+// command runs one of the project's commands as a person would, with its output in the timeline, and returns its exit code.
+func (d *demo) command(ctx context.Context, name string, args ...string) (int, error) {
+	d.say("operator", "$ %s %s", name, strings.ReplaceAll(strings.Join(args, " "), d.dir+"/", ""))
+	c := exec.CommandContext(ctx, filepath.Join(d.dir, "bin", name), args...)
+	out := &lines{say: func(line string) { d.say(name, "%s", strings.ReplaceAll(line, d.dir+"/", "")) }}
+	c.Stdout, c.Stderr = out, out
+	err := c.Run()
+	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.Exited() {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// say prints one line of the timeline.
+func (d *demo) say(who, format string, args ...any) {
+	fmt.Printf("%6.1fs  %-9s %s\n", time.Since(d.begin).Seconds(), who, fmt.Sprintf(format, args...))
+}
+
+// lines gives whole lines to say.
+type lines struct {
+	say  func(string)
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		l.say(string(line))
+		l.rest = rest
+	}
+}
