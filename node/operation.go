@@ -14,6 +14,7 @@ import (
 type Operation struct {
 	name  string
 	begun time.Time
+	brief bool // it is our own and soon over, so others wait for it
 
 	mu      sync.Mutex
 	events  []*pawlv1.Event // ids rise; an event is not changed once it is here
@@ -25,6 +26,13 @@ type Operation struct {
 
 func newOperation(name string) *Operation {
 	return &Operation{name: name, begun: time.Now(), changed: make(chan struct{})}
+}
+
+// newBrief is what the service does by itself.
+func newBrief(name string) *Operation {
+	op := newOperation(name)
+	op.brief = true
+	return op
 }
 
 // Follow calls each with the events after the one with id since (0: all) until the operation is over, and returns the

@@ -104,8 +104,30 @@ func TestTheQueueLetsOneThroughAndNamesIt(t *testing.T) {
 	require.NoError(t, <-entered)
 	cancel()
 	require.ErrorIs(t, q.enterWhenFree(ctx, newOperation("other")), ErrBusy)
+	require.ErrorIs(t, q.enterSoon(t.Context(), newOperation("other")), ErrBusy, "an operation is not waited for")
 	q.leave()
 	op, running = q.latest()
 	require.Equal(t, "confirm", op.name)
 	require.False(t, running)
+}
+
+func TestAnOrderWaitsForWhatTheServiceDoesByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake().onTrial()
+		f.hang["confirm"] = make(chan struct{})
+		s := f.server(t, Config{})
+		_, err := s.Start(t.Context())
+		require.NoError(t, err)
+		go func() { _ = s.Prove(t.Context()) }()
+		synctest.Wait()
+		entered := make(chan error, 1)
+		go func() {
+			_, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+			entered <- err
+		}()
+		synctest.Wait()
+		require.Empty(t, entered)
+		close(f.hang["confirm"])
+		require.NoError(t, <-entered)
+	})
 }

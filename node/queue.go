@@ -35,13 +35,27 @@ func (q *queue) enter(op *Operation) error {
 
 // enterWhenFree takes the queue for op as soon as it is free.
 func (q *queue) enterWhenFree(ctx context.Context, op *Operation) error {
+	return q.enterAfter(ctx, op, func(*Operation) bool { return true })
+}
+
+// enterSoon takes the queue for op, and waits for nothing but what is brief.
+func (q *queue) enterSoon(ctx context.Context, op *Operation) error {
+	return q.enterAfter(ctx, op, func(running *Operation) bool { return running.brief })
+}
+
+// enterAfter takes the queue for op, after what worth says is worth waiting for.
+func (q *queue) enterAfter(ctx context.Context, op *Operation, worth func(running *Operation) bool) error {
 	for {
+		changed := q.change()
 		err := q.enter(op)
 		if err == nil {
 			return nil
 		}
+		if running, ok := q.latest(); ok && !worth(running) {
+			return err
+		}
 		select {
-		case <-q.change():
+		case <-changed:
 		case <-ctx.Done():
 			return err
 		}
@@ -71,15 +85,10 @@ func (q *queue) set(op *Operation) {
 	q.changed = make(chan struct{})
 }
 
-// change is closed when the queue has become free, at once if it is; it may be early.
+// change is closed when what runs changes.
 func (q *queue) change() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.running == nil {
-		free := make(chan struct{})
-		close(free)
-		return free
-	}
 	return q.changed
 }
 

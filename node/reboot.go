@@ -15,27 +15,33 @@ import (
 // grace is how long answers may take to reach their callers before the node goes down.
 const grace = 250 * time.Millisecond
 
+// patience bounds how long an order waits for what the service does by itself, such as a confirmation.
+const patience = 5 * time.Second
+
 // readersGrace bounds how long a restart waits for slow followers of its operation.
 const readersGrace = 2 * time.Second
 
 // start runs do in the background as the operation of that name, and restarts the machine afterwards if do says so.
 func (s *Server) start(ctx context.Context, name string, do func(context.Context, *Operation) (reboot bool, err error)) (*Operation, error) {
 	op := newOperation(name)
-	if err := s.queue.enter(op); err != nil {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	err := s.queue.enterSoon(soon, op)
+	cancel()
+	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel = context.WithCancel(ctx)
 	stop := context.AfterFunc(s.ctx, cancel)
 	go func() {
 		defer cancel()
 		defer stop()
 		reboot, err := do(ctx, op)
-		op.end(err)
 		if err != nil {
 			s.log.Error(name, "reason", err)
 		}
 		if !reboot || err != nil {
-			s.queue.leave()
+			s.queue.leave() // first: who hears of the end may ask for something else at once
+			op.end(err)
 			return
 		}
 		s.restart(op, name)
@@ -43,11 +49,12 @@ func (s *Server) start(ctx context.Context, name string, do func(context.Context
 	return op, nil
 }
 
-// restart follows an operation that holds the queue and is over: its followers are let go, then the machine restarts. The
-// queue is freed only if that fails.
+// restart ends an operation that holds the queue: its followers are let go, then the machine restarts. The queue is
+// freed only if that fails.
 func (s *Server) restart(op *Operation, reason string) {
 	next := newOperation(string(stepReboot))
 	s.queue.replace(next)
+	op.end(nil)
 	ctx, cancel := context.WithTimeout(s.ctx, readersGrace)
 	op.drained(ctx)
 	cancel()
@@ -56,13 +63,13 @@ func (s *Server) restart(op *Operation, reason string) {
 	case <-s.ctx.Done():
 	}
 	if err := s.ctx.Err(); err != nil {
-		next.end(fmt.Errorf("the node service was stopped before the restart: %w", err))
 		s.queue.leave()
+		next.end(fmt.Errorf("the node service was stopped before the restart: %w", err))
 		return
 	}
 	if err := s.restartNow(reason); err != nil {
-		next.end(err)
 		s.queue.leave()
+		next.end(err)
 		return
 	}
 	next.end(nil)

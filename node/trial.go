@@ -64,7 +64,7 @@ func (t *trial) stop() {
 // a trial gives the trial up: the reason is recorded and the machine restarts. Elsewhere it is the error, and Status
 // tells it too; the machine can go on.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
-	op := newOperation("start")
+	op := newBrief("start")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return upgrade.Boot{}, err
 	}
@@ -78,8 +78,8 @@ func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 		}
 		return err
 	})
-	op.end(err)
 	s.queue.leave()
+	op.end(err)
 	switch {
 	case err != nil && s.checks() != nil:
 		err = fmt.Errorf("start of a trial: %w", err)
@@ -176,7 +176,7 @@ func (t *trial) why() error {
 }
 
 func (s *Server) confirm(ctx context.Context) error {
-	op := newOperation("confirm")
+	op := newBrief("confirm")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (t *trial) giveUp(reason string) bool {
 
 // record writes why the trial failed into META.
 func (s *Server) record(ctx context.Context, reason string) error {
-	op := newOperation("record why the trial failed")
+	op := newBrief("record why the trial failed")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err
 	}

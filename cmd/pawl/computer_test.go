@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// computer is a machine with a disk in a file, whose firmware and loader are the model. What it boots runs the node
+// service as pawld does, and restarts when that says so.
+type computer struct {
+	t       *testing.T
+	disk    string
+	vars    *variables
+	address string              // of the API: "unix:..." or loopback
+	os      map[string]software // by the digest of the UKI
+	log     bytes.Buffer        // of the node service
+
+	mu    sync.Mutex
+	boots []string // "1.0.0 in A", "2.0.0 in B on trial"
+	off   func()   // ends what runs
+	wait  sync.WaitGroup
+}
+
+// software is what an image does once it runs.
+type software struct {
+	version string
+	dies    bool // before the node service starts
+	slow    bool // its trial may take a minute, not a second
+	checks  []node.Check
+}
+
+// lab is a registry, the images in it, and a computer that runs version 1.0.0.
+type lab struct {
+	*computer
+	images   *virtual.Images
+	layout   *pack.Layout
+	registry string
+}
+
+func newLab(t *testing.T, address string) *lab {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	images, err := virtual.NewImages(t.Context(), dir)
+	require.NoError(t, err)
+	layout, err := pack.Create(dir)
+	require.NoError(t, err)
+	l := &lab{
+		computer: &computer{
+			t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: &variables{Memory: efivar.NewMemory()},
+			address: address, os: map[string]software{},
+		},
+		images: images, layout: layout, registry: strings.TrimPrefix(server.URL, "http://"),
+	}
+	one, err := image.Open(t.Context(), l.push(software{version: "1.0.0"}), image.Options{})
+	require.NoError(t, err)
+	raw, err := disk.Create(l.disk, virtual.Size)
+	require.NoError(t, err)
+	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Partitions: virtual.Partitions()}))
+	require.NoError(t, raw.Close())
+	l.on()
+	t.Cleanup(func() {
+		l.stop()
+		if t.Failed() {
+			t.Log(l.log.String())
+		}
+	})
+	return l
+}
+
+// push makes an installer image of s, pushes it, and returns its reference.
+func (l *lab) push(s software) string {
+	_, err := l.images.Reference(s.version, virtual.Spec{Size: 1 << 20})
+	require.NoError(l.t, err)
+	built, err := l.layout.Find("v" + s.version)
+	require.NoError(l.t, err)
+	ref := l.registry + "/os:" + s.version
+	_, err = l.layout.Push(l.t.Context(), built, ref, pack.PushOptions{})
+	require.NoError(l.t, err)
+	img, err := image.Open(l.t.Context(), ref, image.Options{})
+	require.NoError(l.t, err)
+	for _, a := range img.Assets {
+		if a.Name == pack.UKIAsset {
+			l.os[a.SHA256] = s
+		}
+	}
+	return ref
+}
+
+// on switches the computer on.
+func (c *computer) on() {
+	raw, err := disk.Options{ReadOnly: true}.Open(c.disk)
+	require.NoError(c.t, err)
+	c.vars.mu.Lock()
+	outcome, err := loadertest.Boot(raw, c.vars.Memory, loadertest.Options{})
+	c.vars.mu.Unlock()
+	require.NoError(c.t, errors.Join(err, raw.Close()))
+	require.Empty(c.t, outcome.Stuck)
+	s, ok := c.os[outcome.Digest]
+	require.True(c.t, ok, "%s", outcome)
+	boot := fmt.Sprintf("%s in %s", s.version, outcome.Slot)
+	if outcome.Trial {
+		boot += " on trial"
+	}
+	c.mu.Lock()
+	c.boots = append(c.boots, boot)
+	id := fmt.Sprintf("boot-%d", len(c.boots))
+	c.mu.Unlock()
+	if s.dies {
+		c.on()
+		return
+	}
+	c.run(s, id)
+}
+
+// run is the system that booted, as cmd/pawld has it.
+func (c *computer) run(s software, bootID string) {
+	ctx, stop := context.WithCancel(context.Background())
+	deadline := time.Second
+	if s.slow {
+		deadline = time.Minute
+	}
+	n, err := node.New(node.Config{
+		Disk: c.disk, Checks: s.checks, TrialDeadline: deadline, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
+		Machine: upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version},
+		Reboot: func(context.Context, string) error {
+			c.wait.Go(func() {
+				c.stop()
+				c.on()
+			})
+			return nil
+		},
+	})
+	require.NoError(c.t, err)
+	_, err = n.Start(ctx)
+	require.NoError(c.t, err)
+	var l net.Listener
+	require.Eventually(c.t, func() bool {
+		l, err = node.Listen(ctx, c.address, false)
+		return err == nil
+	}, 5*time.Second, 10*time.Millisecond)
+	if c.address == "127.0.0.1:0" {
+		c.address = l.Addr().String()
+	}
+	var running sync.WaitGroup
+	running.Go(func() { _ = n.Serve(ctx, l) })
+	running.Go(func() { _ = n.Prove(ctx) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.off = sync.OnceFunc(func() {
+		stop()
+		_ = n.Close()
+		running.Wait()
+	})
+}
+
+// stop ends what runs.
+func (c *computer) stop() {
+	c.mu.Lock()
+	off := c.off
+	c.mu.Unlock()
+	off()
+}
+
+// history is what has booted so far.
+func (c *computer) history() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.boots...)
+}
+
+// next is what would boot by itself now.
+func (c *computer) next() string {
+	raw, err := disk.Options{ReadOnly: true}.Open(c.disk)
+	require.NoError(c.t, err)
+	defer raw.Close()
+	c.vars.mu.Lock()
+	vars := c.vars.Clone()
+	c.vars.mu.Unlock()
+	outcome, err := loadertest.Boot(raw, vars, loadertest.Options{})
+	require.NoError(c.t, err)
+	return fmt.Sprintf("%s in %s", c.os[outcome.Digest].version, outcome.Slot)
+}
+
+func (c *computer) status() upgrade.Status {
+	m, err := upgrade.Open(c.disk, upgrade.OpenOptions{ReadOnly: true, Vars: c.vars, Cmdline: new(string), BootID: "x", Version: "x"})
+	require.NoError(c.t, err)
+	defer m.Close()
+	st, err := m.Status()
+	require.NoError(c.t, err)
+	return st
+}
+
+// variables are the firmware's, for several readers at once.
+type variables struct {
+	*efivar.Memory
+	mu sync.Mutex
+}
+
+func (v *variables) Read(n efivar.Name) (efivar.Variable, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.Memory.Read(n)
+}
+
+func (v *variables) Write(n efivar.Name, value efivar.Variable) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.Memory.Write(n, value)
+}
+
+func (v *variables) Delete(n efivar.Name) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.Memory.Delete(n)
+}
+
+func (v *variables) List() ([]efivar.Name, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.Memory.List()
+}
