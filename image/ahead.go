@@ -20,6 +20,7 @@ type ahead struct {
 
 const (
 	aheadSize    = 1 << 20
+	aheadStart   = 64 << 10 // the first buffer: many layers are smaller
 	aheadBuffers = 4
 	aheadDelay   = 200 * time.Millisecond // a buffer that is not full is handed on after so long
 )
@@ -44,6 +45,7 @@ func readAhead(r io.Reader) *ahead {
 
 func (a *ahead) run(r io.Reader) {
 	defer close(a.done)
+	size := aheadStart
 	for {
 		var c chunk
 		select {
@@ -51,10 +53,11 @@ func (a *ahead) run(r io.Reader) {
 		case <-a.stop:
 			return
 		}
-		if c.data == nil {
-			c.data = make([]byte, aheadSize)
+		if cap(c.data) < size {
+			c.data = make([]byte, size)
 		}
-		n, err := fill(r, c.data[:aheadSize])
+		n, err := fill(r, c.data[:size])
+		size = aheadSize
 		c.data, c.err = c.data[:n], err
 		select {
 		case a.full <- c:

@@ -42,8 +42,8 @@ func refused(t *testing.T, ref, what string) {
 	require.ErrorIs(t, err, image.ErrTampered, what)
 }
 
-// One bit turned, or everything cut off, at each position of each blob: always refused, in whatever way the layers are packed
-// and wherever they come from.
+// One bit turned, or everything cut off, at each position of each blob: always refused, in whatever way the layers are packed,
+// and whether from a directory or, for one way of packing, from a registry.
 func TestTamperSweep(t *testing.T) {
 	for _, c := range []pack.Compression{pack.Zstd, pack.Gzip, pack.None} {
 		t.Run(c.String(), func(t *testing.T) {
@@ -60,6 +60,9 @@ func TestTamperSweep(t *testing.T) {
 					name := fmt.Sprintf("%s, byte %d of %d", what, at, d.Size)
 					sweepLayout(t, dir, d, at, name+" in the layout")
 
+					if c != pack.Zstd {
+						continue
+					}
 					r.Heal()
 					r.Fault(testregistry.Fault{Path: d.Digest.Hex, Tamper: flip(at)})
 					refused(t, pinned, name+" from the registry")

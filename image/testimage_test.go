@@ -113,6 +113,12 @@ func layoutOf(t testing.TB, s spec) (string, v1.Descriptor) {
 	dir := filepath.Join(t.TempDir(), "layout")
 	_, err := pack.Create(dir)
 	require.NoError(t, err)
+	return dir, storeIn(t, dir, s)
+}
+
+// storeIn makes an image the only one that a layout names.
+func storeIn(t testing.TB, dir string, s spec) v1.Descriptor {
+	t.Helper()
 	config := v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers"}}
 	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
 	for n, data := range s.layers {
@@ -131,7 +137,7 @@ func layoutOf(t testing.TB, s spec) (string, v1.Descriptor) {
 	}
 	d := putBlob(t, dir, toJSON(t, m), types.OCIManifestSchema1)
 	tagIt(t, dir, "v1", d)
-	return dir, d
+	return d
 }
 
 // tagIt makes a layout's index.json name one thing.

@@ -1,0 +1,51 @@
+package image_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a container would see of the layers, the lowest first.
+func TestWhiteouts(t *testing.T) {
+	base := archive(t, asset("vmlinuz", "old"), asset("initramfs.xz", "old"), asset("dtb/a", "old"))
+	for _, c := range []struct {
+		name   string
+		layers [][]byte
+		want   map[string]string
+	}{
+		{"the upper file wins", [][]byte{base, archive(t, asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new", "initramfs.xz": "old", "dtb/a": "old"}},
+		{"a whiteout removes a file", [][]byte{base, archive(t, asset(".wh.initramfs.xz", ""))},
+			map[string]string{"vmlinuz": "old", "dtb/a": "old"}},
+		{"a whiteout removes a directory", [][]byte{base, archive(t, asset(".wh.dtb", ""))},
+			map[string]string{"vmlinuz": "old", "initramfs.xz": "old"}},
+		{"a whiteout of a parent removes all", [][]byte{base, archive(t, file("usr/.wh.install", "")), archive(t, asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"a whiteout does not touch its own layer", [][]byte{base, archive(t, asset("vmlinuz", "new"), asset(".wh.vmlinuz", ""))},
+			map[string]string{"vmlinuz": "new", "initramfs.xz": "old", "dtb/a": "old"}},
+		{"nor those above", [][]byte{base, archive(t, asset(".wh.vmlinuz", "")), archive(t, asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new", "initramfs.xz": "old", "dtb/a": "old"}},
+		{"an opaque directory hides what is below", [][]byte{base, archive(t, asset(".wh..wh..opq", ""), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"an opaque root too", [][]byte{base, archive(t, file(".wh..wh..opq", ""), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"an opaque directory elsewhere does not", [][]byte{base, archive(t, file("etc/.wh..wh..opq", ""))},
+			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb/a": "old"}},
+		{"a file hides a directory", [][]byte{base, archive(t, asset("dtb", "file"))},
+			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb": "file"}},
+		{"a directory hides a file", [][]byte{base, archive(t, asset("vmlinuz/x", "new"))},
+			map[string]string{"vmlinuz/x": "new", "initramfs.xz": "old", "dtb/a": "old"}},
+		{"a link that an upper file hides does no harm", [][]byte{archive(t, symlink("usr/install/amd64/vmlinuz", "x")), archive(t, asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"bookkeeping of union file systems is no whiteout", [][]byte{base, archive(t, asset(".wh..wh.plnk", ""))},
+			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb/a": "old"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, _ := layoutOf(t, stored(c.layers...))
+			got, err := pull("oci:"+dir, options())
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+		})
+	}
+}
