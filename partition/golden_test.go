@@ -259,3 +259,36 @@ func TestImpossibleHeadersAreRefused(t *testing.T) {
 		require.Contains(t, l.Problems[0], says)
 	}
 }
+
+// Bytes that no field of ours holds stay: the rest of long entries, of long headers, and behind the end of a name.
+func TestBytesThatAreNotUnderstoodStay(t *testing.T) {
+	d := disktest.New(16*mib, 512)
+	l := planned(t, nil, d.Size(), 512, small("x")[:1])
+	l.entrySize, l.extra = 256, "vendor's own"
+	l.FirstUsable, l.LastUsable = l.entriesAt+l.tableSectors(), l.Sectors-2-l.tableSectors()
+	raw := make([]byte, 256)
+	copy(raw[nameAt:], "E\x00F\x00I\x00\x00\x00junk behind")
+	copy(raw[200:], "more of the vendor's")
+	l.Partitions[0].raw = string(raw)
+	require.NoError(t, Apply(d, l))
+	now, err := Read(d)
+	require.NoError(t, err)
+	require.NoError(t, Apply(d, planned(t, &now, d.Size(), 512, small("x")[:3])))
+	after, err := Read(d)
+	require.NoError(t, err)
+	require.Equal(t, now.Partitions[0], after.Partitions[0])
+	require.Equal(t, "vendor's own", after.extra)
+	b := content(t, d)[1024:]
+	require.Equal(t, "junk behind", string(b[nameAt+8:][:11]))
+	require.Equal(t, "more of the vendor's", string(b[200:220]))
+	require.Equal(t, []string{"EFI", "BIOS", "META"}, []string{after.Partitions[0].Label, after.Partitions[1].Label, after.Partitions[2].Label})
+}
+
+func TestADiskOfManyTerabytes(t *testing.T) {
+	d, l := installed(t, 20<<40, 512)
+	require.Greater(t, l.Bytes(l.Partitions[4]), int64(19<<40))
+	b := make([]byte, 512)
+	_, err := d.ReadAt(b, 0)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0xff, 0xff, 0xff, 0xff}, b[mbrTable+12:mbrTable+16])
+}
