@@ -103,7 +103,7 @@ func (c *cli) root() *cobra.Command {
 
 // verb fills in what all verbs have in common.
 func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx context.Context, nodes []*client.Client) error) *cobra.Command {
-	cmd.Flags().DurationVar(&c.timeout, "timeout", timeout, "how long to wait for each node")
+	chosen := cmd.Flags().Duration("timeout", timeout, "how long to wait for each node")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usage{fmt.Errorf("%s takes no argument %q (see `pawl %s --help`)", cmd.Name(), args[0], cmd.Name())}
@@ -111,6 +111,7 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx contex
 		return nil
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c.timeout = *chosen
 		if c.output != "text" && c.output != "json" {
 			return usage{fmt.Errorf("--output %q: want text or json", c.output)}
 		}
