@@ -16,30 +16,52 @@ const maxWindow = 32 << 20
 
 // decoder unpacks a layer. What it is packed with is told by its first bytes, not by a media type.
 type decoder struct {
+	origin *origin
 	from   *bufio.Reader
 	reader io.Reader // nil until the first Read
-	packed bool
 	close  func()
 }
 
+// origin remembers why reading the packed bytes ended, to tell that from what the decoder makes of it.
+type origin struct {
+	io.Reader
+	err error
+}
+
+func (o *origin) Read(p []byte) (int, error) {
+	n, err := o.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		o.err = err
+	}
+	return n, err
+}
+
 func newDecoder(from io.Reader) *decoder {
-	return &decoder{from: bufio.NewReaderSize(from, 64<<10), close: func() {}}
+	o := &origin{Reader: from}
+	return &decoder{origin: o, from: bufio.NewReaderSize(o, 64<<10), close: func() {}}
 }
 
 func (d *decoder) Read(p []byte) (int, error) {
 	if d.reader == nil {
 		if err := d.start(); err != nil {
-			return 0, err
+			return 0, d.explain(err)
 		}
 	}
 	n, err := d.reader.Read(p)
+	return n, d.explain(err)
+}
+
+// explain names an error of the decoder; one of the packed bytes' source stays what it is.
+func (d *decoder) explain(err error) error {
 	switch {
 	case err == nil || err == io.EOF:
-		return n, err
+		return err
+	case d.origin.err != nil:
+		return d.origin.err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return n, fmt.Errorf("unpacking needs more than %d MiB of memory; pack it without --long or --ultra: %w: %w", maxWindow>>20, ErrUnsafe, err)
+		return fmt.Errorf("unpacking needs more than %d MiB of memory; pack it without --long or --ultra: %w: %w", maxWindow>>20, ErrUnsafe, err)
 	}
-	return n, fmt.Errorf("unpack: %w", err)
+	return fmt.Errorf("unpack: %w", err)
 }
 
 func (d *decoder) start() error {
@@ -51,17 +73,17 @@ func (d *decoder) start() error {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		r, err := gzip.NewReader(d.from)
 		if err != nil {
-			return fmt.Errorf("unpack: %w", err)
+			return err
 		}
-		d.reader, d.packed = r, true
+		d.reader = r
 	case isZstd(magic):
 		r, err := zstd.NewReader(d.from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
-			return fmt.Errorf("unpack: %w", err)
+			return err
 		}
-		d.reader, d.packed, d.close = r, true, r.Close
+		d.reader, d.close = r, r.Close
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z'}), bytes.HasPrefix(magic, []byte("BZh")):
-		return errors.New("packed with xz or bzip2: pack it with zstd or gzip")
+		return errors.New("it is packed with xz or bzip2: pack it with zstd or gzip")
 	default:
 		d.reader = d.from
 	}

@@ -21,30 +21,34 @@ func TestBadRegistries(t *testing.T) {
 	dir, want := packed(t, size, pack.None)
 	_, m := manifestOf(t, dir)
 	type fault = testregistry.Fault
+	big := m.Layers[0].Digest.Hex // 1.5 MiB; above it is one of 0.5 MiB
 	for _, c := range []struct {
 		name   string
 		faults []fault
 		is     error  // nil: it ends right
 		says   string // in the error
+		asked  int    // how often the big layer was asked for
 	}{
-		{"drops after 300 KiB, always", []fault{{Path: "/blobs/", DropAfter: 300 << 10}}, nil, ""},
-		{"drops and ignores Range", []fault{{Path: "/blobs/", DropAfter: 900 << 10, Times: 2}, {Path: "/blobs/", IgnoreRange: true}}, nil, ""},
-		{"drops and lies about Range", []fault{{Path: "/blobs/", DropAfter: 900 << 10, Times: 1}, {Path: "/blobs/", WrongRange: true}}, nil, ""},
-		{"drops before the first byte, always", []fault{{Path: "/blobs/", DropAfter: 1}}, image.ErrUnreachable, "gave up after 3 tries"},
-		{"drops, ignores Range, always", []fault{{Path: "/blobs/", DropAfter: 300 << 10, IgnoreRange: true}}, image.ErrUnreachable, "gave up after 3 tries"},
-		{"drops while it sends the manifest", []fault{{Path: "/manifests/", DropAfter: 10, Times: 2}}, nil, ""},
-		{"stalls once", []fault{{Path: "/blobs/", StallAfter: 900 << 10, Times: 1}}, nil, ""},
-		{"stalls always", []fault{{Path: "/blobs/", StallAfter: 1}}, image.ErrUnreachable, "fell silent"},
-		{"does not answer once", []fault{{Path: "/blobs/", Delay: time.Minute, Times: 1}}, nil, ""},
-		{"sends a layer that is too short", []fault{{Path: m.Layers[0].Digest.Hex, Truncate: 100}}, image.ErrTampered, "the manifest says"},
-		{"429 twice", []fault{{Path: "/blobs/", Status: 429, Header: http.Header{"Retry-After": {"0"}}, Times: 2}}, nil, ""},
-		{"429 always", []fault{{Path: "/manifests/", Status: 429}}, image.ErrUnreachable, "429"},
-		{"500 twice", []fault{{Path: "/manifests/", Status: 500, Times: 2}}, nil, ""},
-		{"500 always", []fault{{Path: "/blobs/", Status: 500}}, image.ErrUnreachable, "500 Internal Server Error"},
-		{"500 to the first question", []fault{{Path: "/v2/", Status: 500, Times: 2}}, nil, ""},
-		{"400", []fault{{Path: "/blobs/", Status: 400}}, image.ErrUnreachable, "400 Bad Request"},
-		{"403", []fault{{Path: "/manifests/", Status: 403}}, image.ErrDenied, "log in to"},
-		{"a layer is gone", []fault{{Path: m.Layers[0].Digest.Hex, Status: 404}}, image.ErrNotFound, "blobs/" + m.Layers[0].Digest.String()},
+		{"drops after 300 KiB, always", []fault{{Path: "/blobs/", DropAfter: 300 << 10}}, nil, "", 6},
+		{"drops, ignores Range once", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, IgnoreRange: true}}, nil, "", 2},
+		{"drops, lies about Range", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, WrongRange: true}}, nil, "", 3},
+		{"drops, answers 416 to Range", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, Status: 416, Times: 1}}, nil, "", 3},
+		{"drops before the second byte, always", []fault{{Path: big, DropAfter: 1}}, image.ErrUnreachable, "gave up after 3 tries", 3},
+		{"drops, ignores Range, always", []fault{{Path: big, DropAfter: 300 << 10, IgnoreRange: true}}, image.ErrUnreachable, "after 307200 of 1575936 bytes", 3},
+		{"drops while it sends the manifest", []fault{{Path: "/manifests/", DropAfter: 10, Times: 2}}, nil, "", 1},
+		{"stalls once", []fault{{Path: big, StallAfter: 900 << 10, Times: 1}}, nil, "", 2},
+		{"stalls always", []fault{{Path: big, StallAfter: 1}}, image.ErrUnreachable, "fell silent", 3},
+		{"does not answer once", []fault{{Path: big, Delay: time.Minute, Times: 1}}, nil, "", 2},
+		{"does not answer about the manifest once", []fault{{Path: "/manifests/", Delay: time.Minute, Times: 1}}, nil, "", 1},
+		{"sends a layer that is too short", []fault{{Path: big, Truncate: 100}}, image.ErrTampered, "the manifest says", 1},
+		{"429 twice", []fault{{Path: big, Status: 429, Header: http.Header{"Retry-After": {"0"}}, Times: 2}}, nil, "", 3},
+		{"429 always", []fault{{Path: "/manifests/", Status: 429}}, image.ErrUnreachable, "429", 0},
+		{"500 twice", []fault{{Path: "/manifests/", Status: 500, Times: 2}}, nil, "", 1},
+		{"500 always", []fault{{Path: big, Status: 500}}, image.ErrUnreachable, "500 Internal Server Error", 3},
+		{"500 to the first question", []fault{{Path: "/v2/", Status: 500, Times: 2}}, nil, "", 1},
+		{"400", []fault{{Path: big, Status: 400}}, image.ErrUnreachable, "400 Bad Request", 1},
+		{"403", []fault{{Path: "/manifests/", Status: 403}}, image.ErrDenied, "log in to", 0},
+		{"a layer is gone", []fault{{Path: big, Status: 404}}, image.ErrNotFound, "blobs/sha256:" + big, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +62,16 @@ func TestBadRegistries(t *testing.T) {
 			start := time.Now()
 			got, err := pull(pinned, o)
 			require.Less(t, time.Since(start), 20*time.Second)
+			defer func() {
+				require.NoError(t, r.Close())
+				asked := 0
+				for _, request := range r.Requests() {
+					if strings.HasSuffix(request.Path, big) {
+						asked++
+					}
+				}
+				require.Equal(t, c.asked, asked, "times that the big layer was asked for")
+			}()
 			if c.is == nil {
 				require.NoError(t, err)
 				require.Equal(t, want, got)
