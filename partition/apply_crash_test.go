@@ -65,7 +65,7 @@ func (c change) judge() func(*disktest.Crash) error {
 		default:
 			return fmt.Errorf("table %v, error %v", entries(got), err)
 		}
-		if crash.Number%4 != 0 {
+		if crash.Number%8 != 0 {
 			return nil
 		}
 		if err := Apply(d, c.want); err != nil {
@@ -90,7 +90,7 @@ func TestACrashLeavesTheOldOrTheNewTable(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/sectors of %d/blocks of %d", c.name, sector, block), func(t *testing.T) {
 					trace := record(t, c)
 					require.NotEmpty(t, trace.Ops)
-					o := disktest.Options{Block: block, Workers: 2, Destroyed: 1024}
+					o := disktest.Options{Block: block, Workers: 2, Destroyed: 256}
 					require.NoError(t, trace.Crashes(o, c.judge()))
 				})
 			}
@@ -104,7 +104,7 @@ func TestTheCrashTestNoticesEveryMutant(t *testing.T) {
 	for _, c := range changes(t, 512) {
 		t.Run(c.name, func(t *testing.T) {
 			trace := record(t, c)
-			o := disktest.Options{Workers: 2, Destroyed: 1024}
+			o := disktest.Options{Workers: 2, Destroyed: 256}
 			flushes, writes := trace.Flushes(), trace.Writes()
 			require.Len(t, flushes, 2)
 			for _, at := range flushes {

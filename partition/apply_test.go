@@ -100,9 +100,9 @@ func TestVerifySaysWhatDiffers(t *testing.T) {
 }
 
 func TestWipe(t *testing.T) {
-	d, l := installed(t, 64*mib, 512)
-	_, _ = d.WriteAt([]byte("kept"), 32*mib)
-	ones := bytes.Repeat([]byte{1}, 64*mib)
+	d, l := installed(t, 16*mib, 512)
+	_, _ = d.WriteAt([]byte("kept"), 8*mib)
+	ones := bytes.Repeat([]byte{1}, 16*mib)
 	p, err := l.Find("EPHEMERAL")
 	require.NoError(t, err)
 	_, _ = d.WriteAt(ones[:l.Bytes(p)], p.First*512)
