@@ -234,10 +234,9 @@ func (l *Loader) disarm() error {
 //     confirmed before.
 //  5. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
 //
-// Step 4 comes before 5 because with the first only, both keys are first, and Prepare puts the next target behind
-// without touching the entry of the default; with the second only, both would be last, and a new target with a higher
-// version would win as soon as loader.conf is damaged. Neither is done before step 1, because until then s is not
-// confirmed.
+// Neither key is written before step 1, because until then s is not confirmed and must sort last. Between 4 and 5 both
+// keys are first; both slots are complete, and Prepare puts the next target behind whatever key the default has, so the
+// entry of a default is never rewritten to make room for a target.
 func (l *Loader) Confirm(s bootloader.Slot) error {
 	if err := l.confirm(s); err != nil {
 		return fmt.Errorf("confirm slot %v: %w", s, err)

@@ -1,0 +1,354 @@
+package loadertest
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// disk is a machine with a loader and whatever files a case wants, written by bootfs.
+func disk(t testing.TB, files map[string]string) *Machine {
+	t.Helper()
+	m, err := NewMachine(512)
+	require.NoError(t, err)
+	f, err := m.FS()
+	require.NoError(t, err)
+	for _, dir := range []string{"EFI/BOOT", "EFI/Linux", bootloader.A.Dir(), bootloader.B.Dir(), "loader/entries"} {
+		require.NoError(t, f.Mkdir(dir))
+	}
+	require.NoError(t, f.WriteFile("EFI/BOOT/BOOTX64.EFI", Loader("amd64")))
+	for path, text := range files {
+		require.NoError(t, f.WriteFile(path, []byte(text)))
+	}
+	m.Options.Trace = true
+	return m
+}
+
+const (
+	nameA = "loader/entries/pawl-a.conf"
+	nameB = "loader/entries/pawl-b.conf"
+)
+
+// base is the contract on disk: A is the default, B is there as well.
+func base(change map[string]string) map[string]string {
+	files := map[string]string{
+		"loader/loader.conf": "default pawl-a.conf\ntimeout 0\n",
+		nameA:                "title Pawl\nversion 1\nsort-key 0\nefi /EFI/pawl/A/os.efi\n",
+		nameB:                "title Pawl\nversion 2\nsort-key 9\nefi /EFI/pawl/B/os.efi\n",
+		"EFI/pawl/A/os.efi":  string(Kernel("amd64", []byte("one"))),
+		"EFI/pawl/B/os.efi":  string(Kernel("amd64", []byte("two"))),
+	}
+	for path, text := range change {
+		if text == "-" {
+			delete(files, path)
+		} else {
+			files[path] = text
+		}
+	}
+	return files
+}
+
+func TestChoice(t *testing.T) {
+	uki := string(Kernel("amd64", bytes.Repeat([]byte("two"), 1000)))
+	noKeys := func(change map[string]string) map[string]string {
+		change[nameA] = "title Pawl\nversion 1\nefi /EFI/pawl/A/os.efi\n"
+		change[nameB] = "title Pawl\nversion 2\nefi /EFI/pawl/B/os.efi\n"
+		return change
+	}
+	// Each was seen in QEMU, or follows from systemd-boot(7); "seen" marks the former.
+	for _, c := range []struct {
+		name   string
+		change map[string]string
+		vars   map[string]string
+		want   bootloader.Slot
+		starts int
+		trial  bool
+		stuck  bool
+	}{
+		{name: "seen: exact default", want: "A", starts: 1},
+		{name: "seen: one-shot", vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "B", starts: 1, trial: true},
+		{name: "one-shot is a pattern in any case", vars: map[string]string{"LoaderEntryOneShot": "PAWL-?.CONF"}, want: "A", starts: 1, trial: true},
+		{name: "seen: one-shot of an empty entry", change: map[string]string{nameB: "\n\n\n"}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "A", starts: 1},
+		{name: "one-shot of an image that is missing", change: map[string]string{"EFI/pawl/B/os.efi": "-"}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "A", starts: 1},
+		{name: "seen: one start, one-shot of a truncated image", change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
+		{name: "seen: one start, one-shot of an empty image", change: map[string]string{"EFI/pawl/B/os.efi": ""}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
+		{name: "seen: one start, one-shot of random bytes", change: map[string]string{"EFI/pawl/B/os.efi": "random"}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
+		{name: "seen: no entries", change: map[string]string{nameA: "\n", nameB: "\n"}, starts: 1, stuck: true},
+		{name: "seen: loader.conf destroyed", change: map[string]string{"loader/loader.conf": "\x93\x00\x81default"}, want: "A", starts: 1},
+		{name: "seen: an entry destroyed", change: map[string]string{nameB: "\x93\x00\x81"}, want: "A", starts: 1},
+		{name: "seen: default matches nothing, the newest boots", change: noKeys(map[string]string{"loader/loader.conf": "default gone.conf\n"}), want: "B", starts: 1},
+		{name: "no loader.conf, sort keys", change: map[string]string{"loader/loader.conf": "-"}, want: "A", starts: 1},
+		{name: "the entry without sort key comes last", change: map[string]string{"loader/loader.conf": "-", nameA: "version 9\nefi /EFI/pawl/A/os.efi\n"}, want: "B", starts: 1},
+		{name: "same keys, the newest", change: map[string]string{"loader/loader.conf": "-", nameA: "version 1.9\nsort-key 9\nefi /EFI/pawl/A/os.efi\n", nameB: "version 1.10\nsort-key 9\nefi /EFI/pawl/B/os.efi\n"}, want: "B", starts: 1},
+		{name: "LoaderEntryDefault outranks loader.conf", vars: map[string]string{"LoaderEntryDefault": "pawl-b.conf"}, want: "B", starts: 1},
+		{name: "LoaderEntryDefault that matches nothing", vars: map[string]string{"LoaderEntryDefault": "gone*"}, want: "A", starts: 1},
+		{name: "seen: a glob", change: map[string]string{"loader/loader.conf": "default pawl-b*\n"}, want: "B", starts: 1},
+		{name: "comments, tabs, carriage returns, quotes", change: map[string]string{"loader/loader.conf": "#default pawl-a.conf\r\n \tdefault\t \"pawl-b.conf\" \r\n"}, want: "B", starts: 1},
+		{name: "an entry for another architecture", change: map[string]string{nameA: "sort-key 0\narchitecture aa64\nefi /EFI/pawl/A/os.efi\n", "loader/loader.conf": "-"}, want: "B", starts: 1},
+		{name: "no loader", change: map[string]string{"EFI/BOOT/BOOTX64.EFI": "-"}, starts: 0, stuck: true},
+		{name: "a menu that waits", change: map[string]string{"loader/loader.conf": "default pawl-a.conf\ntimeout menu-force\n"}, starts: 1, stuck: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			files := base(c.change)
+			m := disk(t, files)
+			if c.name == "no loader" {
+				f, err := m.FS()
+				require.NoError(t, err)
+				require.NoError(t, f.Remove("EFI/BOOT/BOOTX64.EFI"))
+			}
+			for name, value := range c.vars {
+				require.NoError(t, m.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(value)}))
+			}
+			o, err := m.Boot()
+			require.NoError(t, err)
+			require.Equal(t, c.stuck, o.Stuck != "", "%v\n%q", o, o.Log)
+			require.Equal(t, c.want, o.Slot, "%v\n%q", o, o.Log)
+			require.Equal(t, c.starts, o.Starts, "%v", o)
+			require.Equal(t, c.trial, o.Trial)
+			_, err = m.Vars.Read(efivar.Loader("LoaderEntryOneShot"))
+			require.Error(t, err, "used up")
+		})
+	}
+}
+
+// A tie between an entry of ours and an image in EFI/Linux.
+func TestUnifiedEntries(t *testing.T) {
+	uki := image("amd64", section{".text", []byte{0xc3}}, section{".osrel", []byte("ID=other\nPRETTY_NAME=\"Other\"\nVERSION_ID=3\n")}, section{".linux", []byte("x")})
+	m := disk(t, base(map[string]string{"EFI/Linux/Other.efi": string(uki), "loader/loader.conf": "default other.efi\n"}))
+	o, err := m.Boot()
+	require.NoError(t, err)
+	require.Equal(t, "EFI/Linux/Other.efi", o.Path)
+	require.Equal(t, bootloader.None, o.Slot)
+	require.Equal(t, "other.efi", o.Entry)
+
+	m = disk(t, base(map[string]string{"EFI/Linux/Other.efi": "random bytes"}))
+	o, err = m.Boot()
+	require.NoError(t, err)
+	require.Equal(t, bootloader.A, o.Slot, "seen: random bytes are not listed")
+}
+
+func TestNotModelled(t *testing.T) {
+	m := disk(t, base(map[string]string{"loader/entries/new+2-1.conf": "efi /EFI/pawl/B/os.efi\n", "loader/loader.conf": "default new*\n"}))
+	_, err := m.Boot()
+	require.ErrorIs(t, err, errNotModelled)
+}
+
+func TestVariablesOfABoot(t *testing.T) {
+	m := disk(t, base(nil))
+	_, err := m.Boot()
+	require.NoError(t, err)
+	text := func(name string) string {
+		v, err := m.Vars.Read(efivar.Loader(name))
+		require.NoError(t, err)
+		require.EqualValues(t, 6, v.Attributes)
+		s, err := efivar.DecodeString(v.Data)
+		require.NoError(t, err)
+		return s
+	}
+	require.Equal(t, "pawl-a.conf", text("LoaderEntrySelected"))
+	require.Equal(t, `\EFI\BOOT\BOOTX64.EFI`, text("LoaderImageIdentifier"))
+	require.Equal(t, m.Partition.GUID.String(), text("LoaderDevicePartUUID"))
+	order, err := m.Vars.Read(efivar.Global("BootOrder"))
+	require.NoError(t, err)
+	require.Equal(t, efivar.EncodeNumbers(0, 1, 2), order.Data, "setup, disk, shell")
+	before := m.Vars.Values()
+	_, err = m.Boot()
+	require.NoError(t, err)
+	require.Equal(t, before, m.Vars.Values(), "the second boot changes nothing")
+}
+
+// BootNext straight to a slot's image: seen, good and bad.
+func TestBootNext(t *testing.T) {
+	for _, c := range []struct {
+		image string
+		want  bootloader.Slot
+	}{{string(Kernel("amd64", []byte("two"))), "B"}, {"junk", "A"}} {
+		m := disk(t, base(map[string]string{"EFI/pawl/B/os.efi": c.image}))
+		data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "trial", Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`), efivar.End()}}.Encode()
+		require.NoError(t, err)
+		require.NoError(t, m.Vars.Write(efivar.Boot(0x50), efivar.Variable{Attributes: efivar.Kept, Data: data}))
+		require.NoError(t, m.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(0x50)}))
+		o, err := m.Boot()
+		require.NoError(t, err)
+		require.Equal(t, c.want, o.Slot)
+		require.Equal(t, c.want == bootloader.B, o.Trial)
+		selected, err := m.Vars.Read(efivar.Loader("LoaderEntrySelected"))
+		require.Equal(t, c.want == bootloader.B, err != nil, "%x", selected.Data)
+		o, err = m.Boot()
+		require.NoError(t, err)
+		require.Equal(t, bootloader.A, o.Slot, "used up")
+	}
+}
+
+// Seen with injected read errors: the firmware reads the table in pages of 32 KiB and the data in pages of 64 KiB.
+func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
+	m := disk(t, base(nil))
+	v, err := openVolume(m.Disk, m.part(t), false)
+	require.NoError(t, err)
+	root := v.data // the root directory is the first cluster
+	for _, c := range []struct {
+		off   int64
+		boots bool
+	}{
+		{v.table + 20*512, false}, {v.table + tablePage - 512, false}, {v.table + tablePage, true},
+		{root + dataPage - 512, false}, {v.table + v.tableLen, true},
+	} {
+		bad := m.Clone()
+		bad.Disk.Spoil(c.off, 512)
+		o, err := bad.Boot()
+		require.NoError(t, err)
+		require.Equal(t, c.boots, o.Slot == bootloader.A, "sector at %d: %v", c.off-v.table, o)
+		bad = m.Clone()
+		bad.Options.SectorReads = true
+		bad.Disk.Spoil(v.table+tablePage-512, 512)
+		o, err = bad.Boot()
+		require.NoError(t, err)
+		require.Equal(t, bootloader.A, o.Slot)
+	}
+}
+
+func (m *Machine) part(t *testing.T) partition {
+	parts, err := readGPT(m.Disk)
+	require.NoError(t, err)
+	require.Len(t, parts, 1)
+	return parts[0]
+}
+
+// Only the first table counts.
+func TestSecondTableIsNotRead(t *testing.T) {
+	m := disk(t, base(nil))
+	v, err := openVolume(m.Disk, m.part(t), false)
+	require.NoError(t, err)
+	junk := bytes.Repeat([]byte{0x5a}, 4096)
+	second := m.Clone()
+	_, err = second.Disk.WriteAt(junk, v.table+v.tableLen)
+	require.NoError(t, err)
+	o, err := second.Boot()
+	require.NoError(t, err)
+	require.Equal(t, bootloader.A, o.Slot)
+	_, err = m.Disk.WriteAt(junk[:512], v.table)
+	require.NoError(t, err)
+	o, err = m.Boot()
+	require.NoError(t, err)
+	require.NotEmpty(t, o.Stuck, "seen: one garbage sector in the first table")
+}
+
+func TestPartitionTable(t *testing.T) {
+	m := disk(t, base(nil))
+	for name, c := range map[string]struct {
+		spoil []int64
+		want  bootloader.Slot
+	}{
+		"primary header":  {[]int64{1}, "A"},
+		"primary entries": {[]int64{2}, "A"},
+		"backup":          {[]int64{diskSize/512 - 1}, "A"},
+		"both":            {[]int64{1, diskSize/512 - 1}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := m.Clone()
+			for _, lba := range c.spoil {
+				_, err := bad.Disk.WriteAt(bytes.Repeat([]byte{0xa5}, 512), lba*512)
+				require.NoError(t, err)
+			}
+			o, err := bad.Boot()
+			require.NoError(t, err)
+			require.Equal(t, c.want, o.Slot)
+		})
+	}
+}
+
+func TestSectorsOf4096(t *testing.T) {
+	m, err := NewMachine(4096)
+	require.NoError(t, err)
+	f, err := m.FS()
+	require.NoError(t, err)
+	require.NoError(t, f.Mkdir("EFI/BOOT"))
+	require.NoError(t, f.WriteFile("EFI/BOOT/BOOTX64.EFI", Kernel("amd64", []byte("direct"))))
+	o, err := m.Boot()
+	require.NoError(t, err)
+	require.Equal(t, "EFI/BOOT/BOOTX64.EFI", o.Path)
+}
+
+// What the model reads is what bootfs wrote: names long and short, in fragments, in directories of many clusters.
+func TestReadsWhatBootfsWrote(t *testing.T) {
+	m := disk(t, nil)
+	f, err := m.FS()
+	require.NoError(t, err)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	want := map[string][]byte{}
+	for i := range 120 {
+		name := fmt.Sprintf("EFI/Linux/%s %d.dat", []string{"short", "Ein längerer Name mit Umlauten", "lower.case"}[i%3], i)
+		data := make([]byte, rnd.IntN(200_000))
+		for j := range data {
+			data[j] = byte(rnd.Uint32())
+		}
+		require.NoError(t, f.WriteFile(name, data))
+		if i%4 == 3 {
+			require.NoError(t, f.Remove(name))
+		} else {
+			want[name] = data
+		}
+	}
+	for _, exact := range []bool{false, true} {
+		v, err := openVolume(m.Disk, m.part(t), exact)
+		require.NoError(t, err)
+		for name, data := range want {
+			got, err := v.open(name)
+			require.NoError(t, err, name)
+			content, err := v.content(got)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(data, content), name)
+		}
+		dir, err := v.open("efi/LINUX")
+		require.NoError(t, err)
+		count := -2 // . and ..
+		require.NoError(t, v.list(dir.first, func(file) bool { count++; return true }))
+		require.Equal(t, len(want), count)
+	}
+}
+
+func TestCompareVersions(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"1", "2", -1}, {"1.9", "1.10", -1}, {"11", "11", 0}, {"systemd-123", "systemd-123", 0}, {"bar-123", "foo-123", -1},
+		{"123a", "123", 1}, {"123.a", "123", 1}, {"123.a", "123.b", -1}, {"123a", "123.a", 1}, {"11α", "11β", 0},
+		{"1~rc1", "1", -1}, {"1-1", "1.1", -1}, {"1^2", "1", 1}, {"007", "7", 0}, {"", "1", -1}, {"~", "", -1},
+	} {
+		require.Equal(t, c.want, compareVersions(c.a, c.b), "%q %q", c.a, c.b)
+		require.Equal(t, -c.want, compareVersions(c.b, c.a), "%q %q", c.b, c.a)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	for _, c := range []struct {
+		pattern, id string
+		want        bool
+	}{
+		{"pawl-a.conf", "pawl-a.conf", true}, {"pawl-a.conf", "pawl-a.confx", false}, {"pawl-*", "pawl-b.conf", true}, {"*", "", true},
+		{"pawl-[ab].conf", "pawl-b.conf", true}, {"pawl-[c-z].conf", "pawl-b.conf", false}, {"?", "", false}, {`a\*`, "a*", true}, {`a\*`, "ab", false},
+		{"", "x", false}, {"[", "[", false}, {"*.*.*", "a.b", false},
+	} {
+		require.Equal(t, c.want, match(c.pattern, c.id), "%q %q", c.pattern, c.id)
+	}
+}
+
+func BenchmarkBoot(b *testing.B) {
+	m := disk(b, base(nil))
+	m.Options.Trace = false
+	if _, err := m.Boot(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if o, err := Boot(m.Disk, m.Vars.Clone(), m.Options); err != nil || o.Slot != bootloader.A {
+			b.Fatal(o, err)
+		}
+	}
+}
