@@ -79,7 +79,7 @@ func (f *FS) makeDir(elems []string) (made bool, err error) {
 	if err := f.settle(owner); err != nil {
 		return false, err
 	}
-	return true, f.insert(parent, e)
+	return true, f.insert(elems[:len(elems)-1], e)
 }
 
 // emptyDir is the first n bytes of a directory without entries.
@@ -227,8 +227,9 @@ func (f *FS) sharesBlock(c uint32, block int64) bool {
 	return false
 }
 
-// Free returns how many bytes a new file in that directory can have: what its zone can take, less the cluster that the
-// directory itself may need. The directory need not exist yet.
+// Free returns how many bytes a new file in that directory can have, if its name has at most 13 characters: what its zone can
+// take, less the cluster that the directory itself may need. The directory need not exist yet. On a nearly full volume of
+// clusters below 4 KiB, a file of up to 4 KiB outside the zones may find no block of its own though a larger one has room.
 func (f *FS) Free(path string) (int64, error) {
 	elems := split(path)
 	owner := rest
@@ -237,7 +238,7 @@ func (f *FS) Free(path string) (int64, error) {
 			owner = zone(i)
 		}
 	}
-	own, _ := f.room(owner)
+	own, _ := f.room(owner, false)
 	d, err := f.openDir(elems)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -252,6 +253,10 @@ func (f *FS) Free(path string) (int64, error) {
 		if s.grow {
 			own--
 		}
+	}
+	if owner == rest && own*int64(f.vol.cluster) <= blockSize {
+		single, _ := f.room(owner, true)
+		own = min(own, single)
 	}
 	return min(max(own, 0)*int64(f.vol.cluster), maxFileSize), nil
 }

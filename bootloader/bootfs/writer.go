@@ -329,12 +329,18 @@ func (w *Writer) finish() error {
 	if have := w.done + int64(len(w.buf)); have != w.size {
 		return fmt.Errorf("%d bytes came, %d were announced: %w", have, w.size, io.ErrUnexpectedEOF)
 	}
-	if n := len(w.buf); n > 0 {
-		unit := f.vol.unit
-		pad := (unit - n%unit) % unit
-		if err := w.out(append(w.buf, make([]byte, pad)...)); err != nil {
-			return w.err
-		}
+	old, _, err := f.lookup(w.elems)
+	exists := err == nil
+	switch {
+	case exists && !w.replace:
+		return fs.ErrExist
+	case exists && old.dir:
+		return errIsDir
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := w.last(); err != nil {
+		return err
 	}
 	f.join(w.runs)
 	if err := f.settle(w.owner); err != nil {
@@ -344,55 +350,58 @@ func (w *Writer) finish() error {
 	if len(w.runs) > 0 {
 		e.first = w.runs[0].first
 	}
-	old, _, err := f.lookup(w.elems)
-	switch {
-	case err == nil && !w.replace:
-		return fs.ErrExist
-	case err == nil && old.dir:
-		return errIsDir
-	case err == nil:
-		if err := f.swap(old, e); err != nil {
-			return err
-		}
-		w.runs = nil
-		if old.first != 0 {
-			f.release(old.first, w.owner)
-		}
-		return f.settle(w.owner)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+	if exists {
+		err = f.swap(old, e)
+	} else {
+		err = f.insert(w.elems[:len(w.elems)-1], e)
 	}
-	parent, err := f.openDir(w.elems[:len(w.elems)-1])
 	if err != nil {
 		return err
 	}
-	if err := f.insert(parent, e); err != nil {
+	w.runs = nil // they are the file's now
+	if err := f.flush(); err != nil || !exists {
 		return err
 	}
-	w.runs = nil
-	return f.flush()
+	if old.first != 0 {
+		f.release(old.first, w.owner)
+	}
+	return f.settle(w.owner)
 }
 
-// swap points an entry at new content: steps 2 to 4 of Close.
+// last writes what is left in the buffer, up to the end of its sector.
+func (w *Writer) last() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	unit := w.f.vol.unit
+	pad := (unit - len(w.buf)%unit) % unit
+	if err := w.out(append(w.buf, make([]byte, pad)...)); err != nil {
+		return err
+	}
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// swap points an entry at new content: steps 2 and 3 of Close.
 func (f *FS) swap(old, e entry) error {
 	if err := f.flush(); err != nil {
 		return err
 	}
 	slot := old.slots[len(old.slots)-1]
-	err := f.patch(f.sectorOf(slot), func(off int64, b []byte) {
+	return f.patch(f.sectorOf(slot), func(off int64, b []byte) {
 		if off == slot {
 			patchShort(b, e)
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return f.flush()
 }
 
 // insert adds an entry whose content is written but not flushed: steps 2 and 3 of Close. Parts of the entry that cannot be
 // seen by themselves are written before the flush.
-func (f *FS) insert(d dir, e entry) error {
+func (f *FS) insert(parent []string, e entry) error {
+	d, err := f.openDir(parent)
+	if err != nil {
+		return err
+	}
 	s, err := f.find(d, e.name)
 	if err != nil {
 		return err

@@ -148,14 +148,14 @@ func (f *FS) mark(run []extent, claim byte) {
 }
 
 // room counts the clusters that owner can take, and all that nobody has.
-func (f *FS) room(owner byte) (own, all int64) {
+func (f *FS) room(owner byte, single bool) (own, all int64) {
 	blocks := f.blocks()
 	for c := uint32(2); c < f.vol.end; c++ {
 		if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
 			continue
 		}
 		all++
-		if f.mayTake(c, owner, blocks, false) {
+		if f.mayTake(c, owner, blocks, single) {
 			own++
 		}
 	}
@@ -164,7 +164,7 @@ func (f *FS) room(owner byte) (own, all int64) {
 
 func (f *FS) full(owner byte, want, have int64) error {
 	size := int64(f.vol.cluster)
-	_, all := f.room(owner)
+	_, all := f.room(owner, false)
 	return fmt.Errorf("%d bytes are needed, %s can take %d, and %d are free on the whole volume: %w",
 		want*size, f.zoneName(owner), have*size, all*size, ErrFull)
 }
