@@ -19,6 +19,7 @@ type decoder struct {
 	origin *origin
 	from   *bufio.Reader
 	reader io.Reader // nil until the first Read
+	packed bool      // known after the first Read
 	close  func()
 }
 
@@ -75,13 +76,13 @@ func (d *decoder) start() error {
 		if err != nil {
 			return err
 		}
-		d.reader = r
+		d.reader, d.packed = r, true
 	case isZstd(magic):
 		r, err := zstd.NewReader(d.from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return err
 		}
-		d.reader, d.close = r, r.Close
+		d.reader, d.packed, d.close = r, true, r.Close
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z'}), bytes.HasPrefix(magic, []byte("BZh")):
 		return errors.New("it is packed with xz or bzip2: pack it with zstd or gzip")
 	default:

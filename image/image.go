@@ -105,6 +105,12 @@ type body interface {
 //	host:port/repository:tag               a registry
 //	host:port/repository@sha256:<digest>   a registry, pinned
 //	oci:DIR  oci:DIR:tag  oci:DIR@sha256:<digest>   an OCI image layout
+//	oci-archive:FILE, with :tag or @sha256:<digest> or neither   the same as a tar archive
+//	docker-archive:FILE  docker-archive:FILE:tag   what "docker save" writes
+//	dir:DIR                                where such an image was unpacked, as "/" is inside of its container
+//
+// The last two have no digest of their own; theirs is that of the manifest that their content amounts to. They are read once in
+// Open for that.
 func Open(ctx context.Context, ref string, o Options) (*Image, error) {
 	if o.Arch == "" {
 		o.Arch = runtime.GOARCH

@@ -38,7 +38,7 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64) (*layer, erro
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b}
 	l.packed = readAhead(&meter{newVerifier(b, l.blob), &l.fetched})
 	l.decoder = newDecoder(l.packed)
-	l.unpacked = &unpacked{from: l.decoder, hash: sha256.New(), limit: limit}
+	l.unpacked = &unpacked{decoder: l.decoder, hash: sha256.New(), limit: limit}
 	l.out = readAhead(l.unpacked)
 	return l, nil
 }
@@ -58,8 +58,12 @@ func (l *layer) finish(cause error) error {
 	case packedErr != nil:
 		return packedErr
 	}
-	if got := fmt.Sprintf("%x", l.unpacked.hash.Sum(nil)); l.diffID.Algorithm != "sha256" || got != l.diffID.Hex {
-		return fmt.Errorf("unpacked, its digest is sha256:%s, the config says %s: %w", got, l.diffID, ErrTampered)
+	got := l.blob.Digest
+	if l.decoder.packed {
+		got = v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", l.unpacked.hash.Sum(nil))}
+	}
+	if got != l.diffID {
+		return fmt.Errorf("unpacked, its digest is %s, the config says %s: %w", got, l.diffID, ErrTampered)
 	}
 	return nil
 }
@@ -87,17 +91,19 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpacked hashes an archive and refuses one that does not end.
+// unpacked hashes an archive and refuses one that does not end. An archive that was not packed is hashed already, as a blob.
 type unpacked struct {
-	from  io.Reader
-	hash  hash.Hash
-	read  int64
-	limit int64
+	decoder *decoder
+	hash    hash.Hash
+	read    int64
+	limit   int64
 }
 
 func (u *unpacked) Read(p []byte) (int, error) {
-	n, err := u.from.Read(p)
-	u.hash.Write(p[:n])
+	n, err := u.decoder.Read(p)
+	if u.decoder.packed {
+		u.hash.Write(p[:n])
+	}
 	u.read += int64(n)
 	if u.read > u.limit {
 		return 0, fmt.Errorf("unpacks to more than is allowed, %d bytes: %w", u.limit, ErrUnsafe)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,22 +15,28 @@ import (
 // tagAnnotation is where an OCI layout keeps a tag.
 const tagAnnotation = "org.opencontainers.image.ref.name"
 
-// layout is an OCI image layout in a directory.
+// layout is an OCI image layout in a directory or a tar archive.
 type layout struct {
-	dir    string
+	files  store
+	name   string  // as it is written in a reference, with its scheme
 	tag    string  // "" if none was given
 	digest v1.Hash // zero if none was given
 }
 
-func (l *layout) root(context.Context) ([]byte, v1.Hash, error) {
-	if _, err := os.Stat(filepath.Join(l.dir, "oci-layout")); err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("%s is no OCI layout: %w: %w", l.dir, err, ErrNotFound)
+// store opens files by their names in a layout, with forward slashes. A missing one is fs.ErrNotExist.
+type store interface {
+	open(name string) (body, error)
+}
+
+func (l *layout) root(ctx context.Context) ([]byte, v1.Hash, error) {
+	if _, err := l.read("oci-layout"); err != nil {
+		return nil, v1.Hash{}, fmt.Errorf("%s is no OCI layout: %w", l.name, err)
 	}
 	if l.digest != (v1.Hash{}) {
-		raw, err := l.manifest(context.Background(), v1.Descriptor{Digest: l.digest})
+		raw, err := l.manifest(ctx, v1.Descriptor{Digest: l.digest})
 		return raw, l.digest, err
 	}
-	raw, err := readFile(filepath.Join(l.dir, "index.json"))
+	raw, err := l.read("index.json")
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
@@ -41,7 +48,7 @@ func (l *layout) root(context.Context) ([]byte, v1.Hash, error) {
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
-	raw, err = l.manifest(context.Background(), *d)
+	raw, err = l.manifest(ctx, *d)
 	return raw, d.Digest, err
 }
 
@@ -65,43 +72,58 @@ func (l *layout) find(entries []v1.Descriptor) (*v1.Descriptor, error) {
 	case l.tag != "":
 		return nil, fmt.Errorf("no tag %s: the layout has %s: %w", l.tag, has, ErrNotFound)
 	case len(entries) != 1:
-		return nil, fmt.Errorf("%d entries and %s: name one as oci:%s:TAG: %w", len(entries), has, l.dir, ErrNotFound)
+		return nil, fmt.Errorf("%d entries and %s: name one as %s:TAG: %w", len(entries), has, l.name, ErrNotFound)
 	}
 	return &entries[0], nil
 }
 
 func (l *layout) manifest(_ context.Context, d v1.Descriptor) ([]byte, error) {
-	return readFile(l.path(d.Digest))
+	return l.read(blobName(d.Digest))
 }
 
 func (l *layout) blob(_ context.Context, d v1.Descriptor) (body, error) {
-	f, err := os.Open(l.path(d.Digest))
+	b, err := l.files.open(blobName(d.Digest))
 	if isMissing(err) {
-		return nil, fmt.Errorf("the layout lacks it: %w: %w", err, ErrNotFound)
+		return nil, fmt.Errorf("it is not in %s: %w: %w", l.name, err, ErrNotFound)
 	}
-	return localBody{f}, err
+	return b, err
 }
 
-func (l *layout) path(h v1.Hash) string { return filepath.Join(l.dir, "blobs", h.Algorithm, h.Hex) }
+// read reads a small file.
+func (l *layout) read(name string) ([]byte, error) {
+	return readSmallFile(l.files, name)
+}
 
-// localBody is a blob in a file.
-type localBody struct{ *os.File }
+func blobName(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
 
-func (localBody) Interrupted() int { return 0 }
-
-// readFile reads a small file of a layout.
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+func readSmallFile(s store, name string) ([]byte, error) {
+	b, err := s.open(name)
 	if isMissing(err) {
 		return nil, fmt.Errorf("%w: %w", err, ErrNotFound)
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := readAtMost(f, maxManifest)
+	defer b.Close()
+	data, err := readAtMost(b, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return data, nil
 }
+
+// dirStore is a directory.
+type dirStore string
+
+func (d dirStore) open(name string) (body, error) {
+	f, err := os.Open(filepath.Join(string(d), filepath.FromSlash(name)))
+	if err != nil {
+		return nil, err
+	}
+	return localBody{f}, nil
+}
+
+// localBody is a blob that no connection can drop.
+type localBody struct{ io.ReadCloser }
+
+func (localBody) Interrupted() int { return 0 }

@@ -10,12 +10,23 @@ import (
 
 // parseReference turns a reference into the source that it names. It opens nothing.
 func parseReference(ref string, o Options) (source, error) {
-	if rest, found := strings.CutPrefix(ref, "oci:"); found {
-		dir, tag, digest, err := splitPath(rest)
+	if scheme, rest, found := strings.Cut(ref, ":"); found {
+		var s source
+		var err error
+		switch scheme {
+		case "oci", "oci-archive":
+			s, err = parseLayout(scheme, rest)
+		case "docker-archive":
+			s, err = parseDockerArchive(rest)
+		case "dir":
+			s, err = parseDirectory(rest, o)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("parse reference %q: %w", ref, err)
 		}
-		return &layout{dir: dir, tag: tag, digest: digest}, nil
+		if s != nil {
+			return s, nil
+		}
 	}
 	parse := []name.Option{name.StrictValidation}
 	if o.PlainHTTP {
@@ -23,9 +34,21 @@ func parseReference(ref string, o Options) (source, error) {
 	}
 	parsed, err := name.ParseReference(ref, parse...)
 	if err != nil {
-		return nil, fmt.Errorf("parse reference %q: %w; want host/repository:tag, host/repository@sha256:..., or oci:DIR:tag", ref, err)
+		return nil, fmt.Errorf("parse reference %q: %w; want host/repository:tag, host/repository@sha256:..., oci:DIR:tag, oci-archive:FILE:tag, docker-archive:FILE:tag or dir:DIR", ref, err)
 	}
 	return newRegistry(parsed, o)
+}
+
+func parseLayout(scheme, rest string) (source, error) {
+	path, tag, digest, err := splitPath(rest)
+	if err != nil {
+		return nil, err
+	}
+	l := &layout{files: dirStore(path), name: scheme + ":" + path, tag: tag, digest: digest}
+	if scheme == "oci-archive" {
+		l.files = &tarStore{path: path}
+	}
+	return l, nil
 }
 
 // splitPath splits "DIR", "DIR:tag" and "DIR@sha256:digest".
@@ -41,7 +64,7 @@ func splitPath(s string) (dir, tag string, digest v1.Hash, err error) {
 		}
 	}
 	if s == "" && err == nil {
-		err = fmt.Errorf("no directory named")
+		err = fmt.Errorf("no path given")
 	}
 	return s, tag, digest, err
 }
