@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -130,4 +131,32 @@ func TestAnOrderWaitsForWhatTheServiceDoesByItself(t *testing.T) {
 		close(f.hang["confirm"])
 		require.NoError(t, <-entered)
 	})
+}
+
+func TestARestartWaitsForItsReadersButNotForEver(t *testing.T) {
+	for name, test := range map[string]struct{ slow, after time.Duration }{
+		"a slow reader":   {time.Second, time.Second + grace},
+		"a stuck reader":  {time.Hour, readersGrace + grace},
+		"no slow readers": {0, grace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				begun := time.Now()
+				var at time.Duration
+				s := f.server(t, Config{Reboot: func(context.Context, string) error { at = time.Since(begun); return nil }})
+				op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+				require.NoError(t, err)
+				require.NoError(t, op.Follow(t.Context(), 0, func(e *pawlv1.Event) error {
+					if e.GetArmed() != nil {
+						time.Sleep(test.slow)
+					}
+					return nil
+				}))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Equal(t, test.after, at)
+			})
+		})
+	}
 }

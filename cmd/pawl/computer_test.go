@@ -49,7 +49,6 @@ type computer struct {
 type software struct {
 	version string
 	dies    bool // before the node service starts
-	slow    bool // its trial may take a minute, not a second
 	checks  []node.Check
 }
 
@@ -140,12 +139,8 @@ func (c *computer) on() {
 // run is the system that booted, as cmd/pawld has it.
 func (c *computer) run(s software, bootID string) {
 	ctx, stop := context.WithCancel(context.Background())
-	deadline := time.Second
-	if s.slow {
-		deadline = time.Minute
-	}
 	n, err := node.New(node.Config{
-		Disk: c.disk, Checks: s.checks, TrialDeadline: deadline, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
+		Disk: c.disk, Checks: s.checks, TrialDeadline: time.Minute, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
 		Machine: upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version},
 		Reboot: func(context.Context, string) error {
 			c.wait.Go(func() {

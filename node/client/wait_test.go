@@ -62,6 +62,7 @@ func TestJudge(t *testing.T) {
 		"fell back, META destroyed":    {trial(), state("boot-3", "A", "A", ""), lost, "no record of the attempt"},
 		"fell back, another's record":  {trial(), state("boot-3", "A", "A", "", attempt("b", "fell back", "no net")), lost, "no record of the attempt"},
 		"fell back to the same image":  {trial(), state("boot-3", "A", "A", "", same, attempt("a", "fell back", "no net")), lost, "reason: no net"},
+		"another's image in the slot":  {trial(), state("boot-3", "B", "B", "", func(st *pawlv1.StatusResponse) { st.Slots[1].Image, st.Slots[1].Version = "sha256:3", "3" }), lost, "3 in slot B runs, not 2 in slot B"},
 		"a boot past the loader":       {trial(), state("boot-2", "A", "A", "B"), pending, "slot B is still armed"},
 		"no slot known":                {trial(), state("boot-2", "", "A", ""), pending, "not known yet"},
 		"a trial given up by hand":     {rollback, state("boot-2", "A", "A", ""), done, "1 in slot A"},

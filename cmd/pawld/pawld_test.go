@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/client"
+)
+
+func TestCommandLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		err  error
+		text string
+	}{
+		"no disk":         {nil, errUsage, "want --disk DEVICE"},
+		"an argument":     {[]string{"--disk", "d", "now"}, errUsage, "no arguments"},
+		"an unknown flag": {[]string{"--fast"}, errUsage, "-fast"},
+		"help":            {[]string{"--help"}, flag.ErrHelp, "-insecure"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			require.ErrorIs(t, run(t.Context(), test.args, &out), test.err)
+			require.Contains(t, out.String(), test.text)
+		})
+	}
+}
+
+func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"}, &out)
+	require.ErrorIs(t, err, node.ErrOpen)
+	require.ErrorContains(t, err, "--insecure")
+}
+
+func TestAMachineWithADiskThatCannotBeOpenedStillAnswers(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	address := "unix:" + filepath.Join(t.TempDir(), "s")
+	var out bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"--disk", "/nowhere", "--listen", address, "--listen", "127.0.0.1:0"}, &out)
+	}()
+	c, err := client.New(address)
+	require.NoError(t, err)
+	var version string
+	for version == "" && len(ended) == 0 {
+		if v, err := c.Version(t.Context()); err == nil {
+			version = v.BootId
+		}
+	}
+	_, err = c.Status(t.Context())
+	require.ErrorContains(t, err, "/nowhere")
+	cancel()
+	require.NoError(t, <-ended)
+}
