@@ -9,75 +9,53 @@ import (
 	"log"
 	"os"
 
-	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
-	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
 	dir, err := os.MkdirTemp("", "pawl-quickstart-")
-	if err == nil {
-		err = run(context.Background(), os.Stdout, dir)
-		os.RemoveAll(dir)
-	}
 	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := run(context.Background(), os.Stdout, dir); err != nil {
 		log.Fatal(err)
 	}
 }
 
 func run(ctx context.Context, out io.Writer, dir string) error {
-	one, two, err := pack(ctx, dir+"/images") // two installer images, in an OCI layout
+	one, two, err := images(ctx, dir+"/images") // what a registry would hold
 	if err != nil {
 		return err
 	}
-	raw, err := disk.Create(dir+"/disk.raw", 2<<30)
+	c, err := newComputer(dir + "/disk.raw")
 	if err != nil {
 		return err
 	}
-	defer raw.Close()
-	vars, boots := efivar.NewMemory(), 0
-	boot := func() (*upgrade.Machine, error) { // the machine is switched on, and what runs opens its own disk
-		o, err := loadertest.Boot(raw, vars, loadertest.Options{})
-		boots++
-		fmt.Fprintf(out, "boot %d: %s\n", boots, o)
-		if err != nil {
-			return nil, err
-		}
-		return upgrade.OpenDevice(raw, upgrade.OpenOptions{Vars: vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boots), Version: map[bool]string{false: "1.0.0", true: "2.0.0"}[o.Trial]})
+	defer c.disk.Close()
+	if err := upgrade.Install(ctx, c.disk, one, upgrade.InstallOptions{}); err != nil { // version 1 is the default, in slot A
+		return err
 	}
-	first, err := image.Open(ctx, one, image.Options{Arch: "amd64"})
+	running, err := c.boot(out, "1.0.0")
 	if err != nil {
 		return err
 	}
-	if err := upgrade.Install(ctx, raw, first, upgrade.InstallOptions{}); err != nil { // slot A is the default
-		return err
-	}
-	m, err := boot()
-	if err != nil {
-		return err
-	}
-	second, err := image.Open(ctx, two, image.Options{Arch: "amd64"})
-	if err != nil {
-		return err
-	}
-	attempt, err := m.Apply(ctx, second, upgrade.Options{}) // slot B is written, read back, completed, armed
+	attempt, err := running.Apply(ctx, two, upgrade.Options{}) // slot B is written, read back, completed, armed
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(out, attempt)
-	if m, err = boot(); err != nil { // the trial; had it died here, the next boot would start slot A
+	if running, err = c.boot(out, "2.0.0"); err != nil { // the trial; had it died, the next boot would start slot A
 		return err
 	}
-	if _, err := m.Started(ctx); err != nil { // early in the boot: the attempt is known to have started
+	if _, err := running.Started(ctx); err != nil { // early in every boot: the new version is known to have started
 		return err
 	}
-	confirmed, err := m.Confirm(ctx, upgrade.Options{}) // its checks passed: slot B is the default
+	confirmed, err := running.Confirm(ctx, upgrade.Options{}) // its checks passed: slot B is the default
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(out, confirmed)
-	_, err = boot()
+	_, err = c.boot(out, "2.0.0") // and it stays
 	return err
 }
