@@ -440,7 +440,7 @@ func (c crashCase) run(t *testing.T, b Backend) {
 			if err := then(second); err != nil {
 				return fmt.Errorf("second boot: %w", err)
 			}
-			if c.once || first.Trial || seen%8 != 0 {
+			if c.once || first.Trial || seen%24 != 0 {
 				return nil
 			}
 			return c.repeat(b, m)

@@ -50,7 +50,7 @@ func (b *boot) refresh() {
 		if have[i] {
 			continue
 		}
-		// OVMF takes the lowest number that is not in BootOrder, whatever variable may have it.
+		// OVMF takes the lowest number that is not in BootOrder, whatever variable may have it (seen).
 		n := uint16(0)
 		for slices.Contains(order, n) {
 			n++
@@ -96,6 +96,7 @@ func isDisk(o efivar.LoadOption) bool {
 func (b *boot) firmware() error {
 	next := efivar.Global("BootNext")
 	if v, err := b.vars.Read(next); err == nil {
+		// The option that it names is started even when it is inactive (seen).
 		b.delete(next)
 		if n, err := efivar.DecodeNumber(v.Data); err == nil {
 			if o, err := b.option(n); err == nil {
