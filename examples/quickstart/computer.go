@@ -21,9 +21,13 @@ type computer struct {
 	boots int
 }
 
-func newComputer(path string) (*computer, error) {
-	raw, err := disk.Create(path, 2<<30) // sparse
-	return &computer{disk: raw, vars: efivar.NewMemory()}, err
+// setUp makes a computer with an empty disk, and installer images of versions 1.0.0 and 2.0.0.
+func setUp(ctx context.Context, dir string) (c *computer, one, two *image.Image, err error) {
+	if one, two, err = images(ctx, dir+"/images"); err != nil {
+		return nil, nil, nil, err
+	}
+	raw, err := disk.Create(dir+"/disk.raw", 2<<30) // sparse
+	return &computer{disk: raw, vars: efivar.NewMemory()}, one, two, err
 }
 
 // boot switches the computer off and on and returns what the running version sees of its own machine.

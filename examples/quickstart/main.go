@@ -24,11 +24,7 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, dir string) error {
-	one, two, err := images(ctx, dir+"/images") // what a registry would hold
-	if err != nil {
-		return err
-	}
-	c, err := newComputer(dir + "/disk.raw")
+	c, one, two, err := setUp(ctx, dir) // an empty disk, and two images as a registry would hold them
 	if err != nil {
 		return err
 	}
