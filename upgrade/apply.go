@@ -3,11 +3,13 @@ package upgrade
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/image"
 )
 
@@ -76,8 +78,8 @@ func (op *operation) find(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.Size > op.plan.Room {
-		return fmt.Errorf("%s of %d bytes into slot %s, which can hold %d: %w", a.Name, a.Size, op.plan.To, op.plan.Room, ErrDoesNotFit)
+	if err := op.fits(a.Size); err != nil {
+		return fmt.Errorf("%s: %w", a.Name, err)
 	}
 	return nil
 }
@@ -127,6 +129,9 @@ func (op *operation) write(ctx context.Context) error {
 func (op *operation) file(ctx context.Context, a image.Asset, r io.Reader) error {
 	name := slotFiles[a.Name]
 	w, err := op.m.Boot.Create(op.plan.To.File(name), a.Size)
+	if errors.Is(err, bootfs.ErrFull) {
+		err = fmt.Errorf("%w: %w", err, ErrDoesNotFit)
+	}
 	if err != nil {
 		return fmt.Errorf("create %s: %w", op.plan.To.File(name), err)
 	}

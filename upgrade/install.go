@@ -95,20 +95,45 @@ func (in *install) check() error {
 	return err
 }
 
-// find waits for the first file of the image, and refuses an image that is too large, while the disk is untouched.
+// find waits for the first file of the image, and refuses an image that is too large or lacks a file, while the disk is
+// untouched. What an image does not say beforehand is found while it is written.
 func (in *install) find(context.Context) error {
 	boot, err := in.plan.Find("EFI")
 	if err != nil {
 		return err
 	}
-	room := in.plan.Bytes(boot) / 2
-	if _, err := in.op.source.first(); err != nil {
+	in.op.plan.Room = in.plan.Bytes(boot)/2 - manifestRoom
+	first, err := in.op.source.first()
+	if err != nil {
 		return err
 	}
-	for _, a := range in.img.Assets {
-		if wanted(a.Name) && a.Size > room {
-			return fmt.Errorf("%s of %d bytes into a slot of %d: %w", a.Name, a.Size, room, ErrDoesNotFit)
+	assets := in.img.Assets
+	if assets == nil {
+		assets = []image.Asset{first}
+	}
+	var bytes int64
+	has := map[string]bool{}
+	for _, a := range assets {
+		has[a.Name] = true
+		if wanted(a.Name) {
+			bytes += a.Size
 		}
+	}
+	if in.img.Assets != nil {
+		if err := in.lacks(has[ukiAsset], has[loaderFile]); err != nil {
+			return err
+		}
+	}
+	return in.op.fits(bytes)
+}
+
+// lacks is the error of an image without a file that an install needs.
+func (in *install) lacks(hasUKI, hasLoader bool) error {
+	switch {
+	case !hasUKI:
+		return fmt.Errorf("%s: no %s in it: %w", in.img.Reference, ukiAsset, image.ErrNoAssets)
+	case !hasLoader:
+		return fmt.Errorf("%s: no %s in it, which a new disk needs (see `installer pack`): %w", in.img.Reference, loaderFile, image.ErrNoAssets)
 	}
 	return nil
 }
@@ -193,15 +218,10 @@ func (in *install) write(ctx context.Context) error {
 		in.loader, err = io.ReadAll(r)
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(in.op.files) == 0:
-		return fmt.Errorf("%s: no vmlinuz.efi in it: %w", in.img.Reference, image.ErrNoAssets)
-	case in.loader == nil:
-		return fmt.Errorf("%s: no %s in it: %w", in.img.Reference, loaderFile, image.ErrNoAssets)
 	}
-	return nil
+	return in.lacks(len(in.op.files) > 0, in.loader != nil)
 }
 
 // prepare writes the loader and its files, and tells it of slot A.

@@ -113,17 +113,25 @@ func (op *operation) room() error {
 	if err != nil {
 		return err
 	}
-	op.plan.Room = free
+	op.plan.Room = max(free-manifestRoom, 0)
 	for _, a := range op.img.Assets {
 		if wanted(a.Name) {
 			op.plan.Bytes += a.Size
 		}
 	}
-	if op.plan.Bytes > free {
-		return fmt.Errorf("%d bytes into slot %s, which can hold %d: %w", op.plan.Bytes, op.plan.To, free, ErrDoesNotFit)
+	return op.fits(op.plan.Bytes)
+}
+
+// fits refuses files of so many bytes in all that the target cannot hold.
+func (op *operation) fits(bytes int64) error {
+	if bytes > op.plan.Room {
+		return fmt.Errorf("%d bytes into slot %s, which can hold %d: %w", bytes, op.plan.To, op.plan.Room, ErrDoesNotFit)
 	}
 	return nil
 }
+
+// manifestRoom is what a slot keeps free for its manifest and for the growth of its directory.
+const manifestRoom = 64 << 10
 
 // capacity is how many bytes slot s can hold once it is cleared.
 func (m *Machine) capacity(s bootloader.Slot) (int64, error) {

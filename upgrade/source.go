@@ -10,10 +10,11 @@ import (
 	"github.com/pawl-os/pawl/image"
 )
 
+// ukiAsset is the unified kernel image in an installer image.
+const ukiAsset = "vmlinuz.efi"
+
 // slotFiles maps the files of an installer image to those of a slot.
-var slotFiles = map[string]string{
-	"vmlinuz.efi": bootloader.UKIFile,
-}
+var slotFiles = map[string]string{ukiAsset: bootloader.UKIFile}
 
 // loaderFile is systemd-boot in an installer image; only an install reads it.
 const loaderFile = "systemd-boot.efi"
@@ -77,7 +78,7 @@ func (s *source) first() (image.Asset, error) {
 		return f.Asset, nil
 	case <-s.done:
 		if s.err == nil {
-			return image.Asset{}, fmt.Errorf("no vmlinuz.efi in it: %w", image.ErrNoAssets)
+			return image.Asset{}, fmt.Errorf("no %s in it: %w (name an installer image; `installer pack` makes one)", ukiAsset, image.ErrNoAssets)
 		}
 		return image.Asset{}, s.err
 	}

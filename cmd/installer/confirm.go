@@ -13,7 +13,7 @@ import (
 func confirmCommand() *cobra.Command {
 	var on machine
 	c := &cobra.Command{
-		Use:   "confirm --disk DISK",
+		Use:   "confirm [--disk DISK]",
 		Short: "Make the running slot the default",
 		Args:  exactly(0),
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -54,6 +57,9 @@ func imageCommand() *cobra.Command {
 // build makes the file and installs onto it. What fails leaves no file.
 func build(ctx context.Context, path string, size int64, img *image.Image, o upgrade.InstallOptions) (err error) {
 	raw, err := disk.Create(path, size)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return usageError{fmt.Errorf("--output: %w", err)}
+	}
 	if err != nil {
 		return err
 	}
@@ -65,7 +71,11 @@ func build(ctx context.Context, path string, size int64, img *image.Image, o upg
 			os.Remove(path)
 		}
 	}()
-	return upgrade.Install(ctx, raw, img, o)
+	err = upgrade.Install(ctx, raw, img, o)
+	if errors.Is(err, partition.ErrNoSpace) {
+		return fmt.Errorf("%w; give a larger --size", err)
+	}
+	return err
 }
 
 // parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.

@@ -14,7 +14,7 @@ import (
 // installCommand installs onto a disk of this machine.
 func installCommand() *cobra.Command {
 	var from source
-	var to string
+	var to, efivars string
 	var force bool
 	c := &cobra.Command{
 		Use:   "install --image REF --disk DISK",
@@ -23,9 +23,13 @@ func installCommand() *cobra.Command {
 	}
 	from.flags(c)
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
+	c.Flags().StringVar(&efivars, "efivars", "", "firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block device, none when it is a file)")
 	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table")
 	_ = c.MarkFlagRequired("disk")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if err := exists(to); err != nil {
+			return err
+		}
 		img, err := from.open(c)
 		if err != nil {
 			return err
@@ -40,8 +44,13 @@ func installCommand() *cobra.Command {
 			}
 		}()
 		o := upgrade.InstallOptions{Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
-		if info, err := os.Stat(to); err == nil && info.Mode()&os.ModeDevice != 0 { // a file boots elsewhere: this machine's firmware is none of its business
-			o.Vars = efivar.Open(efivar.Dir)
+		if info, err := os.Stat(to); efivars == "" && err == nil && info.Mode()&os.ModeDevice != 0 {
+			efivars = efivar.Dir // a file boots elsewhere: this machine's firmware is none of its business
+		}
+		if efivars != "" {
+			if o.Vars, err = variables(efivars); err != nil {
+				return err
+			}
 		}
 		if err := upgrade.Install(c.Context(), d, img, o); err != nil {
 			return err

@@ -12,14 +12,23 @@ import (
 
 // metaCommand looks after the META partition.
 func metaCommand() *cobra.Command {
-	c := &cobra.Command{Use: "meta", Short: "Look after the META partition", Args: exactly(0)}
-	var disk string
+	c := &cobra.Command{Use: "meta", Short: "Look after the META partition"}
+	group(c)
+	var on machine
 	reset := &cobra.Command{
-		Use:   "reset --disk DISK",
+		Use:   "reset [--disk DISK]",
 		Short: "Make META empty; every tag in it is lost, the slots are not touched",
 		Args:  exactly(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			d, err := partition.Open(disk, partition.OpenOptions{Partitions: true})
+			vars, err := variables(on.efivars)
+			if err != nil {
+				return err
+			}
+			path, err := on.path(vars)
+			if err != nil {
+				return err
+			}
+			d, err := partition.Open(path, partition.OpenOptions{Partitions: true})
 			if err != nil {
 				return err
 			}
@@ -32,12 +41,11 @@ func metaCommand() *cobra.Command {
 			if err := meta.Format(p); err != nil {
 				return err
 			}
-			fmt.Fprintln(c.OutOrStdout(), "META is empty")
+			fmt.Fprintf(c.OutOrStdout(), "META on %s is empty\n", path)
 			return nil
 		},
 	}
-	reset.Flags().StringVar(&disk, "disk", "", "the disk that holds META")
-	_ = reset.MarkFlagRequired("disk")
+	on.flags(reset)
 	c.AddCommand(reset)
 	return c
 }

@@ -16,7 +16,7 @@ func planCommand() *cobra.Command {
 	var on machine
 	var o upgrade.Options
 	c := &cobra.Command{
-		Use:   "plan --image REF --disk DISK",
+		Use:   "plan --image REF [--disk DISK]",
 		Short: "Say what an upgrade would do, and write nothing",
 		Args:  exactly(0),
 	}

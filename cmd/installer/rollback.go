@@ -13,7 +13,7 @@ import (
 func rollbackCommand() *cobra.Command {
 	var on machine
 	c := &cobra.Command{
-		Use:   "rollback --disk DISK",
+		Use:   "rollback [--disk DISK]",
 		Short: "Go back: arm the other slot, or give up the attempt that is armed or on trial",
 		Args:  exactly(0),
 	}

@@ -2,14 +2,21 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -17,33 +24,46 @@ import (
 const (
 	exitOther   = 1 // anything else: the message says what
 	exitUsage   = 2 // wrong arguments
-	exitImage   = 3 // the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it
+	exitImage   = 3 // the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it, too large
 	exitRefused = 4 // the machine's state forbids it: a trial runs, another operation runs, something foreign is in the way
+	exitDisk    = 5 // the disk is not one to work on: no disk, somebody else's, damaged, too small
 )
+
+// reasons are the errors that each code stands for.
+var reasons = []struct {
+	code   int
+	errors []error
+}{
+	{exitImage, []error{
+		image.ErrNotFound, image.ErrUnreachable, image.ErrDenied, image.ErrPlatform, image.ErrTampered, image.ErrNoAssets,
+		image.ErrUnsafe, upgrade.ErrUnfit, upgrade.ErrDoesNotFit,
+	}},
+	{exitRefused, []error{
+		upgrade.ErrTrial, upgrade.ErrSame, upgrade.ErrKnownBad, upgrade.ErrNotComplete, upgrade.ErrNothingToRollBack,
+		upgrade.ErrInUse, bootloader.ErrForeign, bootloader.ErrNoVariables, bootloader.ErrAmbiguous, partition.ErrBusy, disk.ErrBusy,
+	}},
+	{exitDisk, []error{
+		partition.ErrForeign, partition.ErrNoTable, partition.ErrDamaged, partition.ErrNotFound, partition.ErrNoSpace,
+		bootloader.ErrNotFound, bootfs.ErrDamaged, meta.ErrDamaged, meta.ErrSize,
+	}},
+}
 
 // code maps an error to the exit code that stands for what to do next.
 func code(err error) int {
-	is := func(targets ...error) bool {
-		for _, t := range targets {
-			if errors.Is(err, t) {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case errors.As(err, new(usageError)):
+	if errors.As(err, new(usageError)) {
 		return exitUsage
-	case is(image.ErrNotFound, image.ErrUnreachable, image.ErrDenied, image.ErrPlatform, image.ErrTampered, image.ErrNoAssets, image.ErrUnsafe, upgrade.ErrUnfit, upgrade.ErrDoesNotFit):
-		return exitImage
-	case is(upgrade.ErrTrial, upgrade.ErrSame, upgrade.ErrKnownBad, upgrade.ErrNotComplete, upgrade.ErrNothingToRollBack, upgrade.ErrInUse,
-		bootloader.ErrForeign, bootloader.ErrNoVariables, bootloader.ErrAmbiguous, partition.ErrBusy):
-		return exitRefused
+	}
+	for _, r := range reasons {
+		if slices.ContainsFunc(r.errors, func(target error) bool { return errors.Is(err, target) }) {
+			return r.code
+		}
 	}
 	return exitOther
 }
 
 type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
 
 func root() *cobra.Command {
 	c := &cobra.Command{
@@ -51,10 +71,29 @@ func root() *cobra.Command {
 		Short:         "Install, upgrade and roll back a machine, one verified slot at a time",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// Before the flags that a command requires are looked for, so that a missing one is a usage error too.
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := c.ValidateRequiredFlags(); err != nil {
+				return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+			}
+			return nil
+		},
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), statusCommand(), metaCommand())
+	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), statusCommand(), metaCommand())
+	group(c)
 	return c
+}
+
+// group makes c a command that only has others below it: it prints its help, and refuses what is none of them.
+func group(c *cobra.Command) {
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("%s has no command %q (see %s --help)", c.CommandPath(), args[0], c.CommandPath())}
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // exactly is cobra.ExactArgs as a usage error.
@@ -69,30 +108,93 @@ func exactly(n int) cobra.PositionalArgs {
 
 // source are the flags that name an image.
 type source struct {
-	ref  string
-	arch string
+	ref      string
+	arch     string
+	attempts int
 }
 
 func (s *source) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.ref, "image", "", "installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, or oci:DIRECTORY[:TAG]")
 	c.Flags().StringVar(&s.arch, "arch", "", "architecture of the image, as Go names it (default: this machine's)")
+	c.Flags().IntVar(&s.attempts, "attempts", 0, "tries without progress before a registry is given up (default 5)")
 	_ = c.MarkFlagRequired("image")
 }
 
 func (s *source) open(c *cobra.Command) (*image.Image, error) {
-	return image.Open(c.Context(), s.ref, image.Options{Arch: s.arch})
+	return image.Open(c.Context(), s.ref, image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}})
 }
 
-// machine are the flags that name the machine's disk.
-type machine struct{ disk string }
+// machine are the flags that name the machine. Without any it is the one that this runs on.
+type machine struct{ disk, efivars, osRelease string }
 
 func (m *machine) flags(c *cobra.Command) {
-	c.Flags().StringVar(&m.disk, "disk", "", "the disk that the machine boots from: a block device, or a file that holds a disk image")
-	_ = c.MarkFlagRequired("disk")
+	c.Flags().StringVar(&m.disk, "disk", "", "the disk that the machine boots from: a block device, or a file that holds a disk image (default: the one that this machine booted from)")
+	c.Flags().StringVar(&m.efivars, "efivars", efivar.Dir, "the machine's firmware variables: a mounted efivarfs, or a directory of such files")
+	c.Flags().StringVar(&m.osRelease, "os-release", "", "file that states the version of the running system; in a container, the host's (default /etc/os-release)")
 }
 
 func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
-	return upgrade.Open(m.disk, upgrade.OpenOptions{ReadOnly: readOnly, Log: logger()})
+	o := upgrade.OpenOptions{ReadOnly: readOnly, Log: logger()}
+	vars, err := variables(m.efivars)
+	if err != nil {
+		return nil, err
+	}
+	o.Vars = vars
+	if m.osRelease != "" {
+		if o.Version, err = runningVersion(m.osRelease); err != nil {
+			return nil, err
+		}
+	}
+	path, err := m.path(vars)
+	if err != nil {
+		return nil, err
+	}
+	return upgrade.Open(path, o)
+}
+
+// path is the disk that was named, or else the one that this machine booted from.
+func (m *machine) path(vars efivar.Store) (string, error) {
+	if m.disk != "" {
+		return m.disk, exists(m.disk)
+	}
+	found, err := upgrade.Disk(vars)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%w; name it with --disk", err)}
+	}
+	return found, nil
+}
+
+// exists refuses a disk that is not there.
+func exists(disk string) error {
+	if _, err := os.Stat(disk); err != nil {
+		return usageError{fmt.Errorf("--disk: %w", err)}
+	}
+	return nil
+}
+
+// variables opens the firmware variables in dir.
+func variables(dir string) (efivar.Store, error) {
+	if dir == efivar.Dir {
+		return efivar.Open(dir), nil // also where there is none: what needs variables says so
+	}
+	vars, err := efivar.OpenDir(dir)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--efivars: %w", err)}
+	}
+	return vars, nil
+}
+
+// runningVersion is the version that an os-release file states.
+func runningVersion(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", usageError{fmt.Errorf("--os-release: %w", err)}
+	}
+	version := uki.ParseRelease(string(data))["VERSION_ID"]
+	if version == "" {
+		return "", usageError{fmt.Errorf("--os-release: %s has no VERSION_ID", path)}
+	}
+	return version, nil
 }
 
 func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }

@@ -17,7 +17,7 @@ func statusCommand() *cobra.Command {
 	var on machine
 	var output string
 	c := &cobra.Command{
-		Use:   "status --disk DISK",
+		Use:   "status [--disk DISK]",
 		Short: "Say what runs, what boots next, and what became of the last attempt",
 		Args:  exactly(0),
 	}

@@ -15,7 +15,7 @@ func upgradeCommand() *cobra.Command {
 	var on machine
 	var o upgrade.Options
 	c := &cobra.Command{
-		Use:   "upgrade --image REF --disk DISK",
+		Use:   "upgrade --image REF [--disk DISK]",
 		Short: "Write a version into the other slot and arm it: the next boot is its trial",
 		Args:  exactly(0),
 	}

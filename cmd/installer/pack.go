@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/image/pack"
+)
+
+// recipe is what an installer image is packed from; all but the texts are paths.
+type recipe struct {
+	kernel, initramfs, stub, cmdline, osRelease, loader string
+
+	version, arch, output, tag, push string
+}
+
+// packCommand makes an installer image.
+func packCommand() *cobra.Command {
+	var r recipe
+	c := &cobra.Command{
+		Use:   "pack --kernel FILE --stub FILE --loader FILE --os-release FILE --output DIR",
+		Short: "Make an installer image: a UKI and the loader, in an OCI layout, or pushed to a registry as well",
+		Long: "Make an installer image. The same files give the same bytes. The time recorded in the image is that of the\n" +
+			"environment variable SOURCE_DATE_EPOCH (seconds since 1970), and none without it.",
+		Args: exactly(0),
+	}
+	for _, f := range []struct {
+		to             *string
+		name, or, text string
+	}{
+		{&r.kernel, "kernel", "", "Linux kernel (bzImage)"},
+		{&r.initramfs, "initramfs", "", "initramfs (default: none)"},
+		{&r.stub, "stub", "", "systemd's EFI stub, as linuxx64.efi.stub"},
+		{&r.cmdline, "cmdline", "panic=10", "kernel arguments, or @FILE; panic=N is needed, or a trial that panics would hang for ever"},
+		{&r.osRelease, "os-release", "", "os-release of the system inside; the version is its VERSION_ID"},
+		{&r.loader, "loader", "", "systemd-boot, as systemd-bootx64.efi"},
+		{&r.version, "version", "", "version, where os-release states none"},
+		{&r.arch, "arch", runtime.GOARCH, "architecture, as Go names it"},
+		{&r.output, "output", "", "OCI layout to add the image to; made when it is not there"},
+		{&r.tag, "tag", "", "tag in the layout (default: the version)"},
+		{&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG"},
+	} {
+		c.Flags().StringVar(f.to, f.name, f.or, f.text)
+	}
+	for _, name := range []string{"kernel", "stub", "os-release", "loader", "output"} {
+		_ = c.MarkFlagRequired(name)
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		ref, err := r.pack(c.Context(), os.Getenv("SOURCE_DATE_EPOCH"))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(c.OutOrStdout(), ref)
+		return nil
+	}
+	return c
+}
+
+// pack makes the image, tags it and pushes it if it is to be. It returns the reference that pins it.
+func (r recipe) pack(ctx context.Context, epoch string) (reference string, err error) {
+	img := pack.Image{Version: r.version, Arch: r.arch}
+	if epoch != "" {
+		seconds, err := strconv.ParseInt(epoch, 10, 64)
+		if err != nil || seconds < 0 {
+			return "", usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970", epoch)}
+		}
+		img.Created = time.Unix(seconds, 0).UTC()
+	}
+	parts, files, err := r.parts()
+	defer func() { err = errors.Join(err, closeAll(files)) }()
+	if err != nil {
+		return "", usageError{err}
+	}
+	if stated := uki.ParseRelease(parts.OSRelease)["VERSION_ID"]; img.Version == "" {
+		img.Version = stated
+	} else if stated != "" && stated != img.Version {
+		return "", usageError{fmt.Errorf("--version %s, but %s says VERSION_ID=%s: leave one out", img.Version, r.osRelease, stated)}
+	}
+	if img.Version == "" {
+		return "", usageError{fmt.Errorf("%s has no VERSION_ID: add one, or give --version", r.osRelease)}
+	}
+	kernel, err := pack.UKI(parts)
+	if err != nil {
+		return "", err
+	}
+	loader, err := pack.File(pack.LoaderAsset, r.loader)
+	if err != nil {
+		return "", usageError{fmt.Errorf("--loader: %w", err)}
+	}
+	img.Assets = []pack.Asset{kernel, loader}
+	return r.store(ctx, img)
+}
+
+// store adds the image to the layout under its tag, then pushes it.
+func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
+	layout, err := pack.Create(r.output)
+	if err != nil {
+		return "", err
+	}
+	built, err := layout.Add(ctx, img)
+	if err != nil {
+		return "", err
+	}
+	tag := r.tag
+	if tag == "" {
+		tag = strings.ReplaceAll(img.Version, "+", "-") // which a tag cannot hold
+	}
+	if err := layout.Tag(tag, built); err != nil {
+		return "", err
+	}
+	if r.push == "" {
+		return fmt.Sprintf("oci:%s@%s", r.output, built.Digest), nil
+	}
+	return layout.Push(ctx, built, r.push, pack.PushOptions{})
+}
+
+// parts opens what the UKI is made of. The caller closes the files, after an error too.
+func (r recipe) parts() (p pack.UKIParts, files []io.Closer, err error) {
+	section := func(flag, path string) *io.SectionReader {
+		f, e := os.Open(path)
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("--%s: %w", flag, e))
+			return nil
+		}
+		files = append(files, f)
+		info, e := f.Stat()
+		if e == nil && (!info.Mode().IsRegular() || info.Size() == 0) {
+			e = fmt.Errorf("%s is empty or no regular file", path)
+		}
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("--%s: %w", flag, e))
+			return nil
+		}
+		return io.NewSectionReader(f, 0, info.Size())
+	}
+	p.Stub, p.Linux = section("stub", r.stub), section("kernel", r.kernel)
+	if r.initramfs != "" {
+		p.Initrd = section("initramfs", r.initramfs)
+	}
+	release, e := os.ReadFile(r.osRelease)
+	if e != nil {
+		err = errors.Join(err, fmt.Errorf("--os-release: %w", e))
+	}
+	p.OSRelease = string(release)
+	if p.Cmdline, e = kernelArguments(r.cmdline); e != nil {
+		err = errors.Join(err, fmt.Errorf("--cmdline: %w", e))
+	}
+	return p, files, err
+}
+
+// kernelArguments are the text itself, or with a leading @ the content of a file.
+func kernelArguments(text string) (string, error) {
+	if path, isFile := strings.CutPrefix(text, "@"); isFile {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		text = strings.TrimSpace(string(data))
+	}
+	if !hasPanic(text) {
+		return "", fmt.Errorf("%q has no panic=N: a trial that panics would hang for ever; add panic=10", text)
+	}
+	return text, nil
+}
+
+// hasPanic reports whether kernel arguments name panic= at all; what an installer makes of its value is its own business.
+func hasPanic(cmdline string) bool {
+	for _, a := range strings.Fields(cmdline) {
+		if strings.HasPrefix(a, "panic=") {
+			return true
+		}
+	}
+	return false
+}
+
+func closeAll(files []io.Closer) error {
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}

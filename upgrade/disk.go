@@ -1,0 +1,78 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition"
+)
+
+// ErrDiskUnknown is returned when this machine's own disk cannot be found by itself. Do: name it.
+var ErrDiskUnknown = errors.New("it is not known which disk this machine booted from")
+
+// Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started from.
+// Nil vars are this machine's. It writes nothing. No such disk, and more than one (a copy), are ErrDiskUnknown.
+func Disk(vars efivar.Store) (string, error) {
+	if vars == nil {
+		vars = efivar.Open(efivar.Dir)
+	}
+	return findDisk(vars, "/sys/class/block", "/dev")
+}
+
+// bootPartition is the variable in which the loader names the partition that it was started from.
+const bootPartition = "LoaderDevicePartUUID"
+
+func findDisk(vars efivar.Store, class, dev string) (string, error) {
+	v, err := vars.Read(efivar.Loader(bootPartition))
+	if err != nil {
+		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+	}
+	text, err := efivar.DecodeString(v.Data)
+	if err != nil {
+		return "", fmt.Errorf("find the boot disk: %s: %w: %w", bootPartition, err, ErrDiskUnknown)
+	}
+	devices, err := os.ReadDir(class)
+	if err != nil {
+		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+	}
+	var found, unread []string
+	for _, d := range devices {
+		if _, err := os.Stat(filepath.Join(class, d.Name(), "partition")); err == nil {
+			continue // of a disk that has its own line
+		}
+		path := filepath.Join(dev, strings.ReplaceAll(d.Name(), "!", "/")) // as sysfs writes names with a slash
+		switch holds, err := holdsPartition(path, text); {
+		case holds:
+			found = append(found, path)
+		case err != nil && !errors.Is(err, partition.ErrForeign) && !errors.Is(err, partition.ErrNoTable):
+			unread = append(unread, err.Error())
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), text, ErrDiskUnknown)
+	case len(unread) > 0:
+		return "", fmt.Errorf("find the boot disk: no disk has partition %s (not read: %s): %w", text, strings.Join(unread, "; "), ErrDiskUnknown)
+	}
+	return "", fmt.Errorf("find the boot disk: no disk has partition %s: %w", text, ErrDiskUnknown)
+}
+
+// holdsPartition reports whether the table of a disk has a partition of that GUID.
+func holdsPartition(path, guid string) (holds bool, err error) {
+	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	layout, err := partition.Read(d)
+	for _, p := range layout.Partitions {
+		holds = holds || strings.EqualFold(p.GUID.String(), guid)
+	}
+	return holds, err
+}
