@@ -240,7 +240,7 @@ func TestEveryCutLeavesTheOldOrTheNew(t *testing.T) {
 // sample keeps the plain run short; PAWL_LONG=1 makes the full set.
 func sample(o disktest.Options) disktest.Options {
 	if !long() {
-		o.Exhaustive, o.Destroyed = 9, 3
+		o.Exhaustive, o.Destroyed, o.Samples = 7, 2, 16
 	}
 	return o
 }
@@ -281,7 +281,7 @@ func TestWithoutAnyFlushACutIsSeen(t *testing.T) {
 				if i == 0 {
 					continue // makes what Open read durable; here it was
 				}
-				err := trace.DropFlush(flush).Crashes(disktest.Options{NoDestroyed: true, Seed: 1}, func(c *disktest.Crash) error {
+				err := trace.DropFlush(flush).Crashes(disktest.Options{NoDestroyed: true, Exhaustive: 10, Seed: 1}, func(c *disktest.Crash) error {
 					_, returned := c.Atomics()["returned"]
 					return o.judge(before, c.Device(), returned)
 				})

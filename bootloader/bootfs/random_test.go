@@ -128,7 +128,7 @@ func TestRandomChangesOnVolumesOfAnyShape(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seed := uint64(len(name)) // the same each time
-			steps := 150
+			steps := 80
 			if long() {
 				seed, steps = rand.Uint64(), 5000
 			}

@@ -23,8 +23,8 @@ func (f *FS) load() {
 	f.table = make([]uint32, v.end)
 	sectors := (4*int64(v.end) + int64(v.unit) - 1) / int64(v.unit)
 	f.stale = make([]bool, sectors)
-	const chunk = 16 * blockSize
-	var buf [2][chunk]byte
+	chunk := min(16*blockSize, sectors*int64(v.unit))
+	buf := [2][]byte{make([]byte, chunk), make([]byte, chunk)}
 	for at := int64(0); at < sectors*int64(v.unit); at += chunk {
 		n := min(chunk, sectors*int64(v.unit)-at)
 		n = min(n, v.fatBytes-at)
