@@ -1,8 +1,8 @@
 // Command init is PID 1 of the example OS: the smallest system that embeds Pawl, and what the boot tests run.
 //
 // It mounts the kernel's file systems, loads the modules that its builder put in order, brings up the network, and then
-// does what every embedder does (see pawl.go): tells Pawl that this version started, checks itself, and confirms or
-// gives up. After that it serves the API and obeys a control console on the serial port (see console.go).
+// does what every embedder does (see pawl.go): tells Pawl that this version started, serves the API, checks itself, and
+// confirms or gives up. Beside that it obeys a control console on the serial port (see console.go).
 //
 // Lines that begin with "pawl-os: " are for programs: one word that names the event, then key=value pairs.
 //
@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -54,11 +53,11 @@ func boot() error {
 	if system.test == testExit {
 		os.Exit(1)
 	}
+	go console.serve()
 	if err := system.embed(context.Background(), network); err != nil {
 		report("warning", "reason", err.Error())
 	}
-	console.serve()
-	return errors.New("the console has gone")
+	select {}
 }
 
 // restart ends the machine. It does not return.

@@ -44,7 +44,7 @@ func (v Version) cmdline() string {
 	case Panics, Exits, CheckFails:
 		line += " pawl-os.test=" + string(v.Broken)
 	case CheckHangs:
-		line += " pawl-os.test=" + string(v.Broken) + " pawl-os.deadline=8s"
+		line += " pawl-os.test=" + string(v.Broken) + " pawl-os.deadline=15s"
 	}
 	return line
 }

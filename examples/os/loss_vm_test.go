@@ -1,0 +1,63 @@
+//go:build vm
+
+package exampleos_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/internal/vmtest"
+)
+
+func TestFirmwareVariablesDeletedWhileArmed(t *testing.T) {
+	m := install(t, "1.0.0")
+	m.ready("1.0.0", "A")
+	m.upgrade("2.0.0")
+	m.cut(m.forget)
+	m.ready("1.0.0", "A")
+	require.Equal(t, "fell back", m.status().Attempt.Result)
+
+	m.upgrade("2.0.0") // the way back is made again
+	m.restart()
+	m.trial("2.0.0", "B")
+	m.ready("2.0.0", "B")
+	m.cut(m.forget)
+	m.ready("2.0.0", "B")
+}
+
+func TestMETAZeroedWhileArmed(t *testing.T) {
+	m := install(t, "1.0.0")
+	m.ready("1.0.0", "A")
+	m.upgrade("2.0.0")
+	m.do("zero /dev/vda3")
+	m.restart()
+	m.trial("2.0.0", "B")
+	m.ready("2.0.0", "B")
+	m.do("run installer meta reset --disk /dev/vda")
+
+	m.upgrade("2.1.0-panic")
+	m.do("zero /dev/vda3")
+	m.restart()
+	m.trial("2.1.0-panic", "A")
+	m.ready("2.0.0", "B")
+}
+
+func TestSecondDiskWithALoaderInFront(t *testing.T) {
+	m := install(t, "1.0.0")
+	m.ready("1.0.0", "A")
+	m.upgrade("2.0.0")
+	own := m.config.Disks[0]
+	m.cut(func() { m.config.Disks = []vmtest.Disk{{Path: m.disk("3.0.0"), PCI: 0x8}, own} })
+	m.trial("2.0.0", "B") // BootOrder names our disk
+	m.ready("2.0.0", "B")
+
+	m.cut(m.forget) // now the firmware takes the first disk, and neither touches the other
+	e := m.ready("3.0.0", "A")
+	require.Equal(t, "/dev/vda", e.Values["disk"])
+	out, code, err := m.vm.Do("run installer upgrade --disk /dev/vdb --image "+vmtest.Gateway+":"+m.port+"/os:1.0.0", within)
+	require.NoError(t, err)
+	require.Equal(t, 4, code, out)
+	m.cut(func() { m.config.Disks = []vmtest.Disk{own} })
+	m.ready("2.0.0", "B")
+}
