@@ -25,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -219,78 +218,6 @@ func (l *Loader) disarm() error {
 	}
 	if left, ok, err := l.text(oneShot); err != nil || ok {
 		return errors.Join(err, fmt.Errorf("%s is %q still: %w", oneShot, left, bootloader.ErrNoVariables))
-	}
-	return nil
-}
-
-// Confirm implements bootloader.Bootloader. It writes variables only where one stands in the way, so a machine that
-// cannot keep variables confirms as well.
-//
-//  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it may
-//     be destroyed: then the order of the entries decides, for the old default.
-//  2. LoaderEntryDefault, when there is one: deleted, since it outranks loader.conf. A cut before: what it names.
-//  3. LoaderEntryOneShot, when it is ours: deleted. A cut before: what it names, once, then s.
-//  4. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
-//     confirmed before.
-//  5. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
-//
-// Neither key is written before step 1, because until then s is not confirmed and must sort last. Between 4 and 5 both
-// keys are first; both slots are complete, and Prepare puts the next target behind whatever key the default has, so the
-// entry of a default is never rewritten to make room for a target.
-func (l *Loader) Confirm(s bootloader.Slot) error {
-	if err := l.confirm(s); err != nil {
-		return fmt.Errorf("confirm slot %v: %w", s, err)
-	}
-	return nil
-}
-
-func (l *Loader) confirm(s bootloader.Slot) error {
-	if s != bootloader.A && s != bootloader.B {
-		return errors.New("no such slot")
-	}
-	d, err := l.read()
-	if err != nil {
-		return err
-	}
-	if !d.entries[s].bootable {
-		return errors.New("the slot is not prepared")
-	}
-	if _, err := l.complete(s); err != nil {
-		return err
-	}
-	if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(s), timeout: l.Timeout})); err != nil {
-		return err
-	}
-	named, _, err := l.text(entryDefault)
-	if err != nil {
-		return err
-	}
-	if err := l.vars.Delete(efivar.Loader(entryDefault)); err != nil && !strings.EqualFold(named, entryID(s)) {
-		return fmt.Errorf("loader.conf names it now, but %s outranks it: %w", entryDefault, kept(err))
-	}
-	if ours, err := l.armedByUs(); err != nil {
-		return err
-	} else if ours {
-		if err := l.vars.Delete(efivar.Loader(oneShot)); err != nil {
-			return fmt.Errorf("it is the default now, but %s is armed: %w", oneShot, kept(err))
-		}
-	}
-	for _, step := range []struct {
-		slot bootloader.Slot
-		key  string
-	}{{s, provenKey}, {s.Other(), untriedKey}} {
-		e := d.entries[step.slot]
-		if !e.bootable || e.sortKey == step.key {
-			continue
-		}
-		e.sortKey = step.key
-		sector, err := encodeEntry(e)
-		if err == nil {
-			err = l.FS.Overwrite(entryPath(step.slot), sector)
-		}
-		if err != nil {
-			return fmt.Errorf("it is the default now; sort key of slot %v: %w", step.slot, err)
-		}
 	}
 	return nil
 }

@@ -1,0 +1,160 @@
+package loadertest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/partition/disktest"
+)
+
+// crash cuts each operation at every write and judges every disk.
+func (s *suite) crash(t *testing.T) {
+	a, b := bootloader.A, bootloader.B
+	oldA, newB, trialB := boots(a, "1", false), boots(b, "2", false), boots(b, "2", true)
+	cases := []crashCase{
+		{name: "install", from: func() (*Rig, error) {
+			m, err := s.machine()
+			return &Rig{Machine: m}, err
+		}, do: func(r *Rig) error { return s.installAll(r.Machine) },
+			ok: func(o Outcome) error {
+				if o.Slot == bootloader.None {
+					return nil
+				}
+				return oldA(o)
+			}, once: true},
+		{name: "upgrade", from: s.Installed, do: func(r *Rig) error { return r.prepare(b, "2") }, ok: oldA},
+		{name: "arm", from: s.prepared, do: func(r *Rig) error { return r.arm(b) }, ok: either(oldA, trialB), then: oldA},
+		{name: "disarm", from: s.armed, do: func(r *Rig) error { return r.Disarm() }, ok: either(oldA, trialB), then: oldA},
+		{name: "confirm", from: s.trial, do: func(r *Rig) error { return r.Confirm(b) }, ok: either(oldA, newB)},
+		{name: "upgrade after a confirm", from: s.confirmed, do: func(r *Rig) error { return r.prepare(a, "3") }, ok: newB},
+		{name: "upgrade over an armed target", from: s.armed, do: func(r *Rig) error { return r.prepare(b, "3") }, ok: either(oldA, trialB), then: oldA},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, s.Backend) })
+	}
+}
+
+func (b Backend) prepared() (*Rig, error) {
+	r, err := b.Installed()
+	if err == nil {
+		err = r.prepare(bootloader.B, "2")
+	}
+	return r, err
+}
+
+func (b Backend) armed() (*Rig, error) {
+	r, err := b.prepared()
+	if err == nil {
+		err = r.arm(bootloader.B)
+	}
+	return r, err
+}
+
+func (b Backend) trial() (*Rig, error) {
+	r, err := b.armed()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.Boot(); err != nil {
+		return nil, err
+	}
+	return b.Rig(r.Machine)
+}
+
+func (b Backend) confirmed() (*Rig, error) {
+	r, err := b.trial()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Confirm(bootloader.B); err != nil {
+		return nil, err
+	}
+	if _, err := r.Boot(); err != nil {
+		return nil, err
+	}
+	return b.Rig(r.Machine)
+}
+
+func either(f, g func(Outcome) error) func(Outcome) error {
+	return func(o Outcome) error {
+		if f(o) == nil {
+			return nil
+		}
+		return g(o)
+	}
+}
+
+type crashCase struct {
+	name string
+	from func() (*Rig, error)
+	do   func(*Rig) error
+	ok   func(Outcome) error // the boot after the cut
+	then func(Outcome) error // the one after that; nil: as ok
+	once bool                // the operation cannot be run again on what the cut left
+}
+
+func (c crashCase) run(t *testing.T, b Backend) {
+	r, err := c.from()
+	require.NoError(t, err)
+	r.Disk.Record()
+	require.NoError(t, c.do(r))
+	trace, seen := r.Disk.Trace(), 0
+	for _, block := range []int{512, 4096} {
+		err := trace.Crashes(disktest.Options{Block: block, Samples: 8}, func(crash *disktest.Crash) error {
+			seen++
+			m, err := r.Crashed(crash)
+			if err != nil {
+				return err
+			}
+			first, err := m.Boot()
+			if err == nil {
+				err = c.ok(first)
+			}
+			if err != nil {
+				return err
+			}
+			again := m.Clone()
+			second, err := again.Boot()
+			if err != nil {
+				return err
+			}
+			then := c.then
+			if then == nil {
+				then = c.ok
+			}
+			if err := then(second); err != nil {
+				return fmt.Errorf("second boot: %w", err)
+			}
+			if c.once || first.Trial || seen%24 != 0 {
+				return nil
+			}
+			return c.repeat(b, m)
+		})
+		require.NoError(t, err)
+	}
+	t.Logf("%d operations, %d disks", len(trace.Ops), seen)
+	require.Greater(t, seen, 2)
+}
+
+// repeat runs the operation again after the boot that followed the cut. It may say that there is nothing to do any more
+// (the slot that runs is confirmed), but what it leaves must boot.
+func (c crashCase) repeat(b Backend, m *Machine) error {
+	r, err := b.Rig(m)
+	if err != nil {
+		return fmt.Errorf("open after the cut: %w", err)
+	}
+	if err := c.do(r); err != nil {
+		return fmt.Errorf("run again: %w", err)
+	}
+	o, err := m.Boot()
+	if err != nil {
+		return err
+	}
+	if err := c.ok(o); err != nil {
+		return fmt.Errorf("after running it again: %w", err)
+	}
+	return nil
+}
