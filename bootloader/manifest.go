@@ -2,9 +2,13 @@ package bootloader
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 )
 
 // ManifestFormat is the version of the manifest's encoding that this package writes, and the only one it reads.
@@ -54,7 +58,7 @@ func DecodeManifest(data []byte) (Manifest, error) {
 	if err := dec.Decode(&m); err != nil {
 		return Manifest{}, fmt.Errorf("decode manifest: %v: %w", err, ErrManifest)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); err != io.EOF {
 		return Manifest{}, fmt.Errorf("decode manifest: bytes after the end: %w", ErrManifest)
 	}
 	if err := m.check(); err != nil {
@@ -73,7 +77,8 @@ func (m Manifest) check() error {
 		return fmt.Errorf("no files: %w", ErrManifest)
 	}
 	for _, f := range m.Files {
-		if f.Name == "" || f.Size <= 0 || len(f.SHA256) != 64 {
+		sum, err := hex.DecodeString(f.SHA256)
+		if f.Name == "" || strings.ContainsAny(f.Name, `/\`) || f.Name == "." || f.Name == ".." || f.Size <= 0 || err != nil || len(sum) != sha256.Size {
 			return fmt.Errorf("file %q of %d bytes, digest %q: %w", f.Name, f.Size, f.SHA256, ErrManifest)
 		}
 	}
