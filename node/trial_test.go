@@ -266,3 +266,19 @@ func TestATrialSurvivesTheEndOfItsCaller(t *testing.T) {
 }
 
 var _ machine = (*upgrade.Machine)(nil)
+
+func TestAServerThatWasClosedRestartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake().onTrial()
+		f.hang["failed: check \"nose\": the disk smells"] = make(chan struct{})
+		s := f.server(t, Config{Checks: []Check{{Name: "nose", Run: func(context.Context) error { return errSick }}}})
+		_, err := s.Start(t.Context())
+		require.NoError(t, err)
+		go func() { _ = s.Prove(t.Context()) }()
+		synctest.Wait() // the reason is being recorded
+		require.NoError(t, s.Close())
+		time.Sleep(2 * TrialDeadline)
+		synctest.Wait()
+		require.Empty(t, f.rebooted())
+	})
+}
