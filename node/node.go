@@ -7,9 +7,9 @@
 //	s.Serve(ctx, listener)     the API
 //	s.Prove(ctx)               once the system is up: on a trial, the checks, then confirm
 //
-// The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that the
-// machine restarts at the trial's deadline at the latest, whatever a check does: the old version then boots. It
-// guarantees that nothing but writing the target happens while the machine serves (prepare), that the restart comes
+// The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that
+// Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may take,
+// whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens while the machine serves (prepare), that the restart comes
 // last, and that only one operation runs at a time. An upgrade goes on when the client that asked for it goes away.
 //
 // It does not authenticate anybody: see Listen. It does not drain or stop services. What it does to disks is package
