@@ -35,6 +35,7 @@ lint:
 vuln:
 	go tool govulncheck -tags $(TAGS) ./...
 
+# Needs Debian's packages protobuf-compiler and libprotobuf-dev.
 generate:
 	go generate ./...
 
