@@ -133,7 +133,7 @@ func (in *install) lacks(hasUKI, hasLoader bool) error {
 	case !hasUKI:
 		return fmt.Errorf("%s: no %s in it: %w", in.img.Reference, ukiAsset, image.ErrNoAssets)
 	case !hasLoader:
-		return fmt.Errorf("%s: no %s in it, which a new disk needs (see `installer pack`): %w", in.img.Reference, loaderFile, image.ErrNoAssets)
+		return fmt.Errorf("%s: no %s in it, which a new disk needs: %w", in.img.Reference, loaderFile, image.ErrNoAssets)
 	}
 	return nil
 }

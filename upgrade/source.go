@@ -78,7 +78,7 @@ func (s *source) first() (image.Asset, error) {
 		return f.Asset, nil
 	case <-s.done:
 		if s.err == nil {
-			return image.Asset{}, fmt.Errorf("no %s in it: %w (name an installer image; `installer pack` makes one)", ukiAsset, image.ErrNoAssets)
+			return image.Asset{}, fmt.Errorf("no %s in it: %w", ukiAsset, image.ErrNoAssets)
 		}
 		return image.Asset{}, s.err
 	}

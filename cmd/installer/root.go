@@ -1,65 +1,17 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 )
-
-// Exit codes. Scripts may rely on them.
-const (
-	exitOther   = 1 // anything else: the message says what
-	exitUsage   = 2 // wrong arguments
-	exitImage   = 3 // the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it, too large
-	exitRefused = 4 // the machine's state forbids it: a trial runs, another operation runs, something foreign is in the way
-	exitDisk    = 5 // the disk is not one to work on: no disk, somebody else's, damaged, too small
-)
-
-// reasons are the errors that each code stands for.
-var reasons = []struct {
-	code   int
-	errors []error
-}{
-	{exitImage, []error{
-		image.ErrNotFound, image.ErrUnreachable, image.ErrDenied, image.ErrPlatform, image.ErrTampered, image.ErrNoAssets,
-		image.ErrUnsafe, upgrade.ErrUnfit, upgrade.ErrDoesNotFit,
-	}},
-	{exitRefused, []error{
-		upgrade.ErrTrial, upgrade.ErrSame, upgrade.ErrKnownBad, upgrade.ErrNotComplete, upgrade.ErrNothingToRollBack,
-		upgrade.ErrInUse, bootloader.ErrForeign, bootloader.ErrNoVariables, bootloader.ErrAmbiguous, partition.ErrBusy, disk.ErrBusy,
-	}},
-	{exitDisk, []error{
-		partition.ErrForeign, partition.ErrNoTable, partition.ErrDamaged, partition.ErrNotFound, partition.ErrNoSpace,
-		bootloader.ErrNotFound, bootfs.ErrDamaged, meta.ErrDamaged, meta.ErrSize,
-	}},
-}
-
-// code maps an error to the exit code that stands for what to do next.
-func code(err error) int {
-	if errors.As(err, new(usageError)) {
-		return exitUsage
-	}
-	for _, r := range reasons {
-		if slices.ContainsFunc(r.errors, func(target error) bool { return errors.Is(err, target) }) {
-			return r.code
-		}
-	}
-	return exitOther
-}
 
 type usageError struct{ error }
 

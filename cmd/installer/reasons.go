@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// Exit codes. Scripts may rely on them.
+const (
+	exitOther   = 1 // anything else: the message says what
+	exitUsage   = 2 // wrong arguments
+	exitImage   = 3 // the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it, too large
+	exitRefused = 4 // the machine's state forbids it: a trial runs, another operation runs, something foreign is in the way
+	exitDisk    = 5 // the disk is not one to work on: no disk, somebody else's, damaged, too small
+)
+
+// reasons are the errors that are told apart, the first that fits: each one's exit code, and the way out where the error
+// does not say it itself.
+var reasons = []struct {
+	err  error
+	code int
+	do   string
+}{
+	{upgrade.ErrDoesNotFit, exitImage, "use a smaller image, or a disk with a larger boot file system"},
+	{upgrade.ErrUnfit, exitImage, "build the image again; --force writes it all the same"},
+	{image.ErrTampered, exitImage, "push the image again, or ask who changed it"},
+	{image.ErrNotFound, exitImage, "check the reference, its tag or its digest"},
+	{image.ErrUnreachable, exitImage, "check the address and the network, then try again"},
+	{image.ErrDenied, exitImage, "log in to the registry (docker login), or check the name"},
+	{image.ErrPlatform, exitImage, "use an image that is made for this architecture, or name another one with --arch"},
+	{image.ErrNoAssets, exitImage, "name an installer image; `installer pack` makes one"},
+	{image.ErrUnsafe, exitImage, "build the image without what the message names"},
+
+	{upgrade.ErrTrial, exitRefused, ""},
+	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
+	{upgrade.ErrKnownBad, exitRefused, ""},
+	{upgrade.ErrNotComplete, exitRefused, "upgrade instead"},
+	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
+	{upgrade.ErrInUse, exitRefused, ""},
+	{bootloader.ErrForeign, exitRefused, ""},
+	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},
+	{bootloader.ErrAmbiguous, exitRefused, "see that --disk and --os-release are those of the running system; reboot, then try again"},
+	{partition.ErrBusy, exitRefused, ""},
+	{disk.ErrBusy, exitRefused, ""},
+
+	{partition.ErrNoTable, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
+	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
+	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},
+	{partition.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
+	{partition.ErrNoSpace, exitDisk, "use a larger disk"},
+	{bootloader.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
+	{bootfs.ErrDamaged, exitDisk, "repair the boot file system (fsck.vfat), or install again"},
+	{meta.ErrDamaged, exitDisk, "restore META, or lose what it holds with `installer meta reset`"},
+	{meta.ErrSize, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
+}
+
+// report prints why a command failed and the way out, and returns the exit code.
+func report(w io.Writer, err error) int {
+	fmt.Fprintln(w, "installer:", err)
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	for _, r := range reasons {
+		if !errors.Is(err, r.err) {
+			continue
+		}
+		if r.do != "" {
+			fmt.Fprintln(w, "do:", r.do)
+		}
+		return r.code
+	}
+	return exitOther
+}
