@@ -198,12 +198,22 @@ func (f *FS) overwrite(elems []string, data []byte) error {
 		return fmt.Errorf("replace it once, its block holds something else too: %w", ErrShared)
 	}
 	b := make([]byte, f.vol.unit)
-	if err := f.read(off, b); err == nil && string(b[:len(data)]) == string(data) {
+	switch err := f.read(off, b); {
+	case err != nil:
+		// What cannot be read can be written, but the device may need its whole block for that. The block is this file's own.
+		start := off / blockSize * blockSize
+		b = make([]byte, min(blockSize, f.vol.size-start))
+		copy(b[off-start:], data)
+		return f.put(start, b)
+	case string(b[:len(data)]) == string(data):
 		return f.flush() // a killed program may have left it in a cache only
-	} else if err != nil {
-		clear(b) // what cannot be read can be written
 	}
 	copy(b, data)
+	return f.put(off, b)
+}
+
+// put writes and flushes.
+func (f *FS) put(off int64, b []byte) error {
 	if err := f.write(off, b); err != nil {
 		return err
 	}

@@ -50,10 +50,10 @@ func (f *FS) clear(elems []string) error {
 	unit := f.vol.unit
 	e.mod = f.now()
 	empty := f.emptyDir(e, parent, f.vol.cluster)
-	if err := f.write(f.vol.offset(e.first), empty[:unit]); err != nil {
-		return err
+	if f.read(f.vol.offset(e.first), make([]byte, f.vol.cluster)) != nil {
+		unit = f.vol.cluster // it is no directory any more, and the device may need a whole block to heal it
 	}
-	if err := f.flush(); err != nil {
+	if err := f.put(f.vol.offset(e.first), empty[:unit]); err != nil {
 		return err
 	}
 	if len(empty) > unit {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -43,15 +44,21 @@ func installed(t testing.TB, s shape) *disktest.Disk {
 	return dev
 }
 
+// wide has clusters of eight sectors, so a directory of one cluster has several.
+var wide = shape{unit: 512, sector: 512, perCluster: 8, reserved: 32, tables: 2, perTable: 64, clusters: 8000}
+
 // operation is one change and what may be left of it.
 type operation struct {
 	name  string
-	start func(t testing.TB, f *bootfs.FS) // before recording; may be nil
+	shape *shape                                               // nil: tiny
+	start func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) // before recording; may be nil
 	do    func(f *bootfs.FS) error
-	may   map[string][][]byte // contents that a path may have meanwhile, nil for none; other paths do not change
-	must  map[string][]byte   // and afterwards; nil: gone
-	dirs  []string            // that must exist afterwards
-	lose  bool                // a destroyed block may cost what lies outside zone B too
+	// what a killed program did before, recorded too
+	killed func(t testing.TB, dev *disktest.Disk, f *bootfs.FS)
+	may    map[string][][]byte // contents that a path may have meanwhile, nil for none; other paths do not change
+	must   map[string][]byte   // and afterwards; nil: gone
+	dirs   []string            // that must exist afterwards
+	lose   bool                // a destroyed block may cost what lies outside zone B too
 }
 
 var newData = content(99, 2500)
@@ -79,20 +86,61 @@ func operations() []operation {
 		return func(f *bootfs.FS) error { return f.Remove(path) }
 	}
 	clearB := func(f *bootfs.FS) error { return f.Clear("EFI/pawl/B") }
-	clearFirst := func(t testing.TB, f *bootfs.FS) { require.NoError(t, clearB(f)) }
+	clearFirst := func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) { require.NoError(t, clearB(f)) }
 	old := func(i int) []byte { return content(uint64(i), []int{3000, 200, 512}[i%3]) }
 	gone := map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/initrd": nil, "EFI/pawl/B/manifest.json": nil}
-	big := func(t testing.TB, f *bootfs.FS) { // the directory's next cluster has its entry in another sector of the table
-		clearFirst(t, f)
+	big := func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) { // the directory's next cluster has its entry in another sector of the table
+		clearFirst(t, dev, f)
 		require.NoError(t, f.WriteFile("EFI/pawl/B/big", content(1, 100_000)))
 	}
-	fill := func(t testing.TB, f *bootfs.FS) {
-		clearFirst(t, f)
+	fill := func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
+		clearFirst(t, dev, f)
 		for i := range 7 { // two slots each: the cluster is full
 			require.NoError(t, f.WriteFile(fmt.Sprintf("EFI/pawl/B/f%d", i), nil))
 		}
 	}
+	many := map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil}, "EFI/pawl/B/manifest.json": {old(8), nil}}
+	manyGone := map[string][]byte{}
+	for i := range 20 {
+		many[fmt.Sprintf("EFI/pawl/B/more%d", i)] = [][]byte{[]byte("x"), nil}
+	}
+	for path := range many {
+		manyGone[path] = nil
+	}
+	more := func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) { // entries in several sectors
+		for i := range 20 {
+			require.NoError(t, f.WriteFile(fmt.Sprintf("EFI/pawl/B/more%d", i), []byte("x")))
+		}
+	}
+	manyAnd := maps.Clone(many)
+	x190 := "EFI/pawl/B/" + strings.Repeat("x", 190)
+	manyAnd[x190] = [][]byte{nil, newData}
 	return []operation{
+		{name: "clear a slot of many entries", shape: &wide, start: more, do: clearB, may: many, must: manyGone},
+		{name: "clear a slot of many entries, then create over the old ones", shape: &wide, start: more, do: func(f *bootfs.FS) error {
+			return errors.Join(clearB(f), create(x190, newData)(f))
+		}, may: manyAnd, must: map[string][]byte{x190: newData}},
+		{name: "create over what others left behind the end mark", shape: &wide, do: create(x190, newData),
+			start: func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
+				clearFirst(t, dev, f)
+				v := mustView(t, dev)
+				at := v.data + int64(v.chains["EFI/pawl/B"][0]-2)*v.cluster
+				dev.WriteAt(bytes.Repeat([]byte("STALE   BIN \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 100), at+96)
+			}, may: map[string][][]byte{x190: {nil, newData}}, must: map[string][]byte{x190: newData}},
+		{name: "create where a sector has one slot left", shape: &wide, do: create("EFI/pawl/B/new", newData),
+			start: func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
+				clearFirst(t, dev, f)
+				for i := range 13 {
+					require.NoError(t, f.WriteFile(fmt.Sprintf("EFI/pawl/B/F%d", i), nil))
+				}
+			}, may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}}, must: map[string][]byte{"EFI/pawl/B/new": newData}},
+		{name: "create after a removal that was killed before its flush", do: func(f *bootfs.FS) error {
+			return write("EFI/pawl/B/new", newData)(f)
+		}, killed: func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
+			dev.FailAt(2, disktest.SyncFails)
+			require.Error(t, f.Remove("EFI/pawl/B/os.efi"))
+		}, may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/new": {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/new": newData}},
 		{name: "clear a slot", do: clearB, must: gone, may: map[string][][]byte{
 			"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil}, "EFI/pawl/B/manifest.json": {old(8), nil}}},
 		{name: "create", do: create("EFI/pawl/B/new", newData), start: clearFirst,
@@ -112,7 +160,7 @@ func operations() []operation {
 		{name: "remove", do: remove("EFI/pawl/B/os.efi"),
 			may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}}, must: map[string][]byte{"EFI/pawl/B/os.efi": nil}},
 		{name: "remove a name of two sectors", do: remove(longName),
-			start: func(t testing.TB, f *bootfs.FS) { require.NoError(t, f.WriteFile(longName, newData)) },
+			start: func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) { require.NoError(t, f.WriteFile(longName, newData)) },
 			may:   map[string][][]byte{longName: {newData, nil}}, must: map[string][]byte{longName: nil}},
 		{name: "remove, then create where it was", do: func(f *bootfs.FS) error {
 			return errors.Join(f.Remove("EFI/pawl/B/os.efi"), write("EFI/pawl/B/new", newData)(f))
@@ -131,17 +179,28 @@ func operations() []operation {
 	}
 }
 
+func (o operation) installed(t testing.TB) *disktest.Disk {
+	if o.shape != nil {
+		return installed(t, *o.shape)
+	}
+	return installed(t, tiny)
+}
+
 // record runs the operation on a fresh disk; the variable "returned" is set when it returned.
-func (o operation) record(t testing.TB, s shape) (*disktest.Trace, *view) {
-	dev := installed(t, s)
+func (o operation) record(t testing.TB) (*disktest.Trace, *view) {
+	dev := o.installed(t)
 	f := reopen(t, dev)
 	if o.start != nil {
-		o.start(t, f)
+		o.start(t, dev, f)
 		f = reopen(t, dev)
 	}
 	before, err := readView(dev, nil)
 	require.NoError(t, err)
 	dev.Record()
+	if o.killed != nil {
+		o.killed(t, dev, f)
+		f = reopen(t, dev)
+	}
 	require.NoError(t, o.do(f))
 	dev.Atomic("returned", []byte("yes"))
 	return dev.Trace(), before
@@ -220,7 +279,7 @@ func TestEveryCutLeavesTheOldOrTheNew(t *testing.T) {
 	for _, o := range operations() {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			trace, before := o.record(t, tiny)
+			trace, before := o.record(t)
 			n := 0
 			err := trace.Crashes(sample(disktest.Options{NoDestroyed: true}), func(c *disktest.Crash) error {
 				n++
@@ -253,7 +312,7 @@ func TestADestroyedBlockCostsOnlyTheTarget(t *testing.T) {
 		for _, block := range []int{512, 4096} {
 			t.Run(fmt.Sprintf("%s/%d", o.name, block), func(t *testing.T) {
 				t.Parallel()
-				trace, before := o.record(t, tiny)
+				trace, before := o.record(t)
 				err := trace.Crashes(sample(disktest.Options{Block: block}), func(c *disktest.Crash) error {
 					dev := c.Device()
 					after, err := readView(dev, func(path string) bool { return inB(path) || o.may[path] != nil })
@@ -276,9 +335,9 @@ func TestWithoutAnyFlushACutIsSeen(t *testing.T) {
 	for _, o := range operations() {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			trace, before := o.record(t, tiny)
+			trace, before := o.record(t)
 			for i, flush := range trace.Flushes() {
-				if i == 0 {
+				if i == 0 || i == 1 && o.killed != nil && trace.Flushes()[0] == 0 {
 					continue // makes what Open read durable; here it was
 				}
 				err := trace.DropFlush(flush).Crashes(disktest.Options{NoDestroyed: true, Exhaustive: 10, Seed: 1}, func(c *disktest.Crash) error {
@@ -296,7 +355,7 @@ func TestAChangeWritesNoBlockOfAnotherZone(t *testing.T) {
 		if o.lose {
 			continue
 		}
-		trace, before := o.record(t, tiny)
+		trace, before := o.record(t)
 		mine := func(path string) bool { return inB(path) || o.may[path] != nil }
 		foreign := before.blocks(func(path string) bool { return !mine(path) })
 		foreign[0] = "boot sector"

@@ -137,8 +137,9 @@ func (f *FS) patch(sector int64, edit func(off int64, slot []byte)) error {
 
 // ready brings the directory to where one write of one sector adds the entry: nothing but zeros after the end mark, no unused
 // slot before ours, parts of the long name that lie in sectors before the last. None of it can be seen in the directory, so
-// a cut leaves it as it was. The caller flushes afterwards.
-func (f *FS) ready(s spot, entries map[int64][]byte) error {
+// a cut leaves it as it was. It reports whether it flushed all that the entry needs; if not, the caller does. (A mark "deleted" that
+// is missing hides the entry; it need not be flushed before.)
+func (f *FS) ready(s spot, entries map[int64][]byte) (flushed bool, err error) {
 	for _, sector := range f.sectors(s.dirty) {
 		err := f.patch(sector, func(off int64, slot []byte) {
 			if slices.Contains(s.dirty, off) {
@@ -146,18 +147,22 @@ func (f *FS) ready(s spot, entries map[int64][]byte) error {
 			}
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	if len(s.dirty) > 0 || len(s.fill) > 0 && f.zeroed {
 		// Before the end mark moves over a slot it must be zero on the medium, or old bytes would turn into files.
 		if err := f.flush(); err != nil {
-			return err
+			return false, err
 		}
+		flushed = true
 	}
 	for _, sector := range f.sectors(slices.Concat(s.fill, s.slots)) {
 		if sector == f.sectorOf(s.slots[len(s.slots)-1]) {
 			continue
+		}
+		if !slices.Contains(f.sectors(s.fill), sector) {
+			flushed = false // a part of the name
 		}
 		err := f.patch(sector, func(off int64, slot []byte) {
 			copy(slot, entries[off])
@@ -166,10 +171,10 @@ func (f *FS) ready(s spot, entries map[int64][]byte) error {
 			}
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return flushed, nil
 }
 
 // entriesFor are the slots of a new file.

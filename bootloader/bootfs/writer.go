@@ -218,8 +218,7 @@ func (w *Writer) check(n int64) error {
 // allocate makes the buffer, no larger than the file.
 func (w *Writer) allocate() {
 	if w.buf == nil {
-		unit := int64(w.f.vol.unit)
-		w.buf = make([]byte, 0, min(writerBuffer, max(w.size+unit-1, unit)/unit*unit))
+		w.buf = make([]byte, 0, min(writerBuffer, (w.size/blockSize+1)*blockSize))
 	}
 }
 
@@ -368,13 +367,14 @@ func (w *Writer) finish() error {
 	return f.settle(w.owner)
 }
 
-// last writes what is left in the buffer, up to the end of its sector.
+// last writes what is left in the buffer, with zeros up to the end of its block or cluster: a block that was destroyed earlier
+// is healed only when it is written whole.
 func (w *Writer) last() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	unit := w.f.vol.unit
-	pad := (unit - len(w.buf)%unit) % unit
+	whole := min(blockSize, w.f.vol.cluster)
+	pad := (whole - len(w.buf)%whole) % whole
 	if err := w.out(append(w.buf, make([]byte, pad)...)); err != nil {
 		return err
 	}
@@ -422,11 +422,14 @@ func (f *FS) insert(parent []string, e entry) error {
 		return err
 	}
 	entries := s.entriesFor(e)
-	if err := f.ready(s, entries); err != nil {
+	flushed, err := f.ready(s, entries)
+	if err != nil {
 		return err
 	}
-	if err := f.flush(); err != nil {
-		return err
+	if !flushed {
+		if err := f.flush(); err != nil {
+			return err
+		}
 	}
 	return f.commit(s, entries)
 }
