@@ -100,17 +100,20 @@ type machine struct {
 	boots   map[string]string // what each boot ran, by its id
 }
 
-// install builds a disk image of a version with the installer and starts a machine on it.
-func install(t *testing.T, tag string) *machine {
+// prepare returns a machine without a disk, switched off. Scenarios run beside each other.
+func prepare(t *testing.T) *machine {
 	t.Helper()
 	t.Parallel()
 	w, err := build()
 	require.NoError(t, err)
-	m := &machine{T: t, world: w, boots: map[string]string{}}
-	m.config = vmtest.Config{
-		Disks:     []vmtest.Disk{{Path: m.disk(tag)}},
-		Variables: filepath.Join(t.TempDir(), "variables.fd"),
-	}
+	return &machine{T: t, world: w, boots: map[string]string{}, config: vmtest.Config{Variables: filepath.Join(t.TempDir(), "variables.fd")}}
+}
+
+// install builds a disk image of a version with the installer and starts a machine on it.
+func install(t *testing.T, tag string) *machine {
+	t.Helper()
+	m := prepare(t)
+	m.config.Disks = []vmtest.Disk{{Path: m.disk(tag), PCI: 0x10}}
 	m.start()
 	return m
 }
