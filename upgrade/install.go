@@ -72,6 +72,7 @@ type install struct {
 	dev    Device
 	img    *image.Image
 	plan   partition.Layout
+	over   bool // something is on the disk, and may be lost
 	op     operation
 	loader []byte
 }
@@ -82,6 +83,7 @@ func (in *install) check() error {
 	switch {
 	case errors.Is(err, partition.ErrNoTable):
 	case in.Force:
+		in.over = true
 	case err != nil:
 		return fmt.Errorf("%v: %w (force to lose it)", err, ErrInUse)
 	default:
@@ -138,16 +140,28 @@ func (in *install) lacks(hasUKI, hasLoader bool) error {
 	return nil
 }
 
-// layout writes the partition table, an empty META and an empty boot file system, and opens the machine on them.
+// layout wipes what is lost, and writes the partition table, an empty META and an empty boot file system, and opens the machine on them.
 func (in *install) layout(context.Context) error {
 	if in.Seed != "" {
 		in.plan.GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(in.Seed))
+	}
+	if in.over { // or the table that is there would be kept
+		if err := partition.Wipe(in.dev); err != nil {
+			return err
+		}
 	}
 	if err := partition.Apply(in.dev, in.plan); err != nil {
 		return err
 	}
 	if err := partition.Verify(in.dev, in.plan); err != nil {
 		return err
+	}
+	if in.over { // or what the old partitions held would be found again in new ones
+		for _, p := range in.plan.Partitions {
+			if err := partition.Wipe(partition.Section(in.dev, p)); err != nil {
+				return fmt.Errorf("%v: %w", p, err)
+			}
+		}
 	}
 	parts := map[string]Device{}
 	for _, label := range []string{"EFI", "META"} {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -71,11 +70,7 @@ func build(ctx context.Context, path string, size int64, img *image.Image, o upg
 			os.Remove(path)
 		}
 	}()
-	err = upgrade.Install(ctx, raw, img, o)
-	if errors.Is(err, partition.ErrNoSpace) {
-		return fmt.Errorf("%w; give a larger --size", err)
-	}
-	return err
+	return upgrade.Install(ctx, raw, img, o)
 }
 
 // parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.

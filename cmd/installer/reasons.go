@@ -56,10 +56,10 @@ var reasons = []struct {
 	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
 	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},
 	{partition.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
-	{partition.ErrNoSpace, exitDisk, "use a larger disk"},
+	{partition.ErrNoSpace, exitDisk, "use a larger disk; of a disk image, give a larger --size"},
 	{bootloader.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{bootfs.ErrDamaged, exitDisk, "repair the boot file system (fsck.vfat), or install again"},
-	{meta.ErrDamaged, exitDisk, "restore META, or lose what it holds with `installer meta reset`"},
+	{meta.ErrDamaged, exitDisk, ""},
 	{meta.ErrSize, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 }
 
