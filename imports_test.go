@@ -31,6 +31,7 @@ var allowed = map[string]struct {
 	"bootloader/efivar":     {nil, "a leaf codec that anyone may import"},
 	"bootloader/uki":        {nil, "a leaf codec that anyone may import"},
 	"bootloader/sdboot":     {[]string{"bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/uki"}, "a backend over the file system and the codecs"},
+	"bootloader/grubenv":    {nil, "a leaf codec that anyone may import"},
 	"bootloader/loadertest": {[]string{"bootloader", "bootloader/efivar", "bootloader/uki", "bootloader/bootfs", "partition", "partition/disktest"}, "models and the conformance suite; reads the file system by itself"},
 	"image":                 {[]string{"bootloader/uki"}, "sources of images; knows no disk"},
 	"image/pack":            {[]string{"image", "bootloader/uki"}, "makes what image reads"},
