@@ -28,6 +28,8 @@ import (
 
 // Errors that callers act on.
 var (
+	// ErrReference is returned for text that is no reference. Do: write one as Open describes.
+	ErrReference = errors.New("not a reference")
 	// ErrNotFound is returned when nothing has that name. Do: check the reference.
 	ErrNotFound = errors.New("no such image")
 	// ErrUnreachable is returned when a registry cannot be reached, or stopped answering for good. Do: try again later.

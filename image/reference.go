@@ -22,7 +22,7 @@ func parseReference(ref string, o Options) (source, error) {
 			s, err = parseDirectory(rest, o)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("parse reference %q: %w", ref, err)
+			return nil, fmt.Errorf("parse reference %q: %w: %w", ref, err, ErrReference)
 		}
 		if s != nil {
 			return s, nil
@@ -34,7 +34,7 @@ func parseReference(ref string, o Options) (source, error) {
 	}
 	parsed, err := name.ParseReference(ref, parse...)
 	if err != nil {
-		return nil, fmt.Errorf("parse reference %q: %w; want host/repository:tag, host/repository@sha256:..., oci:DIR:tag, oci-archive:FILE:tag, docker-archive:FILE:tag or dir:DIR", ref, err)
+		return nil, fmt.Errorf("parse reference %q: %w: %w; want host/repository:tag, host/repository@sha256:..., oci:DIR:tag, oci-archive:FILE:tag, docker-archive:FILE:tag or dir:DIR", ref, err, ErrReference)
 	}
 	return newRegistry(parsed, o)
 }

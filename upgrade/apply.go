@@ -241,7 +241,7 @@ func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 func (m *Machine) arm(a *Attempt, o Options) error {
 	to := m.slot(a.To)
 	if to.Content != Complete || to.Manifest.Image != a.Image {
-		return fmt.Errorf("slot %s is %s, not %s: %w", a.To, to.version(), a.Version, ErrNotComplete)
+		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
 	}
 	a.Phase = Armed
 	err := m.record(a, nil)

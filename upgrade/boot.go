@@ -140,14 +140,14 @@ func (m *Machine) confirm() (*Attempt, error) {
 		return nil, fmt.Errorf("read the loader's state: %w", err)
 	}
 	if st.Active == bootloader.None {
-		return nil, fmt.Errorf("no boot reported a slot: %w", bootloader.ErrAmbiguous)
+		return nil, unreported(st)
 	}
 	s, err := m.active(st)
 	if err != nil {
 		return nil, err
 	}
 	if s.Content != Complete {
-		return nil, fmt.Errorf("slot %s is %s: %s: %w", s.Slot, s.Content, s.Problem, ErrNotComplete)
+		return nil, fmt.Errorf("%s: %w (reboot to fall back to the default)", s, ErrNotComplete)
 	}
 	a, err := m.attempt()
 	if err != nil {

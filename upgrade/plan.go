@@ -2,7 +2,9 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
@@ -43,7 +45,7 @@ func (m *Machine) ready() (bootloader.State, error) {
 	case m.metaErr != nil:
 		return st, fmt.Errorf("%w; the attempt could not be recorded (reset META with `installer meta reset`)", m.metaErr)
 	case st.Active == bootloader.None:
-		return st, fmt.Errorf("no boot reported a slot, so the target is not known: %w", bootloader.ErrAmbiguous)
+		return st, unreported(st)
 	case st.Trial():
 		return st, fmt.Errorf("slot %s runs and %s is the default: %w (confirm it, or reboot to fall back)", st.Active, st.Default, ErrTrial)
 	case st.Blocked != nil:
@@ -52,11 +54,21 @@ func (m *Machine) ready() (bootloader.State, error) {
 	return st, nil
 }
 
+// unreported is the error of a machine whose boot reported no slot: the variables to do so are missing, or it runs from
+// elsewhere.
+func unreported(st bootloader.State) error {
+	if errors.Is(st.Blocked, bootloader.ErrNoVariables) {
+		return fmt.Errorf("no boot reported a slot: %w", st.Blocked)
+	}
+	return fmt.Errorf("no boot reported a slot of this disk, so it is not known which one runs: %s%w",
+		strings.Join(append(st.Warnings, ""), " "), bootloader.ErrAmbiguous)
+}
+
 // active checks that what runs is what the active slot says it holds.
 func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 	s := m.slot(st.Active)
 	if s.Content == Complete && m.Version != "" && s.Manifest.Version != m.Version {
-		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w (reboot, then try again)", m.Version, st.Active, s.Manifest.Version, bootloader.ErrAmbiguous)
+		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w", m.Version, st.Active, s.Manifest.Version, bootloader.ErrAmbiguous)
 	}
 	return s, nil
 }

@@ -45,7 +45,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	}
 	to := m.slot(st.Active.Other())
 	if to.Content != Complete {
-		return Attempt{}, fmt.Errorf("slot %s is %s %s: %w", to.Slot, to.Content, to.Problem, ErrNothingToRollBack)
+		return Attempt{}, fmt.Errorf("%s: %w", to, ErrNothingToRollBack)
 	}
 	op := &operation{m: m, Options: o, manifest: to.Manifest, files: to.Manifest.Files, plan: Plan{
 		Kind: Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,

@@ -78,6 +78,17 @@ func (m *Machine) manifest(s bootloader.Slot) (bootloader.Manifest, error) {
 	return man, nil
 }
 
+// String says what a slot holds, for people.
+func (s SlotStatus) String() string {
+	switch {
+	case s.Content == Complete:
+		return fmt.Sprintf("slot %s holds version %s", s.Slot, s.Manifest.Version)
+	case s.Problem != "":
+		return fmt.Sprintf("slot %s is %s: %s", s.Slot, s.Content, s.Problem)
+	}
+	return fmt.Sprintf("slot %s is %s", s.Slot, s.Content)
+}
+
 // version names what a slot holds, for people and for META.
 func (s SlotStatus) version() string {
 	if s.Content == Complete {

@@ -15,7 +15,7 @@ func confirmCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "confirm [--disk DISK]",
 		Short: "Make the running slot the default",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	on.flags(c)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {

@@ -24,7 +24,7 @@ func imageCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	from.flags(c)
 	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")

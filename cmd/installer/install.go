@@ -19,7 +19,7 @@ func installCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "install --image REF --disk DISK",
 		Short: "Install onto a disk; everything on it is lost",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	from.flags(c)
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")

@@ -18,7 +18,7 @@ func metaCommand() *cobra.Command {
 	reset := &cobra.Command{
 		Use:   "reset [--disk DISK]",
 		Short: "Make META empty; every tag in it is lost, the slots are not touched",
-		Args:  exactly(0),
+		Args:  none,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			vars, err := variables(on.efivars)
 			if err != nil {

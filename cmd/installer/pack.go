@@ -32,7 +32,7 @@ func packCommand() *cobra.Command {
 		Short: "Make an installer image: a UKI and the loader, in an OCI layout, or pushed to a registry as well",
 		Long: "Make an installer image. The same files give the same bytes. The time recorded in the image is that of the\n" +
 			"environment variable SOURCE_DATE_EPOCH (seconds since 1970), and none without it.",
-		Args: exactly(0),
+		Args: none,
 	}
 	for _, f := range []struct {
 		to             *string

@@ -18,7 +18,7 @@ func planCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan --image REF [--disk DISK]",
 		Short: "Say what an upgrade would do, and write nothing",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	from.flags(c)
 	on.flags(c)

@@ -30,6 +30,7 @@ var reasons = []struct {
 	code int
 	do   string
 }{
+	{image.ErrReference, exitUsage, ""},
 	{upgrade.ErrDoesNotFit, exitImage, "use a smaller image, or a disk with a larger boot file system"},
 	{upgrade.ErrUnfit, exitImage, "build the image again; --force writes it all the same"},
 	{image.ErrTampered, exitImage, "push the image again, or ask who changed it"},
@@ -43,7 +44,7 @@ var reasons = []struct {
 	{upgrade.ErrTrial, exitRefused, ""},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, ""},
-	{upgrade.ErrNotComplete, exitRefused, "upgrade instead"},
+	{upgrade.ErrNotComplete, exitRefused, ""},
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
 	{upgrade.ErrInUse, exitRefused, ""},
 	{bootloader.ErrForeign, exitRefused, ""},

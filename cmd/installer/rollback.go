@@ -15,7 +15,7 @@ func rollbackCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rollback [--disk DISK]",
 		Short: "Go back: arm the other slot, or give up the attempt that is armed or on trial",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	on.flags(c)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {

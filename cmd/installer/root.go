@@ -48,14 +48,12 @@ func group(c *cobra.Command) {
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
-// exactly is cobra.ExactArgs as a usage error.
-func exactly(n int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := cobra.ExactArgs(n)(c, args); err != nil {
-			return usageError{err}
-		}
-		return nil
+// none refuses arguments: everything is a flag.
+func none(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("argument %q: everything is a flag (see %s --help)", args[0], c.CommandPath())}
 	}
+	return nil
 }
 
 // source are the flags that name an image.

@@ -19,7 +19,7 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [--disk DISK]",
 		Short: "Say what runs, what boots next, and what became of the last attempt",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	on.flags(c)
 	c.Flags().StringVar(&output, "output", "text", "text or json")

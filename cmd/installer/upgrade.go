@@ -17,7 +17,7 @@ func upgradeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "upgrade --image REF [--disk DISK]",
 		Short: "Write a version into the other slot and arm it: the next boot is its trial",
-		Args:  exactly(0),
+		Args:  none,
 	}
 	from.flags(c)
 	on.flags(c)
