@@ -97,6 +97,7 @@ func TestAnIndexGivesTheImageOfTheArchitecture(t *testing.T) {
 
 func TestImagesOfOthersWork(t *testing.T) {
 	plain := archive(t, directory("etc/"), file("etc/passwd", "root"), symlink("bin", "usr/bin"), asset("vmlinuz", "kernel"))
+	long := append(bytes.Clone(plain), make([]byte, 10<<20)...)
 	for name, s := range map[string]spec{
 		"gzip":                   {layers: [][]byte{gzipped(t, plain)}, archives: [][]byte{plain}},
 		"zstd":                   {layers: [][]byte{zstandard(t, plain)}, archives: [][]byte{plain}},
@@ -107,6 +108,7 @@ func TestImagesOfOthersWork(t *testing.T) {
 		"a layer without assets": stored(archive(t, file("etc/motd", "x")), plain, archive(t)),
 		"dots and slashes":       stored(archive(t, directory("./"), directory("./usr"), file("/usr/./install//amd64/vmlinuz", "kernel"))),
 		"bytes behind the end":   stored(append(bytes.Clone(plain), make([]byte, 10240)...)),
+		"many of them, packed":   {layers: [][]byte{gzipped(t, long)}, archives: [][]byte{long}},
 		"version as a label": {layers: [][]byte{plain}, config: func(c *v1.ConfigFile) {
 			c.Config.Labels = map[string]string{pack.VersionAnnotation: "7"}
 		}},
