@@ -297,9 +297,9 @@ func TestOverwriteWithTheSameWritesNothingAndFlushes(t *testing.T) {
 }
 
 // mixed is a volume that somebody else filled: the slots' files lie between each other.
-func mixed(t testing.TB) *disktest.Disk {
-	dev := disktest.New(tiny.size(), 512)
-	tiny.make(dev)
+func mixed(t testing.TB, s shape) *disktest.Disk {
+	dev := disktest.New(s.size(), s.unit)
+	s.make(dev)
 	f, err := bootfs.Open(dev, bootfs.Options{Now: clock})
 	require.NoError(t, err)
 	for _, dir := range []string{"EFI/pawl/A", "EFI/pawl/B", "EFI/BOOT"} {
@@ -310,7 +310,7 @@ func mixed(t testing.TB) *disktest.Disk {
 }
 
 func TestSlotsThatAreNotIsolatedAreRefused(t *testing.T) {
-	dev := mixed(t)
+	dev := mixed(t, tiny)
 	f := reopen(t, dev)
 	problems, err := f.Check()
 	require.NoError(t, err)
@@ -335,6 +335,50 @@ func TestSlotsThatAreNotIsolatedAreRefused(t *testing.T) {
 		require.NoError(t, f.WriteFile(dir+"/os.efi", newData))
 	}
 	noProblems(t, f)
+}
+
+func TestASlotsDirectoryDoesNotGrowInASharedBlockOfTheTables(t *testing.T) {
+	dev := mixed(t, wide) // with clusters of a block, only the tables are shared
+	f := reopen(t, dev)
+	require.ErrorIs(t, f.Clear("EFI/pawl/B"), bootfs.ErrShared)
+	var err error
+	for i := 0; err == nil; i++ {
+		require.Less(t, i, 128)
+		dev.Record()
+		err = f.WriteFile(fmt.Sprintf("EFI/pawl/B/F%d", i), nil)
+	}
+	require.ErrorIs(t, err, bootfs.ErrShared)
+	require.ErrorContains(t, err, "cannot grow")
+	require.Empty(t, dev.Trace().Writes())
+	// What lies in a shared block stays marked when its file goes, and is nobody's until the block is one owner's.
+	require.NoError(t, f.Remove("EFI/pawl/B/os.efi"))
+	problems, err := f.Check()
+	require.NoError(t, err)
+	require.Len(t, problems, 2)
+	require.Contains(t, problems[0].Text, "1 clusters are marked used")
+}
+
+func TestTablesThatDifferAreNotMendedInOthersBlocks(t *testing.T) {
+	for name, s := range shapes {
+		t.Run(name, func(t *testing.T) {
+			dev := installed(t, s)
+			v := mustView(t, dev)
+			for c := uint32(2); c < v.clusters+2; c++ {
+				if e, _ := v.entry(0, c); e == 0 && s.tables == 2 {
+					dev.WriteAt(u32(0x0fffffff), v.entryAt(1, c))
+				}
+			}
+			f := reopen(t, dev)
+			dev.Record()
+			require.NoError(t, f.WriteFile("EFI/pawl/B/new", newData))
+			foreign := v.blocks(notInB)
+			for _, op := range dev.Trace().Ops {
+				for b := op.Off / 4096; op.Kind == disktest.Write && b*4096 < op.Off+int64(len(op.Data)); b++ {
+					require.Empty(t, foreign[b], "%v", op)
+				}
+			}
+		})
+	}
 }
 
 func TestAFaultAtAnyOperationSurfaces(t *testing.T) {
