@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -85,16 +86,18 @@ func (p *prefixed) end() {
 	}
 }
 
-// report prints an event for programs: a word and key=value pairs. Values with spaces are quoted.
-func report(event string, pairs ...string) {
-	b := new(strings.Builder)
-	b.WriteString("pawl-os: " + event)
+// report prints an event for programs: a word and key=value pairs.
+func report(event string, pairs ...string) { fmt.Println(eventLine(event, pairs...)) }
+
+// eventLine is an event's line. Values with spaces are quoted.
+func eventLine(event string, pairs ...string) string {
+	line := "pawl-os: " + event
 	for i := 0; i+1 < len(pairs); i += 2 {
 		value := pairs[i+1]
-		if value == "" || strings.ContainsAny(value, " \t\n\"") {
-			value = fmt.Sprintf("%q", value)
+		if strings.ContainsAny(value, " \t\r\n\"") {
+			value = strconv.Quote(value)
 		}
-		fmt.Fprintf(b, " %s=%s", pairs[i], value)
+		line += " " + pairs[i] + "=" + value
 	}
-	fmt.Println(b)
+	return line
 }
