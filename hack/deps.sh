@@ -10,7 +10,7 @@ set -eu
 
 packages="
 	qemu-system-x86 ovmf systemd-boot-efi
-	mtools dosfstools gdisk fdisk
+	mtools dosfstools e2fsprogs gdisk fdisk binutils zstd
 	grub-common grub-pc-bin grub-efi-amd64-bin
 "
 kernel=linux-image-cloud-amd64
