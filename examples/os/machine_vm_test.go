@@ -197,7 +197,7 @@ func (m *machine) upgrade(tag string, flags ...string) {
 }
 
 func (m *machine) upgradeCommand(tag string, flags ...string) string {
-	return strings.Join(append([]string{"run installer upgrade --disk /dev/vda --image", vmtest.Gateway + ":" + m.port + "/os:" + tag}, flags...), " ")
+	return strings.Join(append([]string{"run installer upgrade --image", vmtest.Gateway + ":" + m.port + "/os:" + tag}, flags...), " ")
 }
 
 // refused runs a command that the machine's state forbids, and returns what it said.
@@ -221,6 +221,6 @@ type status struct {
 func (m *machine) status() status {
 	m.Helper()
 	var s status
-	require.NoError(m, json.Unmarshal([]byte(m.do("run installer status --disk /dev/vda --output json")), &s))
+	require.NoError(m, json.Unmarshal([]byte(m.do("run installer status --output json")), &s))
 	return s
 }

@@ -19,7 +19,7 @@ func TestUpgradeConfirmsAndRollsBack(t *testing.T) {
 	m.ready("2.0.0", "B")
 	require.Equal(t, "confirmed", m.status().Attempt.Result)
 
-	m.do("run installer rollback --disk /dev/vda")
+	m.do("run installer rollback")
 	m.restart()
 	m.trial("1.0.0", "A")
 	m.ready("1.0.0", "A")

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -21,7 +19,7 @@ const apiAddress = "0.0.0.0:7295"
 // embed is all that an operating system has to do for Pawl: say early that this version started, serve the API, and prove
 // the version once it is up. It returns when this boot's version is settled.
 func (s *system) embed(ctx context.Context, network error) error {
-	disk, err := bootDisk()
+	disk, err := upgrade.Disk(efivar.Open(efivar.Dir))
 	if err != nil {
 		return err
 	}
@@ -83,58 +81,6 @@ func (s *system) reportSlot(event, disk string, more ...string) {
 		values = append(values, "attempt", string(a.Phase), "result", string(a.Result), "reason", a.Reason)
 	}
 	report(event, append(values, more...)...)
-}
-
-// bootDisk is the disk that the loader was started from. With a loader that does not say, it is the only disk that Pawl
-// installed.
-func bootDisk() (string, error) {
-	guid := bootPartition()
-	names, err := filepath.Glob("/sys/block/vd*")
-	if err != nil {
-		return "", err
-	}
-	var found []string
-	for _, name := range names {
-		path := "/dev/" + filepath.Base(name)
-		booted, pawl := inspect(path, guid)
-		if booted {
-			return path, nil
-		}
-		if pawl {
-			found = append(found, path)
-		}
-	}
-	if guid == "" && len(found) == 1 {
-		return found[0], nil
-	}
-	return "", fmt.Errorf("find the boot disk: none of %d disks holds partition %q", len(names), guid)
-}
-
-// inspect reports whether a disk holds the partition that this boot came from, and whether it looks like one of ours.
-func inspect(path, guid string) (booted, pawl bool) {
-	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
-	if err != nil {
-		return false, false
-	}
-	defer d.Close()
-	layout, err := partition.Read(d)
-	if err != nil {
-		return false, false
-	}
-	for _, p := range layout.Partitions {
-		booted = booted || guid != "" && p.GUID.String() == guid
-		pawl = pawl || p.Label == "META"
-	}
-	return booted, pawl
-}
-
-// bootPartition is the GUID of the partition that the loader was started from; empty if it does not say.
-func bootPartition() string {
-	guid, err := efivar.ParseGUID(loaderText("LoaderDevicePartUUID"))
-	if err != nil {
-		return ""
-	}
-	return guid.String()
 }
 
 // loaderText is what the loader left for this boot in one of its variables; empty if there is none.
