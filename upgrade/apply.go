@@ -22,6 +22,7 @@ type operation struct {
 	source   *source
 	files    []bootloader.File
 	manifest bootloader.Manifest
+	phase    Phase // that the attempt is recorded in: Prepared or Staged
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
@@ -44,10 +45,15 @@ func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attem
 //
 // The target is the slot that is neither active nor default; what it held is gone from "clear" on.
 func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
+	return m.prepareAs(ctx, img, o, Prepared)
+}
+
+func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, phase Phase) (Attempt, error) {
 	op, err := m.upgrade(img, o)
 	if err != nil {
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
+	op.phase = phase
 	op.source = open(ctx, img)
 	defer op.source.stop()
 	if err := m.walk(ctx, op.steps(), o.Progress); err != nil {
@@ -210,7 +216,7 @@ func (op *operation) prepare(context.Context) error {
 	}
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&Attempt{
-		ID: newID(), Kind: op.plan.Kind, Phase: Prepared, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
+		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Mode: op.Mode, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Boots: Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)

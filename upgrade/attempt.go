@@ -17,6 +17,7 @@ type Phase string
 // Phases, in order.
 const (
 	Prepared Phase = "prepared" // the target is complete and the loader knows of it
+	Staged   Phase = "staged"   // as prepared, and the next boot is to arm it
 	Armed    Phase = "armed"    // the next boot is to be the trial
 	Started  Phase = "started"  // the new version has run far enough to say so
 	Ended    Phase = "ended"    // see Result
@@ -59,6 +60,11 @@ type Attempt struct {
 	Reference string          `json:"reference,omitempty"` // what the operator asked for
 	Preserve  bool            `json:"preserve,omitempty"`  // EPHEMERAL is kept
 	Wiped     bool            `json:"wiped,omitempty"`     // EPHEMERAL has been wiped by the trial
+	Stage     bool            `json:"stage,omitempty"`     // it was staged: see Staging
+	Applying  int             `json:"applying,omitempty"`  // boots that have begun to apply it, once staged
+	Tries     int             `json:"tries,omitempty"`     // boots that its trial gets; 0 is 1
+	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
+	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo
 	Boots     Boots           `json:"boots"`
 	Begun     time.Time       `json:"begun"`
 	Changed   time.Time       `json:"changed"`

@@ -14,6 +14,7 @@ type Boot struct {
 	Attempt *Attempt // the attempt that this boot is the trial of, or that this boot ended; nil if there is none
 	Ended   bool     // this boot found the attempt over: it fell back, or was abandoned, or confirmed after all
 	Wiped   bool     // EPHEMERAL was wiped just now
+	Staged  bool     // an upgrade was staged before this boot: ApplyStaged, then restart, and mount nothing before
 }
 
 // Started is called once in every boot, early, before EPHEMERAL is mounted. It can be called again.
@@ -78,6 +79,9 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 		return m.end(a, Confirmed, "")
 	case a.Boots.Prepared == m.BootID: // the machine has not been restarted since
 		b.Attempt = nil
+		return nil
+	case a.Phase == Staged:
+		b.Staged = true
 		return nil
 	case a.Phase == Prepared:
 		b.Ended = true

@@ -18,9 +18,22 @@ var ErrNothingToRollBack = errors.New("the other slot holds nothing to go back t
 //	nothing armed, no trial  a new attempt to try the other slot, armed: reboot into it; its trial confirms itself
 //	a trial runs             the attempt, abandoned: reboot, and the default boots
 //	an attempt is armed      the attempt, abandoned and disarmed: nothing else to do
+//	an upgrade is staged     the attempt, abandoned: nothing else to do
 //
 // If power fails before the arming, or in either other case, the default boots.
 func (m *Machine) Rollback(ctx context.Context, o Options) (Attempt, error) {
+	a, err := m.PrepareRollback(ctx, o)
+	if err != nil || !a.Open() {
+		return a, err
+	}
+	if a, err = m.Arm(ctx, o); err != nil {
+		return a, fmt.Errorf("rollback: %w", err)
+	}
+	return a, nil
+}
+
+// PrepareRollback is Rollback without the arming: an attempt that it returns open is prepared, for Arm.
+func (m *Machine) PrepareRollback(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.rollback(ctx, o)
 	if err != nil {
 		return a, fmt.Errorf("rollback: %w", err)
@@ -33,7 +46,9 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if err != nil {
 		return Attempt{}, fmt.Errorf("read the loader's state: %w", err)
 	}
-	if st.Trial() || st.Armed != bootloader.None {
+	open, err := m.attempt()
+	staged := err == nil && open != nil && open.Phase == Staged
+	if st.Trial() || st.Armed != bootloader.None || staged {
 		return m.abandon(ctx, st, o)
 	}
 	if st, err = m.ready(); err != nil {
@@ -47,7 +62,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if to.Content != Complete {
 		return Attempt{}, fmt.Errorf("%s: %w", to, ErrNothingToRollBack)
 	}
-	op := &operation{m: m, Options: o, manifest: to.Manifest, files: to.Manifest.Files, plan: Plan{
+	op := &operation{m: m, Options: o, phase: Prepared, manifest: to.Manifest, files: to.Manifest.Files, plan: Plan{
 		Kind: Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
 		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
 	}}
@@ -59,7 +74,11 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if err != nil {
 		return Attempt{}, err
 	}
-	return m.Arm(ctx, o)
+	a, err := m.attempt()
+	if err != nil {
+		return Attempt{}, err
+	}
+	return *a, nil
 }
 
 // abandon gives up the attempt that is armed or on trial. The default needs nothing: it boots by itself.

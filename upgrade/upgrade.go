@@ -112,6 +112,7 @@ type Options struct {
 	Preserve bool        // keep EPHEMERAL
 	Force    bool        // also an image that runs already, that failed before, or that looks unfit to boot
 	Tries    int         // trial boots; 0 is 1
+	Mode     string      // how the node service restarts the machine; only recorded
 	Progress func(Event) // may be nil
 }
 
@@ -135,7 +136,7 @@ func walk(ctx context.Context, steps []step, progress func(Event), now func() ti
 	for _, s := range steps {
 		begin := now()
 		progress(Event{Step: s.name})
-		err := ctx.Err()
+		err := context.Cause(ctx)
 		if err == nil {
 			err = s.do(ctx)
 		}

@@ -1,0 +1,150 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image"
+)
+
+// ErrNotStaged is returned when no upgrade is staged. Do: nothing, or stage one.
+var ErrNotStaged = errors.New("no upgrade is staged")
+
+// maxApply is how many boots may begin to apply a staged upgrade: more than one, because the power may fail meanwhile;
+// not many, because an upgrade that never gets through must not come back for ever.
+const maxApply = 3
+
+// Stage is Prepare for an upgrade that a later boot is to arm: the target is complete and read back now, nothing is
+// pulled again, and META says so with one update, the last write. If power fails before it, there is no staged upgrade
+// (and the target is as Prepare says); after it there is one. The next boot finds it: see Boot.Staged and ApplyStaged.
+func (m *Machine) Stage(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
+	return m.prepareAs(ctx, img, o, Staged)
+}
+
+// ApplyStaged arms what Stage left. It is called early in a boot of the old version, before anything is mounted, when
+// Boot.Staged says so; the caller then restarts the machine. If power fails in
+//
+//	count   staged; the next boot begins again, at most three times
+//	verify  staged, as above: nothing is written
+//	arm     as Arm says: the trial, or the attempt has failed and is told of as fallen back
+//
+// A staged upgrade is applied or it has failed: an error ends the attempt with its reason, so that no boot comes back to
+// it. Two errors leave it staged: that of a context that ended, and that of a META that cannot be written.
+func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
+	a, err := m.staged()
+	if err != nil {
+		return Attempt{}, fmt.Errorf("apply the staged upgrade: %w", err)
+	}
+	if a.Applying >= maxApply {
+		err := fmt.Errorf("%d boots began to apply it and none came to the end", a.Applying)
+		return *a, m.giveUp(a, err)
+	}
+	a.Applying++
+	if err := m.record(a, nil); err != nil {
+		a.Applying--
+		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
+	}
+	o.Tries = a.Tries
+	op := &operation{m: m, Options: o, plan: Plan{To: a.To}}
+	err = m.walk(ctx, []step{
+		{StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
+		{StepArm, func(context.Context) error { return m.arm(a, o) }},
+	}, o.Progress)
+	switch {
+	case err == nil:
+		return *a, nil
+	case ctx.Err() != nil:
+		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
+	}
+	return *a, m.giveUp(a, err)
+}
+
+// verifyStaged looks at the machine and the target once more: days may have gone by.
+func (op *operation) verifyStaged(ctx context.Context, a *Attempt) error {
+	st, err := op.m.ready()
+	if err != nil {
+		return err
+	}
+	if st.Active != a.From {
+		return fmt.Errorf("slot %s runs, the upgrade was staged from slot %s: %w", st.Active, a.From, bootloader.ErrAmbiguous)
+	}
+	to := op.m.slot(a.To)
+	if to.Content != Complete || to.Manifest.Image != a.Image {
+		return fmt.Errorf("slot %s is %s %s, not %s: %w", a.To, to.version(), to.Problem, a.Version, ErrNotComplete)
+	}
+	op.files = to.Manifest.Files
+	return op.readBack(ctx)
+}
+
+// giveUp ends a staged attempt that could not be applied, unless arm has ended it, and returns why.
+func (m *Machine) giveUp(a *Attempt, why error) error {
+	if a.Open() {
+		if err := m.end(a, Abandoned, why.Error()); err != nil {
+			m.log.Warn("the end of the attempt is not recorded", "reason", err)
+		}
+	}
+	return fmt.Errorf("apply the staged upgrade to %s: %w", a.Version, why)
+}
+
+// Unstage gives up a staged upgrade: META says so with one update, and nothing boots differently. What the target holds
+// stays until the next upgrade. With nothing staged it is ErrNotStaged.
+func (m *Machine) Unstage(context.Context) (Attempt, error) {
+	a, err := m.staged()
+	if err == nil {
+		err = m.end(a, Abandoned, cancelled)
+	}
+	if err != nil {
+		return Attempt{}, fmt.Errorf("cancel the staged upgrade: %w", err)
+	}
+	return *a, nil
+}
+
+// cancelled is the reason of a staged upgrade that was given up by hand.
+const cancelled = "cancelled by hand"
+
+func (m *Machine) staged() (*Attempt, error) {
+	a, err := m.attempt()
+	switch {
+	case err != nil:
+		return nil, err
+	case a == nil || a.Phase != Staged:
+		return nil, ErrNotStaged
+	}
+	return a, nil
+}
+
+// Abandon gives up an attempt that was prepared or staged, with the reason. If power fails before META's one update, the
+// next boot gives it up. What is armed or started is left alone: see Rollback.
+func (m *Machine) Abandon(_ context.Context, reason string) error {
+	a, err := m.attempt()
+	switch {
+	case err != nil:
+		return fmt.Errorf("abandon the attempt: %w", err)
+	case a == nil || a.Phase != Prepared && a.Phase != Staged:
+		return nil
+	}
+	if err := m.end(a, Abandoned, reason); err != nil {
+		return fmt.Errorf("abandon the attempt: %w", err)
+	}
+	return nil
+}
+
+// Staging says in one or two words what became of a staged upgrade: "staged", "applying N", "done", "cancelled" or
+// "failed: " and the reason. It is empty for an attempt that was not staged.
+func (a Attempt) Staging() string {
+	switch {
+	case !a.Stage:
+		return ""
+	case a.Phase == Staged && a.Applying == 0:
+		return "staged"
+	case a.Open():
+		return fmt.Sprintf("applying %d", a.Applying)
+	case a.Result == Confirmed:
+		return "done"
+	case a.Reason == cancelled:
+		return cancelled
+	}
+	return "failed: " + a.Reason
+}
