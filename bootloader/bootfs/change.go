@@ -257,10 +257,11 @@ func (f *FS) Free(path string) (int64, error) {
 		return 0, fmt.Errorf("free space of %s: %w", path, err)
 	default:
 		s := spot{need: 2}
-		if err := f.findRun(d, &s); err != nil {
+		err := f.findRun(d, &s)
+		if err != nil && owner == rest {
 			return 0, fmt.Errorf("free space of %s: %w", path, err)
 		}
-		if s.grow {
+		if err != nil || s.grow { // a zone that a cut damaged is cleared before anything is put there
 			own--
 		}
 	}

@@ -33,7 +33,7 @@ type disk struct {
 // read reads the boot file system, the variables and the command line. It writes nothing.
 func (l *Loader) read() (disk, error) {
 	d := disk{entries: map[bootloader.Slot]slotEntry{}}
-	data, err := l.FS.ReadFile(confPath)
+	data, err := l.sector(confPath, &d)
 	if missing(err) {
 		return disk{}, fmt.Errorf("%s: %w", confPath, bootloader.ErrNotFound)
 	}
@@ -71,8 +71,22 @@ func (l *Loader) read() (disk, error) {
 	return d, nil
 }
 
+// sector reads a file that is overwritten in place. A power cut can leave its one sector unreadable until it is written
+// again; the loader then takes it as a file without a line, and so does this.
+func (l *Loader) sector(path string, d *disk) ([]byte, error) {
+	data, err := l.FS.ReadFile(path)
+	if err == nil || missing(err) {
+		return data, err
+	}
+	if info, stat := l.FS.Stat(path); stat != nil || info.Size != sectorSize {
+		return nil, err
+	}
+	d.warn("%s cannot be read: %v", path, err)
+	return make([]byte, sectorSize), nil
+}
+
 func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
-	data, err := l.FS.ReadFile(entryPath(s))
+	data, err := l.sector(entryPath(s), d)
 	if missing(err) {
 		return slotEntry{}, fmt.Errorf("%s: %w", entryPath(s), bootloader.ErrNotFound)
 	}
