@@ -80,6 +80,16 @@ func (c *Crash) Device() *Disk {
 	return d
 }
 
+// Destroyed reports whether a block was destroyed while it was written, and whether it cannot be read since.
+func (c *Crash) Destroyed() (destroyed, cannotBeRead bool) {
+	for _, s := range c.states {
+		if s.damage != intact {
+			return true, s.damage == unreadable
+		}
+	}
+	return false, false
+}
+
 // Atomics returns the variables as the next boot finds them. The values must not be changed.
 func (c *Crash) Atomics() map[string][]byte { return c.base.Atomics() }
 

@@ -293,3 +293,28 @@ func BenchmarkCrashes(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/crash")
 }
+
+func TestDestroyedSaysWhetherABlockWas(t *testing.T) {
+	d := New(8192, 512)
+	d.Record()
+	_, err := d.WriteAt(make([]byte, 512), 0)
+	require.NoError(t, err)
+	var seen [3]int
+	require.NoError(t, d.Trace().Crashes(Options{Seed: 1}, func(c *Crash) error {
+		destroyed, cannotBeRead := c.Destroyed()
+		_, err := c.Device().ReadAt(make([]byte, 512), 0)
+		require.Equal(t, cannotBeRead, err != nil)
+		switch {
+		case cannotBeRead:
+			seen[2]++
+		case destroyed:
+			seen[1]++
+		default:
+			seen[0]++
+		}
+		return nil
+	}))
+	require.Equal(t, 1, seen[2])
+	require.Equal(t, 1, seen[1])
+	require.Positive(t, seen[0])
+}
