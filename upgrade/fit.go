@@ -35,7 +35,7 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	if err != nil {
 		return "", fmt.Errorf("its UKI holds no kernel arguments: %w: %w", err, ErrUnfit)
 	}
-	if !panics(cmdline) {
+	if !RebootsOnPanic(cmdline) {
 		return "", fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
 	}
 	release, err := img.Release()
@@ -45,8 +45,8 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	return release["VERSION_ID"], nil
 }
 
-// panics reports whether kernel arguments make a panic end in a reboot.
-func panics(cmdline string) bool {
+// RebootsOnPanic reports whether kernel arguments make a panic end in a reboot: the last panic=N with an N that is not 0.
+func RebootsOnPanic(cmdline string) bool {
 	on := false
 	for _, arg := range strings.Fields(cmdline) {
 		if v, ok := strings.CutPrefix(arg, "panic="); ok {

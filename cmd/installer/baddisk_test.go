@@ -48,6 +48,7 @@ func (b *box) otherTable() {
 // Each of these is no disk to upgrade. The command says what it is, exits with 5, or with 2 where there is nothing of that
 // name, and changes nothing.
 func TestBadDisks(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
 	esp, _ := f.place("EFI")
@@ -106,6 +107,7 @@ func TestBadDisks(t *testing.T) {
 }
 
 func TestMetaResetIsTheWayOutOfGarbage(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	b := f.box(t)
 	at, size := f.place("META")
@@ -125,6 +127,7 @@ func TestMetaResetIsTheWayOutOfGarbage(t *testing.T) {
 
 // A table of which one copy is damaged is taken as it is; an upgrade does not write tables.
 func TestOneDamagedTableIsNoHindrance(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	b := f.box(t)
 	b.patch(512+16, []byte{0xff})
@@ -140,6 +143,7 @@ func kernelOnly() []pack.Asset {
 
 // An install refuses what it would destroy, and what it cannot finish, before it writes.
 func TestBadInstalls(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
 	without := f.reference("3.0.0", virtual.Spec{Assets: kernelOnly()})
@@ -203,6 +207,7 @@ func stamp(t *testing.T, path string) string {
 
 // A disk image that cannot be made leaves no file.
 func TestBadDiskImages(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
 	tampered := f.broken("2.0.1", "layer", 0.5, false)
@@ -242,6 +247,7 @@ func TestBadDiskImages(t *testing.T) {
 // A tampered image cannot be told before its layer ends, and on an empty disk nothing can be kept aside. So the disk is
 // left laid out, boots nothing, and the same install with --force finishes it.
 func TestInstallOfATamperedImageLeavesNothingThatBoots(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	b := f.box(t)
 	b.writeDisk(nil)
@@ -264,6 +270,7 @@ func TestInstallOfATamperedImageLeavesNothingThatBoots(t *testing.T) {
 
 // What --force may lose is gone: no byte of an old file system is found again in a new partition.
 func TestForcedInstallLosesWhatWasThere(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
 	for name, prepare := range map[string]func(b *box){

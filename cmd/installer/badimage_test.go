@@ -101,6 +101,7 @@ func closedPort(t *testing.T) string {
 // only show once bytes were streamed: a digest is known at the last byte, nothing of an image is stored on the way, and to
 // make room what the target held is cleared before the first byte is written. Then only the target's own zone changed.
 func TestBadImages(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	r := f.registry()
 	two := f.reference("2.0.0", virtual.Spec{})

@@ -62,6 +62,7 @@ func (b *box) remove(path string) {
 // In each of these states the command is refused with the reason and the way out, and neither the disk nor a variable
 // changes.
 func TestBadStates(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
 	three := f.reference("3.0.0", virtual.Spec{})
@@ -130,6 +131,7 @@ func TestBadStates(t *testing.T) {
 
 // What a plan says beforehand is what an upgrade then says: the same refusal, the same code.
 func TestPlanRefusesWhatUpgradeRefuses(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
 	for name, c := range map[string]struct {
@@ -160,6 +162,7 @@ func TestPlanRefusesWhatUpgradeRefuses(t *testing.T) {
 // An image that leaves the target no room for its manifest is refused while nothing has changed. (It was not: the upgrade
 // ran full once the image was written.)
 func TestImageThatFillsTheTarget(t *testing.T) {
+	t.Parallel()
 	f := newFactory(t)
 	b := f.box(t)
 	m := b.open("boot", "1.0.0")
@@ -182,6 +185,7 @@ func TestImageThatFillsTheTarget(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	there := filepath.Join(t.TempDir(), "there")
 	require.NoError(t, os.WriteFile(there, nil, 0o600))
 	for _, c := range []struct {

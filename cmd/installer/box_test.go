@@ -112,12 +112,24 @@ type box struct {
 
 func (f *factory) box(t *testing.T) *box {
 	t.Helper()
-	dir := t.TempDir()
+	dir := scratch(t)
 	b := &box{t: t, f: f, disk: filepath.Join(dir, "disk.raw"), vars: filepath.Join(dir, "efivars"), osr: filepath.Join(dir, "os-release")}
 	b.writeDisk(f.disk)
 	b.writeVars(f.vars)
 	b.runs("1.0.0")
 	return b
+}
+
+// scratch is a directory for a box, in memory where that can be had: what a flush does to a real disk is not looked at
+// here, and hundreds of them take long.
+func scratch(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "pawl-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func (b *box) writeDisk(data []byte) {

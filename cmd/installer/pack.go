@@ -15,6 +15,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // recipe is what an installer image is packed from; all but the texts are paths.
@@ -91,7 +92,7 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	}
 	kernel, err := pack.UKI(parts)
 	if err != nil {
-		return "", err
+		return "", usageError{err}
 	}
 	loader, err := pack.File(pack.LoaderAsset, r.loader)
 	if err != nil {
@@ -116,7 +117,7 @@ func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
 		tag = strings.ReplaceAll(img.Version, "+", "-") // which a tag cannot hold
 	}
 	if err := layout.Tag(tag, built); err != nil {
-		return "", err
+		return "", usageError{fmt.Errorf("--tag: %w", err)}
 	}
 	if r.push == "" {
 		return fmt.Sprintf("oci:%s@%s", r.output, built.Digest), nil
@@ -167,20 +168,10 @@ func kernelArguments(text string) (string, error) {
 		}
 		text = strings.TrimSpace(string(data))
 	}
-	if !hasPanic(text) {
+	if !upgrade.RebootsOnPanic(text) {
 		return "", fmt.Errorf("%q has no panic=N: a trial that panics would hang for ever; add panic=10", text)
 	}
 	return text, nil
-}
-
-// hasPanic reports whether kernel arguments name panic= at all; what an installer makes of its value is its own business.
-func hasPanic(cmdline string) bool {
-	for _, a := range strings.Fields(cmdline) {
-		if strings.HasPrefix(a, "panic=") {
-			return true
-		}
-	}
-	return false
 }
 
 func closeAll(files []io.Closer) error {

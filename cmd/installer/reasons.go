@@ -46,6 +46,7 @@ var reasons = []struct {
 	{upgrade.ErrKnownBad, exitRefused, ""},
 	{upgrade.ErrNotComplete, exitRefused, ""},
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
+	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrInUse, exitRefused, ""},
 	{bootloader.ErrForeign, exitRefused, ""},
 	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/image"
+)
+
+// parts writes what an image is packed from, and returns the flags that name it.
+func parts(t *testing.T) (dir string, flags []string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, data := range map[string]string{
+		"vmlinuz": "a kernel", "initramfs.xz": "an initramfs", "stub": string(loadertest.Stub()), "cmdline": "console=ttyS0 panic=10\n",
+		"os-release": "ID=virtual\nVERSION_ID=\"4.5.6+7\"\n", "loader.efi": string(loadertest.Loader("amd64")),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600))
+	}
+	at := func(name string) string { return filepath.Join(dir, name) }
+	return dir, []string{
+		"pack", "--kernel", at("vmlinuz"), "--initramfs", at("initramfs.xz"), "--stub", at("stub"), "--cmdline", "@" + at("cmdline"),
+		"--os-release", at("os-release"), "--loader", at("loader.efi"), "--arch", "amd64",
+	}
+}
+
+func TestPackedImageBoots(t *testing.T) {
+	t.Parallel()
+	dir, flags := parts(t)
+	layout := filepath.Join(dir, "layout")
+	status, out := run(t, append(flags, "--output", layout)...)
+	require.Zero(t, status, out)
+	ref := strings.TrimSpace(out)
+	require.True(t, strings.HasPrefix(ref, "oci:"+layout+"@sha256:"), ref)
+	tagged, err := image.Open(t.Context(), "oci:"+layout+":4.5.6-7", image.Options{Arch: "amd64"})
+	require.NoError(t, err)
+	require.Equal(t, "4.5.6+7", tagged.Version)
+	require.True(t, strings.HasSuffix(ref, tagged.Digest))
+
+	b := newFactory(t).box(t)
+	require.NoError(t, os.Remove(b.disk))
+	b.writeVars(nil)
+	status, out = run(t, "image", "--image", ref, "--arch", "amd64", "--output", b.disk, "--size", "2GiB")
+	require.Zero(t, status, out)
+	boots, _ := b.model()
+	require.Equal(t, bootloader.A, boots.Slot, "%s", boots)
+	require.Equal(t, ukiOf(tagged), boots.Digest)
+}
+
+func TestPackedImageIsPushed(t *testing.T) {
+	t.Parallel()
+	dir, flags := parts(t)
+	f := newFactory(t)
+	to := f.registry().Host() + "/pawl/os:v4"
+	status, out := run(t, append(flags, "--output", filepath.Join(dir, "layout"), "--tag", "four", "--push", to)...)
+	require.Zero(t, status, out)
+	pinned, err := image.Open(t.Context(), strings.TrimSpace(out), image.Options{Arch: "amd64"})
+	require.NoError(t, err)
+	tagged, err := image.Open(t.Context(), to, image.Options{Arch: "amd64"})
+	require.NoError(t, err)
+	require.Equal(t, pinned.Digest, tagged.Digest)
+
+	b := f.box(t)
+	status, out = b.on("upgrade", "--arch", "amd64", "--image", to)
+	require.Zero(t, status, out)
+	require.True(t, b.boot().Trial)
+}
+
+// The same files and the same SOURCE_DATE_EPOCH give the same digest, wherever and whenever.
+func TestPackIsReproducible(t *testing.T) {
+	epochs := map[string]string{}
+	for _, epoch := range []string{"", "1700000000"} {
+		t.Setenv("SOURCE_DATE_EPOCH", epoch)
+		for range 2 {
+			dir, flags := parts(t)
+			status, out := run(t, append(flags, "--output", filepath.Join(dir, "layout"))...)
+			require.Zero(t, status, out)
+			_, digest, _ := strings.Cut(strings.TrimSpace(out), "@")
+			if epochs[epoch] != "" {
+				require.Equal(t, epochs[epoch], digest)
+			}
+			epochs[epoch] = digest
+			img, err := image.Open(t.Context(), strings.TrimSpace(out), image.Options{Arch: "amd64"})
+			require.NoError(t, err)
+			created := ""
+			if epoch != "" {
+				created = time.Unix(1700000000, 0).UTC().Format(time.RFC3339)
+			}
+			require.Equal(t, created, img.Annotations["org.opencontainers.image.created"])
+		}
+	}
+	require.NotEqual(t, epochs[""], epochs["1700000000"])
+	t.Setenv("SOURCE_DATE_EPOCH", "yesterday")
+	dir, flags := parts(t)
+	status, out := run(t, append(flags, "--output", filepath.Join(dir, "layout"))...)
+	require.Equal(t, exitUsage, status)
+	require.Contains(t, out, `SOURCE_DATE_EPOCH="yesterday": want seconds since 1970`)
+}
+
+// What cannot be packed is refused by name, and no layout is begun.
+func TestBadPacks(t *testing.T) {
+	t.Parallel()
+	closed := closedPort(t)
+	for _, c := range []struct {
+		name string
+		args []string // after the good ones, which they override
+		code int
+		says string
+		made bool // the layout holds the image
+	}{
+		{"no kernel", []string{"--kernel", "/gone"}, exitUsage, "--kernel: open /gone: no such file", false},
+		{"no stub", []string{"--stub", "/gone"}, exitUsage, "--stub: open /gone: no such file", false},
+		{"no initramfs", []string{"--initramfs", "/gone"}, exitUsage, "--initramfs: open /gone: no such file", false},
+		{"no loader", []string{"--loader", "/gone"}, exitUsage, "--loader: ", false},
+		{"no os-release", []string{"--os-release", "/gone"}, exitUsage, "--os-release: open /gone: no such file", false},
+		{"no file of kernel arguments", []string{"--cmdline", "@/gone"}, exitUsage, "--cmdline: open /gone: no such file", false},
+		{"a directory for a kernel", []string{"--kernel", "/"}, exitUsage, "--kernel: / is empty or no regular file", false},
+		{"a panic would hang", []string{"--cmdline", "quiet"}, exitUsage, `--cmdline: "quiet" has no panic=N`, false},
+		{"a panic would hang all the same", []string{"--cmdline", "panic=10 panic=0"}, exitUsage, `has no panic=N`, false},
+		{"two versions", []string{"--version", "5"}, exitUsage, "--version 5, but ", false},
+		{"a stub that is none", []string{"--stub", os.Args[0]}, exitUsage, "stub: it does not start with MZ", false},
+		{"a tag that is none", []string{"--tag", "a b"}, exitUsage, `--tag: tag "a b": want letters`, true},
+		{"a directory that is no layout", []string{"--output", "/"}, exitOther, "/ is not empty and no OCI layout; name another directory", false},
+		{"no registry there", []string{"--push", closed + "/pawl/os:v1"}, exitOther, closed, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, flags := parts(t)
+			layout := filepath.Join(dir, "layout")
+			status, out := run(t, append(append(flags, "--output", layout), c.args...)...)
+			t.Log(out)
+			require.Equal(t, c.code, status, out)
+			require.Contains(t, out, c.says)
+			if c.made {
+				require.FileExists(t, filepath.Join(layout, "index.json"))
+			} else {
+				require.NoDirExists(t, layout)
+			}
+		})
+	}
+}
