@@ -175,6 +175,9 @@ func (op *operation) verify(ctx context.Context) error {
 	}
 	if op.plan.Version == "" {
 		op.plan.Version = version
+		if err := op.allowed(); err != nil {
+			return err
+		}
 	}
 	if op.plan.Version == "" {
 		op.plan.Version = op.plan.Image

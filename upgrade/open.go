@@ -24,6 +24,7 @@ type OpenOptions struct {
 	Cmdline  *string          // nil: this machine's, from /proc/cmdline
 	BootID   string           // empty: this machine's, from /proc/sys/kernel/random/boot_id
 	Version  string           // empty: this machine's VERSION_ID, from /etc/os-release
+	Policy   Policy           // which version may follow it; without Version, /etc/os-release may set its window
 	Log      *slog.Logger     // nil discards
 	Now      func() time.Time // nil is time.Now
 }
@@ -110,7 +111,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Log: o.Log, Now: o.Now}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Log: o.Log, Now: o.Now}
 	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}
@@ -127,7 +128,8 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		c.BootID = text("/proc/sys/kernel/random/boot_id")
 	}
 	if c.Version == "" {
-		c.Version = uki.ParseRelease(text("/etc/os-release"))["VERSION_ID"]
+		release := uki.ParseRelease(text("/etc/os-release"))
+		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
 	}
 	return New(c)
 }

@@ -110,6 +110,9 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		}
 		op.plan.Warnings = append(op.plan.Warnings, "this image failed its trial before: "+b.Reason)
 	}
+	if err := op.allowed(); err != nil {
+		return nil, err
+	}
 	if err := op.room(); err != nil {
 		return nil, err
 	}
@@ -117,6 +120,16 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		op.plan.Steps = append(op.plan.Steps, s.name)
 	}
 	return op, nil
+}
+
+// allowed asks the version policy. What is forced is a warning.
+func (op *operation) allowed() error {
+	err := op.m.Policy.Allow(op.plan.Old, op.plan.Version, op.img.Annotations[FromAnnotation])
+	if err != nil && op.Force {
+		op.plan.Warnings = append(op.plan.Warnings, err.Error())
+		return nil
+	}
+	return err
 }
 
 // room finds how much the target can hold once it is cleared, and refuses an image that says it is larger.

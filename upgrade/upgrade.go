@@ -61,6 +61,7 @@ type Config struct {
 	ReadOnly  bool                  // only Plan and Status are used
 	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
 	Version   string                // of the running system; empty if not known
+	Policy    Policy                // which version may follow it
 	Log       *slog.Logger          // nil discards
 	Now       func() time.Time      // nil is time.Now
 }

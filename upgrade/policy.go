@@ -1,0 +1,141 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// ErrPolicy is returned when the version policy forbids a move. Do: take the path that the message names, or force.
+var ErrPolicy = errors.New("the version policy does not allow it")
+
+// Annotations of an installer image that say what may become of it. Both are optional.
+const (
+	// FromAnnotation is the lowest version that may be upgraded to the image: "1.1.0".
+	FromAnnotation = "org.pawl-os.upgrade.from"
+	// ClientAnnotation is the lowest version of the operator's command that may order an upgrade to the image.
+	ClientAnnotation = "org.pawl-os.upgrade.client"
+)
+
+// MinorSteps is the field of the running system's os-release that sets the window of Policy, when Policy does not.
+const MinorSteps = "PAWL_MINOR_STEPS"
+
+// Policy says which version may follow which. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in
+// front, missing numbers are 0); what is no such version is not judged.
+//
+// A lower version is refused; a rollback is no downgrade. Within one major version at most MinorSteps minor versions are
+// taken at once. A step to another major version is for the image to judge: see FromAnnotation.
+type Policy struct {
+	MinorSteps int // 0: as the system's os-release says, or else 1; negative: any number
+}
+
+// Allow returns ErrPolicy with the path to take if moving from the version that runs to another is not allowed. lowest is
+// what FromAnnotation says, or empty.
+func (p Policy) Allow(from, to, lowest string) error {
+	f, ok1 := parseVersion(from)
+	t, ok2 := parseVersion(to)
+	if !ok1 || !ok2 {
+		return nil
+	}
+	if l, ok := parseVersion(lowest); ok && f.compare(l) < 0 {
+		return fmt.Errorf("%s may follow %s and later, %s runs: %w (upgrade to %s first, then to %s)", to, lowest, from, ErrPolicy, lowest, to)
+	}
+	steps := p.MinorSteps
+	if steps == 0 {
+		steps = 1
+	}
+	switch {
+	case t.compare(f) < 0:
+		return fmt.Errorf("%s is lower than %s, which runs: %w (roll back to what the other slot holds, or force)", to, from, ErrPolicy)
+	case steps < 0 || f.major != t.major || t.minor-f.minor <= steps:
+		return nil
+	}
+	path := []string{fmt.Sprintf("the latest %d.%d", f.major, f.minor)}
+	for minor := f.minor + steps; minor < t.minor; minor += steps {
+		path = append(path, fmt.Sprintf("the latest %d.%d", t.major, minor))
+	}
+	return fmt.Errorf("%s to %s is %d minor versions, at most %d at once: %w (upgrade to %s, then to %s; or force)",
+		from, to, t.minor-f.minor, steps, ErrPolicy, strings.Join(path, ", then to "), to)
+}
+
+// AllowClient returns ErrPolicy if a client of that version is too old for what ClientAnnotation says. A client whose
+// version is not known is not judged.
+func AllowClient(client, lowest string) error {
+	c, ok1 := parseVersion(client)
+	l, ok2 := parseVersion(lowest)
+	if ok1 && ok2 && c.compare(l) < 0 {
+		return fmt.Errorf("the image wants pawl %s or later, this is %s: %w (take a newer pawl)", lowest, client, ErrPolicy)
+	}
+	return nil
+}
+
+// window is the policy of a machine: its own, or what the system's os-release says.
+func window(p Policy, release map[string]string) Policy {
+	if n, err := strconv.Atoi(release[MinorSteps]); err == nil && p.MinorSteps == 0 && n != 0 {
+		p.MinorSteps = n
+	}
+	return p
+}
+
+type version struct {
+	major, minor, patch int
+	pre                 []string // identifiers of a pre-release; none for a release
+}
+
+func parseVersion(s string) (v version, ok bool) {
+	s, _, _ = strings.Cut(strings.TrimPrefix(s, "v"), "+")
+	s, pre, has := strings.Cut(s, "-")
+	if has {
+		v.pre = strings.Split(pre, ".")
+	}
+	parts := strings.Split(s, ".")
+	if len(parts) > 3 {
+		return version{}, false
+	}
+	for i, to := range []*int{&v.major, &v.minor, &v.patch}[:len(parts)] {
+		n, err := strconv.ParseUint(parts[i], 10, 31)
+		if err != nil {
+			return version{}, false
+		}
+		*to = int(n)
+	}
+	return v, true
+}
+
+// compare is negative when v is lower than w.
+func (v version) compare(w version) int {
+	for _, d := range []int{v.major - w.major, v.minor - w.minor, v.patch - w.patch} {
+		if d != 0 {
+			return d
+		}
+	}
+	switch {
+	case len(v.pre) == 0 || len(w.pre) == 0:
+		return len(w.pre) - len(v.pre) // a release is higher than what came before it
+	}
+	for i := range min(len(v.pre), len(w.pre)) {
+		if d := compareIdentifier(v.pre[i], w.pre[i]); d != 0 {
+			return d
+		}
+	}
+	return len(v.pre) - len(w.pre)
+}
+
+// compareIdentifier compares numbers as numbers, and has them lower than words.
+func compareIdentifier(a, b string) int {
+	n, err1 := strconv.ParseUint(a, 10, 63)
+	m, err2 := strconv.ParseUint(b, 10, 63)
+	switch {
+	case err1 == nil && err2 == nil && n != m:
+		if n < m {
+			return -1
+		}
+		return 1
+	case err1 == nil && err2 != nil:
+		return -1
+	case err1 != nil && err2 == nil:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
