@@ -1,7 +1,7 @@
 // Package bootloader holds what all loaders have in common: the slots, what a slot holds, the state that a
 // loader keeps, and the six things that an upgrade asks of it.
 //
-// Start with Bootloader. Backends live in bootloader/sdboot and, later, bootloader/grub; each guarantees that every
+// Start with Bootloader. Backends live in bootloader/sdboot and bootloader/grub; each guarantees that every
 // method can be cut at any write and called again, that Arm and Confirm are one write each, and that a slot that
 // was not confirmed never boots by itself.
 //
@@ -69,6 +69,7 @@ const (
 	UKIFile      = "os.efi"        // a unified kernel image
 	KernelFile   = "vmlinuz"       // a kernel without one
 	InitrdFile   = "initrd"        // and its initramfs
+	CmdlineFile  = "cmdline"       // and its arguments; a UKI has its own inside
 	ManifestFile = "manifest.json" // written last: it marks the slot complete
 )
 
@@ -81,6 +82,7 @@ type State struct {
 	Tries    int      // boots of Armed that are left
 	Bootable []Slot   // slots that the loader would offer, in slot order
 	Blocked  error    // why Arm would be refused whatever is prepared (ErrForeign, ErrNoVariables); nil when it would not
+	Failed   string   // why a slot that was to boot did not, in the loader's words; "" when it says nothing
 	Warnings []string // what is odd but does no harm, one sentence each
 }
 

@@ -17,10 +17,16 @@ import (
 
 // Backend is a Bootloader under test.
 type Backend struct {
-	// Install puts the loader on an empty boot file system.
-	Install func(f *bootfs.FS) error
-	// Open returns the Bootloader of a running machine.
-	Open func(f *bootfs.FS, vars efivar.Store, partition efivar.HardDrive) (bootloader.Bootloader, error)
+	// Install puts the loader on an empty boot file system, and on the machine's disk if it needs more than that.
+	Install func(m *Machine, f *bootfs.FS) error
+	// Open returns the Bootloader of a running machine. vars is nil while a disk image is built.
+	Open func(m *Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error)
+	// Options is the firmware.
+	Options Options
+	// Separate says that slots hold a kernel and an initramfs instead of a UKI.
+	Separate bool
+	// Tries is the highest number of trial boots that the loader counts; 0 is 1.
+	Tries int
 }
 
 // Conformance holds a backend to what bootloader.Bootloader promises, judged by the model: single operations, then each
@@ -30,6 +36,7 @@ func Conformance(t *testing.T, b Backend) {
 	t.Run("install", s.install)
 	t.Run("upgrade and confirm", s.upgrade)
 	t.Run("fall back", s.fallBack)
+	t.Run("counted tries", s.counted)
 	t.Run("rollback", s.rollback)
 	t.Run("trial that does not load", s.doesNotLoad)
 	t.Run("refusals", s.refusals)
@@ -52,7 +59,7 @@ func (b Backend) Rig(m *Machine) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, err := b.Open(f, m.Vars, m.Partition)
+	loader, err := b.Open(m, f, m.Vars)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +73,7 @@ func (b Backend) machine() (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.Options, m.Separate = b.Options, b.Separate
 	m.Options.SectorReads = true
 	return m, nil
 }
@@ -92,15 +100,15 @@ func (b Backend) installAll(m *Machine) error {
 		return err
 	}
 	m.Disk.Step("loader")
-	if err := b.Install(f); err != nil {
+	if err := b.Install(m, f); err != nil {
 		return err
 	}
-	loader, err := b.Open(f, nil, m.Partition)
+	loader, err := b.Open(m, f, nil)
 	if err != nil {
 		return err
 	}
 	m.Disk.Step("files")
-	held, err := Fill(f, bootloader.A, "1")
+	held, err := m.Fill(f, bootloader.A, "1")
 	if err != nil {
 		return err
 	}
@@ -126,7 +134,7 @@ func (r *Rig) prepare(s bootloader.Slot, version string) error {
 	if err := r.FS.Clear(s.Dir()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	m, err := Fill(r.FS, s, version)
+	m, err := r.Fill(r.FS, s, version)
 	if err != nil {
 		return err
 	}
@@ -157,10 +165,10 @@ func (s *suite) installed(t *testing.T) *Rig {
 }
 
 // boots says what an outcome should be.
-func boots(slot bootloader.Slot, version string, trial bool) func(Outcome) error {
-	_, m := Payload(version)
+func (b Backend) boots(slot bootloader.Slot, version string, trial bool) func(Outcome) error {
+	_, m := payload(version, b.Separate)
 	return func(o Outcome) error {
-		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" {
+		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" || b.Separate && o.Initrd != m.Files[1].SHA256 {
 			return fmt.Errorf("booted %v; want slot %v with version %s, trial %v", o, slot, version, trial)
 		}
 		return nil
@@ -177,7 +185,7 @@ func (s *suite) install(t *testing.T) {
 	require.Equal(t, []bootloader.Slot{bootloader.A}, st.Bootable)
 	require.NoError(t, st.Blocked)
 	_, o := s.next(t, r)
-	require.NoError(t, boots(bootloader.A, "1", false)(o))
+	require.NoError(t, s.boots(bootloader.A, "1", false)(o))
 }
 
 func (s *suite) upgrade(t *testing.T) {
@@ -188,7 +196,7 @@ func (s *suite) upgrade(t *testing.T) {
 		probe := r.Clone()
 		o, err := probe.Boot()
 		require.NoError(t, err)
-		require.NoError(t, boots(slot.Other(), fmt.Sprint(version-1), false)(o), "prepared alone must not boot")
+		require.NoError(t, s.boots(slot.Other(), fmt.Sprint(version-1), false)(o), "prepared alone must not boot")
 
 		require.NoError(t, r.arm(slot))
 		st, err := r.State()
@@ -196,7 +204,7 @@ func (s *suite) upgrade(t *testing.T) {
 		require.Equal(t, slot, st.Armed)
 		require.Equal(t, 1, st.Tries)
 		r, o = s.next(t, r)
-		require.NoError(t, boots(slot, fmt.Sprint(version), true)(o))
+		require.NoError(t, s.boots(slot, fmt.Sprint(version), true)(o))
 		st, err = r.State()
 		require.NoError(t, err)
 		require.True(t, st.Trial())
@@ -209,7 +217,7 @@ func (s *suite) upgrade(t *testing.T) {
 		require.Equal(t, slot, st.Default)
 		require.Len(t, st.Bootable, 2)
 		r, o = s.next(t, r)
-		require.NoError(t, boots(slot, fmt.Sprint(version), false)(o))
+		require.NoError(t, s.boots(slot, fmt.Sprint(version), false)(o))
 		slot, version = slot.Other(), version+1
 	}
 }
@@ -219,9 +227,9 @@ func (s *suite) fallBack(t *testing.T) {
 	require.NoError(t, r.prepare(bootloader.B, "2"))
 	require.NoError(t, r.arm(bootloader.B))
 	r, o := s.next(t, r)
-	require.NoError(t, boots(bootloader.B, "2", true)(o))
+	require.NoError(t, s.boots(bootloader.B, "2", true)(o))
 	r, o = s.next(t, r)
-	require.NoError(t, boots(bootloader.A, "1", false)(o))
+	require.NoError(t, s.boots(bootloader.A, "1", false)(o))
 	st, err := r.State()
 	require.NoError(t, err)
 	require.Equal(t, bootloader.A, st.Active)
@@ -230,7 +238,7 @@ func (s *suite) fallBack(t *testing.T) {
 	// The firmware's variables lost between two boots.
 	r.Vars = efivar.NewMemory()
 	_, o = s.next(t, r)
-	require.NoError(t, boots(bootloader.A, "1", false)(o))
+	require.NoError(t, s.boots(bootloader.A, "1", false)(o))
 }
 
 func (s *suite) rollback(t *testing.T) {
@@ -240,19 +248,54 @@ func (s *suite) rollback(t *testing.T) {
 	r, _ = s.next(t, r)
 	require.NoError(t, r.Confirm(bootloader.B))
 	r, _ = s.next(t, r)
-	_, m := Payload("1")
-	require.NoError(t, r.Prepare(bootloader.A, m, 1))
+	require.NoError(t, r.Prepare(bootloader.A, r.Manifest("1"), 1))
 	require.NoError(t, r.arm(bootloader.A))
 	r, o := s.next(t, r)
-	require.NoError(t, boots(bootloader.A, "1", true)(o))
+	require.NoError(t, s.boots(bootloader.A, "1", true)(o))
 	_, o = s.next(t, r)
-	require.NoError(t, boots(bootloader.B, "2", false)(o))
+	require.NoError(t, s.boots(bootloader.B, "2", false)(o))
+}
+
+// counted: each count that the loader knows is used up and no more, and a confirm in the middle ends it.
+func (s *suite) counted(t *testing.T) {
+	most := max(s.Tries, 1)
+	r := s.installed(t)
+	require.NoError(t, r.prepare(bootloader.B, "2"))
+	require.Error(t, r.Arm(bootloader.B, most+1))
+	for tries := 1; tries <= most; tries++ {
+		require.NoError(t, r.Arm(bootloader.B, tries))
+		for left := tries; left > 0; left-- {
+			st, err := r.State()
+			require.NoError(t, err)
+			require.Equal(t, bootloader.B, st.Armed)
+			require.Equal(t, left, st.Tries)
+			var o Outcome
+			r, o = s.next(t, r)
+			require.NoError(t, s.boots(bootloader.B, "2", true)(o), "%d of %d tries left", left, tries)
+		}
+		var o Outcome
+		r, o = s.next(t, r)
+		require.NoError(t, s.boots(bootloader.A, "1", false)(o))
+		st, err := r.State()
+		require.NoError(t, err)
+		require.Equal(t, bootloader.None, st.Armed)
+		require.Zero(t, st.Tries)
+	}
+	require.NoError(t, r.Arm(bootloader.B, most))
+	r, _ = s.next(t, r)
+	require.NoError(t, r.Confirm(bootloader.B))
+	for range most + 1 {
+		var o Outcome
+		r, o = s.next(t, r)
+		require.NoError(t, s.boots(bootloader.B, "2", false)(o))
+	}
 }
 
 // doesNotLoad: a kernel that was complete when it was armed, and cannot be loaded at the boot. One power cycle ends in the
 // default.
 func (s *suite) doesNotLoad(t *testing.T) {
-	image, _ := Payload("2")
+	files, _ := payload("2", s.Separate)
+	image := files[0].data
 	for name, content := range map[string][]byte{
 		"truncated": image[:len(image)-600], "empty": {}, "random": []byte("this is no image at all"), "missing": nil,
 	} {
@@ -260,28 +303,28 @@ func (s *suite) doesNotLoad(t *testing.T) {
 			r := s.installed(t)
 			require.NoError(t, r.prepare(bootloader.B, "2"))
 			require.NoError(t, r.arm(bootloader.B))
-			path := bootloader.B.File(bootloader.UKIFile)
+			path := bootloader.B.File(files[0].name)
 			if content == nil {
 				require.NoError(t, r.FS.Remove(path))
 			} else {
 				require.NoError(t, r.FS.WriteFile(path, content))
 			}
 			_, o := s.next(t, r)
-			require.NoError(t, boots(bootloader.A, "1", false)(o))
+			require.NoError(t, s.boots(bootloader.A, "1", false)(o))
 		})
 	}
 }
 
 func (s *suite) refusals(t *testing.T) {
 	r := s.installed(t)
-	_, one := Payload("1")
+	one := r.Manifest("1")
 	require.Error(t, r.Withdraw(bootloader.A), "the active and default slot")
 	require.Error(t, r.Withdraw(bootloader.None))
 	require.Error(t, r.Prepare(bootloader.A, one, 1))
 	require.Error(t, r.Arm(bootloader.A, 1))
 	require.Error(t, r.Arm(bootloader.B, 1), "not prepared")
 	require.Error(t, r.Confirm(bootloader.B), "not complete")
-	_, two := Payload("2")
+	two := r.Manifest("2")
 	require.Error(t, r.Prepare(bootloader.B, two, 1), "nothing is in the slot")
 
 	require.NoError(t, r.prepare(bootloader.B, "2"))
@@ -300,7 +343,7 @@ func (s *suite) refusals(t *testing.T) {
 func (s *suite) idle(t *testing.T) {
 	r := s.installed(t)
 	require.NoError(t, r.prepare(bootloader.B, "2"))
-	_, m := Payload("2")
+	m := r.Manifest("2")
 	for name, op := range map[string]func() error{
 		"state":   func() error { _, err := r.State(); return err },
 		"disarm":  r.Disarm,

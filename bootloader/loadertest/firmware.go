@@ -126,7 +126,7 @@ func (b *boot) try(n uint16, o efivar.LoadOption) (done bool, err error) {
 	err = b.startOption(o)
 	b.log("Boot%04X %q: %v", n, o.Description, err)
 	var stays errMenu
-	if err == nil || errors.As(err, &stays) || errors.Is(err, errNotModelled) {
+	if err == nil || errors.As(err, &stays) || errors.Is(err, errNotModelled) || errors.Is(err, errReset) {
 		return err == nil, err
 	}
 	b.out.Path, b.out.Slot, b.out.Digest = "", "", ""

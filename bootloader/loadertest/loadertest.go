@@ -1,5 +1,5 @@
 // Package loadertest says what firmware and loader do with a disk and the firmware's variables: a model of OVMF (EDK II)
-// and systemd-boot 252, and the suite of tests that every Bootloader passes.
+// with systemd-boot 252 or GRUB 2.06, and of a BIOS with GRUB; and the suite of tests that every Bootloader passes.
 //
 // Start with Boot. It reads the disk's bytes by itself and shares no code with what writes them, except for the layout of
 // load options (efivar, held by bytes that firmware made). Conformance is the suite.
@@ -7,7 +7,8 @@
 // The model follows what was tried in QEMU (docs/decisions/0002-boot-order.md and the comments beside each rule), the
 // failure paths above all: an image that does not load sends the loader back to the firmware, which takes the next in
 // BootOrder; a loader without entries does not go back, and stays. It reads the first FAT only, through the pages of
-// the firmware's cache.
+// the firmware's cache. Of GRUB it runs the very grub.cfg that is on the disk, with the small part of GRUB's script
+// language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
 //
 // It does not model: FAT12 and FAT16, entries that count their boots, an Extended Boot Loader partition, Secure Boot, more
 // than one disk, keys pressed, or what an image does once it started. The first four are errors when they would matter.
@@ -33,6 +34,7 @@ var errNotModelled = errors.New("not modelled")
 // Options chooses the machine. The zero value is OVMF for amd64, with its shell.
 type Options struct {
 	Arch     string // GOARCH; "" is amd64
+	BIOS     bool   // a BIOS instead of UEFI: no variables, and the disk's first sector is started
 	NoShell  bool   // firmware without a shell behind the last boot option
 	NoDigest bool   // leave Outcome.Digest empty
 	Trace    bool   // fill Outcome.Log
@@ -43,14 +45,16 @@ type Options struct {
 
 // Outcome is where a boot ended.
 type Outcome struct {
-	Slot   bootloader.Slot // None when what runs is no slot, or nothing runs
-	Path   string          // of what was started on the boot file system, "EFI/pawl/A/os.efi"; "" when nothing was
-	Digest string          // SHA-256 of that file as it was loaded, 64 hex digits
-	Entry  string          // systemd-boot's id of it; "" when the firmware started it itself
-	Trial  bool            // by LoaderEntryOneShot or BootNext, and so not by itself
-	Starts int             // how often systemd-boot was started
-	Stuck  string          // why nothing runs, and a person is needed; "" when something does
-	Log    []string        // what was tried, with Options.Trace
+	Slot    bootloader.Slot // None when what runs is no slot, or nothing runs
+	Path    string          // of what was started on the boot file system, "EFI/pawl/A/os.efi"; "" when nothing was
+	Digest  string          // SHA-256 of that file as it was loaded, 64 hex digits
+	Initrd  string          // the same of the initramfs that GRUB loaded; "" otherwise
+	Cmdline string          // what GRUB gave the kernel; "" otherwise
+	Entry   string          // systemd-boot's id of it; "" when the firmware started it itself
+	Trial   bool            // by LoaderEntryOneShot, BootNext or GRUB's count, and so not by itself
+	Starts  int             // how often the loader was started
+	Stuck   string          // why nothing runs, and a person is needed; "" when something does
+	Log     []string        // what was tried, with Options.Trace
 }
 
 // String is the outcome in one line.
@@ -67,26 +71,50 @@ func (o Outcome) String() string {
 
 // Boot powers the machine on, with the whole disk and the variables that it finds. It changes vars as firmware and loader
 // do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's own tell
-// of this boot. The disk is not written. An error means that the model does not know what would happen.
+// of this boot. The disk is written by GRUB alone, in its environment block, and then it must be an io.WriterAt. An error means that the model does not know what would happen.
 func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
 	b := &boot{disk: disk, vars: vars, o: o}
+	for range maxResets {
+		again, err := b.powerOn()
+		if !again {
+			return b.out, err
+		}
+	}
+	b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Stuck: "the machine restarts for ever"}
+	return b.out, nil
+}
+
+// maxResets is more than any count of tries.
+const maxResets = 20
+
+// powerOn runs firmware and loader once. again is true when the machine restarts by itself.
+func (b *boot) powerOn() (again bool, err error) {
+	b.volumes = nil
 	b.vars.Reset()
 	var tableErr error
-	if b.parts, tableErr = readGPT(disk); tableErr != nil {
+	if b.parts, tableErr = readGPT(b.disk); tableErr != nil {
 		b.log("%v", tableErr)
 	}
 	if slices.ContainsFunc(b.parts, func(p partition) bool { return p.typ == xbootldr }) {
-		return Outcome{}, fmt.Errorf("an extended boot loader partition: %w", errNotModelled)
+		return false, fmt.Errorf("an extended boot loader partition: %w", errNotModelled)
 	}
-	b.refresh()
-	err := b.firmware()
-	if errors.Is(err, errNotModelled) {
-		return Outcome{}, err
+	if b.o.BIOS {
+		err = b.bios()
+	} else {
+		b.refresh()
+		err = b.firmware()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotModelled):
+		b.out = Outcome{}
+		return false, err
+	case errors.Is(err, errReset):
+		b.log("the machine restarts")
+		return true, nil
+	case err != nil:
 		b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Stuck: err.Error()}
 	}
-	return b.out, nil
+	return false, nil
 }
 
 type boot struct {
@@ -183,6 +211,9 @@ func (b *boot) start(v *volume, path string) error {
 	b.out.Entry, b.out.Trial = "", false
 	if strings.HasPrefix(string(find(sections, ".sdmagic")), sdMagic) {
 		return b.systemdBoot(v, path)
+	}
+	if find(sections, "mods") != nil {
+		return b.grub()
 	}
 	if find(sections, ".linux") != nil {
 		// systemd's stub says where it came from when no loader did.

@@ -23,7 +23,10 @@ type Machine struct {
 	Disk      *disktest.Disk
 	Vars      *efivar.Memory
 	Partition efivar.HardDrive // the boot file system
+	BIOS      efivar.HardDrive // the BIOS boot partition; zero on disks of 4096-byte sectors
 	Options   Options
+	Separate  bool   // slots hold a kernel and an initramfs instead of a UKI
+	Cmdline   string // what the loader gave the kernel that runs; "" when it does not say
 }
 
 // Geometry of a Machine's disk.
@@ -47,7 +50,10 @@ func NewMachine(sectorSize int) (*Machine, error) {
 		Number: espNumber, First: uint64(espStart / sectorSize), Sectors: uint64((size - 8<<20) / int64(sectorSize)),
 		GUID: efivar.GUID{0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0x01},
 	}
-	if err := writeGPT(m.Disk, m.Partition); err != nil {
+	if sectorSize == 512 {
+		m.BIOS = efivar.HardDrive{Number: 2, First: 64, Sectors: 1024, GUID: efivar.GUID{0x21, 0x32}}
+	}
+	if err := writeGPT(m.Disk, m.Partition, m.BIOS); err != nil {
 		return nil, err
 	}
 	if err := bootfs.Format(m.esp(), bootfs.FormatOptions{Label: "EFI", Time: clock()}); err != nil {
@@ -80,7 +86,11 @@ func (m *Machine) Crashed(c *disktest.Crash) (*Machine, error) {
 }
 
 // Boot powers the machine on.
-func (m *Machine) Boot() (Outcome, error) { return Boot(m.Disk, m.Vars, m.Options) }
+func (m *Machine) Boot() (Outcome, error) {
+	o, err := Boot(m.Disk, m.Vars, m.Options)
+	m.Cmdline = o.Cmdline
+	return o, err
+}
 
 // FS opens the boot file system, with the slots as its zones.
 func (m *Machine) FS() (*bootfs.FS, error) {
@@ -89,25 +99,60 @@ func (m *Machine) FS() (*bootfs.FS, error) {
 
 func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC) }
 
-// Payload is a whole slot with one small kernel, and what its manifest says.
+// Payload is a whole slot with one small UKI, and what its manifest says.
 func Payload(version string) (image []byte, m bootloader.Manifest) {
-	image = Kernel(modelArch, bytes.Repeat([]byte(version+"\n"), 400))
-	sum := sha256.Sum256(image)
-	of := sha256.Sum256([]byte(version))
-	return image, bootloader.Manifest{
-		Version: version, Image: "sha256:" + hex.EncodeToString(of[:]), Arch: modelArch,
-		Files: []bootloader.File{{Name: bootloader.UKIFile, Size: int64(len(image)), SHA256: hex.EncodeToString(sum[:])}},
+	files, m := payload(version, false)
+	return files[0].data, m
+}
+
+type slotFile struct {
+	name string
+	data []byte
+}
+
+// payload is what a slot holds. The first file is what the loader starts.
+func payload(version string, separate bool) (files []slotFile, m bootloader.Manifest) {
+	content := bytes.Repeat([]byte(version+"\n"), 400)
+	files = []slotFile{{bootloader.UKIFile, Kernel(modelArch, content)}}
+	if separate {
+		files = []slotFile{
+			{bootloader.KernelFile, LinuxImage(content)},
+			{bootloader.InitrdFile, append([]byte("070701 initramfs of "), content...)},
+			{bootloader.CmdlineFile, []byte("console=ttyS0 panic=1\n")},
+		}
 	}
+	of := sha256.Sum256([]byte(version))
+	m = bootloader.Manifest{Version: version, Image: "sha256:" + hex.EncodeToString(of[:]), Arch: modelArch}
+	for _, f := range files {
+		sum := sha256.Sum256(f.data)
+		m.Files = append(m.Files, bootloader.File{Name: f.name, Size: int64(len(f.data)), SHA256: hex.EncodeToString(sum[:])})
+	}
+	return files, m
 }
 
 // modelArch is the architecture of the model's own small images; any would do.
 const modelArch = "amd64"
 
-// Fill writes a version into a slot: the manifest and the files that are there go first, the manifest comes last.
+// Fill writes a version into a slot, as a UKI: the manifest and the files that are there go first, the manifest comes last.
 func Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest, error) {
-	image, m := Payload(version)
-	for _, name := range []string{bootloader.ManifestFile, bootloader.UKIFile} {
-		if err := f.Remove(s.File(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return fill(f, s, version, false)
+}
+
+// Fill writes a version into a slot, as the machine's loader wants it.
+func (m *Machine) Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest, error) {
+	return fill(f, s, version, m.Separate)
+}
+
+// Manifest is what Fill writes for a version.
+func (m *Machine) Manifest(version string) bootloader.Manifest {
+	_, held := payload(version, m.Separate)
+	return held
+}
+
+func fill(f *bootfs.FS, s bootloader.Slot, version string, separate bool) (bootloader.Manifest, error) {
+	files, m := payload(version, separate)
+	for _, name := range append([]slotFile{{name: bootloader.ManifestFile}}, files...) {
+		if err := f.Remove(s.File(name.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return m, err
 		}
 	}
@@ -115,10 +160,12 @@ func Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest,
 	if err != nil {
 		return m, err
 	}
-	if err := f.WriteFile(s.File(bootloader.UKIFile), image); err != nil {
-		return m, err
+	for _, file := range append(files, slotFile{bootloader.ManifestFile, data}) {
+		if err := f.WriteFile(s.File(file.name), file.data); err != nil {
+			return m, err
+		}
 	}
-	return m, f.WriteFile(s.File(bootloader.ManifestFile), data)
+	return m, nil
 }
 
 // espDevice is the boot file system's partition as a device.
@@ -148,8 +195,8 @@ func (s espDevice) WriteAt(p []byte, off int64) (int, error) {
 	return s.Disk.WriteAt(p, s.start+off)
 }
 
-// writeGPT writes both tables with one partition.
-func writeGPT(d *disktest.Disk, p efivar.HardDrive) error {
+// writeGPT writes both tables with the boot file system and, if there is one, the BIOS boot partition.
+func writeGPT(d *disktest.Disk, p, bios efivar.HardDrive) error {
 	sector := int64(d.SectorSize())
 	last := d.Size()/sector - 1
 	inTable := gptCount * gptWidth / sector
@@ -162,6 +209,13 @@ func writeGPT(d *disktest.Disk, p efivar.HardDrive) error {
 	copy(entries[16:], guid[:])
 	le.PutUint64(entries[32:], p.First)
 	le.PutUint64(entries[40:], p.First+p.Sectors-1)
+	if bios.Sectors > 0 {
+		second := mixed(bios.GUID[:])
+		copy(entries[gptWidth:], "Hah!IdontNeedEFI")
+		copy(entries[gptWidth+16:], second[:])
+		le.PutUint64(entries[gptWidth+32:], bios.First)
+		le.PutUint64(entries[gptWidth+40:], bios.First+bios.Sectors-1)
+	}
 
 	header := func(here, there, table int64) []byte {
 		h := make([]byte, sector)

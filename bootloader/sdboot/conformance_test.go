@@ -11,9 +11,9 @@ import (
 )
 
 var backend = loadertest.Backend{
-	Install: func(f *bootfs.FS) error { return sdboot.Install(f, loadertest.Loader("amd64")) },
-	Open: func(f *bootfs.FS, vars efivar.Store, partition efivar.HardDrive) (bootloader.Bootloader, error) {
-		return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: partition})
+	Install: func(_ *loadertest.Machine, f *bootfs.FS) error { return sdboot.Install(f, loadertest.Loader("amd64")) },
+	Open: func(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
+		return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: m.Partition})
 	},
 }
 
