@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,8 +24,22 @@ func inB(path string) bool    { return path == "EFI/pawl/B" || strings.HasPrefix
 func notInB(path string) bool { return !inB(path) }
 func all(string) bool         { return true }
 
+var (
+	installs     = map[shape]*disktest.Disk{}
+	installsLock sync.Mutex
+)
+
 // installed is a disk with loader files and two complete slots. The slots' directories nearly fill a cluster.
 func installed(t testing.TB, s shape) *disktest.Disk {
+	installsLock.Lock()
+	defer installsLock.Unlock()
+	if installs[s] == nil {
+		installs[s] = install(t, s)
+	}
+	return installs[s].Clone()
+}
+
+func install(t testing.TB, s shape) *disktest.Disk {
 	dev := disktest.New(s.size(), s.unit)
 	s.make(dev)
 	s.soil(dev)

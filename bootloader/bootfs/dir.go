@@ -49,10 +49,10 @@ func (e *entry) is(name string) bool {
 func (f *FS) scan(first uint32, next func(uint32) (uint32, error), visit func(off int64, b []byte) bool) error {
 	buf := make([]byte, min(f.vol.cluster, blockSize))
 	slots := 0
+	if !f.vol.valid(first) {
+		return fmt.Errorf("directory at cluster %d: %w", first, ErrDamaged)
+	}
 	for c := first; c != 0; {
-		if !f.vol.valid(c) {
-			return fmt.Errorf("directory at cluster %d: %w", c, ErrDamaged)
-		}
 		start := f.vol.offset(c)
 		for off := start; off < start+int64(f.vol.cluster); off += int64(len(buf)) {
 			if err := f.read(off, buf); err != nil {

@@ -121,7 +121,12 @@ func (v *view) readDir(path string, first uint32, skip func(string) bool) error 
 			return fmt.Errorf("%s: a long name without its end", path)
 		}
 		name := strings.TrimRight(string(b[:8]), " ")
-		if ext := strings.TrimRight(string(b[8:11]), " "); ext != "" {
+		if b[12]&0x08 != 0 {
+			name = strings.ToLower(name)
+		}
+		if ext := strings.TrimRight(string(b[8:11]), " "); ext != "" && b[12]&0x10 != 0 {
+			name += "." + strings.ToLower(ext)
+		} else if ext != "" {
 			name += "." + ext
 		}
 		if long != nil {

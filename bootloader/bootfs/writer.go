@@ -414,7 +414,10 @@ func (f *FS) insert(parent []string, e entry) error {
 		if err := f.extend(d.owner, s.last, grow); err != nil {
 			return err
 		}
-		if s, err = f.find(d, e.name); err != nil {
+		if s, err = f.find(d, e.name); err == nil && s.grow {
+			err = fmt.Errorf("its directory has grown and has no place yet: %w", ErrDamaged)
+		}
+		if err != nil {
 			return err
 		}
 	}
