@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -20,6 +21,7 @@ type operation struct {
 	img      *image.Image
 	plan     Plan
 	source   *source
+	takes    takes // what a slot takes of the image, for this machine's loader
 	files    []bootloader.File
 	manifest bootloader.Manifest
 	phase    Phase // that the attempt is recorded in: Prepared or Staged
@@ -54,7 +56,7 @@ func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, ph
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
 	op.phase = phase
-	op.source = open(ctx, img)
+	op.source = open(ctx, img, op.takes)
 	defer op.source.stop()
 	if err := m.walk(ctx, op.steps(), o.Progress); err != nil {
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
@@ -125,15 +127,19 @@ func (op *operation) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(op.files) == 0 {
-		return fmt.Errorf("%s: %w", op.img.Reference, image.ErrNoAssets)
-	}
-	return nil
+	return op.lacks()
+}
+
+// lacks is the error of an image that was written and lacks a file.
+func (op *operation) lacks() error {
+	return op.takes.lacks(op.img.Reference, func(asset string) bool {
+		return slices.ContainsFunc(op.files, func(f bootloader.File) bool { return f.Name == op.takes[asset] })
+	})
 }
 
 // file writes one file of the target. Its directory entry comes last, so a cut leaves no file or a whole one.
 func (op *operation) file(ctx context.Context, a image.Asset, r io.Reader) error {
-	name := slotFiles[a.Name]
+	name := op.takes[a.Name]
 	w, err := op.m.Boot.Create(op.plan.To.File(name), a.Size)
 	if errors.Is(err, bootfs.ErrFull) {
 		err = fmt.Errorf("%w: %w", err, ErrDoesNotFit)
@@ -232,12 +238,16 @@ func (op *operation) prepare(context.Context) error {
 //	after it                    the trial, as often as it is counted, then the default
 //
 // An error leaves nothing armed, as far as the loader can be written at all.
+//
+// With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
+// comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may follow,
+// when the target could not be started.
 func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.attempt()
 	switch {
 	case err != nil:
 		return Attempt{}, fmt.Errorf("arm: %w", err)
-	case a == nil || a.Phase != Prepared:
+	case a == nil || a.Phase != Prepared && a.Phase != Armed:
 		return Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
 	}
 	err = m.walk(ctx, []step{{StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
@@ -257,7 +267,12 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err = m.Loader.Arm(a.To, o.tries()); err == nil {
+	if o.Kexec {
+		err = m.Loader.Disarm()
+	} else {
+		err = m.Loader.Arm(a.To, o.tries())
+	}
+	if err == nil {
 		return nil
 	}
 	if undo := m.Loader.Disarm(); undo != nil {

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 		return nil
 	case a.Phase == Armed:
 		b.Ended = true
-		return m.end(a, FellBack, NotKnown)
+		return m.end(a, FellBack, cmp.Or(st.Failed, NotKnown))
 	}
 	b.Ended = true
 	if a.Reason == "" {

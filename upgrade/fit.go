@@ -1,7 +1,11 @@
 package upgrade
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -9,9 +13,52 @@ import (
 	"github.com/pawl-os/pawl/bootloader/uki"
 )
 
-// fit looks at the UKI in slot s: that it is whole, for this machine, and that its kernel reboots after a panic, for
-// else a trial that dies would hang. It returns the version that the UKI's os-release states.
+// fit looks at what slot s would boot, as far as its files can be judged, and returns the version that they state.
 func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error) {
+	if takesFor(m.Loader)[ukiAsset] != "" {
+		return m.fitUKI(s, arch)
+	}
+	return "", m.fitKernel(s, arch)
+}
+
+// fitKernel looks at a kernel: that it is one for this machine and as long as it says, since GRUB starts one that is cut
+// short; and at its arguments: GRUB is given panic=N where they say nothing, but not against what they say.
+func (m *Machine) fitKernel(s bootloader.Slot, arch string) error {
+	path := s.File(bootloader.KernelFile)
+	f, err := m.Boot.Open(path)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", path, err)
+	}
+	header := make([]byte, 0x264) // Documentation/arch/x86/boot.rst
+	if _, err := io.ReadFull(f, header); err != nil || string(header[0x202:0x206]) != "HdrS" || binary.LittleEndian.Uint16(header[0x1fe:]) != 0xaa55 {
+		return fmt.Errorf("its kernel is no bzImage: %w (force writes it all the same)", ErrUnfit)
+	}
+	if arch != "amd64" {
+		return fmt.Errorf("its kernel is for amd64, the image says %q: %w", arch, ErrUnfit)
+	}
+	setup := int64(header[0x1f1])
+	if setup == 0 {
+		setup = 4
+	}
+	if size := (setup+1)*512 + 16*int64(binary.LittleEndian.Uint32(header[0x1f4:])); f.Size() < size {
+		return fmt.Errorf("its kernel has %d bytes and says that it has %d: %w (force writes it all the same)", f.Size(), size, ErrUnfit)
+	}
+	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", s.File(bootloader.CmdlineFile), err)
+	}
+	if strings.Contains(string(cmdline), "panic=") && !RebootsOnPanic(string(cmdline)) {
+		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
+	}
+	return nil
+}
+
+// fitUKI looks at the UKI in slot s: that it is whole, for this machine, and that its kernel reboots after a panic, for
+// else a trial that dies would hang. It returns the version that the UKI's os-release states.
+func (m *Machine) fitUKI(s bootloader.Slot, arch string) (version string, err error) {
 	path := s.File(bootloader.UKIFile)
 	f, err := m.Boot.Open(path)
 	if err != nil {

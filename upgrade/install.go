@@ -13,13 +13,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// maxLoader bounds the loader's size; systemd-boot has about 100 KiB.
+// maxLoader bounds the size of each of the loader's files; systemd-boot has about 100 KiB, GRUB for UEFI 600.
 const maxLoader = 8 << 20
 
 // ErrInUse is returned when a disk that is to be installed holds a partition table. Do: look at it, then force.
@@ -27,6 +27,7 @@ var ErrInUse = errors.New("the disk holds a partition table already")
 
 // InstallOptions are the choices of an install. The zero value installs with the default layout.
 type InstallOptions struct {
+	Loader     Loader           // what starts the disk; "" is SystemdBoot
 	Partitions []partition.Spec // nil: partition.Default
 	Force      bool             // also over an existing partition table, and also an image that looks unfit to boot
 	Vars       efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
@@ -40,9 +41,12 @@ type InstallOptions struct {
 // onto a file. If power fails before the last step, the disk boots nothing, or slot A when that is complete; running it
 // again with Force finishes it. Everything on dev is lost.
 func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions) error {
-	in := &install{dev: dev, img: img, InstallOptions: o}
+	in := &install{dev: dev, img: img, InstallOptions: o, loader: map[string][]byte{}}
 	if in.Now == nil {
 		in.Now = time.Now
+	}
+	if in.Loader == "" {
+		in.Loader = SystemdBoot
 	}
 	if err := in.check(); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
@@ -50,7 +54,8 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	in.op = operation{img: img, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
 		Kind: Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
-	in.op.source = open(ctx, img, loaderFile)
+	in.op.takes = in.takes()
+	in.op.source = open(ctx, img, in.op.takes, in.Loader.parts()...)
 	defer in.op.source.stop()
 	err := walk(ctx, []step{
 		{StepFind, in.find},
@@ -74,7 +79,15 @@ type install struct {
 	plan   partition.Layout
 	over   bool // something is on the disk, and may be lost
 	op     operation
-	loader []byte
+	loader map[string][]byte // the loader's files, by their names in the image
+}
+
+// takes is what a slot has for the loader that is asked for.
+func (in *install) takes() takes {
+	if in.Loader == SystemdBoot {
+		return takesFor(nil)
+	}
+	return takesFor(new(grub.Loader))
 }
 
 // check refuses a disk in use and makes the layout, before anything is pulled or written.
@@ -93,8 +106,10 @@ func (in *install) check() error {
 	if specs == nil {
 		specs = partition.Default(partition.Defaults{Seed: in.Seed})
 	}
-	in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), specs)
-	return err
+	if in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), specs); err != nil {
+		return err
+	}
+	return in.Loader.fits(in.plan)
 }
 
 // find waits for the first file of the image, and refuses an image that is too large or lacks a file, while the disk is
@@ -117,12 +132,12 @@ func (in *install) find(context.Context) error {
 	has := map[string]bool{}
 	for _, a := range assets {
 		has[a.Name] = true
-		if wanted(a.Name) {
+		if in.op.takes[a.Name] != "" {
 			bytes += a.Size
 		}
 	}
 	if in.img.Assets != nil {
-		if err := in.lacks(has[ukiAsset], has[loaderFile]); err != nil {
+		if err := in.lacks(func(asset string) bool { return has[asset] }); err != nil {
 			return err
 		}
 	}
@@ -130,12 +145,14 @@ func (in *install) find(context.Context) error {
 }
 
 // lacks is the error of an image without a file that an install needs.
-func (in *install) lacks(hasUKI, hasLoader bool) error {
-	switch {
-	case !hasUKI:
-		return fmt.Errorf("%s: no %s in it: %w", in.img.Reference, ukiAsset, image.ErrNoAssets)
-	case !hasLoader:
-		return fmt.Errorf("%s: no %s in it, which a new disk needs: %w", in.img.Reference, loaderFile, image.ErrNoAssets)
+func (in *install) lacks(has func(asset string) bool) error {
+	if err := in.op.takes.lacks(in.img.Reference, has); err != nil {
+		return err
+	}
+	for _, asset := range in.Loader.parts() {
+		if !has(asset) {
+			return fmt.Errorf("%s: no %s in it, which a new disk needs: %w", in.img.Reference, asset, image.ErrNoAssets)
+		}
 	}
 	return nil
 }
@@ -201,11 +218,7 @@ func (in *install) machine(parts map[string]Device, esp partition.Partition) (*M
 	if err != nil {
 		return nil, err
 	}
-	at, err := place(esp)
-	if err != nil {
-		return nil, err
-	}
-	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: in.Vars, Partition: at})
+	loader, err := openLoader(in.Loader, boot, esp, in.Vars, "")
 	if err != nil {
 		return nil, err
 	}
@@ -222,25 +235,25 @@ func zones() []string { return []string{bootloader.A.Dir(), bootloader.B.Dir()} 
 // write streams the image's files into slot A and keeps the loader for later.
 func (in *install) write(ctx context.Context) error {
 	err := in.op.source.each(func(a image.Asset, r io.Reader) error {
-		if a.Name != loaderFile {
+		if in.op.takes[a.Name] != "" {
 			return in.op.file(ctx, a, r)
 		}
-		if a.Size > maxLoader {
-			return fmt.Errorf("%s has %d bytes, more than %d: %w", a.Name, a.Size, maxLoader, ErrUnfit)
-		}
-		var err error
-		in.loader, err = io.ReadAll(r)
+		data, err := readAll(a, r)
+		in.loader[a.Name] = data
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return in.lacks(len(in.op.files) > 0, in.loader != nil)
+	if err := in.op.lacks(); err != nil {
+		return err
+	}
+	return in.lacks(func(asset string) bool { return in.op.takes[asset] != "" || in.loader[asset] != nil })
 }
 
 // prepare writes the loader and its files, and tells it of slot A.
 func (in *install) prepare(context.Context) error {
-	if err := sdboot.Install(in.op.m.Boot, in.loader); err != nil {
+	if err := in.Loader.install(in.dev, in.plan, in.op.m.Boot, in.loader); err != nil {
 		return err
 	}
 	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)

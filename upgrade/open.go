@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
 )
@@ -23,8 +23,9 @@ type OpenOptions struct {
 	Vars     efivar.Store     // nil: this machine's, from /sys/firmware/efi/efivars
 	Cmdline  *string          // nil: this machine's, from /proc/cmdline
 	BootID   string           // empty: this machine's, from /proc/sys/kernel/random/boot_id
-	Version  string           // empty: this machine's VERSION_ID, from /etc/os-release
-	Policy   Policy           // which version may follow it; without Version, /etc/os-release may set its window
+	Version  string           // empty: the VERSION_ID of the running system's os-release
+	Release  string           // where that os-release is; empty: /etc/os-release
+	Policy   Policy           // which version may follow it; without Version, the os-release may set its window
 	Log      *slog.Logger     // nil discards
 	Now      func() time.Time // nil is time.Now
 }
@@ -103,11 +104,11 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
 	}
-	at, err := place(esp)
+	kind, err := probe(boot)
 	if err != nil {
 		return nil, err
 	}
-	loader, err := sdboot.New(sdboot.Config{FS: boot, Vars: o.Vars, Partition: at, Cmdline: cmdline})
+	loader, err := openLoader(kind, boot, esp, o.Vars, cmdline)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		c.BootID = text("/proc/sys/kernel/random/boot_id")
 	}
 	if c.Version == "" {
-		release := uki.ParseRelease(text("/etc/os-release"))
+		release := uki.ParseRelease(text(cmp.Or(o.Release, "/etc/os-release")))
 		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
 	}
 	return New(c)

@@ -84,7 +84,7 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		return nil, err
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, img: img, Options: o, plan: Plan{
+	op := &operation{m: m, img: img, Options: o, takes: takesFor(m.Loader), plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
@@ -139,9 +139,16 @@ func (op *operation) room() error {
 		return err
 	}
 	op.plan.Room = max(free-manifestRoom, 0)
+	has := map[string]bool{}
 	for _, a := range op.img.Assets {
-		if wanted(a.Name) {
+		has[a.Name] = true
+		if op.takes[a.Name] != "" {
 			op.plan.Bytes += a.Size
+		}
+	}
+	if op.img.Assets != nil {
+		if err := op.takes.lacks(op.img.Reference, func(asset string) bool { return has[asset] }); err != nil {
+			return err
 		}
 	}
 	return op.fits(op.plan.Bytes)

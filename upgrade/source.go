@@ -2,28 +2,16 @@ package upgrade
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 
-	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 )
-
-// ukiAsset is the unified kernel image in an installer image.
-const ukiAsset = "vmlinuz.efi"
-
-// slotFiles maps the files of an installer image to those of a slot.
-var slotFiles = map[string]string{ukiAsset: bootloader.UKIFile}
-
-// loaderFile is systemd-boot in an installer image; only an install reads it.
-const loaderFile = "systemd-boot.efi"
-
-func wanted(asset string) bool { return slotFiles[asset] != "" }
 
 // source runs image.Extract beside the steps, so that "find" can look at the first file before anything is cleared and
 // "write" takes it and the rest. Whoever opens it stops it.
 type source struct {
+	takes  takes
 	files  chan file
 	head   *file         // taken by first, not yet by each
 	done   chan struct{} // closed when Extract has returned
@@ -39,13 +27,13 @@ type file struct {
 }
 
 // open starts to extract the files of img that a slot holds, and those in also.
-func open(ctx context.Context, img *image.Image, also ...string) *source {
+func open(ctx context.Context, img *image.Image, t takes, also ...string) *source {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &source{files: make(chan file), done: make(chan struct{}), cancel: cancel}
+	s := &source{takes: t, files: make(chan file), done: make(chan struct{}), cancel: cancel}
 	go func() {
 		defer close(s.done)
 		s.err = img.Extract(ctx, func(a image.Asset, r io.Reader) error {
-			if !wanted(a.Name) && !slices.Contains(also, a.Name) {
+			if t[a.Name] == "" && !slices.Contains(also, a.Name) {
 				return nil
 			}
 			f := file{a, r, make(chan error, 1)}
@@ -78,7 +66,7 @@ func (s *source) first() (image.Asset, error) {
 		return f.Asset, nil
 	case <-s.done:
 		if s.err == nil {
-			return image.Asset{}, fmt.Errorf("no %s in it: %w", ukiAsset, image.ErrNoAssets)
+			return image.Asset{}, s.takes.lacks("the image", func(string) bool { return false })
 		}
 		return image.Asset{}, s.err
 	}

@@ -114,6 +114,7 @@ type Options struct {
 	Force    bool        // also an image that runs already, that failed before, or that looks unfit to boot
 	Tries    int         // trial boots; 0 is 1
 	Mode     string      // how the node service restarts the machine; only recorded
+	Kexec    bool        // the caller starts the trial by kexec, once: see Arm
 	Progress func(Event) // may be nil
 }
 

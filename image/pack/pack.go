@@ -44,10 +44,16 @@ const (
 
 // Names of assets that an installer looks for.
 const (
-	UKIAsset    = "vmlinuz.efi"      // a unified kernel image; or, in its place, the next two
-	KernelAsset = "vmlinuz"          // a kernel by itself
-	InitrdAsset = "initramfs.xz"     // and its initramfs
-	LoaderAsset = "systemd-boot.efi" // the loader to install
+	UKIAsset     = "vmlinuz.efi"  // a unified kernel image, for systemd-boot; for GRUB, or beside it, the next three
+	KernelAsset  = "vmlinuz"      // a kernel by itself
+	InitrdAsset  = "initramfs.xz" // its initramfs, however it is compressed
+	CmdlineAsset = "cmdline"      // its arguments; may be missing
+
+	// The loaders to install; a running machine keeps its own.
+	LoaderAsset   = "systemd-boot.efi" // systemd-boot
+	GRUBEFIAsset  = "grub.efi"         // GRUB for UEFI
+	GRUBBootAsset = "grub-boot.img"    // GRUB for BIOS: its boot.img, as it comes
+	GRUBCoreAsset = "grub-core.img"    // and a core image; both images of GRUB look for (,gpt1)/grub/grub.cfg on their own disk
 )
 
 // Image is what Add packs.
