@@ -12,8 +12,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
 // Compression is how layers are stored.
@@ -50,22 +48,6 @@ func (c Compression) mediaType() types.MediaType {
 	return types.OCILayerZStd
 }
 
-func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
-	switch c {
-	case Zstd:
-		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
-	case Gzip:
-		return gzip.NewWriterLevel(w, gzip.DefaultCompression)
-	case None:
-		return nopCloser{w}, nil
-	}
-	return nil, fmt.Errorf("no such compression: %v", c)
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
 // layer is a finished layer.
 type layer struct {
 	descriptor v1.Descriptor
@@ -87,19 +69,25 @@ func (l *Layout) addLayer(a Asset, i Image) (layer, error) {
 		return layer{}, err
 	}
 	defer b.discard()
-	compressor, err := i.Compression.writer(b)
+	packed, err := newFramer(b, i.Compression)
 	if err != nil {
 		return layer{}, err
 	}
 	diffID, content := sha256.New(), sha256.New()
-	archive := tar.NewWriter(io.MultiWriter(compressor, diffID))
-	if err := writeFile(archive, path.Join("usr/install", i.Arch, a.Name), a, i.Created, content); err != nil {
+	archive := tar.NewWriter(io.MultiWriter(packed, diffID))
+	if err := writeHeaders(archive, path.Join("usr/install", i.Arch, a.Name), a.Size, i.Created); err != nil {
 		return layer{}, err
 	}
-	if err := archive.Close(); err != nil {
+	if err := packed.content(a.Size); err != nil {
 		return layer{}, err
 	}
-	if err := compressor.Close(); err != nil {
+	if err := a.Write(io.MultiWriter(archive, content)); err != nil {
+		return layer{}, err
+	}
+	if err := archive.Close(); err != nil { // an asset that was shorter than its size is an error here
+		return layer{}, err
+	}
+	if err := packed.Close(); err != nil {
 		return layer{}, err
 	}
 	digest, size, err := b.commit()
@@ -107,14 +95,16 @@ func (l *Layout) addLayer(a Asset, i Image) (layer, error) {
 		return layer{}, err
 	}
 	return layer{
-		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest},
-		diffID:     hashOf(diffID),
-		asset:      listed{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
+		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest, Annotations: map[string]string{
+			AssetAnnotation: a.Name, FramesAnnotation: packed.frames.String(),
+		}},
+		diffID: hashOf(diffID),
+		asset:  listed{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
 	}, nil
 }
 
-// writeFile writes the directories above name and then the file, and hashes its content.
-func writeFile(archive *tar.Writer, name string, a Asset, modified time.Time, content hash.Hash) error {
+// writeHeaders writes the directories above name and then the header of the file.
+func writeHeaders(archive *tar.Writer, name string, size int64, modified time.Time) error {
 	if modified.IsZero() {
 		modified = time.Unix(0, 0)
 	}
@@ -129,15 +119,9 @@ func writeFile(archive *tar.Writer, name string, a Asset, modified time.Time, co
 			return err
 		}
 	}
-	if err := archive.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: a.Size, ModTime: modified,
-	}); err != nil {
-		return err
-	}
-	if err := a.Write(io.MultiWriter(archive, content)); err != nil {
-		return err
-	}
-	return archive.Flush() // an asset that was shorter than its size is an error here
+	return archive.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: modified,
+	})
 }
 
 func hashOf(h hash.Hash) v1.Hash {

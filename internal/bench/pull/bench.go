@@ -1,0 +1,196 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+type benchmark struct {
+	tmp, host string
+	pid       int // of the registry
+	size      int64
+	rounds    int
+	short     []string // what falls short
+	bounded   int
+}
+
+func bench(args []string) error {
+	flags := flag.NewFlagSet("pull", flag.ContinueOnError)
+	mib := flags.Int64("size", 200, "payload in MiB")
+	large := flags.Int64("large", 2048, "payload of the second measurement of memory in MiB; 0 leaves it out")
+	rounds := flags.Int("rounds", 7, "interleaved rounds, of which the median counts")
+	only := flags.String("only", "", "measure only rows whose name contains this")
+	dir := flags.String("dir", "", "where to work (default: the system's directory for temporary files)")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(*dir, "pull-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	b := &benchmark{tmp: tmp, size: *mib << 20, rounds: *rounds}
+	begin := time.Now()
+	all := slices.DeleteFunc(rows(), func(r *row) bool { return !strings.Contains(r.name(), *only) })
+	layout := filepath.Join(tmp, "layout")
+	if err := packAll(layout, tmp, all, b.size); err != nil {
+		return err
+	}
+	var stop func()
+	if b.host, stop, b.pid, err = startRegistry(layout); err != nil {
+		return err
+	}
+	defer stop()
+	for _, r := range all {
+		r.url = fmt.Sprintf("http://%s/v2/os/blobs/sha256:%s", b.host, filepath.Base(r.blob))
+	}
+	fmt.Printf("pull: payload %d MiB, %d rounds, medians in milliseconds; limit = max(slowest stage, CPU time of all stages / 2),\n"+
+		"without the stage \"read back\" for \"pull\", with it for \"pull+back\"\n\n", *mib, b.rounds)
+	var rss, written float64
+	results, err := b.run(all)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		b.report(r, results[r])
+		rss = max(rss, largest(results[r].rss))
+		written = max(written, largest(results[r].written))
+	}
+	b.bound(fmt.Sprintf("memory, %d MiB: MiB resident at most", *mib), rss/(1<<20), 40)
+	b.bound("bytes written, of the payload", written/float64(b.size), 1.02)
+	fmt.Printf("%-60s %8d\n", "temporary bytes (files outside the disk)", 0)
+	if *large > 0 {
+		p, err := b.largeRun(*large << 20)
+		if err != nil {
+			return err
+		}
+		b.bound(fmt.Sprintf("memory, %d MiB: MiB resident at most", *large), float64(p.RSS)/(1<<20), 40)
+	}
+	verdict := "ok"
+	if len(b.short) > 0 {
+		verdict = "falls short: " + strings.Join(b.short, "; ")
+	}
+	fmt.Printf("bench pull: bounds=%d short=%d seconds=%.0f %s\n", b.bounded, len(b.short), time.Since(begin).Seconds(), verdict)
+	return nil
+}
+
+// result is what the rounds of one row gave, in milliseconds where not said otherwise.
+type result struct {
+	stages          map[string][]cost
+	pull, back      []float64
+	curl, ggcr      []float64
+	rss, written    []float64 // bytes
+	limit, withBack []float64
+}
+
+var stageNames = []string{"http", "hash", "decode", "write", "back"}
+
+func (b *benchmark) run(all []*row) (map[*row]*result, error) {
+	results := map[*row]*result{}
+	for round := range b.rounds {
+		for _, r := range all {
+			if round == 0 {
+				results[r] = &result{stages: map[string][]cost{}}
+			}
+			if err := b.round(r, results[r]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return results, nil
+}
+
+func (b *benchmark) round(r *row, to *result) error {
+	stages, err := b.stages(r)
+	if err != nil {
+		return err
+	}
+	var slowest, cpu time.Duration
+	for _, name := range stageNames {
+		c := stages[name]
+		to.stages[name] = append(to.stages[name], c)
+		slowest, cpu = max(slowest, c.wall), cpu+c.cpu
+		if name == "write" {
+			to.limit = append(to.limit, ms(max(slowest, cpu/2)))
+		}
+	}
+	to.withBack = append(to.withBack, ms(max(slowest, cpu/2)))
+	p, err := pullOurs(b.host+"/os:"+r.ref, b.host+"/os:base", filepath.Join(b.tmp, "disk"))
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.name(), err)
+	}
+	to.pull, to.back = append(to.pull, ms(p.Write)), append(to.back, ms(p.Back))
+	to.rss, to.written = append(to.rss, float64(p.RSS)), append(to.written, float64(p.Written))
+	c, err := b.curl(r)
+	if err != nil {
+		return fmt.Errorf("%s: curl: %w", r.name(), err)
+	}
+	to.curl = append(to.curl, ms(c.wall))
+	if c, err = b.uncompressed(r); err != nil {
+		return fmt.Errorf("%s: go-containerregistry: %w", r.name(), err)
+	}
+	to.ggcr = append(to.ggcr, ms(c.wall))
+	return nil
+}
+
+func (b *benchmark) report(r *row, res *result) {
+	fmt.Printf("%s\n", r.name())
+	for _, name := range stageNames {
+		var wall, cpu []float64
+		for _, c := range res.stages[name] {
+			wall, cpu = append(wall, ms(c.wall)), append(cpu, ms(c.cpu))
+		}
+		fmt.Printf("  %-8s alone %8.0f   cpu %6.0f\n", name, median(wall), median(cpu))
+	}
+	limit, with := median(res.limit), median(res.withBack)
+	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | decoder | tar | dd, unverified %4.0f\n",
+		limit, with, median(res.ggcr), median(res.curl))
+	fmt.Printf("  pull %15.0f\n  pull+back %10.0f\n", median(res.pull), median(res.back))
+	b.bound(r.name()+": pull / limit", median(res.pull)/limit, r.bound)
+	b.bound(r.name()+": pull+back / limit with it", median(res.back)/with, r.boundBack)
+	b.bound(r.name()+": pull / curl", median(res.pull)/median(res.curl), 1)
+	fmt.Println()
+}
+
+// bound prints a row and keeps its name if it is above its bound.
+func (b *benchmark) bound(name string, is, most float64) {
+	b.bounded++
+	verdict := "ok"
+	if is > most {
+		verdict = "falls short"
+		b.short = append(b.short, name)
+	}
+	fmt.Printf("%-60s %8.2f  at most %5.2f  %s\n", name, is, most, verdict)
+}
+
+// largeRun pulls one large image, for its memory.
+func (b *benchmark) largeRun(size int64) (pulled, error) {
+	dir := filepath.Join(b.tmp, "large")
+	r := rows()[3:4]
+	if err := os.Remove(filepath.Join(b.tmp, r[0].payload)); err != nil && !os.IsNotExist(err) {
+		return pulled{}, err
+	}
+	if err := packAll(dir, b.tmp, r, size); err != nil {
+		return pulled{}, err
+	}
+	host, stop, _, err := startRegistry(dir)
+	if err != nil {
+		return pulled{}, err
+	}
+	defer stop()
+	return pullOurs(host+"/os:"+r[0].ref, host+"/os:base", filepath.Join(b.tmp, "disk"))
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func largest(of []float64) float64 { return slices.Max(of) }
+
+func median(of []float64) float64 {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)/2]
+}
