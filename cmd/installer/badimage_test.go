@@ -55,7 +55,7 @@ func (f *factory) damage(path string, at float64, cut bool) {
 
 func (f *factory) broken(version, what string, at float64, cut bool) string {
 	f.t.Helper()
-	ref := f.reference(version, virtual.Spec{Size: 3 << 20})
+	ref := f.reference(version, virtual.Spec{Size: 1 << 20})
 	f.damage(f.blob(ref, what), at, cut)
 	return ref
 }
@@ -63,7 +63,7 @@ func (f *factory) broken(version, what string, at float64, cut bool) string {
 // layer is a part of the path under which a registry has the first layer of an image that was pushed.
 func (f *factory) layer(version string) string {
 	f.t.Helper()
-	return "/blobs/sha256:" + filepath.Base(f.blob(f.reference(version, virtual.Spec{Size: 3 << 20}), "layer"))
+	return "/blobs/sha256:" + filepath.Base(f.blob(f.reference(version, virtual.Spec{Size: 1 << 20}), "layer"))
 }
 
 func (f *factory) registry() *testregistry.Registry {
@@ -77,7 +77,7 @@ func (f *factory) registry() *testregistry.Registry {
 // push copies an image of a version to the registry and returns its reference there.
 func (f *factory) push(r *testregistry.Registry, version string) string {
 	f.t.Helper()
-	f.reference(version, virtual.Spec{Size: 3 << 20})
+	f.reference(version, virtual.Spec{Size: 1 << 20})
 	l, err := pack.Create(f.dir)
 	require.NoError(f.t, err)
 	built, err := l.Find("v" + version)
@@ -105,6 +105,7 @@ func TestBadImages(t *testing.T) {
 	f := newFactory(t)
 	r := f.registry()
 	two := f.reference("2.0.0", virtual.Spec{})
+	armed, _ := f.armed("1.1.0")
 	closed := closedPort(t)
 	uki := func(data []byte) virtual.Spec { return virtual.Spec{UKI: data} }
 	truncated := loadertest.Stub()
@@ -115,7 +116,7 @@ func TestBadImages(t *testing.T) {
 		says   []string
 		target bool
 	}{
-		{"no such tag in a layout", func() string { return "oci:" + f.dir + ":v9" }, []string{"no tag v9", "has the tags v1.0.0, v2.0.0", "check the reference"}, false},
+		{"no such tag in a layout", func() string { return "oci:" + f.dir + ":v9" }, []string{"no tag v9", "has the tags v1.0.0, v2.0.0, v1.1.0", "check the reference"}, false},
 		{"no such digest in a layout", func() string { return "oci:" + f.dir + "@sha256:" + strings.Repeat("0", 64) }, []string{strings.Repeat("0", 64), "check the reference"}, false},
 		{"no layout", func() string { return "oci:/nowhere" }, []string{"no OCI layout", "check the reference"}, false},
 		{"no such repository", func() string { return r.Host() + "/pawl/nothing:v1" }, []string{r.Host(), "pawl/nothing", "check the reference"}, false},
@@ -163,10 +164,10 @@ func TestBadImages(t *testing.T) {
 		{"assets of another architecture only", func() string {
 			return f.foreign("arm", map[string][]byte{"usr/install/arm64/vmlinuz.efi": []byte("x")})
 		}, []string{"usr/install/amd64", "no boot assets inside"}, false},
-		{"larger than the boot file system", func() string { return f.reference("2.6.0", virtual.Spec{UKI: make([]byte, 60<<20)}) }, []string{"62914560 bytes into slot B", "use a smaller image, or"}, false},
+		{"larger than the boot file system", func() string { return f.reference("2.6.0", virtual.Spec{UKI: make([]byte, 41<<20)}) }, []string{"42991616 bytes into slot B", "use a smaller image, or"}, false},
 		{"larger, and it does not say so", func() string {
-			return f.foreign("large", map[string][]byte{"usr/install/amd64/vmlinuz.efi": make([]byte, 60<<20)})
-		}, []string{"vmlinuz.efi: 62914560 bytes into slot B", "use a smaller image, or"}, false},
+			return f.foreign("large", map[string][]byte{"usr/install/amd64/vmlinuz.efi": make([]byte, 41<<20)})
+		}, []string{"vmlinuz.efi: 42991616 bytes into slot B", "use a smaller image, or"}, false},
 
 		{"no kernel image", func() string { return f.reference("2.7.0", uki([]byte("random bytes"))) }, []string{"cannot be booted", "force"}, true},
 		{"kernel image cut", func() string { return f.reference("2.7.1", uki(truncated[:len(truncated)/2])) }, []string{"cannot be booted", "force"}, true},
@@ -176,7 +177,11 @@ func TestBadImages(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			b := f.box(t)
+			from := armed // whose other slot holds what an upgrade would clear
+			if c.target {
+				from = f
+			}
+			b := from.box(t)
 			ref := c.image()
 			vars := b.values()
 			status, out := b.on("upgrade", "--attempts", "1", "--image", ref)
@@ -186,7 +191,7 @@ func TestBadImages(t *testing.T) {
 			}
 			t.Log(out)
 			if !c.target {
-				b.unchanged(f.disk, vars)
+				b.unchanged(from.disk, vars)
 				return
 			}
 			b.onlyTarget(f.disk, vars)

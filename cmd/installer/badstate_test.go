@@ -65,7 +65,7 @@ func TestBadStates(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
 	two := f.reference("2.0.0", virtual.Spec{})
-	three := f.reference("3.0.0", virtual.Spec{})
+	three, older := f.reference("3.0.0", virtual.Spec{}), f.reference("0.9.0", virtual.Spec{})
 	upgradeTo := func(ref string) []string { return []string{"upgrade", "--image", ref} }
 	plain := func(name string) []string { return []string{name} }
 	cases := []struct {
@@ -98,6 +98,7 @@ func TestBadStates(t *testing.T) {
 		{"the image runs already", func(*box) {}, upgradeTo(f.one), exitRefused, []string{"(1.0.0)", "already holds this image", "--force"}},
 		{"the image failed its trial before", func(b *box) { b.fellBack(two) },
 			upgradeTo(two), exitRefused, []string{"(2.0.0)", "check disk: no space", "failed its trial before", "use another version, or force"}},
+		{"a version that the policy does not let follow", func(b *box) { b.runs("1.0.0") }, upgradeTo(older), exitRefused, []string{"0.9.0 is lower than 1.0.0, which runs", "or force"}},
 		{"nothing to roll back to", func(*box) {}, plain("rollback"), exitRefused, []string{"slot B is empty", "upgrade to the version that is wanted"}},
 		{"confirm where nothing of this disk runs", func(b *box) { b.writeVars(nil) }, plain("confirm"), exitRefused, []string{"no boot reported a slot", "mount efivarfs writable"}},
 		{"no configuration of the loader", func(b *box) { b.remove("loader/loader.conf") },
@@ -127,6 +128,20 @@ func TestBadStates(t *testing.T) {
 			b.unchanged(before, vars)
 		})
 	}
+}
+
+// The running system's os-release also says how many minor versions may be taken at once; that file is the one that was named.
+func TestWindowOfThePolicy(t *testing.T) {
+	t.Parallel()
+	f := newFactory(t)
+	b := f.box(t)
+	far := f.reference("1.3.0", virtual.Spec{})
+	status, out := b.on("plan", "--image", far)
+	require.Equal(t, exitRefused, status, out)
+	require.Contains(t, out, "1.0.0 to 1.3.0 is 3 minor versions")
+	require.NoError(t, os.WriteFile(b.osr, []byte("VERSION_ID=1.0.0\nPAWL_MINOR_STEPS=3\n"), 0o600))
+	status, out = b.on("plan", "--image", far)
+	require.Zero(t, status, out)
 }
 
 // What a plan says beforehand is what an upgrade then says: the same refusal, the same code.

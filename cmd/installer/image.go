@@ -20,7 +20,7 @@ import (
 // imageCommand builds a disk image: an install onto a file.
 func imageCommand() *cobra.Command {
 	var from source
-	var output, size, seed string
+	var output, size, seed, loader string
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
@@ -30,6 +30,7 @@ func imageCommand() *cobra.Command {
 	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")
 	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
 	c.Flags().StringVar(&seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers)")
+	loaderFlag(c, &loader)
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		bytes, err := parseSize(size)
@@ -37,6 +38,9 @@ func imageCommand() *cobra.Command {
 			return usageError{fmt.Errorf("--size: %w", err)}
 		}
 		o := upgrade.InstallOptions{Progress: progress(c.ErrOrStderr()), Log: logger()}
+		if o.Loader, err = upgrade.ParseLoader(loader); err != nil {
+			return usageError{fmt.Errorf("--loader: %w", err)}
+		}
 		if o.Seed = seed; seed != "" {
 			o.Now = func() time.Time { return time.Unix(0, 0).UTC() }
 		}
@@ -51,6 +55,11 @@ func imageCommand() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// loaderFlag is the flag that says what a new disk is started by.
+func loaderFlag(c *cobra.Command, loader *string) {
+	c.Flags().StringVar(loader, "loader", string(upgrade.SystemdBoot), "what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
 }
 
 // build makes the file and installs onto it. What fails leaves no file.

@@ -44,6 +44,7 @@ var reasons = []struct {
 	{upgrade.ErrTrial, exitRefused, ""},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, ""},
+	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrNotComplete, exitRefused, ""},
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
 	{upgrade.ErrPolicy, exitRefused, ""},

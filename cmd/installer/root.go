@@ -90,8 +90,8 @@ func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
 		return nil, err
 	}
 	o.Vars = vars
-	if m.osRelease != "" {
-		if o.Version, err = runningVersion(m.osRelease); err != nil {
+	if o.Release = m.osRelease; o.Release != "" {
+		if err := statesVersion(o.Release); err != nil {
 			return nil, err
 		}
 	}
@@ -134,17 +134,16 @@ func variables(dir string) (efivar.Store, error) {
 	return vars, nil
 }
 
-// runningVersion is the version that an os-release file states.
-func runningVersion(path string) (string, error) {
+// statesVersion refuses an os-release file that does not say which version it is of.
+func statesVersion(path string) error {
 	data, err := os.ReadFile(path)
+	if err == nil && uki.ParseRelease(string(data))["VERSION_ID"] == "" {
+		err = fmt.Errorf("%s has no VERSION_ID", path)
+	}
 	if err != nil {
-		return "", usageError{fmt.Errorf("--os-release: %w", err)}
+		return usageError{fmt.Errorf("--os-release: %w", err)}
 	}
-	version := uki.ParseRelease(string(data))["VERSION_ID"]
-	if version == "" {
-		return "", usageError{fmt.Errorf("--os-release: %s has no VERSION_ID", path)}
-	}
-	return version, nil
+	return nil
 }
 
 func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
