@@ -39,7 +39,7 @@ var allowed = map[string]struct {
 	"image/disk":            {nil, "files as devices; knows nothing of what is put on them"},
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
 	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/grub", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta"}, "composes the four below it"},
-	"node":                  {[]string{"upgrade", "image", "bootloader", "partition", "node/pawlv1"}, "the service over upgrade; of what is below it, the errors that it tells apart"},
+	"node":                  {[]string{"upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/pawlv1":           {nil, "the API: generated messages"},
 	"node/client":           {[]string{"node/pawlv1"}, "the other end of the service"},
 }

@@ -38,6 +38,8 @@ var kinds = []struct {
 	{upgrade.ErrNotComplete, "not-complete", connect.CodeFailedPrecondition},
 	{upgrade.ErrDoesNotFit, "does-not-fit", connect.CodeFailedPrecondition},
 	{upgrade.ErrUnfit, "unfit", connect.CodeFailedPrecondition},
+	{upgrade.ErrPolicy, "policy", connect.CodeFailedPrecondition},
+	{upgrade.ErrNotStaged, "not-staged", connect.CodeFailedPrecondition},
 	{upgrade.ErrNothingToRollBack, "nothing-to-roll-back", connect.CodeFailedPrecondition},
 
 	{bootloader.ErrForeign, "foreign", connect.CodeFailedPrecondition},
@@ -72,6 +74,8 @@ var kinds = []struct {
 //	not-complete      a slot that is to boot holds no complete system
 //	does-not-fit      the boot file system is too small
 //	unfit             the image cannot be booted
+//	policy            the version policy does not allow the move
+//	not-staged        there is no staged upgrade
 //	nothing-to-roll-back  the other slot holds nothing
 //	foreign           something that is not ours decides the next boot
 //	no-variables      firmware variables cannot be kept

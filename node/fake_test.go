@@ -12,6 +12,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -25,6 +26,8 @@ type fake struct {
 	calls   []string
 	reboots []string
 	images  map[string]*image.Image
+	marks   []upgrade.Mark
+	loaded  []string // command lines of kernels
 
 	hang map[string]chan struct{} // the call of that name waits until the channel is closed, or its context ends
 	deaf map[string]chan struct{} // as hang, but without regard to the context
@@ -83,6 +86,15 @@ func (f *fake) server(t *testing.T, c Config) *Server {
 		f.busy = f.busy || !readOnly
 		return &handle{f, readOnly}, nil
 	}
+	s.kexecCheck = func() error { return f.fail["kexec check"] }
+	s.kexecLoad = func(k kexec.Kernel) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.loaded = append(f.loaded, k.Cmdline)
+		return f.fail["load"]
+	}
+	s.unmount = func(ctx context.Context, m *mounted) error { return f.call(ctx, "unmount") }
+	s.isFree = func(ctx context.Context) error { return f.call(ctx, "free") }
 	s.pull = func(_ context.Context, ref string) (*image.Image, error) {
 		if img := f.images[ref]; img != nil {
 			return img, nil
@@ -167,7 +179,39 @@ func (h *handle) Arm(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, e
 	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, "arm")
 }
 
-func (h *handle) Rollback(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
+func (h *handle) Stage(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
+	a := h.attempt(img, upgrade.Staged)
+	a.Stage = true
+	return a, h.call(ctx, "stage")
+}
+
+func (h *handle) ApplyStaged(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
+	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, "apply")
+}
+
+func (h *handle) Unstage(ctx context.Context) (upgrade.Attempt, error) {
+	return h.attempt(h.images["os:2"], upgrade.Ended), h.call(ctx, "unstage")
+}
+
+func (h *handle) Abandon(ctx context.Context, reason string) error {
+	return h.call(ctx, "abandon: "+reason)
+}
+
+func (h *handle) Mark(marks []upgrade.Mark) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.marks = append([]upgrade.Mark(nil), marks...)
+	return h.fail["mark"]
+}
+
+func (h *handle) Kernel(s bootloader.Slot) (kexec.Kernel, error) {
+	return kexec.Kernel{Cmdline: "pawl.slot=" + string(s)}, h.call(context.Background(), "kernel "+string(s))
+}
+
+func (h *handle) PrepareRollback(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
+	if !h.status.Loader.Trial() {
+		return h.attempt(h.images["os:2"], upgrade.Prepared), h.call(ctx, "rollback")
+	}
 	a := h.attempt(h.images["os:2"], upgrade.Ended)
 	a.Result = upgrade.Abandoned
 	return a, h.call(ctx, "rollback")

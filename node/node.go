@@ -3,30 +3,39 @@
 //
 // Start with New, then in every boot, in this order:
 //
-//	s.Start(ctx)               early, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins
+//	s.Start(ctx)               early, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins, a staged
+//	                           upgrade is armed and the machine restarts (ErrRestarting)
 //	s.Serve(ctx, listener)     the API
-//	s.Prove(ctx)               once the system is up: on a trial, the checks, then confirm
+//	s.Prove(ctx)               once the system is up: on a trial, the checks, then confirm; then what an upgrade disturbed
+//	                           is undone (rejoin, uncordon)
 //
 // The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that
 // Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may take,
 // whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens while the machine serves (prepare), that the restart comes
 // last, and that only one operation runs at a time. An upgrade goes on when the client that asked for it goes away.
 //
-// It does not authenticate anybody: see Listen. It does not drain or stop services. What it does to disks is package
+// What the system does around an upgrade (cordon, drain, stop services, ...) are its Hooks, or executables in a directory:
+// see package node/hookdir. The order is in disturbances and in Upgrade.
+//
+// It does not authenticate anybody: see Listen. What it does to disks is package
 // upgrade's. The API is package node/pawlv1, its client package node/client.
 package node
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -40,9 +49,25 @@ type Config struct {
 	Image         image.Options                                  // how images are found
 	Checks        []Check                                        // what must hold before a trial is confirmed, in order; none: see Prove
 	TrialDeadline time.Duration                                  // from Start to the confirmation; 0 is the constant TrialDeadline
+	Window        time.Duration                                  // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
+	Hooks         []Hook                                         // what the system does in the phases around an upgrade
+	Unmount       []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
+	Stuck         Stuck                                          // what becomes of a node on which they cannot be
 	Reboot        func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
+	Kexec         func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
 	Log           *slog.Logger                                   // nil discards
+
+	ownReboot bool // Reboot was given
 }
+
+// Stuck says what becomes of a node whose services have been stopped and on which something does not let go of the disk.
+type Stuck string
+
+// The choices. In either case the upgrade is given up and the error names what holds the disk.
+const (
+	StuckReboot Stuck = ""     // restart into the version that runs
+	StuckUndo   Stuck = "undo" // mount, start and uncordon again
+)
 
 // Server is the node service of one machine in one boot. Its methods may be called concurrently.
 type Server struct {
@@ -56,6 +81,13 @@ type Server struct {
 	queue  *queue
 	trial  trial
 
+	journal    *journal
+	kmsg       func() (kernelLog, error)
+	kexecCheck func() error
+	kexecLoad  func(kexec.Kernel) error
+	unmount    func(context.Context, *mounted) error
+	isFree     func(context.Context) error
+
 	mu      sync.Mutex
 	problem string // of Start
 }
@@ -65,8 +97,14 @@ type machine interface {
 	Status() (upgrade.Status, error)
 	Plan(context.Context, *image.Image, upgrade.Options) (upgrade.Plan, error)
 	Prepare(context.Context, *image.Image, upgrade.Options) (upgrade.Attempt, error)
+	Stage(context.Context, *image.Image, upgrade.Options) (upgrade.Attempt, error)
+	ApplyStaged(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Unstage(context.Context) (upgrade.Attempt, error)
 	Arm(context.Context, upgrade.Options) (upgrade.Attempt, error)
-	Rollback(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Abandon(ctx context.Context, reason string) error
+	Mark([]upgrade.Mark) error
+	PrepareRollback(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Kernel(bootloader.Slot) (kexec.Kernel, error)
 	Started(context.Context) (upgrade.Boot, error)
 	Failed(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*upgrade.Attempt, error)
@@ -83,6 +121,11 @@ func New(c Config) (*Server, error) {
 			return nil, errors.New("new node: a check needs a name and something to run")
 		}
 	}
+	for _, h := range c.Hooks {
+		if h.Name == "" || h.Run == nil || !slices.Contains(hookPhases, h.Phase) {
+			return nil, fmt.Errorf("new node: hook %q: a hook needs a name, something to run, and one of the phases %v", h.Name, hookPhases)
+		}
+	}
 	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, queue: newQueue()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -90,7 +133,10 @@ func New(c Config) (*Server, error) {
 	if s.config.TrialDeadline == 0 {
 		s.config.TrialDeadline = TrialDeadline
 	}
-	if s.config.Reboot == nil {
+	if s.config.Window >= s.config.TrialDeadline {
+		return nil, fmt.Errorf("new node: a window of %s does not fit a trial that may take %s", c.Window, s.config.TrialDeadline)
+	}
+	if s.config.ownReboot = c.Reboot != nil; !s.config.ownReboot {
 		s.config.Reboot = Reboot
 	}
 	if s.bootID == "" {
@@ -100,6 +146,9 @@ func New(c Config) (*Server, error) {
 		}
 		s.bootID = strings.TrimSpace(string(id))
 	}
+	s.journal = newJournal(s.bootID)
+	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
+	s.unmount, s.isFree = s.unmountAll, s.free
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine

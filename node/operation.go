@@ -15,6 +15,8 @@ type Operation struct {
 	name  string
 	begun time.Time
 	brief bool // it is our own and soon over, so others wait for it
+	asked any  // the request that it answers; nil if nobody may join it
+	log   *journal
 
 	mu      sync.Mutex
 	events  []*pawlv1.Event // ids rise; an event is not changed once it is here
@@ -24,15 +26,23 @@ type Operation struct {
 	err     error
 }
 
-func newOperation(name string) *Operation {
-	return &Operation{name: name, begun: time.Now(), changed: make(chan struct{})}
+func newOperation(name string, log *journal) *Operation {
+	op := &Operation{name: name, begun: time.Now(), changed: make(chan struct{}), log: log}
+	return op
 }
 
+func (s *Server) newOperation(name string) *Operation { return newOperation(name, s.journal) }
+
 // newBrief is what the service does by itself.
-func newBrief(name string) *Operation {
-	op := newOperation(name)
+func (s *Server) newBrief(name string) *Operation {
+	op := s.newOperation(name)
 	op.brief = true
 	return op
+}
+
+// begin tells the journal that the operation has its turn.
+func (op *Operation) begin() {
+	op.log.add(op.name, &pawlv1.Event{Event: &pawlv1.Event_Sequence{Sequence: &pawlv1.Sequence{}}})
 }
 
 // Follow calls each with the events after the one with id since (0: all) until the operation is over, and returns the
@@ -71,13 +81,9 @@ func (op *Operation) Follow(ctx context.Context, since uint64, each func(*pawlv1
 func (op *Operation) tell(e *pawlv1.Event) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	e.Id = 1
-	if n := len(op.events); n > 0 {
-		last := op.events[n-1]
-		e.Id = last.Id + 1
-		if counts(last) && counts(e) && last.GetProgress().Step == e.GetProgress().Step {
-			op.events = op.events[: n-1 : n-1]
-		}
+	op.log.add(op.name, e)
+	if n := len(op.events); n > 0 && replaces(e, op.events[n-1]) {
+		op.events = op.events[: n-1 : n-1]
 	}
 	op.events = append(op.events, e)
 	op.announce()
@@ -93,6 +99,11 @@ func (op *Operation) end(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	op.over, op.err = true, err
+	end := &pawlv1.Sequence{Done: true}
+	if err != nil {
+		end.Error, end.Kind = err.Error(), Kind(err)
+	}
+	op.log.add(op.name, &pawlv1.Event{Event: &pawlv1.Event_Sequence{Sequence: end}})
 	op.announce()
 }
 

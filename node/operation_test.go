@@ -21,7 +21,7 @@ func stepOf(step string, done bool) *pawlv1.Event {
 }
 
 func TestAReaderThatComesLateSeesEveryStepAndTheLastBytes(t *testing.T) {
-	op := newOperation("upgrade")
+	op := newOperation("upgrade", newJournal("boot-1"))
 	for _, step := range []string{"write", "verify"} {
 		op.tell(stepOf(step, false))
 		for n := range int64(1000) {
@@ -56,7 +56,7 @@ func TestAReaderThatComesLateSeesEveryStepAndTheLastBytes(t *testing.T) {
 }
 
 func TestAReaderThatLeavesDoesNotEndTheOperation(t *testing.T) {
-	op := newOperation("upgrade")
+	op := newOperation("upgrade", newJournal("boot-1"))
 	op.tell(stepOf("write", false))
 	gone := errors.New("gone")
 	require.ErrorIs(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return gone }), gone)
@@ -69,7 +69,7 @@ func TestAReaderThatLeavesDoesNotEndTheOperation(t *testing.T) {
 
 func TestReadersFollowLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		op := newOperation("upgrade")
+		op := newOperation("upgrade", newJournal("boot-1"))
 		var seen []string
 		result := make(chan error, 1)
 		go func() {
@@ -93,19 +93,19 @@ func TestTheQueueLetsOneThroughAndNamesIt(t *testing.T) {
 	op, running := q.latest()
 	require.Nil(t, op)
 	require.False(t, running)
-	require.NoError(t, q.enter(newOperation("upgrade to os:2")))
-	err := q.enter(newOperation("rollback"))
+	require.NoError(t, q.enter(newOperation("upgrade to os:2", newJournal("boot-1"))))
+	err := q.enter(newOperation("rollback", newJournal("boot-1")))
 	require.ErrorIs(t, err, ErrBusy)
 	require.ErrorContains(t, err, "rollback: upgrade to os:2 has been running since")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	entered := make(chan error)
-	go func() { entered <- q.enterWhenFree(ctx, newOperation("confirm")) }()
+	go func() { entered <- q.enterWhenFree(ctx, newOperation("confirm", newJournal("boot-1"))) }()
 	q.leave()
 	require.NoError(t, <-entered)
 	cancel()
-	require.ErrorIs(t, q.enterWhenFree(ctx, newOperation("other")), ErrBusy)
-	require.ErrorIs(t, q.enterSoon(t.Context(), newOperation("other")), ErrBusy, "an operation is not waited for")
+	require.ErrorIs(t, q.enterWhenFree(ctx, newOperation("other", newJournal("boot-1"))), ErrBusy)
+	require.ErrorIs(t, q.enterSoon(t.Context(), newOperation("other", newJournal("boot-1"))), ErrBusy, "an operation is not waited for")
 	q.leave()
 	op, running = q.latest()
 	require.Equal(t, "confirm", op.name)

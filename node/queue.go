@@ -81,6 +81,9 @@ func (q *queue) leave() {
 // set is called with q.mu held.
 func (q *queue) set(op *Operation) {
 	q.running = op
+	if op != nil {
+		op.begin()
+	}
 	close(q.changed)
 	q.changed = make(chan struct{})
 }

@@ -21,9 +21,18 @@ const patience = 5 * time.Second
 // readersGrace bounds how long a restart waits for slow followers of its operation.
 const readersGrace = 2 * time.Second
 
-// start runs do in the background as the operation of that name, and restarts the machine afterwards if do says so.
-func (s *Server) start(ctx context.Context, name string, do func(context.Context, *Operation) (reboot bool, err error)) (*Operation, error) {
-	op := newOperation(name)
+// after says how an operation goes on once it is over.
+type after struct {
+	reboot bool
+	loaded bool // a kernel was loaded: start it, and do without the firmware
+	trial  bool // what was loaded is to be tried
+}
+
+// start runs do in the background as the operation of that name, and restarts the machine afterwards if do says so. What
+// was asked lets others who ask for the same join.
+func (s *Server) start(ctx context.Context, name string, asked any, do func(context.Context, *Operation) (after, error)) (*Operation, error) {
+	op := s.newOperation(name)
+	op.asked = asked
 	soon, cancel := context.WithTimeout(ctx, patience)
 	err := s.queue.enterSoon(soon, op)
 	cancel()
@@ -35,29 +44,33 @@ func (s *Server) start(ctx context.Context, name string, do func(context.Context
 	go func() {
 		defer cancel()
 		defer stop()
-		reboot, err := do(ctx, op)
+		then, err := do(ctx, op)
 		if err != nil {
 			s.log.Error(name, "reason", err)
 		}
-		if !reboot || err != nil {
+		if !then.reboot {
 			s.queue.leave() // first: who hears of the end may ask for something else at once
 			op.end(err)
 			return
 		}
-		s.restart(op, name)
+		s.restart(op, name, then, err)
 	}()
 	return op, nil
 }
 
-// restart ends an operation that holds the queue: its followers are let go, then the machine restarts. The queue is
-// freed only if that fails.
-func (s *Server) restart(op *Operation, reason string) {
-	next := newOperation(string(stepReboot))
+// restart ends an operation that holds the queue: its followers are let go, hooks run, then the machine restarts. The
+// queue is freed only if that fails.
+func (s *Server) restart(op *Operation, reason string, then after, err error) {
+	next := s.newOperation(string(stepReboot))
 	s.queue.replace(next)
-	op.end(nil)
+	op.end(err)
 	ctx, cancel := context.WithTimeout(s.ctx, readersGrace)
 	op.drained(ctx)
 	cancel()
+	_, err = s.runHooks(s.ctx, next, Occasion{Phase: PhaseShutdown, Operation: op.name}, true)
+	if err != nil {
+		s.log.Warn("restart all the same", "reason", err)
+	}
 	select {
 	case <-time.After(grace):
 	case <-s.ctx.Done():
@@ -67,7 +80,7 @@ func (s *Server) restart(op *Operation, reason string) {
 		next.end(fmt.Errorf("the node service was stopped before the restart: %w", err))
 		return
 	}
-	if err := s.restartNow(reason); err != nil {
+	if err := s.restartAs(reason, then); err != nil {
 		s.queue.leave()
 		next.end(err)
 		return
@@ -75,7 +88,27 @@ func (s *Server) restart(op *Operation, reason string) {
 	next.end(nil)
 }
 
-// restartNow restarts the machine.
+// restartAs starts the loaded kernel if there is one, and goes through the firmware otherwise, or when that fails.
+func (s *Server) restartAs(reason string, then after) error {
+	if !then.loaded {
+		return s.restartNow(reason)
+	}
+	ctx := context.WithoutCancel(s.ctx)
+	s.log.Info("start the loaded kernel", "reason", reason)
+	err := s.jump(ctx, reason)
+	if err == nil {
+		return nil
+	}
+	s.log.Warn("the machine restarts through its firmware", "reason", err)
+	if then.trial {
+		if err := s.rearm(ctx); err != nil {
+			return fmt.Errorf("arm the trial in the loader: %w", err)
+		}
+	}
+	return s.restartNow(reason)
+}
+
+// restartNow restarts the machine through its firmware.
 func (s *Server) restartNow(reason string) error {
 	s.log.Info("restart", "reason", reason)
 	err := s.config.Reboot(context.WithoutCancel(s.ctx), reason)
@@ -87,8 +120,12 @@ func (s *Server) restartNow(reason string) error {
 }
 
 // Reboot restarts the machine soon after it returned, and says what is expected of the next boot. While an operation
-// runs that is ErrBusy, unless force: what it was writing is then as if it never had been.
-func (s *Server) Reboot(_ context.Context, force bool) (*pawlv1.Expected, error) {
+// runs that is ErrBusy, unless forced: what it was writing is then as if it never had been. The phases that disturb are
+// not run, only PhaseShutdown.
+func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Expected, error) {
+	if err := checkMode(r.RebootMode); err != nil {
+		return nil, err
+	}
 	expected := &pawlv1.Expected{BootId: s.bootID}
 	err := s.with(true, func(m machine) error {
 		st, err := m.Status()
@@ -100,8 +137,17 @@ func (s *Server) Reboot(_ context.Context, force bool) (*pawlv1.Expected, error)
 	if err != nil {
 		s.log.Warn("what the next boot starts is not known", "reason", err)
 	}
-	_, err = s.start(s.ctx, string(stepReboot), func(context.Context, *Operation) (bool, error) { return true, nil })
-	if errors.Is(err, ErrBusy) && force {
+	_, err = s.start(s.ctx, string(stepReboot), nil, func(_ context.Context, op *Operation) (after, error) {
+		then := after{reboot: true}
+		if r.RebootMode != ModePowercycle {
+			_ = s.with(true, func(m machine) error {
+				then.loaded = s.loadNext(op, m, r.RebootMode)
+				return nil
+			})
+		}
+		return then, nil
+	})
+	if errors.Is(err, ErrBusy) && r.Force {
 		go func() {
 			time.Sleep(grace)
 			_ = s.restartNow("reboot, forced")

@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
@@ -11,16 +14,17 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// Steps of the sequence that are not steps of package upgrade.
+// Steps of an operation that package upgrade does not have.
 const (
 	stepResolve upgrade.Step = "resolve" // the reference becomes a digest
 	stepReboot  upgrade.Step = "reboot"
 )
 
-// phase is one part of the sequence around an upgrade. Everything before "arm" leaves the node as it was and serving.
+// phase is one part of the sequence around an upgrade.
 type phase struct {
-	name string
+	name Phase
 	do   func(context.Context) error
+	disturbance
 }
 
 // sequence is one upgrade or rollback on its way through its phases.
@@ -32,42 +36,147 @@ type sequence struct {
 	m        machine
 	attempt  upgrade.Attempt
 	expected *pawlv1.Expected
-	reboot   bool
+	then     after
+	marks    []upgrade.Mark // phases that are to be undone if one fails
+	mounts   mounted
 }
 
-// Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does. Follow tells how it goes on. It
-// ends when ctx does, unless it is armed already; ctx is not the context of a caller who may go away. The order is that
-// of "disturb late":
+// Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does, unless it was asked for in the
+// same words: then that one is returned, so a client that was killed finds its upgrade again. Follow tells how it goes
+// on. It ends when ctx does, unless it is armed already; ctx is not the context of a caller who may go away. The order is
+// that of "disturb late":
 //
-//	resolve   nothing is changed
-//	prepare   the target is written, read back and completed, while the node serves
-//	arm       the commit point
-//	reboot    if asked, and only then
+//	resolve    nothing is changed
+//	prepare    the target is written, read back and completed, while the node serves
+//	cordon, drain, leave, stop, unmount, free   if the node restarts: the hooks, then what Config.Unmount names
+//	arm        the commit point
+//	reboot     if asked, and only then
+//
+// A phase that fails before arm ends it: what was done is undone in reverse, and the node serves as before. If unmount or
+// free fail, Config.Stuck decides. With Stage the upgrade is armed by the next boot instead (see Start), and a restart
+// into the running version needs nothing to be unmounted.
+//
+// With ModeKexec the trial is started by kexec, while the loader is left to boot the default: a machine that dies comes
+// back in the old version. If the kernel cannot be loaded, the trial goes through the firmware.
 func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operation, error) {
 	if r.Image == "" {
 		return nil, errNoImage("upgrade")
 	}
-	return s.start(ctx, "upgrade to "+r.Image, func(ctx context.Context, op *Operation) (bool, error) {
+	if err := checkMode(r.RebootMode); err != nil {
+		return nil, err
+	}
+	if op := s.running(r); op != nil {
+		return op, nil
+	}
+	return s.start(ctx, "upgrade to "+r.Image, r, func(ctx context.Context, op *Operation) (after, error) {
 		q := &sequence{s: s, op: op, request: r}
-		return q.walk(ctx, []phase{
-			{"resolve", q.resolve},
-			{"prepare", q.prepare},
-			{"arm", q.arm},
-		})
+		phases := []phase{{name: "resolve", do: q.resolve}}
+		switch {
+		case r.Stage:
+			phases = append(phases, phase{name: "stage", do: q.stage})
+			if r.Reboot {
+				phases = append(phases, q.disturb(false)...)
+				phases = append(phases, phase{name: "load", do: q.loadRunning})
+			}
+		case r.Reboot:
+			phases = append(phases, phase{name: "prepare", do: q.prepare})
+			phases = append(phases, q.disturb(true)...)
+			phases = append(phases, phase{name: "load", do: q.loadTrial}, phase{name: "arm", do: q.arm})
+		default:
+			phases = append(phases, phase{name: "prepare", do: q.prepare}, phase{name: "arm", do: q.arm})
+		}
+		return q.walk(ctx, phases)
 	})
 }
 
-// Rollback begins to go back to what the other slot holds, or gives up the attempt that is armed or on trial, as
+// running is the operation that answers the same request already, and that its caller did not tie to itself.
+func (s *Server) running(r *pawlv1.UpgradeRequest) *Operation {
+	op, running := s.queue.latest()
+	if !running {
+		return nil
+	}
+	asked, ok := op.asked.(*pawlv1.UpgradeRequest)
+	if !ok || r.Attached || !proto.Equal(asked, r) {
+		return nil
+	}
+	return op
+}
+
+// Rollback begins to go back to what the other slot holds, or gives up the attempt that is staged, armed or on trial, as
 // upgrade.Machine.Rollback says. Else it is as Upgrade.
 func (s *Server) Rollback(ctx context.Context, r *pawlv1.RollbackRequest) (*Operation, error) {
-	return s.start(ctx, "rollback", func(ctx context.Context, op *Operation) (bool, error) {
-		q := &sequence{s: s, op: op, request: &pawlv1.UpgradeRequest{Reboot: r.Reboot}}
-		return q.walk(ctx, []phase{{"rollback", q.rollback}})
+	if err := checkMode(r.RebootMode); err != nil {
+		return nil, err
+	}
+	return s.start(ctx, "rollback", nil, func(ctx context.Context, op *Operation) (after, error) {
+		q := &sequence{s: s, op: op, request: &pawlv1.UpgradeRequest{Reboot: r.Reboot, RebootMode: r.RebootMode}}
+		phases := []phase{{name: "rollback", do: q.rollback}}
+		if r.Reboot {
+			phases = append(phases, q.disturb(true)...)
+			phases = append(phases, phase{name: "load", do: q.loadTrial})
+		}
+		return q.walk(ctx, append(phases, phase{name: "arm", do: q.arm}))
 	})
+}
+
+// disturb are the phases that disturb. Without unmounting they end before it.
+func (q *sequence) disturb(unmount bool) (phases []phase) {
+	for _, d := range disturbances {
+		switch {
+		case d.stuck && (!unmount || len(q.s.config.Unmount) == 0 && len(q.s.hooks(d.name)) == 0):
+		case !d.stuck && len(q.s.hooks(d.name)) == 0:
+		default:
+			phases = append(phases, phase{name: d.name, disturbance: d, do: func(ctx context.Context) error { return q.do(ctx, d) }})
+		}
+	}
+	return phases
+}
+
+// do is one phase that disturbs. It is marked in META before it begins, so that it is undone even if the power fails.
+func (q *sequence) do(ctx context.Context, d disturbance) error {
+	if !q.attempt.Open() {
+		return nil // a rollback that gives something up: there is nothing to prepare for
+	}
+	begun := time.Now()
+	progress := q.options().Progress
+	progress(upgrade.Event{Step: upgrade.Step(d.name)})
+	err := q.disturbOnce(ctx, d)
+	progress(upgrade.Event{Step: upgrade.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})
+	return err
+}
+
+func (q *sequence) disturbOnce(ctx context.Context, d disturbance) error {
+	if d.undo != "" {
+		q.marks = append(q.marks, upgrade.Mark{Phase: string(d.name), Boot: q.s.bootID})
+		if err := q.m.Mark(q.marks); err != nil {
+			return err
+		}
+	}
+	did, err := q.s.runHooks(ctx, q.op, Occasion{Phase: d.name, Operation: q.op.name, Attempt: q.attempt}, false)
+	switch {
+	case err != nil:
+		return err
+	case d.name == PhaseUnmount:
+		if err := q.s.unmount(ctx, &q.mounts); err != nil {
+			return err
+		}
+		did = did || len(q.mounts.points) > 0
+	case d.name == PhaseFree:
+		return q.s.isFree(ctx)
+	}
+	if d.undo == "" {
+		return nil
+	}
+	if last := len(q.marks) - 1; did {
+		q.marks[last].Ours = true
+	} else {
+		q.marks = q.marks[:last]
+	}
+	return q.m.Mark(q.marks)
 }
 
 // walk runs the phases; with the last one done it tells the result and says whether to restart.
-func (q *sequence) walk(ctx context.Context, phases []phase) (reboot bool, err error) {
+func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err error) {
 	defer func() {
 		if q.m == nil {
 			return
@@ -78,19 +187,58 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (reboot bool, err e
 	}()
 	for _, p := range phases {
 		q.s.log.Info(q.op.name, "phase", p.name)
-		if err := p.do(ctx); err != nil {
-			return false, err
+		err := ctx.Err()
+		if err == nil {
+			err = p.do(ctx)
+		}
+		if err != nil {
+			return q.fail(p, err)
 		}
 	}
 	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Armed{Armed: &pawlv1.Armed{
-		Attempt: wireAttempt(&q.attempt), Expected: q.expected, Rebooting: q.reboot,
+		Attempt: wireAttempt(&q.attempt), Expected: q.expected, Rebooting: q.then.reboot,
 	}}})
-	return q.reboot, nil
+	return q.then, nil
+}
+
+// fail ends a sequence: what was done is undone in reverse and the attempt is given up, but for one that is staged, which
+// waits for the next boot.
+func (q *sequence) fail(p phase, why error) (after, error) {
+	ctx := context.WithoutCancel(q.s.ctx) // also when it was cancelled
+	if q.m == nil || q.attempt.ID == "" {
+		return after{}, why
+	}
+	staged := q.attempt.Phase == upgrade.Staged
+	stuck := p.stuck && q.s.config.Stuck != StuckUndo
+	if !staged {
+		if err := q.m.Abandon(ctx, fmt.Sprintf("%s: %v", p.name, why)); err != nil {
+			q.s.log.Warn("the end of the attempt is not recorded", "reason", err)
+		}
+	}
+	switch {
+	case staged:
+		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, `pawl stage cancel` gives it up)", why, q.attempt.Version)
+	case p.stuck:
+		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or use --stage, which needs nothing to be unmounted)", why)
+	}
+	if stuck {
+		return after{reboot: true}, fmt.Errorf("%w; the node restarts into the version that runs", why)
+	}
+	left, err := q.s.undo(ctx, q.op, Occasion{Operation: q.op.name, Attempt: q.attempt}, q.marks, &q.mounts)
+	if len(q.marks) > 0 {
+		if err := q.m.Mark(left); err != nil {
+			q.s.log.Warn("what was undone is not recorded", "reason", err)
+		}
+	}
+	if err != nil {
+		why = fmt.Errorf("%w (and not all was undone: %w)", why, err)
+	}
+	return after{}, why
 }
 
 func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
-		Preserve: q.request.Preserve, Force: q.request.Force, Tries: int(q.request.Tries),
+		Preserve: q.request.Preserve, Force: q.request.Force, Tries: int(q.request.Tries), Mode: q.request.RebootMode,
 		Progress: func(e upgrade.Event) {
 			if e.Done && e.Err != nil {
 				q.s.log.Error(q.op.name, "step", e.Step, "reason", e.Err)
@@ -107,6 +255,9 @@ func (q *sequence) resolve(ctx context.Context) error {
 	progress := q.options().Progress
 	progress(upgrade.Event{Step: stepResolve})
 	q.img, err = q.s.pull(ctx, q.request.Image)
+	if err == nil && !q.request.Force {
+		err = upgrade.AllowClient(q.request.Client, q.img.Annotations[upgrade.ClientAnnotation])
+	}
 	progress(upgrade.Event{Step: stepResolve, Done: true, Err: err, Elapsed: time.Since(begun)})
 	if err != nil {
 		return fmt.Errorf("%s: %w", q.op.name, err)
@@ -127,9 +278,36 @@ func (q *sequence) prepare(ctx context.Context) (err error) {
 	return err
 }
 
+// stage prepares for the next boot.
+func (q *sequence) stage(ctx context.Context) (err error) {
+	q.attempt, err = q.m.Stage(ctx, q.img, q.options())
+	q.expected, q.then.reboot = q.s.expectTrial(q.attempt), q.request.Reboot
+	return err
+}
+
+// loadTrial loads the kernel of the target, if the trial is to be started by kexec.
+func (q *sequence) loadTrial(context.Context) error {
+	if q.attempt.Open() {
+		q.then.loaded = q.s.load(q.op, q.m, q.attempt.To, true, q.request.RebootMode)
+		q.then.trial = q.then.loaded
+	}
+	return nil
+}
+
+// loadRunning loads the kernel that runs, for the restart after which a staged upgrade is applied.
+func (q *sequence) loadRunning(context.Context) error {
+	q.then.loaded = q.s.loadNext(q.op, q.m, q.request.RebootMode)
+	return nil
+}
+
 func (q *sequence) arm(ctx context.Context) (err error) {
-	q.attempt, err = q.m.Arm(ctx, q.options())
-	q.expected, q.reboot = q.s.expectTrial(q.attempt), q.request.Reboot
+	if !q.attempt.Open() {
+		return nil
+	}
+	o := q.options()
+	o.Kexec = q.then.loaded
+	q.attempt, err = q.m.Arm(ctx, o)
+	q.expected, q.then.reboot = q.s.expectTrial(q.attempt), q.request.Reboot
 	return err
 }
 
@@ -137,12 +315,8 @@ func (q *sequence) rollback(ctx context.Context) (err error) {
 	if q.m, err = q.s.open(false); err != nil {
 		return fmt.Errorf("rollback: %w", err)
 	}
-	if q.attempt, err = q.m.Rollback(ctx, q.options()); err != nil {
+	if q.attempt, err = q.m.PrepareRollback(ctx, q.options()); err != nil || q.attempt.Open() {
 		return err
-	}
-	if q.attempt.Open() {
-		q.expected, q.reboot = q.s.expectTrial(q.attempt), q.request.Reboot
-		return nil
 	}
 	st, err := q.m.Status()
 	if err != nil {
@@ -151,8 +325,55 @@ func (q *sequence) rollback(ctx context.Context) (err error) {
 	if st.Loader.Trial() {
 		q.s.trial.move(failed, "rolled back by hand", waiting, running)
 	}
-	q.expected, q.reboot = q.s.expectNext(st), q.request.Reboot && st.Loader.Trial()
+	q.expected, q.then.reboot = q.s.expectNext(st), q.request.Reboot && st.Loader.Trial()
 	return nil
+}
+
+// CancelStage gives up the staged upgrade; upgrade.ErrNotStaged if there is none.
+func (s *Server) CancelStage(ctx context.Context) (a upgrade.Attempt, err error) {
+	op := s.newOperation("cancel the staged upgrade")
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.queue.enterSoon(soon, op); err != nil {
+		return a, err
+	}
+	err = s.with(false, func(m machine) error {
+		a, err = m.Unstage(ctx)
+		return err
+	})
+	s.queue.leave()
+	op.end(err)
+	return a, err
+}
+
+// ErrRestarting is returned by Start when the machine is about to restart. Do: mount nothing, and wait.
+var ErrRestarting = errors.New("the machine restarts")
+
+// applyStaged arms what was staged and restarts the machine into its trial. What cannot be applied has failed for good,
+// and the machine goes on as it is.
+func (s *Server) applyStaged(ctx context.Context) error {
+	op := s.newBrief("apply the staged upgrade")
+	if err := s.queue.enterWhenFree(ctx, op); err != nil {
+		return err
+	}
+	defer s.queue.leave()
+	err := s.with(false, func(m machine) error {
+		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e upgrade.Event) {
+			op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
+		}})
+		if err == nil {
+			s.log.Info("the staged upgrade is armed", "attempt", a.String())
+		}
+		return err
+	})
+	op.end(err)
+	if err != nil {
+		return err
+	}
+	if err := s.restartNow("the staged upgrade is armed"); err != nil {
+		return err
+	}
+	return ErrRestarting
 }
 
 // expectTrial is what follows once a is armed.
@@ -164,7 +385,7 @@ func (s *Server) expectTrial(a upgrade.Attempt) *pawlv1.Expected {
 
 // expectNext is what the next boot starts, as far as st says.
 func (s *Server) expectNext(st upgrade.Status) *pawlv1.Expected {
-	if a := st.Attempt; a != nil && a.Phase == upgrade.Armed && a.To == st.Loader.Armed {
+	if a := st.Attempt; a != nil && (a.Phase == upgrade.Staged || a.Phase == upgrade.Armed && a.To == st.Loader.Armed) {
 		return s.expectTrial(*a)
 	}
 	e := &pawlv1.Expected{BootId: s.bootID, Trial: st.Loader.Armed != bootloader.None}

@@ -79,6 +79,22 @@ func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, to *co
 	return wireError(op.Follow(ctx, 0, to.Send))
 }
 
+func (v service) CancelStage(ctx context.Context, _ *pawlv1.CancelStageRequest) (*pawlv1.CancelStageResponse, error) {
+	a, err := v.s.CancelStage(ctx)
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return &pawlv1.CancelStageResponse{Attempt: wireAttempt(&a)}, nil
+}
+
+func (v service) Events(ctx context.Context, r *pawlv1.EventsRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	return wireError(v.s.Events(ctx, r, to.Send))
+}
+
+func (v service) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, to *connect.ServerStream[pawlv1.KernelMessage]) error {
+	return wireError(v.s.Dmesg(ctx, r, to.Send))
+}
+
 // life is how long an operation lives: as long as the service, or as the call if that was asked for.
 func (v service) life(call context.Context, attached bool) context.Context {
 	if attached {
@@ -88,7 +104,7 @@ func (v service) life(call context.Context, attached bool) context.Context {
 }
 
 func (v service) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.RebootResponse, error) {
-	expected, err := v.s.Reboot(ctx, r.Force)
+	expected, err := v.s.Reboot(ctx, r)
 	if err != nil {
 		return nil, wireError(err)
 	}

@@ -42,7 +42,11 @@ func (s *Server) checks() *pawlv1.Checks {
 	if t.state == none {
 		return nil
 	}
-	return &pawlv1.Checks{State: string(t.state), Running: t.check, Reason: t.reason, Deadline: wireTime(t.deadline)}
+	w := &pawlv1.Checks{State: string(t.state), Running: t.check, Reason: t.reason, Deadline: wireTime(t.deadline)}
+	for _, c := range s.allChecks() {
+		w.Names = append(w.Names, c.Name)
+	}
+	return w
 }
 
 // Plan says what Upgrade would do, or fails as it would. It changes nothing, reads no layer, and needs no turn.

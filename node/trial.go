@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -63,8 +64,11 @@ func (t *trial) stop() {
 // fell back. On a trial it wipes EPHEMERAL unless that is preserved, and the trial's deadline begins. What goes wrong on
 // a trial gives the trial up: the reason is recorded and the machine restarts. Elsewhere it is the error, and Status
 // tells it too; the machine can go on.
+//
+// An upgrade that was staged before this boot is armed now, and the machine restarts into its trial: ErrRestarting. One
+// that cannot be applied has failed for good; that is told like any other error.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
-	op := newBrief("start")
+	op := s.newBrief("start")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return upgrade.Boot{}, err
 	}
@@ -80,14 +84,16 @@ func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	})
 	s.queue.leave()
 	op.end(err)
+	if err == nil && boot.Staged {
+		err = s.applyStaged(ctx)
+	}
 	switch {
+	case errors.Is(err, ErrRestarting):
 	case err != nil && s.checks() != nil:
 		err = fmt.Errorf("start of a trial: %w", err)
 		s.giveUp(err.Error())
 	case err != nil:
-		s.mu.Lock()
-		s.problem = err.Error()
-		s.mu.Unlock()
+		s.setProblem(err)
 	case boot.Trial:
 		s.log.Info("this boot is a trial", "deadline", s.config.TrialDeadline, "checks", len(s.config.Checks))
 	case boot.Attempt != nil:
@@ -119,14 +125,33 @@ func (s *Server) begin() {
 	})
 }
 
+func (s *Server) setProblem(err error) {
+	s.log.Error("problem", "reason", err)
+	s.mu.Lock()
+	s.problem = err.Error()
+	s.mu.Unlock()
+}
+
 // Prove is called in every boot once the system is up. On a trial it runs the checks one after the other, then confirms.
 // A check that fails or does not answer in time gives the trial up: the reason is recorded, the machine restarts, and
-// the error says why. When this boot is no trial it does nothing. When ctx ends early the trial is left open, and its
-// deadline goes on.
+// the error says why. When this boot is no trial there is nothing to prove. When ctx ends early the trial is left open,
+// and its deadline goes on. At last what an upgrade disturbed is undone (rejoin, uncordon); a problem with that is told
+// by Status, and the next Prove tries again.
 //
 // The first check is our own: the service can read its machine, and what runs is what the attempt wrote. It says nothing
-// about the system's work; that is for the checks in Config.
+// about the system's work; that is for the checks in Config. With a Window the checks go on, and have to hold, for as
+// long as it says.
 func (s *Server) Prove(ctx context.Context) error {
+	if err := s.prove(ctx); err != nil {
+		return err
+	}
+	if err := s.settle(ctx); err != nil {
+		s.setProblem(err)
+	}
+	return nil
+}
+
+func (s *Server) prove(ctx context.Context) error {
 	t := &s.trial
 	if !t.move(running, "", waiting) {
 		return t.why()
@@ -134,25 +159,103 @@ func (s *Server) Prove(ctx context.Context) error {
 	if len(s.config.Checks) == 0 {
 		s.log.Warn("no checks are given: the trial is confirmed once the service can read its machine")
 	}
-	for _, check := range append([]Check{s.own()}, s.config.Checks...) {
-		t.mu.Lock()
-		t.check = check.Name
-		limited, cancel := context.WithDeadline(ctx, t.deadline)
-		t.mu.Unlock()
-		s.log.Info("check", "name", check.Name)
-		err := check.run(limited)
-		cancel()
-		if err != nil {
-			return s.unproved(ctx, err)
-		}
+	if err := s.migrate(ctx); err != nil {
+		return s.unproved(ctx, err)
 	}
-	t.mu.Lock()
-	t.check = ""
-	t.mu.Unlock()
+	if err := s.check(ctx, voice{s.journal, "trial"}); err != nil {
+		return s.unproved(ctx, err)
+	}
+	if err := s.stay(ctx); err != nil {
+		return s.unproved(ctx, err)
+	}
+	t.now("")
 	if err := s.confirm(ctx); err != nil {
 		return s.unproved(ctx, err)
 	}
 	return t.why()
+}
+
+// allChecks are our own, then those of Config.
+func (s *Server) allChecks() []Check { return append([]Check{s.own()}, s.config.Checks...) }
+
+// check runs the checks once.
+func (s *Server) check(ctx context.Context, to teller) error {
+	t := &s.trial
+	for _, check := range s.allChecks() {
+		limited, cancel := context.WithDeadline(ctx, t.now(check.Name))
+		s.log.Info("check", "name", check.Name)
+		err := s.task(limited, to, "checks", check)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// windowEvery is how often the checks run again in a window, at most.
+const windowEvery = time.Second
+
+// stay has the checks hold for as long as Config.Window says.
+func (s *Server) stay(ctx context.Context) error {
+	end := time.Now().Add(s.config.Window)
+	for time.Now().Before(end) {
+		s.trial.now("window")
+		select {
+		case <-time.After(min(time.Until(end), max(s.config.Window/10, windowEvery))):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := s.check(ctx, silent{}); err != nil {
+			return fmt.Errorf("within the window of %s: %w", s.config.Window, err)
+		}
+	}
+	return nil
+}
+
+// silent is for checks that run again and again.
+type silent struct{}
+
+func (silent) tell(*pawlv1.Event) {}
+
+// now says which check runs, and until when it may.
+func (t *trial) now(check string) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.check = check
+	return t.deadline
+}
+
+// migrate runs the hooks of PhaseMigrate. It is marked first, so that the old version goes back if the trial fails.
+func (s *Server) migrate(ctx context.Context) error {
+	if len(s.hooks(PhaseMigrate)) == 0 {
+		return nil
+	}
+	op := s.newBrief("migrate")
+	if err := s.queue.enterWhenFree(ctx, op); err != nil {
+		return err
+	}
+	defer s.queue.leave()
+	limited, cancel := context.WithDeadline(ctx, s.trial.now("migrate"))
+	defer cancel()
+	err := s.with(false, func(m machine) error {
+		st, err := m.Status()
+		if err != nil {
+			return err
+		}
+		o := Occasion{Phase: PhaseMigrate, Operation: "trial"}
+		if a := st.Attempt; a != nil && a.Open() {
+			o.Attempt = *a
+			marks := append(without(a.Marks, PhaseMigrate), upgrade.Mark{Phase: string(PhaseMigrate), Boot: s.bootID})
+			if err := m.Mark(marks); err != nil {
+				return err
+			}
+		}
+		_, err = s.runHooks(limited, op, o, false)
+		return err
+	})
+	op.end(err)
+	return err
 }
 
 // unproved gives the trial up, or leaves it open if it is ctx that ended.
@@ -176,7 +279,7 @@ func (t *trial) why() error {
 }
 
 func (s *Server) confirm(ctx context.Context) error {
-	op := newBrief("confirm")
+	op := s.newBrief("confirm")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err
 	}
@@ -257,7 +360,7 @@ func (t *trial) giveUp(reason string) bool {
 
 // record writes why the trial failed into META.
 func (s *Server) record(ctx context.Context, reason string) error {
-	op := newBrief("record why the trial failed")
+	op := s.newBrief("record why the trial failed")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func wireAttempt(a *upgrade.Attempt) *pawlv1.Attempt {
 		From: string(a.From), To: string(a.To), OldVersion: a.Old, Version: a.Version, Image: a.Image,
 		Reference: a.Reference, Preserve: a.Preserve, Wiped: a.Wiped,
 		BootPrepared: a.Boots.Prepared, BootStarted: a.Boots.Started, BootEnded: a.Boots.Ended,
-		Begun: wireTime(a.Begun), Changed: wireTime(a.Changed),
+		Begun: wireTime(a.Begun), Changed: wireTime(a.Changed), Staging: a.Staging(),
 	}
 }
 

@@ -8,32 +8,46 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/partition"
 )
 
 // ErrDiskUnknown is returned when this machine's own disk cannot be found by itself. Do: name it.
 var ErrDiskUnknown = errors.New("it is not known which disk this machine booted from")
 
-// Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started from.
+// Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started from,
+// GRUB on this machine's kernel command line, systemd-boot in a variable.
 // Nil vars are this machine's. It writes nothing. No such disk, and more than one (a copy), are ErrDiskUnknown.
 func Disk(vars efivar.Store) (string, error) {
 	if vars == nil {
 		vars = efivar.Open(efivar.Dir)
 	}
-	return findDisk(vars, "/sys/class/block", "/dev")
+	return findDisk(vars, text("/proc/cmdline"), "/sys/class/block", "/dev")
 }
 
 // bootPartition is the variable in which the loader names the partition that it was started from.
 const bootPartition = "LoaderDevicePartUUID"
 
-func findDisk(vars efivar.Store, class, dev string) (string, error) {
+// startedFrom is the GUID of the partition that the loader was started from.
+func startedFrom(vars efivar.Store, cmdline string) (string, error) {
+	if guid := grub.BootPartition(cmdline); guid != "" {
+		return guid, nil
+	}
 	v, err := vars.Read(efivar.Loader(bootPartition))
 	if err != nil {
-		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+		return "", err
 	}
-	text, err := efivar.DecodeString(v.Data)
+	guid, err := efivar.DecodeString(v.Data)
 	if err != nil {
-		return "", fmt.Errorf("find the boot disk: %s: %w: %w", bootPartition, err, ErrDiskUnknown)
+		return "", fmt.Errorf("%s: %w", bootPartition, err)
+	}
+	return guid, nil
+}
+
+func findDisk(vars efivar.Store, cmdline, class, dev string) (string, error) {
+	text, err := startedFrom(vars, cmdline)
+	if err != nil {
+		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}
 	devices, err := os.ReadDir(class)
 	if err != nil {

@@ -35,7 +35,7 @@ func specs(name string) []partition.Spec {
 	return partition.Default(partition.Defaults{EFI: 40 << 20, State: 1 << 20, Seed: name[:1]})
 }
 
-func startedFrom(t *testing.T, name string) efivar.Store {
+func variableOf(t *testing.T, name string) efivar.Store {
 	t.Helper()
 	vars := efivar.NewMemory()
 	guid := specs(name)[0].GUID.String()
@@ -48,27 +48,31 @@ func TestDiskIsTheOneTheLoaderWasStartedFrom(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(class, "empty"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dev, "empty"), make([]byte, 2<<20), 0o600))
 	require.NoError(t, os.Mkdir(filepath.Join(class, "no-medium"), 0o700))
-	found, err := findDisk(startedFrom(t, "b"), class, dev)
+	found, err := findDisk(variableOf(t, "b"), "", class, dev)
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(dev, "b"), found)
+
+	found, err = findDisk(efivar.NewMemory(), "quiet pawl.boot="+specs("a")[0].GUID.String(), class, dev)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dev, "a"), found, "GRUB says it on the command line")
 }
 
 func TestDiskThatCannotBeToldIsAskedFor(t *testing.T) {
 	class, dev := blockDevices(t, "a", "a.copy", "b")
-	_, err := findDisk(startedFrom(t, "a"), class, dev)
+	_, err := findDisk(variableOf(t, "a"), "", class, dev)
 	require.ErrorIs(t, err, ErrDiskUnknown)
 	require.ErrorContains(t, err, filepath.Join(dev, "a")+" and "+filepath.Join(dev, "a.copy"))
 
-	_, err = findDisk(startedFrom(t, "c"), class, dev)
+	_, err = findDisk(variableOf(t, "c"), "", class, dev)
 	require.ErrorIs(t, err, ErrDiskUnknown)
 	require.ErrorContains(t, err, specs("c")[0].GUID.String())
 
 	require.NoError(t, os.Remove(filepath.Join(dev, "b")))
-	_, err = findDisk(startedFrom(t, "b"), class, dev)
+	_, err = findDisk(variableOf(t, "b"), "", class, dev)
 	require.ErrorIs(t, err, ErrDiskUnknown)
 	require.ErrorContains(t, err, filepath.Join(dev, "b"), "what could not be read may be the one")
 
-	_, err = findDisk(efivar.NewMemory(), class, dev)
+	_, err = findDisk(efivar.NewMemory(), "", class, dev)
 	require.ErrorIs(t, err, ErrDiskUnknown)
 	require.ErrorContains(t, err, bootPartition)
 }

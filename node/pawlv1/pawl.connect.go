@@ -50,10 +50,16 @@ const (
 	NodePlanProcedure = "/pawl.v1.Node/Plan"
 	// NodeUpgradeProcedure is the fully-qualified name of the Node's Upgrade RPC.
 	NodeUpgradeProcedure = "/pawl.v1.Node/Upgrade"
+	// NodeCancelStageProcedure is the fully-qualified name of the Node's CancelStage RPC.
+	NodeCancelStageProcedure = "/pawl.v1.Node/CancelStage"
 	// NodeRollbackProcedure is the fully-qualified name of the Node's Rollback RPC.
 	NodeRollbackProcedure = "/pawl.v1.Node/Rollback"
 	// NodeRebootProcedure is the fully-qualified name of the Node's Reboot RPC.
 	NodeRebootProcedure = "/pawl.v1.Node/Reboot"
+	// NodeEventsProcedure is the fully-qualified name of the Node's Events RPC.
+	NodeEventsProcedure = "/pawl.v1.Node/Events"
+	// NodeDmesgProcedure is the fully-qualified name of the Node's Dmesg RPC.
+	NodeDmesgProcedure = "/pawl.v1.Node/Dmesg"
 )
 
 // NodeClient is a client for the pawl.v1.Node service.
@@ -68,11 +74,18 @@ type NodeClient interface {
 	// stream begins with the plan and ends with Armed. An upgrade goes on when its caller goes away, unless the call says
 	// otherwise; Status tells of it. A second operation meanwhile is refused (code aborted, kind "busy").
 	Upgrade(context.Context, *UpgradeRequest) (*connect.ServerStreamForClient[Event], error)
+	// CancelStage gives up the staged upgrade. With nothing staged it is refused (kind "not-staged").
+	CancelStage(context.Context, *CancelStageRequest) (*CancelStageResponse, error)
 	// Rollback goes back to what the other slot holds, or gives up the attempt that is armed or on trial.
 	Rollback(context.Context, *RollbackRequest) (*connect.ServerStreamForClient[Event], error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
+	// Events replays what the node told in this boot after an id, and then, if asked, follows it. The oldest events are
+	// dropped when there are very many.
+	Events(context.Context, *EventsRequest) (*connect.ServerStreamForClient[Event], error)
+	// Dmesg tells the kernel's log of this boot and then, if asked, follows it.
+	Dmesg(context.Context, *DmesgRequest) (*connect.ServerStreamForClient[KernelMessage], error)
 }
 
 // NewNodeClient constructs a client for the pawl.v1.Node service. By default, it uses the Connect
@@ -112,6 +125,12 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("Upgrade")),
 			connect.WithClientOptions(opts...),
 		),
+		cancelStage: connect.NewClient[CancelStageRequest, CancelStageResponse](
+			httpClient,
+			baseURL+NodeCancelStageProcedure,
+			connect.WithSchema(nodeMethods.ByName("CancelStage")),
+			connect.WithClientOptions(opts...),
+		),
 		rollback: connect.NewClient[RollbackRequest, Event](
 			httpClient,
 			baseURL+NodeRollbackProcedure,
@@ -124,17 +143,32 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("Reboot")),
 			connect.WithClientOptions(opts...),
 		),
+		events: connect.NewClient[EventsRequest, Event](
+			httpClient,
+			baseURL+NodeEventsProcedure,
+			connect.WithSchema(nodeMethods.ByName("Events")),
+			connect.WithClientOptions(opts...),
+		),
+		dmesg: connect.NewClient[DmesgRequest, KernelMessage](
+			httpClient,
+			baseURL+NodeDmesgProcedure,
+			connect.WithSchema(nodeMethods.ByName("Dmesg")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // nodeClient implements NodeClient.
 type nodeClient struct {
-	version  *connect.Client[VersionRequest, VersionResponse]
-	status   *connect.Client[StatusRequest, StatusResponse]
-	plan     *connect.Client[PlanRequest, PlanResponse]
-	upgrade  *connect.Client[UpgradeRequest, Event]
-	rollback *connect.Client[RollbackRequest, Event]
-	reboot   *connect.Client[RebootRequest, RebootResponse]
+	version     *connect.Client[VersionRequest, VersionResponse]
+	status      *connect.Client[StatusRequest, StatusResponse]
+	plan        *connect.Client[PlanRequest, PlanResponse]
+	upgrade     *connect.Client[UpgradeRequest, Event]
+	cancelStage *connect.Client[CancelStageRequest, CancelStageResponse]
+	rollback    *connect.Client[RollbackRequest, Event]
+	reboot      *connect.Client[RebootRequest, RebootResponse]
+	events      *connect.Client[EventsRequest, Event]
+	dmesg       *connect.Client[DmesgRequest, KernelMessage]
 }
 
 // Version calls pawl.v1.Node.Version.
@@ -169,6 +203,15 @@ func (c *nodeClient) Upgrade(ctx context.Context, req *UpgradeRequest) (*connect
 	return c.upgrade.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// CancelStage calls pawl.v1.Node.CancelStage.
+func (c *nodeClient) CancelStage(ctx context.Context, req *CancelStageRequest) (*CancelStageResponse, error) {
+	response, err := c.cancelStage.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Rollback calls pawl.v1.Node.Rollback.
 func (c *nodeClient) Rollback(ctx context.Context, req *RollbackRequest) (*connect.ServerStreamForClient[Event], error) {
 	return c.rollback.CallServerStream(ctx, connect.NewRequest(req))
@@ -183,6 +226,16 @@ func (c *nodeClient) Reboot(ctx context.Context, req *RebootRequest) (*RebootRes
 	return nil, err
 }
 
+// Events calls pawl.v1.Node.Events.
+func (c *nodeClient) Events(ctx context.Context, req *EventsRequest) (*connect.ServerStreamForClient[Event], error) {
+	return c.events.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// Dmesg calls pawl.v1.Node.Dmesg.
+func (c *nodeClient) Dmesg(ctx context.Context, req *DmesgRequest) (*connect.ServerStreamForClient[KernelMessage], error) {
+	return c.dmesg.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // NodeHandler is an implementation of the pawl.v1.Node service.
 type NodeHandler interface {
 	// Version says what answers. It reads no disk and always works.
@@ -195,11 +248,18 @@ type NodeHandler interface {
 	// stream begins with the plan and ends with Armed. An upgrade goes on when its caller goes away, unless the call says
 	// otherwise; Status tells of it. A second operation meanwhile is refused (code aborted, kind "busy").
 	Upgrade(context.Context, *UpgradeRequest, *connect.ServerStream[Event]) error
+	// CancelStage gives up the staged upgrade. With nothing staged it is refused (kind "not-staged").
+	CancelStage(context.Context, *CancelStageRequest) (*CancelStageResponse, error)
 	// Rollback goes back to what the other slot holds, or gives up the attempt that is armed or on trial.
 	Rollback(context.Context, *RollbackRequest, *connect.ServerStream[Event]) error
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
+	// Events replays what the node told in this boot after an id, and then, if asked, follows it. The oldest events are
+	// dropped when there are very many.
+	Events(context.Context, *EventsRequest, *connect.ServerStream[Event]) error
+	// Dmesg tells the kernel's log of this boot and then, if asked, follows it.
+	Dmesg(context.Context, *DmesgRequest, *connect.ServerStream[KernelMessage]) error
 }
 
 // NewNodeHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -235,6 +295,12 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("Upgrade")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeCancelStageHandler := connect.NewUnaryHandlerSimple(
+		NodeCancelStageProcedure,
+		svc.CancelStage,
+		connect.WithSchema(nodeMethods.ByName("CancelStage")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeRollbackHandler := connect.NewServerStreamHandlerSimple(
 		NodeRollbackProcedure,
 		svc.Rollback,
@@ -247,6 +313,18 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("Reboot")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeEventsHandler := connect.NewServerStreamHandlerSimple(
+		NodeEventsProcedure,
+		svc.Events,
+		connect.WithSchema(nodeMethods.ByName("Events")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeDmesgHandler := connect.NewServerStreamHandlerSimple(
+		NodeDmesgProcedure,
+		svc.Dmesg,
+		connect.WithSchema(nodeMethods.ByName("Dmesg")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pawl.v1.Node/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case NodeVersionProcedure:
@@ -257,10 +335,16 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodePlanHandler.ServeHTTP(w, r)
 		case NodeUpgradeProcedure:
 			nodeUpgradeHandler.ServeHTTP(w, r)
+		case NodeCancelStageProcedure:
+			nodeCancelStageHandler.ServeHTTP(w, r)
 		case NodeRollbackProcedure:
 			nodeRollbackHandler.ServeHTTP(w, r)
 		case NodeRebootProcedure:
 			nodeRebootHandler.ServeHTTP(w, r)
+		case NodeEventsProcedure:
+			nodeEventsHandler.ServeHTTP(w, r)
+		case NodeDmesgProcedure:
+			nodeDmesgHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -286,10 +370,22 @@ func (UnimplementedNodeHandler) Upgrade(context.Context, *UpgradeRequest, *conne
 	return connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Upgrade is not implemented"))
 }
 
+func (UnimplementedNodeHandler) CancelStage(context.Context, *CancelStageRequest) (*CancelStageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.CancelStage is not implemented"))
+}
+
 func (UnimplementedNodeHandler) Rollback(context.Context, *RollbackRequest, *connect.ServerStream[Event]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Rollback is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Reboot(context.Context, *RebootRequest) (*RebootResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Reboot is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Events(context.Context, *EventsRequest, *connect.ServerStream[Event]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Events is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Dmesg(context.Context, *DmesgRequest, *connect.ServerStream[KernelMessage]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Dmesg is not implemented"))
 }

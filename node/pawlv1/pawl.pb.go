@@ -427,7 +427,7 @@ type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`     // "upgrade", "rollback"
-	Phase         string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`   // "prepared", "armed", "started", "ended"
+	Phase         string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`   // "prepared", "staged", "armed", "started", "ended"
 	Result        string                 `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"` // once ended: "confirmed", "fell back", "abandoned"
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"` // why it fell back or was abandoned, as far as known
 	From          string                 `protobuf:"bytes,6,opt,name=from,proto3" json:"from,omitempty"`
@@ -443,6 +443,7 @@ type Attempt struct {
 	BootEnded     string                 `protobuf:"bytes,16,opt,name=boot_ended,json=bootEnded,proto3" json:"boot_ended,omitempty"`
 	Begun         *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=begun,proto3" json:"begun,omitempty"`
 	Changed       *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=changed,proto3" json:"changed,omitempty"`
+	Staging       string                 `protobuf:"bytes,19,opt,name=staging,proto3" json:"staging,omitempty"` // of a staged upgrade: "staged", "applying N", "done", "cancelled by hand", "failed: " and why
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,6 +604,13 @@ func (x *Attempt) GetChanged() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Attempt) GetStaging() string {
+	if x != nil {
+		return x.Staging
+	}
+	return ""
+}
+
 // Bad is an image whose trial failed with evidence.
 type Bad struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -756,6 +764,7 @@ type Checks struct {
 	Running       string                 `protobuf:"bytes,2,opt,name=running,proto3" json:"running,omitempty"`   // name of the check
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`     // why they failed
 	Deadline      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"` // when the node gives up and restarts
+	Names         []string               `protobuf:"bytes,5,rep,name=names,proto3" json:"names,omitempty"`       // of all checks, the service's own ("pawl") first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -814,6 +823,13 @@ func (x *Checks) GetReason() string {
 func (x *Checks) GetDeadline() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Checks) GetNames() []string {
+	if x != nil {
+		return x.Names
 	}
 	return nil
 }
@@ -1065,12 +1081,15 @@ func (x *Plan) GetWarnings() []string {
 
 type UpgradeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`        // reference of an installer image
-	Preserve      bool                   `protobuf:"varint,2,opt,name=preserve,proto3" json:"preserve,omitempty"` // keep EPHEMERAL
-	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`       // also an image that runs already, failed before, or looks unfit
-	Tries         uint32                 `protobuf:"varint,4,opt,name=tries,proto3" json:"tries,omitempty"`       // trial boots; 0 is 1
-	Reboot        bool                   `protobuf:"varint,5,opt,name=reboot,proto3" json:"reboot,omitempty"`     // restart into the trial once it is armed
-	Attached      bool                   `protobuf:"varint,6,opt,name=attached,proto3" json:"attached,omitempty"` // cancel the upgrade when this call ends; once it is armed it is too late
+	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`                             // reference of an installer image
+	Preserve      bool                   `protobuf:"varint,2,opt,name=preserve,proto3" json:"preserve,omitempty"`                      // keep EPHEMERAL
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`                            // also an image that runs already, failed before, or looks unfit
+	Tries         uint32                 `protobuf:"varint,4,opt,name=tries,proto3" json:"tries,omitempty"`                            // trial boots; 0 is 1
+	Reboot        bool                   `protobuf:"varint,5,opt,name=reboot,proto3" json:"reboot,omitempty"`                          // restart into the trial once it is armed
+	Attached      bool                   `protobuf:"varint,6,opt,name=attached,proto3" json:"attached,omitempty"`                      // cancel the upgrade when this call ends; once it is armed it is too late
+	Stage         bool                   `protobuf:"varint,7,opt,name=stage,proto3" json:"stage,omitempty"`                            // prepare now, arm at the next boot; reboot then means: restart now, into the running version
+	RebootMode    string                 `protobuf:"bytes,8,opt,name=reboot_mode,json=rebootMode,proto3" json:"reboot_mode,omitempty"` // "auto" (also when empty), "kexec", "powercycle"
+	Client        string                 `protobuf:"bytes,9,opt,name=client,proto3" json:"client,omitempty"`                           // version of the command that asks; empty if not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1147,17 +1166,119 @@ func (x *UpgradeRequest) GetAttached() bool {
 	return false
 }
 
+func (x *UpgradeRequest) GetStage() bool {
+	if x != nil {
+		return x.Stage
+	}
+	return false
+}
+
+func (x *UpgradeRequest) GetRebootMode() string {
+	if x != nil {
+		return x.RebootMode
+	}
+	return ""
+}
+
+func (x *UpgradeRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+type CancelStageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelStageRequest) Reset() {
+	*x = CancelStageRequest{}
+	mi := &file_pawl_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelStageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelStageRequest) ProtoMessage() {}
+
+func (x *CancelStageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelStageRequest.ProtoReflect.Descriptor instead.
+func (*CancelStageRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{13}
+}
+
+type CancelStageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       *Attempt               `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelStageResponse) Reset() {
+	*x = CancelStageResponse{}
+	mi := &file_pawl_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelStageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelStageResponse) ProtoMessage() {}
+
+func (x *CancelStageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelStageResponse.ProtoReflect.Descriptor instead.
+func (*CancelStageResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CancelStageResponse) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
 type RollbackRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reboot        bool                   `protobuf:"varint,1,opt,name=reboot,proto3" json:"reboot,omitempty"` // restart if the rollback needs it
 	Attached      bool                   `protobuf:"varint,2,opt,name=attached,proto3" json:"attached,omitempty"`
+	RebootMode    string                 `protobuf:"bytes,3,opt,name=reboot_mode,json=rebootMode,proto3" json:"reboot_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_pawl_proto_msgTypes[13]
+	mi := &file_pawl_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1290,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[13]
+	mi := &file_pawl_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1303,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{13}
+	return file_pawl_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RollbackRequest) GetReboot() bool {
@@ -1199,16 +1320,24 @@ func (x *RollbackRequest) GetAttached() bool {
 	return false
 }
 
+func (x *RollbackRequest) GetRebootMode() string {
+	if x != nil {
+		return x.RebootMode
+	}
+	return ""
+}
+
 type RebootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Force         bool                   `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"` // also while an operation runs
+	RebootMode    string                 `protobuf:"bytes,2,opt,name=reboot_mode,json=rebootMode,proto3" json:"reboot_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[14]
+	mi := &file_pawl_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1349,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[14]
+	mi := &file_pawl_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1362,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{14}
+	return file_pawl_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -1241,6 +1370,210 @@ func (x *RebootRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *RebootRequest) GetRebootMode() string {
+	if x != nil {
+		return x.RebootMode
+	}
+	return ""
+}
+
+type EventsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         uint64                 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`                // id of the last event that is known already; 0: all
+	BootId        string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // of the boot that since belongs to; in another boot it counts as 0
+	Follow        bool                   `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventsRequest) Reset() {
+	*x = EventsRequest{}
+	mi := &file_pawl_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsRequest) ProtoMessage() {}
+
+func (x *EventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
+func (*EventsRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EventsRequest) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *EventsRequest) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *EventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type DmesgRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Follow        bool                   `protobuf:"varint,1,opt,name=follow,proto3" json:"follow,omitempty"`
+	Since         uint64                 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`                // sequence of the last message that is known already
+	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // as in EventsRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DmesgRequest) Reset() {
+	*x = DmesgRequest{}
+	mi := &file_pawl_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DmesgRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DmesgRequest) ProtoMessage() {}
+
+func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
+func (*DmesgRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DmesgRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+func (x *DmesgRequest) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *DmesgRequest) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+// KernelMessage is one message of the kernel's log.
+type KernelMessage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Priority      uint32                 `protobuf:"varint,2,opt,name=priority,proto3" json:"priority,omitempty"` // as syslog has it: facility * 8 + level
+	SinceBoot     *durationpb.Duration   `protobuf:"bytes,3,opt,name=since_boot,json=sinceBoot,proto3" json:"since_boot,omitempty"`
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	BootId        string                 `protobuf:"bytes,5,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KernelMessage) Reset() {
+	*x = KernelMessage{}
+	mi := &file_pawl_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KernelMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KernelMessage) ProtoMessage() {}
+
+func (x *KernelMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
+func (*KernelMessage) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *KernelMessage) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *KernelMessage) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *KernelMessage) GetSinceBoot() *durationpb.Duration {
+	if x != nil {
+		return x.SinceBoot
+	}
+	return nil
+}
+
+func (x *KernelMessage) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *KernelMessage) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
 }
 
 type RebootResponse struct {
@@ -1252,7 +1585,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[15]
+	mi := &file_pawl_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1597,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[15]
+	mi := &file_pawl_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1610,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{15}
+	return file_pawl_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -1296,14 +1629,19 @@ type Event struct {
 	//	*Event_Plan
 	//	*Event_Progress
 	//	*Event_Armed
-	Event         isEvent_Event `protobuf_oneof:"event"`
+	//	*Event_Task
+	//	*Event_Sequence
+	Event         isEvent_Event          `protobuf_oneof:"event"`
+	Operation     string                 `protobuf:"bytes,7,opt,name=operation,proto3" json:"operation,omitempty"`         // that tells it: "upgrade to REF", "trial"
+	BootId        string                 `protobuf:"bytes,8,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // ids begin anew in every boot
+	Time          *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[16]
+	mi := &file_pawl_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1653,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[16]
+	mi := &file_pawl_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1666,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{16}
+	return file_pawl_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetId() uint64 {
@@ -1372,6 +1710,45 @@ func (x *Event) GetArmed() *Armed {
 	return nil
 }
 
+func (x *Event) GetTask() *Task {
+	if x != nil {
+		if x, ok := x.Event.(*Event_Task); ok {
+			return x.Task
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSequence() *Sequence {
+	if x != nil {
+		if x, ok := x.Event.(*Event_Sequence); ok {
+			return x.Sequence
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Event) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 type isEvent_Event interface {
 	isEvent_Event()
 }
@@ -1388,11 +1765,161 @@ type Event_Armed struct {
 	Armed *Armed `protobuf:"bytes,4,opt,name=armed,proto3,oneof"`
 }
 
+type Event_Task struct {
+	Task *Task `protobuf:"bytes,5,opt,name=task,proto3,oneof"`
+}
+
+type Event_Sequence struct {
+	Sequence *Sequence `protobuf:"bytes,6,opt,name=sequence,proto3,oneof"`
+}
+
 func (*Event_Plan) isEvent_Event() {}
 
 func (*Event_Progress) isEvent_Event() {}
 
 func (*Event_Armed) isEvent_Event() {}
+
+func (*Event_Task) isEvent_Event() {}
+
+func (*Event_Sequence) isEvent_Event() {}
+
+// Sequence is the beginning or the end of an operation; only Events has it.
+type Sequence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Done          bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"` // why it failed
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`   // of the error, for programs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sequence) Reset() {
+	*x = Sequence{}
+	mi := &file_pawl_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sequence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sequence) ProtoMessage() {}
+
+func (x *Sequence) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
+func (*Sequence) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Sequence) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *Sequence) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Sequence) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+// Task is one hook or check in a phase: once when it begins, and once when it is over.
+type Task struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phase         string                 `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"` // "cordon", "drain", ..., "checks"
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Elapsed       *durationpb.Duration   `protobuf:"bytes,5,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Task) Reset() {
+	*x = Task{}
+	mi := &file_pawl_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Task) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Task) ProtoMessage() {}
+
+func (x *Task) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Task.ProtoReflect.Descriptor instead.
+func (*Task) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Task) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *Task) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Task) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *Task) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Task) GetElapsed() *durationpb.Duration {
+	if x != nil {
+		return x.Elapsed
+	}
+	return nil
+}
 
 // Progress tells where an operation is: once when a step begins, again as its bytes grow, and once when it is over.
 type Progress struct {
@@ -1410,7 +1937,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[17]
+	mi := &file_pawl_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1949,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[17]
+	mi := &file_pawl_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1962,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{17}
+	return file_pawl_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Progress) GetStep() string {
@@ -1499,7 +2026,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[18]
+	mi := &file_pawl_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +2038,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[18]
+	mi := &file_pawl_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +2051,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{18}
+	return file_pawl_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -1563,7 +2090,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[19]
+	mi := &file_pawl_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +2102,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[19]
+	mi := &file_pawl_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +2115,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{19}
+	return file_pawl_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Expected) GetBootId() string {
@@ -1643,7 +2170,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[20]
+	mi := &file_pawl_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +2182,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[20]
+	mi := &file_pawl_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +2195,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{20}
+	return file_pawl_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Error) GetKind() string {
@@ -1715,7 +2242,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
 	"\x05image\x18\x04 \x01(\tR\x05image\x12\x1c\n" +
 	"\treference\x18\x05 \x01(\tR\treference\x12\x18\n" +
-	"\aproblem\x18\x06 \x01(\tR\aproblem\"\x87\x04\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\"\xa1\x04\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1737,7 +2264,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\n" +
 	"boot_ended\x18\x10 \x01(\tR\tbootEnded\x120\n" +
 	"\x05begun\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x124\n" +
-	"\achanged\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\"}\n" +
+	"\achanged\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12\x18\n" +
+	"\astaging\x18\x13 \x01(\tR\astaging\"}\n" +
 	"\x03Bad\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -1748,12 +2276,13 @@ const file_pawl_proto_rawDesc = "" +
 	"\x05begun\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x12-\n" +
 	"\bprogress\x18\x03 \x01(\v2\x11.pawl.v1.ProgressR\bprogress\x12\x18\n" +
 	"\arunning\x18\x04 \x01(\bR\arunning\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x88\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\x9e\x01\n" +
 	"\x06Checks\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\tR\arunning\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
-	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\"U\n" +
+	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x14\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\"U\n" +
 	"\vPlanRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1a\n" +
 	"\bpreserve\x18\x02 \x01(\bR\bpreserve\x12\x14\n" +
@@ -1775,27 +2304,68 @@ const file_pawl_proto_rawDesc = "" +
 	" \x01(\x03R\x04room\x12\x14\n" +
 	"\x05steps\x18\v \x03(\tR\x05steps\x12\x1a\n" +
 	"\bpreserve\x18\f \x01(\bR\bpreserve\x12\x1a\n" +
-	"\bwarnings\x18\r \x03(\tR\bwarnings\"\xa2\x01\n" +
+	"\bwarnings\x18\r \x03(\tR\bwarnings\"\xf1\x01\n" +
 	"\x0eUpgradeRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1a\n" +
 	"\bpreserve\x18\x02 \x01(\bR\bpreserve\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\x12\x14\n" +
 	"\x05tries\x18\x04 \x01(\rR\x05tries\x12\x16\n" +
 	"\x06reboot\x18\x05 \x01(\bR\x06reboot\x12\x1a\n" +
-	"\battached\x18\x06 \x01(\bR\battached\"E\n" +
+	"\battached\x18\x06 \x01(\bR\battached\x12\x14\n" +
+	"\x05stage\x18\a \x01(\bR\x05stage\x12\x1f\n" +
+	"\vreboot_mode\x18\b \x01(\tR\n" +
+	"rebootMode\x12\x16\n" +
+	"\x06client\x18\t \x01(\tR\x06client\"\x14\n" +
+	"\x12CancelStageRequest\"A\n" +
+	"\x13CancelStageResponse\x12*\n" +
+	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\"f\n" +
 	"\x0fRollbackRequest\x12\x16\n" +
 	"\x06reboot\x18\x01 \x01(\bR\x06reboot\x12\x1a\n" +
-	"\battached\x18\x02 \x01(\bR\battached\"%\n" +
+	"\battached\x18\x02 \x01(\bR\battached\x12\x1f\n" +
+	"\vreboot_mode\x18\x03 \x01(\tR\n" +
+	"rebootMode\"F\n" +
 	"\rRebootRequest\x12\x14\n" +
-	"\x05force\x18\x01 \x01(\bR\x05force\"?\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\x12\x1f\n" +
+	"\vreboot_mode\x18\x02 \x01(\tR\n" +
+	"rebootMode\"V\n" +
+	"\rEventsRequest\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x17\n" +
+	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x16\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\"U\n" +
+	"\fDmesgRequest\x12\x16\n" +
+	"\x06follow\x18\x01 \x01(\bR\x06follow\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x04R\x05since\x12\x17\n" +
+	"\aboot_id\x18\x03 \x01(\tR\x06bootId\"\xae\x01\n" +
+	"\rKernelMessage\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1a\n" +
+	"\bpriority\x18\x02 \x01(\rR\bpriority\x128\n" +
+	"\n" +
+	"since_boot\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tsinceBoot\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12\x17\n" +
+	"\aboot_id\x18\x05 \x01(\tR\x06bootId\"?\n" +
 	"\x0eRebootResponse\x12-\n" +
-	"\bexpected\x18\x01 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\"\x9e\x01\n" +
+	"\bexpected\x18\x01 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\"\xdb\x02\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12#\n" +
 	"\x04plan\x18\x02 \x01(\v2\r.pawl.v1.PlanH\x00R\x04plan\x12/\n" +
 	"\bprogress\x18\x03 \x01(\v2\x11.pawl.v1.ProgressH\x00R\bprogress\x12&\n" +
-	"\x05armed\x18\x04 \x01(\v2\x0e.pawl.v1.ArmedH\x00R\x05armedB\a\n" +
-	"\x05event\"\xbd\x01\n" +
+	"\x05armed\x18\x04 \x01(\v2\x0e.pawl.v1.ArmedH\x00R\x05armed\x12#\n" +
+	"\x04task\x18\x05 \x01(\v2\r.pawl.v1.TaskH\x00R\x04task\x12/\n" +
+	"\bsequence\x18\x06 \x01(\v2\x11.pawl.v1.SequenceH\x00R\bsequence\x12\x1c\n" +
+	"\toperation\x18\a \x01(\tR\toperation\x12\x17\n" +
+	"\aboot_id\x18\b \x01(\tR\x06bootId\x12.\n" +
+	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04timeB\a\n" +
+	"\x05event\"H\n" +
+	"\bSequence\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\x8f\x01\n" +
+	"\x04Task\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x123\n" +
+	"\aelapsed\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\xbd\x01\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12\x14\n" +
@@ -1816,14 +2386,17 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\xe7\x02\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\x9f\x04\n" +
 	"\x04Node\x12A\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\x03\x90\x02\x01\x12>\n" +
 	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\x03\x90\x02\x01\x123\n" +
 	"\x04Plan\x12\x14.pawl.v1.PlanRequest\x1a\x15.pawl.v1.PlanResponse\x124\n" +
-	"\aUpgrade\x12\x17.pawl.v1.UpgradeRequest\x1a\x0e.pawl.v1.Event0\x01\x126\n" +
+	"\aUpgrade\x12\x17.pawl.v1.UpgradeRequest\x1a\x0e.pawl.v1.Event0\x01\x12H\n" +
+	"\vCancelStage\x12\x1b.pawl.v1.CancelStageRequest\x1a\x1c.pawl.v1.CancelStageResponse\x126\n" +
 	"\bRollback\x12\x18.pawl.v1.RollbackRequest\x1a\x0e.pawl.v1.Event0\x01\x129\n" +
-	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponseB,Z*github.com/pawl-os/pawl/node/pawlv1;pawlv1b\x06proto3"
+	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponse\x122\n" +
+	"\x06Events\x12\x16.pawl.v1.EventsRequest\x1a\x0e.pawl.v1.Event0\x01\x128\n" +
+	"\x05Dmesg\x12\x15.pawl.v1.DmesgRequest\x1a\x16.pawl.v1.KernelMessage0\x01B,Z*github.com/pawl-os/pawl/node/pawlv1;pawlv1b\x06proto3"
 
 var (
 	file_pawl_proto_rawDescOnce sync.Once
@@ -1837,7 +2410,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),        // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),       // 1: pawl.v1.VersionResponse
@@ -1852,16 +2425,23 @@ var file_pawl_proto_goTypes = []any{
 	(*PlanResponse)(nil),          // 10: pawl.v1.PlanResponse
 	(*Plan)(nil),                  // 11: pawl.v1.Plan
 	(*UpgradeRequest)(nil),        // 12: pawl.v1.UpgradeRequest
-	(*RollbackRequest)(nil),       // 13: pawl.v1.RollbackRequest
-	(*RebootRequest)(nil),         // 14: pawl.v1.RebootRequest
-	(*RebootResponse)(nil),        // 15: pawl.v1.RebootResponse
-	(*Event)(nil),                 // 16: pawl.v1.Event
-	(*Progress)(nil),              // 17: pawl.v1.Progress
-	(*Armed)(nil),                 // 18: pawl.v1.Armed
-	(*Expected)(nil),              // 19: pawl.v1.Expected
-	(*Error)(nil),                 // 20: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*CancelStageRequest)(nil),    // 13: pawl.v1.CancelStageRequest
+	(*CancelStageResponse)(nil),   // 14: pawl.v1.CancelStageResponse
+	(*RollbackRequest)(nil),       // 15: pawl.v1.RollbackRequest
+	(*RebootRequest)(nil),         // 16: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),         // 17: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),          // 18: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),         // 19: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),        // 20: pawl.v1.RebootResponse
+	(*Event)(nil),                 // 21: pawl.v1.Event
+	(*Sequence)(nil),              // 22: pawl.v1.Sequence
+	(*Task)(nil),                  // 23: pawl.v1.Task
+	(*Progress)(nil),              // 24: pawl.v1.Progress
+	(*Armed)(nil),                 // 25: pawl.v1.Armed
+	(*Expected)(nil),              // 26: pawl.v1.Expected
+	(*Error)(nil),                 // 27: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -1869,37 +2449,49 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	21, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	21, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	21, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	21, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	17, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	21, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	28, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	28, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	28, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	28, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	24, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	28, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
-	19, // 12: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
-	11, // 13: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	17, // 14: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	18, // 15: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	22, // 16: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	5,  // 17: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	19, // 18: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	0,  // 19: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 20: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 21: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	12, // 22: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	13, // 23: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	14, // 24: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	1,  // 25: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 26: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 27: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	16, // 28: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	16, // 29: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	15, // 30: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	5,  // 12: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
+	29, // 13: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	26, // 14: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	11, // 15: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
+	24, // 16: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	25, // 17: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	23, // 18: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	22, // 19: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	28, // 20: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	29, // 21: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	29, // 22: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	5,  // 23: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	26, // 24: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	0,  // 25: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 26: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 27: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	12, // 28: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	13, // 29: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	15, // 30: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	16, // 31: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	17, // 32: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	18, // 33: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 34: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 35: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 36: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	21, // 37: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	14, // 38: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	21, // 39: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	20, // 40: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	21, // 41: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	19, // 42: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	34, // [34:43] is the sub-list for method output_type
+	25, // [25:34] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -1907,10 +2499,12 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[16].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[21].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
+		(*Event_Task)(nil),
+		(*Event_Sequence)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1918,7 +2512,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

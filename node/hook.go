@@ -1,0 +1,144 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// Phase names a part of the sequence around an upgrade that hooks can join.
+type Phase string
+
+// The phases. Those from cordon to free disturb the node; they run only when everything that can fail beforehand has
+// been done, and before the commit point. One that fails ends the upgrade: what was done is undone in reverse.
+const (
+	PhaseCordon  Phase = "cordon"  // take no new work
+	PhaseDrain   Phase = "drain"   // hand over the work there is
+	PhaseLeave   Phase = "leave"   // leave what counts its members
+	PhaseStop    Phase = "stop"    // stop services
+	PhaseUnmount Phase = "unmount" // unmount what Config.Unmount names
+	PhaseFree    Phase = "free"    // see that nothing holds it any more; has no hooks
+
+	PhaseMount    Phase = "mount"    // undoes unmount
+	PhaseResume   Phase = "resume"   // undoes stop
+	PhaseRejoin   Phase = "rejoin"   // undoes leave; also after the restart, in whichever version runs
+	PhaseUncordon Phase = "uncordon" // undoes cordon; likewise
+
+	PhaseShutdown Phase = "shutdown" // before every restart by order; an error is logged and holds nothing up
+
+	PhaseMigrate Phase = "migrate"      // in a trial, before its checks: what the new version needs of the node's configuration
+	PhaseRevert  Phase = "migrate-back" // undoes migrate, in the old version after a fallback
+)
+
+// hookPhases are the phases that hooks can join.
+var hookPhases = []Phase{
+	PhaseCordon, PhaseDrain, PhaseLeave, PhaseStop, PhaseUnmount, PhaseMount, PhaseResume, PhaseRejoin, PhaseUncordon,
+	PhaseShutdown, PhaseMigrate, PhaseRevert,
+}
+
+// HookPhases lists the phases that hooks can join.
+func HookPhases() []Phase { return slices.Clone(hookPhases) }
+
+// disturbances are the phases that disturb, in order.
+var disturbances = []disturbance{
+	{name: PhaseCordon, undo: PhaseUncordon, lasts: true},
+	{name: PhaseDrain},
+	{name: PhaseLeave, undo: PhaseRejoin, lasts: true},
+	{name: PhaseStop, undo: PhaseResume},
+	{name: PhaseUnmount, undo: PhaseMount, stuck: true},
+	{name: PhaseFree, stuck: true},
+}
+
+// disturbance is a phase before the commit point.
+type disturbance struct {
+	name  Phase
+	undo  Phase // empty: there is nothing to undo
+	lasts bool  // a restart does not undo it
+	stuck bool  // when it fails, services have been stopped and something does not let go: see Config.Stuck
+}
+
+// HookDeadline is how long a hook may take when it does not say.
+const HookDeadline = time.Minute
+
+// ErrAlready is returned by a hook when it found everything as it should be, so that there is nothing to undo: a node that
+// an administrator cordoned stays cordoned.
+var ErrAlready = errors.New("it was so already")
+
+// Hook is what an operating system does in a phase. Hooks of one phase run one after the other.
+type Hook struct {
+	Phase    Phase
+	Name     string
+	Deadline time.Duration // 0 is HookDeadline
+	Run      func(context.Context, Occasion) error
+}
+
+// Occasion tells a hook what it is called for.
+type Occasion struct {
+	Phase     Phase           `json:"phase"`
+	Operation string          `json:"operation"` // "upgrade to REF", "rollback", "reboot", "settle", "trial"
+	BootID    string          `json:"boot_id"`
+	Attempt   upgrade.Attempt `json:"attempt"` // zero where there is none
+	// Sure is for hooks that undo: the phase came to its end and changed something. If it is false the phase was cut
+	// short, and the hook has to find out by itself whether there is something to undo.
+	Sure bool `json:"sure"`
+}
+
+// hooks are those of a phase.
+func (s *Server) hooks(p Phase) (found []Hook) {
+	for _, h := range s.config.Hooks {
+		if h.Phase == p {
+			found = append(found, h)
+		}
+	}
+	return found
+}
+
+// runHooks runs the hooks of a phase and reports whether any of them did something. It stops at the first that fails,
+// unless all are to be tried.
+func (s *Server) runHooks(ctx context.Context, tell teller, o Occasion, all bool) (did bool, err error) {
+	var errs []error
+	o.BootID = s.bootID
+	for _, h := range s.hooks(o.Phase) {
+		deadline := h.Deadline
+		if deadline == 0 {
+			deadline = HookDeadline
+		}
+		err := s.task(ctx, tell, o.Phase, Check{Name: h.Name, Deadline: deadline, Run: func(ctx context.Context) error {
+			return h.Run(ctx, o)
+		}})
+		if errors.Is(err, ErrAlready) {
+			continue
+		}
+		did = true
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", o.Phase, err))
+			if !all {
+				break
+			}
+		}
+	}
+	return did, errors.Join(errs...)
+}
+
+// teller is whoever takes events: an operation, or the journal alone.
+type teller interface{ tell(*pawlv1.Event) }
+
+// task runs one hook or check, tells of it, and keeps to its deadline whatever it does.
+func (s *Server) task(ctx context.Context, to teller, phase Phase, c Check) error {
+	begun := time.Now()
+	to.tell(&pawlv1.Event{Event: &pawlv1.Event_Task{Task: &pawlv1.Task{Phase: string(phase), Name: c.Name}}})
+	err := c.run(ctx)
+	t := &pawlv1.Task{Phase: string(phase), Name: c.Name, Done: true, Elapsed: durationpb.New(time.Since(begun))}
+	if err != nil && !errors.Is(err, ErrAlready) {
+		t.Error = err.Error()
+	}
+	to.tell(&pawlv1.Event{Event: &pawlv1.Event_Task{Task: t}})
+	return err
+}

@@ -1,0 +1,244 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/partition"
+)
+
+// letGo is how long what holds a partition may take to let go of it, and letGoEvery how often it is tried.
+const (
+	letGo      = time.Minute
+	letGoEvery = 200 * time.Millisecond
+)
+
+// mounted is what was unmounted, in the order of mounting.
+type mounted struct{ points []mountPoint }
+
+// mountPoint is one line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+type mountPoint struct {
+	device, root, at string // device as "major:minor"
+	flags            uintptr
+	kind, source     string
+	data             string // options of the file system
+}
+
+// unmountAll unmounts what is mounted of the partitions in Config.Unmount, the latest first, and remembers it. A file system
+// that stays busy is an error that names who holds it.
+func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
+	for _, label := range s.config.Unmount {
+		node, err := s.partitionNode(label)
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", label, err)
+		}
+		if node == "" {
+			continue // an image file
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(node, &st); err != nil {
+			return fmt.Errorf("unmount %s: %s: %w", label, node, err)
+		}
+		data, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", label, err)
+		}
+		points := mountsOf(data, st.Rdev)
+		for _, p := range slices.Backward(points) {
+			if err := s.release(ctx, p.at, func() error { return unix.Unmount(p.at, unix.UMOUNT_NOFOLLOW) }, st.Rdev); err != nil {
+				return fmt.Errorf("unmount %s: %w", label, err)
+			}
+			was.points = append([]mountPoint{p}, was.points...)
+		}
+	}
+	return nil
+}
+
+// release tries until nothing is busy any more, or the time is over; then the error names the processes that hold it.
+func (s *Server) release(ctx context.Context, what string, try func() error, device uint64) error {
+	end := time.Now().Add(letGo)
+	for {
+		err := try()
+		if err == nil || !errors.Is(err, unix.EBUSY) && !errors.Is(err, partition.ErrBusy) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(letGoEvery):
+			if time.Now().Before(end) {
+				continue
+			}
+		}
+		if who := holders("/proc", device); len(who) > 0 {
+			return fmt.Errorf("%s is held by %s: %w", what, strings.Join(who, ", "), err)
+		}
+		return fmt.Errorf("%s: %w (no process of this machine shows that it holds it)", what, err)
+	}
+}
+
+// free sees that nothing holds the partitions of Config.Unmount, here or in another mount name space: each is opened
+// exclusively for a moment.
+func (s *Server) free(ctx context.Context) error {
+	for _, label := range s.config.Unmount {
+		node, err := s.partitionNode(label)
+		if err != nil {
+			return fmt.Errorf("see that %s is free: %w", label, err)
+		}
+		if node == "" {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(node, &st); err != nil {
+			return fmt.Errorf("see that %s is free: %w", label, err)
+		}
+		err = s.release(ctx, node, func() error {
+			d, err := partition.Open(s.config.Disk, partition.OpenOptions{Partitions: true})
+			if err != nil {
+				return err
+			}
+			p, err := d.Partition(label)
+			if err == nil {
+				err = p.Close()
+			}
+			return errors.Join(err, d.Close())
+		}, st.Rdev)
+		if err != nil {
+			return fmt.Errorf("see that %s is free: %w", label, err)
+		}
+	}
+	return nil
+}
+
+// partitionNode is the device node of a partition; empty where the disk is an image file, on which nothing is mounted.
+func (s *Server) partitionNode(label string) (node string, err error) {
+	info, err := os.Stat(s.config.Disk)
+	if err != nil || info.Mode().IsRegular() {
+		return "", err
+	}
+	d, err := partition.Open(s.config.Disk, partition.OpenOptions{ReadOnly: true})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	p, err := d.Partition(label)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	named, ok := p.Device.(interface{ Path() string })
+	if !ok {
+		return "", fmt.Errorf("partition %s has no device node", label)
+	}
+	return named.Path(), nil
+}
+
+// back mounts what was unmounted, in the order in which it was mounted.
+func (m *mounted) back() error {
+	var errs []error
+	for _, p := range m.points {
+		err := unix.Mount(p.source, p.at, p.kind, p.flags, p.data)
+		if errors.Is(err, unix.EINVAL) {
+			err = unix.Mount(p.source, p.at, p.kind, p.flags, "") // it shows options that it does not take
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("mount %s on %s again: %w", p.source, p.at, err))
+		}
+	}
+	m.points = nil
+	return errors.Join(errs...)
+}
+
+// mountsOf are the mounts of a device, in order. The source of a mount of a part of it (a bind mount) is the part's path.
+func mountsOf(mountinfo []byte, device uint64) (found []mountPoint) {
+	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
+	lines := bufio.NewScanner(bytes.NewReader(mountinfo))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		dash := slices.Index(f, "-")
+		if dash < 6 || len(f) < dash+4 || f[2] != want {
+			continue
+		}
+		p := mountPoint{device: f[2], root: plain(f[3]), at: plain(f[4]), kind: f[dash+1], source: plain(f[dash+2])}
+		for o := range strings.SplitSeq(f[5], ",") {
+			p.flags |= mountFlags[o]
+		}
+		var data []string
+		for o := range strings.SplitSeq(f[dash+3], ",") {
+			if o != "rw" && o != "ro" && o != "seclabel" {
+				data = append(data, o)
+			}
+		}
+		p.data = strings.Join(data, ",")
+		if p.root != "/" {
+			p.flags, p.kind, p.data = unix.MS_BIND, "", ""
+			for _, whole := range found {
+				if whole.root == "/" {
+					p.source = filepath.Join(whole.at, p.root)
+				}
+			}
+		}
+		found = append(found, p)
+	}
+	return found
+}
+
+var mountFlags = map[string]uintptr{
+	"ro": unix.MS_RDONLY, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC,
+	"noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME, "relatime": unix.MS_RELATIME,
+}
+
+// plain turns \040 and the like into the characters that they stand for.
+func plain(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// maxHolders bounds how many processes an error names.
+const maxHolders = 8
+
+// holders names the processes that have the device itself open, or a file, a working directory or a root on the file
+// system on it: "process 7 (postgres)".
+func holders(proc string, device uint64) (who []string) {
+	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	for _, dir := range dirs {
+		links, _ := filepath.Glob(filepath.Join(dir, "fd/*"))
+		for _, l := range append([]string{filepath.Join(dir, "cwd"), filepath.Join(dir, "root"), filepath.Join(dir, "exe")}, links...) {
+			var st unix.Stat_t
+			if unix.Stat(l, &st) != nil {
+				continue
+			}
+			block := st.Mode&unix.S_IFMT == unix.S_IFBLK
+			if block && st.Rdev == device || !block && st.Dev == device {
+				comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
+				who = append(who, fmt.Sprintf("process %s (%s)", filepath.Base(dir), strings.TrimSpace(string(comm))))
+				break
+			}
+		}
+		if len(who) == maxHolders {
+			return append(who, "and maybe more")
+		}
+	}
+	return who
+}
