@@ -74,10 +74,16 @@ func (f *factory) registry() *testregistry.Registry {
 	return r
 }
 
-// push copies an image of a version to the registry and returns its reference there.
+// push makes an image of a version, copies it to the registry and returns its reference there.
 func (f *factory) push(r *testregistry.Registry, version string) string {
 	f.t.Helper()
 	f.reference(version, virtual.Spec{Size: 1 << 20})
+	return f.pushed(r, version)
+}
+
+// pushed copies what has the version's tag.
+func (f *factory) pushed(r *testregistry.Registry, version string) string {
+	f.t.Helper()
 	l, err := pack.Create(f.dir)
 	require.NoError(f.t, err)
 	built, err := l.Find("v" + version)

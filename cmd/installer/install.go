@@ -14,7 +14,7 @@ import (
 // installCommand installs onto a disk of this machine.
 func installCommand() *cobra.Command {
 	var from source
-	var to, efivars string
+	var to, efivars, loader string
 	var force bool
 	c := &cobra.Command{
 		Use:   "install --image REF --disk DISK",
@@ -25,8 +25,13 @@ func installCommand() *cobra.Command {
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
 	c.Flags().StringVar(&efivars, "efivars", "", "firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block device, none when it is a file)")
 	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table")
+	loaderFlag(c, &loader)
 	_ = c.MarkFlagRequired("disk")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		kind, err := upgrade.ParseLoader(loader)
+		if err != nil {
+			return usageError{fmt.Errorf("--loader: %w", err)}
+		}
 		if err := exists(to); err != nil {
 			return err
 		}
@@ -43,7 +48,7 @@ func installCommand() *cobra.Command {
 				err = e
 			}
 		}()
-		o := upgrade.InstallOptions{Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
+		o := upgrade.InstallOptions{Loader: kind, Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
 		if info, err := os.Stat(to); efivars == "" && err == nil && info.Mode()&os.ModeDevice != 0 {
 			efivars = efivar.Dir // a file boots elsewhere: this machine's firmware is none of its business
 		}

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"math/rand/v2"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/testregistry"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -40,25 +46,39 @@ func TestUpgradeWhileAnotherRuns(t *testing.T) {
 	require.True(t, boots.Trial && boots.Slot == bootloader.B, "%s", boots)
 }
 
-// An upgrade that is asked to end says so, exits with 1 and leaves nothing armed.
+// An upgrade that is asked to end, here while it waits for a registry that has fallen silent, says so, exits with 1 and
+// leaves nothing armed. The same upgrade then ends right.
 func TestInterruptedUpgrade(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
-	two := f.reference("2.0.0", virtual.Spec{Size: 4 << 20})
-	for _, in := range []upgrade.Step{upgrade.StepFind, upgrade.StepWrite, upgrade.StepVerify, upgrade.StepPrepare} {
-		b := f.box(t)
-		p := b.start("upgrade", "--image", two)
-		p.until(in, 0)
-		if in == upgrade.StepFind {
-			p.until(upgrade.StepDisarm, 0) // before it the process may not listen to signals yet
-		}
-		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-		status, out := p.finish()
-		require.Equal(t, exitOther, status, out)
-		require.Contains(t, out, "terminated signal received")
-		boots, _ := b.model()
-		require.Equal(t, bootloader.A, boots.Slot)
-		status, out = b.on("upgrade", "--image", two)
-		require.Zero(t, status, out)
-	}
+	r := f.registry()
+	kernel := make([]byte, 2<<20) // random: as long packed as unpacked
+	random := rand.NewChaCha8([32]byte{})
+	_, _ = random.Read(kernel)
+	asset, err := pack.UKI(pack.UKIParts{
+		Stub: section(loadertest.Stub()), Linux: section(kernel), Cmdline: "panic=1", OSRelease: "ID=virtual\nVERSION_ID=2.0.0\n",
+	})
+	require.NoError(t, err)
+	f.reference("2.0.0", virtual.Spec{Assets: []pack.Asset{asset}})
+	to := f.pushed(r, "2.0.0")
+	r.Fault(testregistry.Fault{Path: "/blobs/", StallAfter: 1 << 20})
+
+	b := f.box(t)
+	p := b.start("upgrade", "--image", to)
+	p.until(upgrade.StepWrite, 0)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	status, out := p.finish()
+	require.Equal(t, exitOther, status, out)
+	require.Contains(t, out, "terminated signal received")
+	boots, _ := b.model()
+	require.Equal(t, bootloader.A, boots.Slot)
+
+	r.Heal()
+	status, out = b.on("upgrade", "--image", to)
+	require.Zero(t, status, out)
+	require.True(t, b.boot().Trial)
+}
+
+func section(b []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
