@@ -19,6 +19,8 @@ type Writer struct {
 	path     string
 	elems    []string
 	replace  bool
+	inPlace  bool // of Fill: the clusters are those of an existing file
+	reveal   bool // of Allocate: the file is to appear as its clusters are
 	owner    byte
 	size     int64
 	runs     []extent
@@ -295,7 +297,9 @@ func (w *Writer) Abort() {
 		return
 	}
 	w.err = errClosed
-	w.f.mark(w.runs, 0)
+	if !w.inPlace {
+		w.f.mark(w.runs, 0)
+	}
 	w.buf = nil
 }
 
@@ -325,8 +329,14 @@ func (w *Writer) Close() error {
 
 func (w *Writer) finish() error {
 	f := w.f
-	if have := w.done + int64(len(w.buf)); have != w.size {
+	if have := w.done + int64(len(w.buf)); have != w.size && !w.reveal {
 		return fmt.Errorf("%d bytes came, %d were announced: %w", have, w.size, io.ErrUnexpectedEOF)
+	}
+	if w.inPlace {
+		if err := w.last(); err != nil {
+			return err
+		}
+		return f.flush()
 	}
 	old, _, err := f.lookup(w.elems)
 	exists := err == nil
