@@ -158,3 +158,13 @@ func parseReport(cmdline string) (report, error) {
 	}
 	return r, nil
 }
+
+// BootPartition is the GUID of the boot file system's partition that GRUB was started from, as a kernel command line says it;
+// "" when it says none.
+func BootPartition(cmdline string) string {
+	r, err := parseReport(cmdline)
+	if err != nil {
+		return ""
+	}
+	return r.boot
+}

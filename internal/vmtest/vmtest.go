@@ -26,10 +26,11 @@ import (
 	"time"
 )
 
-// Config says what a machine consists of. Disks and Variables are required.
+// Config says what a machine consists of. Disks are required, and Variables unless BIOS is set.
 type Config struct {
 	Disks     []Disk
 	Variables string    // file of the firmware's variables; made from OVMF's empty one if it does not exist
+	BIOS      bool      // SeaBIOS instead of OVMF; there are no variables
 	Forwards  []Forward // ports of the guest that the host can reach
 	Memory    int       // MiB; 0 is 512
 	NoReboot  bool      // a restart by the guest ends the machine
@@ -72,11 +73,13 @@ type Machine struct {
 
 // Start switches a machine on. It ends with ctx, with the calling process, by Kill, or by itself.
 func Start(ctx context.Context, c Config) (*Machine, error) {
-	if c.Variables == "" || len(c.Disks) == 0 {
+	if c.Variables == "" && !c.BIOS || len(c.Disks) == 0 {
 		return nil, errors.New("start machine: a disk and a file for the firmware's variables are required")
 	}
-	if err := keepVariables(c.Variables); err != nil {
-		return nil, fmt.Errorf("start machine: %w", err)
+	if !c.BIOS {
+		if err := keepVariables(c.Variables); err != nil {
+			return nil, fmt.Errorf("start machine: %w", err)
+		}
 	}
 	forwards, err := choosePorts(c.Forwards)
 	if err != nil {
@@ -116,8 +119,12 @@ func (c Config) arguments() []string {
 		"-machine", "q35,smm=off,hpet=off,graphics=off,sata=off,usb=off", "-cpu", processor,
 		"-accel", "tcg", "-smp", "1", "-m", strconv.Itoa(memory),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + firmwareCode,
-		"-drive", "if=pflash,format=raw,unit=1,file=" + escape(c.Variables),
+	}
+	if !c.BIOS {
+		args = append(args,
+			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+firmwareCode,
+			"-drive", "if=pflash,format=raw,unit=1,file="+escape(c.Variables),
+		)
 	}
 	for i, d := range c.Disks {
 		pci := d.PCI

@@ -44,10 +44,10 @@ func mountKernel() error {
 	return nil
 }
 
-// mountFirmware mounts the firmware's variables; it needs the module efivarfs.
+// mountFirmware mounts the firmware's variables; it needs the module efivarfs. A machine with a BIOS has none.
 func mountFirmware() error {
 	if _, err := os.Stat("/sys/firmware/efi"); err != nil {
-		return errors.New("this boot did not come through UEFI firmware")
+		return nil
 	}
 	return mount{"efivarfs", "/sys/firmware/efi/efivars", quiet}.do()
 }
@@ -73,7 +73,11 @@ func loadModule(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+	err = unix.FinitModule(int(f.Fd()), "", 0)
+	if errors.Is(err, unix.ENODEV) {
+		return nil // what it is for is not there, as efivarfs on a machine with a BIOS
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("load module %s: %w", path, err)
 	}
 	return nil

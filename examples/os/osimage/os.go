@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/grubcore"
 )
 
 // modules are what PID 1 loads: disks, network and firmware variables of a QEMU machine.
@@ -34,6 +35,7 @@ var programs = []struct{ name, pkg string }{
 // OS is what all versions share.
 type OS struct {
 	kernel, stub, loader []byte
+	grub                 grubcore.Parts
 	base                 []byte // compressed initramfs without what is a version's own
 }
 
@@ -123,15 +125,35 @@ func (o *OS) Initramfs(v Version) ([]byte, error) {
 	return append(bytes.Clone(o.base), packed...), nil
 }
 
-// Add packs the installer image of one version into a layout and tags it with Version.Tag.
+// Add packs the installer image of one version into a layout and tags it with Version.Tag. It is for systemd-boot: a UKI,
+// and the loader.
 func (o *OS) Add(ctx context.Context, l *pack.Layout, v Version) (pack.Built, error) {
 	boot, err := o.asset(v)
 	if err != nil {
 		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 	}
-	built, err := l.Add(ctx, pack.Image{
-		Version: v.Tag(), Arch: "amd64", Assets: []pack.Asset{boot, pack.Data(pack.LoaderAsset, o.loader)},
-	})
+	return o.add(ctx, l, v, boot, pack.Data(pack.LoaderAsset, o.loader))
+}
+
+// AddForGRUB is Add for GRUB on BIOS and UEFI: a kernel, an initramfs, their arguments, and GRUB.
+func (o *OS) AddForGRUB(ctx context.Context, l *pack.Layout, v Version) (pack.Built, error) {
+	initramfs, err := o.Initramfs(v)
+	if err != nil {
+		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
+	}
+	if o.grub.Boot == nil {
+		if o.grub, err = grubcore.Make(ctx); err != nil {
+			return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
+		}
+	}
+	return o.add(ctx, l, v,
+		pack.Data(pack.KernelAsset, v.spoil(bytes.Clone(o.kernel))), pack.Data(pack.InitrdAsset, v.spoilInitramfs(initramfs)),
+		pack.Data(pack.CmdlineAsset, []byte(v.cmdline()+"\n")),
+		pack.Data(pack.GRUBEFIAsset, o.grub.EFI), pack.Data(pack.GRUBBootAsset, o.grub.Boot), pack.Data(pack.GRUBCoreAsset, o.grub.Core))
+}
+
+func (o *OS) add(ctx context.Context, l *pack.Layout, v Version, assets ...pack.Asset) (pack.Built, error) {
+	built, err := l.Add(ctx, pack.Image{Version: v.Tag(), Arch: "amd64", Assets: assets})
 	if err == nil {
 		err = l.Tag(v.Tag(), built)
 	}

@@ -18,15 +18,18 @@ type Broken string
 // The ways of breaking.
 const (
 	Good       Broken = ""
-	CorruptUKI Broken = "corrupt"     // random bytes of the right size
-	ShortUKI   Broken = "truncated"   // the first half
+	CorruptUKI Broken = "corrupt"     // random bytes of the right size in place of the UKI, or of the kernel
+	ShortUKI   Broken = "truncated"   // the first half of it
 	Panics     Broken = "panic"       // the kernel panics, after PID 1 said that it started
 	Exits      Broken = "exit"        // PID 1 exits, before it said so
 	CheckFails Broken = "check-fails" // the self-check fails
 	CheckHangs Broken = "check-hangs" // the self-check never answers
 )
 
-// AllBroken lists every way.
+// CorruptInitramfs is a way of breaking that images for GRUB alone know: random bytes in place of the initramfs.
+const CorruptInitramfs Broken = "initramfs"
+
+// AllBroken lists every way that all images know.
 var AllBroken = []Broken{CorruptUKI, ShortUKI, Panics, Exits, CheckFails, CheckHangs}
 
 // Tag is the version's tag in a registry: "1.0.0", or "1.1.0-panic".
@@ -64,9 +67,17 @@ func (v Version) spoil(file []byte) []byte {
 	return file
 }
 
+// spoilInitramfs does the same for an initramfs by itself.
+func (v Version) spoilInitramfs(file []byte) []byte {
+	if v.Broken == CorruptInitramfs {
+		_, _ = rand.NewChaCha8([32]byte{}).Read(file)
+	}
+	return file
+}
+
 // ParseTag is the reverse of Version.Tag. Any other text is the number of a good version.
 func ParseTag(tag string) Version {
-	for _, b := range AllBroken {
+	for _, b := range append([]Broken{CorruptInitramfs}, AllBroken...) {
 		if number, ok := strings.CutSuffix(tag, "-"+string(b)); ok {
 			return Version{Number: number, Broken: b}
 		}
