@@ -15,7 +15,7 @@ type Check struct {
 	Run      func(ctx context.Context) error
 }
 
-// run returns when the check has answered or its deadline has come, whatever the check does: one that ignores its context
+// run returns when the check has answered, with its error, or its deadline has come, whatever the check does: one that ignores its context
 // is left behind.
 func (c Check) run(ctx context.Context) error {
 	begun := time.Now()
@@ -43,10 +43,7 @@ func (c Check) run(ctx context.Context) error {
 			err = fmt.Errorf("no answer after %s", time.Since(begun).Round(time.Millisecond))
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("check %q: %w", c.Name, err)
-	}
-	return nil
+	return err
 }
 
 // own is the check that every trial begins with: the service can read its machine, and what runs is what the attempt on

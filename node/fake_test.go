@@ -226,5 +226,16 @@ func (h *handle) Failed(ctx context.Context, reason string) error {
 }
 
 func (h *handle) Confirm(ctx context.Context, _ upgrade.Options) (*upgrade.Attempt, error) {
-	return h.status.Attempt, h.call(ctx, "confirm")
+	if err := h.call(ctx, "confirm"); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status.Loader.Default = h.status.Loader.Active
+	if a := h.status.Attempt; a != nil {
+		ended := *a
+		ended.Phase, ended.Result = upgrade.Ended, upgrade.Confirmed
+		h.status.Attempt = &ended
+	}
+	return h.status.Attempt, nil
 }

@@ -118,7 +118,7 @@ func (s *Server) runHooks(ctx context.Context, tell teller, o Occasion, all bool
 		}
 		did = true
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", o.Phase, err))
+			errs = append(errs, fmt.Errorf("hook %q: %w", h.Name, err))
 			if !all {
 				break
 			}

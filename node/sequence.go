@@ -192,6 +192,9 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 			err = p.do(ctx)
 		}
 		if err != nil {
+			if p.disturbance.name != "" {
+				err = fmt.Errorf("%s: %w", p.name, err)
+			}
 			return q.fail(p, err)
 		}
 	}
@@ -211,7 +214,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	staged := q.attempt.Phase == upgrade.Staged
 	stuck := p.stuck && q.s.config.Stuck != StuckUndo
 	if !staged {
-		if err := q.m.Abandon(ctx, fmt.Sprintf("%s: %v", p.name, why)); err != nil {
+		if err := q.m.Abandon(ctx, why.Error()); err != nil {
 			q.s.log.Warn("the end of the attempt is not recorded", "reason", err)
 		}
 	}

@@ -187,7 +187,7 @@ func (s *Server) check(ctx context.Context, to teller) error {
 		err := s.task(limited, to, "checks", check)
 		cancel()
 		if err != nil {
-			return err
+			return fmt.Errorf("check %q: %w", check.Name, err)
 		}
 	}
 	return nil

@@ -40,7 +40,7 @@ func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgr
 		if err = errors.Join(err, failed); err != nil {
 			s.log.Error(o.Operation, "phase", undo, "reason", err)
 			left = append([]upgrade.Mark{mark}, left...)
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("%s: %w", undo, err))
 		}
 	}
 	return left, errors.Join(errs...)

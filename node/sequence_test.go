@@ -1,0 +1,234 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// recorder is a system whose hooks write down what they are called for, beside the calls to the machine.
+func (f *fake) recorder(fails map[Phase]error) (hooks []Hook) {
+	for _, p := range hookPhases {
+		hooks = append(hooks, Hook{Phase: p, Name: "test", Run: func(ctx context.Context, o Occasion) error {
+			_ = f.call(ctx, fmt.Sprintf("%s sure=%v", p, o.Sure))
+			return fails[p]
+		}})
+	}
+	return hooks
+}
+
+// phases are the calls that belong to the sequence, in short.
+func (f *fake) phases() string {
+	var short []string
+	for _, c := range f.called() {
+		if c != "plan" && c != "prepare" {
+			short = append(short, strings.TrimSuffix(c, " sure=false"))
+		}
+	}
+	return strings.Join(short, ", ")
+}
+
+// order runs an upgrade to its end.
+func order(t *testing.T, s *Server, r *pawlv1.UpgradeRequest) error {
+	op, err := s.Upgrade(t.Context(), r)
+	require.NoError(t, err)
+	err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+	synctest.Wait()
+	time.Sleep(time.Second) // the grace before the restart
+	synctest.Wait()
+	return err
+}
+
+func TestSequence(t *testing.T) {
+	const all = "cordon, drain, leave, stop, unmount, unmount, free"
+	sick := errors.New("sick")
+	for name, test := range map[string]struct {
+		fails   map[Phase]error // hooks
+		call    string          // of the machine, that fails
+		request *pawlv1.UpgradeRequest
+		stuck   Stuck
+		want    string
+		restart bool
+		why     string // contained in the error; empty: it works
+		left    []string
+	}{
+		"it works": {want: all + ", arm, shutdown", restart: true, left: []string{"cordon", "leave", "stop", "unmount"}},
+		"without a restart nothing is disturbed": {
+			request: &pawlv1.UpgradeRequest{Image: "os:2"}, want: "arm",
+		},
+		"staged, restarted later": {request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true}, want: "stage"},
+		"staged, restarted now: nothing is unmounted": {
+			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true}, restart: true,
+			want: "stage, cordon, drain, leave, stop, shutdown", left: []string{"cordon", "leave", "stop"},
+		},
+		"cordon fails": {
+			fails: map[Phase]error{PhaseCordon: sick}, why: `cordon: hook "test": sick`,
+			want: "cordon, abandon: cordon: hook \"test\": sick, uncordon",
+		},
+		"drain fails": {
+			fails: map[Phase]error{PhaseDrain: sick}, why: "sick",
+			want: "cordon, drain, abandon: drain: hook \"test\": sick, uncordon sure=true",
+		},
+		"leave fails": {
+			fails: map[Phase]error{PhaseLeave: sick}, why: "sick",
+			want: "cordon, drain, leave, abandon: leave: hook \"test\": sick, rejoin, uncordon sure=true",
+		},
+		"stop fails": {
+			fails: map[Phase]error{PhaseStop: sick}, why: "sick",
+			want: "cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true",
+		},
+		"something does not let go": {
+			call: "unmount", why: "the node restarts into the version that runs", restart: true,
+			want: "cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown", left: []string{"cordon", "leave", "stop", "unmount"},
+		},
+		"something does not let go, and the node is to go on": {
+			call: "unmount", why: "or use --stage", stuck: StuckUndo,
+			want: "cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume sure=true, rejoin sure=true, uncordon sure=true",
+		},
+		"the disk is held elsewhere": {
+			call: "free", why: "or use --stage", stuck: StuckUndo,
+			want: all + ", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true",
+		},
+		"arming fails": {
+			call: "arm", why: "sick",
+			want: all + ", arm, abandon: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true",
+		},
+		"it was cordoned already": {
+			fails: map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: sick}, why: "sick",
+			want: "cordon, drain, abandon: drain: hook \"test\": sick",
+		},
+		"what cannot be undone is kept, and the rest is undone": {
+			fails: map[Phase]error{PhaseStop: sick, PhaseRejoin: errors.New("alone")}, why: "and not all was undone: rejoin",
+			want: "cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true",
+			left: []string{"leave"},
+		},
+		"what is staged stays staged": {
+			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
+			fails:   map[Phase]error{PhaseDrain: sick}, why: "`pawl stage cancel` gives it up",
+			want: "stage, cordon, drain, uncordon sure=true",
+		},
+		"a shutdown that fails holds nothing up": {
+			fails: map[Phase]error{PhaseShutdown: sick}, restart: true,
+			want: all + ", arm, shutdown", left: []string{"cordon", "leave", "stop", "unmount"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				if test.call != "" {
+					f.fail[test.call] = sick
+				}
+				s := f.server(t, Config{Hooks: f.recorder(test.fails), Unmount: []string{"EPHEMERAL"}, Stuck: test.stuck})
+				r := test.request
+				if r == nil {
+					r = &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}
+				}
+				err := order(t, s, r)
+				require.Equal(t, test.want, f.phases())
+				if test.why == "" {
+					require.NoError(t, err)
+				} else {
+					require.ErrorContains(t, err, test.why)
+				}
+				require.Equal(t, test.restart, len(f.rebooted()) == 1)
+				var left []string
+				for _, m := range f.marks {
+					left = append(left, m.Phase)
+				}
+				require.Equal(t, test.left, left, "META knows what is to be undone")
+			})
+		})
+	}
+}
+
+// TestWhatWasDisturbedIsUndoneAfterTheRestart: by the new version once it is confirmed, by the old one after a fallback,
+// and by the service itself if it died in the middle.
+func TestWhatWasDisturbedIsUndoneAfterTheRestart(t *testing.T) {
+	before := []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}, {Phase: "leave", Boot: "boot-0"}, {Phase: "stop", Boot: "boot-0", Ours: true}}
+	for name, test := range map[string]struct {
+		arrange func(f *fake, a *upgrade.Attempt)
+		want    string
+	}{
+		"the new version": {func(f *fake, _ *upgrade.Attempt) {
+			f.onTrial()
+			f.status.Attempt.Marks = before
+		}, "started, migrate, confirm, rejoin, uncordon sure=true"},
+		"the old version, after a fallback": {func(_ *fake, a *upgrade.Attempt) {
+			a.Phase, a.Result = upgrade.Ended, upgrade.FellBack
+			a.Marks = append(slices.Clone(before), upgrade.Mark{Phase: "migrate", Boot: "boot-x"})
+		}, "started, migrate-back, rejoin, uncordon sure=true"},
+		"a service that died in the middle": {func(_ *fake, a *upgrade.Attempt) {
+			a.Phase = upgrade.Prepared
+			a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1"}}
+		}, "started, abandon: the node service ended in the middle of it, resume, uncordon sure=true"},
+		"nothing was disturbed": {func(*fake, *upgrade.Attempt) {}, "started"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Ended, To: bootloader.B}
+				test.arrange(f, f.status.Attempt)
+				s := f.server(t, Config{Hooks: f.recorder(nil)})
+				_, err := s.Start(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, s.Prove(t.Context()))
+				require.Equal(t, test.want, f.phases())
+			})
+		})
+	}
+}
+
+func TestAStagedUpgradeIsAppliedByStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		fail error
+		want error
+	}{
+		"armed":  {nil, ErrRestarting},
+		"failed": {errSick, errSick},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.boot.Staged = true
+				if test.fail != nil {
+					f.fail["apply"] = test.fail
+				}
+				s := f.server(t, Config{})
+				_, err := s.Start(t.Context())
+				require.ErrorIs(t, err, test.want)
+				require.Equal(t, test.fail == nil, len(f.rebooted()) == 1)
+				st, err := s.Status(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, test.fail != nil, st.Problem != "")
+			})
+		})
+	}
+}
+
+func TestAHookThatNeverEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseDrain, Name: "slow", Run: func(ctx context.Context, _ Occasion) error { return deaf(t)(ctx) }}}})
+		err := order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+		require.ErrorContains(t, err, `drain: hook "slow": no answer after 1m0s`)
+		require.Empty(t, f.rebooted())
+	})
+}
+
+func TestHooksAreChecked(t *testing.T) {
+	for _, h := range []Hook{{Phase: PhaseDrain, Name: "x"}, {Name: "x", Run: func(context.Context, Occasion) error { return nil }}, {Phase: PhaseFree, Name: "x", Run: func(context.Context, Occasion) error { return nil }}} {
+		_, err := New(Config{Disk: "d", Hooks: []Hook{h}})
+		require.ErrorContains(t, err, "a hook needs")
+	}
+}
