@@ -19,7 +19,7 @@ type ahead struct {
 }
 
 const (
-	aheadSize    = 1 << 20
+	aheadSize    = 256 << 10
 	aheadStart   = 64 << 10 // the first buffer: many layers are smaller
 	aheadBuffers = 4
 	aheadDelay   = 200 * time.Millisecond // a buffer that is not full is handed on after so long

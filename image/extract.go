@@ -32,12 +32,7 @@ const reportEvery = 100 * time.Millisecond
 // and unpacked, and each listed asset has its listed size and digest. An error of write ends it and is wrapped. progress may
 // be nil; both functions are called from this goroutine.
 func (i *Image) Extract(ctx context.Context, write func(Asset, io.Reader) error, progress func(Progress)) error {
-	x := &extraction{image: i, write: write, progress: progress, tree: newTree("usr/install/" + i.Arch), found: map[string]bool{}}
-	x.state.Layers, x.state.Total = len(i.layers), i.Size
-	if err := x.run(ctx); err != nil {
-		return fmt.Errorf("extract %s: %w", i.Reference, err)
-	}
-	return nil
+	return i.Pull(ctx, PullOptions{Progress: progress}, write)
 }
 
 // extraction is one run of Extract.
@@ -45,6 +40,7 @@ type extraction struct {
 	image    *Image
 	write    func(Asset, io.Reader) error
 	progress func(Progress)
+	options  PullOptions
 	tree     *tree
 	found    map[string]bool // assets streamed so far
 
@@ -96,7 +92,10 @@ func (x *extraction) missing() error {
 
 // layer streams the assets of one layer, then verifies it to its end.
 func (x *extraction) layer(ctx context.Context, n int) error {
-	l, err := x.image.openLayer(ctx, n, x.image.options.maxBytes()-x.unpacked)
+	if done, err := x.special(ctx, n); done || err != nil {
+		return err
+	}
+	l, err := x.image.openLayer(ctx, n, x.image.options.maxBytes()-x.unpacked, x.options.ReadBack != nil && x.image.Assets != nil)
 	if err != nil {
 		return err
 	}
@@ -156,21 +155,22 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 		}
 	}
 	x.found[name] = true
+	if !x.wanted(a) {
+		return nil
+	}
 	x.state.Asset = name
 	defer func() { x.state.Asset = "" }()
-
-	r := &assetReader{from: content, hash: sha256.New(), check: a.SHA256 != ""}
-	err := x.write(a, r)
-	if r.err != nil && r.err != io.EOF {
-		return r.err // ours, whatever write made of it
+	if x.options.ReadBack != nil && a.SHA256 != "" && x.options.ReadBack(a) {
+		return x.give(a, &assetReader{from: content})
 	}
-	if err != nil {
-		return &writeError{fmt.Errorf("%s: %w", name, err)}
+	r := &assetReader{from: content}
+	if a.SHA256 != "" {
+		r.hash = sha256.New()
 	}
-	if _, err := io.Copy(io.Discard, r); err != nil {
+	if err := x.give(a, r); err != nil || r.hash == nil {
 		return err
 	}
-	if got := fmt.Sprintf("%x", r.hash.Sum(nil)); r.check && got != a.SHA256 {
+	if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != a.SHA256 {
 		return fmt.Errorf("%s has digest %s, annotation %s says %s: %w", name, got, assetsAnnotation, a.SHA256, ErrTampered)
 	}
 	return nil
@@ -192,15 +192,14 @@ func (e *writeError) Unwrap() error { return e.error }
 
 // assetReader is the content of one asset. It remembers its error, as write may hide it.
 type assetReader struct {
-	from  io.Reader
-	hash  hash.Hash
-	check bool
-	err   error
+	from io.Reader
+	hash hash.Hash // nil when it is not hashed here
+	err  error
 }
 
 func (r *assetReader) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
-	if r.check {
+	if r.hash != nil {
 		r.hash.Write(p[:n])
 	}
 	if err != nil {

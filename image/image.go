@@ -74,6 +74,8 @@ type Image struct {
 
 	source  source
 	layers  []v1.Descriptor
+	singles []Asset   // the one that each layer holds; nil unless all say so
+	frames  []*frames // of each layer; nil where there is no table
 	diffIDs []v1.Hash
 	options Options
 }
@@ -181,7 +183,10 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 	if err := json.Unmarshal([]byte(list), &i.Assets); err != nil {
 		return fmt.Errorf("annotation %s: %w", assetsAnnotation, err)
 	}
-	return checkAssets(i.Assets)
+	if err := checkAssets(i.Assets); err != nil {
+		return err
+	}
+	return i.takeFrames()
 }
 
 // takeConfig reads the config for the architecture and the digests of the unpacked layers.

@@ -27,8 +27,9 @@ type layer struct {
 	out      *ahead // the tar archive
 }
 
-// openLayer starts to fetch the n'th layer. It unpacks to at most limit bytes. The caller calls close.
-func (i *Image) openLayer(ctx context.Context, n int, limit int64) (*layer, error) {
+// openLayer starts to fetch the n'th layer. It unpacks to at most limit bytes, which are hashed unless they need not be. The
+// caller calls close.
+func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool) (*layer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b, err := i.source.blob(ctx, i.layers[n])
 	if err != nil {
@@ -38,7 +39,7 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64) (*layer, erro
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b}
 	l.packed = readAhead(&meter{newVerifier(b, l.blob), &l.fetched})
 	l.decoder = newDecoder(l.packed)
-	l.unpacked = &unpacked{decoder: l.decoder, hash: sha256.New(), limit: limit}
+	l.unpacked = &unpacked{decoder: l.decoder, hash: sha256.New(), unhashed: unhashed, limit: limit}
 	l.out = readAhead(l.unpacked)
 	return l, nil
 }
@@ -60,6 +61,9 @@ func (l *layer) finish(cause error) error {
 	}
 	got := l.blob.Digest
 	if l.decoder.packed {
+		if l.unpacked.unhashed {
+			return nil
+		}
 		got = v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", l.unpacked.hash.Sum(nil))}
 	}
 	if got != l.diffID {
@@ -93,15 +97,16 @@ func (m *meter) Read(p []byte) (int, error) {
 
 // unpacked hashes an archive and refuses one that does not end. An archive that was not packed is hashed already, as a blob.
 type unpacked struct {
-	decoder *decoder
-	hash    hash.Hash
-	read    int64
-	limit   int64
+	decoder  *decoder
+	hash     hash.Hash
+	unhashed bool // what is in it is listed, and is held to that
+	read     int64
+	limit    int64
 }
 
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.decoder.Read(p)
-	if u.decoder.packed {
+	if u.decoder.packed && !u.unhashed {
 		u.hash.Write(p[:n])
 	}
 	u.read += int64(n)

@@ -23,6 +23,7 @@ type resumer struct {
 	ctx      context.Context
 	registry *registry
 	blob     v1.Descriptor
+	end      int64 // read up to here: the blob's size, or less
 
 	at          int // the endpoint in use
 	response    *http.Response
@@ -35,25 +36,25 @@ type resumer struct {
 }
 
 func newResumer(ctx context.Context, r *registry, d v1.Descriptor) *resumer {
-	return &resumer{ctx: ctx, registry: r, blob: d}
+	return &resumer{ctx: ctx, registry: r, blob: d, end: d.Size}
 }
 
 // Interrupted is how often the connection had to be made again. It may be called while another goroutine reads.
 func (r *resumer) Interrupted() int { return int(r.interrupted.Load()) }
 
-// Read reads up to the size that the manifest gives. What comes behind it is not asked for.
+// Read reads up to the end, which is the size that the manifest gives unless less was asked for. What comes behind it is not asked for.
 func (r *resumer) Read(p []byte) (int, error) {
 	for {
-		if r.offset >= r.blob.Size {
+		if r.offset >= r.end {
 			return 0, io.EOF
 		}
-		n, err := r.readOnce(p[:min(int64(len(p)), r.blob.Size-r.offset)])
+		n, err := r.readOnce(p[:min(int64(len(p)), r.end-r.offset)])
 		r.offset += int64(n)
 		if err == nil {
 			return n, nil
 		}
 		r.Close()
-		if r.offset >= r.blob.Size {
+		if r.offset >= r.end {
 			return n, nil
 		}
 		if err := r.failed(err); err != nil {
@@ -107,8 +108,8 @@ func (r *resumer) failed(err error) error {
 func (r *resumer) open() error {
 	e := r.registry.endpoints[r.at]
 	byteRange := ""
-	if r.offset > 0 && !r.noRange {
-		byteRange = fmt.Sprintf("bytes=%d-%d", r.offset, r.blob.Size-1)
+	if (r.offset > 0 || r.end < r.blob.Size) && !r.noRange {
+		byteRange = fmt.Sprintf("bytes=%d-%d", r.offset, r.end-1)
 	}
 	response, cancel, err := e.request(r.ctx, "blobs/"+r.blob.Digest.String(), byteRange, r.registry.retry)
 	if err != nil {
@@ -130,8 +131,8 @@ func (r *resumer) open() error {
 // checkRange refuses any other part of the blob than the one that was asked for.
 func (r *resumer) checkRange() error {
 	got := r.response.Header.Get("Content-Range")
-	want := fmt.Sprintf("bytes %d-%d/", r.offset, r.blob.Size-1)
-	if r.offset > 0 && (got == want+"*" || got == fmt.Sprintf("%s%d", want, r.blob.Size)) {
+	want := fmt.Sprintf("bytes %d-%d/", r.offset, r.end-1)
+	if (r.offset > 0 || r.end < r.blob.Size) && (got == want+"*" || got == fmt.Sprintf("%s%d", want, r.blob.Size)) {
 		return nil
 	}
 	return again(fmt.Errorf("asked for %q, it sent %q: %w", want, got, errNoRange))

@@ -2,15 +2,12 @@ package upgrade
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/image"
 )
 
@@ -24,7 +21,8 @@ type operation struct {
 	takes    takes // what a slot takes of the image, for this machine's loader
 	files    []bootloader.File
 	manifest bootloader.Manifest
-	phase    Phase // that the attempt is recorded in: Prepared or Staged
+	phase    Phase            // that the attempt is recorded in: Prepared or Staged
+	reuse    map[string]Reuse // by the name of the asset
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
@@ -39,13 +37,16 @@ func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attem
 // boot is that of the default. If power fails in
 //
 //	disarm    default: an earlier arming is there or gone, and its slot is still whole
-//	clear     default: the loader forgets the target; then its files are all there, or none
-//	write     default: no table, directory or block that the default needs is written
+//	clear     default: the loader forgets the target; then its manifest is gone, and its other files are there or not
+//	write     default: no table, directory or block that the default needs is written; a file of the target may be there
+//	          in full size and in part: without a manifest nothing refers to it, and the next run compares its bytes
 //	verify    default: nothing is written
 //	complete  default: the loader does not know of the target
 //	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
 //
-// The target is the slot that is neither active nor default; what it held is gone from "clear" on.
+// The target is the slot that is neither active nor default; what it held is gone from "clear" on, but for files that the
+// image has too. Those are left, those of the active slot are copied, and a download that was cut off is taken up: each
+// as far as its bytes match the digests in the image's manifest, and all of it is read back like the rest.
 func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
 	return m.prepareAs(ctx, img, o, Prepared)
 }
@@ -56,8 +57,9 @@ func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, ph
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
 	op.phase = phase
-	op.source = open(ctx, img, op.takes)
-	defer op.source.stop()
+	op.look(ctx)
+	op.source = open(ctx, op)
+	defer func() { op.source.stop() }() // clear may have replaced it
 	if err := m.walk(ctx, op.steps(), o.Progress); err != nil {
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
@@ -82,6 +84,9 @@ func (op *operation) steps() []step {
 
 // find waits for the first file that a slot needs, so that an image without any changes nothing.
 func (op *operation) find(context.Context) error {
+	if op.nothingToFetch() {
+		return nil
+	}
 	a, err := op.source.first()
 	if err != nil {
 		return err
@@ -104,9 +109,12 @@ func (op *operation) disarm(context.Context) error {
 	return op.m.end(old, Abandoned, "replaced by another attempt before it was booted")
 }
 
-// clear makes the target unbootable, then incomplete, then empty.
-func (op *operation) clear(context.Context) error {
-	return op.m.clear(op.plan.To)
+// clear makes the target unbootable, then incomplete, then empty but for what is used again.
+func (op *operation) clear(ctx context.Context) error {
+	if len(op.reuse) == 0 {
+		return op.m.clear(op.plan.To)
+	}
+	return op.clearAround(ctx)
 }
 
 func (m *Machine) clear(s bootloader.Slot) error {
@@ -121,6 +129,9 @@ func (m *Machine) clear(s bootloader.Slot) error {
 
 // write streams the image's files into the target, and returns only after every byte of the image's layers was hashed.
 func (op *operation) write(ctx context.Context) error {
+	if err := op.take(ctx); err != nil {
+		return err
+	}
 	err := op.source.each(func(a image.Asset, r io.Reader) error {
 		return op.file(ctx, a, r)
 	})
@@ -135,33 +146,6 @@ func (op *operation) lacks() error {
 	return op.takes.lacks(op.img.Reference, func(asset string) bool {
 		return slices.ContainsFunc(op.files, func(f bootloader.File) bool { return f.Name == op.takes[asset] })
 	})
-}
-
-// file writes one file of the target. Its directory entry comes last, so a cut leaves no file or a whole one.
-func (op *operation) file(ctx context.Context, a image.Asset, r io.Reader) error {
-	name := op.takes[a.Name]
-	w, err := op.m.Boot.Create(op.plan.To.File(name), a.Size)
-	if errors.Is(err, bootfs.ErrFull) {
-		err = fmt.Errorf("%w: %w", err, ErrDoesNotFit)
-	}
-	if err != nil {
-		return fmt.Errorf("create %s: %w", op.plan.To.File(name), err)
-	}
-	h := sha256.New()
-	in := &meter{ctx, r, func(n int64) { op.tell(Event{Step: StepWrite, File: name, Bytes: n, Total: a.Size}) }, 0}
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, h)}, struct{ io.Reader }{in}, make([]byte, 1<<20))
-	if err != nil {
-		w.Abort()
-		return fmt.Errorf("write %s: %w", op.plan.To.File(name), err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", op.plan.To.File(name), err)
-	}
-	if a.SHA256 != "" && a.SHA256 != sum(h) {
-		return fmt.Errorf("%s has SHA-256 %s, its image says %s: %w", a.Name, sum(h), a.SHA256, image.ErrTampered)
-	}
-	op.files = append(op.files, bootloader.File{Name: name, Size: a.Size, SHA256: sum(h)})
-	return nil
 }
 
 func (op *operation) tell(e Event) {

@@ -55,7 +55,7 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 		Kind: Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
 	in.op.takes = in.takes()
-	in.op.source = open(ctx, img, in.op.takes, in.Loader.parts()...)
+	in.op.source = open(ctx, &in.op, in.Loader.parts()...)
 	defer in.op.source.stop()
 	err := walk(ctx, []step{
 		{StepFind, in.find},

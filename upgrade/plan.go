@@ -21,6 +21,9 @@ type Plan struct {
 	Lost      string   // version in the target, which is gone once the upgrade begins; empty if there is none
 	Bytes     int64    // bytes that the target's files will take; 0 if the image does not say beforehand
 	Room      int64    // bytes that the target can hold
+	Fetch     int64    // packed bytes that are downloaded at most
+	Reused    []Reuse  // files that are not downloaded, or not from their beginning
+	Restarts  bool     // a download that is cut off starts again: the image has no table of frames
 	Steps     []Step   // in order
 	Preserve  bool     // EPHEMERAL is kept
 	Warnings  []string // one sentence each
@@ -28,11 +31,12 @@ type Plan struct {
 
 // Plan looks at the machine and at what img says of itself, and returns what Apply would do, or the error with which
 // Apply would refuse. It writes nothing and reads none of the image's layers.
-func (m *Machine) Plan(_ context.Context, img *image.Image, o Options) (Plan, error) {
+func (m *Machine) Plan(ctx context.Context, img *image.Image, o Options) (Plan, error) {
 	o2, err := m.upgrade(img, o)
 	if err != nil {
 		return Plan{}, fmt.Errorf("plan upgrade to %s: %w", img.Reference, err)
 	}
+	o2.look(ctx)
 	return o2.plan, nil
 }
 
@@ -51,7 +55,8 @@ func (m *Machine) ready() (bootloader.State, error) {
 	case st.Blocked != nil:
 		return st, st.Blocked
 	}
-	return st, nil
+	_, err = m.attempt() // or it would be found unreadable only after the disarm
+	return st, err
 }
 
 // unreported is the error of a machine whose boot reported no slot: the variables to do so are missing, or it runs from

@@ -3,7 +3,6 @@ package upgrade
 import (
 	"context"
 	"io"
-	"slices"
 
 	"github.com/pawl-os/pawl/image"
 )
@@ -26,16 +25,15 @@ type file struct {
 	taken chan error
 }
 
-// open starts to extract the files of img that a slot holds, and those in also.
-func open(ctx context.Context, img *image.Image, t takes, also ...string) *source {
+// open starts to extract the files of the image that the target holds and does not have yet, and those in also.
+func open(ctx context.Context, op *operation, also ...string) *source {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &source{takes: t, files: make(chan file), done: make(chan struct{}), cancel: cancel}
+	s := &source{takes: op.takes, files: make(chan file), done: make(chan struct{}), cancel: cancel}
+	o := op.pullOptions(also...)
+	img := op.img
 	go func() {
 		defer close(s.done)
-		s.err = img.Extract(ctx, func(a image.Asset, r io.Reader) error {
-			if t[a.Name] == "" && !slices.Contains(also, a.Name) {
-				return nil
-			}
+		s.err = img.Pull(ctx, o, func(a image.Asset, r io.Reader) error {
 			f := file{a, r, make(chan error, 1)}
 			select {
 			case s.files <- f:
@@ -43,7 +41,7 @@ func open(ctx context.Context, img *image.Image, t takes, also ...string) *sourc
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}, nil)
+		})
 	}()
 	return s
 }

@@ -1,0 +1,234 @@
+package upgrade
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/image"
+)
+
+// Reuse is a file of the target that need not be downloaded, or not from its beginning.
+type Reuse struct {
+	File  string          // in the slot's directory
+	From  bootloader.Slot // the target: the bytes are there already. The active slot: they are copied from there.
+	Bytes int64           // so many of its Size, from the start on
+	Size  int64
+
+	path string // on the boot file system, when it is copied
+}
+
+func (r Reuse) complete() bool { return r.Size > 0 && r.Bytes == r.Size }
+
+// String says what is reused, for people.
+func (r Reuse) String() string {
+	if r.path != "" {
+		return fmt.Sprintf("%s is copied from slot %s, which holds the same", r.File, r.From)
+	}
+	if r.complete() {
+		return fmt.Sprintf("%s is there already", r.File)
+	}
+	return fmt.Sprintf("%s is taken up at byte %d of %d, where an earlier run ended", r.File, r.Bytes, r.Size)
+}
+
+// look finds what need not be downloaded. Whatever it finds was read and compared with the digests that the image
+// lists; nothing else is believed, no record of an earlier run neither. It writes nothing.
+func (op *operation) look(ctx context.Context) {
+	op.reuse = map[string]Reuse{}
+	sound := false
+	if problems, err := op.m.Boot.Check(); err == nil {
+		sound = len(problems) == 0
+	}
+	running, _ := op.m.manifest(op.plan.From) // one that cannot be read has nothing to copy
+	for _, a := range op.img.Assets {
+		name := op.takes[a.Name]
+		if name == "" {
+			continue
+		}
+		r := Reuse{File: name, From: op.plan.To, Size: a.Size}
+		if sound {
+			r.Bytes = op.held(ctx, op.plan.To.File(name), a)
+		}
+		for _, f := range running.Files {
+			if !r.complete() && f.SHA256 == a.SHA256 && f.Size == a.Size {
+				r.From, r.Bytes, r.path = op.plan.From, a.Size, op.plan.From.File(f.Name)
+			}
+		}
+		if r.Bytes > 0 {
+			op.reuse[a.Name] = r
+			op.plan.Reused = append(op.plan.Reused, r)
+		} else if !op.img.Resumable(a) {
+			op.plan.Restarts = true
+		}
+	}
+	if op.img.Assets == nil {
+		op.plan.Restarts = true
+	}
+	op.plan.Fetch = op.img.PullSize(op.pullOptions())
+}
+
+// held is how much of an asset a file of the boot file system holds from the start on. What cannot be read is not there.
+func (op *operation) held(ctx context.Context, path string, a image.Asset) int64 {
+	f, err := op.m.Boot.Open(path)
+	if err != nil || f.Size() != a.Size {
+		return 0
+	}
+	return op.img.Held(ctx, a, f)
+}
+
+// pullOptions leave out what is there. The files of a slot are compared with their digests when they are read back.
+func (op *operation) pullOptions(also ...string) image.PullOptions {
+	isAlso := func(a image.Asset) bool {
+		for _, name := range also {
+			if a.Name == name {
+				return true
+			}
+		}
+		return false
+	}
+	return image.PullOptions{
+		Want: func(a image.Asset) bool {
+			return isAlso(a) || op.takes[a.Name] != "" && !op.reuse[a.Name].complete()
+		},
+		ReadBack: func(a image.Asset) bool { return op.takes[a.Name] != "" && !isAlso(a) },
+		From: func(a image.Asset) int64 {
+			return op.reuse[a.Name].Bytes
+		},
+	}
+}
+
+// nothingToFetch tells that every file of the slot is there.
+func (op *operation) nothingToFetch() bool {
+	for _, a := range op.img.Assets {
+		if op.takes[a.Name] != "" && !op.reuse[a.Name].complete() {
+			return false
+		}
+	}
+	return len(op.reuse) > 0
+}
+
+// clearAround makes the target unbootable, then incomplete, then removes all but the files that are used again. What
+// cannot be removed by itself makes it clear all, and all is fetched.
+func (op *operation) clearAround(ctx context.Context) error {
+	keep := map[string]bool{}
+	for _, r := range op.reuse {
+		keep[r.File] = keep[r.File] || r.path == ""
+	}
+	s := op.plan.To
+	if err := op.m.Loader.Withdraw(s); err != nil {
+		return fmt.Errorf("withdraw slot %s: %w", s, err)
+	}
+	err := op.m.Boot.Remove(s.File(bootloader.ManifestFile))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = op.removeOthers(keep)
+	}
+	if err == nil {
+		return nil
+	}
+	op.source.stop()
+	op.reuse, op.plan.Reused = nil, nil
+	op.source = open(ctx, op)
+	return op.m.clear(s)
+}
+
+func (op *operation) removeOthers(keep map[string]bool) error {
+	s := op.plan.To
+	entries, err := op.m.Boot.ReadDir(s.Dir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if keep[e.Name] {
+			continue
+		}
+		if err := op.m.Boot.Remove(s.File(e.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take puts the files that are not fetched into the target.
+func (op *operation) take(ctx context.Context) error {
+	for _, a := range op.img.Assets {
+		r, ok := op.reuse[a.Name]
+		if !ok || !r.complete() {
+			continue
+		}
+		if r.path == "" {
+			op.files = append(op.files, bootloader.File{Name: r.File, Size: a.Size, SHA256: a.SHA256})
+			continue
+		}
+		in, err := op.m.Boot.Open(r.path)
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", r.path, err)
+		}
+		if err := op.file(ctx, a, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flushEvery is how many bytes of a file that can be taken up later may be written and not yet durable.
+const flushEvery = 1 << 20
+
+// writer opens the file that asset a becomes, where its content goes on, and tells whether what is written may be taken up
+// later. Otherwise its directory entry comes last, so that a cut leaves no file or a whole one.
+func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, err error) {
+	path := op.plan.To.File(op.takes[a.Name])
+	r, found := op.reuse[a.Name]
+	if !op.img.Resumable(a) || r.path != "" {
+		w, err = op.m.Boot.Create(path, a.Size)
+		return w, false, err
+	}
+	if !found {
+		if err := op.m.Boot.Allocate(path, a.Size); err != nil {
+			return nil, false, err
+		}
+	}
+	w, err = op.m.Boot.Fill(path, r.Bytes)
+	return w, true, err
+}
+
+// file writes one file of the target, from in, which has what is not there yet.
+func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) error {
+	name := op.takes[a.Name]
+	path := op.plan.To.File(name)
+	w, resumable, err := op.writer(a)
+	if errors.Is(err, bootfs.ErrFull) {
+		err = fmt.Errorf("%w: %w", err, ErrDoesNotFit)
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	h, digest := sha256.New(), a.SHA256
+	if digest == "" {
+		from = io.TeeReader(from, h)
+	}
+	flushed := w.Written()
+	in := &meter{ctx, from, func(n int64) {
+		op.tell(Event{Step: StepWrite, File: name, Bytes: n, Total: a.Size})
+		if resumable && w.Written()-flushed >= flushEvery {
+			flushed = w.Written()
+			_ = w.Flush() // the writer keeps the error, and fails with it
+		}
+	}, flushed}
+	if _, err := w.ReadFrom(in); err != nil {
+		w.Abort()
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if digest == "" {
+		digest = sum(h)
+	}
+	op.files = append(op.files, bootloader.File{Name: name, Size: a.Size, SHA256: digest})
+	return nil
+}
