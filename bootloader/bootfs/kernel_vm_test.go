@@ -1,0 +1,171 @@
+//go:build vm
+
+package bootfs_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/internal/vmtest"
+)
+
+const bootWithin = 4 * time.Minute // machines are emulated
+
+// kernel is what a machine with Linux's vfat needs: kernel and initramfs.
+func kernel(t *testing.T) []string {
+	parts, err := osimage.FindParts()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	init := filepath.Join(dir, "init")
+	build := exec.Command("go", "build", "-trimpath", "-o", init, "./internal/vfatguest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	program, err := os.ReadFile(init)
+	require.NoError(t, err)
+	modules, err := osimage.Modules(parts.Modules, "virtio_pci", "virtio_blk", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
+	require.NoError(t, err)
+	var archive bytes.Buffer
+	a := osimage.NewArchive(&archive)
+	a.Dir("dev")
+	a.CharDevice("dev/console", 0o600, 5, 1)
+	a.File("init", 0o755, program)
+	order := ""
+	for _, m := range modules {
+		content, err := os.ReadFile(m.Path)
+		require.NoError(t, err)
+		a.File("lib/modules/"+m.Name+".ko", 0o644, content)
+		order += m.Name + ".ko\n"
+	}
+	a.File("lib/modules/order", 0o644, []byte(order))
+	require.NoError(t, a.Close())
+	initramfs := filepath.Join(dir, "initramfs")
+	require.NoError(t, os.WriteFile(initramfs, archive.Bytes(), 0o600))
+	return []string{"-kernel", parts.Kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=1"}
+}
+
+// kernelReads boots the machine and returns what it read: disk and path to digest.
+func kernelReads(t *testing.T, args []string, disks ...*file) map[string]string {
+	c := vmtest.Config{BIOS: true, NoNetwork: true, NoReboot: true, Args: args}
+	for _, d := range disks {
+		require.NoError(t, d.Sync())
+		c.Disks = append(c.Disks, vmtest.Disk{Path: d.Name()})
+	}
+	m, err := vmtest.Start(context.Background(), c)
+	require.NoError(t, err)
+	defer m.Kill()
+	_, err = m.Expect("vfat: done", bootWithin)
+	require.NoError(t, err)
+	require.NoError(t, m.Wait(bootWithin))
+	read := map[string]string{}
+	for _, line := range m.Lines() {
+		if f := strings.SplitN(strings.TrimRight(line.Text, "\r"), " ", 4); len(f) == 4 && f[0] == "vfat:" {
+			read[f[1]+" "+f[3]] = f[2]
+		}
+	}
+	return read
+}
+
+func TestLinuxReadsWhatBootfsWroteAndTheOtherWayRound(t *testing.T) {
+	args := kernel(t)
+	var disks []*file
+	all := map[string][]byte{}
+	for name, size := range map[string]int64{"vda": 64 << 20, "vdb": 300 << 20} {
+		dev, err := createFile(filepath.Join(t.TempDir(), name), size, 512)
+		require.NoError(t, err)
+		defer dev.Close()
+		require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{Label: "EFI", VolumeID: 1, Time: clock()}))
+		f := reopen(t, dev)
+		for _, dir := range []string{"EFI/pawl/A", "EFI/pawl/B", "EFI/BOOT", "loader/entries", "many"} {
+			require.NoError(t, f.Mkdir(dir))
+		}
+		files := tree()
+		for path, data := range files {
+			require.NoError(t, f.WriteFile(path, data))
+		}
+		churn(t, f, files)
+		for path, data := range files {
+			all[name+" "+path] = data
+		}
+		disks = append(disks, dev)
+	}
+	if filepath.Base(disks[0].Name()) != "vda" {
+		disks[0], disks[1] = disks[1], disks[0]
+	}
+	same := func(read map[string]string) {
+		for path, data := range all {
+			require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(data)), read[path], path)
+		}
+		require.Len(t, read, len(all))
+	}
+	same(kernelReads(t, args, disks...))
+
+	// What Linux has left is read, and changed.
+	for _, dev := range disks {
+		disk := filepath.Base(dev.Name())
+		f := reopen(t, dev)
+		noProblems(t, f)
+		for i := range 59 {
+			kernelWrote(t, f, all, disk, fmt.Sprintf("kernel/many/K%d.TXT", i), "", 100*i)
+		}
+		kernelWrote(t, f, all, disk, "kernel/many/K59.TXT", "kernel/deep/moved", 5900)
+		for path, size := range map[string]int{
+			"kernel/in pieces": 900_000, "kernel/lower.txt": 1, "kernel/MiXeD.TxT": 2, "kernel/Łódź Привет.txt": 3,
+			"kernel/" + strings.Repeat("n", 250): 4, "kernel/deep/er/and/deeper/UPPER.BIN": 5000, "kernel/empty": 0,
+		} {
+			kernelWrote(t, f, all, disk, path, "", size)
+		}
+		files := map[string][]byte{}
+		for path, data := range all {
+			if p, ok := strings.CutPrefix(path, disk+" "); ok {
+				files[p] = data
+				delete(all, path)
+			}
+		}
+		require.NoError(t, f.Remove("new dir/below/"+names(t, f, "new dir/below")[0]))
+		for path := range files {
+			if _, err := f.Stat(path); err != nil {
+				delete(files, path)
+			}
+		}
+		bootfsReads(t, f, files)
+		for _, path := range []string{"kernel/in pieces", "kernel/lower.txt", "kernel/deep/moved", "kernel/empty"} {
+			files[path] = content(77, 50_000)
+			require.NoError(t, f.WriteFile(path, files[path]))
+		}
+		for i := range 20 {
+			path := fmt.Sprintf("kernel/many/by bootfs %d", i)
+			files[path] = content(uint64(i), 1000*i)
+			require.NoError(t, f.WriteFile(path, files[path]))
+		}
+		noProblems(t, f)
+		for path, data := range files {
+			all[disk+" "+path] = data
+		}
+	}
+	same(kernelReads(t, args, disks...))
+}
+
+// kernelWrote checks a file as vfatguest makes it, which may have been moved, and adds it to what the disk must hold.
+func kernelWrote(t *testing.T, f *bootfs.FS, all map[string][]byte, disk, path, moved string, size int) {
+	want := bytes.Repeat([]byte(path+"\n"), size/len(path)+1)[:size]
+	if moved == "" {
+		moved = path
+	}
+	data, err := f.ReadFile(moved)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, data), moved)
+	all[disk+" "+moved] = want
+}
