@@ -20,6 +20,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/meta"
 )
 
 // dosTable is a disk's first sector as fdisk writes it: one Linux partition.
@@ -79,6 +80,18 @@ func TestBadDisks(t *testing.T) {
 		{"no file system on the boot partition", func(b *box) { b.patch(esp, make([]byte, 64<<10)) }, exitDisk, []string{"boot sector", "fsck.vfat"}},
 		{"another file system on the boot partition", func(b *box) { b.patch(esp, bytes.Repeat([]byte{0xa5}, 64<<10)) }, exitDisk, []string{"boot sector", "fsck.vfat"}},
 		{"META garbage", func(b *box) { b.patch(metaAt, bytes.Repeat([]byte{0x5a}, int(metaSize))) }, exitDisk, []string{"META", "installer meta reset"}},
+		{"META with an attempt that is none", func(b *box) {
+			raw, err := disk.Open(b.disk)
+			require.NoError(b.t, err)
+			layout, err := partition.Read(raw)
+			require.NoError(b.t, err)
+			p, err := layout.Find("META")
+			require.NoError(b.t, err)
+			store, err := meta.Open(partition.Section(raw, p))
+			require.NoError(b.t, err)
+			require.NoError(b.t, store.Set(meta.TagAttempt, []byte("not JSON")))
+			require.NoError(b.t, raw.Close())
+		}, exitOther, []string{"META tag 0x50", "not as Pawl writes it", "installer meta reset"}},
 		{"META zeroed", func(b *box) { b.patch(metaAt, make([]byte, metaSize)) }, exitDisk, []string{"META", "installer meta reset"}},
 	}
 	for _, c := range cases {

@@ -19,8 +19,11 @@ func (u usageError) Unwrap() error { return u.error }
 
 func root() *cobra.Command {
 	c := &cobra.Command{
-		Use:           "installer",
-		Short:         "Install, upgrade and roll back a machine, one verified slot at a time",
+		Use:   "installer",
+		Short: "Install, upgrade and roll back a machine, one verified slot at a time",
+		Long: "Install, upgrade and roll back a machine, one verified slot at a time.\n\n" +
+			"Exit codes: 0 done; 2 wrong arguments; 3 the image cannot be used; 4 the machine's state forbids it;\n" +
+			"5 the disk is not one to work on; 1 anything else. The message says what, and what to do.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// Before the flags that a command requires are looked for, so that a missing one is a usage error too.
