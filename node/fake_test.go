@@ -175,8 +175,12 @@ func (h *handle) attempt(img *image.Image, phase upgrade.Phase) upgrade.Attempt 
 	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest}
 }
 
-func (h *handle) Arm(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
-	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, "arm")
+func (h *handle) Arm(ctx context.Context, o upgrade.Options) (upgrade.Attempt, error) {
+	call := "arm"
+	if o.Kexec {
+		call = "arm by kexec"
+	}
+	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, call)
 }
 
 func (h *handle) Stage(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
