@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm
 
-.PHONY: build test unit demo bench fuzz lint vuln generate deps
+.PHONY: build test unit demo proof bench fuzz lint vuln generate deps
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -18,6 +18,10 @@ unit:
 
 demo: deps
 	go run ./examples/demo
+
+# The power is cut at every write: docs/proof.md.
+proof:
+	go run ./internal/proof/run
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,292 @@
+package proof
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// hand is an upgrade in the proof's own hand: the same parts as package upgrade puts together, in an order that can be
+// changed. Unchanged, it must pass; each change must be caught.
+type hand struct {
+	m      *machine
+	fs     *bootfs.FS
+	loader *sdboot.Loader
+	meta   *meta.Store
+	to     bootloader.Slot
+	uki    []byte
+	man    bootloader.Manifest
+	a      upgrade.Attempt
+}
+
+// handStep is one step of it.
+type handStep struct {
+	name string
+	do   func(*hand) error
+}
+
+var handSteps = []handStep{
+	{"disarm", func(h *hand) error { return h.loader.Disarm() }},
+	{"withdraw", func(h *hand) error { return h.loader.Withdraw(h.to) }},
+	{"clear", func(h *hand) error { return h.fs.Clear(h.to.Dir()) }},
+	{"write", func(h *hand) error { return h.fs.WriteFile(h.to.File(bootloader.UKIFile), h.uki) }},
+	{"verify", (*hand).verify},
+	{"complete", (*hand).complete},
+	{"prepare", func(h *hand) error { return h.loader.Prepare(h.to, h.man, 1) }},
+	{"record", func(h *hand) error { return h.record(upgrade.Armed) }},
+	{"arm", func(h *hand) error { return h.loader.Arm(h.to, 1) }},
+}
+
+func (h *hand) verify() error {
+	data, err := h.fs.ReadFile(h.to.File(bootloader.UKIFile))
+	if err == nil && !bytes.Equal(data, h.uki) {
+		err = errNotKept
+	}
+	return err
+}
+
+var errNotKept = errors.New("the device does not keep what is written to it")
+
+func (h *hand) complete() error {
+	data, err := bootloader.EncodeManifest(h.man)
+	if err != nil {
+		return err
+	}
+	return h.fs.WriteFile(h.to.File(bootloader.ManifestFile), data)
+}
+
+func (h *hand) record(phase upgrade.Phase) error {
+	h.a.Phase = phase
+	data, err := json.Marshal(h.a)
+	if err != nil {
+		return err
+	}
+	return h.meta.Set(meta.TagAttempt, data)
+}
+
+// steps by name, in an order.
+func order(names ...string) (steps []handStep) {
+	for _, n := range names {
+		for _, s := range handSteps {
+			if s.name == n {
+				steps = append(steps, s)
+			}
+		}
+	}
+	return steps
+}
+
+// clearByFile is "clear" as it is without zones: file by file, the manifest first.
+func clearByFile(h *hand) error {
+	for _, name := range []string{bootloader.ManifestFile, bootloader.UKIFile} {
+		if err := h.fs.Remove(h.to.File(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handMutant is one change of the order.
+type handMutant struct {
+	name  string
+	start start
+	steps []handStep
+	zones []string
+	lies  bool // the device changes a byte of what is written to it, once
+	real  bool // no mutant: must pass
+	trace func(*recorded) *disktest.Trace
+}
+
+func handMutants() []handMutant {
+	complete, usual := idle[1], order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare", "record", "arm")
+	without := handStep{"clear", clearByFile}
+	return []handMutant{
+		{name: "the order as it is", start: complete, steps: usual, zones: slotZones, real: true},
+		{name: "the order as it is, over an armed target", start: armed, steps: usual, zones: slotZones, real: true},
+		{name: "the order as it is, on a device that lies", start: complete, steps: usual, zones: slotZones, lies: true, real: true},
+		{name: "disarm skipped", start: armed, zones: slotZones,
+			steps: order("withdraw", "clear", "write", "verify", "complete", "prepare", "record", "arm")},
+		{name: "armed before it is read back", start: complete, zones: slotZones, lies: true,
+			steps: order("disarm", "withdraw", "clear", "write", "complete", "prepare", "record", "arm", "verify")},
+		{name: "not read back", start: complete, zones: slotZones, lies: true,
+			steps: order("disarm", "withdraw", "clear", "write", "complete", "prepare", "record", "arm")},
+		{name: "manifest before data", start: complete, zones: slotZones,
+			steps: order("disarm", "withdraw", "complete", "write", "verify", "prepare", "record", "arm")},
+		{name: "META after arm", start: complete, zones: slotZones,
+			steps: order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare", "arm", "record")},
+		{name: "isolation off", start: complete, steps: append(append(order("disarm", "withdraw"), without),
+			order("write", "verify", "complete", "prepare", "record", "arm")...)},
+		{name: "armed without META", start: complete, zones: slotZones,
+			steps: order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare", "arm")},
+		{name: "data written without clearing first", start: complete, zones: slotZones,
+			steps: order("disarm", "withdraw", "write", "verify", "complete", "prepare", "record", "arm")},
+		{name: "free before write", start: complete, steps: usual, zones: slotZones, trace: freeFirst},
+	}
+}
+
+// freeFirst moves the first table's write of the step "clear", which frees the clusters, before the write that empties the
+// directory.
+func freeFirst(r *recorded) *disktest.Trace {
+	dir, table := -1, -1
+	for i, o := range r.trace.Ops {
+		switch kind := r.view.kind(o); {
+		case o.Step == "clear" && kind == directory && dir < 0:
+			dir = i
+		case o.Step == "clear" && kind == tableOne && table < 0:
+			table = i
+		}
+	}
+	return r.trace.Swap(dir, table)
+}
+
+// run does the steps. A device that lies may make one fail; everything else may not.
+func (h handMutant) run(m *machine) error {
+	img, err := m.kit.Image(next)
+	if err != nil {
+		return err
+	}
+	uki, err := extract(img)
+	if err != nil {
+		return err
+	}
+	if h.lies {
+		m.over = &liar{Disk: m.disk, uki: uki}
+		defer func() { m.over = nil }()
+	}
+	w := &hand{m: m, to: m.last.Slot.Other(), uki: uki}
+	if w.fs, w.loader, err = m.loader(h.zones...); err != nil {
+		return err
+	}
+	if w.meta, err = m.meta(); err != nil {
+		return err
+	}
+	w.man = bootloader.Manifest{Version: img.Version, Image: img.Digest, Arch: "amd64",
+		Files: []bootloader.File{{Name: bootloader.UKIFile, Size: int64(len(uki)), SHA256: hash(uki)}}}
+	runs, err := m.running()
+	if err != nil {
+		return err
+	}
+	w.a = upgrade.Attempt{ID: "0123456789abcdef", Kind: upgrade.Upgrade, From: runs.slot, To: w.to, Old: runs.version,
+		Version: img.Version, Image: img.Digest, Boots: upgrade.Boots{Prepared: m.bootID()}}
+	for _, s := range h.steps {
+		m.disk.Step(s.name)
+		if err := s.do(w); err != nil {
+			if h.lies && errors.Is(err, errNotKept) {
+				return nil
+			}
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// extract reads the UKI out of an image.
+func extract(img *image.Image) (uki []byte, err error) {
+	err = img.Extract(context.Background(), func(a image.Asset, r io.Reader) (err error) {
+		if a.Name == "vmlinuz.efi" {
+			uki, err = io.ReadAll(r)
+		}
+		return err
+	}, nil)
+	return uki, err
+}
+
+// liar is a disk that changes a byte of the UKI while it is written.
+type liar struct {
+	*disktest.Disk
+	uki  []byte
+	once sync.Once
+}
+
+func (l *liar) WriteAt(p []byte, off int64) (int, error) {
+	if len(p) >= len(l.uki) && bytes.Equal(p[:len(l.uki)], l.uki) {
+		l.once.Do(func() {
+			p = bytes.Clone(p)
+			p[len(l.uki)/2] ^= 0xff
+		})
+	}
+	return l.Disk.WriteAt(p, off)
+}
+
+// byHand judges the orders that were changed by hand.
+func (p *proof) byHand(bases map[bootloader.Slot]*machine) error {
+	const kind = "order changed by hand"
+	for _, h := range handMutants() {
+		m := bases[bootloader.A].clone()
+		if err := h.start.make(m, bootloader.B); err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
+		op := operation{name: "upgrade by hand: " + h.name, end: arms, commit: "arm", what: imageOf(next), do: h.run}
+		if h.lies && h.real {
+			op.end, op.commit, op.what = stays, "", nil
+		}
+		r, err := record(op, h.start, bootloader.A, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", op.name, err)
+		}
+		// What a liar keeps is neither old nor new, in the target; nobody may boot it.
+		r.liar = h.lies
+		err = p.breaks(r, h)
+		switch {
+		case h.real && err != nil:
+			p.brick(fmt.Errorf("%s: %w", op.name, err))
+		case !h.real && err == nil:
+			p.tally(kind, func(t *tally) { t.Made++ })
+			p.escape(h.name)
+		case !h.real:
+			p.tally(kind, func(t *tally) { t.Made++; t.Caught++ })
+			p.say("caught by hand: %-40s %.200v", h.name, err)
+		}
+	}
+	return nil
+}
+
+// breaks judges a trace until the first disk that breaks the promise.
+func (p *proof) breaks(r *recorded, h handMutant) error {
+	fake := *r
+	if h.trace != nil {
+		fake.trace = h.trace(r)
+	}
+	for i := range fake.metaAt {
+		fake.metaAt[i] = true
+	}
+	asked := map[sort]int{}
+	for _, block := range []int{512, 4096} {
+		err := fake.trace.Crashes(disktest.Options{Seed: p.Seed, Block: block, Exhaustive: 6, Destroyed: 256, Samples: 16}, func(c *disktest.Crash) error {
+			v, err := fake.judge(c)
+			if err != nil {
+				return err
+			}
+			if err := fake.comesBack(c); err != nil {
+				return err
+			}
+			s := sort{step: c.Step, index: c.Index, boots: v.label}
+			if asked[s]++; asked[s] > 3 {
+				return nil
+			}
+			if destroyed, _ := c.Destroyed(); !destroyed && !r.liar {
+				if err := fake.whole(c); err != nil {
+					return err
+				}
+			}
+			_, _, err = fake.truth(c)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

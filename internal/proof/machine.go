@@ -1,0 +1,267 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// Device is what the product works on.
+type Device = upgrade.Device
+
+// Kit is what machines are made of.
+type Kit struct {
+	Size       int64 // of the disk, bytes
+	Partitions func() []partition.Spec
+	Image      func(version string) (*image.Image, error) // an installer image whose UKI is of one length for all versions
+	Version    func(uki string) string                    // which version has a UKI of that SHA-256
+}
+
+// system is one version in one slot.
+type system struct {
+	slot    bootloader.Slot
+	version string
+	image   string // digest of the installer image
+	uki     string // SHA-256 of the file that boots
+}
+
+func (s *system) String() string {
+	if s == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("%s in slot %v", s.version, s.slot)
+}
+
+// machine is a computer in memory: one disk, the firmware's variables, and the boot that it is in. What is done to the
+// disk and to the variables is recorded in one order.
+type machine struct {
+	kit   *Kit
+	disk  *disktest.Disk
+	vars  *efivar.Memory
+	boots int
+	last  loadertest.Outcome // of the latest boot
+	over  Device             // what the product sees in place of disk; nil for disk itself
+}
+
+func newMachine(kit *Kit, disk *disktest.Disk, vars *efivar.Memory) *machine {
+	m := &machine{kit: kit, disk: disk, vars: vars}
+	vars.BeforeWrite = func(name efivar.Name, value []byte) error {
+		disk.Atomic(name.String(), value)
+		return nil
+	}
+	return m
+}
+
+// clone returns the same machine, running the same boot.
+func (m *machine) clone() *machine {
+	c := newMachine(m.kit, m.disk.Clone(), m.vars.Clone())
+	c.boots, c.last = m.boots, m.last
+	return c
+}
+
+// crashed is the machine as a power cut left it, switched off.
+func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
+	vars, err := efivar.LoadMemory(c.Atomics())
+	if err != nil {
+		return nil, err
+	}
+	off := newMachine(m.kit, c.Device(), vars)
+	off.boots = m.boots
+	return off, nil
+}
+
+// firmware reads only what it needs: an unreadable sector costs itself alone. See docs/proof.md, "What is assumed".
+var firmware = loadertest.Options{SectorReads: true}
+
+// boot switches the machine off and on.
+func (m *machine) boot() error {
+	m.boots++
+	var err error
+	m.last, err = loadertest.Boot(m.disk, m.vars, firmware)
+	return err
+}
+
+// bootID names the boot that the machine is in.
+func (m *machine) bootID() string { return fmt.Sprintf("boot-%d", m.boots) }
+
+// device is what the product works on.
+func (m *machine) device() Device {
+	if m.over != nil {
+		return m.over
+	}
+	return m.disk
+}
+
+// open is what the running system does to work on its own disk. Version is what the system says of itself.
+func (m *machine) open(version string) (*upgrade.Machine, error) {
+	return upgrade.OpenDevice(m.device(), upgrade.OpenOptions{
+		Vars: m.vars, Cmdline: new(string), BootID: m.bootID(), Version: version, Now: virtual.Now,
+	})
+}
+
+// part is one partition.
+func (m *machine) part(label string) (Device, error) {
+	layout, err := partition.Read(m.disk)
+	if err != nil {
+		return nil, err
+	}
+	p, err := layout.Find(label)
+	if err != nil {
+		return nil, err
+	}
+	return partition.Section(m.device(), p), nil
+}
+
+// fs opens the boot file system with the slots as its zones.
+func (m *machine) fs(zones ...string) (*bootfs.FS, error) {
+	dev, err := m.part("EFI")
+	if err != nil {
+		return nil, err
+	}
+	return bootfs.Open(dev, bootfs.Options{Zones: zones, Now: virtual.Now})
+}
+
+var slotZones = []string{bootloader.A.Dir(), bootloader.B.Dir()}
+
+// meta opens META for changes.
+func (m *machine) meta() (*meta.Store, error) {
+	dev, err := m.part("META")
+	if err != nil {
+		return nil, err
+	}
+	return meta.Open(dev)
+}
+
+// holds is what the manifest of slot s says it holds, nil when there is none that can be read.
+func (m *machine) holds(s bootloader.Slot) (*system, error) {
+	f, err := m.fs(slotZones...)
+	if err != nil {
+		return nil, err
+	}
+	data, err := f.ReadFile(s.File(bootloader.ManifestFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	man, err := bootloader.DecodeManifest(data)
+	if err != nil {
+		return nil, err
+	}
+	return &system{slot: s, version: man.Version, image: man.Image, uki: man.Files[0].SHA256}, nil
+}
+
+// system is what an image becomes in slot s.
+func (k *Kit) system(s bootloader.Slot, img *image.Image) (*system, error) {
+	for _, a := range img.Assets {
+		if a.Name == "vmlinuz.efi" {
+			return &system{slot: s, version: img.Version, image: img.Digest, uki: a.SHA256}, nil
+		}
+	}
+	return nil, fmt.Errorf("%s lists no vmlinuz.efi", img.Reference)
+}
+
+// options for the product's operations: each step it reports names the writes that follow.
+func (m *machine) options(preserve bool) upgrade.Options {
+	return upgrade.Options{Preserve: preserve, Progress: m.step}
+}
+
+func (m *machine) step(e upgrade.Event) {
+	if !e.Done && e.Bytes == 0 {
+		m.disk.Step(string(e.Step))
+	}
+}
+
+// running is the version that runs, as its own os-release says.
+func (m *machine) running() (*system, error) {
+	version := m.kit.Version(m.last.Digest)
+	if version == "" {
+		return nil, fmt.Errorf("nothing that is known runs: %v", m.last)
+	}
+	img, err := m.kit.Image(version)
+	if err != nil {
+		return nil, err
+	}
+	return m.kit.system(m.last.Slot, img)
+}
+
+// with opens the product on the machine as the running system would, and does something.
+func (m *machine) with(do func(*upgrade.Machine) error) error {
+	s, err := m.running()
+	if err != nil {
+		return err
+	}
+	sys, err := m.open(s.version)
+	if err != nil {
+		return err
+	}
+	return do(sys)
+}
+
+func (m *machine) upgrade(version string, o upgrade.Options) error {
+	img, err := m.kit.Image(version)
+	if err != nil {
+		return err
+	}
+	return m.with(func(s *upgrade.Machine) error {
+		_, err := s.Apply(context.Background(), img, o)
+		return err
+	})
+}
+
+func (m *machine) started() (b upgrade.Boot, err error) {
+	err = m.with(func(s *upgrade.Machine) error { b, err = s.Started(context.Background()); return err })
+	return b, err
+}
+
+func (m *machine) confirm() error {
+	return m.with(func(s *upgrade.Machine) error {
+		_, err := s.Confirm(context.Background(), m.options(false))
+		return err
+	})
+}
+
+// next boots, and does what every system does early in its boot. What boots must be in slot s.
+func (m *machine) next(s bootloader.Slot) error {
+	if err := m.boot(); err != nil {
+		return err
+	}
+	if m.last.Slot != s {
+		return fmt.Errorf("booted %v, want slot %v", m.last, s)
+	}
+	_, err := m.started()
+	return err
+}
+
+// armedSlot is the slot that LoaderEntryOneShot names; None when nothing is armed.
+func (m *machine) armedSlot() bootloader.Slot {
+	v, err := m.vars.Read(efivar.Loader("LoaderEntryOneShot"))
+	if err != nil {
+		return bootloader.None
+	}
+	return oneShotSlot(v.Data)
+}
+
+func oneShotSlot(data []byte) bootloader.Slot {
+	name, _ := efivar.DecodeString(data)
+	for _, s := range bootloader.Slots {
+		if name == "pawl-"+strings.ToLower(string(s))+".conf" {
+			return s
+		}
+	}
+	return bootloader.None
+}

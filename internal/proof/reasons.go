@@ -1,0 +1,109 @@
+package proof
+
+import (
+	"fmt"
+)
+
+// tally counts the mutants of one kind.
+type tally struct {
+	Made, Caught int            // Caught of those that differ from the real program in what can be left
+	Same         int            // leave nothing that the real program does not leave
+	Needless     map[string]int // leave something else, which breaks nothing, for a reason of reasons.go
+}
+
+// because says why an order or a flush is not needed for the promise, where that is known and was thought through. A mutant
+// that is neither caught nor covered here has escaped.
+func (m mutant) because(op string) string {
+	if m.step != "" {
+		switch {
+		case op == "META reset":
+			return "META was destroyed before, so there is nothing to lose"
+		case m.step == "write" || m.step == "complete":
+			return "closing a file makes it durable, so that the read-back reads the medium; the next file's flush comes before anything refers to either"
+		case m.step == "prepare":
+			return "META's flush follows, and flushes the whole disk in this model; a partition that is a device of its own needs both"
+		case m.step == "confirm":
+			return "each overwritten sector is flushed by itself; the sort keys decide only once loader.conf is destroyed, and each mix of them was judged"
+		}
+		return ""
+	}
+	a, b := m.pair[0], m.pair[1]
+	early := func(p part) bool { return p.step == "write" || p.step == "complete" || p.step == "prepare" }
+	either := func(kind string) bool { return a.kind == kind || b.kind == kind }
+	switch {
+	case op == "META reset":
+		return "META was destroyed before, so there is nothing to lose"
+	case either(tableTwo):
+		return "nothing is decided by the second table"
+	case either(metaTwo):
+		return "META's copy 2 decides only where copy 1 is not valid"
+	case a.step == "write" && a.kind == content:
+		return "" // the file would be there before its content
+	case early(a) && early(b) && a.kind != metaOne && b.kind != metaOne:
+		return "both are on the medium before the target is armed, and nothing calls it complete in between"
+	case a.step == "confirm" && b.step == "confirm" && (a.kind == entry || b.kind == entry):
+		return "the sort keys decide only once loader.conf is destroyed, and each mix of them was judged"
+	}
+	return ""
+}
+
+// mutate makes the mutants of a trace and counts what becomes of them.
+func (p *proof) mutate(r *recorded, swaps bool) error {
+	if p.Short && r.op.name != "upgrade" && r.op.name != "confirm" {
+		return nil
+	}
+	known, err := r.states(p.Seed)
+	if err != nil {
+		return err
+	}
+	kinds := map[string][]mutant{"flush dropped": r.flushes()}
+	if swaps {
+		list, skipped := r.swaps()
+		kinds["writes exchanged"] = list
+		p.tally("writes exchanged", func(t *tally) { t.Made += skipped; t.Same += skipped })
+	}
+	for kind, list := range kinds {
+		for _, m := range list {
+			f, err := r.try(m, known, p.Seed)
+			if f != caught && err != nil {
+				return err
+			}
+			p.fate(kind, r, m, f)
+		}
+	}
+	return nil
+}
+
+func (p *proof) fate(kind string, r *recorded, m mutant, f fate) {
+	why := m.because(r.op.name)
+	if f == harmless && why == "" {
+		p.escape(fmt.Sprintf("%s, %s, slot %v runs: %s", r.op.name, r.start, r.side, m.name))
+	}
+	p.tally(kind, func(t *tally) {
+		t.Made++
+		switch {
+		case f == caught:
+			t.Caught++
+		case f == same:
+			t.Same++
+		case why != "":
+			t.Needless[why]++
+		}
+	})
+}
+
+func (p *proof) tally(kind string, change func(*tally)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mutants[kind] == nil {
+		p.mutants[kind] = &tally{Needless: map[string]int{}}
+	}
+	change(p.mutants[kind])
+}
+
+func (p *proof) escape(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.escaped = append(p.escaped, name)
+	p.say("ESCAPED %s", name)
+}

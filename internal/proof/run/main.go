@@ -1,0 +1,35 @@
+// Command run is `make proof`: it cuts the power at every write and exits 1 if a disk is left that breaks the promise, or if
+// a faulty program is not told from the real one. See docs/proof.md.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/pawl-os/pawl/internal/proof"
+)
+
+func main() {
+	seed := flag.Int64("seed", 0, "seed of samples and random histories; 0 takes one from the clock")
+	distinct := flag.Int("distinct", 250_000, "go on until so many disks were seen that differ for a loader")
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "pawl-proof-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "proof:", err)
+		os.Exit(2)
+	}
+	o := proof.Options{Seed: *seed, Distinct: *distinct, Workers: runtime.NumCPU(), Log: os.Stdout}
+	r, err := proof.Run(context.Background(), dir, o)
+	os.RemoveAll(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "proof:", err)
+		os.Exit(2)
+	}
+	fmt.Println(r)
+	if r.Err() != nil {
+		os.Exit(1)
+	}
+}
