@@ -14,7 +14,8 @@ type disk struct {
 	state    bootloader.State
 	copies   [2]standing
 	trial    trial
-	fresh    bool // an install that was not confirmed yet
+	fixed    bootloader.Slot // what grub.cfg takes for the default, bootable or not; None on a fresh disk
+	fresh    bool            // an install that was not confirmed yet
 	bootable map[bootloader.Slot]bool
 }
 
@@ -79,7 +80,7 @@ func (l *Loader) read() (disk, error) {
 		said = report{}
 	}
 	d.state.Active = said.slot
-	if d.trial.slot != bootloader.None && d.trial.tries > 0 && d.trial.slot != d.named() {
+	if d.trial.slot != bootloader.None && d.trial.tries > 0 && d.trial.slot == d.fixed.Other() {
 		if d.bootable[d.trial.slot] {
 			d.state.Armed, d.state.Tries = d.trial.slot, d.trial.tries
 		} else {
@@ -164,6 +165,7 @@ func (l *Loader) readDefault(d *disk) {
 		d.fresh = true
 		return
 	}
+	d.fixed = named
 	switch {
 	case d.bootable[named]:
 		d.state.Default = named

@@ -1,0 +1,279 @@
+package grub_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/grub"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/partition/disktest"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// standing and trial are the blocks as they are on disk, made here anew.
+func standing(copy, serial int, slot string) []byte {
+	head := fmt.Sprintf("# GRUB Environment Block\nserial%d=%d\nslot%d=%s\n", copy, serial, copy, slot)
+	tail := fmt.Sprintf("\ncheck%d=%d.%s\n", copy, serial, slot)
+	return []byte(head + string(bytes.Repeat([]byte{'#'}, 512-len(head)-len(tail))) + tail)
+}
+
+func trial(slot string, tries int, canary string) []byte {
+	head := fmt.Sprintf("# GRUB Environment Block\ntrial=%s\ntries=%d\ncanary=%s\n", slot, tries, canary)
+	return append([]byte(head), bytes.Repeat([]byte{'#'}, 512-len(head))...)
+}
+
+// Whatever the blocks hold, State says what the model boots by running grub.cfg.
+func TestStateSaysWhatBoots(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	rng := rand.New(rand.NewPCG(1, 2))
+	junk := make([]byte, 512)
+	for i := range junk {
+		junk[i] = byte(rng.Uint32())
+	}
+	torn := append(bytes.Clone(standing(0, 9, "B")[:64]), standing(0, 3, "A")[64:]...)
+	copies := func(n int) [][]byte {
+		all := [][]byte{junk, make([]byte, 512), standing(1-n, 99, "A")}
+		for _, serial := range []int{3, 4} {
+			for _, slot := range []string{"none", "A", "B"} {
+				all = append(all, standing(n, serial+n, slot))
+			}
+		}
+		return append(all, torn)
+	}
+	trials := [][]byte{
+		junk, trial("none", 0, "0"), trial("A", 0, "1"), trial("B", 0, "0"), trial("A", 1, "0"), trial("B", 1, "1"), trial("B", 3, "0"),
+		trial("B", 10, "0"), trial("C", 1, "0"), trial("B", -1, "0"), trial("B", 9, "x"),
+	}
+	switches := func(s string) [][]byte {
+		head, tail := "set held="+s+"\n", "\nset whole="+s+"\n"
+		on := []byte(head + strings.Repeat("\n", 512-len(head)-len(tail)) + tail)
+		return [][]byte{on, on, on, bytes.Repeat([]byte{'\n'}, 512), append(bytes.Clone(on[:256]), bytes.Repeat([]byte{'\n'}, 256)...)}
+	}
+	pick := func(all [][]byte) []byte { return all[rng.IntN(len(all))] }
+	seen := map[string]int{}
+	for n := range 300 {
+		m := rig.Clone()
+		r := must(uefi.Rig(m))
+		for path, block := range map[string][]byte{
+			"grub/default.0.env": pick(copies(0)), "grub/default.1.env": pick(copies(1)), "grub/trial.env": pick(trials),
+			"grub/A.cfg": pick(switches("A")), "grub/B.cfg": pick(switches("B")),
+		} {
+			require.NoError(t, r.FS.Overwrite(path, block))
+		}
+		m.Cmdline = ""
+		r = must(uefi.Rig(m))
+		st, err := r.State()
+		require.NoError(t, err)
+		o, err := m.Boot()
+		require.NoError(t, err)
+		want, kind := st.Default, "default"
+		switch {
+		case st.Armed != bootloader.None:
+			want, kind = st.Armed, "trial"
+		case want == bootloader.None:
+			kind = "nothing"
+		}
+		require.Equal(t, want, o.Slot, "disk %d: %+v: %v", n, st, o)
+		require.Equal(t, kind == "trial", o.Trial, "disk %d: %+v: %v", n, st, o)
+		seen[kind]++
+		after, err := must(uefi.Rig(m)).State()
+		require.NoError(t, err)
+		require.Equal(t, st.Default, after.Default, "a boot changes no default")
+		require.Equal(t, max(st.Tries-1, 0), after.Tries, "disk %d: %+v", n, st)
+	}
+	for _, kind := range []string{"trial", "default", "nothing"} {
+		require.Greater(t, seen[kind], 10, kind)
+	}
+}
+
+// A block of which only the first bytes arrived, or only the last, for every length: the old state or the new one.
+func TestTornBlocks(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	for name, do := range map[string]func(r *loadertest.Rig) error{
+		"arm":     func(r *loadertest.Rig) error { return r.Arm(bootloader.B, 3) },
+		"confirm": func(r *loadertest.Rig) error { return r.Confirm(bootloader.B) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := must(uefi.Rig(rig.Clone()))
+			r.Cmdline = rig.Cmdline
+			r = must(uefi.Rig(r.Machine))
+			r.Disk.Record()
+			require.NoError(t, do(r))
+			var writes []disktest.Op
+			for _, op := range r.Disk.Trace().Ops {
+				if op.Kind == disktest.Write {
+					writes = append(writes, op)
+				}
+			}
+			first := writes[0] // the one that decides
+			require.Len(t, first.Data, 512, "one sector")
+			for n := 0; n <= 512; n += 1 + n%7 {
+				for _, front := range []bool{true, false} {
+					m := rig.Clone()
+					old := make([]byte, 512)
+					_, err := m.Disk.ReadAt(old, first.Off)
+					require.NoError(t, err)
+					mixed := append(bytes.Clone(first.Data[:n]), old[n:]...)
+					if !front {
+						mixed = append(bytes.Clone(old[:n]), first.Data[n:]...)
+					}
+					_, err = m.Disk.WriteAt(mixed, first.Off)
+					require.NoError(t, err)
+					o, err := m.Boot()
+					require.NoError(t, err)
+					whole := string(mixed) == string(first.Data)
+					switch {
+					case whole:
+						require.Equal(t, bootloader.B, o.Slot)
+						require.Equal(t, name == "arm", o.Trial)
+					case o.Slot == bootloader.B && name == "arm":
+						require.True(t, o.Trial, "torn at %d", n) // all that counts has arrived
+					default:
+						require.Equal(t, bootloader.A, o.Slot, "torn at %d: %v", n, o)
+					}
+				}
+			}
+		})
+	}
+}
+
+// While the copy that is written is destroyed, the other one stays.
+func TestConfirmWritesTheOlderCopyFirst(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	for newest, older := range map[int]int{0: 1, 1: 0} {
+		m := rig.Clone()
+		r := must(uefi.Rig(m))
+		path := func(n int) string { return fmt.Sprintf("grub/default.%d.env", n) }
+		require.NoError(t, r.FS.Overwrite(path(newest), standing(newest, 8, "A")))
+		require.NoError(t, r.FS.Overwrite(path(older), standing(older, 7, "B"))) // as a cut confirm leaves it
+		r.Disk.Record()
+		require.NoError(t, r.Confirm(bootloader.B))
+		require.Equal(t, string(standing(older, 9, "B")), string(r.Disk.Trace().Ops[0].Data))
+		for n, serial := range map[int]int{older: 9, newest: 10} {
+			require.Equal(t, string(standing(n, serial, "B")), string(must(r.FS.ReadFile(path(n)))), "both name it in the end")
+		}
+	}
+}
+
+func TestArmingNeedsThisBootsCanary(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	for name, c := range map[string]struct {
+		cmdline string
+		refused bool
+	}{
+		"as it is on the disk":       {"pawl.slot=A pawl.canary=1", false},
+		"another than on the disk":   {"pawl.slot=A pawl.canary=0", true},
+		"GRUB could not write":       {"pawl.slot=A pawl.canary=failed", true},
+		"started by something else":  {"pawl.slot=A", true},
+		"the block was destroyed":    {"pawl.slot=A pawl.canary=damaged", false},
+		"behind the end of the args": {"pawl.slot=A -- pawl.canary=1", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := rig.Clone()
+			m.Cmdline = c.cmdline
+			r := must(uefi.Rig(m))
+			st, err := r.State()
+			require.NoError(t, err)
+			err = r.Arm(bootloader.B, 1)
+			if !c.refused {
+				require.NoError(t, st.Blocked)
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, st.Blocked, grub.ErrNotCounted)
+			require.ErrorIs(t, err, grub.ErrNotCounted)
+		})
+	}
+}
+
+func TestADestroyedTrialBlockIsMended(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	require.NoError(t, rig.FS.Overwrite("grub/trial.env", make([]byte, 512)))
+	o, err := rig.Boot()
+	require.NoError(t, err)
+	require.Contains(t, o.Cmdline, "pawl.canary=damaged")
+	r := must(uefi.Rig(rig.Machine))
+	require.NoError(t, r.Disarm())
+	require.NoError(t, r.Arm(bootloader.B, 1))
+	o, err = rig.Boot()
+	require.NoError(t, err)
+	require.True(t, o.Trial)
+}
+
+func TestAnErrorOfTheDiskIsNoTrial(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	require.NoError(t, rig.Arm(bootloader.B, 2))
+	rig.Disk.FailAt(1, disktest.WriteFails)
+	o, err := rig.Boot()
+	require.NoError(t, err)
+	require.Equal(t, bootloader.A, o.Slot, "a trial whose count cannot be saved is no trial")
+	require.Contains(t, o.Cmdline, "pawl.failed=B:count")
+	st, err := must(uefi.Rig(rig.Machine)).State()
+	require.NoError(t, err)
+	require.Contains(t, st.Failed, "could not write the count")
+	require.ErrorIs(t, st.Blocked, grub.ErrNotCounted)
+}
+
+func TestAForeignBootNextIsRefused(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	require.NoError(t, rig.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(7)}))
+	st, err := rig.State()
+	require.NoError(t, err)
+	require.ErrorIs(t, st.Blocked, bootloader.ErrForeign)
+	require.ErrorContains(t, rig.Arm(bootloader.B, 1), "Boot0007")
+	require.ErrorIs(t, rig.Disarm(), bootloader.ErrForeign)
+}
+
+func TestABootFromAnotherDiskIsNotTakenForOurs(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	rig.Cmdline = "pawl.slot=A pawl.canary=1 pawl.boot=00000000-0000-0000-0000-000000000001"
+	st, err := must(uefi.Rig(rig.Machine)).State()
+	require.NoError(t, err)
+	require.Equal(t, bootloader.None, st.Active)
+	require.Contains(t, st.Warnings[0], "not from this disk's")
+	rig.Cmdline = "pawl.slot=A pawl.slot=B"
+	_, err = must(uefi.Rig(rig.Machine)).State()
+	require.ErrorIs(t, err, bootloader.ErrAmbiguous)
+}
