@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -40,10 +42,10 @@ func (r Reuse) String() string {
 // lists; nothing else is believed, no record of an earlier run neither. It writes nothing.
 func (op *operation) look(ctx context.Context) {
 	op.reuse = map[string]Reuse{}
-	sound := false
-	if problems, err := op.m.Boot.Check(); err == nil {
-		sound = len(problems) == 0
-	}
+	problems, err := op.m.Boot.Check()
+	sound := err == nil && !slices.ContainsFunc(problems, func(p bootfs.Problem) bool {
+		return strings.HasPrefix(p.Path, op.plan.To.Dir()) // what a cut leaves in the tables has no path
+	})
 	running, _ := op.m.manifest(op.plan.From) // one that cannot be read has nothing to copy
 	for _, a := range op.img.Assets {
 		name := op.takes[a.Name]

@@ -56,6 +56,14 @@ func printPlan(w io.Writer, p upgrade.Plan) {
 	if p.Bytes > 0 {
 		fmt.Fprintf(w, "writes: %d bytes into slot %s, which can hold %d\n", p.Bytes, p.To, p.Room)
 	}
+	if p.Fetch > 0 && p.Restarts {
+		fmt.Fprintf(w, "downloads: %d bytes at most; cut off, it starts again from the beginning\n", p.Fetch)
+	} else {
+		fmt.Fprintf(w, "downloads: %d bytes at most; cut off, the same command goes on where it ended\n", p.Fetch)
+	}
+	for _, r := range p.Reused {
+		fmt.Fprintf(w, "reused: %s\n", r)
+	}
 	if p.Lost != "" {
 		fmt.Fprintf(w, "lost: version %s in slot %s is gone once this begins\n", p.Lost, p.To)
 	}

@@ -151,6 +151,9 @@ type Spec struct {
 	Arch    string       // default amd64
 }
 
+// Dir is the directory of the layout.
+func (i *Images) Dir() string { return i.layout.Dir() }
+
 // Reference makes an image of a version and returns its reference.
 func (i *Images) Reference(version string, s Spec) (string, error) {
 	if s.Arch == "" {

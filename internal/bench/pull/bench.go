@@ -120,7 +120,7 @@ func (b *benchmark) round(r *row, to *result) error {
 		}
 	}
 	to.withBack = append(to.withBack, ms(max(slowest, cpu/2)))
-	p, err := pullOurs(b.host+"/os:"+r.ref, b.host+"/os:base", filepath.Join(b.tmp, "disk"))
+	p, err := pullOurs(b.host+"/os:"+r.ref, b.host+"/os:base", filepath.Join(b.tmp, "disk"), 1<<30)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.name(), err)
 	}
@@ -183,7 +183,7 @@ func (b *benchmark) largeRun(size int64) (pulled, error) {
 		return pulled{}, err
 	}
 	defer stop()
-	return pullOurs(host+"/os:"+r[0].ref, host+"/os:base", filepath.Join(b.tmp, "disk"))
+	return pullOurs(host+"/os:"+r[0].ref, host+"/os:base", filepath.Join(b.tmp, "disk"), 2*size+1<<29)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

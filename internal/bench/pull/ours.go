@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,7 +63,11 @@ func pullOnce(ref, base string) error {
 		return err
 	}
 	vars := efivar.NewMemory()
-	specs := partition.Default(partition.Defaults{EFI: 6 << 30})
+	mib, err := strconv.ParseInt(os.Getenv("PULL_BENCH_EFI"), 10, 64)
+	if err != nil {
+		return err
+	}
+	specs := partition.Default(partition.Defaults{EFI: mib << 20})
 	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Vars: vars, Partitions: specs}); err != nil {
 		return err
 	}
@@ -115,14 +120,14 @@ func resident() (int64, error) {
 	return kib << 10, err
 }
 
-// pullOurs runs pullOnce in a process of its own.
-func pullOurs(ref, base, diskFile string) (pulled, error) {
+// pullOurs runs pullOnce in a process of its own, with a boot file system of efi bytes.
+func pullOurs(ref, base, diskFile string, efi int64) (pulled, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return pulled{}, err
 	}
 	cmd := exec.Command(self, ref, base)
-	cmd.Env = append(os.Environ(), "PULL_BENCH_ROLE=pull", "PULL_BENCH_DISK="+diskFile)
+	cmd.Env = append(os.Environ(), "PULL_BENCH_ROLE=pull", "PULL_BENCH_DISK="+diskFile, fmt.Sprintf("PULL_BENCH_EFI=%d", efi>>20))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
