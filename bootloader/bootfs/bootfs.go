@@ -11,7 +11,9 @@
 //   - Isolation. Each directory in Options.Zones, with all below it, is a zone; everything else is one more. No
 //     operation rewrites a 4 KiB block of the device that holds anything of another zone: neither clusters, nor
 //     entries of the first table, nor of the second. So even a block that is destroyed while it is written costs only
-//     the zone that was being changed, and FS.Clear makes that zone usable again.
+//     the zone that was being changed, and FS.Clear makes that zone usable again. New clusters keep further apart: no two
+//     zones meet in 32 KiB of the first table or in 64 KiB of data, because firmware that caches in such pages loses all
+//     of one when it meets a sector that cannot be read (seen with OVMF).
 //   - Boot sector, FSInfo and the dirty flags are never written after Format: they share a block that everything needs.
 //   - File contents and lookups follow the first table as it is on the device, which is the only one that firmware
 //     reads. The second table is written along with the first and is used for nothing but to account for clusters

@@ -56,21 +56,79 @@ func (f *FS) blocks() []byte {
 	return b
 }
 
-// mayTake reports whether owner may take cluster c: nobody reaches it, and nobody else has anything in the blocks that
-// its entries and its data lie in.
-func (f *FS) mayTake(c uint32, owner byte, blocks []byte, single bool) bool {
+// Firmware reads through a cache, and a sector that cannot be read makes it lose the page that the sector is in. OVMF's
+// pages, seen with injected read errors, are counted from the start of the first table and from cluster 2. A volume of
+// fewer clusters than firmware takes for a FAT32 is a test's, and too small for such pages.
+const (
+	tablePage = 32 << 10 // bytes of the first table
+	dataPage  = 64 << 10 // bytes of the data region
+)
+
+func (v *volume) pages() (table, data int64) {
+	if v.end < minClusters+2 {
+		return blockSize, blockSize
+	}
+	return tablePage, dataPage
+}
+
+// neighbours says who has something in each block of the device, and in each of the firmware's pages.
+type neighbours struct{ blocks, tables, data []byte }
+
+func (f *FS) neighbours() neighbours {
+	v := &f.vol
+	table, data := v.pages()
+	n := neighbours{
+		blocks: f.blocks(),
+		tables: make([]byte, int64(v.end)*4/table+1),
+		data:   make([]byte, (v.size-v.data)/data+1),
+	}
+	n.tables[0] |= rest // entries 0 and 1
+	for c := uint32(2); c < v.end; c++ {
+		who := f.claim[c] & (owners | alone)
+		n.tables[v.tablePage(c)] |= who & owners
+		first, last := v.dataPages(c)
+		for p := first; p <= last; p++ {
+			n.data[p] |= who
+		}
+	}
+	return n
+}
+
+// tablePage is the page of the first table that the entry of cluster c is in.
+func (v *volume) tablePage(c uint32) int64 {
+	table, _ := v.pages()
+	return 4 * int64(c) / table
+}
+
+// dataPages are the first and the last page that cluster c touches.
+func (v *volume) dataPages(c uint32) (first, last int64) {
+	_, page := v.pages()
+	off := v.offset(c) - v.data
+	return off / page, (off + int64(v.cluster) - 1) / page
+}
+
+// mayTake reports whether owner may take cluster c: nobody reaches it, and nobody else has anything in the blocks and in
+// the pages that its entries and its data lie in.
+func (f *FS) mayTake(c uint32, owner byte, near neighbours, single bool) bool {
 	v := &f.vol
 	if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
 		return false
 	}
 	others := owners &^ owner
-	if (blocks[v.tableBlock(0, c)]|blocks[v.tableBlock(1, c)])&others != 0 {
+	if (near.blocks[v.tableBlock(0, c)]|near.blocks[v.tableBlock(1, c)]|near.tables[v.tablePage(c)])&others != 0 {
 		return false
 	}
 	first, last := v.dataBlocks(c)
-	data := blocks[first] | blocks[last]
+	data := near.blocks[first] | near.blocks[last]
+	if single && first*blockSize < v.data {
+		return false
+	}
+	first, last = v.dataPages(c)
+	for p := first; p <= last; p++ {
+		data |= near.data[p]
+	}
 	if single {
-		return data == 0 && first*blockSize >= v.data
+		return data == 0
 	}
 	return data&(others|alone) == 0
 }
@@ -78,19 +136,19 @@ func (f *FS) mayTake(c uint32, owner byte, blocks []byte, single bool) bool {
 // extent is a run of clusters.
 type extent struct{ first, count uint32 }
 
-// take claims n clusters for owner: first in blocks of the table that it already has, then in those that nobody has, each
+// take claims n clusters for owner: first in pages of the table that it already has, then in those that nobody has, each
 // time from the zone's own place on the volume on. So zones stay compact and apart, and one zone can always have all the
-// blocks that the others leave. Nothing is written. With single, the clusters' blocks hold nothing else and never will.
+// pages that the others leave. Nothing is written. With single, the clusters' pages hold nothing else and never will.
 func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	blocks := f.blocks()
+	near := f.neighbours()
 	var got []extent
 	left := n
 	for _, own := range []bool{true, false} {
 		f.each(owner, func(c uint32) bool {
-			if (blocks[f.vol.tableBlock(0, c)]&owner != 0) != own || !f.mayTake(c, owner, blocks, single) {
+			if (near.tables[f.vol.tablePage(c)]&owner != 0) != own || !f.mayTake(c, owner, near, single) {
 				return true
 			}
 			if k := len(got) - 1; k >= 0 && got[k].first+got[k].count == c {
@@ -119,13 +177,15 @@ func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 // each visits the clusters in the order in which owner takes them, until visit returns false.
 func (f *FS) each(owner byte, visit func(c uint32) bool) {
 	start := uint32(2)
+	table, _ := f.vol.pages()
+	page := uint32(table / 4)
 	for i := range f.zones {
 		if owner == zone(i) {
 			total := int64(f.vol.end)
-			start = uint32(max(int64(i)*total/int64(len(f.zones)), min(blockSize/4, total-1)))
+			start = uint32(max(int64(i)*total/int64(len(f.zones)), min(int64(page), total-1)))
 		}
 	}
-	start -= start % (blockSize / 4)
+	start -= start % page
 	start = max(start, 2)
 	for c := start; c < f.vol.end; c++ {
 		if !visit(c) {
@@ -149,13 +209,13 @@ func (f *FS) mark(run []extent, claim byte) {
 
 // room counts the clusters that owner can take, and all that nobody has.
 func (f *FS) room(owner byte, single bool) (own, all int64) {
-	blocks := f.blocks()
+	near := f.neighbours()
 	for c := uint32(2); c < f.vol.end; c++ {
 		if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
 			continue
 		}
 		all++
-		if f.mayTake(c, owner, blocks, single) {
+		if f.mayTake(c, owner, near, single) {
 			own++
 		}
 	}

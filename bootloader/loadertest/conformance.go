@@ -66,15 +66,13 @@ func (b Backend) Rig(m *Machine) (*Rig, error) {
 	return &Rig{m, f, loader}, nil
 }
 
-// machine returns an empty machine. Its firmware reads no more than it needs: bootfs keeps what one change may destroy
-// apart by blocks of 4 KiB, and OVMF's read caches reach further than that.
+// machine returns an empty machine.
 func (b Backend) machine() (*Machine, error) {
 	m, err := NewMachine(512)
 	if err != nil {
 		return nil, err
 	}
 	m.Options, m.Separate = b.Options, b.Separate
-	m.Options.SectorReads = true
 	return m, nil
 }
 

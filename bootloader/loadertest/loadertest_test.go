@@ -196,7 +196,7 @@ func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
 		off   int64
 		boots bool
 	}{
-		{v.table + 20*512, false}, {v.table + tablePage - 512, false}, {v.table + tablePage, true},
+		{v.table + 20*512, false}, {v.table + tablePage - 512, false}, {v.table + 2*tablePage, true},
 		{root + dataPage - 512, false}, {v.table + v.tableLen, true},
 	} {
 		bad := m.Clone()
@@ -222,7 +222,8 @@ func (m *Machine) part(t *testing.T) partition {
 
 // Only the first table counts.
 func TestSecondTableIsNotRead(t *testing.T) {
-	m := disk(t, base(nil))
+	loader := string(Loader("amd64")) + string(make([]byte, 100<<10)) // the first sector of the table has a part of its chain
+	m := disk(t, base(map[string]string{"EFI/BOOT/BOOTX64.EFI": loader}))
 	v, err := openVolume(m.Disk, m.part(t), false)
 	require.NoError(t, err)
 	junk := bytes.Repeat([]byte{0x5a}, 4096)
