@@ -21,6 +21,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/testregistry"
 	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // within is how long a boot or a command may take. Machines are emulated, and other tests may run beside them.
@@ -31,6 +32,9 @@ type world struct {
 	dir       string // readable by everybody
 	port      string // of the registry on the host's loopback
 	installer string // the program
+	system    *osimage.OS
+	images    string // name of the layout in dir
+	repo      string // in the registry
 	digests   map[string]string
 }
 
@@ -39,7 +43,7 @@ var build = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, installer: filepath.Join(dir, "installer"), digests: map[string]string{}}
+	w := &world{dir: dir, installer: filepath.Join(dir, "installer"), images: "images", repo: "os", digests: map[string]string{}}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return w, err
 	}
@@ -47,8 +51,7 @@ var build = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return w, err
 	}
-	system, err := osimage.New(parts)
-	if err != nil {
+	if w.system, err = osimage.New(parts); err != nil {
 		return w, err
 	}
 	if out, err := exec.Command("go", "build", "-o", w.installer, "github.com/pawl-os/pawl/cmd/installer").CombinedOutput(); err != nil {
@@ -61,26 +64,31 @@ var build = sync.OnceValues(func() (*world, error) {
 	if _, w.port, err = net.SplitHostPort(registry.Host()); err != nil {
 		return w, err
 	}
-	layout, err := pack.Create(filepath.Join(dir, "images"))
+	return w, w.pack(w.system.Add, osimage.AllBroken...)
+})
+
+// pack makes images of good versions and of broken ones, and puts them into the registry too.
+func (w *world) pack(add func(context.Context, *pack.Layout, osimage.Version) (pack.Built, error), broken ...osimage.Broken) error {
+	layout, err := pack.Create(filepath.Join(w.dir, w.images))
 	if err != nil {
-		return w, err
+		return err
 	}
 	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0"}, {Number: "3.0.0"}}
-	for _, b := range osimage.AllBroken {
+	for _, b := range broken {
 		versions = append(versions, osimage.Version{Number: "2.1.0", Broken: b})
 	}
 	for _, v := range versions {
-		built, err := system.Add(context.Background(), layout, v)
+		built, err := add(context.Background(), layout, v)
 		if err != nil {
-			return w, err
+			return err
 		}
-		if _, err := layout.Push(context.Background(), built, registry.Host()+"/os:"+v.Tag(), pack.PushOptions{}); err != nil {
-			return w, err
+		if _, err := layout.Push(context.Background(), built, "127.0.0.1:"+w.port+"/"+w.repo+":"+v.Tag(), pack.PushOptions{}); err != nil {
+			return err
 		}
 		w.digests[v.Tag()] = built.Digest
 	}
-	return w, nil
-})
+	return nil
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -94,6 +102,7 @@ func TestMain(m *testing.M) {
 type machine struct {
 	*testing.T
 	*world
+	loader  upgrade.Loader
 	config  vmtest.Config
 	vm      *vmtest.Machine
 	settled string            // id of the boot that was settled last
@@ -106,22 +115,33 @@ func prepare(t *testing.T) *machine {
 	t.Parallel()
 	w, err := build()
 	require.NoError(t, err)
-	return &machine{T: t, world: w, boots: map[string]string{}, config: vmtest.Config{Variables: filepath.Join(t.TempDir(), "variables.fd")}}
+	return w.machine(t, upgrade.SystemdBoot)
+}
+
+func (w *world) machine(t *testing.T, loader upgrade.Loader) *machine {
+	return &machine{T: t, world: w, loader: loader, boots: map[string]string{}, config: vmtest.Config{
+		Variables: filepath.Join(t.TempDir(), "variables.fd"), BIOS: loader == upgrade.GRUBBIOS,
+	}}
 }
 
 // install builds a disk image of a version with the installer and starts a machine on it.
 func install(t *testing.T, tag string) *machine {
 	t.Helper()
 	m := prepare(t)
+	m.install(tag)
+	return m
+}
+
+func (m *machine) install(tag string) {
+	m.Helper()
 	m.config.Disks = []vmtest.Disk{{Path: m.disk(tag), PCI: 0x10}}
 	m.start()
-	return m
 }
 
 // disk makes a disk image with the program that an operator uses.
 func (m *machine) disk(tag string) string {
 	path := filepath.Join(m.TempDir(), "disk.raw")
-	out, err := exec.Command(m.installer, "image", "--image", "oci:"+m.dir+"/images:"+tag, "--output", path).CombinedOutput()
+	out, err := exec.Command(m.installer, "image", "--image", "oci:"+filepath.Join(m.dir, m.images)+":"+tag, "--loader", string(m.loader), "--output", path).CombinedOutput()
 	require.NoErrorf(m, err, "%s", out)
 	return path
 }
@@ -171,7 +191,11 @@ func (m *machine) event(name, tag, slot, fallback string) vmtest.Event {
 	e, err := m.vm.Event(within, name)
 	require.NoError(m, err)
 	v := e.Values
-	require.Equal(m, []string{tag, m.digests[tag], slot, fallback, "pawl-" + strings.ToLower(slot) + ".conf"},
+	entry := "pawl-" + strings.ToLower(slot) + ".conf"
+	if m.loader != upgrade.SystemdBoot {
+		entry = ""
+	}
+	require.Equal(m, []string{tag, m.digests[tag], slot, fallback, entry},
 		[]string{v["version"], v["digest"], v["slot"], v["default"], v["entry"]}, "version, digest, slot, default, entry: %v", v)
 	require.NotEmpty(m, v["boot"])
 	if ran, known := m.boots[v["boot"]]; known {
@@ -197,7 +221,7 @@ func (m *machine) upgrade(tag string, flags ...string) {
 }
 
 func (m *machine) upgradeCommand(tag string, flags ...string) string {
-	return strings.Join(append([]string{"run installer upgrade --image", vmtest.Gateway + ":" + m.port + "/os:" + tag}, flags...), " ")
+	return strings.Join(append([]string{"run installer upgrade --image", vmtest.Gateway + ":" + m.port + "/" + m.repo + ":" + tag}, flags...), " ")
 }
 
 // refused runs a command that the machine's state forbids, and returns what it said.

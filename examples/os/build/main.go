@@ -2,6 +2,7 @@
 // have to fail.
 //
 //	go run ./examples/os/build --output /tmp/images 1.0.0 2.0.0 2.1.0-panic
+//	go run ./examples/os/build --output /tmp/images-grub --grub 1.0.0 2.0.0
 //
 // Broken versions end in -corrupt, -truncated, -panic, -exit, -check-fails or -check-hangs. Everything is in package osimage.
 package main
@@ -18,18 +19,19 @@ import (
 
 func main() {
 	output := flag.String("output", "", "directory of the OCI layout; made if it does not exist")
+	grub := flag.Bool("grub", false, "for GRUB: a kernel and an initramfs instead of a UKI")
 	flag.Parse()
 	if *output == "" || flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "usage: build --output DIRECTORY VERSION...")
 		os.Exit(2)
 	}
-	if err := build(context.Background(), *output, flag.Args()); err != nil {
+	if err := build(context.Background(), *output, flag.Args(), *grub); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }
 
-func build(ctx context.Context, output string, tags []string) error {
+func build(ctx context.Context, output string, tags []string, grub bool) error {
 	layout, err := pack.Create(output)
 	if err != nil {
 		return err
@@ -42,8 +44,12 @@ func build(ctx context.Context, output string, tags []string) error {
 	if err != nil {
 		return err
 	}
+	add := system.Add
+	if grub {
+		add = system.AddForGRUB
+	}
 	for _, tag := range tags {
-		built, err := system.Add(ctx, layout, osimage.ParseTag(tag))
+		built, err := add(ctx, layout, osimage.ParseTag(tag))
 		if err != nil {
 			return err
 		}
