@@ -1,0 +1,170 @@
+//go:build vm
+
+package exampleos_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// buildGRUB makes the same versions as kernels with initramfs.
+var buildGRUB = sync.OnceValues(func() (*world, error) {
+	w, err := build()
+	if err != nil {
+		return nil, err
+	}
+	g := &world{dir: w.dir, port: w.port, installer: w.installer, system: w.system, images: "images-grub", repo: "grub", digests: map[string]string{}}
+	return g, g.pack(g.system.AddForGRUB, append([]osimage.Broken{osimage.CorruptInitramfs}, osimage.AllBroken...)...)
+})
+
+// onGRUB runs a scenario on a machine with a BIOS and on one with UEFI, each of which runs 1.0.0 from slot A.
+func onGRUB(t *testing.T, scenario func(*machine)) {
+	for _, loader := range []upgrade.Loader{upgrade.GRUBBIOS, upgrade.GRUBUEFI} {
+		t.Run(string(loader), func(t *testing.T) {
+			t.Parallel()
+			w, err := buildGRUB()
+			require.NoError(t, err)
+			m := w.machine(t, loader)
+			m.install("1.0.0")
+			m.ready("1.0.0", "A")
+			scenario(m)
+		})
+	}
+}
+
+// started counts how often GRUB started a slot.
+func (m *machine) started(slot string) (n int) {
+	for _, l := range m.vm.Lines() {
+		if strings.Contains(l.Text, "Pawl: slot "+slot) && !strings.Contains(l.Text, "does not load") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestGRUBUpgradeConfirmsAndRollsBack(t *testing.T) {
+	onGRUB(t, func(m *machine) {
+		m.upgrade("2.0.0", "--tries 3")
+		m.restart()
+		m.trial("2.0.0", "B")
+		m.ready("2.0.0", "B")
+		require.Equal(m, "confirmed", m.status().Attempt.Result)
+		require.Empty(m, m.status().Armed)
+		m.restart()
+		m.ready("2.0.0", "B")
+
+		m.do("run installer rollback") // it finds the disk by itself
+		m.restart()
+		m.trial("1.0.0", "A")
+		m.ready("1.0.0", "A")
+		m.cut(func() {})
+		m.ready("1.0.0", "A")
+	})
+}
+
+// brokenOnGRUB says how often each broken version starts when three tries are given, and what is known afterwards.
+var brokenOnGRUB = []struct {
+	how    osimage.Broken
+	trials bool // it lives long enough to say that it started
+	reason string
+	bad    bool
+}{
+	{osimage.CorruptUKI, false, "not known to have started", false},
+	{osimage.ShortUKI, false, "not known to have started", false},
+	{osimage.CorruptInitramfs, false, "not known to have started", false},
+	{osimage.Exits, false, "not known to have started", false},
+	{osimage.Panics, true, "ended without a word", true},
+	{osimage.CheckFails, true, "self-check failed, as this version was built to", true},
+}
+
+func TestGRUBBrokenVersionsFallBack(t *testing.T) {
+	for _, tries := range []string{"1", "3"} {
+		t.Run(tries, func(t *testing.T) {
+			onGRUB(t, func(m *machine) {
+				count, before := int(tries[0]-'0'), 0
+				for _, b := range brokenOnGRUB {
+					tag := osimage.Version{Number: "2.1.0", Broken: b.how}.Tag()
+					m.upgrade(tag, "--force --tries "+tries)
+					m.restart()
+					for range count {
+						if b.trials {
+							m.trial(tag, "B")
+						}
+					}
+					m.ready("1.0.0", "A")
+					require.Equal(m, before+count, m.started("B"), "%s: GRUB starts it as often as it is counted", tag)
+					before += count
+					s := m.status()
+					require.Equal(m, "fell back", s.Attempt.Result)
+					require.Contains(m, s.Attempt.Reason, b.reason)
+					known := false
+					for _, k := range s.KnownBad {
+						known = known || k.Version == tag
+					}
+					require.Equal(m, b.bad, known)
+				}
+			})
+		})
+	}
+}
+
+func TestGRUBTrialMeetsALoss(t *testing.T) {
+	onGRUB(t, func(m *machine) {
+		// Its kernel is lost while the machine is off: the default boots at once, and says why.
+		m.upgrade("2.0.0")
+		m.cut(func() {
+			m.onBootFS(func(boot *bootfs.FS) { require.NoError(m, boot.Remove(bootloader.B.File(bootloader.KernelFile))) })
+		})
+		m.ready("1.0.0", "A")
+		require.Contains(m, m.status().Attempt.Reason, "GRUB did not find all files of slot B")
+
+		// The block that GRUB writes is lost: nothing is armed, and the next upgrade mends it.
+		m.upgrade("2.0.0")
+		m.cut(func() {
+			m.onBootFS(func(boot *bootfs.FS) {
+				require.NoError(m, boot.Overwrite("grub/trial.env", []byte(strings.Repeat("lost", 128))))
+			})
+		})
+		m.ready("1.0.0", "A")
+		m.upgrade("2.0.0", "--tries 2")
+
+		// Power fails during the trial, which is tried again.
+		m.restart()
+		m.trial("2.0.0", "B")
+		m.cut(func() {})
+		m.trial("2.0.0", "B")
+		m.ready("2.0.0", "B")
+
+		// One copy of the default is lost.
+		for _, name := range []string{"grub/default.0.env", "grub/default.1.env"} {
+			m.cut(func() {
+				m.onBootFS(func(boot *bootfs.FS) { require.NoError(m, boot.Overwrite(name, make([]byte, 512))) })
+			})
+			m.ready("2.0.0", "B")
+			m.do("run installer confirm") // mends it
+		}
+	})
+}
+
+// onBootFS changes the boot file system while the machine is off.
+func (m *machine) onBootFS(change func(*bootfs.FS)) {
+	m.Helper()
+	d, err := partition.Open(m.config.Disks[0].Path, partition.OpenOptions{})
+	require.NoError(m, err)
+	p, err := d.Partition("EFI")
+	require.NoError(m, err)
+	boot, err := bootfs.Open(p, bootfs.Options{Zones: []string{bootloader.A.Dir(), bootloader.B.Dir()}})
+	require.NoError(m, err)
+	change(boot)
+	require.NoError(m, p.Close())
+	require.NoError(m, d.Close())
+}
