@@ -50,6 +50,8 @@ type software struct {
 	version string
 	dies    bool // before the node service starts
 	checks  []node.Check
+	hooks   []node.Hook
+	problem string // of its start; empty: none
 }
 
 // lab is a registry, the images in it, and a computer that runs version 1.0.0.
@@ -60,7 +62,7 @@ type lab struct {
 	registry string
 }
 
-func newLab(t *testing.T, address string) *lab {
+func newLab(t *testing.T, address string, hooks ...node.Hook) *lab {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
@@ -75,7 +77,7 @@ func newLab(t *testing.T, address string) *lab {
 		},
 		images: images, layout: layout, registry: strings.TrimPrefix(server.URL, "http://"),
 	}
-	one, err := image.Open(t.Context(), l.push(software{version: "1.0.0"}), image.Options{})
+	one, err := image.Open(t.Context(), l.push(software{version: "1.0.0", hooks: hooks}), image.Options{})
 	require.NoError(t, err)
 	raw, err := disk.Create(l.disk, virtual.Size)
 	require.NoError(t, err)
@@ -140,7 +142,7 @@ func (c *computer) on() {
 func (c *computer) run(s software, bootID string) {
 	ctx, stop := context.WithCancel(context.Background())
 	n, err := node.New(node.Config{
-		Disk: c.disk, Checks: s.checks, TrialDeadline: time.Minute, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
+		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, TrialDeadline: time.Minute, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
 		Machine: upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version},
 		Reboot: func(context.Context, string) error {
 			c.wait.Go(func() {
@@ -151,8 +153,16 @@ func (c *computer) run(s software, bootID string) {
 		},
 	})
 	require.NoError(c.t, err)
-	_, err = n.Start(ctx)
-	require.NoError(c.t, err)
+	if _, err = n.Start(ctx); errors.Is(err, node.ErrRestarting) {
+		stop()
+		_ = n.Close()
+		return // the next boot is on its way
+	}
+	if s.problem == "" {
+		require.NoError(c.t, err)
+	} else {
+		require.ErrorContains(c.t, err, s.problem)
+	}
 	var l net.Listener
 	require.Eventually(c.t, func() bool {
 		l, err = node.Listen(ctx, c.address, false)

@@ -15,6 +15,7 @@ func (c *cli) rebootCommand() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{Use: "reboot", Short: "Restart nodes, one after the other"}
 	cmd.Flags().BoolVar(&r.Force, "force", false, "also while an operation runs, which is then lost")
+	modeFlag(cmd, &r.RebootMode)
 	cmd.Flags().BoolVar(&wait, "wait", false, "until the node is back as expected")
 	return c.verb(cmd, 30*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {

@@ -97,7 +97,8 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(c.statusCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.rebootCommand(), c.versionCommand())
+	root.AddCommand(c.statusCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.rebootCommand(),
+		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.versionCommand())
 	return root
 }
 

@@ -65,12 +65,18 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse) {
 	}
 	if a := st.Attempt; a != nil {
 		row("attempt", attempt(a))
+		if a.Staging != "" {
+			row("staging", a.Staging)
+		}
 	}
 	if op := st.Operation; op != nil && (op.Running || op.Error != "") {
 		row("operation", operation(op))
 	}
 	if ch := st.Checks; ch != nil && ch.Running != "" && ch.State == "running" {
 		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.TimeOnly)))
+	}
+	if ch := st.Checks; ch != nil && len(ch.Names) == 1 && st.Trial {
+		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
 	}
 	for _, b := range st.KnownBad {
 		row("bad", fmt.Sprintf("%s %s: %s", b.Version, digest(b.Image), b.Reason))

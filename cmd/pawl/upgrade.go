@@ -12,38 +12,104 @@ import (
 )
 
 func (c *cli) upgradeCommand() *cobra.Command {
-	r := &pawlv1.UpgradeRequest{}
-	var wait bool
+	r := &pawlv1.UpgradeRequest{Client: version()}
+	var wait, debug bool
 	cmd := &cobra.Command{
 		Use: "upgrade --image REF", Short: "Move nodes to another version, one after the other",
 		Long: `Upgrade writes the image into the slot that a node does not use, reads it back, arms it for its trial and restarts the
-node. Until the restart the node serves as before. A version that does not prove itself is left again by itself.
+node. Until then the node serves as before; its hooks (cordon, drain, stop, ...) run once nothing else can fail. A version
+that does not prove itself is left again by itself.
 
-Nodes are taken one after the other; the first that fails ends it. An upgrade goes on when this command is
-interrupted, unless --attached was given. With --wait the command ends when the node is back, in the new version,
-confirmed (exit code 0), or has fallen back (3).`,
+With --stage the image is written and read back now, and the next restart of the node, whenever it comes, goes into the
+trial. ` + "`pawl stage cancel`" + ` takes that back.
+
+Nodes are taken one after the other; the first that fails ends it. An upgrade goes on when this command is interrupted,
+unless --attached was given; the same command again follows it. With --wait the command ends when the node is back, in
+the new version, confirmed (exit code 0), or has fallen back (3).`,
 	}
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")
-	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, failed before, or looks unfit to boot")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, failed before, looks unfit to boot, or that the version policy refuses")
 	cmd.Flags().Uint32Var(&r.Tries, "tries", 1, "boots that the new version gets to prove itself")
-	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node into the trial")
+	cmd.Flags().BoolVar(&r.Stage, "stage", false, "prepare now; the next restart goes into the trial")
+	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node; with --stage the default is not to")
+	modeFlag(cmd, &r.RebootMode)
 	cmd.Flags().BoolVar(&r.Attached, "attached", false, "cancel the upgrade when this command is interrupted")
 	cmd.Flags().BoolVar(&wait, "wait", false, "until the node is back and confirmed, or has fallen back")
+	cmd.Flags().BoolVar(&debug, "debug", false, "with --wait: show what the node's kernel says meanwhile, in this boot and the next")
 	return c.verb(cmd, 30*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
+		if r.Stage && !cmd.Flags().Changed("reboot") {
+			r.Reboot = false
+		}
 		switch {
 		case r.Image == "":
 			return usage{errors.New("upgrade: which --image?")}
+		case wait && !r.Reboot && r.Stage:
+			return usage{errors.New("upgrade: --wait needs a restart; give --reboot with --stage")}
 		case wait && !r.Reboot:
 			return usage{errors.New("upgrade: --wait needs the restart that --reboot=false leaves out")}
+		case debug && !wait:
+			return usage{errors.New("upgrade: --debug needs --wait")}
 		}
 		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+			if debug {
+				defer c.debug(ctx, node)()
+			}
+			if wait {
+				if e := c.underway(ctx, node, r); e != nil {
+					return c.await(ctx, node, e)
+				}
+			}
 			bar := newBar(c.out, node.Node)
+			if debug {
+				bar.width = 0 // its line would be torn
+			}
 			armed, err := node.Upgrade(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
 			bar.clear()
+			if wait && client.Kind(err) == "same" && c.arrived(ctx, node, r.Image) {
+				return nil
+			}
 			return c.finish(ctx, node, armed, err, wait)
 		})
 	})
+}
+
+func modeFlag(cmd *cobra.Command, mode *string) {
+	cmd.Flags().StringVar(mode, "reboot-mode", "auto", "auto: kexec into a version that has proved itself, the firmware for a trial;\nkexec: a trial too; powercycle: always the firmware")
+}
+
+// underway finds the upgrade that the same command began before it was interrupted, once the node restarts or has
+// restarted for it: what is left is to wait. Earlier than that the node itself lets the command join.
+func (c *cli) underway(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest) *pawlv1.Expected {
+	st, err := node.Status(ctx)
+	if err != nil {
+		return nil // the order will say so
+	}
+	a := st.Attempt
+	if a == nil || a.Result != "" || a.Reference != r.Image {
+		return nil
+	}
+	e := &pawlv1.Expected{Version: a.Version, Image: a.Image, Slot: a.To, Trial: true, Attempt: a.Id}
+	switch {
+	case st.Trial && st.Active == a.To:
+	case st.Operation.GetRunning() && st.Operation.Name == "reboot":
+		e.BootId = st.BootId
+	default:
+		return nil
+	}
+	c.line(node, "already underway: %s", attempt(a))
+	return e
+}
+
+// arrived reports whether the node runs the image because an upgrade to it was confirmed.
+func (c *cli) arrived(ctx context.Context, node *client.Client, image string) bool {
+	st, err := node.Status(ctx)
+	if err != nil || st.Trial || st.Attempt == nil || st.Attempt.Reference != image || st.Attempt.Result != "confirmed" || st.Attempt.To != st.Active {
+		return false
+	}
+	c.line(node, "there already: %s", attempt(st.Attempt))
+	c.object(node, "status", st)
+	return true
 }
 
 // event prints what an operation tells.
@@ -57,6 +123,9 @@ func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
 		return
 	}
 	bar.clear()
+	if t := e.GetTask(); t.GetDone() {
+		c.line(node, "%s", task(t))
+	}
 	if p := e.GetPlan(); p != nil {
 		c.line(node, "%s, image %s", planned(p), digest(p.Image))
 		if p.Lost != "" {
@@ -75,6 +144,8 @@ func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Arm
 		c.line(node, "%s", err.(*client.Error).Text)
 	case err != nil:
 		return err
+	case armed.Attempt.GetPhase() == "staged":
+		c.line(node, "staged: the next restart goes into the trial of %s in slot %s", armed.Expected.Version, armed.Expected.Slot)
 	case armed.Expected.Trial:
 		c.line(node, "armed: the next boot is the trial of %s in slot %s", armed.Expected.Version, armed.Expected.Slot)
 	default:

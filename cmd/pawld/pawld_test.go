@@ -22,6 +22,7 @@ func TestCommandLine(t *testing.T) {
 		"no disk":         {nil, errUsage, "want --disk DEVICE"},
 		"an argument":     {[]string{"--disk", "d", "now"}, errUsage, "no arguments"},
 		"an unknown flag": {[]string{"--fast"}, errUsage, "-fast"},
+		"stuck on what":   {[]string{"--disk", "d", "--stuck", "cry"}, errUsage, "want reboot or undo"},
 		"help":            {[]string{"--help"}, flag.ErrHelp, "-insecure"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -30,6 +31,14 @@ func TestCommandLine(t *testing.T) {
 			require.Contains(t, out.String(), test.text)
 		})
 	}
+}
+
+func TestHooksThatCannotBeReadEndTheService(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"--disk", "d", "--hooks", filepath.Join(t.TempDir(), "none")}, &out)
+	require.ErrorContains(t, err, "read hooks")
+	err = run(t.Context(), []string{"--disk", "d", "--listen", "unix:" + filepath.Join(t.TempDir(), "s"), "--window", "1h"}, &out)
+	require.ErrorContains(t, err, "does not fit a trial")
 }
 
 func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {

@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/hookdir"
 )
 
 var errUsage = errors.New("wrong command line")
@@ -29,6 +31,11 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+node.DefaultSocket+")")
 	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
 	deadline := flags.Duration("trial-deadline", node.TrialDeadline, "how long a trial may take until it is confirmed")
+	window := flags.Duration("window", 0, "how long the checks must go on to hold before a trial is confirmed")
+	hooks := flags.String("hooks", "", "directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a trial is confirmed once the service can read its machine")
+	hookDeadline := flags.Duration("hook-deadline", node.HookDeadline, "how long each of them may take")
+	unmount := flags.String("unmount", "", "labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
+	stuck := flags.String("stuck", "reboot", "when they cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return err
@@ -38,12 +45,31 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		fmt.Fprintln(errs, "pawld: want --disk DEVICE and no arguments (see pawld --help)")
 		return errUsage
 	}
+	c := node.Config{Disk: *disk, TrialDeadline: *deadline, Window: *window, Log: slog.New(slog.NewTextHandler(errs, nil))}
+	switch *stuck {
+	case "reboot":
+	case "undo":
+		c.Stuck = node.StuckUndo
+	default:
+		fmt.Fprintf(errs, "pawld: --stuck %q: want reboot or undo\n", *stuck)
+		return errUsage
+	}
+	if *unmount != "" {
+		c.Unmount = strings.Split(*unmount, ",")
+	}
+	if *hooks != "" {
+		o := hookdir.Options{Deadline: *hookDeadline, Log: c.Log}
+		var err1, err2 error
+		c.Hooks, err1 = hookdir.Hooks(*hooks, o)
+		c.Checks, err2 = hookdir.Checks(*hooks, o)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+	}
 	if len(listen) == 0 {
 		listen = listenFlag{node.DefaultSocket}
 	}
-	return serve(ctx, node.Config{
-		Disk: *disk, TrialDeadline: *deadline, Log: slog.New(slog.NewTextHandler(errs, nil)),
-	}, listen, *insecure)
+	return serve(ctx, c, listen, *insecure)
 }
 
 func serve(ctx context.Context, c node.Config, listen []string, insecure bool) error {
@@ -55,7 +81,10 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Start(ctx); err != nil {
+	if _, err := s.Start(ctx); errors.Is(err, node.ErrRestarting) {
+		<-ctx.Done() // nothing is to be started or mounted any more
+		return nil
+	} else if err != nil {
 		c.Log.Error("start", "reason", err) // Status tells it; the machine is more use with the API than without
 	}
 	for _, address := range listen {

@@ -159,6 +159,15 @@ func (c *Client) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.E
 	return v.Expected, nil
 }
 
+// CancelStage gives up the staged upgrade and returns it.
+func (c *Client) CancelStage(ctx context.Context) (*pawlv1.Attempt, error) {
+	v, err := c.rpc.CancelStage(ctx, &pawlv1.CancelStageRequest{})
+	if err != nil {
+		return nil, c.wrap(err)
+	}
+	return v.Attempt, nil
+}
+
 // Upgrade runs an upgrade and calls each with its events. A connection that is lost underway is Unreachable, but the
 // upgrade goes on; what was expected of it by then comes with the error, for Wait, if the plan was known.
 func (c *Client) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {

@@ -93,6 +93,8 @@ func judge(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 		return view{done, "", here}
 	case running.Image == e.Image && (e.Slot == "" || e.Slot == st.Active):
 		return arrived(e, st, here)
+	case e.Trial && st.Attempt != nil && st.Attempt.Id == e.Attempt && st.Attempt.Phase == "staged":
+		return view{pending, "", fmt.Sprintf("%s; the upgrade to %s is %s", here, e.Version, st.Attempt.Staging)}
 	case e.Trial && e.Slot != "" && st.Armed == e.Slot:
 		return view{pending, "", fmt.Sprintf("%s; slot %s is still armed", here, e.Slot)}
 	case e.Trial:

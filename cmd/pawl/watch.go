@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+// forever is the timeout of what is followed until it is interrupted.
+const forever = 100 * 365 * 24 * time.Hour
+
+func (c *cli) eventsCommand() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "events", Short: "What the nodes told in this boot: operations, steps, hooks, checks, and how they ended",
+		Long: `Events prints what each node told since it started. With --follow it goes on, over restarts of the node, until it is
+interrupted or --timeout is over.`,
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	return c.verb(cmd, forever, func(ctx context.Context, nodes []*client.Client) error {
+		return c.watch(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+			return node.Events(ctx, &pawlv1.EventsRequest{Follow: follow}, func(e *pawlv1.Event) error {
+				c.object(node, "event", e)
+				if text := told(e); text != "" {
+					c.line(node, "%s %s: %s", e.Time.AsTime().Format(time.TimeOnly), e.Operation, text)
+				}
+				return nil
+			})
+		})
+	})
+}
+
+func (c *cli) dmesgCommand() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "dmesg", Short: "The kernel's log of the nodes",
+		Long: `Dmesg prints the kernel's log of each node. With --follow it goes on, over restarts of the node, until it is interrupted
+or --timeout is over.`,
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	return c.verb(cmd, forever, func(ctx context.Context, nodes []*client.Client) error {
+		return c.watch(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+			return node.Dmesg(ctx, &pawlv1.DmesgRequest{Follow: follow}, func(m *pawlv1.KernelMessage) error {
+				c.kernel(node, m)
+				return nil
+			})
+		})
+	})
+}
+
+// watch watches all nodes at once. Being interrupted is how it is meant to end.
+func (c *cli) watch(ctx context.Context, nodes []*client.Client, do func(context.Context, *client.Client) error) error {
+	return c.each(ctx, nodes, func(limited context.Context, node *client.Client) (func(), error) {
+		err := do(limited, node)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		return func() {}, err
+	})
+}
+
+func (c *cli) kernel(node *client.Client, m *pawlv1.KernelMessage) {
+	c.object(node, "kernel", m)
+	c.line(node, "[%12.6f] %s", m.SinceBoot.AsDuration().Seconds(), m.Text)
+}
+
+// debug prints what the node's kernel says from now on, until the function that it returns is called.
+func (c *cli) debug(ctx context.Context, node *client.Client) (stop func()) {
+	r := &pawlv1.DmesgRequest{}
+	_ = node.Dmesg(ctx, r, func(*pawlv1.KernelMessage) error { return nil }) // r then says where the log ends
+	r.Follow = true
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		err := node.Dmesg(ctx, r, func(m *pawlv1.KernelMessage) error {
+			c.kernel(node, m)
+			return nil
+		})
+		if ctx.Err() == nil {
+			c.line(node, "the kernel's log cannot be shown: %v", err)
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// told is an event in one line; empty for what says too little for a line of its own.
+func told(e *pawlv1.Event) string {
+	switch {
+	case e.GetPlan() != nil:
+		return planned(e.GetPlan())
+	case e.GetArmed() != nil:
+		return attempt(e.GetArmed().Attempt)
+	case e.GetTask().GetDone():
+		return task(e.GetTask())
+	case e.GetSequence() != nil && !e.GetSequence().Done:
+		return "begins"
+	case e.GetSequence().GetError() != "":
+		return "failed: " + e.GetSequence().Error
+	case e.GetSequence() != nil:
+		return "done"
+	}
+	switch p := e.GetProgress(); {
+	case p.GetError() != "":
+		return fmt.Sprintf("%s failed: %s", p.Step, p.Error)
+	case p.GetDone():
+		return p.Step
+	}
+	return ""
+}
+
+// task is a hook or a check that is over, in one line.
+func task(t *pawlv1.Task) string {
+	if t.Error != "" {
+		return fmt.Sprintf("%s: %s failed: %s", t.Phase, t.Name, t.Error)
+	}
+	return fmt.Sprintf("%s: %s", t.Phase, t.Name)
+}
