@@ -45,8 +45,9 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	if in.Now == nil {
 		in.Now = time.Now
 	}
-	if in.Loader == "" {
-		in.Loader = SystemdBoot
+	var err error
+	if in.Loader, err = ParseLoader(string(o.Loader)); err != nil {
+		return fmt.Errorf("install %s: %w", img.Reference, err)
 	}
 	if err := in.check(); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
@@ -57,7 +58,7 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	in.op.takes = in.takes()
 	in.op.source = open(ctx, &in.op, in.Loader.parts()...)
 	defer in.op.source.stop()
-	err := walk(ctx, []step{
+	err = walk(ctx, []step{
 		{StepFind, in.find},
 		{StepLayout, in.layout},
 		{StepWrite, in.write},

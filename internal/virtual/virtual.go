@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -25,11 +26,12 @@ const mib = 1 << 20
 
 // Machine is a machine that can be switched on. The zero value is not ready; use Install.
 type Machine struct {
-	Disk  *disktest.Disk
-	Vars  *efivar.Memory
-	Log   *slog.Logger
-	Boots int                // so far; this boot's id is BootID
-	Last  loadertest.Outcome // of the latest boot
+	Disk   *disktest.Disk
+	Vars   *efivar.Memory
+	Loader upgrade.Loader // "" is systemd-boot
+	Log    *slog.Logger
+	Boots  int                // so far; this boot's id is BootID
+	Last   loadertest.Outcome // of the latest boot
 }
 
 // Partitions is a small layout: 40 MiB for the boot file system, so that all of it fits 48 MiB.
@@ -44,8 +46,13 @@ const Size = 48 * mib
 
 // Install returns a machine on whose disk img is installed, switched off.
 func Install(ctx context.Context, img *image.Image) (*Machine, error) {
-	m := &Machine{Disk: disktest.New(Size, 512), Vars: efivar.NewMemory()}
-	o := upgrade.InstallOptions{Partitions: Partitions(), Seed: "virtual", Now: Now}
+	return InstallOn(ctx, img, upgrade.SystemdBoot)
+}
+
+// InstallOn is Install with another loader. For GRUB, the image is one of those with Spec.GRUB.
+func InstallOn(ctx context.Context, img *image.Image, loader upgrade.Loader) (*Machine, error) {
+	m := &Machine{Disk: disktest.New(Size, 512), Vars: efivar.NewMemory(), Loader: loader}
+	o := upgrade.InstallOptions{Loader: loader, Partitions: Partitions(), Seed: "virtual", Now: Now}
 	return m, upgrade.Install(ctx, m.Disk, img, o)
 }
 
@@ -59,7 +66,7 @@ func (m *Machine) BootID() string { return fmt.Sprintf("boot-%d", m.Boots) }
 func (m *Machine) Boot() error {
 	m.Boots++
 	var err error
-	m.Last, err = loadertest.Boot(m.Disk, m.Vars, loadertest.Options{})
+	m.Last, err = loadertest.Boot(m.Disk, m.Vars, loadertest.Options{BIOS: m.Loader == upgrade.GRUBBIOS})
 	return err
 }
 
@@ -70,7 +77,7 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 		return nil, err
 	}
 	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{
-		Vars: m.Vars, Cmdline: new(string), BootID: m.BootID(), Version: version, Log: m.Log, Now: Now,
+		Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now,
 	})
 }
 
@@ -94,6 +101,12 @@ func (m *Machine) version() (string, error) {
 	f, err := boot.Open(m.Last.Path)
 	if err != nil {
 		return "", err
+	}
+	if !strings.HasSuffix(m.Last.Path, ".efi") {
+		data, err := io.ReadAll(f)
+		_, after, _ := strings.Cut(string(data), kernelOf)
+		version, _, _ := strings.Cut(after, " ")
+		return version, err
 	}
 	parsed, err := uki.Parse(f, f.Size())
 	if err != nil {
@@ -149,7 +162,11 @@ type Spec struct {
 	UKI     []byte       // in place of one that is made
 	Assets  []pack.Asset // in place of all
 	Arch    string       // default amd64
+	GRUB    bool         // for GRUB: a kernel and an initramfs instead of a UKI
 }
+
+// kernelOf begins each kernel that is made here; the version follows.
+const kernelOf = "kernel of "
 
 // Dir is the directory of the layout.
 func (i *Images) Dir() string { return i.layout.Dir() }
@@ -162,7 +179,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	if s.Cmdline == "" {
 		s.Cmdline = "console=ttyS0 panic=1"
 	}
-	kernel := append([]byte("kernel of "+version+" "), make([]byte, s.Size)...)
+	kernel := append([]byte(kernelOf+version+" "), make([]byte, s.Size)...)
 	for n := range kernel[len(kernel)-s.Size:] {
 		kernel[len(kernel)-s.Size+n] = byte(n*7 + n>>8 + len(version)*n>>4)
 	}
@@ -175,6 +192,14 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	}
 	if s.UKI != nil {
 		asset = pack.Data(pack.UKIAsset, s.UKI)
+	}
+	if s.GRUB && s.Assets == nil {
+		boot, core := loadertest.GRUBCore()
+		s.Assets = []pack.Asset{
+			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
+			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, loadertest.GRUBEFI()),
+			pack.Data(pack.GRUBBootAsset, boot), pack.Data(pack.GRUBCoreAsset, core),
+		}
 	}
 	if s.Assets == nil {
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.Loader("amd64"))}

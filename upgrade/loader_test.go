@@ -1,0 +1,162 @@
+package upgrade_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+var onGRUB = []upgrade.Loader{upgrade.GRUBBIOS, upgrade.GRUBUEFI}
+
+func grubImage(t *testing.T, images *virtual.Images, version string) *image.Image {
+	t.Helper()
+	img, err := images.Image(version, virtual.Spec{GRUB: true, Size: 10_000})
+	require.NoError(t, err)
+	return img
+}
+
+func startGRUB(t *testing.T, loader upgrade.Loader) *rig {
+	t.Helper()
+	images, err := virtual.NewImages(t.Context(), t.TempDir())
+	require.NoError(t, err)
+	r := &rig{t: t, images: images}
+	r.one = grubImage(t, images, "1.0.0")
+	r.Machine, err = virtual.InstallOn(t.Context(), r.one, loader)
+	require.NoError(t, err)
+	r.boots(bootloader.A, "1.0.0")
+	return r
+}
+
+// The whole life on GRUB: counted tries, evidence, the known-bad image, a confirmed upgrade, a rollback.
+func TestLifeOnGRUB(t *testing.T) {
+	for _, loader := range onGRUB {
+		t.Run(string(loader), func(t *testing.T) {
+			r := startGRUB(t, loader)
+			two := grubImage(t, r.images, "1.1.0")
+			_, err := r.Upgrade(t.Context(), two, upgrade.Options{Tries: 2})
+			require.NoError(t, err)
+			for range 2 {
+				b := r.boots(bootloader.B, "1.1.0")
+				require.True(t, b.Trial)
+			}
+			b := r.boots(bootloader.A, "1.0.0")
+			require.Equal(t, upgrade.FellBack, b.Attempt.Result)
+			_, err = r.Upgrade(t.Context(), two, upgrade.Options{})
+			require.ErrorIs(t, err, upgrade.ErrKnownBad)
+
+			_, err = r.Upgrade(t.Context(), two, upgrade.Options{Force: true})
+			require.NoError(t, err)
+			r.boots(bootloader.B, "1.1.0")
+			r.confirm()
+			require.False(t, r.boots(bootloader.B, "1.1.0").Trial)
+			require.Equal(t, two.Digest, r.status().Running().Manifest.Image)
+
+			m, err := r.Open()
+			require.NoError(t, err)
+			_, err = m.Rollback(t.Context(), upgrade.Options{})
+			require.NoError(t, err)
+			r.boots(bootloader.A, "1.0.0")
+			r.confirm()
+		})
+	}
+}
+
+func TestGRUBSaysWhyATrialWasNotTried(t *testing.T) {
+	r := startGRUB(t, upgrade.GRUBUEFI)
+	_, err := r.Upgrade(t.Context(), grubImage(t, r.images, "1.1.0"), upgrade.Options{Tries: 3})
+	require.NoError(t, err)
+	m, err := r.Open()
+	require.NoError(t, err)
+	require.NoError(t, m.Boot.Remove(bootloader.B.File(bootloader.InitrdFile)))
+	b := r.boots(bootloader.A, "1.0.0")
+	require.Equal(t, upgrade.FellBack, b.Attempt.Result, "in the same boot")
+	require.Contains(t, b.Attempt.Reason, "GRUB did not find all files of slot B")
+	require.Empty(t, r.status().KnownBad)
+}
+
+func TestKernelsThatCannotBootAreRefused(t *testing.T) {
+	r := startGRUB(t, upgrade.GRUBBIOS)
+	whole := loadertest.LinuxImage(make([]byte, 9000))
+	for name, c := range map[string]struct{ kernel, cmdline []byte }{
+		"cut short":           {whole[:5000], []byte("panic=1")},
+		"no kernel":           {[]byte("random bytes where a kernel should be"), []byte("panic=1")},
+		"a panic that hangs":  {whole, []byte("quiet panic=0")},
+		"ours in the command": {whole, []byte("panic=1 pawl.slot=A")},
+		"a quote inside":      {whole, []byte("panic=1 x='y'")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			img, err := r.images.Image("1.1.0", virtual.Spec{Assets: []pack.Asset{
+				pack.Data(pack.KernelAsset, c.kernel), pack.Data(pack.InitrdAsset, []byte("070701")), pack.Data(pack.CmdlineAsset, c.cmdline),
+			}})
+			require.NoError(t, err)
+			_, err = r.Upgrade(t.Context(), img, upgrade.Options{})
+			require.Error(t, err)
+			require.Equal(t, bootloader.None, r.status().Loader.Armed)
+		})
+	}
+	r.boots(bootloader.A, "1.0.0")
+}
+
+// An image for another loader is refused before anything is changed.
+func TestImageForAnotherLoader(t *testing.T) {
+	r := startGRUB(t, upgrade.GRUBUEFI)
+	before := r.status()
+	_, err := r.Upgrade(t.Context(), r.image("1.1.0"), upgrade.Options{})
+	require.ErrorIs(t, err, image.ErrNoAssets)
+	require.ErrorContains(t, err, "initramfs.xz")
+	require.Equal(t, before, r.status())
+
+	_, err = virtual.InstallOn(t.Context(), r.image("1.2.0"), upgrade.GRUBBIOS)
+	require.ErrorIs(t, err, image.ErrNoAssets)
+	_, err = virtual.InstallOn(t.Context(), grubImage(t, r.images, "1.3.0"), upgrade.SystemdBoot)
+	require.ErrorIs(t, err, image.ErrNoAssets)
+}
+
+func TestGRUBNeedsItsPartitions(t *testing.T) {
+	images, err := virtual.NewImages(t.Context(), t.TempDir())
+	require.NoError(t, err)
+	img := grubImage(t, images, "1.0.0")
+	specs := virtual.Partitions()
+	for name, o := range map[string]upgrade.InstallOptions{
+		"partition 2":                  {Loader: upgrade.GRUBUEFI, Partitions: append([]partition.Spec{specs[1], specs[0]}, specs[2:]...)},
+		"find partition BIOS":          {Loader: upgrade.GRUBBIOS, Partitions: append([]partition.Spec{specs[0]}, specs[2:]...)},
+		`want one of [systemd-boot gr`: {Loader: "lilo", Partitions: specs},
+	} {
+		d := disktest.New(virtual.Size, 512)
+		d.Record()
+		require.ErrorContains(t, upgrade.Install(t.Context(), d, img, o), name)
+		require.Empty(t, d.Trace().Ops)
+	}
+}
+
+// What loader a disk has is found by its files, and the error says what was looked for and found.
+func TestLoaderOfADiskIsFound(t *testing.T) {
+	r := startGRUB(t, upgrade.GRUBUEFI)
+	require.Equal(t, "GRUB", r.status().Loader.Loader)
+	layout, err := partition.Read(r.Disk)
+	require.NoError(t, err)
+	p, err := layout.Find("EFI")
+	require.NoError(t, err)
+	boot, err := bootfs.Open(partition.Section(r.Disk, p), bootfs.Options{})
+	require.NoError(t, err)
+	require.NoError(t, boot.Mkdir("loader"))
+	require.NoError(t, boot.WriteFile("loader/loader.conf", []byte("timeout 0\n")))
+	_, err = r.Open()
+	require.ErrorIs(t, err, bootloader.ErrNotFound)
+	require.ErrorContains(t, err, "loader/loader.conf and grub/grub.cfg are both there")
+	require.NoError(t, boot.Remove("loader/loader.conf"))
+	require.NoError(t, boot.Remove("grub/grub.cfg"))
+	_, err = r.Open()
+	require.ErrorIs(t, err, bootloader.ErrNotFound)
+	require.ErrorContains(t, err, "loader/loader.conf and grub/grub.cfg are not there, the boot file system has EFI")
+}
