@@ -19,6 +19,7 @@ var commands = map[string]func(out io.Writer, args []string) error{
 	"write":    write,
 	"zero":     zero,
 	"rm":       remove,
+	"readonly": readOnly,
 	"crash":    func(io.Writer, []string) error { crash(); return nil },
 	"reboot":   func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
 	"poweroff": func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },
@@ -137,6 +138,16 @@ func thaw(path string) {
 	if flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS); err == nil && flags&immutable != 0 {
 		_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags&^immutable)
 	}
+}
+
+// readOnly makes mounted file systems read-only.
+func readOnly(_ io.Writer, args []string) error {
+	for _, path := range args {
+		if err := unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // zero overwrites a whole block device, such as the partition META, with zeros.
