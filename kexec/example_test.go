@@ -19,5 +19,5 @@ func ExampleFromUKI() {
 	}
 	k, err := kexec.FromUKI(bytes.NewReader(file.Bytes()), int64(file.Len()), kexec.SlotArgument+"A")
 	fmt.Println(k.Cmdline, k.Linux.Size(), err)
-	// Output: quiet panic=10 pawl.slot=A 8 <nil>
+	// Output: pawl.slot=A quiet panic=10 8 <nil>
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -46,8 +47,8 @@ type Kernel struct {
 	Cmdline string
 }
 
-// FromUKI takes the kernel, the initramfs and the command line out of a UKI, and adds more arguments. The sections are
-// read when the kernel is loaded.
+// FromUKI takes the kernel, the initramfs and the command line out of a UKI, and puts more arguments in front (what follows
+// a "--" is init's). The sections are read when the kernel is loaded.
 func FromUKI(r io.ReaderAt, size int64, more ...string) (Kernel, error) {
 	img, err := uki.Parse(r, size)
 	if err != nil {
@@ -61,7 +62,7 @@ func FromUKI(r io.ReaderAt, size int64, more ...string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	k := Kernel{Linux: linux.Data, Cmdline: strings.TrimSpace(strings.Join(append([]string{cmdline}, more...), " "))}
+	k := Kernel{Linux: linux.Data, Cmdline: strings.TrimSpace(strings.Join(append(slices.Clone(more), cmdline), " "))}
 	initrd, err := img.Section(uki.Initrd)
 	switch {
 	case err == nil:

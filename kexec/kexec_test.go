@@ -56,7 +56,7 @@ func TestUKIIsTakenApart(t *testing.T) {
 	require.NoError(t, err)
 	var g given
 	require.NoError(t, k.load(g.take))
-	require.Equal(t, given{"kernel", "initramfs", "quiet panic=1 pawl.slot=B"}, g)
+	require.Equal(t, given{"kernel", "initramfs", "pawl.slot=B quiet panic=1"}, g)
 
 	r = image(t, uki.Bytes(uki.Cmdline, []byte("quiet")), uki.Bytes(uki.Linux, []byte("kernel")))
 	k, err = FromUKI(r, r.Size())

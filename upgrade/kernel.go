@@ -1,26 +1,73 @@
 package upgrade
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/kexec"
 )
 
+// carried begin the kernel arguments by which GRUB tells of this boot: which partition it was started from, and that it
+// can write there. A kernel that is started by kexec is told the same, for nothing has changed about it.
+var carried = []string{"pawl.boot=", "pawl.canary="}
+
 // Kernel is what slot s holds, to be started without the firmware, with the command line that the loader would give it and
 // its slot named. It is read while the machine is open. A slot that is not complete is ErrNotComplete.
 func (m *Machine) Kernel(s bootloader.Slot) (kexec.Kernel, error) {
-	status := m.slot(s)
-	if status.Content != Complete {
-		return kexec.Kernel{}, fmt.Errorf("kernel of slot %s: it is %s: %s: %w", s, status.Content, status.Problem, ErrNotComplete)
-	}
-	f, err := m.Boot.Open(s.File(bootloader.UKIFile))
-	if err != nil {
-		return kexec.Kernel{}, fmt.Errorf("kernel of slot %s: %w", s, err)
-	}
-	k, err := kexec.FromUKI(f, f.Size(), kexec.SlotArgument+string(s))
+	k, err := m.kernel(s)
 	if err != nil {
 		return kexec.Kernel{}, fmt.Errorf("kernel of slot %s: %w", s, err)
 	}
 	return k, nil
+}
+
+func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
+	status := m.slot(s)
+	if status.Content != Complete {
+		return kexec.Kernel{}, fmt.Errorf("it is %s: %s: %w", status.Content, status.Problem, ErrNotComplete)
+	}
+	ours := []string{kexec.SlotArgument + string(s)}
+	for _, arg := range strings.Fields(m.Cmdline) {
+		for _, c := range carried {
+			if strings.HasPrefix(arg, c) {
+				ours = append(ours, arg)
+			}
+		}
+	}
+	f, err := m.Boot.Open(s.File(bootloader.UKIFile))
+	if err == nil {
+		return kexec.FromUKI(f, f.Size(), ours...)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return kexec.Kernel{}, err
+	}
+	linux, err := m.section(s.File(bootloader.KernelFile))
+	if err != nil {
+		return kexec.Kernel{}, err
+	}
+	initrd, err := m.section(s.File(bootloader.InitrdFile))
+	if err != nil {
+		return kexec.Kernel{}, err
+	}
+	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return kexec.Kernel{}, err
+	}
+	if !strings.Contains(string(cmdline), "panic=") {
+		ours = append(ours, "panic=10") // as the loader adds it: a kernel that dies must not hang
+	}
+	return kexec.Kernel{Linux: linux, Initrd: initrd, Cmdline: strings.Join(append(ours, strings.Fields(string(cmdline))...), " ")}, nil
+}
+
+// section is a whole file of the boot file system.
+func (m *Machine) section(path string) (*io.SectionReader, error) {
+	f, err := m.Boot.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(f, 0, f.Size()), nil
 }

@@ -112,7 +112,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Log: o.Log, Now: o.Now}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now}
 	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}

@@ -62,6 +62,7 @@ type Config struct {
 	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
 	Version   string                // of the running system; empty if not known
 	Policy    Policy                // which version may follow it
+	Cmdline   string                // of the running kernel
 	Log       *slog.Logger          // nil discards
 	Now       func() time.Time      // nil is time.Now
 }
