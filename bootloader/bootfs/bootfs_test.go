@@ -20,6 +20,8 @@ type memory struct {
 	pages  map[int64]*[4096]byte
 }
 
+var zeroPage [4096]byte
+
 func newMemory(size int64, sector int) *memory {
 	return &memory{size: size, sector: sector, pages: map[int64]*[4096]byte{}}
 }
@@ -51,6 +53,11 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 	for n < len(p) && off < m.size {
 		k := min(int64(len(p)-n), 4096-off%4096, m.size-off)
 		if m.pages[off/4096] == nil {
+			if bytes.Equal(p[n:n+int(k)], zeroPage[:k]) {
+				n += int(k)
+				off += k
+				continue
+			}
 			m.pages[off/4096] = new([4096]byte)
 		}
 		copy(m.pages[off/4096][off%4096:], p[n:n+int(k)])

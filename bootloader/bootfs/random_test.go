@@ -247,6 +247,27 @@ func TestTwoSlotsHaveHalfOfTheVolumeEach(t *testing.T) {
 	}
 }
 
+func TestTwoSlotsHaveHalfOfAGigabyteEach(t *testing.T) {
+	const page = 32 << 20 // what one page of the table stands for: the rest has one, and one is lost to the border
+	_, f := volume(t, 1<<30, 512)
+	for _, dir := range slotZones {
+		require.NoError(t, f.Mkdir(dir))
+	}
+	require.NoError(t, f.WriteFile("EFI/BOOT.EFI", content(1, 100_000)))
+	for cycle := range 4 {
+		zone := slotZones[cycle%2]
+		require.NoError(t, f.Clear(zone))
+		const half = (1<<30 - 2*page) / 2
+		w, err := f.Create(zone+"/os.efi", half-5<<20)
+		require.NoError(t, err, "cycle %d", cycle)
+		_, err = io.CopyN(w, zeros{}, half-5<<20)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		require.NoError(t, f.WriteFile(zone+"/manifest.json", content(1, 500)))
+	}
+	noProblems(t, f)
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
