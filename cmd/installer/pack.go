@@ -15,6 +15,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/grubcore"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -23,6 +24,8 @@ type recipe struct {
 	kernel, initramfs, stub, cmdline, osRelease, loader string
 
 	version, arch, output, tag, push string
+
+	grub bool
 }
 
 // packCommand makes an installer image.
@@ -30,7 +33,7 @@ func packCommand() *cobra.Command {
 	var r recipe
 	c := &cobra.Command{
 		Use:   "pack --kernel FILE --stub FILE --loader FILE --os-release FILE --output DIR",
-		Short: "Make an installer image: a UKI and the loader, in an OCI layout, or pushed to a registry as well",
+		Short: "Make an installer image: what boots and the loader, in an OCI layout, or pushed to a registry as well",
 		Long: "Make an installer image. The same files give the same bytes. The time recorded in the image is that of the\n" +
 			"environment variable SOURCE_DATE_EPOCH (seconds since 1970), and none without it.",
 		Args: none,
@@ -53,6 +56,7 @@ func packCommand() *cobra.Command {
 	} {
 		c.Flags().StringVar(f.to, f.name, f.or, f.text)
 	}
+	c.Flags().BoolVar(&r.grub, "grub", false, "also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
 	for _, name := range []string{"kernel", "stub", "os-release", "loader", "output"} {
 		_ = c.MarkFlagRequired(name)
 	}
@@ -99,7 +103,37 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		return "", usageError{fmt.Errorf("--loader: %w", err)}
 	}
 	img.Assets = []pack.Asset{kernel, loader}
+	if r.grub {
+		more, err := r.forGRUB(ctx, parts.Cmdline)
+		if err != nil {
+			return "", err
+		}
+		img.Assets = append(img.Assets, more...)
+	}
 	return r.store(ctx, img)
+}
+
+// forGRUB is what machines with GRUB take of the image.
+func (r recipe) forGRUB(ctx context.Context, cmdline string) ([]pack.Asset, error) {
+	if r.initramfs == "" {
+		return nil, usageError{errors.New("--grub needs --initramfs: GRUB starts a kernel with an initramfs")}
+	}
+	kernel, err := pack.File(pack.KernelAsset, r.kernel)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--kernel: %w", err)}
+	}
+	initramfs, err := pack.File(pack.InitrdAsset, r.initramfs)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--initramfs: %w", err)}
+	}
+	parts, err := grubcore.Make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []pack.Asset{
+		kernel, initramfs, pack.Data(pack.CmdlineAsset, []byte(cmdline+"\n")),
+		pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot), pack.Data(pack.GRUBCoreAsset, parts.Core),
+	}, nil
 }
 
 // store adds the image to the layout under its tag, then pushes it.

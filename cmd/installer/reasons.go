@@ -7,6 +7,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/partition"
@@ -50,6 +51,7 @@ var reasons = []struct {
 	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrInUse, exitRefused, ""},
 	{bootloader.ErrForeign, exitRefused, ""},
+	{grub.ErrNotCounted, exitRefused, "`installer confirm` writes the block anew; then reboot once, through GRUB"},
 	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},
 	{bootloader.ErrAmbiguous, exitRefused, "see that --disk and --os-release are those of the running system; reboot, then try again"},
 	{partition.ErrBusy, exitRefused, ""},
