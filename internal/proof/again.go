@@ -110,9 +110,9 @@ func (r *recorded) settled(m *machine, s *system) error {
 	return nil
 }
 
-// killed kills the program instead of the machine: what it wrote has arrived, the boot goes on, and the operation is run
-// again in it.
-func (r *recorded) killedAt(n int) error {
+// killed kills the program after n operations on the disk and the variables, instead of the machine: what it wrote is there,
+// the boot goes on, and the operation is run again in it.
+func (r *recorded) killed(n int) error {
 	if r.fresh() || r.op.noMeta {
 		return nil
 	}

@@ -106,7 +106,7 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 		other = st.Slots[1]
 	}
 	held, err := m.holds(other.Slot)
-	whole := err == nil && held != nil && m.intact(other.Slot)
+	whole := err == nil && held != nil && m.intact(other.Slot) == nil
 	switch n := rnd.IntN(10); {
 	case n == 0:
 		return operation{name: "META update", end: stays, do: func(m *machine) error {

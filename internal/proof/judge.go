@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -87,7 +88,7 @@ func (r *recorded) before() (err error) {
 		return fmt.Errorf("what boots before the operation: %w", err)
 	}
 	for _, s := range bootloader.Slots {
-		r.damaged[s] = !r.from.intact(s)
+		r.damaged[s] = r.from.intact(s) != nil
 	}
 	return r.others()
 }
@@ -157,8 +158,10 @@ func (r *recorded) after() error {
 		r.metaAt[i] = dirty
 	}
 	r.metaAt[len(r.trace.Ops)] = dirty
-	r.view, err = newView(r.trace)
-	return err
+	if r.view, err = newView(r.trace); err != nil {
+		return err
+	}
+	return r.ordered(r.trace)
 }
 
 func (r *recorded) note(d *disktest.Disk) {
@@ -390,8 +393,8 @@ func (r *recorded) comesBack(c *disktest.Crash) error {
 	return nil
 }
 
-// whole looks at the files that a cut left in the slots, on disks on which nothing was destroyed: each is one that was
-// there before or was to be, from its first byte to its last. So a file is there whole or not at all.
+// whole looks at the slots that a cut left, on disks on which nothing was destroyed: a slot with a manifest holds what that
+// says, from the first byte to the last. Without one it may hold anything, as a download that was cut off does.
 func (r *recorded) whole(c *disktest.Crash) error {
 	if r.fresh() {
 		return nil
@@ -400,61 +403,40 @@ func (r *recorded) whole(c *disktest.Crash) error {
 	if err != nil {
 		return err
 	}
-	f, err := m.fs(slotZones...)
-	if err != nil {
-		return err
-	}
 	for _, s := range bootloader.Slots {
 		if r.damaged[s] {
 			continue
 		}
-		list, err := f.ReadDir(s.Dir())
-		if err != nil {
+		if err := m.intact(s); err != nil {
 			return fmt.Errorf("slot %v: %w", s, err)
-		}
-		for _, e := range list {
-			data, err := f.ReadFile(s.File(e.Name))
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.File(e.Name), err)
-			}
-			if e.Name == bootloader.ManifestFile {
-				man, err := bootloader.DecodeManifest(data)
-				if err != nil {
-					return fmt.Errorf("%s: %w", s.File(e.Name), err)
-				}
-				uki, err := f.ReadFile(s.File(bootloader.UKIFile))
-				if err == nil && hash(uki) != man.Files[0].SHA256 {
-					return fmt.Errorf("slot %v holds version %s and the manifest of another, %s", s, m.kit.Version(hash(uki)), man.Version)
-				}
-			} else if m.kit.Version(hash(data)) == "" {
-				return fmt.Errorf("%s is no version's", s.File(e.Name))
-			}
 		}
 	}
 	return nil
 }
 
-// intact reports whether every file in a slot can be read and, with a manifest, is what that says.
-func (m *machine) intact(s bootloader.Slot) bool {
+// intact reads a slot: its directory, and with a manifest its files.
+func (m *machine) intact(s bootloader.Slot) error {
 	f, err := m.fs(slotZones...)
 	if err != nil {
-		return false
+		return err
 	}
-	list, err := f.ReadDir(s.Dir())
-	if err != nil {
-		return false
+	if _, err := f.ReadDir(s.Dir()); err != nil {
+		return err
 	}
 	held, err := m.holds(s)
-	if err != nil {
-		return false
+	if err != nil || held == nil {
+		return err
 	}
-	for _, e := range list {
-		data, err := f.ReadFile(s.File(e.Name))
-		if err != nil || e.Name == bootloader.UKIFile && (held != nil && hash(data) != held.uki || m.kit.Version(hash(data)) == "") {
-			return false
-		}
+	data, err := f.ReadFile(s.File(bootloader.UKIFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the slot is partial, and everybody can see it
+	case err != nil:
+		return err
+	case hash(data) != held.uki:
+		return fmt.Errorf("it has the manifest of version %s, and its UKI is another (%q)", held.version, m.kit.Version(hash(data)))
 	}
-	return true
+	return nil
 }
 
 func hash(data []byte) string {

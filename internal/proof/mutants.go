@@ -60,6 +60,9 @@ func (r *recorded) states(seed int64) (map[state]bool, error) {
 
 // try judges the disks of a mutant that the real program does not leave.
 func (r *recorded) try(m mutant, known map[state]bool, seed int64) (fate, error) {
+	if err := r.ordered(m.trace); err != nil {
+		return caught, err
+	}
 	fake := *r
 	fake.trace = m.trace
 	fake.metaAt = make([]bool, len(m.trace.Ops)+1)

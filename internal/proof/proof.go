@@ -135,7 +135,7 @@ type task struct {
 	op    operation
 	start start
 	side  bootloader.Slot
-	swaps bool // also exchange its writes
+	swaps bool // also exchange its writes, and kill the program instead of the machine
 }
 
 // tasks lists the table: each operation, from each of its starts, with either slot running.
@@ -185,12 +185,27 @@ func (p *proof) table(bases map[bootloader.Slot]*machine) error {
 				p.walk(r, disktest.Options{Seed: p.Seed, Block: 512}, full)
 				p.walk(r, disktest.Options{Seed: p.Seed, Block: 4096}, full)
 			}
+			if tasks[i].swaps {
+				p.killed(r)
+			}
 			if err := p.mutate(r, tasks[i].swaps); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// killed kills the program at each place of a trace.
+func (p *proof) killed(r *recorded) {
+	for n := range len(r.trace.Ops) + 1 {
+		c := count{Again: 1}
+		if err := r.killed(n); err != nil {
+			c.Bricks++
+			p.brick(fmt.Errorf("%s, %s, slot %v runs, killed after %d of %d: %w", r.op.name, r.start, r.side, n, len(r.trace.Ops), err))
+		}
+		p.row(r.op.name, "(program killed)", c)
+	}
 }
 
 func (p *proof) row(op, step string, c count) {

@@ -20,6 +20,7 @@ var seed = maphash.MakeSeed()
 // touched has to be looked at.
 type view struct {
 	areas   map[string][2]int64 // by kind, see kind
+	parts   map[string][2]int64 // by label
 	hidden  [][2]int64          // what a loader cannot get at: other partitions, the second table
 	sectors []int64             // touched by the trace, in blocks of 4 KiB; those that a loader can get at come first
 	visible int                 // how many
@@ -27,13 +28,14 @@ type view struct {
 }
 
 func newView(t *disktest.Trace) (view, error) {
-	v, final := view{areas: map[string][2]int64{}}, t.Final()
+	v, final := view{areas: map[string][2]int64{}, parts: map[string][2]int64{}}, t.Final()
 	layout, err := partition.Read(final)
 	if err != nil {
 		return v, err
 	}
 	for _, p := range layout.Partitions {
 		start, end := p.First*512, (p.First+p.Sectors)*512
+		v.parts[p.Label] = [2]int64{start, end}
 		if p.Label != "EFI" {
 			v.hidden = append(v.hidden, [2]int64{start, end})
 			v.areas[p.Label] = [2]int64{start, end}
@@ -194,14 +196,19 @@ func (r *reading) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// see boots the machine and returns a number for what firmware and loader read on the way, byte for byte, and for the
-// variables.
+// see boots the machine and returns a number for what firmware and loader needed to read on the way, byte for byte, and for
+// the variables.
 func (m *machine) see() (uint64, error) {
-	m.boots++
-	sum := variables(m)
+	sum, vars := variables(m), m.vars.Clone()
 	dev := &reading{Disk: m.disk}
 	dev.hash.SetSeed(seed)
+	m.boots++
 	var err error
-	m.last, err = loadertest.Boot(dev, m.vars, firmware)
+	m.last, err = loadertest.Boot(dev, m.vars, loadertest.Options{SectorReads: true})
+	if err != nil || !m.bad {
+		return dev.hash.Sum64() ^ sum, err
+	}
+	m.vars = vars
+	m.last, err = loadertest.Boot(m.disk, m.vars, m.firmware())
 	return dev.hash.Sum64() ^ sum, err
 }
