@@ -21,7 +21,7 @@
 // disk, a cut may bring the try back. Kernel arguments with quotes or backslashes inside are refused, because GRUB
 // changes them.
 //
-// Specification: the GRUB 2.06 manual and its sources; see grub.cfg for the script, docs/decisions/0003-grub.md for why.
+// Specification: the GRUB 2.06 manual and its sources; see grub.cfg for the script, docs/decisions/0005-grub.md for why.
 package grub
 
 import (

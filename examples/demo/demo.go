@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/testregistry"
 	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // What is upgraded, and to what.
@@ -35,6 +36,7 @@ const fellBack = 3
 type demo struct {
 	begin         time.Time
 	breakFallback bool
+	loader        upgrade.Loader
 
 	dir      string
 	registry *testregistry.Registry
@@ -99,8 +101,12 @@ func (d *demo) build(ctx context.Context) (err error) {
 	if d.registry, err = testregistry.Serve("127.0.0.1:0"); err != nil {
 		return err
 	}
+	add := system.Add
+	if d.loader != upgrade.SystemdBoot {
+		add = system.AddForGRUB
+	}
 	for _, tag := range []string{one, two, broken} {
-		built, err := system.Add(ctx, layout, osimage.ParseTag(tag))
+		built, err := add(ctx, layout, osimage.ParseTag(tag))
 		if err != nil {
 			return err
 		}
@@ -121,13 +127,14 @@ func (d *demo) reference(tag string) string {
 func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
 
 func (d *demo) install(ctx context.Context) (err error) {
-	code, err := d.command(ctx, "installer", "image", "--image", d.registry.Host()+"/pawl/os:"+one, "--output", d.disk(), "--size", "2GiB")
+	code, err := d.command(ctx, "installer", "image", "--image", d.registry.Host()+"/pawl/os:"+one, "--loader", string(d.loader), "--output", d.disk(), "--size", "2GiB")
 	if err != nil || code != 0 {
 		return fmt.Errorf("installer image: exit code %d, %v", code, err)
 	}
 	d.machine, err = vmtest.Start(ctx, vmtest.Config{
 		Disks:     []vmtest.Disk{{Path: d.disk()}},
 		Variables: filepath.Join(d.dir, "variables"),
+		BIOS:      d.loader == upgrade.GRUBBIOS,
 		Forwards:  []vmtest.Forward{{Guest: apiPort}},
 		Log:       d,
 	})
@@ -155,10 +162,10 @@ func (d *demo) fallback(ctx context.Context) error {
 		if err != nil || code != 0 {
 			return fmt.Errorf("pawl upgrade to %s without a reboot: exit code %d, want 0; %v", broken, code, err)
 		}
-		if err := removeWayBack(d.disk()); err != nil {
+		if err := removeWayBack(d.disk(), d.loader); err != nil {
 			return err
 		}
-		d.say("BREAK", "the loader's entry of slot B, the default, is gone")
+		d.say("BREAK", "the loader no longer knows of slot B, the default")
 		args = []string{"reboot", "--wait", "--timeout", "1m"}
 	}
 	code, err := d.pawl(ctx, args...)

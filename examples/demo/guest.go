@@ -8,6 +8,7 @@ import (
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Write takes the machine's console and tells the events of it.
@@ -45,8 +46,8 @@ func (d *demo) line(line string) {
 	}
 }
 
-// removeWayBack empties the loader's entry of the default slot behind the back of the running machine.
-func removeWayBack(path string) error {
+// removeWayBack empties what tells the loader of the default slot, behind the back of the running machine.
+func removeWayBack(path string, loader upgrade.Loader) error {
 	raw, err := disk.Open(path)
 	if err != nil {
 		return err
@@ -64,5 +65,9 @@ func removeWayBack(path string) error {
 	if err != nil {
 		return err
 	}
-	return boot.Overwrite("loader/entries/pawl-b.conf", []byte(strings.Repeat("\n", 512)))
+	entry := "loader/entries/pawl-b.conf"
+	if loader != upgrade.SystemdBoot {
+		entry = "grub/B.cfg"
+	}
+	return boot.Overwrite(entry, []byte(strings.Repeat("\n", 512)))
 }

@@ -1,9 +1,9 @@
-// Command demo shows the main job for real: a machine in QEMU, under real UEFI firmware and systemd-boot, is upgraded
+// Command demo shows the main job for real: a machine in QEMU, under real firmware and a real loader, is upgraded
 // over the network from version 1 to version 2, which confirms itself; then to a version whose kernel panics, from which
 // it comes back by itself. Everything it prints of the machine is what the machine reports.
 //
 // It exits 0 and ends with "demo: ok" only if each of that happened. With BREAK=fallback in its environment the way back
-// is removed on purpose, and the demo must fail.
+// is removed on purpose, and the demo must fail. LOADER is systemd-boot (UEFI; without it), grub-uefi or grub-bios.
 package main
 
 import (
@@ -19,11 +19,14 @@ func main() {
 	defer stop()
 	begin := time.Now()
 	d := &demo{begin: begin, breakFallback: os.Getenv("BREAK") == "fallback"}
-	err := d.run(ctx)
+	var err error
+	if d.loader, err = upgrade.ParseLoader(os.Getenv("LOADER")); err == nil {
+		err = d.run(ctx)
+	}
 	d.cleanUp()
 	if err != nil {
 		fmt.Printf("demo: FAILED after %.0f s: %v\n", time.Since(begin).Seconds(), err)
 		os.Exit(1)
 	}
-	fmt.Printf("demo: ok upgrades=1 fallbacks=1 boots=%d seconds=%.0f\n", d.boots, time.Since(begin).Seconds())
+	fmt.Printf("demo: ok upgrades=1 fallbacks=1 boots=%d loader=%s seconds=%.0f\n", d.boots, d.loader, time.Since(begin).Seconds())
 }
