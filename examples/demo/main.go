@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
