@@ -9,8 +9,10 @@
 // unpack without end are refused. Memory stays the same whatever the image's size. A connection that drops or falls silent
 // is taken up again where it ended.
 //
-// The package writes nothing, checks no signatures, and keeps nothing between runs. A tag is only as true as who answers
-// for it: pin a digest where that is not enough.
+// With a Policy, an image counts only if the keys that it names have signed it, as cosign signs with a key: see ReadPolicy.
+//
+// The package writes nothing and keeps nothing between runs. A tag is only as true as who answers for it: pin a digest, or
+// have a policy, where that is not enough. Certificates, transparency logs and keyless signatures are not looked at.
 //
 // Specifications: OCI image format 1.1, OCI image layout 1.0, OCI distribution 1.1.
 package image
@@ -89,6 +91,7 @@ type Asset struct {
 
 // source fetches bytes. What it returns is not trusted.
 type source interface {
+	signer
 	// root returns the manifest or index that the reference names, and its digest as the reference or the source has it.
 	root(ctx context.Context) ([]byte, v1.Hash, error)
 	// manifest returns a manifest by its digest.
@@ -139,6 +142,11 @@ func (i *Image) open(ctx context.Context) error {
 		return err
 	}
 	i.Digest, i.Manifest = digest.String(), digest.String()
+	if i.options.Policy != nil {
+		if err := i.checkSignatures(ctx, digest); err != nil {
+			return err
+		}
+	}
 	m, child, err := readManifest(raw, i.Arch)
 	if err != nil {
 		return err

@@ -13,6 +13,8 @@ type Options struct {
 	Arch     string // GOARCH to take from an index, and to look for inside; "" is this program's
 	MaxBytes int64  // most bytes of all layers, packed or unpacked, and of one asset; 0 is 8 GiB
 
+	Policy *Policy // who must have signed the image; nil asks for nothing
+
 	// For registries.
 	Keychain  authn.Keychain      // who we are; nil is docker's config file and its credential helpers
 	RootCAs   *x509.CertPool      // whom to trust; nil is the system's

@@ -156,7 +156,14 @@ func New(c Config) (*Server, error) {
 		return upgrade.Open(s.config.Disk, o)
 	}
 	s.pull = func(ctx context.Context, reference string) (*image.Image, error) {
-		return image.Open(ctx, reference, s.config.Image)
+		o := s.config.Image
+		if o.Policy == nil {
+			var err error
+			if o.Policy, err = image.MachinePolicy(); err != nil {
+				return nil, err
+			}
+		}
+		return image.Open(ctx, reference, o)
 	}
 	return s, nil
 }

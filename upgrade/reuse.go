@@ -178,7 +178,7 @@ func (op *operation) take(ctx context.Context) error {
 }
 
 // flushEvery is how many bytes of a file that can be taken up later may be written and not yet durable.
-const flushEvery = 1 << 20
+const flushEvery = 2 << 20
 
 // writer opens the file that asset a becomes, where its content goes on, and tells whether what is written may be taken up
 // later. Otherwise its directory entry comes last, so that a cut leaves no file or a whole one.

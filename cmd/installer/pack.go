@@ -23,7 +23,7 @@ import (
 type recipe struct {
 	kernel, initramfs, stub, cmdline, osRelease, loader string
 
-	version, arch, output, tag, push string
+	version, arch, output, tag, push, signKey string
 
 	grub bool
 }
@@ -52,6 +52,7 @@ func packCommand() *cobra.Command {
 		{&r.arch, "arch", runtime.GOARCH, "architecture, as Go names it"},
 		{&r.output, "output", "", "OCI layout to add the image to; made when it is not there"},
 		{&r.tag, "tag", "", "tag in the layout (default: the version)"},
+		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, not encrypted, ECDSA, Ed25519 or RSA"},
 		{&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG"},
 	} {
 		c.Flags().StringVar(f.to, f.name, f.or, f.text)
@@ -152,6 +153,19 @@ func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
 	}
 	if err := layout.Tag(tag, built); err != nil {
 		return "", usageError{fmt.Errorf("--tag: %w", err)}
+	}
+	if r.signKey != "" {
+		repository := ""
+		if r.push != "" {
+			repository = r.push[:max(strings.LastIndex(r.push, ":"), 0)]
+		}
+		key, err := pack.ReadKey(r.signKey)
+		if err != nil {
+			return "", usageError{fmt.Errorf("--sign-key: %w", err)}
+		}
+		if err := layout.Sign(built, key, repository); err != nil {
+			return "", err
+		}
 	}
 	if r.push == "" {
 		return fmt.Sprintf("oci:%s@%s", r.output, built.Digest), nil

@@ -40,6 +40,10 @@ var reasons = []struct {
 	{image.ErrDenied, exitImage, "log in to the registry (docker login), or check the name"},
 	{image.ErrPlatform, exitImage, "use an image that is made for this architecture, or name another one with --arch"},
 	{image.ErrNoAssets, exitImage, "name an installer image; `installer pack` makes one"},
+	{image.ErrUnsigned, exitImage, "sign it (`installer pack --sign-key`, `cosign sign --key`), or use one that is signed"},
+	{image.ErrWrongSubject, exitImage, "never use it; sign it again if it is yours"},
+	{image.ErrWrongKey, exitImage, "ask who signed it"},
+	{image.ErrPolicy, exitImage, "mend the signature policy"},
 	{image.ErrUnsafe, exitImage, "build the image without what the message names"},
 
 	{upgrade.ErrTrial, exitRefused, ""},

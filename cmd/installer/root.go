@@ -64,17 +64,26 @@ type source struct {
 	ref      string
 	arch     string
 	attempts int
+	policy   string
 }
 
 func (s *source) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.ref, "image", "", "installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, or oci:DIRECTORY[:TAG]")
 	c.Flags().StringVar(&s.arch, "arch", "", "architecture of the image, as Go names it (default: this machine's)")
 	c.Flags().IntVar(&s.attempts, "attempts", 0, "tries without progress before a registry is given up (default 5)")
+	c.Flags().StringVar(&s.policy, "signature-policy", "", "file that says which keys must have signed the image (default "+image.PolicyFile+", where that is there)")
 	_ = c.MarkFlagRequired("image")
 }
 
 func (s *source) open(c *cobra.Command) (*image.Image, error) {
-	return image.Open(c.Context(), s.ref, image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}})
+	policy, err := image.MachinePolicy()
+	if s.policy != "" {
+		policy, err = image.ReadPolicy(s.policy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return image.Open(c.Context(), s.ref, image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}, Policy: policy})
 }
 
 // machine are the flags that name the machine. Without any it is the one that this runs on.

@@ -8,7 +8,7 @@
 // memory does not grow with their size. A layout is never left naming something that is not whole: blobs are written
 // under a temporary name first, and index.json is replaced last.
 //
-// The package does not sign, and does not delete blobs that nothing names any more.
+// Layout.Sign signs the result as cosign does with a key. The package does not delete blobs that nothing names any more.
 //
 // Specifications: OCI image format 1.1, image layout 1.0, distribution 1.1. The list of assets is described at
 // AssetsAnnotation.

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -21,7 +22,7 @@ type PushOptions struct {
 }
 
 // Push copies b, which must have a tag in the layout, to a registry under the reference to, "host:port/repository:tag", and returns the reference with b's
-// digest in place of the tag. What the registry has already is not sent again. Blobs are streamed from the layout.
+// digest in place of the tag; its signature, if it has one, goes with it. What the registry has already is not sent again. Blobs are streamed from the layout.
 func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (string, error) {
 	var parse []name.Option
 	if o.PlainHTTP {
@@ -40,6 +41,14 @@ func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (s
 		options = append(options, remote.WithTransport(o.Transport))
 	}
 	if err := l.push(b, tag, options); err != nil {
+		return "", fmt.Errorf("push %s: %w", tag, err)
+	}
+	switch signature, err := l.Find(signatureTag(b)); {
+	case err == nil:
+		if err := l.push(signature, tag.Context().Tag(signatureTag(b)), options); err != nil {
+			return "", fmt.Errorf("push the signature of %s: %w", tag, err)
+		}
+	case !errors.Is(err, ErrNoTag):
 		return "", fmt.Errorf("push %s: %w", tag, err)
 	}
 	return tag.Context().Digest(b.Digest).String(), nil
