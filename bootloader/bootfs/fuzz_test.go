@@ -37,8 +37,19 @@ func foreign(t testing.TB, name string, sector int) *disktest.Disk {
 	return dev
 }
 
+var foreignDisks [2]*disktest.Disk
+
 func foreigners(t testing.TB) []*disktest.Disk {
-	return []*disktest.Disk{foreign(t, "small", 512), foreign(t, "crooked", 512)}
+	installsLock.Lock()
+	defer installsLock.Unlock()
+	var out []*disktest.Disk
+	for i, name := range []string{"small", "crooked"} {
+		if foreignDisks[i] == nil {
+			foreignDisks[i] = foreign(t, name, 512)
+		}
+		out = append(out, foreignDisks[i].Clone())
+	}
+	return out
 }
 
 func TestForeignVolumes(t *testing.T) {

@@ -229,3 +229,63 @@ func (f *FS) mayExtend(owner byte, last uint32) error {
 	}
 	return nil
 }
+
+// takeSlots checks that the slots of a new entry may be written and claims clusters if the directory must grow.
+func (f *FS) takeSlots(d dir, s spot) ([]extent, error) {
+	if err := f.mayWriteSlots(d.owner, s.slots, s.fill, s.dirty); err != nil {
+		return nil, err
+	}
+	if !s.grow {
+		return nil, nil
+	}
+	n := f.vol.clustersFor(int64(s.need) * slotSize)
+	if int64(s.total)+n*int64(f.vol.cluster/slotSize) > maxSlots {
+		return nil, fmt.Errorf("the directory is full, it has %d entries and may have %d: %w", s.total, maxSlots, ErrFull)
+	}
+	if err := f.mayExtend(d.owner, s.last); err != nil {
+		return nil, err
+	}
+	return f.take(d.owner, n, false)
+}
+
+// insert adds an entry whose content is written but not flushed: steps 2 and 3 of Close. Parts of the entry that cannot be
+// seen by themselves are written before the flush.
+func (f *FS) insert(parent []string, e entry) error {
+	d, err := f.openDir(parent)
+	if err != nil {
+		return err
+	}
+	s, err := f.find(d, e.name)
+	if err != nil {
+		return err
+	}
+	if s.grow { // several writers in one directory
+		grow, err := f.takeSlots(d, s)
+		if err != nil {
+			return err
+		}
+		if err := f.extend(d.owner, s.last, grow); err != nil {
+			return err
+		}
+		if s, err = f.find(d, e.name); err == nil && s.grow {
+			err = fmt.Errorf("its directory has grown and has no place yet: %w", ErrDamaged)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := f.mayWriteSlots(d.owner, s.slots, s.fill, s.dirty); err != nil {
+		return err
+	}
+	entries := s.entriesFor(e)
+	flushed, err := f.ready(s, entries)
+	if err != nil {
+		return err
+	}
+	if !flushed {
+		if err := f.flush(); err != nil {
+			return err
+		}
+	}
+	return f.commit(s, entries)
+}

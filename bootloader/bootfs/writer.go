@@ -7,11 +7,6 @@ import (
 	"io/fs"
 )
 
-const (
-	writerBuffer = 1 << 20 // bytes that a writer holds at most
-	backAfter    = 8 << 20 // bytes after which write-back is started
-)
-
 // Writer takes the content of one file, in order. Nothing of the file can be seen before Close returned nil; then it is on
 // the medium. After an error only Abort is of use; Abort after Close does nothing.
 type Writer struct {
@@ -130,167 +125,6 @@ func (w *Writer) reserve(d dir) ([]extent, error) {
 	return runs, f.extend(d.owner, s.last, grow)
 }
 
-// takeSlots checks that the slots of a new entry may be written and claims clusters if the directory must grow.
-func (f *FS) takeSlots(d dir, s spot) ([]extent, error) {
-	if err := f.mayWriteSlots(d.owner, s.slots, s.fill, s.dirty); err != nil {
-		return nil, err
-	}
-	if !s.grow {
-		return nil, nil
-	}
-	n := f.vol.clustersFor(int64(s.need) * slotSize)
-	if int64(s.total)+n*int64(f.vol.cluster/slotSize) > maxSlots {
-		return nil, fmt.Errorf("the directory is full, it has %d entries and may have %d: %w", s.total, maxSlots, ErrFull)
-	}
-	if err := f.mayExtend(d.owner, s.last); err != nil {
-		return nil, err
-	}
-	return f.take(d.owner, n, false)
-}
-
-// Write appends to the file. More than the promised size is an error.
-func (w *Writer) Write(p []byte) (int, error) {
-	if err := w.check(int64(len(p))); err != nil {
-		return 0, err
-	}
-	total := len(p)
-	for len(p) > 0 {
-		// Large pieces go to the device as they are.
-		if n := len(p) &^ (writerBuffer - 1); len(w.buf) == 0 && n > 0 {
-			if err := w.out(p[:n]); err != nil {
-				return total - len(p), err
-			}
-			p = p[n:]
-			continue
-		}
-		w.allocate()
-		n := copy(w.buf[len(w.buf):cap(w.buf)], p)
-		w.buf = w.buf[:len(w.buf)+n]
-		p = p[n:]
-		if err := w.spill(); err != nil {
-			return total - len(p), err
-		}
-	}
-	return total, nil
-}
-
-// ReadFrom appends what r has. It spares io.Copy its own buffer.
-func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
-	var total int64
-	for empty := 0; ; empty++ {
-		if err := w.check(0); err != nil {
-			return total, err
-		}
-		w.allocate()
-		space := w.buf[len(w.buf):cap(w.buf)]
-		if len(space) == 0 {
-			space = make([]byte, 1) // the file is whole: see that nothing follows
-		}
-		n, err := r.Read(space)
-		if err := w.check(int64(n)); err != nil {
-			return total, err
-		}
-		if n > 0 {
-			empty = 0
-		}
-		if empty > 100 {
-			return total, io.ErrNoProgress
-		}
-		w.buf = w.buf[:len(w.buf)+n]
-		total += int64(n)
-		if spilled := w.spill(); spilled != nil {
-			return total, spilled
-		}
-		if err == io.EOF {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
-	}
-}
-
-func (w *Writer) check(n int64) error {
-	if w.err == nil && w.done+int64(len(w.buf))+n > w.size {
-		w.err = fmt.Errorf("write %s: more than the %d bytes that were announced", w.path, w.size)
-	}
-	return w.err
-}
-
-// allocate makes the buffer, no larger than the file.
-func (w *Writer) allocate() {
-	if w.buf == nil {
-		w.buf = make([]byte, 0, min(writerBuffer, (w.size/blockSize+1)*blockSize))
-	}
-}
-
-func (w *Writer) spill() error {
-	if len(w.buf) < cap(w.buf) || w.done+int64(len(w.buf)) == w.size {
-		return nil // the last piece waits for Close
-	}
-	err := w.out(w.buf)
-	w.buf = w.buf[:0]
-	return err
-}
-
-// out writes whole sectors to the clusters that come next.
-func (w *Writer) out(p []byte) error {
-	v := &w.f.vol
-	for len(p) > 0 {
-		run := w.runs[w.run]
-		length := int64(run.count) * int64(v.cluster)
-		n := min(int64(len(p)), length-w.pos)
-		off := v.offset(run.first) + w.pos
-		if err := w.f.write(off, p[:n]); err != nil {
-			w.err = fmt.Errorf("write %s: %w", w.path, err)
-			return w.err
-		}
-		if err := w.back.add(w.f.dev, off, n); err != nil {
-			w.f.broken = err
-			w.err = fmt.Errorf("write %s: %w", w.path, err)
-			return w.err
-		}
-		w.done += n
-		p = p[n:]
-		if w.pos += n; w.pos == length {
-			w.run, w.pos = w.run+1, 0
-		}
-	}
-	return nil
-}
-
-// backlog starts the write-back of what was written, in large pieces, so that the flush at the end has little left.
-type backlog struct{ start, end int64 }
-
-func (b *backlog) add(dev Device, off, n int64) error {
-	backer, ok := dev.(interface{ WriteBack(off, n int64) error })
-	if !ok {
-		return nil
-	}
-	if b.end != off {
-		if err := b.drain(backer); err != nil {
-			return err
-		}
-		b.start = off
-	}
-	if b.end = off + n; b.end-b.start >= backAfter {
-		return b.drain(backer)
-	}
-	return nil
-}
-
-func (b *backlog) drain(backer interface{ WriteBack(off, n int64) error }) error {
-	start, n := b.start, b.end-b.start
-	b.start = b.end
-	if n == 0 {
-		return nil
-	}
-	if err := backer.WriteBack(start, n); err != nil {
-		return fmt.Errorf("start writing back %d bytes at %d: %w", n, start, err)
-	}
-	return nil
-}
-
 // Abort gives the file up and its room back. Nothing of it was or will be seen.
 func (w *Writer) Abort() {
 	if w.err == errClosed {
@@ -377,21 +211,6 @@ func (w *Writer) finish() error {
 	return f.settle(w.owner)
 }
 
-// last writes what is left in the buffer, with zeros up to the end of its block or cluster: a block that was destroyed earlier
-// is healed only when it is written whole.
-func (w *Writer) last() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	whole := min(blockSize, w.f.vol.cluster)
-	pad := (whole - len(w.buf)%whole) % whole
-	if err := w.out(append(w.buf, make([]byte, pad)...)); err != nil {
-		return err
-	}
-	w.buf = w.buf[:0]
-	return nil
-}
-
 // swap points an entry at new content: steps 2 and 3 of Close.
 func (f *FS) swap(old, e entry) error {
 	if err := f.flush(); err != nil {
@@ -403,46 +222,4 @@ func (f *FS) swap(old, e entry) error {
 			patchShort(b, e)
 		}
 	})
-}
-
-// insert adds an entry whose content is written but not flushed: steps 2 and 3 of Close. Parts of the entry that cannot be
-// seen by themselves are written before the flush.
-func (f *FS) insert(parent []string, e entry) error {
-	d, err := f.openDir(parent)
-	if err != nil {
-		return err
-	}
-	s, err := f.find(d, e.name)
-	if err != nil {
-		return err
-	}
-	if s.grow { // several writers in one directory
-		grow, err := f.takeSlots(d, s)
-		if err != nil {
-			return err
-		}
-		if err := f.extend(d.owner, s.last, grow); err != nil {
-			return err
-		}
-		if s, err = f.find(d, e.name); err == nil && s.grow {
-			err = fmt.Errorf("its directory has grown and has no place yet: %w", ErrDamaged)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := f.mayWriteSlots(d.owner, s.slots, s.fill, s.dirty); err != nil {
-		return err
-	}
-	entries := s.entriesFor(e)
-	flushed, err := f.ready(s, entries)
-	if err != nil {
-		return err
-	}
-	if !flushed {
-		if err := f.flush(); err != nil {
-			return err
-		}
-	}
-	return f.commit(s, entries)
 }

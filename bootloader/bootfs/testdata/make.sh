@@ -20,6 +20,6 @@ fill() { # image: nested directories, long and other names, deleted entries, a f
 
 mkfs.vfat -C -F 32 -s 1 -i 12345678 -n AS-IT-IS small.img 33800 >/dev/null
 fill small.img
-mkfs.vfat -C -F 32 -s 2 -a -R 33 -i 12345678 crooked.img 67000 >/dev/null
+mkfs.vfat -C -F 32 -s 1 -a -R 33 -i 12345678 crooked.img 33900 >/dev/null
 fill crooked.img
 for i in small crooked; do gzip -9 -n -f "$i.img"; done

@@ -1,0 +1,90 @@
+package bootfs_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/partition/disktest"
+)
+
+func TestAFaultAtAnyOperationSurfaces(t *testing.T) {
+	for _, o := range operations() {
+		if o.killed != nil {
+			continue // its fault is its own
+		}
+		t.Run(o.name, func(t *testing.T) {
+			dev := o.installed(t)
+			f := reopen(t, dev)
+			if o.start != nil {
+				o.start(t, dev, f)
+			}
+			before := mustView(t, dev)
+			var used *bootfs.FS
+			run := func(d *disktest.Disk) error {
+				var err error
+				if used, err = bootfs.Open(d, bootfs.Options{Zones: slotZones, Now: clock}); err != nil {
+					used = nil
+					return err
+				}
+				return o.do(used)
+			}
+			err := dev.EachFault(run, func(fault disktest.Fault, n int, left *disktest.Disk, result error) error {
+				what := fmt.Sprintf("%v %d", fault, n)
+				if result == nil && fault != disktest.ReadFails {
+					return errors.New(what + ": no error")
+				}
+				if result != nil && !errors.Is(result, syscall.EIO) && !errors.Is(result, syscall.ENOSPC) && !errors.Is(result, bootfs.ErrDamaged) &&
+					!strings.Contains(result.Error(), "short write") {
+					return fmt.Errorf("%s: the cause is lost: %w", what, result)
+				}
+				if err := o.judge(before, left, result == nil); err != nil {
+					return fmt.Errorf("%s: %w", what, err)
+				}
+				if result != nil && fault != disktest.ReadFails && used != nil {
+					if err := used.Mkdir("after"); err == nil || !strings.Contains(err.Error(), "open the volume again") {
+						return fmt.Errorf("%s: then %v", what, err)
+					}
+				}
+				return o.again(before, left)
+			})
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestReadsFailWhenTheDeviceFails(t *testing.T) {
+	dev := installed(t, tiny)
+	f := reopen(t, dev)
+	v := mustView(t, dev)
+	want := v.files["EFI/pawl/A/os.efi"]
+	for n := 1; ; n++ {
+		dev.FailAt(n, disktest.ReadFails)
+		data, err := f.ReadFile("EFI/pawl/A/os.efi")
+		if !dev.Failed() {
+			require.NoError(t, err)
+			dev = dev.Clone() // without the fault that waits
+			f = reopen(t, dev)
+			break
+		}
+		if err == nil { // read again, from the device
+			require.Equal(t, want, data)
+			continue
+		}
+		require.ErrorIs(t, err, syscall.EIO)
+		require.NotErrorIs(t, err, fs.ErrNotExist)
+	}
+	for _, c := range v.chains["EFI/pawl/A/os.efi"] {
+		dev.Spoil(v.data+int64(c-2)*v.cluster, v.cluster)
+	}
+	file, err := f.Open("EFI/pawl/A/os.efi")
+	require.NoError(t, err)
+	_, err = file.Read(make([]byte, 10))
+	require.ErrorIs(t, err, syscall.EIO)
+}
