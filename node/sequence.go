@@ -121,13 +121,37 @@ func (s *Server) Rollback(ctx context.Context, r *pawlv1.RollbackRequest) (*Oper
 
 // disturb are the phases that disturb. Without unmounting they end before it.
 func (q *sequence) disturb(unmount bool) (phases []phase) {
+	for _, d := range q.s.disturbing(unmount) {
+		phases = append(phases, phase{name: d.name, disturbance: d, do: func(ctx context.Context) error { return q.do(ctx, d) }})
+	}
+	return phases
+}
+
+// disturbing are the disturbances in which there is something to do.
+func (s *Server) disturbing(unmount bool) (all []disturbance) {
 	for _, d := range disturbances {
-		switch {
-		case d.stuck && (!unmount || len(q.s.config.Unmount) == 0 && len(q.s.hooks(d.name)) == 0):
-		case !d.stuck && len(q.s.hooks(d.name)) == 0:
-		default:
-			phases = append(phases, phase{name: d.name, disturbance: d, do: func(ctx context.Context) error { return q.do(ctx, d) }})
+		if d.stuck && !unmount {
+			continue
 		}
+		if len(s.hooks(d.name)) > 0 || d.stuck && len(s.config.Unmount) > 0 {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// follows is what a request has follow after the preparation, for a plan.
+func (s *Server) follows(r *pawlv1.UpgradeRequest) (phases []Phase) {
+	if r.Reboot {
+		for _, d := range s.disturbing(!r.Stage) {
+			phases = append(phases, d.name)
+		}
+	}
+	if !r.Stage {
+		phases = append(phases, Phase(upgrade.StepArm))
+	}
+	if r.Reboot {
+		phases = append(phases, Phase(stepReboot))
 	}
 	return phases
 }
@@ -272,7 +296,7 @@ func (q *sequence) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: wirePlan(plan, q.request.Reboot)}})
+	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: wirePlan(plan, q.s.follows(q.request))}})
 	return nil
 }
 

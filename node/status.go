@@ -66,5 +66,5 @@ func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan,
 	if err != nil {
 		return nil, err
 	}
-	return wirePlan(plan, true), nil
+	return wirePlan(plan, s.follows(&pawlv1.UpgradeRequest{Reboot: true})), nil
 }

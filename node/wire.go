@@ -32,7 +32,7 @@ func wireAttempt(a *upgrade.Attempt) *pawlv1.Attempt {
 	}
 }
 
-func wirePlan(p upgrade.Plan, reboot bool) *pawlv1.Plan {
+func wirePlan(p upgrade.Plan, then []Phase) *pawlv1.Plan {
 	w := &pawlv1.Plan{
 		Kind: string(p.Kind), From: string(p.From), To: string(p.To), OldVersion: p.Old, Version: p.Version,
 		Image: p.Image, Reference: p.Reference, Lost: p.Lost, Bytes: p.Bytes, Room: p.Room, Preserve: p.Preserve,
@@ -41,9 +41,8 @@ func wirePlan(p upgrade.Plan, reboot bool) *pawlv1.Plan {
 	for _, step := range p.Steps {
 		w.Steps = append(w.Steps, string(step))
 	}
-	w.Steps = append(w.Steps, string(upgrade.StepArm))
-	if reboot {
-		w.Steps = append(w.Steps, string(stepReboot))
+	for _, phase := range then {
+		w.Steps = append(w.Steps, string(phase))
 	}
 	return w
 }

@@ -1,0 +1,59 @@
+// Command appliance is the main program of a system that embeds Pawl: what it owes an upgrade, on one screen. The system
+// itself is a web server with its data on the partition EPHEMERAL, mounted at /var/data.
+//
+//	appliance --disk /dev/vda
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/pawl-os/pawl/node"
+)
+
+func main() {
+	disk := flag.String("disk", "", "what the machine boots from")
+	flag.Parse()
+	log.Fatal(run(context.Background(), *disk))
+}
+
+func run(ctx context.Context, disk string) error {
+	web := &http.Server{Addr: "127.0.0.1:8080", Handler: http.FileServer(http.Dir("/var/data"))}
+	s, err := node.New(node.Config{
+		Disk: disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"},
+		Hooks: []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
+			{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
+			{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error {
+				web = &http.Server{Addr: web.Addr, Handler: web.Handler}
+				go serve(web)
+				return nil
+			}},
+		},
+		Checks: []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(context.Context) error { // the new version
+			_, err := http.Get("http://127.0.0.1:8080/")
+			return err
+		}}},
+		Window: 30 * time.Second, // the check has to hold for as long before the new version is confirmed
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := s.Start(ctx); errors.Is(err, node.ErrRestarting) { // early: a trial wipes EPHEMERAL, or keeps it
+		select {} // a staged upgrade is armed
+	} // any other error is in the status, and the machine is more use with the API than without
+	// Here the system mounts EPHEMERAL at /var/data.
+	go serve(web)
+	api, err := node.Listen(ctx, node.DefaultSocket, false)
+	if err != nil {
+		return err
+	}
+	go func() { log.Print(s.Prove(ctx)) }()
+	return s.Serve(ctx, api)
+}
+
+func serve(web *http.Server) { log.Print(web.ListenAndServe()) }
