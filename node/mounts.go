@@ -67,7 +67,7 @@ func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
 
 // release tries until nothing is busy any more, or the time is over; then the error names the processes that hold it.
 func (s *Server) release(ctx context.Context, what string, try func() error, device uint64) error {
-	end := time.Now().Add(letGo)
+	end := time.Now().Add(s.letGo)
 	for {
 		err := try()
 		if err == nil || !errors.Is(err, unix.EBUSY) && !errors.Is(err, partition.ErrBusy) {

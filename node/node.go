@@ -87,6 +87,7 @@ type Server struct {
 	kexecLoad  func(kexec.Kernel) error
 	unmount    func(context.Context, *mounted) error
 	isFree     func(context.Context) error
+	letGo      time.Duration
 
 	mu      sync.Mutex
 	problem string // of Start
@@ -148,7 +149,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.journal = newJournal(s.bootID)
 	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
-	s.unmount, s.isFree = s.unmountAll, s.free
+	s.unmount, s.isFree, s.letGo = s.unmountAll, s.free, letGo
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine
