@@ -158,6 +158,44 @@ func TestTornBlocks(t *testing.T) {
 	}
 }
 
+// GRUB's own write, torn at every length: the next boot is a trial, by the old count, or the default.
+func TestTornCount(t *testing.T) {
+	rig, err := bios.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	require.NoError(t, rig.Arm(bootloader.B, 2))
+	booted := rig.Clone()
+	booted.Disk.Record()
+	o, err := booted.Boot()
+	require.NoError(t, err)
+	require.True(t, o.Trial)
+	ops := booted.Disk.Trace().Ops
+	require.Len(t, ops, 1, "one write, and GRUB does not flush")
+	old := make([]byte, 512)
+	_, err = rig.Disk.ReadAt(old, ops[0].Off)
+	require.NoError(t, err)
+	require.Equal(t, string(trial("B", 2, "1")), string(old))
+	require.Equal(t, string(trial("B", 1, "0")), string(ops[0].Data))
+	for n := 0; n <= 512; n += 1 + n/100 {
+		for _, mixed := range [][]byte{append(bytes.Clone(ops[0].Data[:n]), old[n:]...), append(bytes.Clone(old[:n]), ops[0].Data[n:]...)} {
+			m := rig.Clone()
+			_, err := m.Disk.WriteAt(mixed, ops[0].Off)
+			require.NoError(t, err)
+			trials := 0
+			for o, err = m.Boot(); o.Trial; o, err = m.Boot() {
+				require.NoError(t, err)
+				require.Equal(t, bootloader.B, o.Slot)
+				trials++
+			}
+			require.NoError(t, err)
+			require.Equal(t, bootloader.A, o.Slot)
+			require.LessOrEqual(t, trials, 2)
+		}
+	}
+}
+
 // While the copy that is written is destroyed, the other one stays.
 func TestConfirmWritesTheOlderCopyFirst(t *testing.T) {
 	rig, err := uefi.Installed()
