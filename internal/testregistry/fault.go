@@ -22,6 +22,8 @@ type Fault struct {
 	Truncate    int64                        // leave out so many bytes at the end, with a Content-Length that fits
 	DropAfter   int64                        // cut the connection after so many bytes of the body
 	StallAfter  int64                        // send nothing more after so many bytes, and hold the connection
+	Rate        int64                        // send so many bytes a second, in small pieces
+	Sent        func(n int64)                // is told of each piece that was sent; only with Rate
 
 	struck int
 }
@@ -78,7 +80,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	if stop > 0 {
 		p = p[:min(int64(len(p)), stop-a.sent)]
 	}
-	n, err := a.ResponseWriter.Write(p)
+	n, err := a.pass(p)
 	a.sent += int64(n)
 	if err != nil {
 		return n, err
@@ -91,6 +93,30 @@ func (a *answer) Write(p []byte) (int, error) {
 		panic(http.ErrAbortHandler) // the server cuts the connection
 	}
 	return whole, nil
+}
+
+// pass sends p, slowly if it is to be slow.
+func (a *answer) pass(p []byte) (int, error) {
+	f := a.fault
+	if f.Rate <= 0 {
+		return a.ResponseWriter.Write(p)
+	}
+	const piece = 16 << 10
+	for done := 0; done < len(p); {
+		n, err := a.ResponseWriter.Write(p[done:min(done+piece, len(p))])
+		done += n
+		if err == nil {
+			err = http.NewResponseController(a.ResponseWriter).Flush()
+		}
+		if err != nil {
+			return done, err
+		}
+		if f.Sent != nil {
+			f.Sent(int64(n))
+		}
+		time.Sleep(time.Duration(n) * time.Second / time.Duration(f.Rate))
+	}
+	return len(p), nil
 }
 
 func (a *answer) flush() {

@@ -7,6 +7,7 @@
 package testregistry
 
 import (
+	"context"
 	"io"
 	"log"
 	"net"
@@ -46,7 +47,14 @@ func Serve(address string) (*Registry, error) {
 		listener: l,
 		inner:    registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)),
 	}
-	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	// A small buffer, so that what was sent is about what was received.
+	small := func(ctx context.Context, c net.Conn) context.Context {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetWriteBuffer(64 << 10)
+		}
+		return ctx
+	}
+	r.server = &http.Server{Handler: r, ConnContext: small, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	go r.server.Serve(l) //nolint:errcheck // ends with ErrServerClosed
 	return r, nil
 }
