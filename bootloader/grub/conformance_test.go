@@ -35,5 +35,12 @@ var bios = loadertest.Backend{
 	Tries:    grub.MaxTries,
 }
 
-func TestConformanceUEFI(t *testing.T) { loadertest.Conformance(t, uefi) }
-func TestConformanceBIOS(t *testing.T) { loadertest.Conformance(t, bios) }
+func TestConformanceUEFI(t *testing.T) {
+	t.Parallel()
+	loadertest.Conformance(t, uefi)
+}
+
+func TestConformanceBIOS(t *testing.T) {
+	t.Parallel()
+	loadertest.Conformance(t, bios)
+}
