@@ -47,9 +47,11 @@ func (f *fake) Upgrade(_ context.Context, _ *pawlv1.UpgradeRequest, to *connect.
 	return f.upgrade(to)
 }
 
-func (f *fake) client(t *testing.T) *Client {
+func (f *fake) client(t *testing.T) *Client { return client(t, f) }
+
+func client(t *testing.T, node pawlv1.NodeHandler) *Client {
 	mux := http.NewServeMux()
-	mux.Handle(pawlv1.NewNodeHandler(f))
+	mux.Handle(pawlv1.NewNodeHandler(node))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	c, err := New(strings.TrimPrefix(server.URL, "http://"))

@@ -16,6 +16,7 @@ import (
 var commands = map[string]func(out io.Writer, args []string) error{
 	"ls":       list,
 	"cat":      show,
+	"head":     head,
 	"write":    write,
 	"zero":     zero,
 	"rm":       remove,
@@ -89,6 +90,24 @@ func show(out io.Writer, args []string) error {
 			continue
 		}
 		_, _ = out.Write(data)
+	}
+	return nil
+}
+
+// head prints the first line of a file or a device, as far as it is text.
+func head(out io.Writer, args []string) error {
+	for _, path := range args {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		line := make([]byte, 80)
+		n, err := f.Read(line)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		text, _, _ := strings.Cut(string(line[:n]), "\n")
+		fmt.Fprintf(out, "%q\n", strings.TrimRight(text, "\x00"))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -28,12 +30,16 @@ func (s *system) embed(ctx context.Context, network error) error {
 		Checks:        []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
 		TrialDeadline: s.deadline,
 		Reboot:        s.reboot,
+		Kexec:         s.kexec,
 		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return err
 	}
 	boot, err := server.Start(ctx)
+	if errors.Is(err, node.ErrRestarting) {
+		select {} // a staged upgrade is armed
+	}
 	if err != nil {
 		report("warning", "reason", err.Error())
 	}
@@ -59,6 +65,12 @@ func (s *system) reboot(_ context.Context, reason string) error {
 	report("restart", "reason", reason)
 	restart(unix.LINUX_REBOOT_CMD_RESTART)
 	return nil
+}
+
+// kexec starts the kernel that the node service loaded.
+func (s *system) kexec(_ context.Context, reason string) error {
+	report("kexec", "reason", reason)
+	return kexec.Jump()
 }
 
 // reportSlot tells tests what runs: read back from the disk, not remembered. The entry is the loader's own word.
