@@ -71,19 +71,20 @@ func TestGRUBUpgradeConfirmsAndRollsBack(t *testing.T) {
 	})
 }
 
-// brokenOnGRUB says how often each broken version starts when three tries are given, and what is known afterwards.
+// brokenOnGRUB says what is known afterwards of each version that fails.
 var brokenOnGRUB = []struct {
 	how    osimage.Broken
+	thrice bool // also with three tries
 	trials bool // it lives long enough to say that it started
 	reason string
 	bad    bool
 }{
-	{osimage.CorruptUKI, false, "not known to have started", false},
-	{osimage.ShortUKI, false, "not known to have started", false},
-	{osimage.CorruptInitramfs, false, "not known to have started", false},
-	{osimage.Exits, false, "not known to have started", false},
-	{osimage.Panics, true, "ended without a word", true},
-	{osimage.CheckFails, true, "self-check failed, as this version was built to", true},
+	{osimage.CorruptUKI, false, false, "not known to have started", false},
+	{osimage.ShortUKI, true, false, "not known to have started", false},
+	{osimage.CorruptInitramfs, false, false, "not known to have started", false},
+	{osimage.Exits, true, false, "not known to have started", false},
+	{osimage.Panics, false, true, "ended without a word", true},
+	{osimage.CheckFails, true, true, "self-check failed, as this version was built to", true},
 }
 
 func TestGRUBBrokenVersionsFallBack(t *testing.T) {
@@ -92,9 +93,19 @@ func TestGRUBBrokenVersionsFallBack(t *testing.T) {
 			onGRUB(t, func(m *machine) {
 				count, before := int(tries[0]-'0'), 0
 				for _, b := range brokenOnGRUB {
+					if count > 1 && !b.thrice {
+						continue
+					}
 					tag := osimage.Version{Number: "2.1.0", Broken: b.how}.Tag()
 					m.upgrade(tag, "--force --tries "+tries)
-					m.restart()
+					if b.how == osimage.ShortUKI {
+						// Memory outlives a restart: the half that is missing would be there from the boot before, since all
+						// versions have the same kernel (seen with a BIOS).
+						m.cut(func() {})
+						before = 0
+					} else {
+						m.restart()
+					}
 					for range count {
 						if b.trials {
 							m.trial(tag, "B")
