@@ -75,7 +75,7 @@ func (f *FS) isClear(e entry, owner byte) bool {
 		return false
 	}
 	var r reader
-	blocks := f.blocks()
+	near := f.neighbours()
 	err := f.scan(e.first, func(uint32) (uint32, error) { return 0, nil }, func(_ int64, b []byte) bool {
 		r.add(0, b)
 		return r.dots == r.n || b[0] == 0 && r.dots == 2
@@ -89,7 +89,7 @@ func (f *FS) isClear(e entry, owner byte) bool {
 		}
 	}
 	for s := range f.stale {
-		if f.stale[s] && f.mayWriteSector(owner, blocks, int64(s)) {
+		if f.stale[s] && f.mayMend(owner, near, int64(s)) {
 			return false
 		}
 	}

@@ -73,16 +73,16 @@ func (f *FS) set(c, value uint32) {
 // change; so each mix of old, new and destroyed sectors leaves what is reachable as it was, but for a destroyed sector,
 // which costs entries of the owner's zone in its first table whether the second is whole or not. The caller flushes
 // before it makes anything reachable.
-func (f *FS) writeTable(owner byte, blocks []byte) error {
+func (f *FS) writeTable(owner byte, near neighbours) error {
 	unit := int64(f.vol.unit)
 	for copy := range f.vol.tables {
 		for s := int64(0); s < int64(len(f.stale)); {
-			if !f.stale[s] || !f.mayWriteSector(owner, blocks, s) {
+			if !f.stale[s] || !f.mayMend(owner, near, s) {
 				s++
 				continue
 			}
 			start := s
-			for s < int64(len(f.stale)) && s-start < 2048 && f.stale[s] && f.mayWriteSector(owner, blocks, s) {
+			for s < int64(len(f.stale)) && s-start < 2048 && f.stale[s] && f.mayMend(owner, near, s) {
 				s++
 			}
 			if err := f.write(f.vol.fat[copy]+start*unit, f.encodeTable(start, s)); err != nil {
@@ -91,7 +91,7 @@ func (f *FS) writeTable(owner byte, blocks []byte) error {
 		}
 	}
 	for s := range f.stale {
-		if f.stale[s] && f.mayWriteSector(owner, blocks, int64(s)) {
+		if f.stale[s] && f.mayMend(owner, near, int64(s)) {
 			f.stale[s] = false
 		}
 	}
@@ -115,6 +115,16 @@ func (f *FS) mayWriteSector(owner byte, blocks []byte, s int64) bool {
 	at := s * int64(f.vol.unit)
 	one, two := (f.vol.fat[0]+at)/blockSize, (f.vol.fat[1]+at)/blockSize
 	return (blocks[one]|blocks[two])&owners&^owner == 0
+}
+
+// mayMend is mayWriteSector for what need not be written now. It also leaves a page of the first table alone that another owner
+// has something in, unless the owner has something in that very block.
+func (f *FS) mayMend(owner byte, near neighbours, s int64) bool {
+	if !f.mayWriteSector(owner, near.blocks, s) {
+		return false
+	}
+	at := s * int64(f.vol.unit)
+	return near.tables[f.vol.tablePage(uint32(at/4))]&owners&^owner == 0 || near.blocks[(f.vol.fat[0]+at)/blockSize]&owner != 0
 }
 
 // chain follows the first table on the device, one block at a time.

@@ -185,6 +185,13 @@ func (w *Writer) finish() error {
 	if err := w.last(); err != nil {
 		return err
 	}
+	d, err := f.openDir(w.elems[:len(w.elems)-1])
+	if err != nil {
+		return err
+	}
+	if err := w.heal(d.first); err != nil {
+		return err
+	}
 	f.join(w.runs)
 	if err := f.settle(w.owner); err != nil {
 		return err

@@ -247,10 +247,10 @@ func (f *FS) join(run []extent) {
 // become free and sectors that changed or differ are written. What becomes free must already be unreachable on
 // the medium, not only in a cache.
 func (f *FS) settle(owner byte) error {
-	blocks := f.blocks()
+	near := f.neighbours()
 	perSector := uint32(f.vol.unit / 4)
 	for s := range f.stale {
-		if !f.mayWriteSector(owner, blocks, int64(s)) {
+		if !f.mayMend(owner, near, int64(s)) {
 			continue
 		}
 		first := uint32(s) * perSector
@@ -260,7 +260,7 @@ func (f *FS) settle(owner byte) error {
 			}
 		}
 	}
-	return f.writeTable(owner, blocks)
+	return f.writeTable(owner, near)
 }
 
 // release takes the claims off the chain that starts at c, up to where it is somebody else's too.
