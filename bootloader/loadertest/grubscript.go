@@ -197,6 +197,9 @@ func (p *scriptParser) statement() (s statement, more bool, err error) {
 		return statement{}, false, fmt.Errorf("unexpected %s: %w", p.tokens[0].plain(), errSyntax)
 	}
 	end := slices.IndexFunc(p.tokens, func(w scriptWord) bool { return w == nil })
+	if end < 0 {
+		return statement{}, false, fmt.Errorf("a command without an end: %w", errSyntax)
+	}
 	s.words, p.tokens = p.tokens[:end], p.tokens[end:]
 	return s, true, nil
 }
@@ -249,6 +252,7 @@ func (p *scriptParser) ifStatement() (statement, error) {
 type script struct {
 	env       map[string]string
 	functions map[string][]statement
+	depth     int
 	args      []string                  // $1 and on, in a function
 	command   func(argv []string) error // nil is success
 	stops     func(err error) bool      // whether an error ends the script and not only the command
@@ -295,9 +299,14 @@ func (s *script) simple(st statement) (status, end error) {
 		return nil, nil
 	}
 	if body, ok := s.functions[argv[0]]; ok {
+		if s.depth > 50 {
+			return nil, fmt.Errorf("functions that call each other for ever: %w", errNotModelled)
+		}
 		outer := s.args
 		s.args = argv[1:]
+		s.depth++
 		status, end = s.run(body)
+		s.depth--
 		s.args = outer
 		return status, end
 	}

@@ -1,0 +1,185 @@
+package loadertest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/grubenv"
+)
+
+// said runs a script whose commands are noted, with their arguments in brackets.
+func said(t *testing.T, text string) (lines []string, err error) {
+	t.Helper()
+	list, err := parseScript(text)
+	s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return errors.Is(err, errNotModelled) }}
+	s.command = func(argv []string) error {
+		if argv[0] == "fails" {
+			return errFalse
+		}
+		lines = append(lines, "["+strings.Join(argv[1:], "][")+"]")
+		return nil
+	}
+	_, end := s.run(list)
+	return lines, errors.Join(err, end)
+}
+
+func TestScriptsOfGRUB(t *testing.T) {
+	for text, want := range map[string][]string{
+		"say a b;say c # d\nsay e#f":                                         {"[a][b]", "[c]", "[e#f]"},
+		`say 'a b' "c d" e\ f g'h'"i"`:                                       {"[a b][c d][e f][ghi]"},
+		`say "a\"b\\c\$d\e" 'x\y'`:                                           {`[a"b\c$d\e][x\y]`},
+		"set x=1\nsay $x ${x}y \"$x z\" '$x' $none \"$none\"":                {"[1][1y][1 z][$x][]"},
+		"set x=\"a b\"\nsay $x \"$x\" -$x-":                                  {"[a][b][a b][-a][b-]"},
+		"if say 1; then\nsay 2\nelse say 3; fi":                              {"[1]", "[2]"},
+		"if fails; then say 1; elif say 2; then say 3; fi":                   {"[2]", "[3]"},
+		"if fails; then say 1\nelse\nsay 2\nfi; say 3":                       {"[2]", "[3]"},
+		"if [ a = b ]; then say 1; elif [ -n x -a 2 -gt 1 ]; then say 2; fi": {"[2]"},
+		"if [ -z \"$none\" -a a != b ]; then say 1; fi":                      {"[1]"},
+		"function f {\n  say $1 $2\n}\nf a b\nf c":                           {"[a][b]", "[c]"},
+		"fails\nsay 1":     {"[1]"},
+		"say 'two\nlines'": {"[two\nlines]"},
+	} {
+		lines, err := said(t, text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, lines, text)
+	}
+}
+
+func TestWhatIsBeforeASyntaxErrorRuns(t *testing.T) {
+	for text, want := range map[string][]string{
+		"say 1\nif say 2; then": {"[1]"}, "say 1\nsay 'open": {"[1]"}, "say 1\nfi\nsay 2": {"[1]"}, "say 1\n\x00say 2": {"[1]"},
+		"say 1\nfunction {": {"[1]"},
+	} {
+		lines, err := said(t, text)
+		require.ErrorIs(t, err, errSyntax, text)
+		require.Equal(t, want, lines, text)
+	}
+	_, err := said(t, "for x in a b; do say $x; done")
+	require.ErrorIs(t, err, errNotModelled)
+	_, err = said(t, "if [ a -o b ]; then say 1; fi")
+	require.ErrorIs(t, err, errNotModelled)
+}
+
+// The model's save_env against the codec, which grub-editenv judges.
+func TestSaveEnvIsAsGrubEditenvDoesIt(t *testing.T) {
+	data, codec := []byte(grubenv.New(80)), grubenv.New(80)
+	for _, v := range []grubenv.Variable{{Name: "a", Value: "1"}, {Name: "bb", Value: `\x`}, {Name: "a", Value: "long\ner"}, {Name: "bb", Value: ""}, {Name: "a", Value: ""}} {
+		var err error
+		data, err = setVariable(data, v.Name, v.Value)
+		require.NoError(t, err)
+		require.NoError(t, codec.Set(v.Name, v.Value))
+		require.Equal(t, string(codec), string(data))
+		got := map[string]string{}
+		require.NoError(t, eachVariable(data, func(name, value string) { got[name] = value }))
+		require.Equal(t, v.Value, got[v.Name])
+	}
+	_, err := setVariable(data, "a", strings.Repeat("x", 80))
+	require.Error(t, err)
+	_, err = setVariable([]byte(grubenv.Signature+"a=b"), "a", "c")
+	require.Error(t, err, "a block without a whole last line is broken for GRUB")
+	require.Error(t, eachVariable(make([]byte, 512), func(string, string) {}))
+}
+
+// grubDisk is a disk that a BIOS starts GRUB from, with a grub.cfg.
+func grubDisk(t *testing.T, config string) *Machine {
+	t.Helper()
+	m, err := NewMachine(512)
+	require.NoError(t, err)
+	m.Options.BIOS = true
+	f, err := m.FS()
+	require.NoError(t, err)
+	require.NoError(t, f.Mkdir("grub"))
+	require.NoError(t, f.WriteFile("grub/grub.cfg", []byte(config)))
+	require.NoError(t, f.WriteFile("vmlinuz", LinuxImage([]byte("kernel"))))
+	require.NoError(t, f.WriteFile("initrd", []byte("070701")))
+	boot, core := GRUBCore()
+	boot[0x5c], boot[0x66], boot[0x67] = 64, 0x90, 0x90
+	core[500], core[508] = 65, byte(len(core)/512-1)
+	sector := make([]byte, 512)
+	_, err = m.Disk.ReadAt(sector, 0)
+	require.NoError(t, err)
+	copy(sector, boot[:440])
+	_, err = m.Disk.WriteAt(sector, 0)
+	require.NoError(t, err)
+	_, err = m.Disk.WriteAt(core, 64*512)
+	require.NoError(t, err)
+	return m
+}
+
+const bootsOne = "linux /vmlinuz panic=1 'a b' x=\\'y\ninitrd ($root)/initrd\nboot\n"
+
+func TestGRUBOnBIOS(t *testing.T) {
+	m := grubDisk(t, strings.ReplaceAll(bootsOne, "($root)", ""))
+	o, err := m.Boot()
+	require.NoError(t, err)
+	require.Equal(t, "vmlinuz", o.Path, "%s", o)
+	require.Equal(t, `BOOT_IMAGE=/vmlinuz panic=1 "a b" x=\'y`, o.Cmdline, "as GRUB 2.06 hands it over")
+
+	for what, change := range map[string]func(b []byte) int64{
+		"no signature":         func(b []byte) int64 { b[510] = 0; return 0 },
+		"no boot code":         func(b []byte) int64 { clear(b[:440]); return 0 },
+		"another core's place": func(b []byte) int64 { b[0x5c] = 70; return 0 },
+	} {
+		bad := m.Clone()
+		b := make([]byte, 512)
+		_, err := bad.Disk.ReadAt(b, 0)
+		require.NoError(t, err)
+		_, err = bad.Disk.WriteAt(b, change(b))
+		require.NoError(t, err)
+		o, err := bad.Boot()
+		require.NoError(t, err)
+		require.NotEmpty(t, o.Stuck, what)
+	}
+	bad := m.Clone()
+	_, err = bad.Disk.WriteAt([]byte("damage"), 66*512+100)
+	require.NoError(t, err)
+	o, err = bad.Boot()
+	require.NoError(t, err)
+	require.Contains(t, o.Stuck, "core image is damaged")
+}
+
+func TestWhatGRUBDoesNotSurvive(t *testing.T) {
+	for config, want := range map[string]string{
+		"":                             "shows its prompt",
+		"reboot":                       "restarts for ever",
+		"boot":                         "shows its prompt",
+		"linux /gone\nboot":            "shows its prompt",
+		"linux /vmlinuz panic=1\nboot": "restarts for ever", // without an initramfs the kernel panics
+		"linux /vmlinuz\nboot":         "panics and hangs",
+		"linux /vmlinuz panic=0\ninitrd /vmlinuz\nboot": "panics and hangs",
+	} {
+		o, err := grubDisk(t, config).Boot()
+		require.NoError(t, err, config)
+		require.Contains(t, o.Stuck, want, config)
+	}
+	_, err := grubDisk(t, "linux /gone\nlinux /vmlinuz\nboot").Boot()
+	require.ErrorIs(t, err, errNotModelled, "the second starts without its arguments")
+	readOnly := struct{ Device }{grubDisk(t, "save_env -f /grub/grub.cfg x y").Disk}
+	_, err = Boot(readOnly, efivar.NewMemory(), Options{BIOS: true})
+	require.NoError(t, err, "no block, so nothing is written")
+}
+
+func FuzzScript(f *testing.F) {
+	f.Add("if [ -s /x ]; then\n set y=\"$z\" # c\nfi")
+	f.Add("function f {\n say ${x} 'a' \\\n}\nf")
+	f.Add("\x00'\"")
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := parseScript(text)
+		if err != nil && !errors.Is(err, errSyntax) && !errors.Is(err, errNotModelled) {
+			t.Fatal(err)
+		}
+		s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return true }}
+		n := 0
+		s.command = func([]string) error {
+			if n++; n > 1000 {
+				return errNotModelled
+			}
+			return errFalse
+		}
+		_, _ = s.run(list)
+	})
+}
