@@ -43,3 +43,28 @@ func TestFreeOfAZoneWhoseDirectoryCannotBeRead(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, free)
 }
+
+// Firmware reads the pages around a directory and around the ends of a file as a whole. A sector in them that an earlier cut
+// left unreadable, and that is nobody's, must not keep a new file from being loaded.
+func TestANewFileHasNoUnreadableSectorAroundIt(t *testing.T) {
+	d := disktest.New(40<<20, 512)
+	require.NoError(t, bootfs.Format(d, bootfs.FormatOptions{}))
+	f, err := bootfs.Open(d, bootfs.Options{Zones: []string{"A", "B"}})
+	require.NoError(t, err)
+	require.NoError(t, f.Mkdir("A"))
+	require.NoError(t, f.Mkdir("B"))
+	d.Record()
+	require.NoError(t, f.WriteFile("B/OS.EFI", make([]byte, 5000)))
+	dir := int64(-1)
+	for _, o := range d.Trace().Ops {
+		if bytes.Contains(o.Data, []byte("OS      EFI")) {
+			dir = o.Off
+		}
+	}
+	require.Positive(t, dir)
+	require.NoError(t, f.Clear("B"))
+	d.Spoil(dir+512, 64<<10-4096) // free clusters behind the directory, up to near the end of its page
+	require.NoError(t, f.WriteFile("B/OS.EFI", make([]byte, 5000)))
+	_, err = d.ReadAt(make([]byte, 64<<10-4096), dir)
+	require.NoError(t, err)
+}

@@ -139,8 +139,9 @@ func (w *Writer) Abort() {
 
 // Close makes the file appear.
 //
-//  1. the last data; the chain into the first and the second table. A cut here, or any mix of these writes: clusters marked
-//     used that belong to nobody. What anybody can reach is as before.
+//  1. the last data; zeros over free sectors around it that cannot be read (see heal); the chain into the first and the
+//     second table. A cut here, or any mix of these writes: clusters marked used that belong to nobody. What anybody can
+//     reach is as before.
 //  2. flush.
 //  3. one sector of the directory: the new entry, or the old entry with the new cluster, size and time. A cut: the old
 //     state or the new one, and both are complete.
