@@ -27,8 +27,8 @@ type frames struct {
 	SHA256  []string `json:"sha256"`  // of each one's content
 }
 
-// takeFrames finds out which asset each layer holds. It counts only if every layer holds one of its own, as then none can
-// hide what is in another.
+// takeFrames finds out which asset each layer holds. It counts only if every layer says that it holds one of its own, or
+// none, as then none can hide what is in another.
 func (i *Image) takeFrames() error {
 	single := map[string]Asset{}
 	for _, a := range i.Assets {
@@ -36,6 +36,9 @@ func (i *Image) takeFrames() error {
 	}
 	assets, tables := make([]Asset, len(i.layers)), make([]*frames, len(i.layers))
 	for n, d := range i.layers {
+		if name, says := d.Annotations[assetAnnotation]; says && name == "" {
+			continue // it holds none
+		}
 		a, ok := single[d.Annotations[assetAnnotation]]
 		if !ok {
 			return nil

@@ -55,7 +55,7 @@ func (x *extraction) total() int64 {
 		a, known := x.image.only(n)
 		switch {
 		case !known:
-		case !x.wanted(a):
+		case a.Name == "" || !x.wanted(a):
 			total -= x.image.layers[n].Size
 		case x.from(a) > 0:
 			if f := x.image.frames[n]; f != nil {
@@ -67,7 +67,7 @@ func (x *extraction) total() int64 {
 	return total
 }
 
-// only is the asset that layer n holds, if every layer holds one.
+// only is the asset that layer n holds, none if its name is empty. It is known only if every layer says so.
 func (i *Image) only(n int) (Asset, bool) {
 	if i.singles == nil {
 		return Asset{}, false
@@ -85,6 +85,9 @@ func (x *extraction) special(ctx context.Context, n int) (done bool, err error) 
 	a, known := x.image.only(n)
 	if !known {
 		return false, nil
+	}
+	if a.Name == "" {
+		return true, nil
 	}
 	if !x.wanted(a) {
 		x.found[a.Name] = true

@@ -23,7 +23,7 @@ import (
 type recipe struct {
 	kernel, initramfs, stub, cmdline, osRelease, loader string
 
-	version, arch, output, tag, push, signKey string
+	version, arch, output, tag, push, signKey, entrypoint string
 
 	grub bool
 }
@@ -52,6 +52,7 @@ func packCommand() *cobra.Command {
 		{&r.arch, "arch", runtime.GOARCH, "architecture, as Go names it"},
 		{&r.output, "output", "", "OCI layout to add the image to; made when it is not there"},
 		{&r.tag, "tag", "", "tag in the layout (default: the version)"},
+		{&r.entrypoint, "entrypoint", "", "also pack this program, an installer for the architecture that needs no libraries: a container of the image runs it (default: none)"},
 		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, not encrypted, ECDSA, Ed25519 or RSA"},
 		{&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG"},
 	} {
@@ -104,6 +105,11 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		return "", usageError{fmt.Errorf("--loader: %w", err)}
 	}
 	img.Assets = []pack.Asset{kernel, loader}
+	if r.entrypoint != "" {
+		if img.Entrypoint, err = pack.File("usr/bin/installer", r.entrypoint); err != nil {
+			return "", usageError{fmt.Errorf("--entrypoint: %w", err)}
+		}
+	}
 	if r.grub {
 		more, err := r.forGRUB(ctx, parts.Cmdline)
 		if err != nil {

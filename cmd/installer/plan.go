@@ -52,7 +52,7 @@ func choices(c *cobra.Command, o *upgrade.Options) {
 
 func printPlan(w io.Writer, p upgrade.Plan) {
 	fmt.Fprintf(w, "%s from %s (slot %s) to %s (slot %s)\n", p.Kind, p.Old, p.From, p.Version, p.To)
-	fmt.Fprintf(w, "image: %s\n", p.Image)
+	fmt.Fprintf(w, "image: %s (%s)\n", p.Image, p.Reference)
 	if p.Bytes > 0 {
 		fmt.Fprintf(w, "writes: %d bytes into slot %s, which can hold %d\n", p.Bytes, p.To, p.Room)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -68,14 +70,36 @@ type source struct {
 }
 
 func (s *source) flags(c *cobra.Command) {
-	c.Flags().StringVar(&s.ref, "image", "", "installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, or oci:DIRECTORY[:TAG]")
+	c.Flags().StringVar(&s.ref, "image", "", "installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, or oci:DIRECTORY[:TAG] (default: in an installer's container, that one)")
 	c.Flags().StringVar(&s.arch, "arch", "", "architecture of the image, as Go names it (default: this machine's)")
 	c.Flags().IntVar(&s.attempts, "attempts", 0, "tries without progress before a registry is given up (default 5)")
 	c.Flags().StringVar(&s.policy, "signature-policy", "", "file that says which keys must have signed the image (default "+image.PolicyFile+", where that is there)")
-	_ = c.MarkFlagRequired("image")
+}
+
+// beside is the root of the file system in which the program runs: in its image's container, that image.
+const beside = "/"
+
+// named sees to it that there is an image: the one that was named, or the one that the program is the entrypoint of.
+func (s *source) named(c *cobra.Command) error {
+	arch := s.arch
+	if arch == "" {
+		arch = runtime.GOARCH
+	}
+	if s.ref != "" {
+		return nil
+	}
+	assets := filepath.Join(beside, "usr/install", arch)
+	if _, err := os.Stat(assets); err != nil {
+		return usageError{fmt.Errorf(`required flag(s) "image" not set (see %s --help), and there is no %s, as in an installer's container`, c.CommandPath(), assets)}
+	}
+	s.ref = "dir:" + beside
+	return nil
 }
 
 func (s *source) open(c *cobra.Command) (*image.Image, error) {
+	if err := s.named(c); err != nil {
+		return nil, err
+	}
 	policy, err := image.MachinePolicy()
 	if s.policy != "" {
 		policy, err = image.ReadPolicy(s.policy)

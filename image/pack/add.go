@@ -43,18 +43,30 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 	}
 
 	var assets []listed
-	for _, a := range i.Assets {
+	layers := i.Assets
+	if i.Entrypoint.Name != "" {
+		layers = append([]Asset{i.Entrypoint}, layers...)
+		config.Config.Entrypoint = []string{"/" + i.Entrypoint.Name}
+	}
+	for n, a := range layers {
 		if err := ctx.Err(); err != nil {
 			return Built{}, fmt.Errorf("pack image: %w", err)
 		}
-		added, err := l.addLayer(a, i)
+		isAsset := n >= len(layers)-len(i.Assets)
+		added, err := l.addLayer(a, i, isAsset)
 		if err != nil {
-			return Built{}, fmt.Errorf("pack image: asset %s: %w", a.Name, err)
+			kind := "entrypoint"
+			if isAsset {
+				kind = "asset"
+			}
+			return Built{}, fmt.Errorf("pack image: %s %s: %w", kind, a.Name, err)
 		}
 		manifest.Layers = append(manifest.Layers, added.descriptor)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, added.diffID)
 		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "pawl: " + a.Name})
-		assets = append(assets, added.asset)
+		if isAsset {
+			assets = append(assets, added.asset)
+		}
 	}
 	slices.SortFunc(assets, func(a, b listed) int { return strings.Compare(a.Name, b.Name) })
 	list, err := json.Marshal(assets)

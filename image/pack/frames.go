@@ -14,7 +14,7 @@ import (
 // Annotations of a layer that Add writes into its descriptor.
 const (
 	// AssetAnnotation holds the name of the one asset that is in the layer, as AssetsAnnotation has it. A reader that does
-	// not want the asset need not read the layer.
+	// not want the asset need not read the layer. Empty: the layer holds none.
 	AssetAnnotation = "org.pawl-os.asset"
 
 	// FramesAnnotation holds where the asset can be taken up in the middle, as JSON:

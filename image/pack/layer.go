@@ -62,8 +62,12 @@ type listed struct {
 	SHA256 string `json:"sha256"`
 }
 
-// addLayer writes the layer that holds the asset a, with all its parent directories.
-func (l *Layout) addLayer(a Asset, i Image) (layer, error) {
+// addLayer writes the layer that holds an asset, or the entrypoint, with all its parent directories.
+func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
+	name, mode := a.Name, int64(0o755)
+	if isAsset {
+		name, mode = path.Join("usr/install", i.Arch, a.Name), 0o644
+	}
 	b, err := l.createBlob()
 	if err != nil {
 		return layer{}, err
@@ -75,7 +79,7 @@ func (l *Layout) addLayer(a Asset, i Image) (layer, error) {
 	}
 	diffID, content := sha256.New(), sha256.New()
 	archive := tar.NewWriter(io.MultiWriter(packed, diffID))
-	if err := writeHeaders(archive, path.Join("usr/install", i.Arch, a.Name), a.Size, i.Created); err != nil {
+	if err := writeHeaders(archive, name, a.Size, mode, i.Created); err != nil {
 		return layer{}, err
 	}
 	if err := packed.content(a.Size); err != nil {
@@ -94,17 +98,19 @@ func (l *Layout) addLayer(a Asset, i Image) (layer, error) {
 	if err != nil {
 		return layer{}, err
 	}
+	annotations := map[string]string{AssetAnnotation: ""}
+	if isAsset {
+		annotations = map[string]string{AssetAnnotation: a.Name, FramesAnnotation: packed.frames.String()}
+	}
 	return layer{
-		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest, Annotations: map[string]string{
-			AssetAnnotation: a.Name, FramesAnnotation: packed.frames.String(),
-		}},
-		diffID: hashOf(diffID),
-		asset:  listed{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
+		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest, Annotations: annotations},
+		diffID:     hashOf(diffID),
+		asset:      listed{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
 	}, nil
 }
 
 // writeHeaders writes the directories above name and then the header of the file.
-func writeHeaders(archive *tar.Writer, name string, size int64, modified time.Time) error {
+func writeHeaders(archive *tar.Writer, name string, size, mode int64, modified time.Time) error {
 	if modified.IsZero() {
 		modified = time.Unix(0, 0)
 	}
@@ -120,7 +126,7 @@ func writeHeaders(archive *tar.Writer, name string, size int64, modified time.Ti
 		}
 	}
 	return archive.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: modified,
+		Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size, ModTime: modified,
 	})
 }
 

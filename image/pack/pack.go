@@ -64,6 +64,10 @@ type Image struct {
 	Compression Compression // the zero value is Zstd
 	Created     time.Time   // recorded in the image and on each file; zero is the Unix epoch and is not recorded
 
+	// Entrypoint is the program that a container of this image runs; Asset.Name is its path, such as "usr/bin/installer".
+	// Zero: none. It is in the lowest layer, which nobody reads for the assets.
+	Entrypoint Asset
+
 	// Annotations are added to the manifest. The three above cannot be given here.
 	Annotations map[string]string
 }
@@ -125,6 +129,9 @@ func (i Image) check() error {
 			return fmt.Errorf("asset %s is empty", a.Name)
 		}
 		seen[a.Name] = true
+	}
+	if e := i.Entrypoint; e.Name != "" && (!fs.ValidPath(e.Name) || e.Size <= 0 || e.Write == nil || strings.HasPrefix(e.Name+"/", "usr/install/")) {
+		return fmt.Errorf("entrypoint %q: want a program outside of usr/install", e.Name)
 	}
 	for _, key := range []string{VersionAnnotation, CreatedAnnotation, AssetsAnnotation} {
 		if _, given := i.Annotations[key]; given {
