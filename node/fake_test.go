@@ -26,8 +26,9 @@ type fake struct {
 	calls   []string
 	reboots []string
 	images  map[string]*image.Image
-	marks   []upgrade.Mark
-	loaded  []string // command lines of kernels
+	marks   []upgrade.Mark // that were set last
+	left    []upgrade.Mark // that an attempt begins with
+	loaded  []string       // command lines of kernels
 
 	hang map[string]chan struct{} // the call of that name waits until the channel is closed, or its context ends
 	deaf map[string]chan struct{} // as hang, but without regard to the context
@@ -172,7 +173,7 @@ func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Option
 }
 
 func (h *handle) attempt(img *image.Image, phase upgrade.Phase) upgrade.Attempt {
-	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest}
+	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest, Marks: h.left}
 }
 
 func (h *handle) Arm(ctx context.Context, o upgrade.Options) (upgrade.Attempt, error) {

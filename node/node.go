@@ -88,6 +88,7 @@ type Server struct {
 	unmount    func(context.Context, *mounted) error
 	isFree     func(context.Context) error
 	letGo      time.Duration
+	mounts     mounted // what was unmounted and is to come back; of whoever holds the queue
 
 	mu      sync.Mutex
 	problem string // of Start

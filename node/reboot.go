@@ -83,6 +83,9 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	if err := s.restartAs(reason, then); err != nil {
 		s.queue.leave()
 		next.end(err)
+		if err := s.settle(s.ctx); err != nil { // the node goes on, so it is to work
+			s.setProblem(err)
+		}
 		return
 	}
 	next.end(nil)

@@ -37,8 +37,7 @@ type sequence struct {
 	attempt  upgrade.Attempt
 	expected *pawlv1.Expected
 	then     after
-	marks    []upgrade.Mark // phases that are to be undone if one fails
-	mounts   mounted
+	marks    []upgrade.Mark // phases that are to be undone if one fails, those of earlier attempts included
 }
 
 // Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does, unless it was asked for in the
@@ -170,8 +169,9 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 }
 
 func (q *sequence) disturbOnce(ctx context.Context, d disturbance) error {
+	before := q.marks
 	if d.undo != "" {
-		q.marks = append(q.marks, upgrade.Mark{Phase: string(d.name), Boot: q.s.bootID})
+		q.marks = append(without(before, d.name), upgrade.Mark{Phase: string(d.name), Boot: q.s.bootID})
 		if err := q.m.Mark(q.marks); err != nil {
 			return err
 		}
@@ -181,20 +181,20 @@ func (q *sequence) disturbOnce(ctx context.Context, d disturbance) error {
 	case err != nil:
 		return err
 	case d.name == PhaseUnmount:
-		if err := q.s.unmount(ctx, &q.mounts); err != nil {
+		if err := q.s.unmount(ctx, &q.s.mounts); err != nil {
 			return err
 		}
-		did = did || len(q.mounts.points) > 0
+		did = did || len(q.s.mounts.points) > 0
 	case d.name == PhaseFree:
 		return q.s.isFree(ctx)
 	}
 	if d.undo == "" {
 		return nil
 	}
-	if last := len(q.marks) - 1; did {
-		q.marks[last].Ours = true
+	if did {
+		q.marks[len(q.marks)-1].Ours = true
 	} else {
-		q.marks = q.marks[:last]
+		q.marks = before // it was so already; perhaps it is ours from an earlier attempt
 	}
 	return q.m.Mark(q.marks)
 }
@@ -251,7 +251,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	if stuck {
 		return after{reboot: true}, fmt.Errorf("%w; the node restarts into the version that runs", why)
 	}
-	left, err := q.s.undo(ctx, q.op, Occasion{Operation: q.op.name, Attempt: q.attempt}, q.marks, &q.mounts)
+	left, err := q.s.undo(ctx, q.op, Occasion{Operation: q.op.name, Attempt: q.attempt}, q.marks)
 	if len(q.marks) > 0 {
 		if err := q.m.Mark(left); err != nil {
 			q.s.log.Warn("what was undone is not recorded", "reason", err)
@@ -302,12 +302,14 @@ func (q *sequence) resolve(ctx context.Context) error {
 
 func (q *sequence) prepare(ctx context.Context) (err error) {
 	q.attempt, err = q.m.Prepare(ctx, q.img, q.options())
+	q.marks = q.attempt.Marks
 	return err
 }
 
 // stage prepares for the next boot.
 func (q *sequence) stage(ctx context.Context) (err error) {
 	q.attempt, err = q.m.Stage(ctx, q.img, q.options())
+	q.marks = q.attempt.Marks
 	q.expected, q.then.reboot = q.s.expectTrial(q.attempt), q.request.Reboot
 	return err
 }
@@ -342,7 +344,9 @@ func (q *sequence) rollback(ctx context.Context) (err error) {
 	if q.m, err = q.s.open(false); err != nil {
 		return fmt.Errorf("rollback: %w", err)
 	}
-	if q.attempt, err = q.m.PrepareRollback(ctx, q.options()); err != nil || q.attempt.Open() {
+	q.attempt, err = q.m.PrepareRollback(ctx, q.options())
+	q.marks = q.attempt.Marks
+	if err != nil || q.attempt.Open() {
 		return err
 	}
 	st, err := q.m.Status()

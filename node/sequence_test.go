@@ -226,6 +226,50 @@ func TestAHookThatNeverEnds(t *testing.T) {
 	})
 }
 
+func TestAPhaseIsMarkedBeforeItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		marked := func() string {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return fmt.Sprint(f.marks)
+		}
+		var seen []string
+		hook := func(p Phase) Hook {
+			return Hook{Phase: p, Name: "x", Run: func(context.Context, Occasion) error { seen = append(seen, marked()); return nil }}
+		}
+		s := f.server(t, Config{Hooks: []Hook{hook(PhaseCordon), hook(PhaseDrain), hook(PhaseLeave)}})
+		require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
+		require.Equal(t, []string{
+			"[{cordon boot-1 false}]", "[{cordon boot-1 true}]", "[{cordon boot-1 true} {leave boot-1 false}]",
+		}, seen)
+	})
+}
+
+func TestWhatAnEarlierAttemptLeftIsStillOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.left = []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
+		s := f.server(t, Config{Hooks: f.recorder(map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: errSick})})
+		require.ErrorIs(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}), errSick)
+		require.Contains(t, f.phases(), "uncordon sure=true")
+		require.Empty(t, f.marks)
+	})
+}
+
+func TestANodeThatDoesNotRestartWorksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.fail["reboot"] = errSick
+		a := (&handle{f, false}).attempt(f.images["os:2"], upgrade.Armed)
+		a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1", Ours: true}}
+		f.status.Attempt = &a
+		s := f.server(t, Config{Hooks: f.recorder(nil)})
+		require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
+		require.True(t, strings.HasSuffix(f.phases(), "shutdown, resume sure=true, uncordon sure=true"), f.phases())
+	})
+}
+
 func TestHooksAreChecked(t *testing.T) {
 	for _, h := range []Hook{{Phase: PhaseDrain, Name: "x"}, {Name: "x", Run: func(context.Context, Occasion) error { return nil }}, {Phase: PhaseFree, Name: "x", Run: func(context.Context, Occasion) error { return nil }}} {
 		_, err := New(Config{Disk: "d", Hooks: []Hook{h}})

@@ -8,7 +8,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// undone are the phases that undo others, and whether a restart leaves something to undo.
+// undoes is the phase that undoes another, and whether there is something to undo after a restart.
 func undoes(p string) (undo Phase, lasts bool) {
 	for _, d := range disturbances {
 		if string(d.name) == p {
@@ -22,7 +22,7 @@ func undoes(p string) (undo Phase, lasts bool) {
 }
 
 // undo undoes the marked phases in reverse and returns the marks of what could not be undone.
-func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgrade.Mark, mounts *mounted) (left []upgrade.Mark, err error) {
+func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgrade.Mark) (left []upgrade.Mark, err error) {
 	var errs []error
 	for i := len(marks) - 1; i >= 0; i-- {
 		mark := marks[i]
@@ -34,7 +34,7 @@ func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgr
 		s.log.Info(o.Operation, "phase", undo)
 		var err error
 		if undo == PhaseMount {
-			err = mounts.back()
+			err = s.mounts.back()
 		}
 		_, failed := s.runHooks(ctx, tell, o, true)
 		if err = errors.Join(err, failed); err != nil {
@@ -68,7 +68,7 @@ func (s *Server) settle(ctx context.Context) error {
 		if a.Result == upgrade.Confirmed { // the new configuration is there to stay
 			marks = without(marks, PhaseMigrate)
 		}
-		left, err := s.undo(ctx, op, Occasion{Operation: "settle", Attempt: *a}, marks, &mounted{})
+		left, err := s.undo(ctx, op, Occasion{Operation: "settle", Attempt: *a}, marks)
 		return errors.Join(err, m.Mark(left))
 	})
 	op.end(err)

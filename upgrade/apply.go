@@ -207,11 +207,15 @@ func (op *operation) prepare(context.Context) error {
 	if err := op.m.Loader.Prepare(op.plan.To, op.manifest, op.tries()); err != nil {
 		return err
 	}
+	var marks []Mark
+	if old, err := op.m.attempt(); err == nil && old != nil {
+		marks = old.Marks // what could not be undone yet
+	}
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&Attempt{
 		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Mode: op.Mode, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
-		Boots: Boots{Prepared: op.m.BootID}, Begun: now,
+		Marks: marks, Boots: Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)
 }
 

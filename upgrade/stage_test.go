@@ -142,6 +142,8 @@ func TestMarksStayWithTheAttempt(t *testing.T) {
 	r.boots(bootloader.B, "2.0.0")
 	r.confirm()
 	require.Equal(t, marks, r.status().Attempt.Marks)
+	r.upgrade(r.image("2.1.0"))
+	require.Equal(t, marks, r.status().Attempt.Marks, "the next attempt takes over what is not undone")
 }
 
 var errNoVariables = errors.New("the firmware says no")
