@@ -85,6 +85,9 @@ func (f *FS) neighbours() neighbours {
 	n.tables[0] |= rest // entries 0 and 1
 	for c := uint32(2); c < v.end; c++ {
 		who := f.claim[c] & (owners | alone)
+		if who == 0 {
+			continue
+		}
 		n.tables[v.tablePage(c)] |= who & owners
 		first, last := v.dataPages(c)
 		for p := first; p <= last; p++ {
