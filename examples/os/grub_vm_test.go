@@ -107,10 +107,14 @@ func TestGRUBBrokenVersionsFallBack(t *testing.T) {
 						m.restart()
 					}
 					for range count {
+						_, err := m.vm.Expect(`Pawl: slot B\s*$`, within)
+						require.NoError(m, err)
 						if b.trials {
 							m.trial(tag, "B")
 						}
 					}
+					_, err := m.vm.Expect(`Pawl: slot A\s*$`, within)
+					require.NoError(m, err)
 					m.ready("1.0.0", "A")
 					require.Equal(m, before+count, m.started("B"), "%s: GRUB starts it as often as it is counted", tag)
 					before += count
