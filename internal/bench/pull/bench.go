@@ -49,6 +49,8 @@ func bench(args []string) error {
 	for _, r := range all {
 		r.url = fmt.Sprintf("http://%s/v2/os/blobs/sha256:%s", b.host, filepath.Base(r.blob))
 	}
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("load before: %s", load)
 	fmt.Printf("pull: payload %d MiB, %d rounds, medians in milliseconds; limit = max(slowest stage, CPU time of all stages / 2),\n"+
 		"without the stage \"read back\" for \"pull\", with it for \"pull+back\"\n\n", *mib, b.rounds)
 	var rss, written float64
@@ -84,6 +86,8 @@ type result struct {
 	stages          map[string][]cost
 	pull, back      []float64
 	curl, ggcr      []float64
+	pullCPU         []float64
+	curlCPU         []float64
 	rss, written    []float64 // bytes
 	limit, withBack []float64
 }
@@ -125,12 +129,13 @@ func (b *benchmark) round(r *row, to *result) error {
 		return fmt.Errorf("%s: %w", r.name(), err)
 	}
 	to.pull, to.back = append(to.pull, ms(p.Write)), append(to.back, ms(p.Back))
+	to.pullCPU = append(to.pullCPU, ms(p.CPU))
 	to.rss, to.written = append(to.rss, float64(p.RSS)), append(to.written, float64(p.Written))
 	c, err := b.curl(r)
 	if err != nil {
 		return fmt.Errorf("%s: curl: %w", r.name(), err)
 	}
-	to.curl = append(to.curl, ms(c.wall))
+	to.curl, to.curlCPU = append(to.curl, ms(c.wall)), append(to.curlCPU, ms(c.cpu))
 	if c, err = b.uncompressed(r); err != nil {
 		return fmt.Errorf("%s: go-containerregistry: %w", r.name(), err)
 	}
@@ -148,9 +153,9 @@ func (b *benchmark) report(r *row, res *result) {
 		fmt.Printf("  %-8s alone %8.0f   cpu %6.0f\n", name, median(wall), median(cpu))
 	}
 	limit, with := median(res.limit), median(res.withBack)
-	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | decoder | tar | dd, unverified %4.0f\n",
-		limit, with, median(res.ggcr), median(res.curl))
-	fmt.Printf("  pull %15.0f\n  pull+back %10.0f\n", median(res.pull), median(res.back))
+	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | decoder | tar | dd, unverified %4.0f   cpu %6.0f\n",
+		limit, with, median(res.ggcr), median(res.curl), median(res.curlCPU))
+	fmt.Printf("  pull %15.0f   cpu %6.0f\n  pull+back %10.0f\n", median(res.pull), median(res.pullCPU), median(res.back))
 	b.bound(r.name()+": pull / limit", median(res.pull)/limit, r.bound)
 	b.bound(r.name()+": pull+back / limit with it", median(res.back)/with, r.boundBack)
 	b.bound(r.name()+": pull / curl", median(res.pull)/median(res.curl), 1)

@@ -28,6 +28,7 @@ import (
 // pulled is what one pull of ours took.
 type pulled struct {
 	Write, Back time.Duration // until all is written and flushed; and until it is read back
+	CPU         time.Duration // until all is written
 	Written     int64         // bytes to the disk meanwhile
 	RSS         int64         // bytes, the most
 }
@@ -80,7 +81,7 @@ func pullOnce(ref, base string) error {
 	dev.written = 0
 
 	var p pulled
-	begin := time.Now()
+	begin, cpu := time.Now(), cpuOf(0)
 	if img, err = image.Open(ctx, ref, o); err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func pullOnce(ref, base string) error {
 	_, err = m.Prepare(ctx, img, upgrade.Options{Force: true, Progress: func(e upgrade.Event) {
 		switch {
 		case e.Step == upgrade.StepWrite && e.Done && e.Err == nil:
-			p.Write, p.Written = time.Since(begin), dev.written
+			p.Write, p.CPU, p.Written = time.Since(begin), cpuOf(0)-cpu, dev.written
 		case e.Step == upgrade.StepVerify && e.Done && e.Err == nil:
 			p.Back = time.Since(begin)
 			cancel(errEnough) // the payload is no program that could be booted

@@ -163,11 +163,13 @@ func (b *benchmark) curl(r *row) (cost, error) {
 	defer os.Remove(b.scratch())
 	decoder := map[pack.Compression]string{pack.Gzip: "gzip -dc |", pack.Zstd: "zstd -dc |", pack.None: ""}[r.compression]
 	script := fmt.Sprintf("set -o pipefail; curl -sf %s | %s tar -xO | dd of=%s bs=1M iflag=fullblock conv=fsync status=none", r.url, decoder, b.scratch())
-	return measure(0, func() error {
-		cmd := exec.Command("bash", "-c", script)
-		cmd.Stderr = os.Stderr
-		return cmd.Run()
-	})
+	cmd := exec.Command("bash", "-c", script)
+	cmd.Stderr = os.Stderr
+	c, err := measure(0, cmd.Run)
+	if err == nil {
+		c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() // and that of all it waited for
+	}
+	return c, err
 }
 
 // uncompressed is go-containerregistry's way to the same file.
