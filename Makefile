@@ -25,6 +25,7 @@ proof:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+	go run ./internal/bench/pull
 
 FUZZTIME := 30s
 fuzz:
