@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm
 
-.PHONY: build test unit demo proof bench fuzz lint vuln generate deps
+.PHONY: build test unit demo proof boots bench fuzz lint vuln generate deps
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -22,6 +22,10 @@ demo: deps
 # The power is cut at every write: docs/proof.md.
 proof:
 	go run ./internal/proof/run
+
+# Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each.
+boots: deps
+	go run ./internal/proof/boots
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

@@ -32,6 +32,7 @@ type recorded struct {
 	lastAttempt     string
 	metaAt          []bool                   // by index: a write to META is not flushed
 	untouchable     []area                   // what belongs to others
+	nothing         bool                     // the slot that does not run has no manifest
 	liar            bool                     // the device changes what is written to it
 	damaged         map[bootloader.Slot]bool // slots in which something was damaged before
 	view            view
@@ -90,6 +91,8 @@ func (r *recorded) before() (err error) {
 	for _, s := range bootloader.Slots {
 		r.damaged[s] = r.from.intact(s) != nil
 	}
+	held, err := r.from.holds(r.from.last.Slot.Other())
+	r.nothing = err == nil && held == nil
 	return r.others()
 }
 

@@ -1,11 +1,14 @@
 package proof
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 )
@@ -16,6 +19,25 @@ const payload = 600
 
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
 func TinyKit(ctx context.Context, dir string) (*Kit, error) {
+	return newKit(ctx, dir, func(string) (virtual.Spec, error) { return virtual.Spec{Size: payload}, nil })
+}
+
+// realKit makes the same machines with a loader and with systems that a real firmware starts (see app).
+func realKit(ctx context.Context, dir string, loader []byte) (*Kit, error) {
+	return newKit(ctx, dir, func(version string) (virtual.Spec, error) {
+		uki, err := pack.UKI(pack.UKIParts{
+			Stub: section(app(version)), Linux: section([]byte("kernel of " + version)), Cmdline: "panic=1",
+			OSRelease: "ID=proof\nVERSION_ID=" + version + "\n", Uname: "6.1.0",
+		})
+		return virtual.Spec{Assets: []pack.Asset{uki, pack.Data(pack.LoaderAsset, loader)}}, err
+	})
+}
+
+func section(b []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
+}
+
+func newKit(ctx context.Context, dir string, spec func(version string) (virtual.Spec, error)) (*Kit, error) {
 	images, err := virtual.NewImages(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -33,7 +55,11 @@ func TinyKit(ctx context.Context, dir string) (*Kit, error) {
 		if img := opened[version]; img != nil {
 			return img, nil
 		}
-		img, err := images.Image(version, virtual.Spec{Size: payload})
+		what, err := spec(version)
+		if err != nil {
+			return nil, err
+		}
+		img, err := images.Image(version, what)
 		if err != nil {
 			return nil, fmt.Errorf("image of version %s: %w", version, err)
 		}

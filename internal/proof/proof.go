@@ -178,7 +178,7 @@ func (p *proof) table(bases map[bootloader.Slot]*machine) error {
 	close(next)
 	return p.parallel(max(p.Workers, 1), func(int) error {
 		for i := range next {
-			r := recorded[i]
+			r, begin := recorded[i], time.Now()
 			if p.Short {
 				p.walk(r, disktest.Options{Seed: p.Seed, Block: 512, Exhaustive: 5, Destroyed: 64, Samples: 4}, sparse)
 			} else {
@@ -190,6 +190,11 @@ func (p *proof) table(bases map[bootloader.Slot]*machine) error {
 			}
 			if err := p.mutate(r, tasks[i].swaps); err != nil {
 				return err
+			}
+			if !p.Short {
+				p.mu.Lock()
+				p.say("%5.0f s  %s, %s, slot %v runs", time.Since(begin).Seconds(), r.op.name, r.start, r.side)
+				p.mu.Unlock()
 			}
 		}
 		return nil

@@ -11,11 +11,16 @@ type tally struct {
 	Needless     map[string]int // leave something else, which breaks nothing, for a reason of reasons.go
 }
 
+const noManifest = "the target had no manifest before, so nothing in it counted"
+
 // because says why an order or a flush is not needed for the promise, where that is known and was thought through. A mutant
 // that is neither caught nor covered here has escaped.
-func (m mutant) because(op string) string {
+func (m mutant) because(r *recorded) string {
+	op := r.op.name
 	if m.step != "" {
 		switch {
+		case m.step == "clear" && r.nothing:
+			return noManifest
 		case op == "META reset":
 			return "META was destroyed before, so there is nothing to lose"
 		case m.step == "layout":
@@ -33,6 +38,8 @@ func (m mutant) because(op string) string {
 	early := func(p part) bool { return p.step == "write" || p.step == "complete" || p.step == "prepare" }
 	either := func(kind string) bool { return a.kind == kind || b.kind == kind }
 	switch {
+	case (a.step == "clear" || b.step == "clear") && r.nothing:
+		return noManifest
 	case op == "META reset":
 		return "META was destroyed before, so there is nothing to lose"
 	case either(tableTwo):
@@ -82,7 +89,7 @@ func (p *proof) mutate(r *recorded, swaps bool) error {
 }
 
 func (p *proof) fate(kind string, r *recorded, m mutant, f fate) {
-	why := m.because(r.op.name)
+	why := m.because(r)
 	if f == harmless && why == "" {
 		p.escape(fmt.Sprintf("%s, %s, slot %v runs: %s", r.op.name, r.start, r.side, m.name))
 	}
