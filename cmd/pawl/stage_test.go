@@ -226,3 +226,17 @@ func TestChainVersionPolicy(t *testing.T) {
 	code, _, errs = l.order("plan", "--image", l.registry+"/os:1.2.4", "--force")
 	require.Zero(t, code, errs)
 }
+
+func TestChainDebugAndReadingTheKernelsLog(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "127.0.0.1:0")
+	code, out, errs := l.order("upgrade", "--image", l.push(software{version: "2.0.0"}), "--wait", "--debug")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "2.0.0 in slot B, confirmed")
+	code, out, errs = l.order("dmesg")
+	if code == exitOK { // this machine's own, where it may be read
+		require.Regexp(t, `node1: \[ *\d+\.\d{6}\] `, out)
+	} else {
+		require.Contains(t, errs, "read the kernel's log")
+	}
+}
