@@ -160,3 +160,21 @@ func TestLoaderOfADiskIsFound(t *testing.T) {
 	require.ErrorIs(t, err, bootloader.ErrNotFound)
 	require.ErrorContains(t, err, "loader/loader.conf and grub/grub.cfg are not there, the boot file system has EFI")
 }
+
+// The same seed, clock and image give the same disk.
+func TestGRUBDisksAreReproducible(t *testing.T) {
+	for _, loader := range onGRUB {
+		images, err := virtual.NewImages(t.Context(), t.TempDir())
+		require.NoError(t, err)
+		img := grubImage(t, images, "1.0.0")
+		var disks [2][]byte
+		for i := range disks {
+			m, err := virtual.InstallOn(t.Context(), img, loader)
+			require.NoError(t, err)
+			disks[i] = make([]byte, virtual.Size)
+			_, err = m.Disk.ReadAt(disks[i], 0)
+			require.NoError(t, err)
+		}
+		require.True(t, string(disks[0]) == string(disks[1]))
+	}
+}
