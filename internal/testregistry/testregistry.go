@@ -12,7 +12,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +26,7 @@ type Registry struct {
 
 	mu       sync.Mutex
 	faults   []*Fault
-	requests []Request
+	requests []*Request
 }
 
 // Request is one request that the registry was sent.
@@ -79,21 +78,26 @@ func (r *Registry) Heal() {
 	r.faults, r.requests = nil, nil
 }
 
-// Requests returns the requests that ended so far.
-func (r *Registry) Requests() []Request {
+// Requests returns the requests so far. Status and Bytes of one that has not ended are zero.
+func (r *Registry) Requests() (all []Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.requests)
+	for _, q := range r.requests {
+		all = append(all, *q)
+	}
+	return all
 }
 
 // ServeHTTP answers a request with the fault that matches it, or without one.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	out := &answer{ResponseWriter: w, fault: r.strike(req), request: req}
+	noted := &Request{Method: req.Method, Path: req.URL.Path, Range: req.Header.Get("Range")}
+	r.mu.Lock()
+	r.requests = append(r.requests, noted)
+	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
-		r.requests = append(r.requests, Request{
-			Method: req.Method, Path: req.URL.Path, Range: req.Header.Get("Range"), Status: out.status, Bytes: out.sent,
-		})
+		noted.Status, noted.Bytes = out.status, out.sent
 		r.mu.Unlock()
 	}()
 	if f := out.fault; f != nil {
