@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 const (
@@ -31,7 +32,7 @@ func (m *machine) order(r *pawlv1.UpgradeRequest, tag string) *pawlv1.Armed {
 	m.Helper()
 	ctx, cancel := context.WithTimeout(m.Context(), within)
 	defer cancel()
-	r.Image, r.Reboot = vmtest.Gateway+":"+m.port+"/os:"+tag, true
+	r.Image, r.Reboot = vmtest.Gateway+":"+m.port+"/"+m.repo+":"+tag, true
 	armed, err := m.api().Upgrade(ctx, r, nil)
 	require.NoError(m, err)
 	require.True(m, armed.Rebooting)
@@ -105,4 +106,25 @@ func TestStagedUpgradePreserveAndKexec(t *testing.T) {
 	require.NoError(t, err)
 	_, err = m.vm.Event(within, "restart")
 	require.NoError(t, err)
+}
+
+// TestStagedUpgradeOnGRUB: the first restart is a kexec, and GRUB's word of this boot (its canary) reaches the next kernel,
+// without which nothing could be armed.
+func TestStagedUpgradeOnGRUB(t *testing.T) {
+	t.Parallel()
+	w, err := buildGRUB()
+	require.NoError(t, err)
+	m := w.machine(t, upgrade.GRUBBIOS)
+	m.config.Forwards = []vmtest.Forward{{Guest: apiPort}}
+	m.config.Memory = 768
+	m.install("1.0.0")
+	m.ready("1.0.0", "A")
+	m.order(&pawlv1.UpgradeRequest{Stage: true, Preserve: true, RebootMode: node.ModeAuto}, "2.0.0")
+	_, err = m.vm.Event(within, "kexec")
+	require.NoError(t, err)
+	_, err = m.vm.Event(within, "restart")
+	require.NoError(t, err, "armed, after a kexec")
+	m.trial("2.0.0", "B")
+	m.ready("2.0.0", "B")
+	require.Equal(t, "confirmed", m.status().Attempt.Result)
 }
