@@ -1,0 +1,157 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// Prove is called in every boot once the system is up. On a trial it runs the checks one after the other, then confirms.
+// A check that fails or does not answer in time gives the trial up: the reason is recorded, the machine restarts, and
+// the error says why. When this boot is no trial there is nothing to prove. When ctx ends early the trial is left open,
+// and its deadline goes on. At last what an upgrade disturbed is undone (rejoin, uncordon); a problem with that is told
+// by Status, and the next Prove tries again.
+//
+// The first check is our own: the service can read its machine, and what runs is what the attempt wrote. It says nothing
+// about the system's work; that is for the checks in Config. With a Window the checks go on, and have to hold, for as
+// long as it says.
+func (s *Server) Prove(ctx context.Context) error {
+	if err := s.prove(ctx); err != nil {
+		return err
+	}
+	if err := s.settle(ctx); err != nil {
+		s.setProblem(err)
+	}
+	return nil
+}
+
+func (s *Server) prove(ctx context.Context) error {
+	t := &s.trial
+	if !t.move(running, "", waiting) {
+		return t.why()
+	}
+	if len(s.config.Checks) == 0 {
+		s.log.Warn("no checks are given: the trial is confirmed once the service can read its machine")
+	}
+	if err := s.migrate(ctx); err != nil {
+		return s.unproved(ctx, err)
+	}
+	if err := s.check(ctx, voice{s.journal, "trial"}); err != nil {
+		return s.unproved(ctx, err)
+	}
+	if err := s.stay(ctx); err != nil {
+		return s.unproved(ctx, err)
+	}
+	t.now("")
+	if err := s.confirm(ctx); err != nil {
+		return s.unproved(ctx, err)
+	}
+	return t.why()
+}
+
+// allChecks are our own, then those of Config.
+func (s *Server) allChecks() []Check { return append([]Check{s.own()}, s.config.Checks...) }
+
+// check runs the checks once.
+func (s *Server) check(ctx context.Context, to teller) error {
+	t := &s.trial
+	for _, check := range s.allChecks() {
+		limited, cancel := context.WithDeadline(ctx, t.now(check.Name))
+		s.log.Info("check", "name", check.Name)
+		err := s.task(limited, to, "checks", check)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("check %q: %w", check.Name, err)
+		}
+	}
+	return nil
+}
+
+// windowEvery is how often the checks run again in a window, at most.
+const windowEvery = time.Second
+
+// stay has the checks hold for as long as Config.Window says.
+func (s *Server) stay(ctx context.Context) error {
+	end := time.Now().Add(s.config.Window)
+	for time.Now().Before(end) {
+		s.trial.now("window")
+		select {
+		case <-time.After(min(time.Until(end), max(s.config.Window/10, windowEvery))):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := s.check(ctx, silent{}); err != nil {
+			return fmt.Errorf("within the window of %s: %w", s.config.Window, err)
+		}
+	}
+	return nil
+}
+
+// silent is for checks that run again and again.
+type silent struct{}
+
+func (silent) tell(*pawlv1.Event) {}
+
+// now says which check runs, and until when it may.
+func (t *trial) now(check string) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.check = check
+	return t.deadline
+}
+
+// migrate runs the hooks of PhaseMigrate. It is marked first, so that the old version goes back if the trial fails.
+func (s *Server) migrate(ctx context.Context) error {
+	if len(s.hooks(PhaseMigrate)) == 0 {
+		return nil
+	}
+	op := s.newBrief("migrate")
+	if err := s.queue.enterWhenFree(ctx, op); err != nil {
+		return err
+	}
+	defer s.queue.leave()
+	limited, cancel := context.WithDeadline(ctx, s.trial.now("migrate"))
+	defer cancel()
+	err := s.with(false, func(m machine) error {
+		st, err := m.Status()
+		if err != nil {
+			return err
+		}
+		o := Occasion{Phase: PhaseMigrate, Operation: "trial"}
+		if a := st.Attempt; a != nil && a.Open() {
+			o.Attempt = *a
+			marks := append(without(a.Marks, PhaseMigrate), upgrade.Mark{Phase: string(PhaseMigrate), Boot: s.bootID})
+			if err := m.Mark(marks); err != nil {
+				return err
+			}
+		}
+		_, err = s.runHooks(limited, op, o, false)
+		return err
+	})
+	op.end(err)
+	return err
+}
+
+// unproved gives the trial up, or leaves it open if it is ctx that ended.
+func (s *Server) unproved(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		s.trial.move(waiting, "", running)
+		return ctx.Err()
+	}
+	s.giveUp(err.Error())
+	return s.trial.why()
+}
+
+// why is the error of a trial that failed.
+func (t *trial) why() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == failed {
+		return errors.New(t.reason)
+	}
+	return nil
+}
