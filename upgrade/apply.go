@@ -111,7 +111,7 @@ func (op *operation) disarm(context.Context) error {
 
 // clear makes the target unbootable, then incomplete, then empty but for what is used again.
 func (op *operation) clear(ctx context.Context) error {
-	if len(op.reuse) == 0 {
+	if !op.leaves() {
 		return op.m.clear(op.plan.To)
 	}
 	return op.clearAround(ctx)

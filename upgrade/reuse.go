@@ -114,6 +114,16 @@ func (op *operation) nothingToFetch() bool {
 	return len(op.reuse) > 0
 }
 
+// leaves tells that a file of the target stays where it is.
+func (op *operation) leaves() bool {
+	for _, r := range op.reuse {
+		if r.path == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // clearAround makes the target unbootable, then incomplete, then removes all but the files that are used again. What
 // cannot be removed by itself makes it clear all, and all is fetched.
 func (op *operation) clearAround(ctx context.Context) error {

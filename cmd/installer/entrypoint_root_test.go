@@ -23,7 +23,9 @@ import (
 func unpack(t *testing.T, layout, digest string) (root string, entrypoint []string) {
 	t.Helper()
 	root = t.TempDir()
-	blob := func(digest string) string { return filepath.Join(layout, "blobs/sha256", strings.TrimPrefix(digest, "sha256:")) }
+	blob := func(digest string) string {
+		return filepath.Join(layout, "blobs/sha256", strings.TrimPrefix(digest, "sha256:"))
+	}
 	read := func(digest string, to any) {
 		data, err := os.ReadFile(blob(digest))
 		require.NoError(t, err)
