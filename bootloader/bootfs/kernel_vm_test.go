@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -53,8 +54,10 @@ func kernel(t *testing.T) []string {
 	require.NoError(t, a.Close())
 	initramfs := filepath.Join(dir, "initramfs")
 	require.NoError(t, os.WriteFile(initramfs, archive.Bytes(), 0o600))
-	return []string{"-kernel", parts.Kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=1"}
+	return []string{"-kernel", parts.Kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet loglevel=0 panic=1"}
 }
+
+var digestLine = regexp.MustCompile(`vfat: (vd.) ([0-9a-f]{64}) (.*)`)
 
 // kernelReads boots the machine and returns what it read: disk and path to digest.
 func kernelReads(t *testing.T, args []string, disks ...*file) map[string]string {
@@ -71,7 +74,8 @@ func kernelReads(t *testing.T, args []string, disks ...*file) map[string]string 
 	require.NoError(t, m.Wait(bootWithin))
 	read := map[string]string{}
 	for _, line := range m.Lines() {
-		if f := strings.SplitN(strings.TrimRight(line.Text, "\r"), " ", 4); len(f) == 4 && f[0] == "vfat:" {
+		t.Log(line.Text)
+		if f := digestLine.FindStringSubmatch(strings.TrimRight(line.Text, "\r")); f != nil {
 			read[f[1]+" "+f[3]] = f[2]
 		}
 	}

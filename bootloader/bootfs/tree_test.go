@@ -5,7 +5,9 @@ package bootfs_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,7 +47,8 @@ func bootfsReads(t testing.TB, f *bootfs.FS, files map[string][]byte) {
 // churn changes, removes and adds files everywhere.
 func churn(t testing.TB, f *bootfs.FS, files map[string][]byte) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for path, data := range files {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		data := files[path]
 		switch {
 		case r.IntN(3) == 0:
 			require.NoError(t, f.Remove(path))
