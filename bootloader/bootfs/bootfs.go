@@ -22,11 +22,13 @@
 //
 // # What it does not do
 //
-// It does not rename, does not set attributes, and does not repair damage of others. Isolation is between zones: a sector that
-// is destroyed by a change outside them can cost whatever lies outside them, the loader included, so keep such changes few. It is not safe for concurrent use,
+// It does not rename, does not set attributes, and does not repair damage of others. It is not safe for concurrent use,
 // and nobody else may change the volume meanwhile. FAT12, FAT16, exFAT, volumes of more than 4 Mi clusters and
 // volumes with mirroring switched off are refused. FSInfo's free count becomes stale on volumes that were formatted by
 // others; on ours it says "unknown". Time stamps are UTC.
+//
+// Isolation is between zones: a sector that is destroyed by a change outside them can cost whatever lies outside them,
+// the loader included. Keep such changes few.
 //
 // # Why Format is not go-diskfs's
 //
