@@ -237,6 +237,11 @@ func (d *Disk) DropCache() error {
 	return unix.Fadvise(int(d.f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
+// WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
+func (d *Disk) WriteBack(off, n int64) error {
+	return unix.SyncFileRange(int(d.f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // Size is the size in bytes.
 func (d *Disk) Size() int64 { return d.size }
 

@@ -25,6 +25,9 @@ type Opened struct {
 // DropCache makes everything written durable and forgets it, so that the next read comes from the device.
 func (p *Opened) DropCache() error { return dropCache(p.Device) }
 
+// WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
+func (p *Opened) WriteBack(off, n int64) error { return writeBack(p.Device, off, n) }
+
 // Close ends the use. It does not flush.
 func (p *Opened) Close() error {
 	err := os.ErrClosed

@@ -190,6 +190,16 @@ func (s *section) DropCache() error {
 	return dropCache(s.dev)
 }
 
+func (s *section) WriteBack(off, n int64) error { return writeBack(s.dev, s.off+off, n) }
+
+// writeBack starts to write to the medium, where dev can do that.
+func writeBack(dev Device, off, n int64) error {
+	if d, ok := dev.(interface{ WriteBack(off, n int64) error }); ok {
+		return d.WriteBack(off, n)
+	}
+	return nil
+}
+
 // dropCache makes the next read come from the device itself, where dev can do that.
 func dropCache(dev Device) error {
 	if d, ok := dev.(interface{ DropCache() error }); ok {

@@ -232,3 +232,21 @@ func TestSectionStaysInside(t *testing.T) {
 		require.Less(t, n, 3)
 	}
 }
+
+func TestWriteBackReachesTheDeviceAtItsOwnPlace(t *testing.T) {
+	dev := &eager{Device: disktest.New(8*mib, 512)}
+	s := Section(dev, Partition{Number: 1, First: 2048, Sectors: 2048})
+	require.NoError(t, s.(interface{ WriteBack(off, n int64) error }).WriteBack(512, 1024))
+	require.Equal(t, [][2]int64{{mib + 512, 1024}}, dev.begun)
+}
+
+// eager remembers what it was to begin to write.
+type eager struct {
+	Device
+	begun [][2]int64
+}
+
+func (e *eager) WriteBack(off, n int64) error {
+	e.begun = append(e.begun, [2]int64{off, n})
+	return nil
+}

@@ -168,6 +168,12 @@ func (r *Raw) DropCache() error {
 	return unix.Fadvise(int(r.f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
+// WriteBack starts to write n bytes at off to the file's own disk and does not wait for them. It promises nothing: Sync
+// does.
+func (r *Raw) WriteBack(off, n int64) error {
+	return unix.SyncFileRange(int(r.f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // Size is the disk's size in bytes.
 func (r *Raw) Size() int64 { return r.size }
 
