@@ -47,6 +47,9 @@ func (p *proof) live(m *machine, rnd *rand.Rand, side bootloader.Slot) (*machine
 		return nil, fmt.Errorf("%s: %w", op.name, err)
 	}
 	o := disktest.Options{Seed: rnd.Int64(), Block: []int{512, 4096}[rnd.IntN(2)], Exhaustive: 7, Destroyed: 192, Samples: 48}
+	if rnd.IntN(3) == 0 {
+		o.Block, o.Exhaustive = 512, 12
+	}
 	p.walk(r, o, sparse)
 	switch rnd.IntN(5) {
 	case 0, 1: // the power is cut during the operation

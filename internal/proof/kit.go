@@ -13,9 +13,9 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// payload is how many bytes a kernel has at least. The UKI takes seven sectors, so that every gap in which it is written is
-// walked exhaustively.
-const payload = 600
+// payload is how many bytes a kernel has at least. The UKI takes twelve sectors, the most that is walked
+// exhaustively in one gap.
+const payload = 3000
 
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
 func TinyKit(ctx context.Context, dir string) (*Kit, error) {

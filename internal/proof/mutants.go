@@ -20,8 +20,9 @@ const (
 type mutant struct {
 	name  string
 	trace *disktest.Trace
+	at    int     // position of what was changed first
 	step  string  // of a dropped flush
-	pair  [2]part // of an exchange
+	pair  [2]part // what was exchanged, or the writes before and after the dropped flush
 }
 
 // state is a crash disk as the judge tells them apart.
@@ -121,7 +122,14 @@ func (r *recorded) try(m mutant, known map[state]bool, seed int64) (fate, error)
 func (r *recorded) flushes() (list []mutant) {
 	for _, i := range r.trace.Flushes() {
 		step := r.trace.Ops[i].Step
-		list = append(list, mutant{fmt.Sprintf("without the flush at %d (%s)", i, step), r.trace.DropFlush(i), step, [2]part{}})
+		m := mutant{name: fmt.Sprintf("without the flush at %d (%s)", i, step), trace: r.trace.DropFlush(i), at: i, step: step}
+		for k, o := range r.trace.Ops {
+			if o.Kind == disktest.Write && (k < i || m.pair[1].kind == "") {
+				at := min(max(k-i, 0), 1)
+				m.pair[at] = part{o.Step, r.view.kind(o)}
+			}
+		}
+		list = append(list, m)
 	}
 	return list
 }
@@ -145,7 +153,7 @@ func (r *recorded) swaps() (list []mutant, skipped int) {
 				skipped++
 			default:
 				name := fmt.Sprintf("%s, %v exchanged with %s, %v", r.view.kind(a), a, r.view.kind(b), b)
-				list = append(list, mutant{name, r.trace.Swap(i, j), "", [2]part{{a.Step, r.view.kind(a)}, {b.Step, r.view.kind(b)}}})
+				list = append(list, mutant{name, r.trace.Swap(i, j), i, "", [2]part{{a.Step, r.view.kind(a)}, {b.Step, r.view.kind(b)}}})
 			}
 		}
 	}

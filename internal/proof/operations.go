@@ -54,6 +54,7 @@ type operation struct {
 	end    outcome
 	commit string                            // the step in which the change to the end happens; "" when nothing changes
 	what   func(m *machine) (*system, error) // what is armed, or becomes the default; nil for stays
+	killed bool                              // its recording is that of two programs
 	long   bool                              // left out of the short run
 	wipes  bool                              // may write to EPHEMERAL
 	noMeta bool                              // META is destroyed at the start
@@ -347,7 +348,7 @@ func operations() []operation {
 	}
 	for n := range 8 {
 		table = append(table, operation{
-			name: "upgrade after one that was killed", long: n != 3, starts: []start{{fmt.Sprintf("target complete, killed before flush %d", n+1), idle[1].make}},
+			name: "upgrade after one that was killed", killed: true, long: n != 3, starts: []start{{fmt.Sprintf("target complete, killed before flush %d", n+1), idle[1].make}},
 			end: arms, commit: "arm", what: imageOf(next), do: killed(n),
 		})
 	}

@@ -25,10 +25,11 @@ import (
 
 // Options chooses how much is looked at.
 type Options struct {
-	Seed     int64 // 0 takes one from the clock
-	Distinct int   // random histories go on until so many disks were seen that differ for a loader
-	Workers  int   // 0 is 1
-	Short    bool  // one start for each operation and few disks, for go test
+	Seed     int64  // 0 takes one from the clock
+	Distinct int    // random histories go on until so many disks were seen that differ for a loader
+	Workers  int    // 0 is 1
+	Only     string // operations whose names begin so; empty is all
+	Short    bool   // one start for each operation and few disks, for go test
 	Log      io.Writer
 }
 
@@ -141,13 +142,17 @@ type task struct {
 // tasks lists the table: each operation, from each of its starts, with either slot running.
 func (p *proof) tasks() (list []task) {
 	for _, op := range operations() {
+		if !strings.HasPrefix(op.name, p.Only) {
+			continue
+		}
 		for i, s := range op.starts {
 			for _, side := range bootloader.Slots {
 				first := i == 0 && side == bootloader.A
 				if s.make == nil && side == bootloader.B || p.Short && (!first || op.long) {
 					continue
 				}
-				list = append(list, task{op, s, side, first && !p.Short && !strings.HasPrefix(op.name, "install")})
+				swaps := first || op.name == "upgrade" && side == bootloader.A && s.name == "target complete"
+				list = append(list, task{op, s, side, swaps && !p.Short && s.make != nil && !op.killed})
 			}
 		}
 	}

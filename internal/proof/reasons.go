@@ -2,6 +2,7 @@ package proof
 
 import (
 	"fmt"
+	"strings"
 )
 
 // tally counts the mutants of one kind.
@@ -19,8 +20,10 @@ func (m mutant) because(r *recorded) string {
 	op := r.op.name
 	if m.step != "" {
 		switch {
-		case m.step == "clear" && r.nothing:
+		case (m.step == "clear" || strings.HasPrefix(m.step, "killed in ")) && r.bare(m.at):
 			return noManifest
+		case m.pair[0].kind == metaTwo && m.pair[1].kind == metaTwo:
+			return "META's copy 2 is written again before copy 1 is, and copy 1 decides until then"
 		case op == "META reset":
 			return "META was destroyed before, so there is nothing to lose"
 		case m.step == "layout":
@@ -38,8 +41,10 @@ func (m mutant) because(r *recorded) string {
 	early := func(p part) bool { return p.step == "write" || p.step == "complete" || p.step == "prepare" }
 	either := func(kind string) bool { return a.kind == kind || b.kind == kind }
 	switch {
-	case (a.step == "clear" || b.step == "clear") && r.nothing:
+	case (a.step == "clear" || strings.HasPrefix(a.step, "killed in ")) && b.step != "complete" && r.bare(m.at):
 		return noManifest
+	case a.kind == tableOne && b.kind == tableOne && (b.step == "write" || b.step == "clear"):
+		return "the sector is written again, whole, with the manifest's chain, and flushed before the manifest is there"
 	case op == "META reset":
 		return "META was destroyed before, so there is nothing to lose"
 	case either(tableTwo):
@@ -54,6 +59,16 @@ func (m mutant) because(r *recorded) string {
 		return "the sort keys decide only once loader.conf is destroyed, and each mix of them was judged"
 	}
 	return ""
+}
+
+// bare reports whether the target had no manifest on the medium when the step began that holds the operation at i.
+func (r *recorded) bare(i int) bool {
+	for i > 0 && r.trace.Ops[i-1].Step == r.trace.Ops[i].Step {
+		i--
+	}
+	m := newMachine(r.from.kit, r.trace.After(i), r.from.vars.Clone())
+	held, err := m.holds(r.from.last.Slot.Other())
+	return err == nil && held == nil
 }
 
 // mutate makes the mutants of a trace and counts what becomes of them.

@@ -251,10 +251,7 @@ func (m *machine) find(label string, sector []byte) (int64, error) {
 	}
 	b := make([]byte, 512)
 	for at := p.First * 512; at < (p.First+p.Sectors)*512; at += 512 {
-		if _, err := m.disk.ReadAt(b, at); err != nil {
-			return 0, err
-		}
-		if bytes.Equal(b, sector) {
+		if _, err := m.disk.ReadAt(b, at); err == nil && bytes.Equal(b, sector) {
 			return at, nil
 		}
 	}

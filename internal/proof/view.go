@@ -76,13 +76,19 @@ func newView(t *disktest.Trace) (view, error) {
 	v.sectors = append(v.sectors, unseen...)
 	base, b := t.Base(), make([]byte, 64<<10)
 	for at := int64(0); at < base.Size(); at += int64(len(b)) {
-		if _, err := base.ReadAt(b, at); err != nil {
-			return v, err
-		}
+		_, whole := base.ReadAt(b, at)
 		for i := 0; i < len(b); i += 512 {
-			if off := at + int64(i); !touched[off] && !v.isHidden(off) {
-				v.rest ^= number(off, b[i:i+512])
+			off := at + int64(i)
+			if touched[off] || v.isHidden(off) {
+				continue
 			}
+			if whole != nil { // what an earlier cut left unreadable
+				if _, err := base.ReadAt(b[i:i+512], off); err != nil {
+					v.rest ^= mix(1, off)
+					continue
+				}
+			}
+			v.rest ^= number(off, b[i:i+512])
 		}
 	}
 	return v, nil

@@ -1,0 +1,207 @@
+package proof
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/partition/meta"
+)
+
+// recorded is one operation that was run from one start, and all that is needed to judge what a cut of it leaves.
+type recorded struct {
+	op    operation
+	start string
+	side  bootloader.Slot
+	from  *machine // before the operation
+	trace *disktest.Trace
+
+	old, armed, new *system
+	attempts        map[string]bool // values of META's attempt that the operation passes through
+	lastAttempt     string
+	metaAt          []bool                   // by index: a write to META is not flushed
+	untouchable     []area                   // what belongs to others
+	liar            bool                     // the device changes what is written to it
+	damaged         map[bootloader.Slot]bool // slots in which something was damaged before
+	view            view
+}
+
+// area is a piece of the disk that no operation may change.
+type area struct {
+	name string
+	off  int64
+	data []byte
+}
+
+// record runs an operation and prepares to judge it.
+func record(op operation, s start, side bootloader.Slot, from *machine) (*recorded, error) {
+	r := &recorded{op: op, start: s.name, side: side, from: from.clone(), attempts: map[string]bool{}, damaged: map[bootloader.Slot]bool{}}
+	m := from
+	if err := r.before(); err != nil {
+		return nil, err
+	}
+	m.disk.Record()
+	if err := op.do(m); err != nil {
+		return nil, err
+	}
+	r.trace = m.disk.Trace()
+	return r, r.after()
+}
+
+// before finds out what boots now.
+func (r *recorded) before() (err error) {
+	if r.op.end != stays {
+		if r.new, err = r.op.what(r.from); err != nil {
+			return err
+		}
+		if r.new == nil {
+			return errors.New("nothing to boot afterwards")
+		}
+	}
+	if r.fresh() {
+		return nil
+	}
+	probe := r.from.clone()
+	if err := probe.boot(); err != nil {
+		return err
+	}
+	if probe.last.Trial {
+		if r.armed, err = probe.running(); err != nil {
+			return err
+		}
+		if err := probe.boot(); err != nil {
+			return err
+		}
+	}
+	if r.old, err = probe.running(); err != nil {
+		return fmt.Errorf("what boots before the operation: %w", err)
+	}
+	for _, s := range bootloader.Slots {
+		r.damaged[s] = r.from.intact(s) != nil
+	}
+	return r.others()
+}
+
+func (r *recorded) fresh() bool { return r.from.last.Slot == bootloader.None }
+
+// others finds the sectors of other people's files: their content, and the directories that lead to them.
+func (r *recorded) others() error {
+	layout, err := partition.Read(r.from.disk)
+	if err != nil {
+		return err
+	}
+	for _, label := range []string{"BIOS", "STATE"} {
+		p, err := layout.Find(label)
+		if err != nil {
+			return err
+		}
+		r.protect(label, p.First*512, 8192)
+	}
+	for name, data := range others {
+		first := append(bytes.Clone(data[:min(512, len(data))]), make([]byte, max(0, 512-len(data)))...)
+		at, err := r.from.find("EFI", first)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		r.protect(name, at, len(data))
+	}
+	r.protect("partition table", 0, 34*512)
+	r.protect("its backup", r.from.disk.Size()-33*512, 33*512)
+	return nil
+}
+
+func (r *recorded) protect(name string, off int64, n int) {
+	data := make([]byte, n)
+	_, _ = r.from.disk.ReadAt(data, off)
+	r.untouchable = append(r.untouchable, area{name, off, data})
+}
+
+// after follows META through the trace, and refuses writes outside of what the operation may write.
+func (r *recorded) after() error {
+	d := r.trace.Base()
+	layout, err := partition.Read(r.trace.Final())
+	if err != nil {
+		return err
+	}
+	parts := map[string][2]int64{}
+	for _, p := range layout.Partitions {
+		parts[p.Label] = [2]int64{p.First * 512, (p.First + p.Sectors) * 512}
+	}
+	in := func(o disktest.Op, label string) bool {
+		return o.Off >= parts[label][0] && o.Off+int64(len(o.Data)) <= parts[label][1]
+	}
+	r.metaAt = make([]bool, len(r.trace.Ops)+1)
+	dirty := false
+	r.note(d)
+	for i, o := range r.trace.Ops {
+		switch {
+		case o.Kind == disktest.Write && in(o, "META"):
+			dirty = true
+			_, _ = d.WriteAt(o.Data, o.Off)
+			r.note(d)
+		case o.Kind == disktest.Flush:
+			dirty = false
+		case o.Kind == disktest.Write && !r.fresh() && !in(o, "EFI") && !(in(o, "EPHEMERAL") && r.op.wipes):
+			return fmt.Errorf("%v: outside of the boot file system and META", o)
+		}
+		r.metaAt[i] = dirty
+	}
+	r.metaAt[len(r.trace.Ops)] = dirty
+	if r.view, err = newView(r.trace); err != nil {
+		return err
+	}
+	return r.ordered(r.trace)
+}
+
+func (r *recorded) note(d *disktest.Disk) {
+	if v, _, err := readMeta(d); err == nil {
+		r.lastAttempt = v
+		r.attempts[v] = true
+	}
+}
+
+// readMeta reads the attempt as every reader must: copy 1 if it is valid, else copy 2. found is false when META cannot
+// be read.
+func readMeta(d Reader) (attempt string, values *meta.Values, err error) {
+	layout, err := partition.Read(readOnly{d})
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := layout.Find("META")
+	if err != nil {
+		return "", nil, err
+	}
+	block := make([]byte, meta.CopySize)
+	for n := range int64(2) {
+		if _, err = d.ReadAt(block, p.First*512+n*meta.CopySize); err != nil {
+			continue
+		}
+		if values, err = meta.Decode(block); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("META cannot be read: %w", err)
+	}
+	data, err := values.Value(meta.TagAttempt)
+	if err != nil && !errors.Is(err, meta.ErrNoTag) {
+		return "", nil, err
+	}
+	return string(data), values, nil
+}
+
+// Reader is a disk that is only read.
+type Reader interface {
+	io.ReaderAt
+	Size() int64
+	SectorSize() int
+}
+
+type readOnly struct{ Reader }
+
+func (readOnly) WriteAt([]byte, int64) (int, error) { return 0, errors.New("only to be read") }
+func (readOnly) Sync() error                        { return nil }
