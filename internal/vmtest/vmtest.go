@@ -44,6 +44,7 @@ type Disk struct {
 	Path     string
 	PCI      int // device number on the PCI bus, 2 to 29: the firmware and Linux go by it; 0 takes 0x10 and up
 	ReadOnly bool
+	WriteLog string // file that gets every write and flush of the guest, in order: see ReadWriteLog; none if empty
 }
 
 // Forward makes a TCP port of the guest reachable on the host's loopback.
@@ -131,12 +132,17 @@ func (c Config) arguments() []string {
 		if pci == 0 {
 			pci = 0x10 + i
 		}
+		device := fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x,disable-legacy=on", i, pci)
+		if d.WriteLog != "" {
+			args = append(args, d.logged(i)...)
+			args = append(args, "-device", device)
+			continue
+		}
 		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=writeback,file=%s", i, escape(d.Path))
 		if d.ReadOnly {
 			drive += ",readonly=on"
 		}
-		args = append(args, "-drive", drive,
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x,disable-legacy=on", i, pci))
+		args = append(args, "-drive", drive, "-device", device)
 	}
 	if !c.NoNetwork {
 		net := "user,id=net0"
