@@ -1,7 +1,6 @@
 package proof
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -127,12 +126,6 @@ func (r *recorded) killed(n int) error {
 		return fmt.Errorf("status: %w", err)
 	}
 	switch {
-	case r.op.end == arms && r.op.name == "arm" && (st.Attempt == nil || st.Attempt.Phase != upgrade.Prepared):
-		err := m.with(func(s *upgrade.Machine) error { _, err := s.Arm(context.Background(), m.options(false)); return err })
-		if err == nil {
-			return errors.New("armed an attempt that was not prepared")
-		}
-		return r.again(m, theOld)
 	case r.op.name == "rollback", r.op.name == "rollback of an armed upgrade", r.op.name == "rollback of a trial":
 		return nil // run again it means something else by now
 	case r.op.end == changes && !st.Loader.Trial() && st.Loader.Active != r.new.slot:

@@ -12,6 +12,8 @@ type tally struct {
 	Needless     map[string]int // leave something else, which breaks nothing, for a reason of reasons.go
 }
 
+const wipeOrder = "the ranges that a wipe clears may go in any order; META says that it is done after all of them"
+
 const noManifest = "the target had no manifest before, so nothing in it counted"
 
 // because says why an order or a flush is not needed for the promise, where that is known and was thought through. A mutant
@@ -22,6 +24,8 @@ func (m mutant) because(r *recorded) string {
 		switch {
 		case (m.step == "clear" || strings.HasPrefix(m.step, "killed in ")) && r.bare(m.at):
 			return noManifest
+		case m.pair[0].kind == ephemeral && m.pair[1].kind == ephemeral:
+			return wipeOrder
 		case m.pair[0].kind == metaTwo && m.pair[1].kind == metaTwo:
 			return "META's copy 2 is written again before copy 1 is, and copy 1 decides until then"
 		case op == "META reset":
@@ -47,6 +51,8 @@ func (m mutant) because(r *recorded) string {
 		return "the sector is written again, whole, with the manifest's chain, and flushed before the manifest is there"
 	case op == "META reset":
 		return "META was destroyed before, so there is nothing to lose"
+	case a.kind == ephemeral && b.kind == ephemeral:
+		return wipeOrder
 	case either(tableTwo):
 		return "nothing is decided by the second table"
 	case either(metaTwo):

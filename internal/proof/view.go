@@ -100,6 +100,7 @@ const (
 	tableTwo  = "second table"
 	metaOne   = "META copy 1"
 	metaTwo   = "META copy 2"
+	ephemeral = "EPHEMERAL"
 	entry     = "loader entry"
 	conf      = "loader.conf"
 	directory = "directory"
@@ -115,7 +116,7 @@ func (v *view) kind(o disktest.Op) string {
 		}
 		return name
 	}
-	for _, k := range []string{tableOne, tableTwo, metaOne, metaTwo, "EPHEMERAL"} {
+	for _, k := range []string{tableOne, tableTwo, metaOne, metaTwo, ephemeral} {
 		if a := v.areas[k]; a[0] <= o.Off && o.Off < a[1] {
 			return k
 		}
