@@ -1,35 +1,38 @@
 package bootfs
 
-// heal writes zeros over free sectors that cannot be read, in the pages of the firmware's cache that hold the file's directory
-// and the ends of its runs. A cut leaves such sectors in clusters that then belong to nobody; the file would be whole and
-// firmware could not load it, since it reads those pages as a whole (see zones.go). Where all can be read, nothing is
+// heal writes zeros over free sectors that cannot be read, in those pages of the firmware's cache that hold both something of
+// the file's zone and something free. A cut leaves such sectors in clusters that then belong to nobody; a file beside them
+// would be whole and firmware could not load it, since it reads those pages as a whole (see zones.go). All of a zone is
+// looked at, not the new file alone, because what was there before may be used again. Where all can be read, nothing is
 // written; the caller flushes.
-func (w *Writer) heal(dir uint32) error {
+func (w *Writer) heal() error {
 	f := w.f
-	ends := []uint32{}
-	for c, n := dir, 0; f.vol.valid(c) && n < maxSlots; c, n = f.table[c]&entryMask, n+1 {
-		ends = append(ends, c)
-	}
-	for _, run := range w.runs {
-		ends = append(ends, run.first, run.first+run.count-1)
-	}
+	const mine, free = 1, 2
 	_, size := f.vol.pages()
-	buf, done := make([]byte, size), map[int64]bool{}
-	for _, c := range ends {
+	pages := make([]byte, (f.vol.size-f.vol.data)/size+1)
+	for c := uint32(2); c < f.vol.end; c++ {
 		first, last := f.vol.dataPages(c)
-		for p := first; p <= last; p++ {
-			if done[p] {
-				continue
-			}
-			done[p] = true
-			start := f.vol.data + p*size
-			end := min(start+size, f.vol.offset(f.vol.end))
-			if f.read(start, buf[:end-start]) == nil {
-				continue
-			}
-			if err := f.healPage(w.owner, start, end); err != nil {
-				return err
-			}
+		switch {
+		case f.claim[c]&w.owner != 0:
+			pages[first] |= mine
+			pages[last] |= mine
+		case f.claim[c] == 0:
+			pages[first] |= free
+			pages[last] |= free
+		}
+	}
+	buf := make([]byte, size)
+	for p, holds := range pages {
+		if holds != mine|free {
+			continue
+		}
+		start := f.vol.data + int64(p)*size
+		end := min(start+size, f.vol.offset(f.vol.end))
+		if f.read(start, buf[:end-start]) == nil {
+			continue
+		}
+		if err := f.healPage(w.owner, start, end); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -67,4 +67,10 @@ func TestANewFileHasNoUnreadableSectorAroundIt(t *testing.T) {
 	require.NoError(t, f.WriteFile("B/OS.EFI", make([]byte, 5000)))
 	_, err = d.ReadAt(make([]byte, 64<<10-4096), dir)
 	require.NoError(t, err)
+
+	// The same around a file that stays: the next file of the zone mends it.
+	d.Spoil(dir+16<<10, 4096)
+	require.NoError(t, f.WriteFile("B/MANIFEST", make([]byte, 300)))
+	_, err = d.ReadAt(make([]byte, 64<<10-4096), dir)
+	require.NoError(t, err)
 }

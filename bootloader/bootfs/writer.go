@@ -139,7 +139,7 @@ func (w *Writer) Abort() {
 
 // Close makes the file appear.
 //
-//  1. the last data; zeros over free sectors around it that cannot be read (see heal); the chain into the first and the
+//  1. the last data; zeros over free sectors of the zone that cannot be read (see heal); the chain into the first and the
 //     second table. A cut here, or any mix of these writes: clusters marked used that belong to nobody. What anybody can
 //     reach is as before.
 //  2. flush.
@@ -186,11 +186,7 @@ func (w *Writer) finish() error {
 	if err := w.last(); err != nil {
 		return err
 	}
-	d, err := f.openDir(w.elems[:len(w.elems)-1])
-	if err != nil {
-		return err
-	}
-	if err := w.heal(d.first); err != nil {
+	if err := w.heal(); err != nil {
 		return err
 	}
 	f.join(w.runs)
