@@ -46,8 +46,8 @@ func (p *proof) live(m *machine, rnd *rand.Rand, side bootloader.Slot) (*machine
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op.name, err)
 	}
-	o := disktest.Options{Seed: rnd.Int64(), Block: []int{512, 4096}[rnd.IntN(2)], Exhaustive: 7, Destroyed: 192, Samples: 48}
-	if rnd.IntN(3) == 0 {
+	o := disktest.Options{Seed: rnd.Int64(), Block: []int{512, 4096}[rnd.IntN(2)], Exhaustive: 7, Destroyed: 96, Samples: 16}
+	if rnd.IntN(2) == 0 {
 		o.Block, o.Exhaustive = 512, 12
 	}
 	p.walk(r, o, sparse)

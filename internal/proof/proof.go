@@ -62,6 +62,7 @@ type proof struct {
 	Options
 	kit *Kit
 
+	begin    time.Time
 	mu       sync.Mutex
 	seen     map[uint64]bool // by what a loader can get at
 	read     map[uint64]bool // by what a loader read
@@ -87,7 +88,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	p := &proof{Options: o, kit: kit, seen: map[uint64]bool{}, read: map[uint64]bool{}, rows: map[[2]string]*count{}, mutants: map[string]*tally{}}
+	p := &proof{Options: o, kit: kit, begin: begin, seen: map[uint64]bool{}, read: map[uint64]bool{}, rows: map[[2]string]*count{}, mutants: map[string]*tally{}}
 	p.say("seed %d", o.Seed)
 	bases := map[bootloader.Slot]*machine{}
 	for _, s := range bootloader.Slots {
@@ -236,7 +237,9 @@ func (p *proof) new(v verdict) (distinct, read int) {
 	if !p.seen[v.seen] {
 		p.seen[v.seen] = true
 		distinct = 1
-		p.distinct++
+		if p.distinct++; p.distinct%10_000 == 0 && !p.Short {
+			p.say("%5.0f s  %d disks that differ for a loader", time.Since(p.begin).Seconds(), p.distinct)
+		}
 	}
 	if !p.read[v.read] {
 		p.read[v.read] = true

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"slices"
+	"sync"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/partition"
@@ -154,6 +157,19 @@ func (r *recorded) after() error {
 	if r.view, err = newView(r.trace); err != nil {
 		return err
 	}
+	// A crash disk is the base with blocks of the trace in it; what the trace has not touched needs no look on each.
+	touched := map[int64]bool{}
+	for _, at := range r.view.sectors {
+		touched[at] = true
+	}
+	r.untouchable = slices.DeleteFunc(r.untouchable, func(a area) bool {
+		for at := a.off &^ 511; at < a.off+int64(len(a.data)); at += 512 {
+			if touched[at] {
+				return false
+			}
+		}
+		return true
+	})
 	return r.ordered(r.trace)
 }
 
@@ -180,7 +196,7 @@ func readMeta(d Reader) (attempt string, values *meta.Values, err error) {
 		if _, err = d.ReadAt(block, p.First*512+n*meta.CopySize); err != nil {
 			continue
 		}
-		if values, err = meta.Decode(block); err == nil {
+		if values, err = decodeMeta(block); err == nil {
 			break
 		}
 	}
@@ -192,6 +208,24 @@ func readMeta(d Reader) (attempt string, values *meta.Values, err error) {
 		return "", nil, err
 	}
 	return string(data), values, nil
+}
+
+// decoded remembers copies of META, which are long and mostly alike, by a number for their content.
+var decoded sync.Map
+
+type copyOfMeta struct {
+	values *meta.Values
+	err    error
+}
+
+func decodeMeta(block []byte) (*meta.Values, error) {
+	n := maphash.Bytes(seed, block)
+	if c, ok := decoded.Load(n); ok {
+		return c.(copyOfMeta).values, c.(copyOfMeta).err
+	}
+	values, err := meta.Decode(block)
+	decoded.Store(n, copyOfMeta{values, err})
+	return values, err
 }
 
 // Reader is a disk that is only read.

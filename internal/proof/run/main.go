@@ -14,7 +14,7 @@ import (
 
 func main() {
 	seed := flag.Int64("seed", 0, "seed of samples and random histories; 0 takes one from the clock")
-	distinct := flag.Int("distinct", 220_000, "go on until so many disks were seen that differ for a loader")
+	distinct := flag.Int("distinct", 205_000, "go on until so many disks were seen that differ for a loader")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "pawl-proof-")
