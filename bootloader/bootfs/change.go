@@ -197,15 +197,17 @@ func (f *FS) overwrite(elems []string, data []byte) error {
 	if f.sharesBlock(e.first, off/blockSize) {
 		return fmt.Errorf("replace it once, its block holds something else too: %w", ErrShared)
 	}
-	b := make([]byte, f.vol.unit)
-	switch err := f.read(off, b); {
-	case err != nil:
-		// What cannot be read can be written, but the device may need its whole block for that. The block is this file's own.
-		start := off / blockSize * blockSize
-		b = make([]byte, min(blockSize, f.vol.size-start))
-		copy(b[off-start:], data)
-		return f.put(start, b)
-	case string(b[:len(data)]) == string(data):
+	start := off / blockSize * blockSize
+	block := make([]byte, min(blockSize, f.vol.size-start))
+	if f.read(start, block) != nil {
+		// What cannot be read can be written, but the device may need its whole block for that, and firmware reads more than
+		// the one sector. The block is this file's own. A cut in between leaves a part that cannot be read, and is mended alike.
+		clear(block)
+		copy(block[off-start:], data)
+		return f.put(start, block)
+	}
+	b := block[off-start:][:f.vol.unit]
+	if string(b[:len(data)]) == string(data) {
 		return f.flush() // a killed program may have left it in a cache only
 	}
 	copy(b, data)

@@ -74,3 +74,21 @@ func TestANewFileHasNoUnreadableSectorAroundIt(t *testing.T) {
 	_, err = d.ReadAt(make([]byte, 64<<10-4096), dir)
 	require.NoError(t, err)
 }
+
+// Overwrite mends the whole block of its file, also when an earlier run was cut after its first sector.
+func TestOverwriteMendsTheRestOfItsBlock(t *testing.T) {
+	d := disktest.New(40<<20, 512)
+	require.NoError(t, bootfs.Format(d, bootfs.FormatOptions{}))
+	f, err := bootfs.Open(d, bootfs.Options{})
+	require.NoError(t, err)
+	d.Record()
+	require.NoError(t, f.WriteFile("ENTRY", bytes.Repeat([]byte("a"), 512)))
+	at := d.Trace().Ops[d.Trace().Writes()[0]].Off
+	require.Zero(t, at%4096)
+	d.Spoil(at+512, 4096-512)
+	require.NoError(t, f.Overwrite("ENTRY", bytes.Repeat([]byte("b"), 512)))
+	block := make([]byte, 4096)
+	_, err = d.ReadAt(block, at)
+	require.NoError(t, err)
+	require.Equal(t, bytes.Repeat([]byte("b"), 512), block[:512])
+}
