@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
@@ -91,7 +91,7 @@ func booted(ctx context.Context) (machine node.Config, two string) {
 		log.Fatal(err)
 	}
 	vars := efivar.NewMemory()
-	if _, err := loadertest.Boot(raw, vars, loadertest.Options{}); err != nil {
+	if _, err := predict.Boot(raw, vars, predict.Options{}); err != nil {
 		log.Fatal(err)
 	}
 	return node.Config{

@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 )
 
 func open(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
@@ -30,7 +31,7 @@ var bios = loadertest.Backend{
 		}))
 	},
 	Open:     open,
-	Options:  loadertest.Options{BIOS: true},
+	Options:  predict.Options{BIOS: true},
 	Separate: true,
 	Tries:    grub.MaxTries,
 }

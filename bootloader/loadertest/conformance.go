@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -22,7 +23,7 @@ type Backend struct {
 	// Open returns the Bootloader of a running machine. vars is nil while a disk image is built.
 	Open func(m *Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error)
 	// Options is the firmware.
-	Options Options
+	Options predict.Options
 	// Separate says that slots hold a kernel and an initramfs instead of a UKI.
 	Separate bool
 	// Tries is the highest number of trial boots that the loader counts; 0 is 1.
@@ -146,7 +147,7 @@ func (r *Rig) arm(s bootloader.Slot) error {
 }
 
 // next boots and opens the machine anew.
-func (b Backend) next(t *testing.T, r *Rig) (*Rig, Outcome) {
+func (b Backend) next(t *testing.T, r *Rig) (*Rig, predict.Outcome) {
 	t.Helper()
 	o, err := r.Boot()
 	require.NoError(t, err)
@@ -163,9 +164,9 @@ func (s *suite) installed(t *testing.T) *Rig {
 }
 
 // boots says what an outcome should be.
-func (b Backend) boots(slot bootloader.Slot, version string, trial bool) func(Outcome) error {
+func (b Backend) boots(slot bootloader.Slot, version string, trial bool) func(predict.Outcome) error {
 	_, m := payload(version, b.Separate)
-	return func(o Outcome) error {
+	return func(o predict.Outcome) error {
 		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" || b.Separate && o.Initrd != m.Files[1].SHA256 {
 			return fmt.Errorf("booted %v; want slot %v with version %s, trial %v", o, slot, version, trial)
 		}
@@ -267,11 +268,11 @@ func (s *suite) counted(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, bootloader.B, st.Armed)
 			require.Equal(t, left, st.Tries)
-			var o Outcome
+			var o predict.Outcome
 			r, o = s.next(t, r)
 			require.NoError(t, s.boots(bootloader.B, "2", true)(o), "%d of %d tries left", left, tries)
 		}
-		var o Outcome
+		var o predict.Outcome
 		r, o = s.next(t, r)
 		require.NoError(t, s.boots(bootloader.A, "1", false)(o))
 		st, err := r.State()
@@ -283,7 +284,7 @@ func (s *suite) counted(t *testing.T) {
 	r, _ = s.next(t, r)
 	require.NoError(t, r.Confirm(bootloader.B))
 	for range most + 1 {
-		var o Outcome
+		var o predict.Outcome
 		r, o = s.next(t, r)
 		require.NoError(t, s.boots(bootloader.B, "2", false)(o))
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -19,7 +20,7 @@ func (s *suite) crash(t *testing.T) {
 			m, err := s.machine()
 			return &Rig{Machine: m}, err
 		}, do: func(r *Rig) error { return s.installAll(r.Machine) },
-			ok: func(o Outcome) error {
+			ok: func(o predict.Outcome) error {
 				if o.Slot == bootloader.None {
 					return nil
 				}
@@ -87,8 +88,8 @@ func (b Backend) confirmed() (*Rig, error) {
 	return b.Rig(r.Machine)
 }
 
-func either(f, g func(Outcome) error) func(Outcome) error {
-	return func(o Outcome) error {
+func either(f, g func(predict.Outcome) error) func(predict.Outcome) error {
+	return func(o predict.Outcome) error {
 		if f(o) == nil {
 			return nil
 		}
@@ -100,9 +101,9 @@ type crashCase struct {
 	name string
 	from func() (*Rig, error)
 	do   func(*Rig) error
-	ok   func(Outcome) error // the boot after the cut
-	then func(Outcome) error // the one after that; nil: as ok
-	once bool                // the operation cannot be run again on what the cut left
+	ok   func(predict.Outcome) error // the boot after the cut
+	then func(predict.Outcome) error // the one after that; nil: as ok
+	once bool                        // the operation cannot be run again on what the cut left
 }
 
 func (c crashCase) run(t *testing.T, b Backend) {

@@ -3,13 +3,11 @@ package loadertest_test
 import (
 	"fmt"
 
-	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 )
 
-// What boots from a disk with a loader, one entry, and one kernel?
-func Example() {
+// A machine whose firmware starts a kernel without a loader, before and after the kernel is removed.
+func ExampleMachine() {
 	must := func(err error) {
 		if err != nil {
 			panic(err)
@@ -19,24 +17,17 @@ func Example() {
 	must(err)
 	fs, err := m.FS()
 	must(err)
-	for _, dir := range []string{"EFI/BOOT", bootloader.A.Dir(), "loader/entries"} {
-		must(fs.Mkdir(dir))
+	must(fs.Mkdir("EFI/BOOT"))
+	must(fs.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.Kernel("amd64", []byte("a kernel"))))
+	before := m.Clone()
+	must(fs.Remove("EFI/BOOT/BOOTX64.EFI"))
+
+	for _, m := range []*loadertest.Machine{before, m} {
+		outcome, err := m.Boot()
+		must(err)
+		fmt.Println(outcome.Path, outcome.Stuck)
 	}
-	kernel, _ := loadertest.Payload("1.0")
-	must(fs.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.Loader("amd64")))
-	must(fs.WriteFile("EFI/pawl/A/os.efi", kernel))
-	must(fs.WriteFile("loader/entries/pawl-a.conf", []byte("title Pawl\nefi /EFI/pawl/A/os.efi\n")))
-
-	outcome, err := loadertest.Boot(m.Disk, efivar.NewMemory(), loadertest.Options{})
-	must(err)
-	fmt.Println(outcome.Slot, outcome.Path, outcome.Entry)
-
-	// The same with a kernel that is cut short: the loader gives up, and the firmware has nothing but its shell.
-	must(fs.WriteFile("EFI/pawl/A/os.efi", kernel[:len(kernel)/2]))
-	outcome, err = loadertest.Boot(m.Disk, efivar.NewMemory(), loadertest.Options{})
-	must(err)
-	fmt.Println(outcome)
 	// Output:
-	// A EFI/pawl/A/os.efi pawl-a.conf
-	// stuck: the firmware ends in its shell (loader starts: 1)
+	// EFI/BOOT/BOOTX64.EFI
+	//  the firmware ends in its shell
 }

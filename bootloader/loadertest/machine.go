@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -24,7 +25,7 @@ type Machine struct {
 	Vars      *efivar.Memory
 	Partition efivar.HardDrive // the boot file system
 	BIOS      efivar.HardDrive // the BIOS boot partition; zero on disks of 4096-byte sectors
-	Options   Options
+	Options   predict.Options
 	Separate  bool   // slots hold a kernel and an initramfs instead of a UKI
 	Cmdline   string // what the loader gave the kernel that runs; "" when it does not say
 }
@@ -86,8 +87,8 @@ func (m *Machine) Crashed(c *disktest.Crash) (*Machine, error) {
 }
 
 // Boot powers the machine on.
-func (m *Machine) Boot() (Outcome, error) {
-	o, err := Boot(m.Disk, m.Vars, m.Options)
+func (m *Machine) Boot() (predict.Outcome, error) {
+	o, err := predict.Boot(m.Disk, m.Vars, m.Options)
 	m.Cmdline = o.Cmdline
 	return o, err
 }
@@ -249,4 +250,9 @@ func writeGPT(d *disktest.Disk, p, bios efivar.HardDrive) error {
 		}
 	}
 	return d.Sync()
+}
+
+// mixed turns the order of bytes that the text of a GUID has into that on disk.
+func mixed(b []byte) efivar.GUID {
+	return efivar.GUID{b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]}
 }

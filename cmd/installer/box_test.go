@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
@@ -214,20 +214,20 @@ func (b *box) runs(version string) {
 }
 
 // model is what firmware and loader would do now; it changes nothing but the variables that it returns.
-func (b *box) model() (loadertest.Outcome, map[string][]byte) {
+func (b *box) model() (predict.Outcome, map[string][]byte) {
 	b.t.Helper()
 	vars, err := efivar.LoadMemory(b.values())
 	require.NoError(b.t, err)
 	raw, err := disk.Options{ReadOnly: true}.Open(b.disk)
 	require.NoError(b.t, err)
-	out, err := loadertest.Boot(raw, vars, loadertest.Options{})
+	out, err := predict.Boot(raw, vars, predict.Options{})
 	require.NoError(b.t, err)
 	require.NoError(b.t, raw.Close())
 	return out, vars.Values()
 }
 
 // boot switches the machine off and on.
-func (b *box) boot() loadertest.Outcome {
+func (b *box) boot() predict.Outcome {
 	b.t.Helper()
 	out, vars := b.model()
 	b.writeVars(vars)

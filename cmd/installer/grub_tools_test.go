@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/grubcore"
 	"github.com/pawl-os/pawl/partition"
@@ -40,7 +41,7 @@ func TestPackedForGRUBBootsByEachLoader(t *testing.T) {
 			if loader == "grub-bios" {
 				bootCode(t, d)
 			}
-			o, err := loadertest.Boot(d, efivar.NewMemory(), loadertest.Options{BIOS: loader == "grub-bios"})
+			o, err := predict.Boot(d, efivar.NewMemory(), predict.Options{BIOS: loader == "grub-bios"})
 			require.NoError(t, err)
 			require.Equal(t, path, o.Path, "%s", o)
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 )
 
 // unchanged requires the disk and the variables to be, byte by byte, what they were.
@@ -140,11 +140,11 @@ func (w *watched) Sync() error                        { return nil }
 func (w *watched) Size() int64                        { return w.Reader.Size() }
 func (w *watched) SectorSize() int                    { return sector }
 
-func (w *watched) boot(b *box, values map[string][]byte) loadertest.Outcome {
+func (w *watched) boot(b *box, values map[string][]byte) predict.Outcome {
 	b.t.Helper()
 	vars, err := efivar.LoadMemory(values)
 	require.NoError(b.t, err)
-	out, err := loadertest.Boot(w, vars, loadertest.Options{SectorReads: true})
+	out, err := predict.Boot(w, vars, predict.Options{SectorReads: true})
 	require.NoError(b.t, err)
 	return out
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
@@ -117,7 +117,7 @@ func (c *computer) on() {
 	raw, err := disk.Options{ReadOnly: true}.Open(c.disk)
 	require.NoError(c.t, err)
 	c.vars.mu.Lock()
-	outcome, err := loadertest.Boot(raw, c.vars.Memory, loadertest.Options{})
+	outcome, err := predict.Boot(raw, c.vars.Memory, predict.Options{})
 	c.vars.mu.Unlock()
 	require.NoError(c.t, errors.Join(err, raw.Close()))
 	require.Empty(c.t, outcome.Stuck)
@@ -206,7 +206,7 @@ func (c *computer) next() string {
 	c.vars.mu.Lock()
 	vars := c.vars.Clone()
 	c.vars.mu.Unlock()
-	outcome, err := loadertest.Boot(raw, vars, loadertest.Options{})
+	outcome, err := predict.Boot(raw, vars, predict.Options{})
 	require.NoError(c.t, err)
 	return fmt.Sprintf("%s in %s", c.os[outcome.Digest].version, outcome.Slot)
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/vmtest"
@@ -49,7 +49,7 @@ func TestPowerCutOfAWholeMachine(t *testing.T) {
 	var writes, flushes, disks int
 	boots := func(d cutDisk, vars *efivar.Memory, s bootloader.Slot, tag string) {
 		disks++
-		o, err := loadertest.Boot(d, vars, loadertest.Options{})
+		o, err := predict.Boot(d, vars, predict.Options{})
 		require.NoError(t, err)
 		require.Equal(t, []any{s, m.kernel(tag)}, []any{o.Slot, o.Digest}, "seed %d, after %d writes and %d flushes: %s", seed, writes, flushes, o)
 	}

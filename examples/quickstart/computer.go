@@ -8,6 +8,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
@@ -32,7 +33,7 @@ func setUp(ctx context.Context, dir string) (c *computer, one, two *image.Image,
 
 // boot switches the computer off and on and returns what the running version sees of its own machine.
 func (c *computer) boot(out io.Writer, version string) (*upgrade.Machine, error) {
-	o, err := loadertest.Boot(c.disk, c.vars, loadertest.Options{})
+	o, err := predict.Boot(c.disk, c.vars, predict.Options{})
 	if err != nil {
 		return nil, err
 	}

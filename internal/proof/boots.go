@@ -13,7 +13,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
@@ -44,7 +44,7 @@ type bootCase struct {
 	disk  *disktest.Disk
 	vars  *efivar.Memory // before the boot
 	bad   []int64        // sectors that cannot be read
-	model loadertest.Outcome
+	model predict.Outcome
 }
 
 // Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU under OVMF

@@ -7,13 +7,13 @@ import (
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 // labels is what a boot started.
-func (r *recorded) labels(o loadertest.Outcome) (label, error) {
+func (r *recorded) labels(o predict.Outcome) (label, error) {
 	is := func(s *system) bool { return s != nil && o.Slot == s.slot && o.Digest == s.uki }
 	var l label
 	switch {

@@ -10,7 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
@@ -52,9 +52,9 @@ type machine struct {
 	disk  *disktest.Disk
 	vars  *efivar.Memory
 	boots int
-	last  loadertest.Outcome // of the latest boot
-	bad   bool               // a sector may be unreadable
-	over  Device             // what the product sees in place of disk; nil for disk itself
+	last  predict.Outcome // of the latest boot
+	bad   bool            // a sector may be unreadable
+	over  Device          // what the product sees in place of disk; nil for disk itself
 }
 
 func newMachine(kit *Kit, disk *disktest.Disk, vars *efivar.Memory) *machine {
@@ -87,13 +87,13 @@ func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
 
 // firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does not
 // depend on it, and reading only what is needed is faster.
-func (m *machine) firmware() loadertest.Options { return loadertest.Options{SectorReads: !m.bad} }
+func (m *machine) firmware() predict.Options { return predict.Options{SectorReads: !m.bad} }
 
 // boot switches the machine off and on.
 func (m *machine) boot() error {
 	m.boots++
 	var err error
-	m.last, err = loadertest.Boot(m.disk, m.vars, m.firmware())
+	m.last, err = predict.Boot(m.disk, m.vars, m.firmware())
 	return err
 }
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
@@ -211,11 +211,11 @@ func (m *machine) see() (uint64, error) {
 	dev.hash.SetSeed(seed)
 	m.boots++
 	var err error
-	m.last, err = loadertest.Boot(dev, m.vars, loadertest.Options{SectorReads: true})
+	m.last, err = predict.Boot(dev, m.vars, predict.Options{SectorReads: true})
 	if err != nil || !m.bad {
 		return dev.hash.Sum64() ^ sum, err
 	}
 	m.vars = vars
-	m.last, err = loadertest.Boot(m.disk, m.vars, m.firmware())
+	m.last, err = predict.Boot(m.disk, m.vars, m.firmware())
 	return dev.hash.Sum64() ^ sum, err
 }

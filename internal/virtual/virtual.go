@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
@@ -30,8 +31,8 @@ type Machine struct {
 	Vars   *efivar.Memory
 	Loader upgrade.Loader // "" is systemd-boot
 	Log    *slog.Logger
-	Boots  int                // so far; this boot's id is BootID
-	Last   loadertest.Outcome // of the latest boot
+	Boots  int             // so far; this boot's id is BootID
+	Last   predict.Outcome // of the latest boot
 }
 
 // Partitions is a small layout: 40 MiB for the boot file system, so that all of it fits 48 MiB.
@@ -66,7 +67,7 @@ func (m *Machine) BootID() string { return fmt.Sprintf("boot-%d", m.Boots) }
 func (m *Machine) Boot() error {
 	m.Boots++
 	var err error
-	m.Last, err = loadertest.Boot(m.Disk, m.Vars, loadertest.Options{BIOS: m.Loader == upgrade.GRUBBIOS})
+	m.Last, err = predict.Boot(m.Disk, m.Vars, predict.Options{BIOS: m.Loader == upgrade.GRUBBIOS})
 	return err
 }
 

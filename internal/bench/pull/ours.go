@@ -18,6 +18,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
@@ -72,7 +73,7 @@ func pullOnce(ref, base string) error {
 	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Vars: vars, Partitions: specs}); err != nil {
 		return err
 	}
-	if _, err := loadertest.Boot(dev, vars, loadertest.Options{}); err != nil {
+	if _, err := predict.Boot(dev, vars, predict.Options{}); err != nil {
 		return err
 	}
 	if err := dev.Sync(); err != nil {

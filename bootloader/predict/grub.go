@@ -1,4 +1,4 @@
-package loadertest
+package predict
 
 import (
 	"bytes"
@@ -402,7 +402,7 @@ func (b *boot) bios() error {
 	if _, err := b.disk.ReadAt(rest, next*512); err != nil || next != at+1 || segment != 0x820 {
 		return errMenu("the core image does not load; the machine hangs")
 	}
-	if size := len(coreMark); len(rest) >= size+32 && string(rest[:size]) == coreMark {
+	if size := len(CoreMark); len(rest) >= size+32 && string(rest[:size]) == CoreMark {
 		sum := sha256.Sum256(rest[size+32:])
 		if !bytes.Equal(sum[:], rest[size:size+32]) {
 			return errMenu("the core image is damaged; the machine hangs")
@@ -411,41 +411,6 @@ func (b *boot) bios() error {
 	return b.grub()
 }
 
-// coreMark is what the model's own core image begins with, behind its first sector.
-const coreMark = "the model's core image\n"
-
-// GRUBCore returns what the model takes for GRUB's boot.img and core image for BIOS. No real BIOS starts them.
-func GRUBCore() (boot, core []byte) {
-	le := binary.LittleEndian
-	boot = make([]byte, 512)
-	boot[0], boot[1], boot[2] = 0xeb, 0x63, 0x90
-	le.PutUint16(boot[510:], 0xaa55)
-	core = make([]byte, 512)
-	core[0], core[1] = 0x52, 0x56
-	le.PutUint64(core[500:], 2)
-	le.PutUint16(core[510:], 0x820)
-	body := bytes.Repeat([]byte("core"), 500)
-	body = append(body, make([]byte, 512-(len(coreMark)+32+len(body))%512)...)
-	sum := sha256.Sum256(body)
-	core = append(append(append(core, coreMark...), sum[:]...), body...)
-	return boot, core
-}
-
-// GRUBEFI returns a small file that the model takes for GRUB for UEFI on amd64. No real firmware starts it.
-func GRUBEFI() []byte {
-	return image("amd64", section{".text", []byte{0xc3}}, section{"mods", []byte("mimg")})
-}
-
-// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside.
-func LinuxImage(payload []byte) []byte {
-	b := make([]byte, 1024)
-	le := binary.LittleEndian
-	units := (len(payload) + 15) / 16
-	b[0x1f1] = 1
-	le.PutUint32(b[0x1f4:], uint32(units))
-	le.PutUint16(b[0x1fe:], 0xaa55)
-	copy(b[0x202:], "HdrS")
-	le.PutUint16(b[0x206:], 0x20f)
-	b = append(b, payload...)
-	return append(b, make([]byte, 16*units-len(payload))...)
-}
+// CoreMark is what the core images of tests (loadertest.GRUBCore) begin with, behind their first sector: a digest of the rest
+// follows it. Real ones carry their own correction codes, which are not looked at.
+const CoreMark = "the model's core image\n"

@@ -1,8 +1,9 @@
-package loadertest
+package predict_test
 
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -10,19 +11,22 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/uki"
 )
 
 // disk is a machine with a loader and whatever files a case wants, written by bootfs.
-func disk(t testing.TB, files map[string]string) *Machine {
+func disk(t testing.TB, files map[string]string) *loadertest.Machine {
 	t.Helper()
-	m, err := NewMachine(512)
+	m, err := loadertest.NewMachine(512)
 	require.NoError(t, err)
 	f, err := m.FS()
 	require.NoError(t, err)
 	for _, dir := range []string{"EFI/BOOT", "EFI/Linux", bootloader.A.Dir(), bootloader.B.Dir(), "loader/entries"} {
 		require.NoError(t, f.Mkdir(dir))
 	}
-	require.NoError(t, f.WriteFile("EFI/BOOT/BOOTX64.EFI", Loader("amd64")))
+	require.NoError(t, f.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.Loader("amd64")))
 	for path, text := range files {
 		require.NoError(t, f.WriteFile(path, []byte(text)))
 	}
@@ -41,8 +45,8 @@ func base(change map[string]string) map[string]string {
 		"loader/loader.conf": "default pawl-a.conf\ntimeout 0\n",
 		nameA:                "title Pawl\nversion 1\nsort-key 0\nefi /EFI/pawl/A/os.efi\n",
 		nameB:                "title Pawl\nversion 2\nsort-key 9\nefi /EFI/pawl/B/os.efi\n",
-		"EFI/pawl/A/os.efi":  string(Kernel("amd64", []byte("one"))),
-		"EFI/pawl/B/os.efi":  string(Kernel("amd64", []byte("two"))),
+		"EFI/pawl/A/os.efi":  string(loadertest.Kernel("amd64", []byte("one"))),
+		"EFI/pawl/B/os.efi":  string(loadertest.Kernel("amd64", []byte("two"))),
 	}
 	for path, text := range change {
 		if text == "-" {
@@ -55,7 +59,7 @@ func base(change map[string]string) map[string]string {
 }
 
 func TestChoice(t *testing.T) {
-	uki := string(Kernel("amd64", bytes.Repeat([]byte("two"), 1000)))
+	uki := string(loadertest.Kernel("amd64", bytes.Repeat([]byte("two"), 1000)))
 	noKeys := func(change map[string]string) map[string]string {
 		change[nameA] = "title Pawl\nversion 1\nefi /EFI/pawl/A/os.efi\n"
 		change[nameB] = "title Pawl\nversion 2\nefi /EFI/pawl/B/os.efi\n"
@@ -119,8 +123,11 @@ func TestChoice(t *testing.T) {
 
 // A tie between an entry of ours and an image in EFI/Linux.
 func TestUnifiedEntries(t *testing.T) {
-	uki := image("amd64", section{".text", []byte{0xc3}}, section{".osrel", []byte("ID=other\nPRETTY_NAME=\"Other\"\nVERSION_ID=3\n")}, section{".linux", []byte("x")})
-	m := disk(t, base(map[string]string{"EFI/Linux/Other.efi": string(uki), "loader/loader.conf": "default other.efi\n"}))
+	var image bytes.Buffer
+	_, err := uki.Assemble(&image, io.NewSectionReader(bytes.NewReader(loadertest.Stub()), 0, int64(len(loadertest.Stub()))),
+		uki.Bytes(".osrel", []byte("ID=other\nPRETTY_NAME=\"Other\"\nVERSION_ID=3\n")), uki.Bytes(".linux", []byte("x")))
+	require.NoError(t, err)
+	m := disk(t, base(map[string]string{"EFI/Linux/Other.efi": image.String(), "loader/loader.conf": "default other.efi\n"}))
 	o, err := m.Boot()
 	require.NoError(t, err)
 	require.Equal(t, "EFI/Linux/Other.efi", o.Path)
@@ -136,7 +143,7 @@ func TestUnifiedEntries(t *testing.T) {
 func TestNotModelled(t *testing.T) {
 	m := disk(t, base(map[string]string{"loader/entries/new+2-1.conf": "efi /EFI/pawl/B/os.efi\n", "loader/loader.conf": "default new*\n"}))
 	_, err := m.Boot()
-	require.ErrorIs(t, err, errNotModelled)
+	require.ErrorIs(t, err, predict.ErrNotModelled)
 }
 
 func TestVariablesOfABoot(t *testing.T) {
@@ -168,7 +175,7 @@ func TestBootNext(t *testing.T) {
 	for _, c := range []struct {
 		image string
 		want  bootloader.Slot
-	}{{string(Kernel("amd64", []byte("two"))), "B"}, {"junk", "A"}} {
+	}{{string(loadertest.Kernel("amd64", []byte("two"))), "B"}, {"junk", "A"}} {
 		m := disk(t, base(map[string]string{"EFI/pawl/B/os.efi": c.image}))
 		data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "trial", Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`), efivar.End()}}.Encode()
 		require.NoError(t, err)
@@ -189,51 +196,44 @@ func TestBootNext(t *testing.T) {
 // Seen with injected read errors: the firmware reads the table in pages of 32 KiB and the data in pages of 64 KiB.
 func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
 	m := disk(t, base(nil))
-	v, err := openVolume(m.Disk, m.part(t), false)
+	v, err := predict.Volume(m.Disk, false)
 	require.NoError(t, err)
-	root := v.data // the root directory is the first cluster
+	root := v.Data() // the root directory is the first cluster
 	for _, c := range []struct {
 		off   int64
 		boots bool
 	}{
-		{v.table + 20*512, false}, {v.table + tablePage - 512, false}, {v.table + 2*tablePage, true},
-		{root + dataPage - 512, false}, {v.table + v.tableLen, true},
+		{v.Table() + 20*512, false}, {v.Table() + predict.TablePage - 512, false}, {v.Table() + 2*predict.TablePage, true},
+		{root + predict.DataPage - 512, false}, {v.Table() + v.TableBytes(), true},
 	} {
 		bad := m.Clone()
 		bad.Disk.Spoil(c.off, 512)
 		o, err := bad.Boot()
 		require.NoError(t, err)
-		require.Equal(t, c.boots, o.Slot == bootloader.A, "sector at %d: %v", c.off-v.table, o)
+		require.Equal(t, c.boots, o.Slot == bootloader.A, "sector at %d: %v", c.off-v.Table(), o)
 		bad = m.Clone()
 		bad.Options.SectorReads = true
-		bad.Disk.Spoil(v.table+tablePage-512, 512)
+		bad.Disk.Spoil(v.Table()+predict.TablePage-512, 512)
 		o, err = bad.Boot()
 		require.NoError(t, err)
 		require.Equal(t, bootloader.A, o.Slot)
 	}
 }
 
-func (m *Machine) part(t *testing.T) partition {
-	parts, err := readGPT(m.Disk)
-	require.NoError(t, err)
-	require.Len(t, parts, 2)
-	return parts[0]
-}
-
 // Only the first table counts.
 func TestSecondTableIsNotRead(t *testing.T) {
-	loader := string(Loader("amd64")) + string(make([]byte, 100<<10)) // the first sector of the table has a part of its chain
+	loader := string(loadertest.Loader("amd64")) + string(make([]byte, 100<<10)) // the first sector of the table has a part of its chain
 	m := disk(t, base(map[string]string{"EFI/BOOT/BOOTX64.EFI": loader}))
-	v, err := openVolume(m.Disk, m.part(t), false)
+	v, err := predict.Volume(m.Disk, false)
 	require.NoError(t, err)
 	junk := bytes.Repeat([]byte{0x5a}, 4096)
 	second := m.Clone()
-	_, err = second.Disk.WriteAt(junk, v.table+v.tableLen)
+	_, err = second.Disk.WriteAt(junk, v.Table()+v.TableBytes())
 	require.NoError(t, err)
 	o, err := second.Boot()
 	require.NoError(t, err)
 	require.Equal(t, bootloader.A, o.Slot)
-	_, err = m.Disk.WriteAt(junk[:512], v.table)
+	_, err = m.Disk.WriteAt(junk[:512], v.Table())
 	require.NoError(t, err)
 	o, err = m.Boot()
 	require.NoError(t, err)
@@ -248,8 +248,8 @@ func TestPartitionTable(t *testing.T) {
 	}{
 		"primary header":  {[]int64{1}, "A"},
 		"primary entries": {[]int64{2}, "A"},
-		"backup":          {[]int64{diskSize/512 - 1}, "A"},
-		"both":            {[]int64{1, diskSize/512 - 1}, ""},
+		"backup":          {[]int64{m.Disk.Size()/512 - 1}, "A"},
+		"both":            {[]int64{1, m.Disk.Size()/512 - 1}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := m.Clone()
@@ -265,12 +265,12 @@ func TestPartitionTable(t *testing.T) {
 }
 
 func TestSectorsOf4096(t *testing.T) {
-	m, err := NewMachine(4096)
+	m, err := loadertest.NewMachine(4096)
 	require.NoError(t, err)
 	f, err := m.FS()
 	require.NoError(t, err)
 	require.NoError(t, f.Mkdir("EFI/BOOT"))
-	require.NoError(t, f.WriteFile("EFI/BOOT/BOOTX64.EFI", Kernel("amd64", []byte("direct"))))
+	require.NoError(t, f.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.Kernel("amd64", []byte("direct"))))
 	o, err := m.Boot()
 	require.NoError(t, err)
 	require.Equal(t, "EFI/BOOT/BOOTX64.EFI", o.Path)
@@ -297,47 +297,16 @@ func TestReadsWhatBootfsWrote(t *testing.T) {
 		}
 	}
 	for _, exact := range []bool{false, true} {
-		v, err := openVolume(m.Disk, m.part(t), exact)
+		v, err := predict.Volume(m.Disk, exact)
 		require.NoError(t, err)
 		for name, data := range want {
-			got, err := v.open(name)
+			content, err := v.Content(name)
 			require.NoError(t, err, name)
-			content, err := v.content(got)
-			require.NoError(t, err)
 			require.True(t, bytes.Equal(data, content), name)
 		}
-		dir, err := v.open("efi/LINUX")
+		count, err := v.Count("efi/LINUX")
 		require.NoError(t, err)
-		count := -2 // . and ..
-		require.NoError(t, v.list(dir.first, func(file) bool { count++; return true }))
-		require.Equal(t, len(want), count)
-	}
-}
-
-func TestCompareVersions(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"1", "2", -1}, {"1.9", "1.10", -1}, {"11", "11", 0}, {"systemd-123", "systemd-123", 0}, {"bar-123", "foo-123", -1},
-		{"123a", "123", 1}, {"123.a", "123", 1}, {"123.a", "123.b", -1}, {"123a", "123.a", 1}, {"11α", "11β", 0},
-		{"1~rc1", "1", -1}, {"1-1", "1.1", -1}, {"1^2", "1", 1}, {"007", "7", 0}, {"", "1", -1}, {"~", "", -1},
-	} {
-		require.Equal(t, c.want, compareVersions(c.a, c.b), "%q %q", c.a, c.b)
-		require.Equal(t, -c.want, compareVersions(c.b, c.a), "%q %q", c.b, c.a)
-	}
-}
-
-func TestMatch(t *testing.T) {
-	for _, c := range []struct {
-		pattern, id string
-		want        bool
-	}{
-		{"pawl-a.conf", "pawl-a.conf", true}, {"pawl-a.conf", "pawl-a.confx", false}, {"pawl-*", "pawl-b.conf", true}, {"*", "", true},
-		{"pawl-[ab].conf", "pawl-b.conf", true}, {"pawl-[c-z].conf", "pawl-b.conf", false}, {"?", "", false}, {`a\*`, "a*", true}, {`a\*`, "ab", false},
-		{"", "x", false}, {"[", "[", false}, {"*.*.*", "a.b", false},
-	} {
-		require.Equal(t, c.want, match(c.pattern, c.id), "%q %q", c.pattern, c.id)
+		require.Equal(t, len(want)+2, count, ". and ..")
 	}
 }
 
@@ -348,7 +317,7 @@ func BenchmarkBoot(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if o, err := Boot(m.Disk, m.Vars.Clone(), m.Options); err != nil || o.Slot != bootloader.A {
+		if o, err := predict.Boot(m.Disk, m.Vars.Clone(), m.Options); err != nil || o.Slot != bootloader.A {
 			b.Fatal(o, err)
 		}
 	}

@@ -1,9 +1,11 @@
-package loadertest
+package predict_test
 
 import (
 	"testing"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 )
 
 // Whatever a disk holds, the model answers: no panic, no endless loop.
@@ -11,19 +13,19 @@ func FuzzBoot(f *testing.F) {
 	f.Add(int64(0), []byte("junk"))
 	f.Add(int64(512), []byte{1})
 	m := disk(f, base(nil))
-	v, err := openVolume(m.Disk, mustParts(m)[0], false)
+	v, err := predict.Volume(m.Disk, false)
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, at := range []int64{v.part.start + 11, v.part.start + 44, v.table, v.table + 8, v.data, v.data + 20, v.data + 4096} {
+	for _, at := range []int64{v.Start() + 11, v.Start() + 44, v.Table(), v.Table() + 8, v.Data(), v.Data() + 20, v.Data() + 4096} {
 		f.Add(at, []byte{2, 0, 0, 0, 0xff, 0xff})
 	}
 	f.Fuzz(func(t *testing.T, off int64, b []byte) {
 		d := m.Disk.Clone()
 		sector := make([]byte, 512)
-		off = max(0, off) % (diskSize - 512)
+		off = max(0, off) % (m.Disk.Size() - 512)
 		for at := off / 512 * 512; len(b) > 0; at += 512 {
-			if at+512 > diskSize {
+			if at+512 > m.Disk.Size() {
 				return
 			}
 			if _, err := d.ReadAt(sector, at); err != nil {
@@ -35,31 +37,24 @@ func FuzzBoot(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if o, err := Boot(d, efivar.NewMemory(), Options{}); err == nil && o.Stuck == "" && o.Path == "" {
+		if o, err := predict.Boot(d, efivar.NewMemory(), predict.Options{}); err == nil && o.Stuck == "" && o.Path == "" {
 			t.Fatalf("neither booted nor stuck: %v", o)
 		}
 	})
 }
 
-func mustParts(m *Machine) []partition {
-	parts, err := readGPT(m.Disk)
-	if err != nil {
-		panic(err)
-	}
-	return parts
-}
 func FuzzLoadImage(f *testing.F) {
-	f.Add(Loader("amd64"))
-	f.Add(Kernel("amd64", []byte("payload")))
+	f.Add(loadertest.Loader("amd64"))
+	f.Add(loadertest.Kernel("amd64", []byte("payload")))
 	f.Add([]byte("MZ"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		sections, err := loadImage(b, machineX64)
+		sections, err := predict.LoadImage(b, predict.MachineX64)
 		if err != nil {
 			return
 		}
 		for _, s := range sections {
-			if len(s.data) > len(b) {
-				t.Fatalf("section %s of %d bytes in a file of %d", s.name, len(s.data), len(b))
+			if len(s.Data()) > len(b) {
+				t.Fatalf("section %s of %d bytes in a file of %d", s.Name(), len(s.Data()), len(b))
 			}
 		}
 	})

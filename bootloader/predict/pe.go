@@ -1,4 +1,4 @@
-package loadertest
+package predict
 
 import (
 	"bytes"
@@ -90,55 +90,3 @@ func find(sections []section, name string) []byte {
 
 // sdMagic is what systemd-boot carries in its section .sdmagic, by which it knows itself.
 const sdMagic = "#### LoaderInfo: systemd-boot "
-
-// Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No real
-// firmware starts it.
-func Loader(arch string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte(sdMagic + "252.39 ####")})
-}
-
-// Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
-// starts it.
-func Kernel(arch string, payload []byte) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".linux", payload})
-}
-
-func image(arch string, sections ...section) []byte {
-	const align, optSize = 512, 112 + 8*16
-	machine := uint16(machineX64)
-	if arch == "arm64" {
-		machine = machineARM64
-	}
-	round := func(n int) int { return (n + align - 1) / align * align }
-	headers := round(64 + 24 + optSize + 40*len(sections))
-	le := binary.LittleEndian
-	b := make([]byte, headers)
-	copy(b, "MZ")
-	le.PutUint32(b[60:], 64)
-	copy(b[64:], "PE\x00\x00")
-	le.PutUint16(b[68:], machine)
-	le.PutUint16(b[70:], uint16(len(sections)))
-	le.PutUint16(b[84:], optSize)
-	le.PutUint16(b[86:], 0x0202)
-	opt := b[88:]
-	le.PutUint16(opt, 0x20b)
-	le.PutUint32(opt[16:], uint32(headers))
-	le.PutUint32(opt[32:], align)
-	le.PutUint32(opt[36:], align)
-	le.PutUint32(opt[60:], uint32(headers))
-	le.PutUint16(opt[68:], 10)
-	le.PutUint32(opt[108:], 16)
-	for i, s := range sections {
-		h := b[88+optSize+40*i:]
-		size := round(len(s.data))
-		copy(h[:8], s.name)
-		le.PutUint32(h[8:], uint32(len(s.data)))
-		le.PutUint32(h[12:], uint32(len(b)))
-		le.PutUint32(h[16:], uint32(size))
-		le.PutUint32(h[20:], uint32(len(b)))
-		b = append(b, make([]byte, size)...)
-		copy(b[len(b)-size:], s.data)
-	}
-	le.PutUint32(b[88+56:], uint32(len(b)))
-	return b
-}

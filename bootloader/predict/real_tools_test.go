@@ -1,6 +1,6 @@
 //go:build tools
 
-package loadertest
+package predict
 
 import (
 	"os"

@@ -1,4 +1,4 @@
-package loadertest
+package predict
 
 import (
 	"cmp"

@@ -1,0 +1,110 @@
+package loadertest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+
+	"github.com/pawl-os/pawl/bootloader/predict"
+)
+
+// Small files that the model takes for loaders and kernels.
+
+// machine types of PE images.
+const (
+	x64   = 0x8664
+	arm64 = 0xaa64
+)
+
+type section struct {
+	name string
+	data []byte
+}
+
+// Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No real
+// firmware starts it.
+func Loader(arch string) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot 252.39 ####")})
+}
+
+// Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
+// starts it.
+func Kernel(arch string, payload []byte) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{".linux", payload})
+}
+
+func image(arch string, sections ...section) []byte {
+	const align, optSize = 512, 112 + 8*16
+	machine := uint16(x64)
+	if arch == "arm64" {
+		machine = arm64
+	}
+	round := func(n int) int { return (n + align - 1) / align * align }
+	headers := round(64 + 24 + optSize + 40*len(sections))
+	le := binary.LittleEndian
+	b := make([]byte, headers)
+	copy(b, "MZ")
+	le.PutUint32(b[60:], 64)
+	copy(b[64:], "PE\x00\x00")
+	le.PutUint16(b[68:], machine)
+	le.PutUint16(b[70:], uint16(len(sections)))
+	le.PutUint16(b[84:], optSize)
+	le.PutUint16(b[86:], 0x0202)
+	opt := b[88:]
+	le.PutUint16(opt, 0x20b)
+	le.PutUint32(opt[16:], uint32(headers))
+	le.PutUint32(opt[32:], align)
+	le.PutUint32(opt[36:], align)
+	le.PutUint32(opt[60:], uint32(headers))
+	le.PutUint16(opt[68:], 10)
+	le.PutUint32(opt[108:], 16)
+	for i, s := range sections {
+		h := b[88+optSize+40*i:]
+		size := round(len(s.data))
+		copy(h[:8], s.name)
+		le.PutUint32(h[8:], uint32(len(s.data)))
+		le.PutUint32(h[12:], uint32(len(b)))
+		le.PutUint32(h[16:], uint32(size))
+		le.PutUint32(h[20:], uint32(len(b)))
+		b = append(b, make([]byte, size)...)
+		copy(b[len(b)-size:], s.data)
+	}
+	le.PutUint32(b[88+56:], uint32(len(b)))
+	return b
+}
+
+// GRUBCore returns what the model takes for GRUB's boot.img and core image for BIOS. No real BIOS starts them.
+func GRUBCore() (boot, core []byte) {
+	le := binary.LittleEndian
+	boot = make([]byte, 512)
+	boot[0], boot[1], boot[2] = 0xeb, 0x63, 0x90
+	le.PutUint16(boot[510:], 0xaa55)
+	core = make([]byte, 512)
+	core[0], core[1] = 0x52, 0x56
+	le.PutUint64(core[500:], 2)
+	le.PutUint16(core[510:], 0x820)
+	body := bytes.Repeat([]byte("core"), 500)
+	body = append(body, make([]byte, 512-(len(predict.CoreMark)+32+len(body))%512)...)
+	sum := sha256.Sum256(body)
+	core = append(append(append(core, predict.CoreMark...), sum[:]...), body...)
+	return boot, core
+}
+
+// GRUBEFI returns a small file that the model takes for GRUB for UEFI on amd64. No real firmware starts it.
+func GRUBEFI() []byte {
+	return image("amd64", section{".text", []byte{0xc3}}, section{"mods", []byte("mimg")})
+}
+
+// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside.
+func LinuxImage(payload []byte) []byte {
+	b := make([]byte, 1024)
+	le := binary.LittleEndian
+	units := (len(payload) + 15) / 16
+	b[0x1f1] = 1
+	le.PutUint32(b[0x1f4:], uint32(units))
+	le.PutUint16(b[0x1fe:], 0xaa55)
+	copy(b[0x202:], "HdrS")
+	le.PutUint16(b[0x206:], 0x20f)
+	b = append(b, payload...)
+	return append(b, make([]byte, 16*units-len(payload))...)
+}

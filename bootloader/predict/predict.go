@@ -1,0 +1,224 @@
+// Package predict says what firmware and loader do with a disk and the firmware's variables: a model of OVMF (EDK II)
+// with systemd-boot 252 or GRUB 2.06, and of a BIOS with GRUB.
+//
+// Start with Boot. It reads the disk's bytes by itself and shares no code with what writes them, except for the layout of
+// load options (efivar, held by bytes that firmware made). `make boots` holds it to what QEMU boots.
+//
+// The model follows what was tried in QEMU (docs/decisions/0002-boot-order.md and the comments beside each rule), the
+// failure paths above all: an image that does not load sends the loader back to the firmware, which takes the next in
+// BootOrder; a loader without entries does not go back, and stays. It reads the first FAT only, through the pages of
+// the firmware's cache. Of GRUB it runs the very grub.cfg that is on the disk, with the small part of GRUB's script
+// language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
+//
+// It does not model: FAT12 and FAT16, entries that count their boots, an Extended Boot Loader partition, Secure Boot, more
+// than one disk, keys pressed, or what an image does once it started. The first four are errors when they would matter.
+//
+// Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
+package predict
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// errNotModelled ends a boot of which the model cannot say what happens.
+var errNotModelled = errors.New("not modelled")
+
+// Options chooses the machine. The zero value is OVMF for amd64, with its shell.
+type Options struct {
+	Arch     string // GOARCH; "" is amd64
+	BIOS     bool   // a BIOS instead of UEFI: no variables, and the disk's first sector is started
+	NoShell  bool   // firmware without a shell behind the last boot option
+	NoDigest bool   // leave Outcome.Digest empty
+	Trace    bool   // fill Outcome.Log
+	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that (see
+	// fat.go), so without this option an unreadable sector takes its neighbours along.
+	SectorReads bool
+}
+
+// Outcome is where a boot ended.
+type Outcome struct {
+	Slot    bootloader.Slot // None when what runs is no slot, or nothing runs
+	Path    string          // of what was started on the boot file system, "EFI/pawl/A/os.efi"; "" when nothing was
+	Digest  string          // SHA-256 of that file as it was loaded, 64 hex digits
+	Initrd  string          // the same of the initramfs that GRUB loaded; "" otherwise
+	Cmdline string          // what GRUB gave the kernel; "" otherwise
+	Entry   string          // systemd-boot's id of it; "" when the firmware started it itself
+	Trial   bool            // by LoaderEntryOneShot, BootNext or GRUB's count, and so not by itself
+	Starts  int             // how often the loader was started
+	Stuck   string          // why nothing runs, and a person is needed; "" when something does
+	Log     []string        // what was tried, with Options.Trace
+}
+
+// String is the outcome in one line.
+func (o Outcome) String() string {
+	if o.Stuck != "" {
+		return fmt.Sprintf("stuck: %s (loader starts: %d)", o.Stuck, o.Starts)
+	}
+	kind := "by itself"
+	if o.Trial {
+		kind = "trial"
+	}
+	return fmt.Sprintf("slot %v, %s, %s, loader starts: %d, %s", o.Slot, o.Path, kind, o.Starts, o.Digest)
+}
+
+// Boot powers the machine on, with the whole disk and the variables that it finds. It changes vars as firmware and loader
+// do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's own tell
+// of this boot. The disk is written by GRUB alone, in its environment block, and then it must be an io.WriterAt. An error means that the model does not know what would happen.
+func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
+	b := &boot{disk: disk, vars: vars, o: o}
+	for range maxResets {
+		again, err := b.powerOn()
+		if !again {
+			return b.out, err
+		}
+	}
+	b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Stuck: "the machine restarts for ever"}
+	return b.out, nil
+}
+
+// maxResets is more than any count of tries.
+const maxResets = 20
+
+// powerOn runs firmware and loader once. again is true when the machine restarts by itself.
+func (b *boot) powerOn() (again bool, err error) {
+	b.volumes = nil
+	b.vars.Reset()
+	var tableErr error
+	if b.parts, tableErr = readGPT(b.disk); tableErr != nil {
+		b.log("%v", tableErr)
+	}
+	if slices.ContainsFunc(b.parts, func(p partition) bool { return p.typ == xbootldr }) {
+		return false, fmt.Errorf("an extended boot loader partition: %w", errNotModelled)
+	}
+	if b.o.BIOS {
+		err = b.bios()
+	} else {
+		b.refresh()
+		err = b.firmware()
+	}
+	switch {
+	case errors.Is(err, errNotModelled):
+		b.out = Outcome{}
+		return false, err
+	case errors.Is(err, errReset):
+		b.log("the machine restarts")
+		return true, nil
+	case err != nil:
+		b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Stuck: err.Error()}
+	}
+	return false, nil
+}
+
+type boot struct {
+	disk    Device
+	vars    *efivar.Memory
+	o       Options
+	parts   []partition
+	volumes map[int64]*volume // by the partition's start; nil where firmware finds no file system
+	out     Outcome
+}
+
+func (b *boot) log(format string, args ...any) {
+	if b.o.Trace {
+		b.out.Log = append(b.out.Log, fmt.Sprintf(format, args...))
+	}
+}
+
+func (b *boot) arch() string {
+	if b.o.Arch == "" {
+		return "amd64"
+	}
+	return b.o.Arch
+}
+
+func (b *boot) machine() uint16 {
+	if b.arch() == "arm64" {
+		return machineARM64
+	}
+	return machineX64
+}
+
+// removable is the path that firmware starts on a disk without being told one.
+func (b *boot) removable() string {
+	if b.arch() == "arm64" {
+		return "EFI/BOOT/BOOTAA64.EFI"
+	}
+	return "EFI/BOOT/BOOTX64.EFI"
+}
+
+// volume opens the file system of a partition, once a boot.
+func (b *boot) volume(p partition) *volume {
+	if v, ok := b.volumes[p.start]; ok {
+		return v
+	}
+	v, err := openVolume(b.disk, p, b.o.SectorReads)
+	if err != nil {
+		b.log("partition %d: %v", p.drive.Number, err)
+	}
+	if b.volumes == nil {
+		b.volumes = map[int64]*volume{}
+	}
+	b.volumes[p.start] = v
+	return v
+}
+
+// load reads an image and checks it as the firmware does, and notes it as what runs.
+func (b *boot) load(v *volume, path string) ([]section, error) {
+	f, err := v.open(path)
+	if err != nil {
+		return nil, err
+	}
+	content, err := v.content(f)
+	if err != nil {
+		return nil, err
+	}
+	sections, err := loadImage(content, b.machine())
+	if err != nil {
+		return nil, err
+	}
+	b.out.Path, b.out.Slot, b.out.Digest = cleanPath(path), slotOf(path), ""
+	if !b.o.NoDigest {
+		sum := sha256.Sum256(content)
+		b.out.Digest = hex.EncodeToString(sum[:])
+	}
+	return sections, nil
+}
+
+// slotOf is the slot whose directory holds the path.
+func slotOf(path string) bootloader.Slot {
+	for _, s := range bootloader.Slots {
+		if p := cleanPath(path); len(p) > len(s.Dir()) && strings.EqualFold(p[:len(s.Dir())+1], s.Dir()+"/") {
+			return s
+		}
+	}
+	return bootloader.None
+}
+
+// start starts an image from the firmware: systemd-boot is followed, anything else runs.
+func (b *boot) start(v *volume, path string) error {
+	sections, err := b.load(v, path)
+	if err != nil {
+		return err
+	}
+	b.out.Entry, b.out.Trial = "", false
+	if strings.HasPrefix(string(find(sections, ".sdmagic")), sdMagic) {
+		return b.systemdBoot(v, path)
+	}
+	if find(sections, "mods") != nil {
+		return b.grub()
+	}
+	if find(sections, ".linux") != nil {
+		// systemd's stub says where it came from when no loader did.
+		b.setVolatile(efivar.Loader("LoaderImageIdentifier"), efivar.EncodeString("\\"+strings.ReplaceAll(cleanPath(path), "/", "\\")))
+		b.setVolatile(efivar.Loader("LoaderDevicePartUUID"), efivar.EncodeString(v.part.drive.GUID.String()))
+	}
+	return nil
+}
