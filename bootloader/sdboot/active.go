@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
 // slotArgument names the slot on the command line of a kernel that we started by kexec. The loader's variables still tell
@@ -100,17 +99,4 @@ func slotFromCmdline(cmdline string) (bootloader.Slot, error) {
 		found = s
 	}
 	return found, nil
-}
-
-// current is the number of the boot option that started this boot, if the firmware says.
-func (l *Loader) current() (n uint16, set bool, err error) {
-	v, err := l.vars.Read(efivar.Global("BootCurrent"))
-	if missing(err) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	n, err = efivar.DecodeNumber(v.Data)
-	return n, err == nil, err
 }

@@ -240,7 +240,7 @@ func (l *Loader) readArmed(d *disk) error {
 	if err != nil {
 		return err
 	}
-	d.state.Blocked = order.refuse(false)
+	d.state.Blocked = order.Refuse(false)
 	return nil
 }
 

@@ -182,8 +182,8 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	}
 	if order, err := l.survey(); err != nil {
 		return err
-	} else if order.starts < tries+1 {
-		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.starts, tries+1)
+	} else if order.Starts < tries+1 {
+		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.Starts, tries+1)
 	}
 	name, value := efivar.Loader(oneShot), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(entryID(s))}
 	if err := l.vars.Write(name, value); err != nil {

@@ -1,14 +1,35 @@
-package sdboot
+// Package bootorder knows which entries of the firmware's BootOrder start a disk's loader, and makes those that are missing.
+//
+// Start with Order.Survey and Order.Ensure. It guarantees that the order of entries that are not ours stays, that nothing is
+// removed, and that a variable is written only where it changes. What counts as a start, and why, is written down in
+// docs/decisions/0002-boot-order.md.
+//
+// It does not know what a loader does once it was started.
+//
+// Specification: UEFI 2.10, section 3.
+package bootorder
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
+
+// Order is the firmware's order of boot options, seen from one boot file system. All fields are required.
+type Order struct {
+	Vars      efivar.Store
+	FS        *bootfs.FS
+	Partition efivar.HardDrive // of the boot file system
+	Loader    string           // the file that firmware starts, as it spells it: `\EFI\BOOT\BOOTX64.EFI`
+	Title     string           // what our own entries are called
+	Ours      bool             // this boot's loader was started from our partition
+}
 
 // kind is what an entry of BootOrder means for the next boot.
 type kind int
@@ -20,56 +41,47 @@ const (
 	foreign             // starts something else
 )
 
-// survey is what BootOrder says of the next boots (docs/decisions/0002-boot-order.md).
-type survey struct {
+// Survey is what BootOrder says of the next boots.
+type Survey struct {
+	Starts int // of our loader in a row, from the first on
+
 	numbers []uint16
 	kinds   []kind
 	names   []string // for people
 	first   int      // position of the first start of our loader; -1 when there is none
 	end     int      // position behind the last of the starts in a row
-	starts  int      // starts in a row
 	current int      // position of the entry that started this boot; -1 when it is not in BootOrder or not known
-	isOurs  bool     // this boot's loader was started from our partition
 }
 
-// survey reads BootOrder and its entries.
-func (l *Loader) survey() (survey, error) {
-	s := survey{first: -1, current: -1}
-	v, err := l.vars.Read(efivar.Global("BootOrder"))
+// Survey reads BootOrder and its entries.
+func (b Order) Survey() (Survey, error) {
+	s := Survey{first: -1, current: -1}
+	v, err := b.Vars.Read(efivar.Global("BootOrder"))
 	if err != nil && !missing(err) {
-		return survey{}, err
+		return Survey{}, err
 	}
 	if err == nil {
 		if s.numbers, err = efivar.DecodeNumbers(v.Data); err != nil {
-			return survey{}, fmt.Errorf("BootOrder: %w", err)
+			return Survey{}, fmt.Errorf("BootOrder: %w", err)
 		}
 	}
-	n, set, err := l.current()
+	n, set, err := Current(b.Vars)
 	if err != nil {
-		return survey{}, fmt.Errorf("BootCurrent: %w", err)
+		return Survey{}, fmt.Errorf("BootCurrent: %w", err)
 	}
 	if set {
 		s.current = slices.Index(s.numbers, n)
 	}
-	uuid, _, err := l.text(devicePartUUID)
-	if err != nil {
-		return survey{}, err
-	}
-	s.isOurs = strings.EqualFold(uuid, l.Partition.GUID.String())
-	loader, err := l.loaderPath()
-	if err != nil {
-		return survey{}, err
-	}
 	for i, n := range s.numbers {
-		k, err := l.kind(n, loader)
+		k, err := b.kind(n)
 		if err != nil {
-			return survey{}, err
+			return Survey{}, err
 		}
-		if i == s.current && s.isOurs && k != skipped {
+		if i == s.current && b.Ours && k != skipped {
 			k = ours
 		}
 		s.kinds = append(s.kinds, k)
-		s.names = append(s.names, l.describe(n))
+		s.names = append(s.names, Describe(b.Vars, n))
 	}
 	s.first = slices.Index(s.kinds, ours)
 	if s.first < 0 {
@@ -77,7 +89,7 @@ func (l *Loader) survey() (survey, error) {
 	}
 	for i := s.first; i < len(s.kinds) && (s.kinds[i] == ours || s.kinds[i] == skipped); i++ {
 		if s.kinds[i] == ours {
-			s.starts++
+			s.Starts++
 			s.end = i + 1
 		}
 	}
@@ -85,8 +97,8 @@ func (l *Loader) survey() (survey, error) {
 }
 
 // kind judges one entry by itself.
-func (l *Loader) kind(n uint16, loader string) (kind, error) {
-	o, err := l.option(n)
+func (b Order) kind(n uint16) (kind, error) {
+	o, err := Option(b.Vars, n)
 	switch {
 	case missing(err):
 		return skipped, nil
@@ -97,11 +109,11 @@ func (l *Loader) kind(n uint16, loader string) (kind, error) {
 	case !o.Tried():
 		return skipped, nil
 	}
-	if l.starts(o, loader) {
+	if b.starts(o) {
 		return ours, nil
 	}
-	if drive, path, ok := o.File(); ok && drive.GUID == l.Partition.GUID && drive.Number == l.Partition.Number {
-		_, err := l.FS.Stat(strings.ReplaceAll(path, "\\", "/"))
+	if drive, path, ok := o.File(); ok && drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number {
+		_, err := b.FS.Stat(strings.ReplaceAll(path, "\\", "/"))
 		if missing(err) {
 			return skipped, nil
 		}
@@ -117,14 +129,14 @@ func (l *Loader) kind(n uint16, loader string) (kind, error) {
 }
 
 // starts reports whether an option names our loader on our partition. Firmware compares number and GUID.
-func (l *Loader) starts(o efivar.LoadOption, loader string) bool {
+func (b Order) starts(o efivar.LoadOption) bool {
 	drive, path, ok := o.File()
-	return ok && o.Tried() && drive.GUID == l.Partition.GUID && drive.Number == l.Partition.Number && strings.EqualFold(path, loader)
+	return ok && o.Tried() && drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number && strings.EqualFold(path, b.Loader)
 }
 
-// refuse is why a trial cannot be counted on to come back, nil when it can once enough starts are there. On an install
+// Refuse is why a trial cannot be counted on to come back, nil when it can once enough starts are there. On an install
 // nothing of ours is running yet, and the place for the entries can always be found.
-func (s survey) refuse(install bool) error {
+func (s Survey) Refuse(install bool) error {
 	if install {
 		return nil
 	}
@@ -148,33 +160,29 @@ func (s survey) refuse(install bool) error {
 
 // place is where in BootOrder missing starts go: behind those that are there; without any behind the entry that started
 // this boot (an installer's medium); without that in front.
-func (s survey) place() int {
+func (s Survey) place() int {
 	if s.first >= 0 {
 		return s.end
 	}
 	return s.current + 1
 }
 
-// ensureStarts sees to it that firmware starts the loader at least want times in a row.
+// Ensure sees to it that firmware starts the loader at least want times in a row.
 //
 //  1. each missing Boot####. A cut: an entry that BootOrder does not name, which firmware ignores; the next run uses it.
 //  2. BootOrder with them inserted; the order of all others stays. A cut: the old order or the new one.
-func (l *Loader) ensureStarts(want int, install bool) error {
-	s, err := l.survey()
+func (b Order) Ensure(want int, install bool) error {
+	s, err := b.Survey()
 	if err != nil {
 		return err
 	}
-	if err := s.refuse(install); err != nil {
+	if err := s.Refuse(install); err != nil {
 		return err
 	}
-	if s.starts >= want {
+	if s.Starts >= want {
 		return nil
 	}
-	loader, err := l.loaderPath()
-	if err != nil {
-		return err
-	}
-	names, err := l.vars.List()
+	names, err := b.Vars.List()
 	if err != nil {
 		return err
 	}
@@ -186,12 +194,12 @@ func (l *Loader) ensureStarts(want int, install bool) error {
 			continue
 		}
 		used = append(used, n)
-		if o, err := l.option(n); err == nil && l.starts(o, loader) {
+		if o, err := Option(b.Vars, n); err == nil && b.starts(o) {
 			spare = append(spare, n)
 		}
 	}
 	var insert []uint16
-	for i := s.starts; i < want; i++ {
+	for i := s.Starts; i < want; i++ {
 		if len(spare) > 0 {
 			insert, spare = append(insert, spare[0]), spare[1:]
 			continue
@@ -200,17 +208,17 @@ func (l *Loader) ensureStarts(want int, install bool) error {
 		if err != nil {
 			return err
 		}
-		data, err := l.ownOption(i, loader).Encode()
+		data, err := b.ownOption(i).Encode()
 		if err != nil {
 			return err
 		}
-		if err := l.vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}); err != nil {
+		if err := b.Vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}); err != nil {
 			return kept(err)
 		}
 		insert, used = append(insert, n), append(used, n)
 	}
 	order := slices.Insert(slices.Clone(s.numbers), s.place(), insert...)
-	if err := l.vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
+	if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
 		return kept(err)
 	}
 	return nil
@@ -218,15 +226,15 @@ func (l *Loader) ensureStarts(want int, install bool) error {
 
 // ownOption is the entry for the start of that number, from 0. Descriptions differ because some firmware drops entries
 // that are the same in all.
-func (l *Loader) ownOption(start int, loader string) efivar.LoadOption {
-	title := l.Title
+func (b Order) ownOption(start int) efivar.LoadOption {
+	title := b.Title
 	if start > 0 {
-		title = fmt.Sprintf("%s (start %d)", l.Title, start+1)
+		title = fmt.Sprintf("%s (start %d)", b.Title, start+1)
 	}
 	return efivar.LoadOption{
 		Attributes:  efivar.Active,
 		Description: title,
-		Path:        []efivar.Node{l.Partition.Node(), efivar.FilePath(loader), efivar.End()},
+		Path:        []efivar.Node{b.Partition.Node(), efivar.FilePath(b.Loader), efivar.End()},
 	}
 }
 
@@ -239,32 +247,42 @@ func lowestFree(used []uint16) (uint16, error) {
 	return 0, fmt.Errorf("all boot option numbers are taken: %w", bootloader.ErrNoVariables)
 }
 
-func (l *Loader) option(n uint16) (efivar.LoadOption, error) {
-	v, err := l.vars.Read(efivar.Boot(n))
+// Option reads boot option n; fs.ErrNotExist when there is none.
+func Option(vars efivar.Store, n uint16) (efivar.LoadOption, error) {
+	v, err := vars.Read(efivar.Boot(n))
 	if err != nil {
 		return efivar.LoadOption{}, err
 	}
 	return efivar.DecodeLoadOption(v.Data)
 }
 
-// describe names a boot option for people: Boot0001 "UEFI Misc Device".
-func (l *Loader) describe(n uint16) string {
-	if o, err := l.option(n); err == nil {
+// Describe names a boot option for people: Boot0001 "UEFI Misc Device".
+func Describe(vars efivar.Store, n uint16) string {
+	if o, err := Option(vars, n); err == nil {
 		return fmt.Sprintf("%s %q", efivar.Boot(n).Name, o.Description)
 	}
 	return efivar.Boot(n).Name
 }
 
-// loaderPath is where the loader lies, as firmware spells it.
-func (l *Loader) loaderPath() (string, error) {
-	for _, n := range loaderNames {
-		_, err := l.FS.Stat("EFI/BOOT/" + n.name)
-		if err == nil {
-			return `\EFI\BOOT\` + n.name, nil
-		}
-		if !missing(err) {
-			return "", err
-		}
+// Current is the number of the boot option that started this boot, if the firmware says.
+func Current(vars efivar.Store) (n uint16, set bool, err error) {
+	v, err := vars.Read(efivar.Global("BootCurrent"))
+	if missing(err) {
+		return 0, false, nil
 	}
-	return "", fmt.Errorf("no loader in EFI/BOOT: %w", bootloader.ErrNotFound)
+	if err != nil {
+		return 0, false, err
+	}
+	n, err = efivar.DecodeNumber(v.Data)
+	return n, err == nil, err
 }
+
+// kept turns the store's way of saying that variables cannot be kept into the interface's.
+func kept(err error) error {
+	if errors.Is(err, efivar.ErrNotKept) {
+		return fmt.Errorf("%w: %w", bootloader.ErrNoVariables, err)
+	}
+	return err
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,64 @@
+package sdboot
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// order is the firmware's order of boot options, as this loader's.
+func (l *Loader) order() (bootorder.Order, error) {
+	uuid, _, err := l.text(devicePartUUID)
+	if err != nil {
+		return bootorder.Order{}, err
+	}
+	path, err := l.loaderPath()
+	if err != nil {
+		return bootorder.Order{}, err
+	}
+	return bootorder.Order{
+		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: path, Title: l.Title,
+		Ours: strings.EqualFold(uuid, l.Partition.GUID.String()),
+	}, nil
+}
+
+// survey is what BootOrder says of the next boots.
+func (l *Loader) survey() (bootorder.Survey, error) {
+	order, err := l.order()
+	if err != nil {
+		return bootorder.Survey{}, err
+	}
+	return order.Survey()
+}
+
+// ensureStarts sees to it that firmware starts the loader at least want times in a row: see bootorder.Order.Ensure.
+func (l *Loader) ensureStarts(want int, install bool) error {
+	order, err := l.order()
+	if err != nil {
+		return err
+	}
+	return order.Ensure(want, install)
+}
+
+func (l *Loader) option(n uint16) (efivar.LoadOption, error) { return bootorder.Option(l.vars, n) }
+
+func (l *Loader) describe(n uint16) string { return bootorder.Describe(l.vars, n) }
+
+func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Current(l.vars) }
+
+// loaderPath is where the loader lies, as firmware spells it.
+func (l *Loader) loaderPath() (string, error) {
+	for _, n := range loaderNames {
+		_, err := l.FS.Stat("EFI/BOOT/" + n.name)
+		if err == nil {
+			return `\EFI\BOOT\` + n.name, nil
+		}
+		if !missing(err) {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("no loader in EFI/BOOT: %w", bootloader.ErrNotFound)
+}
