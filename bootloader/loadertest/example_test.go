@@ -25,9 +25,9 @@ func ExampleMachine() {
 	for _, m := range []*loadertest.Machine{before, m} {
 		outcome, err := m.Boot()
 		must(err)
-		fmt.Println(outcome.Path, outcome.Stuck)
+		fmt.Printf("%q %q\n", outcome.Path, outcome.Stuck)
 	}
 	// Output:
-	// EFI/BOOT/BOOTX64.EFI
-	//  the firmware ends in its shell
+	// "EFI/BOOT/BOOTX64.EFI" ""
+	// "" "the firmware ends in its shell"
 }
