@@ -79,7 +79,8 @@ type State struct {
 	Active   Slot     // the slot this machine runs now; None where no boot reported one (a disk image)
 	Default  Slot     // the slot that boots when nothing is armed; None before an install is complete
 	Armed    Slot     // the slot set to boot a counted number of times; None when nothing is armed
-	Tries    int      // boots of Armed that are left
+	Tries    int      // boots of Armed that are left, as far as the loader counts them: see Again
+	Again    bool     // the loader boots what is armed once, and a trial arms the next one: see Bootloader.Arm
 	Bootable []Slot   // slots that the loader would offer, in slot order
 	Blocked  error    // why Arm would be refused whatever is prepared (ErrForeign, ErrNoVariables); nil when it would not
 	Failed   string   // why a slot that was to boot did not, in the loader's words; "" when it says nothing
@@ -119,6 +120,9 @@ type Bootloader interface {
 
 	// Arm is the commit point: one write, read back, after which the next boots, at most tries, start s and the boot
 	// after them the default. It refuses a slot that is not prepared, and whatever Prepare was to see to.
+	//
+	// A loader that cannot count (State.Again) boots s once. A trial that has tries left calls Arm for its own slot with
+	// those, after it has counted itself where no cut undoes it; one that does not come so far gets no other.
 	Arm(s Slot, tries int) error
 
 	// Disarm takes an arming back and reads back that it is gone. With nothing armed it writes nothing. What another

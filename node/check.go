@@ -15,6 +15,12 @@ type Check struct {
 	Run      func(ctx context.Context) error
 }
 
+// lateError is of a check that had said nothing when its time was over. That is no "no": it ends this boot of a trial, and not
+// the tries that are left.
+type lateError struct{ error }
+
+func (e lateError) Unwrap() error { return e.error }
+
 // run returns when the check has answered, with its error, or its deadline has come, whatever the check does: one that ignores its context
 // is left behind.
 func (c Check) run(ctx context.Context) error {
@@ -42,6 +48,9 @@ func (c Check) run(ctx context.Context) error {
 		default:
 			err = fmt.Errorf("no answer after %s", time.Since(begun).Round(time.Millisecond))
 		}
+	}
+	if err != nil && ctx.Err() != nil {
+		return lateError{err}
 	}
 	return err
 }

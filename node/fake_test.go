@@ -230,6 +230,10 @@ func (h *handle) Failed(ctx context.Context, reason string) error {
 	return h.call(ctx, "failed: "+reason)
 }
 
+func (h *handle) Late(ctx context.Context, reason string) error {
+	return h.call(ctx, "late: "+reason)
+}
+
 func (h *handle) Confirm(ctx context.Context, _ upgrade.Options) (*upgrade.Attempt, error) {
 	if err := h.call(ctx, "confirm"); err != nil {
 		return nil, err

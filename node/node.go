@@ -109,6 +109,7 @@ type machine interface {
 	Kernel(bootloader.Slot) (kexec.Kernel, error)
 	Started(context.Context) (upgrade.Boot, error)
 	Failed(context.Context, string) error
+	Late(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*upgrade.Attempt, error)
 	io.Closer
 }

@@ -142,7 +142,11 @@ func (s *Server) unproved(ctx context.Context, err error) error {
 		s.trial.move(waiting, "", running)
 		return ctx.Err()
 	}
-	s.giveUp(err.Error())
+	if late := (lateError{}); errors.As(err, &late) {
+		s.late(err.Error())
+	} else {
+		s.giveUp(err.Error())
+	}
 	return s.trial.why()
 }
 

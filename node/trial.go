@@ -120,7 +120,7 @@ func (s *Server) begin() {
 			reason += ": the system did not come up so far that its checks began"
 		}
 		t.mu.Unlock()
-		s.giveUp(reason)
+		s.late(reason)
 	})
 }
 
@@ -175,8 +175,14 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 	})
 }
 
-// giveUp ends a trial that failed: its reason is recorded if that can be done soon, then the machine restarts.
-func (s *Server) giveUp(reason string) {
+// giveUp ends a trial that failed, for good: tries that are left are not used, since a check has said no. The reason is
+// recorded if that can be done soon, then the machine restarts.
+func (s *Server) giveUp(reason string) { s.leave(reason, machine.Failed) }
+
+// late ends this boot of a trial, because nothing was said in time. The tries that are left are used.
+func (s *Server) late(reason string) { s.leave(reason, machine.Late) }
+
+func (s *Server) leave(reason string, record func(machine, context.Context, string) error) {
 	if !s.trial.giveUp(reason) {
 		return
 	}
@@ -184,7 +190,7 @@ func (s *Server) giveUp(reason string) {
 	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
 	defer cancel()
 	recorded := make(chan error, 1)
-	go func() { recorded <- s.record(ctx, reason) }()
+	go func() { recorded <- s.record(ctx, reason, record) }()
 	select {
 	case err := <-recorded:
 		if err != nil {
@@ -211,14 +217,14 @@ func (t *trial) giveUp(reason string) bool {
 	return true
 }
 
-// record writes why the trial failed into META.
-func (s *Server) record(ctx context.Context, reason string) error {
+// record has the machine write down why the trial ends.
+func (s *Server) record(ctx context.Context, reason string, record func(machine, context.Context, string) error) error {
 	op := s.newBrief("record why the trial failed")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err
 	}
 	defer s.queue.leave()
-	err := s.with(false, func(m machine) error { return m.Failed(ctx, reason) })
+	err := s.with(false, func(m machine) error { return record(m, ctx, reason) })
 	op.end(err)
 	return err
 }

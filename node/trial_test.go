@@ -32,6 +32,7 @@ func TestTrials(t *testing.T) {
 		after   time.Duration // when it has ended
 		reason  string        // empty: confirmed
 		silent  bool          // the reason does not reach META
+		late    bool          // nobody has said no: tries that are left are used
 	}{
 		"no checks: confirmed by our own": {},
 		"all checks hold": {
@@ -53,22 +54,22 @@ func TestTrials(t *testing.T) {
 			checks: func(*testing.T) []Check {
 				return []Check{{Name: "net", Deadline: 10 * time.Second, Run: func(ctx context.Context) error { <-ctx.Done(); return errSick }}}
 			},
-			after: 10 * time.Second, reason: `check "net": `,
+			after: 10 * time.Second, reason: `check "net": `, late: true,
 		},
 		"a check that never answers, with a deadline": {
 			checks: func(t *testing.T) []Check { return []Check{{Name: "net", Deadline: 10 * time.Second, Run: deaf(t)}} },
-			after:  10 * time.Second, reason: `check "net": no answer after 10s`,
+			after:  10 * time.Second, reason: `check "net": no answer after 10s`, late: true,
 		},
 		"a check that never answers, without one": {
 			checks: func(t *testing.T) []Check { return []Check{{Name: "net", Run: deaf(t)}} },
-			after:  TrialDeadline, reason: `check "net"`,
+			after:  TrialDeadline, reason: `check "net"`, late: true,
 		},
 		"a slow check leaves less to the next": {
 			checks: func(t *testing.T) []Check {
 				slow := func(context.Context) error { time.Sleep(4 * time.Minute); return nil }
 				return []Check{{Name: "slow", Run: slow}, {Name: "net", Deadline: 4 * time.Minute, Run: deaf(t)}}
 			},
-			after: TrialDeadline, reason: `check "net"`,
+			after: TrialDeadline, reason: `check "net"`, late: true,
 		},
 		"what runs is not what was written": {
 			arrange: func(f *fake) { f.status.Slots[1].Manifest.Image = "sha256:other" },
@@ -141,7 +142,8 @@ func TestTrials(t *testing.T) {
 				require.Equal(t, "failed", s.checks().State)
 				require.Contains(t, s.checks().Reason, test.reason)
 				if !test.silent {
-					require.Regexp(t, "^failed: .*"+regexp.QuoteMeta(test.reason), f.calls[len(f.calls)-1])
+					how := map[bool]string{false: "failed", true: "late"}[test.late]
+					require.Regexp(t, "^"+how+": .*"+regexp.QuoteMeta(test.reason), f.calls[len(f.calls)-1])
 				}
 				time.Sleep(2 * TrialDeadline)
 				require.Len(t, f.reboots, 1, "it restarts once")

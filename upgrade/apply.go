@@ -250,7 +250,7 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	if to.Content != Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
 	}
-	a.Phase = Armed
+	a.Phase, a.Tries, a.Trials, a.Kexec = Armed, o.Tries, 0, o.Kexec
 	err := m.record(a, nil)
 	if err != nil {
 		return err

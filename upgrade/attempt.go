@@ -63,6 +63,8 @@ type Attempt struct {
 	Stage     bool            `json:"stage,omitempty"`     // it was staged: see Staging
 	Applying  int             `json:"applying,omitempty"`  // boots that have begun to apply it, once staged
 	Tries     int             `json:"tries,omitempty"`     // boots that its trial gets; 0 is 1
+	Trials    int             `json:"trials,omitempty"`    // boots of its trial that have begun
+	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
 	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo
 	Boots     Boots           `json:"boots"`
@@ -75,6 +77,14 @@ type Boots struct {
 	Prepared string `json:"prepared,omitempty"`
 	Started  string `json:"started,omitempty"`
 	Ended    string `json:"ended,omitempty"`
+}
+
+// left is how many boots its trial may still get.
+func (a Attempt) left() int {
+	if a.Kexec {
+		return max(1-a.Trials, 0)
+	}
+	return max(max(a.Tries, 1)-a.Trials, 0)
 }
 
 // Open reports whether the attempt has yet to end.

@@ -20,9 +20,16 @@ type Boot struct {
 
 // Started is called once in every boot, early, before EPHEMERAL is mounted. It can be called again.
 //
-// On a trial it records that the new version has started, then wipes EPHEMERAL unless the attempt preserves it; if power
-// fails in between, the next boot is a trial that is counted, or the default. On the default with an open attempt it
-// records how that ended. What boots is not changed. With META destroyed nothing is recorded and nothing is wiped.
+// On a trial it does three things. If power fails
+//
+//	before META counts this boot        default; with a loader that counts by itself, what is left
+//	before the trial is armed again     default: a try is lost, and none is gained. Only where the loader does not count
+//	                                    (bootloader.State.Again) and tries are left
+//	before EPHEMERAL is wiped, or after the tries that are left, then the default
+//
+// EPHEMERAL is wiped once, and not if the attempt preserves it. On the default with an open attempt it records how that
+// ended, and what boots is not changed. With META destroyed nothing is recorded, nothing is wiped, and a loader that
+// does not count is not armed again.
 func (m *Machine) Started(context.Context) (Boot, error) {
 	st, err := m.Loader.State()
 	if err != nil {
@@ -58,9 +65,11 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	}
 	if a.Phase != Started || a.Boots.Started != m.BootID {
 		a.Phase, a.Boots.Started = Started, m.BootID
+		a.Trials++
 		if err := m.record(a, nil); err != nil {
 			return err
 		}
+		m.again(st, a)
 	}
 	if a.Preserve || a.Wiped || a.Kind == Rollback || m.Wipe == nil {
 		return nil
@@ -70,6 +79,17 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	}
 	a.Wiped, b.Wiped = true, true
 	return m.record(a, nil)
+}
+
+// again arms the running slot for the tries that are left, in the very call that has counted this boot: a later one may come
+// after the trial was given up. A boot without an id cannot be told from the next one, so it is the last.
+func (m *Machine) again(st bootloader.State, a *Attempt) {
+	if !st.Again || a.left() == 0 || m.BootID == "" {
+		return
+	}
+	if err := m.Loader.Arm(a.To, a.left()); err != nil {
+		m.log.Warn("the trial gets no other boot", "left", a.left(), "reason", err)
+	}
 }
 
 // settle ends the attempt that a boot of the default finds open.
@@ -96,29 +116,77 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 	b.Ended = true
 	if a.Reason == "" {
 		a.Reason = "the new version started, then ended without a word"
+		if a.Trials > 1 {
+			a.Reason = fmt.Sprintf("the new version started %d times, then ended without a word", a.Trials)
+		}
 	}
 	a.Phase, a.Result, a.Boots.Ended = Ended, FellBack, m.BootID
 	return m.record(a, &Bad{Image: a.Image, Version: a.Version, Reason: a.Reason, When: m.now().UTC()})
 }
 
-// Failed records why the running trial is about to be given up, so that the old version can say so. The caller reboots.
+// Failed gives the running trial up: a check has said no, so another boot would hear the same. The caller reboots. If
+// power fails
+//
+//	before META has the reason  the tries that are left
+//	before the disarm           the same; the reason stays on record unless one of them confirms
+//	after it                    default
+//
+// It disarms also when META cannot be written.
 func (m *Machine) Failed(_ context.Context, reason string) error {
-	st, err := m.Loader.State()
+	st, err := m.onTrial()
 	if err != nil {
-		return fmt.Errorf("record the trial's failure: read the loader's state: %w", err)
+		return fmt.Errorf("give the trial up: %w", err)
 	}
+	err = m.note(st, reason)
+	if st.Armed == st.Active {
+		err = errors.Join(err, m.Loader.Disarm())
+	}
+	if err != nil {
+		return fmt.Errorf("give the trial up: %w", err)
+	}
+	return nil
+}
+
+// Late records why this boot of the trial is about to be ended: it hangs, or took too long. The tries that are left stay
+// armed, since another boot may do better. The caller reboots.
+func (m *Machine) Late(_ context.Context, reason string) error {
+	st, err := m.onTrial()
+	if err == nil {
+		err = m.note(st, reason)
+	}
+	if err != nil {
+		return fmt.Errorf("end this boot of the trial: %w", err)
+	}
+	return nil
+}
+
+// onTrial is the loader's state in a trial.
+func (m *Machine) onTrial() (bootloader.State, error) {
+	st, err := m.Loader.State()
+	switch {
+	case err != nil:
+		return st, fmt.Errorf("read the loader's state: %w", err)
+	case !st.Trial():
+		return st, errors.New("the running slot is the default, so there is no trial")
+	}
+	return st, nil
+}
+
+// note records why the trial ends, so that the old version can say so.
+func (m *Machine) note(st bootloader.State, reason string) error {
 	a, err := m.attempt()
 	switch {
 	case err != nil:
-		return fmt.Errorf("record the trial's failure: %w", err)
-	case !st.Trial():
-		return errors.New("record the trial's failure: the running slot is the default, so there is no trial")
+		return fmt.Errorf("record why: %w", err)
 	case a == nil || !a.Open() || a.To != st.Active:
-		return errors.New("record the trial's failure: META holds no attempt for the running slot")
+		return errors.New("record why: META holds no attempt for the running slot")
+	}
+	if a.Boots.Started != m.BootID {
+		a.Trials++ // Started did not come so far
 	}
 	a.Phase, a.Boots.Started, a.Reason = Started, m.BootID, reason
 	if err := m.record(a, nil); err != nil {
-		return fmt.Errorf("record the trial's failure: %w", err)
+		return fmt.Errorf("record why: %w", err)
 	}
 	return nil
 }

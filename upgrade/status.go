@@ -41,6 +41,9 @@ func (m *Machine) Status() (Status, error) {
 		s.Warnings = append(s.Warnings, err.Error())
 		return s, nil
 	}
+	if a := s.Attempt; st.Again && a != nil && a.Open() && a.To == st.Armed {
+		s.Loader.Tries = max(a.left(), 1)
+	}
 	if s.KnownBad, err = m.knownBad(); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 	}

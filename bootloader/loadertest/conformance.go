@@ -260,6 +260,8 @@ func (s *suite) counted(t *testing.T) {
 	most := max(s.Tries, 1)
 	r := s.installed(t)
 	require.NoError(t, r.prepare(bootloader.B, "2"))
+	require.Error(t, r.Prepare(bootloader.B, r.Manifest("2"), most+1))
+	require.NoError(t, r.Prepare(bootloader.B, r.Manifest("2"), most))
 	require.Error(t, r.Arm(bootloader.B, most+1))
 	for tries := 1; tries <= most; tries++ {
 		require.NoError(t, r.Arm(bootloader.B, tries))
@@ -267,10 +269,13 @@ func (s *suite) counted(t *testing.T) {
 			st, err := r.State()
 			require.NoError(t, err)
 			require.Equal(t, bootloader.B, st.Armed)
-			require.Equal(t, left, st.Tries)
+			if !st.Again {
+				require.Equal(t, left, st.Tries)
+			}
 			var o predict.Outcome
 			r, o = s.next(t, r)
 			require.NoError(t, s.boots(bootloader.B, "2", true)(o), "%d of %d tries left", left, tries)
+			require.NoError(t, r.again(left-1))
 		}
 		var o predict.Outcome
 		r, o = s.next(t, r)
@@ -282,12 +287,22 @@ func (s *suite) counted(t *testing.T) {
 	}
 	require.NoError(t, r.Arm(bootloader.B, most))
 	r, _ = s.next(t, r)
+	require.NoError(t, r.again(most-1))
 	require.NoError(t, r.Confirm(bootloader.B))
 	for range most + 1 {
 		var o predict.Outcome
 		r, o = s.next(t, r)
 		require.NoError(t, s.boots(bootloader.B, "2", false)(o))
 	}
+}
+
+// again is what a trial does with the tries that are left, where the loader does not count them.
+func (r *Rig) again(left int) error {
+	st, err := r.State()
+	if err != nil || !st.Again || left == 0 {
+		return err
+	}
+	return r.Arm(st.Active, left)
 }
 
 // doesNotLoad: a kernel that was complete when it was armed, and cannot be loaded at the boot. One power cycle ends in the

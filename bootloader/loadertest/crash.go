@@ -28,6 +28,8 @@ func (s *suite) crash(t *testing.T) {
 			}, once: true},
 		{name: "upgrade", from: s.Installed, do: func(r *Rig) error { return r.prepare(b, "2") }, ok: oldA},
 		{name: "arm", from: s.prepared, do: func(r *Rig) error { return r.arm(b) }, ok: either(oldA, trialB), then: oldA},
+		{name: "arm again in a trial", from: s.trial, do: func(r *Rig) error { return r.again(1) }, ok: either(oldA, trialB), then: oldA, once: true},
+		{name: "confirm of a trial that is armed again", from: s.tried, do: func(r *Rig) error { return r.Confirm(b) }, ok: either(oldA, either(trialB, newB)), then: either(oldA, newB)},
 		{name: "disarm", from: s.armed, do: func(r *Rig) error { return r.Disarm() }, ok: either(oldA, trialB), then: oldA},
 		{name: "confirm", from: s.trial, do: func(r *Rig) error { return r.Confirm(b) }, ok: either(oldA, newB)},
 		{name: "boot of a trial", from: s.armed, do: func(r *Rig) error { return r.boot() }, ok: either(oldA, trialB), then: oldA, once: true},
@@ -72,6 +74,15 @@ func (b Backend) trial() (*Rig, error) {
 		return nil, err
 	}
 	return b.Rig(r.Machine)
+}
+
+// tried is a trial that is to get another boot.
+func (b Backend) tried() (*Rig, error) {
+	r, err := b.trial()
+	if err == nil {
+		err = r.again(1)
+	}
+	return r, err
 }
 
 func (b Backend) confirmed() (*Rig, error) {

@@ -15,6 +15,7 @@ var backend = loadertest.Backend{
 	Open: func(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
 		return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: m.Partition})
 	},
+	Tries: sdboot.MaxTries,
 }
 
 func TestConformance(t *testing.T) { loadertest.Conformance(t, backend) }

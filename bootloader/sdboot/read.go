@@ -204,6 +204,7 @@ func (l *Loader) listed(id string) bool {
 
 // readArmed finds what is armed, and everything for which Arm would be refused.
 func (l *Loader) readArmed(d *disk) error {
+	d.state.Again = true
 	once, set, err := l.text(oneShot)
 	if err != nil {
 		return err

@@ -15,7 +15,8 @@
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write
 // each, and that a slot that was not confirmed never boots by itself, even with loader.conf destroyed: its entry sorts
 // behind the default's. It does not check what is inside a slot's files, does not sign, does not use boot counting, and
-// cannot arm without firmware variables.
+// cannot arm without firmware variables. It does not count tries: one arming is one boot, and the trial arms the next one
+// (bootloader.State.Again).
 //
 // Specification: the Boot Loader Specification and the Boot Loader Interface of the UAPI group, as systemd-boot 252
 // implements them.
@@ -143,7 +144,8 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	return l.FS.Overwrite(entryPath(s), sector)
 }
 
-// Arm implements bootloader.Bootloader. One trial is all that systemd-boot can be told: tries must be 1.
+// Arm implements bootloader.Bootloader. Whatever tries says, 1 to MaxTries, the loader boots the slot once; the trial arms its
+// own slot again.
 //
 //  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default.
 func (l *Loader) Arm(s bootloader.Slot, tries int) error {
@@ -154,7 +156,7 @@ func (l *Loader) Arm(s bootloader.Slot, tries int) error {
 }
 
 func (l *Loader) arm(s bootloader.Slot, tries int) error {
-	d, err := l.target(s)
+	d, err := l.tryable(s)
 	if err != nil {
 		return err
 	}
@@ -224,6 +226,15 @@ func (l *Loader) disarm() error {
 
 // target reads the state and refuses a slot that must not be touched.
 func (l *Loader) target(s bootloader.Slot) (disk, error) {
+	d, err := l.tryable(s)
+	if err == nil && s == d.state.Active {
+		return disk{}, errors.New("it is the active slot: this machine runs from it")
+	}
+	return d, err
+}
+
+// tryable reads the state and refuses a slot that cannot be tried. The one that is on trial can be tried again.
+func (l *Loader) tryable(s bootloader.Slot) (disk, error) {
 	if s != bootloader.A && s != bootloader.B {
 		return disk{}, errors.New("no such slot")
 	}
@@ -231,8 +242,6 @@ func (l *Loader) target(s bootloader.Slot) (disk, error) {
 	switch {
 	case err != nil:
 		return disk{}, err
-	case s == d.state.Active:
-		return disk{}, errors.New("it is the active slot: this machine runs from it")
 	case s == d.state.Default:
 		return disk{}, errors.New("it is the default slot: the machine boots it by itself")
 	case d.overrule != nil:
@@ -278,9 +287,12 @@ func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
 	return m, nil
 }
 
+// MaxTries is the highest number of trial boots, the same as with GRUB.
+const MaxTries = 9
+
 func checkTries(tries int) error {
-	if tries != 1 {
-		return fmt.Errorf("%d tries: systemd-boot can be told of one trial boot only: %w", tries, errors.ErrUnsupported)
+	if tries < 1 || tries > MaxTries {
+		return fmt.Errorf("%d tries: want 1 to %d", tries, MaxTries)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func planCommand() *cobra.Command {
 // choices are the flags of an operator's choices.
 func choices(c *cobra.Command, o *upgrade.Options) {
 	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
-	c.Flags().IntVar(&o.Tries, "tries", 1, "trial boots before the machine falls back: 1, with GRUB up to 9")
+	c.Flags().IntVar(&o.Tries, "tries", 1, "trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
 	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, or that looks unfit to boot")
 }
 

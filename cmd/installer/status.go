@@ -49,9 +49,12 @@ func printStatus(w io.Writer, s upgrade.Status) {
 	fmt.Fprintf(w, "running: %s in slot %s, boot %s\n", orUnknown(s.Version), s.Loader.Active, orUnknown(s.BootID))
 	fmt.Fprintf(w, "loader: %s\n", orUnknown(s.Loader.Loader))
 	fmt.Fprintf(w, "default: slot %s\n", s.Loader.Default)
-	switch {
-	case s.Loader.Armed != bootloader.None:
+	if s.Loader.Armed != bootloader.None {
 		fmt.Fprintf(w, "armed: slot %s for %d boot(s)\n", s.Loader.Armed, s.Loader.Tries)
+	}
+	switch {
+	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:
+		fmt.Fprintln(w, "trial: the running slot is not confirmed; a reboot tries it again")
 	case s.Loader.Trial():
 		fmt.Fprintln(w, "trial: the running slot is not confirmed; a reboot falls back")
 	}

@@ -30,7 +30,7 @@ the new version, confirmed (exit code 0), or has fallen back (3).`,
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, failed before, looks unfit to boot, or that the version policy refuses")
-	cmd.Flags().Uint32Var(&r.Tries, "tries", 1, "boots that the new version gets to prove itself")
+	cmd.Flags().Uint32Var(&r.Tries, "tries", 1, "boots that the new version gets to prove itself, 1 to 9; a check that fails ends them early")
 	cmd.Flags().BoolVar(&r.Stage, "stage", false, "prepare now; the next restart goes into the trial")
 	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node; with --stage the default is not to")
 	modeFlag(cmd, &r.RebootMode)
