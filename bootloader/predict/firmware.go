@@ -99,12 +99,16 @@ func (b *boot) firmware() error {
 		// The option that it names is started even when it is inactive (seen).
 		b.delete(next)
 		if n, err := efivar.DecodeNumber(v.Data); err == nil {
-			if o, err := b.option(n); err == nil {
+			o, err := b.option(n)
+			b.because("BootNext names %s; used up by this boot.", optionName(n, o))
+			if err == nil {
 				done, err := b.try(n, o)
 				if done || err != nil {
 					b.out.Trial = b.out.Trial || b.out.Entry == ""
 					return err
 				}
+			} else {
+				b.because("It is not there, so the firmware goes on with BootOrder.")
 			}
 		}
 	}
@@ -123,9 +127,11 @@ func (b *boot) firmware() error {
 // try starts one option. done is false when the firmware goes on with the next one; an error ends the boot.
 func (b *boot) try(n uint16, o efivar.LoadOption) (done bool, err error) {
 	b.setVolatile(efivar.Global("BootCurrent"), efivar.EncodeNumbers(n))
+	b.followed = false
 	err = b.startOption(o)
 	b.log("Boot%04X %q: %v", n, o.Description, err)
 	var stays errMenu
+	b.explainOption(n, o, err)
 	if err == nil || errors.As(err, &stays) || errors.Is(err, errNotModelled) || errors.Is(err, errReset) {
 		return err == nil, err
 	}
@@ -134,15 +140,24 @@ func (b *boot) try(n uint16, o efivar.LoadOption) (done bool, err error) {
 }
 
 func (b *boot) startOption(o efivar.LoadOption) error {
+	v, path, err := b.find(o)
+	if err != nil {
+		return err
+	}
+	return b.start(v, path)
+}
+
+// find is the file that an option starts. An errMenu is where the firmware stays instead.
+func (b *boot) find(o efivar.LoadOption) (*volume, string, error) {
 	nodes := o.First()
 	if len(nodes) == 2 && nodes[1].Type == 4 && nodes[1].Subtype == 6 {
 		if bytes.Equal(nodes[1].Data, shellFile.Data) {
-			return errMenu("the firmware ends in its shell")
+			return nil, "", errMenu("the firmware ends in its shell")
 		}
-		return errMenu("the firmware shows its setup")
+		return nil, "", errMenu("the firmware shows its setup")
 	}
 	if isDisk(o) {
-		return b.startRemovable(b.parts)
+		return b.findRemovable(b.parts)
 	}
 	for i, node := range nodes {
 		drive, ok := node.HardDrive()
@@ -153,33 +168,33 @@ func (b *boot) startOption(o efivar.LoadOption) error {
 			return p.drive.GUID == drive.GUID && p.drive.Number == drive.Number
 		})
 		if at < 0 {
-			return fmt.Errorf("no partition %d with GUID %v", drive.Number, drive.GUID)
+			return nil, "", fmt.Errorf("no partition %d with GUID %v", drive.Number, drive.GUID)
 		}
 		if i+1 == len(nodes) {
-			return b.startRemovable(b.parts[at : at+1])
+			return b.findRemovable(b.parts[at : at+1])
 		}
 		path, ok := nodes[i+1].FilePath()
 		v := b.volume(b.parts[at])
 		if !ok || v == nil || i+2 != len(nodes) {
-			return errors.New("no file system there")
+			return nil, "", errors.New("no file system there")
 		}
-		return b.start(v, path)
+		return v, path, nil
 	}
-	return errors.New("nothing there")
+	return nil, "", errors.New("it names another device, which is taken to hold nothing that starts")
 }
 
-// startRemovable starts the loader at the path for removable media, on the first partition that has the file.
-func (b *boot) startRemovable(parts []partition) error {
+// findRemovable is the loader at the path for removable media, on the first partition that has the file.
+func (b *boot) findRemovable(parts []partition) (*volume, string, error) {
 	for _, p := range parts {
 		v := b.volume(p)
 		if v == nil {
 			continue
 		}
 		if _, err := v.open(b.removable()); err == nil {
-			return b.start(v, b.removable())
+			return v, b.removable(), nil
 		}
 	}
-	return fmt.Errorf("no %s on the disk", b.removable())
+	return nil, "", fmt.Errorf("no %s on the disk", b.removable())
 }
 
 func (b *boot) order() []uint16 {

@@ -49,6 +49,7 @@ type kernel struct {
 // grub runs GRUB. It returns nil with the running system in b.out, errReset, or an errMenu.
 func (b *boot) grub() error {
 	b.out.Starts++
+	b.followed = true
 	g := &grub{b: b}
 	for _, p := range b.parts {
 		if p.drive.Number == grubPartition {
@@ -348,6 +349,7 @@ func (g *grub) started(before, after map[string]string) error {
 	}
 	if whole := (setup+1)*512 + int(le.Uint32(k.content[0x1f4:]))*16; len(k.content) < whole {
 		b.log("the kernel has %d bytes of %d", len(k.content), whole)
+		b.because("GRUB starts %s, which is cut short (%d bytes of %d).", fileName(k.path), len(k.content), whole)
 		return errReset
 	}
 	good := false
@@ -356,6 +358,7 @@ func (g *grub) started(before, after map[string]string) error {
 	}
 	if !k.hasInitrd || !good {
 		b.log("the kernel panics: its initramfs is no archive")
+		b.because("GRUB starts %s, which panics: its initramfs is no archive.", fileName(k.path))
 		if rebootsAfterPanic(k.cmdline) {
 			return errReset
 		}
@@ -368,6 +371,7 @@ func (g *grub) started(before, after map[string]string) error {
 		one, two := sha256.Sum256(k.content), sha256.Sum256(k.initrd)
 		b.out.Digest, b.out.Initrd = hex.EncodeToString(one[:]), hex.EncodeToString(two[:])
 	}
+	g.explainGRUB(before, after)
 	return nil
 }
 

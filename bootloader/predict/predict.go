@@ -1,8 +1,9 @@
 // Package predict says what firmware and loader do with a disk and the firmware's variables: a model of OVMF (EDK II)
 // with systemd-boot 252 or GRUB 2.06, and of a BIOS with GRUB.
 //
-// Start with Boot. It reads the disk's bytes by itself and shares no code with what writes them, except for the layout of
-// load options (efivar, held by bytes that firmware made). `make boots` holds it to what QEMU boots.
+// Start with Next, which predicts the next boots and writes nothing, or with Boot, which plays one. The model reads the
+// disk's bytes by itself and shares no code with what writes them, except for the layout of load options (efivar, held by
+// bytes that firmware made). `make boots` holds it to what QEMU boots.
 //
 // The model follows what was tried in QEMU (docs/decisions/0002-boot-order.md and the comments beside each rule), the
 // failure paths above all: an image that does not load sends the loader back to the firmware, which takes the next in
@@ -54,6 +55,7 @@ type Outcome struct {
 	Trial   bool            // by LoaderEntryOneShot, BootNext or GRUB's count, and so not by itself
 	Starts  int             // how often the loader was started
 	Stuck   string          // why nothing runs, and a person is needed; "" when something does
+	Why     []string        // what led there, one sentence each, in order; from Next only
 	Log     []string        // what was tried, with Options.Trace
 }
 
@@ -73,14 +75,17 @@ func (o Outcome) String() string {
 // do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's own tell
 // of this boot. The disk is written by GRUB alone, in its environment block, and then it must be an io.WriterAt. An error means that the model does not know what would happen.
 func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
-	b := &boot{disk: disk, vars: vars, o: o}
+	return (&boot{disk: disk, vars: vars, o: o}).run()
+}
+
+func (b *boot) run() (Outcome, error) {
 	for range maxResets {
 		again, err := b.powerOn()
 		if !again {
 			return b.out, err
 		}
 	}
-	b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Stuck: "the machine restarts for ever"}
+	b.stuck("the machine restarts for ever")
 	return b.out, nil
 }
 
@@ -110,20 +115,27 @@ func (b *boot) powerOn() (again bool, err error) {
 		return false, err
 	case errors.Is(err, errReset):
 		b.log("the machine restarts")
+		b.because("The machine restarts.")
 		return true, nil
 	case err != nil:
-		b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Stuck: err.Error()}
+		b.stuck(err.Error())
 	}
 	return false, nil
 }
 
+func (b *boot) stuck(why string) {
+	b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Why: b.out.Why, Stuck: why}
+}
+
 type boot struct {
-	disk    Device
-	vars    *efivar.Memory
-	o       Options
-	parts   []partition
-	volumes map[int64]*volume // by the partition's start; nil where firmware finds no file system
-	out     Outcome
+	disk     Device
+	vars     *efivar.Memory
+	o        Options
+	parts    []partition
+	volumes  map[int64]*volume // by the partition's start; nil where firmware finds no file system
+	explain  bool              // fill Outcome.Why
+	followed bool              // the boot option that is tried has started a loader
+	out      Outcome
 }
 
 func (b *boot) log(format string, args ...any) {
@@ -209,10 +221,10 @@ func (b *boot) start(v *volume, path string) error {
 		return err
 	}
 	b.out.Entry, b.out.Trial = "", false
-	if strings.HasPrefix(string(find(sections, ".sdmagic")), sdMagic) {
+	switch {
+	case isSystemdBoot(sections):
 		return b.systemdBoot(v, path)
-	}
-	if find(sections, "mods") != nil {
+	case isGRUB(sections):
 		return b.grub()
 	}
 	if find(sections, ".linux") != nil {
@@ -222,3 +234,9 @@ func (b *boot) start(v *volume, path string) error {
 	}
 	return nil
 }
+
+func isSystemdBoot(sections []section) bool {
+	return strings.HasPrefix(string(find(sections, ".sdmagic")), sdMagic)
+}
+
+func isGRUB(sections []section) bool { return find(sections, "mods") != nil }

@@ -33,6 +33,7 @@ func (e errMenu) Error() string { return string(e) }
 // system in b.out, or the error with which systemd-boot goes back to the firmware, or an errMenu when it stays.
 func (b *boot) systemdBoot(v *volume, path string) error {
 	b.out.Starts++
+	b.followed = true
 	volatile := func(name, value string) {
 		b.setVolatile(efivar.Loader(name), efivar.EncodeString(value))
 	}
@@ -40,7 +41,7 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 	volatile("LoaderImageIdentifier", "\\"+strings.ReplaceAll(path, "/", "\\"))
 	volatile("LoaderDevicePartUUID", v.part.drive.GUID.String())
 
-	conf := map[string]string{}
+	conf, said := map[string]string{}, confText{}
 	if f, err := v.open("loader/loader.conf"); err == nil {
 		text, err := v.text(f)
 		if err == nil {
@@ -54,8 +55,10 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 				conf[key] = value
 			})
 		}
+		said = confText{text, f.size, err}
 		b.log("loader.conf: %v, default %q", err, conf["default"])
 	} else {
+		said.err = err
 		b.log("no loader.conf: %v", err)
 	}
 	timeout := conf["timeout"]
@@ -95,20 +98,21 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 
 	useSavedVariable := strings.EqualFold(byVariable, "@saved")
 	useSaved := strings.EqualFold(conf["default"], "@saved")
-	patterns := []string{oneShot, byVariable, conf["default"]}
+	patterns := [3]string{oneShot, byVariable, conf["default"]}
 	if useSavedVariable {
 		patterns[1] = saved
 	}
 	if useSaved {
 		patterns[2] = saved
 	}
-	chosen := entries[0]
-	for _, p := range patterns {
+	chosen, by := entries[0], -1
+	for at, p := range patterns {
 		if i := slices.IndexFunc(entries, func(e entry) bool { return p != "" && match(strings.ToLower(p), e.id) }); i >= 0 {
-			chosen = entries[i]
+			chosen, by = entries[i], at
 			break
 		}
 	}
+	b.explainChoice(chosen, by, patterns, said)
 	if chosen.left >= 0 {
 		return fmt.Errorf("entry %s counts its boots: %w", chosen.id, errNotModelled)
 	}

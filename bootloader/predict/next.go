@@ -1,0 +1,115 @@
+package predict
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// Next predicts the next n boots, one after the other, each with the reasons in Outcome.Why. What a boot uses up (a
+// one-shot variable, one of GRUB's counted tries) is gone for the one after it, and nobody is taken to confirm: behind a
+// trial comes the fallback. Nothing is written: what GRUB would write stays in memory, and vars is copied.
+//
+// An error means that the model does not know what would happen, or that vars cannot be read.
+func Next(disk Device, vars efivar.Store, n int, o Options) ([]Outcome, error) {
+	held, err := Variables(vars)
+	if err != nil {
+		return nil, fmt.Errorf("predict: %w", err)
+	}
+	over := NewOverlay(disk)
+	var boots []Outcome
+	for i := range n {
+		out, err := (&boot{disk: over, vars: held, o: o, explain: true}).run()
+		if err != nil {
+			return boots, fmt.Errorf("predict boot %d: %w", i+1, err)
+		}
+		boots = append(boots, out)
+	}
+	return boots, nil
+}
+
+// Variables copies those of a machine's variables that boots depend on, so that boots can be played on them. A nil store
+// has none.
+func Variables(from efivar.Store) (*efivar.Memory, error) {
+	to := efivar.NewMemory()
+	if from == nil {
+		return to, nil
+	}
+	names, err := from.List()
+	if err != nil {
+		return nil, fmt.Errorf("list the firmware's variables: %w", err)
+	}
+	for _, name := range names {
+		if name.GUID != efivar.Global("").GUID && name.GUID != efivar.Loader("").GUID {
+			continue
+		}
+		v, err := from.Read(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has gone since
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(v.Data) == 0 {
+			continue // efivarfs shows a variable so while another program writes it
+		}
+		if err := to.Write(name, v); err != nil {
+			return nil, err
+		}
+	}
+	return to, nil
+}
+
+// Overlay is a disk that keeps what is written to it in memory and leaves the one below as it is. It is for a few small
+// writes, each of whole sectors, and not safe for concurrent use.
+type Overlay struct {
+	Device
+	sectors map[int64][]byte
+}
+
+// NewOverlay returns an overlay that holds nothing yet.
+func NewOverlay(disk Device) *Overlay { return &Overlay{disk, map[int64][]byte{}} }
+
+// ReadAt follows io.ReaderAt. A sector that was written is read from memory, also where the disk cannot read its own.
+func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
+	size := int64(v.SectorSize())
+	hit := false
+	for at := off / size; at*size < off+int64(len(p)) && len(v.sectors) > 0 && !hit; at++ {
+		hit = v.sectors[at] != nil
+	}
+	if !hit {
+		return v.Device.ReadAt(p, off)
+	}
+	n := 0
+	for n < len(p) {
+		at, from := (off+int64(n))/size, (off+int64(n))%size
+		part := p[n:min(len(p), n+int(size-from))]
+		if s := v.sectors[at]; s != nil {
+			n += copy(part, s[from:])
+			continue
+		}
+		got, err := v.Device.ReadAt(part, off+int64(n))
+		if n += got; got < len(part) {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// WriteAt follows io.WriterAt; it takes whole sectors only.
+func (v *Overlay) WriteAt(p []byte, off int64) (int, error) {
+	size := int64(v.SectorSize())
+	if off%size != 0 || int64(len(p))%size != 0 || off < 0 || off+int64(len(p)) > v.Size() {
+		return 0, fmt.Errorf("write %d bytes at %d to an overlay: %w", len(p), off, io.ErrShortWrite)
+	}
+	for i := int64(0); i < int64(len(p)); i += size {
+		v.sectors[(off+i)/size] = append([]byte(nil), p[i:i+size]...)
+	}
+	return len(p), nil
+}
+
+// Sync does nothing: there is nothing to keep.
+func (v *Overlay) Sync() error { return nil }

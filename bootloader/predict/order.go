@@ -1,0 +1,93 @@
+package predict
+
+import (
+	"errors"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// Option is one entry of BootOrder, as firmware would start it if everything before it started nothing.
+type Option struct {
+	Number uint16
+	Name   string // for people: Boot0001 "Pawl"
+	Path   string // of the file on this disk that it starts; "" when it starts none
+	Loader bool   // that file is a loader that the model follows
+	Stays  bool   // the firmware goes no further: its shell, its setup
+	Reason string // why it starts no file; "" when it does
+}
+
+// Order says what each entry of BootOrder starts, in order, as it stands now: without those that firmware is still to add,
+// and without what it does not try. The disk is only read. It returns nothing for a BIOS.
+func Order(disk Device, vars efivar.Store, o Options) ([]Option, error) {
+	if o.BIOS {
+		return nil, nil
+	}
+	held, err := Variables(vars)
+	if err != nil {
+		return nil, err
+	}
+	o.NoDigest = true
+	b := &boot{disk: disk, vars: held, o: o}
+	if b.parts, err = readGPT(disk); err != nil {
+		return nil, err
+	}
+	var options []Option
+	for _, n := range b.order() {
+		lo, err := b.option(n)
+		if err != nil || !lo.Tried() {
+			continue
+		}
+		option := Option{Number: n, Name: optionName(n, lo)}
+		v, path, err := b.find(lo)
+		if err == nil {
+			var sections []section
+			if sections, err = b.load(v, path); err == nil {
+				option.Path, option.Loader = cleanPath(path), isSystemdBoot(sections) || isGRUB(sections)
+			}
+		}
+		if err != nil {
+			option.Reason, option.Stays = err.Error(), errors.As(err, new(errMenu))
+		}
+		options = append(options, option)
+	}
+	return options, nil
+}
+
+// Starts is how often in a row firmware starts a loader of this disk, when each of them comes back to it: from the first
+// option that starts anything.
+func Starts(order []Option) int {
+	n := 0
+	for _, o := range order {
+		switch {
+		case o.Loader:
+			n++
+		case o.Path != "" || o.Stays:
+			return n
+		}
+	}
+	return n
+}
+
+// Made says which kind of machine a disk was made for, from what lies on it: its architecture by the loader's name, and
+// a BIOS where the boot file system has no loader for firmware and the first sector has boot code.
+func Made(disk Device) Options {
+	b := &boot{disk: disk}
+	parts, err := readGPT(disk)
+	if err == nil {
+		for _, arch := range []string{"amd64", "arm64"} {
+			b.o.Arch = arch
+			for _, p := range parts {
+				if v := b.volume(p); v != nil {
+					if _, err := v.open(b.removable()); err == nil {
+						return Options{Arch: arch}
+					}
+				}
+			}
+		}
+	}
+	first := make([]byte, 512)
+	if _, err := disk.ReadAt(first, 0); err == nil && first[0] != 0 {
+		return Options{BIOS: true}
+	}
+	return Options{}
+}
