@@ -12,7 +12,8 @@
 // The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that
 // Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may take,
 // whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens while the machine serves (prepare), that the restart comes
-// last, and that only one operation runs at a time. An upgrade goes on when the client that asked for it goes away.
+// last, and that only one operation runs at a time. With Config.Watchdog a trial that hangs so that nothing of this runs any
+// more is reset by the hardware. An upgrade goes on when the client that asked for it goes away.
 //
 // What the system does around an upgrade (cordon, drain, stop services, ...) are its Hooks, or executables in a directory:
 // see package node/hookdir. The order is in disturbances and in Upgrade.
@@ -22,6 +23,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +38,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/kexec"
+	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -54,6 +57,7 @@ type Config struct {
 	Unmount       []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
 	Stuck         Stuck                                          // what becomes of a node on which they cannot be
 	Reboot        func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
+	Watchdog      Watchdog                                       // the hardware that ends a trial which hangs; zero: none
 	Kexec         func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
 	Log           *slog.Logger                                   // nil discards
 
@@ -80,6 +84,7 @@ type Server struct {
 	cancel context.CancelFunc
 	queue  *queue
 	trial  trial
+	guard  *guard
 
 	journal    *journal
 	kmsg       func() (kernelLog, error)
@@ -149,6 +154,12 @@ func New(c Config) (*Server, error) {
 		}
 		s.bootID = strings.TrimSpace(string(id))
 	}
+	if w := &s.config.Watchdog; w.Opened != nil && w.Device == "" {
+		w.Device = watchdog.Auto
+	}
+	s.config.Watchdog.Timeout = cmp.Or(s.config.Watchdog.Timeout, watchdogTimeout)
+	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
+	s.guard = &guard{s: s, open: s.openDog}
 	s.journal = newJournal(s.bootID)
 	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
 	s.unmount, s.isFree, s.letGo = s.unmountAll, s.free, letGo
@@ -172,10 +183,11 @@ func New(c Config) (*Server, error) {
 }
 
 // Close cancels the operation that runs, if any, waits until it has ended, and stops the deadline of a trial: from then
-// on a trial is neither confirmed nor given up by this Server. An upgrade that is cut short is as one that never was.
+// on a trial is neither confirmed nor given up by this Server, and its watchdog counts on. An upgrade that is cut short is as one that never was.
 func (s *Server) Close() error {
 	s.cancel()
 	s.trial.stop()
+	s.guard.close()
 	if op, running := s.queue.latest(); running {
 		op.finished()
 	}

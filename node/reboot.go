@@ -49,6 +49,7 @@ func (s *Server) start(ctx context.Context, name string, asked any, do func(cont
 			s.log.Error(name, "reason", err)
 		}
 		if !then.reboot {
+			s.guard.release()
 			s.queue.leave() // first: who hears of the end may ask for something else at once
 			op.end(err)
 			return
@@ -61,6 +62,7 @@ func (s *Server) start(ctx context.Context, name string, asked any, do func(cont
 // restart ends an operation that holds the queue: its followers are let go, hooks run, then the machine restarts. The
 // queue is freed only if that fails.
 func (s *Server) restart(op *Operation, reason string, then after, err error) {
+	s.guard.hold()
 	next := s.newOperation(string(stepReboot))
 	s.queue.replace(next)
 	op.end(err)
@@ -76,6 +78,7 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	case <-s.ctx.Done():
 	}
 	if err := s.ctx.Err(); err != nil {
+		s.guard.release()
 		s.queue.leave()
 		next.end(fmt.Errorf("the node service was stopped before the restart: %w", err))
 		return
@@ -98,6 +101,11 @@ func (s *Server) restartAs(reason string, then after) error {
 	}
 	ctx := context.WithoutCancel(s.ctx)
 	s.log.Info("start the loaded kernel", "reason", reason)
+	if then.trial {
+		s.guard.restart() // the trial takes it over
+	} else {
+		s.guard.leave()
+	}
 	err := s.jump(ctx, reason)
 	if err == nil {
 		return nil
@@ -114,9 +122,11 @@ func (s *Server) restartAs(reason string, then after) error {
 // restartNow restarts the machine through its firmware.
 func (s *Server) restartNow(reason string) error {
 	s.log.Info("restart", "reason", reason)
+	s.guard.restart()
 	err := s.config.Reboot(context.WithoutCancel(s.ctx), reason)
 	if err != nil {
 		s.log.Error("the machine does not restart", "reason", err)
+		s.guard.release() // on a trial it counts on
 		return fmt.Errorf("restart the machine: %w", err)
 	}
 	return nil

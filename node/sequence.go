@@ -161,6 +161,9 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 	begun := time.Now()
 	progress := q.options().Progress
 	progress(upgrade.Event{Step: upgrade.Step(d.name)})
+	if d.stuck || d.name == PhaseStop {
+		q.s.guard.hold() // from here on nobody may be able to log in
+	}
 	err := q.disturbOnce(ctx, d)
 	progress(upgrade.Event{Step: upgrade.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})
 	return err

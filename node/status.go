@@ -28,6 +28,7 @@ func (s *Server) Status(context.Context) (*pawlv1.StatusResponse, error) {
 	w.BootId = s.bootID
 	w.Operation = wireOperation(op, running)
 	w.Checks = s.checks()
+	w.Watchdog = s.guard.say()
 	s.mu.Lock()
 	w.Problem = s.problem
 	s.mu.Unlock()

@@ -66,7 +66,18 @@ func (t *trial) stop() {
 //
 // An upgrade that was staged before this boot is armed now, and the machine restarts into its trial: ErrRestarting. One
 // that cannot be applied has failed for good; that is told like any other error.
+//
+// Config.Watchdog is armed before anything else, and stays so on a trial.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
+	s.guard.arm(time.Now().Add(s.config.TrialDeadline + recordTime))
+	boot, err := s.begin(ctx)
+	if s.checks() == nil && !errors.Is(err, ErrRestarting) {
+		s.guard.disarm()
+	}
+	return boot, err
+}
+
+func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	op := s.newBrief("start")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return upgrade.Boot{}, err
@@ -74,10 +85,10 @@ func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	var boot upgrade.Boot
 	err := s.with(false, func(m machine) (err error) {
 		if st, err := m.Status(); err == nil && st.Loader.Trial() {
-			s.begin()
+			s.startClock()
 		}
 		if boot, err = m.Started(ctx); boot.Trial {
-			s.begin()
+			s.startClock()
 		}
 		return err
 	})
@@ -101,8 +112,8 @@ func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	return boot, err
 }
 
-// begin starts the clock of a trial, once.
-func (s *Server) begin() {
+// startClock starts the clock of a trial, once.
+func (s *Server) startClock() {
 	t := &s.trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -110,6 +121,7 @@ func (s *Server) begin() {
 		return
 	}
 	t.state, t.deadline = waiting, time.Now().Add(s.config.TrialDeadline)
+	s.guard.arm(t.deadline.Add(recordTime))
 	t.timer = time.AfterFunc(s.config.TrialDeadline, func() {
 		t.mu.Lock()
 		reason := fmt.Sprintf("not confirmed within %s", s.config.TrialDeadline)
@@ -166,6 +178,7 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 		}
 		s.trial.move(confirmed, "", running)
 		s.trial.stop()
+		s.guard.disarm()
 		if a == nil {
 			s.log.Info("confirmed")
 		} else {
@@ -187,6 +200,7 @@ func (s *Server) leave(reason string, record func(machine, context.Context, stri
 		return
 	}
 	s.log.Error("the trial is given up", "reason", reason)
+	s.guard.atMost(time.Now().Add(recordTime))
 	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
 	defer cancel()
 	recorded := make(chan error, 1)

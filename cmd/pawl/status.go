@@ -78,6 +78,9 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse) {
 	if ch := st.Checks; ch != nil && len(ch.Names) == 1 && st.Trial {
 		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
 	}
+	if st.Watchdog != "" {
+		row("watchdog", st.Watchdog)
+	}
 	for _, b := range st.KnownBad {
 		row("bad", fmt.Sprintf("%s %s: %s", b.Version, digest(b.Image), b.Reason))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/hookdir"
+	"github.com/pawl-os/pawl/node/watchdog"
 )
 
 var errUsage = errors.New("wrong command line")
@@ -35,6 +36,9 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	hooks := flags.String("hooks", "", "directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a trial is confirmed once the service can read its machine")
 	hookDeadline := flags.Duration("hook-deadline", node.HookDeadline, "how long each of them may take")
 	unmount := flags.String("unmount", "", "labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
+	dog := flags.String("watchdog", watchdog.Auto, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
+	dogTimeout := flags.Duration("watchdog-timeout", 0, "after the service fed it last (default 30s)")
+	dogAlways := flags.Bool("watchdog-always", false, "feed it also outside of trials, as long as pawld runs")
 	stuck := flags.String("stuck", "reboot", "when they cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -46,6 +50,10 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		return errUsage
 	}
 	c := node.Config{Disk: *disk, TrialDeadline: *deadline, Window: *window, Log: slog.New(slog.NewTextHandler(errs, nil))}
+	c.Watchdog = node.Watchdog{Device: *dog, Timeout: *dogTimeout, Always: *dogAlways}
+	if *dog == "off" {
+		c.Watchdog = node.Watchdog{}
+	}
 	switch *stuck {
 	case "reboot":
 	case "undo":

@@ -191,6 +191,7 @@ type StatusResponse struct {
 	Operation     *Operation             `protobuf:"bytes,14,opt,name=operation,proto3" json:"operation,omitempty"` // what runs now, or else what ran last in this boot; absent if nothing did
 	Checks        *Checks                `protobuf:"bytes,15,opt,name=checks,proto3" json:"checks,omitempty"`       // of the trial that this boot is; absent on other boots
 	Problem       string                 `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`     // what went wrong early in this boot; empty if nothing did
+	Watchdog      string                 `protobuf:"bytes,17,opt,name=watchdog,proto3" json:"watchdog,omitempty"`   // the hardware that resets this machine if it hangs; empty when it is off
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -333,6 +334,13 @@ func (x *StatusResponse) GetChecks() *Checks {
 func (x *StatusResponse) GetProblem() string {
 	if x != nil {
 		return x.Problem
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetWatchdog() string {
+	if x != nil {
+		return x.Watchdog
 	}
 	return ""
 }
@@ -2217,7 +2225,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\x03api\x18\x02 \x01(\rR\x03api\x12\x1a\n" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\x0f\n" +
-	"\rStatusRequest\"\xf6\x03\n" +
+	"\rStatusRequest\"\x92\x04\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x16\n" +
@@ -2235,7 +2243,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\bwarnings\x18\r \x03(\tR\bwarnings\x120\n" +
 	"\toperation\x18\x0e \x01(\v2\x12.pawl.v1.OperationR\toperation\x12'\n" +
 	"\x06checks\x18\x0f \x01(\v2\x0f.pawl.v1.ChecksR\x06checks\x12\x18\n" +
-	"\aproblem\x18\x10 \x01(\tR\aproblem\"\x9c\x01\n" +
+	"\aproblem\x18\x10 \x01(\tR\aproblem\x12\x1a\n" +
+	"\bwatchdog\x18\x11 \x01(\tR\bwatchdog\"\x9c\x01\n" +
 	"\x04Slot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x18\n" +
