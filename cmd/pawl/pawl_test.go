@@ -150,7 +150,7 @@ func TestJSONIsOneObjectALine(t *testing.T) {
 	f := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B")}
 	nodes := []string{f.address(t), nobody}
 	for _, args := range [][]string{
-		{"status"}, {"version"}, {"plan", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait"}, {"reboot", "--wait"},
+		{"status"}, {"version"}, {"plan", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait", "--timeout", "2s"}, {"reboot", "--wait"},
 	} {
 		code, out, _ := pawl(t, nodes, append(args, "--output", "json")...)
 		require.Equal(t, exitUnreachable, code, args)
@@ -168,7 +168,7 @@ func TestJSONIsOneObjectALine(t *testing.T) {
 		require.Equal(t, "error", keys[len(keys)-1], "%v: %s", args, out)
 		require.Contains(t, out, `"kind":"unreachable"`)
 		if args[0] == "upgrade" {
-			require.Equal(t, []string{"event", "event", "event", "event", "wait", "status", "error"}, keys)
+			require.Equal(t, []string{"event", "event", "event", "event", "wait", "status", "wait", "error"}, keys)
 		}
 	}
 }
@@ -219,6 +219,7 @@ func TestExitCodes(t *testing.T) {
 		"never confirmed":  {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
 		"refused":          {&fake{refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it runs already"},
 		"no node":          {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable, "node1: the node does not answer"},
+		"no node ever":     {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "(waited for 300ms, as --timeout says)"},
 		"no verb":          {nil, []string{"fly"}, exitUsage, `unknown command "fly"`},
 		"an unknown flag":  {nil, []string{"status", "--fast"}, exitUsage, "unknown flag: --fast (see `pawl status --help`)"},
 		"an argument":      {nil, []string{"status", "now"}, exitUsage, `status takes no argument "now"`},

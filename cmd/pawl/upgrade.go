@@ -55,61 +55,27 @@ the new version, confirmed (exit code 0), or has fallen back (3).`,
 			if debug {
 				defer c.debug(ctx, node)()
 			}
-			if wait {
-				if e := c.underway(ctx, node, r); e != nil {
-					return c.await(ctx, node, e)
-				}
+			if !wait {
+				armed, err := c.order(ctx, node, r, debug)
+				return c.finish(ctx, node, armed, err, false)
 			}
-			bar := newBar(c.out, node.Node)
-			if debug {
-				bar.width = 0 // its line would be torn
-			}
-			armed, err := node.Upgrade(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
-			bar.clear()
-			if wait && client.Kind(err) == "same" && c.arrived(ctx, node, r.Image) {
-				return nil
-			}
-			return c.finish(ctx, node, armed, err, wait)
+			return c.orderAndWait(ctx, node, r, debug)
 		})
 	})
 }
 
+// order asks for the upgrade and shows how it goes on until it is armed.
+func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest, debug bool) (*pawlv1.Armed, error) {
+	bar := newBar(c.out, node.Node)
+	if debug {
+		bar.width = 0 // its line would be torn
+	}
+	defer bar.clear()
+	return node.Upgrade(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
+}
+
 func modeFlag(cmd *cobra.Command, mode *string) {
 	cmd.Flags().StringVar(mode, "reboot-mode", "auto", "auto: kexec into a version that has proved itself, the firmware for a trial;\nkexec: a trial too; powercycle: always the firmware")
-}
-
-// underway finds the upgrade that the same command began before it was interrupted, once the node restarts or has
-// restarted for it: what is left is to wait. Earlier than that the node itself lets the command join.
-func (c *cli) underway(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest) *pawlv1.Expected {
-	st, err := node.Status(ctx)
-	if err != nil {
-		return nil // the order will say so
-	}
-	a := st.Attempt
-	if a == nil || a.Result != "" || a.Reference != r.Image {
-		return nil
-	}
-	e := &pawlv1.Expected{Version: a.Version, Image: a.Image, Slot: a.To, Trial: true, Attempt: a.Id}
-	switch {
-	case st.Trial && st.Active == a.To:
-	case st.Operation.GetRunning() && st.Operation.Name == "reboot":
-		e.BootId = st.BootId
-	default:
-		return nil
-	}
-	c.line(node, "already underway: %s", attempt(a))
-	return e
-}
-
-// arrived reports whether the node runs the image because an upgrade to it was confirmed.
-func (c *cli) arrived(ctx context.Context, node *client.Client, image string) bool {
-	st, err := node.Status(ctx)
-	if err != nil || st.Trial || st.Attempt == nil || st.Attempt.Reference != image || st.Attempt.Result != "confirmed" || st.Attempt.To != st.Active {
-		return false
-	}
-	c.line(node, "there already: %s", attempt(st.Attempt))
-	c.object(node, "status", st)
-	return true
 }
 
 // event prints what an operation tells.

@@ -20,6 +20,32 @@ type Sight struct {
 	Status *pawlv1.StatusResponse // nil while the node does not answer
 }
 
+// Reach looks at the node until it answers, and returns its state; nil if it cannot tell it, but answers. It calls unseen once if
+// the node did not answer at first. When ctx ends before, the error is why it did not answer.
+func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.StatusResponse, error) {
+	var why error
+	for {
+		limited, cancel := context.WithTimeout(ctx, pollTime)
+		st, err := c.Status(limited)
+		cancel()
+		switch kind := Kind(err); {
+		case ctx.Err() == context.Canceled:
+			return nil, err
+		case ctx.Err() != nil && why != nil:
+			return nil, why
+		case kind != Unreachable && kind != Timeout:
+			return st, nil
+		case why == nil:
+			unseen(err)
+		}
+		why = err
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // Wait looks at the node until it has started again and what runs is what e expects, for good: confirmed, if e is a
 // trial. It returns the node's state then. It calls seen, which may be nil, at every change. The error's kind is
 // FellBack when another version runs, with what is known of why; Timeout when ctx ends first, with what was seen last.

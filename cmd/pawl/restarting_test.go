@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// watched is an output that a test can look at while it is written.
+type watched struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// TestChainACommandThatFindsTheNodeRestarting: an upgrade with --wait that is ordered while the node is down waits for it, and
+// then either follows what the restart was for, or begins.
+func TestChainACommandThatFindsTheNodeRestarting(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		armed   bool // the restart is that of the same upgrade
+		two     software
+		code    int
+		out     string
+		history []string
+	}{
+		"into the trial":     {true, software{}, exitOK, "confirmed", []string{"1.0.0 in A", "2.0.0 in B on trial"}},
+		"back from a trial":  {true, software{dies: true}, exitFellBack, "", []string{"1.0.0 in A", "2.0.0 in B on trial", "1.0.0 in A"}},
+		"for another reason": {false, software{}, exitOK, "2.0.0 in slot B, confirmed", []string{"1.0.0 in A", "1.0.0 in A", "2.0.0 in B on trial"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, "127.0.0.1:0")
+			test.two.version = "2.0.0"
+			two := l.push(test.two)
+			if test.armed {
+				code, _, errs := l.order("upgrade", "--image", two, "--reboot=false")
+				require.Zero(t, code, errs)
+			}
+			l.stop()
+			var out, errs watched
+			code := make(chan int, 1)
+			go func() {
+				code <- run(t.Context(), []string{"upgrade", "--image", two, "--wait", "--nodes", l.address}, &out, &errs)
+			}()
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "does not answer") || len(code) > 0 }, 20*time.Second, 10*time.Millisecond)
+			l.on()
+			require.Equal(t, test.code, <-code, "%s%s", &out, &errs)
+			require.Contains(t, out.String(), test.out)
+			require.Equal(t, test.history, l.history())
+		})
+	}
+}
