@@ -7,7 +7,7 @@
 // copy 2, flushes, writes copy 1, flushes, so a power cut at any write leaves all old or all new values. Both copies bad
 // is ErrDamaged, never an empty META. Every change reads the device again first, so a Store never brings back a value
 // that another one changed; but two writers at the same moment must be kept apart by holding the device exclusively,
-// as partition.Open does.
+// as partition.Open does, also between processes.
 //
 // The package does not know what the values mean, and does not read the older format of syslinux.
 //
@@ -55,10 +55,13 @@ var (
 	ErrSize = errors.New("too small for META")
 )
 
-// Store is META on a device, opened for writing. Its methods are safe for concurrent use.
+// Store is META on a device, opened for writing. Its methods are safe for concurrent use. After a write or a flush that
+// failed it refuses further changes, since nobody knows what has arrived; what Open finds then counts.
 type Store struct {
-	mu  sync.Mutex
-	dev Device
+	mu      sync.Mutex
+	dev     Device
+	settled bool  // what is read is known to be on the medium
+	broken  error // the write or flush that failed
 }
 
 // Open checks the META on dev and, where its copies differ, makes them agree at once: with a difference left there, a
@@ -119,39 +122,76 @@ func (s *Store) Delete(tag uint8) error {
 // change is returned, and nothing is written. Values that did not change are not written either.
 //
 // Steps, and what is read after a power cut in each gap:
-//  1. copies that differ are made the same (see Open): the values from before
-//  2. copy 2 is written and flushed: copy 1, the old values
-//  3. copy 1 is written and flushed: copy 2, the new values, until copy 1 is whole
+//  1. a flush, once for a Store: the values from before, or what a killed program left in a cache only
+//  2. copies that differ are made the same (see Open): the values from before
+//  3. copy 2 is written and flushed: copy 1, the old values
+//  4. copy 1 is written and flushed: copy 2, the new values, until copy 1 is whole
 //
 // When a write or a flush fails, the old or the new values are read afterwards; the next Open settles which.
 func (s *Store) Update(change func(*Values) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, err := s.settle() // 1
-	if err != nil {
+	if err := s.update(change); err != nil {
 		return fmt.Errorf("update META: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) update(change func(*Values) error) error {
+	if s.broken != nil {
+		return fmt.Errorf("open META again: an earlier change failed: %w", s.broken)
+	}
+	old, err := s.settle() // 2, after 1
+	if err != nil {
+		return err
 	}
 	v := old.values.clone()
 	if err := change(v); err != nil {
-		return fmt.Errorf("update META: %w", err)
+		return err
 	}
 	if v.equal(old.values) {
-		return nil
+		return s.begin() // what is there already is to be durable too
 	}
 	block, err := v.Encode()
 	if err != nil {
-		return fmt.Errorf("update META: %w", err)
+		return err
 	}
-	for _, copy := range []int{2, 1} { // 2, 3
-		if err := write(s.dev, copy, block, old.block); err != nil {
-			return fmt.Errorf("update META: %w", err)
+	if err := s.begin(); err != nil { // 1
+		return err
+	}
+	for _, copy := range []int{2, 1} { // 3, 4
+		if err := s.write(copy, block, old.block); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// begin comes before the first write: what was read may be in a cache only, left by a program that was killed before its own
+// flush. Without it both copies could be on their way to the medium at the same time.
+func (s *Store) begin() error {
+	if s.settled {
+		return nil
+	}
+	if err := s.dev.Sync(); err != nil {
+		s.broken = fmt.Errorf("flush: %w", err)
+		return s.broken
+	}
+	s.settled = true
+	return nil
+}
+
+func (s *Store) write(copy int, block, old []byte) error {
+	s.broken = write(s.dev, copy, block, old)
+	return s.broken
+}
+
 // Format makes dev an empty META. What it held is lost. A power cut leaves the old META, an empty one, or one that is
 // ErrDamaged if dev was not a valid META before.
+//
+//  1. a flush, as in Update: what was read
+//  2. copy 2, or copy 1 if copy 2 alone was valid; flushed: the old values
+//  3. the other copy; flushed: none
 func Format(dev Device) error {
 	if dev.Size() < Size {
 		return fmt.Errorf("format META: %d bytes, want %d: %w", dev.Size(), Size, ErrSize)
@@ -159,6 +199,9 @@ func Format(dev Device) error {
 	block, err := new(Values).Encode()
 	if err != nil {
 		return fmt.Errorf("format META: %w", err)
+	}
+	if err := dev.Sync(); err != nil { // 1
+		return fmt.Errorf("format META: flush: %w", err)
 	}
 	order := []int{2, 1}
 	if c, err := load(dev); err == nil && !c.good[0] {
@@ -220,7 +263,10 @@ func (s *Store) settle() (copies, error) {
 	if !c.good[0] {
 		worse = 1
 	}
-	if err := write(s.dev, worse, c.block, nil); err != nil {
+	if err := s.begin(); err != nil {
+		return c, err
+	}
+	if err := s.write(worse, c.block, nil); err != nil {
 		return c, fmt.Errorf("make the copies agree: %w", err)
 	}
 	c.good, c.same = [2]bool{true, true}, true
