@@ -11,7 +11,7 @@ import (
 type Options struct {
 	Block       int   // bytes that arrive or are destroyed as one: 512 (default) or 4096
 	Exhaustive  int   // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
-	Destroyed   int   // up to so many disks with a destroyed block are all made at one operation; default 4096, a gap of 8 blocks
+	Destroyed   int   // up to so many disks with a destroyed block are all made at one operation; default 98304, a gap of 12 blocks
 	Samples     int   // disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
 	NoDestroyed bool  // no garbage and no unreadable blocks
 	Seed        int64 // of samples and garbage; 0 takes one from the clock. Errors name it
@@ -27,7 +27,7 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.Block, 512)
 	set(&o.Exhaustive, 12)
-	set(&o.Destroyed, 4096)
+	set(&o.Destroyed, 98304)
 	set(&o.Samples, 32)
 	set(&o.Workers, 1)
 	if o.Seed == 0 {

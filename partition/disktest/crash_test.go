@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -183,6 +184,66 @@ func TestLargeGapsAreSampledTheSameForTheSameSeed(t *testing.T) {
 	}
 	require.Equal(t, 1+2*2*50, total)
 	require.Equal(t, total+2*50, d.Trace().Count(Options{Seed: 1, Samples: 50}))
+}
+
+func TestAGapOfTwelveBlocksIsWalkedCompletely(t *testing.T) {
+	for _, size := range []int{512, 4096} {
+		for n, complete := range map[int]bool{11: true, 12: true, 13: false} {
+			d := New(1<<20, 512)
+			d.Record()
+			write(t, d, 0, n*size/512, 1)
+			seen := map[string]int{}
+			require.NoError(t, d.Trace().Crashes(Options{Block: size, Seed: 1}, func(c *Crash) error {
+				if !c.Finished {
+					_, s, _ := strings.Cut(c.String(), "not flushed:")
+					seen[s]++
+				}
+				return nil
+			}))
+			made := 0
+			for _, times := range seen {
+				made += times
+			}
+			if complete {
+				require.Len(t, seen, 1<<n+n*2<<(n-1), "each combination, and with each block destroyed in two ways")
+				require.Equal(t, len(seen), made, "each once")
+			} else {
+				require.Equal(t, 1+2*32, made, "samples")
+			}
+		}
+	}
+}
+
+func TestAFailureNamesASeedThatShowsItAgain(t *testing.T) {
+	d := New(1<<20, 512)
+	d.Record()
+	write(t, d, 0, 100, 1)
+	var bad Crash
+	var data []byte
+	look := func(c *Crash) []byte {
+		b := make([]byte, 100*512)
+		for i := range 100 {
+			_, _ = c.Device().ReadAt(b[i*512:][:512], int64(i)*512)
+		}
+		return b
+	}
+	err := d.Trace().Crashes(Options{}, func(c *Crash) error {
+		if c.Number < 50 {
+			return nil
+		}
+		bad, data = *c, look(c)
+		return errors.New("judged bad")
+	})
+	require.NotZero(t, bad.Seed, "taken from the clock")
+	require.ErrorContains(t, err, fmt.Sprintf("crash 50 (seed %d)", bad.Seed))
+	n := 0
+	require.NoError(t, d.Trace().Crashes(Options{Seed: bad.Seed, Only: bad.Number}, func(c *Crash) error {
+		n++
+		require.Equal(t, bad.String(), c.String())
+		require.True(t, bytes.Equal(data, look(c)), "garbage too")
+		return nil
+	}))
+	require.Equal(t, 1, n)
 }
 
 func TestWorkersSeeTheSameCrashes(t *testing.T) {

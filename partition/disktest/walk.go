@@ -37,6 +37,7 @@ type gapBlock struct {
 	versions [][]byte // contents in order of writing, without the old one and without repetitions
 	changed  bool     // the operation being taken added a version
 	first    bool     // the operation being taken is the first in the gap to write it
+	garbage  []byte   // what it holds when destroyed; made when it is needed
 }
 
 func (w *walk) take(op Op) {
@@ -222,8 +223,11 @@ func (w *walk) states(pick []int, hurt int, d damage) []blockState {
 			states[i].data = g.versions[v-1]
 		}
 		if i == hurt {
+			if g.garbage == nil {
+				g.garbage = w.garbage(g.off, g.length)
+			}
 			states[i].damage = d
-			states[i].data = w.garbage(g.off, g.length)
+			states[i].data = g.garbage
 		}
 	}
 	return states
