@@ -78,7 +78,7 @@ func words(cmdline string) ([]string, error) {
 		case strings.Count(raw, `"`) != 2 || !strings.HasSuffix(raw, `"`):
 		case strings.HasPrefix(raw, `"`):
 			word = raw[1 : len(raw)-1]
-		case strings.HasPrefix(value, `"`):
+		case strings.HasPrefix(value, `"`) && len(value) > 1: // alone, its partner is in the name
 			word = name + "=" + value[1:len(value)-1]
 		}
 		spaced := strings.Contains(word, " ")

@@ -11,6 +11,7 @@ func FuzzArguments(f *testing.F) {
 	f.Add("console=ttyS0 quiet panic=1\n")
 	f.Add(`dyndbg="file a.c +p" "x=y z" a='b' c=\d`)
 	f.Add("$x `y` #z ; -- init=/x")
+	f.Add(`a"b c="`) // this was a panic
 	f.Fuzz(func(t *testing.T, cmdline string) {
 		args, err := words(cmdline)
 		if err != nil {
