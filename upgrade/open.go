@@ -113,6 +113,9 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		return nil, err
 	}
 	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now}
+	for _, problem := range layout.Problems {
+		c.Problems = append(c.Problems, "partition table: "+problem+" (`installer disk repair` mends it while nothing of the disk is in use)")
+	}
 	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
 )
@@ -33,7 +34,7 @@ func (m *Machine) Status() (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("status: read the loader's state: %w", err)
 	}
-	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: st.Warnings}
+	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: append(slices.Clone(st.Warnings), m.Problems...)}
 	for i, slot := range bootloader.Slots {
 		s.Slots[i] = m.slot(slot)
 	}

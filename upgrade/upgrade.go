@@ -63,6 +63,7 @@ type Config struct {
 	Version   string                // of the running system; empty if not known
 	Policy    Policy                // which version may follow it
 	Cmdline   string                // of the running kernel
+	Problems  []string              // of the partition table, for Status: one sentence each
 	Log       *slog.Logger          // nil discards
 	Now       func() time.Time      // nil is time.Now
 }

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/partition"
+)
+
+// diskCommand looks after the partition table.
+func diskCommand() *cobra.Command {
+	c := &cobra.Command{Use: "disk", Short: "Look after a disk's partition table"}
+	group(c)
+	var on machine
+	var label string
+	add := func(use, short string, run func(w io.Writer, path string) error) *cobra.Command {
+		sub := &cobra.Command{Use: use, Short: short, Args: none, RunE: func(c *cobra.Command, _ []string) error {
+			vars, err := variables(on.efivars)
+			if err != nil {
+				return err
+			}
+			path, err := on.path(vars)
+			if err != nil {
+				return err
+			}
+			return run(c.OutOrStdout(), path)
+		}}
+		on.flags(sub)
+		c.AddCommand(sub)
+		return sub
+	}
+	add("show [--disk DISK]", "Say which partitions there are, and what is wrong with the table", showTable)
+	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use", func(w io.Writer, path string) error {
+		return changeTable(w, path, func(l partition.Layout, size int64) (partition.Layout, error) {
+			return partition.Plan(&l, size, l.SectorSize, nil)
+		})
+	})
+	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use", func(w io.Writer, path string) error {
+		return changeTable(w, path, partition.Grow)
+	})
+	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w io.Writer, path string) error {
+		return wipePartition(w, path, label)
+	})
+	wipe.Flags().StringVar(&label, "partition", "", "label of the partition, such as EPHEMERAL or STATE")
+	_ = wipe.MarkFlagRequired("partition")
+	return c
+}
+
+func showTable(w io.Writer, path string) (err error) {
+	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	l, err := partition.Read(d)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	fmt.Fprintf(w, "%s: %d bytes, sectors of %d, GUID %s\n", path, d.Size(), l.SectorSize, l.GUID)
+	rows := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, p := range l.Partitions {
+		fmt.Fprintf(rows, "%d\t%s\tat %d\t%d bytes\ttype %s\n", p.Number, p.Label, p.First*int64(l.SectorSize), l.Bytes(p), p.Type)
+	}
+	if err := rows.Flush(); err != nil {
+		return err
+	}
+	for _, problem := range l.Problems {
+		fmt.Fprintf(w, "warning: %s\n", problem)
+	}
+	return nil
+}
+
+// changeTable writes the table as plan has it, and says what that was good for.
+func changeTable(w io.Writer, path string, plan func(l partition.Layout, size int64) (partition.Layout, error)) (err error) {
+	d, err := partition.Open(path, partition.OpenOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	before, err := partition.Read(d)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	after, err := plan(before, d.Size())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := partition.Apply(d, after); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	said := false
+	for _, problem := range before.Problems {
+		said = true
+		fmt.Fprintf(w, "mended: %s\n", problem)
+	}
+	for i, p := range after.Partitions { // as many as before: nothing was asked for
+		if was := before.Partitions[i]; was.Sectors != p.Sectors {
+			said = true
+			fmt.Fprintf(w, "%v has %d bytes, it had %d\n", p, after.Bytes(p), before.Bytes(was))
+		}
+	}
+	if !said {
+		fmt.Fprintf(w, "%s: nothing to do\n", path)
+	}
+	return nil
+}
+
+// kept are the partitions that a machine needs to boot, and what empties them the right way.
+var kept = map[string]string{
+	"EFI":  "`installer install --force` makes it anew, with the whole disk",
+	"BIOS": "`installer install --force` makes it anew, with the whole disk",
+	"META": "`installer meta reset` makes it empty",
+}
+
+func wipePartition(w io.Writer, path, label string) (err error) {
+	if do, ok := kept[label]; ok {
+		return usageError{fmt.Errorf("--partition: the machine boots with %s; %s", label, do)}
+	}
+	d, err := partition.Open(path, partition.OpenOptions{Partitions: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	p, err := d.Partition(label)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if err := partition.Wipe(p); err != nil {
+		return fmt.Errorf("%v of %s: %w", p.Entry, path, err)
+	}
+	fmt.Fprintf(w, "%v of %s is wiped\n", p.Entry, path)
+	return nil
+}
