@@ -103,8 +103,18 @@ func TestBothTablesUnreadable(t *testing.T) {
 func TestADirtyVolumeIsUsedAndItsMarksAreLeft(t *testing.T) {
 	dev := installed(t, tiny)
 	v := mustView(t, dev)
-	dev.WriteAt([]byte{1}, 65)                    // as Linux marks it
+	marked := func() {
+		problems, err := reopen(t, dev).Check()
+		require.NoError(t, err)
+		require.NotEmpty(t, problems)
+		require.Contains(t, problems[len(problems)-1].Text, "marked as in use")
+	}
+	dev.WriteAt([]byte{1}, 65) // as Linux marks it
+	marked()
+	dev.WriteAt([]byte{0}, 65)
 	dev.WriteAt(u32(0x03ffffff), v.entryAt(0, 1)) // as Windows does
+	marked()
+	dev.WriteAt([]byte{1}, 65)
 	free := v.chains["EFI/pawl/B/manifest.json"][0] + 1
 	dev.WriteAt(u32(0xa0000000), v.entryAt(0, free)) // reserved bits of an entry
 	f := reopen(t, dev)

@@ -167,8 +167,8 @@ func (f *FS) claimChain(c uint32, flags byte) (int64, error) {
 }
 
 // Check reads the volume anew and returns everything that is not as it should be, at most 100 things: damage, clusters
-// that belong to no file, differences between the two tables, zones that share a block. Leftovers and differences do no
-// harm and go away with the next operation on their zone.
+// that belong to no file, differences between the two tables, zones that share a block, the mark of another system that did
+// not unmount it. Leftovers and differences do no harm and go away with the next operation on their zone.
 func (f *FS) Check() ([]Problem, error) {
 	zones := make([]string, len(f.zones))
 	for i, elems := range f.zones {
@@ -203,5 +203,23 @@ func (f *FS) Check() ([]Problem, error) {
 	if shared > 0 {
 		now.problem("", "%d blocks are shared between zones", shared)
 	}
+	dirty, err := now.dirty()
+	if err != nil {
+		return nil, err
+	}
+	if dirty {
+		now.problem("", "it is marked as in use: another system has it mounted, or was cut off while it had")
+	}
 	return now.problems, nil
+}
+
+// dirty reports whether one of the marks is set that systems set while they have the volume mounted for writing: in the boot
+// sector, as Linux does, or in the table's entry 1, whose two highest bits are set on a volume that is clean.
+func (f *FS) dirty() (bool, error) {
+	b := make([]byte, f.vol.unit)
+	if err := f.read(0, b); err != nil {
+		return false, err
+	}
+	const clean = 0x0c000000
+	return b[65]&3 != 0 || f.table[1] != entryLost && f.table[1]&clean != clean, nil
 }
