@@ -228,7 +228,9 @@ func (l *Loader) readArmed(d *disk) error {
 	case d.state.Blocked != nil:
 	case len(names) == 0:
 		d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted", bootloader.ErrNoVariables)
-		d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel command line.")
+		if l.Cmdline != "" { // else nothing runs, as on a disk image
+			d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel command line.")
+		}
 	case writable != nil && writable.Writable() != nil:
 		d.state.Blocked = kept(writable.Writable())
 	default:
