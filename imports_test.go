@@ -40,7 +40,7 @@ var allowed = map[string]struct {
 	"image/pack":            {[]string{"image", "bootloader/uki"}, "makes what image reads"},
 	"image/disk":            {nil, "files as devices; knows nothing of what is put on them"},
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
-	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/grub", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta"}, "composes the four below it"},
+	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta"}, "composes the four below it"},
 	"node":                  {[]string{"upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/watchdog":         {nil, "a device of the kernel; knows nothing of trials"},
 	"node/hookdir":          {[]string{"node"}, "an operator's executables as hooks"},

@@ -40,6 +40,9 @@ var (
 // loader's variables still tell of the boot before, so a kernel that is started by kexec must have it.
 const SlotArgument = "pawl.slot="
 
+// StartArgument is the kernel argument that tells such a kernel how it was started.
+const StartArgument = "pawl.start=kexec"
+
 // Kernel is what to start.
 type Kernel struct {
 	Linux   *io.SectionReader

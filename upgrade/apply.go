@@ -229,7 +229,7 @@ func (op *operation) prepare(context.Context) error {
 //
 // With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
 // comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may follow,
-// when the target could not be started.
+// when the target could not be started. Confirm then asks whether the firmware would start it too: see ErrCold.
 func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.attempt()
 	switch {

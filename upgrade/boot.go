@@ -196,7 +196,8 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 //	before the loader's write  the default is the old version, and the trial is not repeated beyond its count
 //	after it                   the new version; the next Started records the confirmation
 //
-// With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
+// A trial that was started by kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is
+// ErrCold, and nothing is written. With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
 // The attempt is nil if META holds none for this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
 	var a *Attempt
@@ -232,6 +233,11 @@ func (m *Machine) confirm() (*Attempt, error) {
 	}
 	if !st.Trial() && a == nil && (st.Armed != bootloader.None) {
 		return nil, nil // an attempt of another slot is armed; it is not ours to disarm
+	}
+	if st.Trial() && m.byKexec(st.Active) {
+		if err := m.startsCold(s); err != nil {
+			return nil, fmt.Errorf("slot %v: %w", st.Active, err)
+		}
 	}
 	if err := m.Loader.Confirm(st.Active); err != nil {
 		return nil, err

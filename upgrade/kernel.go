@@ -15,8 +15,8 @@ import (
 // can write there. A kernel that is started by kexec is told the same, for nothing has changed about it.
 var carried = []string{"pawl.boot=", "pawl.canary="}
 
-// Kernel is what slot s holds, to be started without the firmware, with the command line that the loader would give it and
-// its slot named. It is read while the machine is open. A slot that is not complete is ErrNotComplete.
+// Kernel is what slot s holds, to be started without the firmware, with the command line that the loader would give it,
+// its slot named, and how it is started. It is read while the machine is open. A slot that is not complete is ErrNotComplete.
 func (m *Machine) Kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	k, err := m.kernel(s)
 	if err != nil {
@@ -30,7 +30,7 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	if status.Content != Complete {
 		return kexec.Kernel{}, fmt.Errorf("it is %s: %s: %w", status.Content, status.Problem, ErrNotComplete)
 	}
-	ours := []string{kexec.SlotArgument + string(s)}
+	ours := []string{kexec.SlotArgument + string(s), kexec.StartArgument}
 	for _, arg := range strings.Fields(m.Cmdline) {
 		for _, c := range carried {
 			if strings.HasPrefix(arg, c) {

@@ -1,11 +1,15 @@
 package upgrade_test
 
 import (
+	"path"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -16,7 +20,7 @@ func TestKernelOfASlot(t *testing.T) {
 	m.Cmdline = "BOOT_IMAGE=x pawl.slot=B pawl.boot=1234 pawl.canary=7 quiet"
 	k, err := m.Kernel(bootloader.A)
 	require.NoError(t, err)
-	require.Equal(t, "pawl.slot=A pawl.boot=1234 pawl.canary=7 console=ttyS0 panic=1", k.Cmdline)
+	require.Equal(t, "pawl.slot=A pawl.start=kexec pawl.boot=1234 pawl.canary=7 console=ttyS0 panic=1", k.Cmdline)
 	require.Positive(t, k.Linux.Size())
 	_, err = m.Kernel(bootloader.B)
 	require.ErrorIs(t, err, upgrade.ErrNotComplete)
@@ -41,4 +45,106 @@ func TestTrialByKexec(t *testing.T) {
 	require.NoError(t, err)
 	b := r.boots(bootloader.A, "1.0.0")
 	require.Equal(t, upgrade.NotKnown, b.Attempt.Reason)
+}
+
+// jumped returns a machine that runs the trial of version 2 in slot B, started by kexec.
+func jumped(t *testing.T, loader upgrade.Loader) *rig {
+	t.Helper()
+	r := start(t)
+	two := r.image("2.0.0")
+	if loader != upgrade.SystemdBoot {
+		r = startGRUB(t, loader)
+		two = grubImage(t, r.images, "2.0.0")
+	}
+	m, err := r.Open()
+	require.NoError(t, err)
+	_, err = m.Prepare(t.Context(), two, upgrade.Options{})
+	require.NoError(t, err)
+	_, err = m.Arm(t.Context(), upgrade.Options{Kexec: true})
+	require.NoError(t, err)
+	k, err := m.Kernel(bootloader.B)
+	require.NoError(t, err)
+	r.Boots++
+	r.Last.Slot, r.Last.Cmdline = bootloader.B, k.Cmdline
+	r.Last.Path = bootloader.B.File(path.Base(r.Last.Path))
+	b, err := r.Started(t.Context())
+	require.NoError(t, err)
+	require.True(t, b.Trial)
+	return r
+}
+
+func TestTrialByKexecIsConfirmedWhenTheFirmwareWouldStartIt(t *testing.T) {
+	for _, loader := range upgrade.Loaders {
+		r := jumped(t, loader)
+		r.confirm()
+		require.False(t, r.boots(bootloader.B, "2.0.0").Trial)
+	}
+}
+
+// A kernel that runs because it was loaded before its file was damaged, or past what the firmware would do, is not confirmed:
+// nothing changes, and the old version comes back.
+func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
+	cut := func(name string) func(*rig) {
+		return func(r *rig) {
+			boot := r.bootFiles()
+			data, err := boot.ReadFile(bootloader.B.File(name))
+			require.NoError(r.t, err)
+			require.NoError(r.t, boot.WriteFile(bootloader.B.File(name), data[:len(data)/2]))
+			r.amend(boot, name, len(data)/2)
+		}
+	}
+	for name, c := range map[string]struct {
+		loader upgrade.Loader
+		damage func(*rig)
+		want   string
+	}{
+		"a UKI that is cut short": {upgrade.SystemdBoot, cut(bootloader.UKIFile), "The firmware ends in its shell"},
+		"a UKI that loads and is another": {upgrade.SystemdBoot, func(r *rig) {
+			boot := r.bootFiles()
+			data, err := boot.ReadFile(bootloader.B.File(bootloader.UKIFile))
+			require.NoError(r.t, err)
+			data[len(data)-1] ^= 1
+			require.NoError(r.t, boot.WriteFile(bootloader.B.File(bootloader.UKIFile), data))
+		}, "Its os.efi is not what its manifest says"},
+		"a kernel that is cut short": {upgrade.GRUBUEFI, cut(bootloader.KernelFile), "cut short"},
+		"something else in front": {upgrade.SystemdBoot, func(r *rig) {
+			boot := r.bootFiles()
+			require.NoError(r.t, boot.WriteFile("EFI/other.efi", loadertest.Kernel("amd64", []byte("other"))))
+			r.option(7, "Other", `\EFI\other.efi`)
+			r.numbers("BootOrder", 7)
+		}, `for Boot0007 "Other". EFI/other.efi starts`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := jumped(t, c.loader)
+			c.damage(r)
+			r.Disk.Record()
+			m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
+			require.NoError(t, err)
+			_, err = m.Confirm(t.Context(), upgrade.Options{})
+			require.ErrorIs(t, err, upgrade.ErrCold)
+			require.ErrorContains(t, err, c.want)
+			for _, op := range r.Disk.Trace().Ops {
+				require.Equal(t, disktest.Flush, op.Kind, "nothing is written")
+			}
+			st, err := m.Loader.State()
+			require.NoError(t, err)
+			require.Equal(t, bootloader.A, st.Default)
+		})
+	}
+}
+
+func TestTrialByKexecNeedsTheDiskToBeConfirmed(t *testing.T) {
+	r := jumped(t, upgrade.SystemdBoot)
+	m, err := r.Open()
+	require.NoError(t, err)
+	m.Disk = nil
+	_, err = m.Confirm(t.Context(), upgrade.Options{})
+	require.ErrorIs(t, err, upgrade.ErrCold)
+
+	// The mark on the command line is enough; so is META.
+	m, err = r.Open()
+	require.NoError(t, err)
+	m.Disk, m.Cmdline = nil, ""
+	_, err = m.Confirm(t.Context(), upgrade.Options{})
+	require.ErrorIs(t, err, upgrade.ErrCold)
 }

@@ -38,30 +38,39 @@ func Open(disk string, o OpenOptions) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := []io.Closer{d}
-	close := func() error {
-		var errs []error
-		for _, c := range slices.Backward(opened) {
-			errs = append(errs, c.Close())
-		}
-		return errors.Join(errs...)
-	}
-	m, err := machine(d, func(label string) (Device, error) {
-		p, err := d.Partition(label)
-		if err != nil {
-			return nil, err
-		}
-		opened = append(opened, p)
-		return p, nil
-	}, o)
+	opened := opening{disk: d}
+	m, err := machine(d, opened.part, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open machine on %s: %w", disk, err), close())
+		return nil, errors.Join(fmt.Errorf("open machine on %s: %w", disk, err), opened.close())
 	}
-	m.close = close
+	m.close = opened.close
 	if m.Wipe != nil {
 		m.Wipe = func() error { return wipe(d, ephemeral) }
 	}
 	return m, nil
+}
+
+// opening is a disk with those of its partitions that were opened.
+type opening struct {
+	disk  *partition.Disk
+	parts []io.Closer
+}
+
+func (o *opening) part(label string) (Device, error) {
+	p, err := o.disk.Partition(label)
+	if err != nil {
+		return nil, err
+	}
+	o.parts = append(o.parts, p)
+	return p, nil
+}
+
+func (o *opening) close() error {
+	var errs []error
+	for _, p := range slices.Backward(o.parts) {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(append(errs, o.disk.Close())...)
 }
 
 // OpenDevice is Open for a disk that is a device already, such as a disk image or a disk in memory. The device stays
@@ -112,7 +121,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, "partition table: "+problem+" (`installer disk repair` mends it while nothing of the disk is in use)")
 	}

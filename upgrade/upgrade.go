@@ -22,6 +22,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
@@ -56,6 +57,8 @@ type Config struct {
 	Boot      *bootfs.FS            // the boot file system, with the slots' directories as its zones
 	Loader    bootloader.Bootloader // what boots this machine, over the same boot file system
 	Meta      Device                // the META partition
+	Disk      Device                // the whole disk, only read: what it would boot is asked before a trial by kexec is confirmed; nil refuses that
+	Vars      efivar.Store          // the firmware's variables, only read, for the same; nil: there are none
 	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
 	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
 	ReadOnly  bool                  // only Plan and Status are used

@@ -1,0 +1,71 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/kexec"
+)
+
+// ErrCold is returned by Confirm in a trial that was started by kexec, when firmware and loader would not start the slot once
+// it is confirmed. Nothing was changed. Do: restart, which falls back; then mend what the message names, and upgrade without
+// kexec, so that the trial itself shows whether the firmware starts it.
+var ErrCold = errors.New("a start through the firmware would not bring up the running slot")
+
+// byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts it too.
+func (m *Machine) byKexec(s bootloader.Slot) bool {
+	if slices.Contains(strings.Fields(m.Cmdline), kexec.StartArgument) {
+		return true
+	}
+	a, err := m.attempt()
+	return err == nil && a != nil && a.Open() && a.Kexec && a.To == s
+}
+
+// startsCold predicts what the machine boots once s is confirmed, from a confirm of s that is played on a copy in memory, and
+// refuses what is not s as its manifest has it.
+func (m *Machine) startsCold(s SlotStatus) error {
+	if m.Disk == nil {
+		return fmt.Errorf("it was started by kexec, and what the firmware would start is not known without the disk (Config.Disk): %w", ErrCold)
+	}
+	disk := predict.NewOverlay(m.Disk)
+	vars, err := predict.Variables(m.Vars)
+	if err != nil {
+		return fmt.Errorf("it was started by kexec: %w", err)
+	}
+	sure, err := OpenDevice(disk, OpenOptions{Vars: vars, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.Config.Now})
+	if err == nil {
+		err = sure.Loader.Confirm(s.Slot)
+	}
+	if err != nil {
+		return fmt.Errorf("it was started by kexec; a confirm that was only played failed: %w", err)
+	}
+	boots, err := predict.Next(disk, vars, 1, firmware(disk, vars))
+	if err != nil {
+		return fmt.Errorf("it was started by kexec: %w: %w", err, ErrCold)
+	}
+	b, why := boots[0], ""
+	switch err := error(nil); {
+	case b.Stuck != "":
+		why = b.Stuck
+	case b.Slot != s.Slot:
+		why = fmt.Sprintf("%s starts", orPath(b))
+	default:
+		if err = matches(b, s.Manifest); err == nil {
+			return nil
+		}
+		why = err.Error()
+	}
+	return fmt.Errorf("it was started by kexec, and after a confirm: %s %s: %w (restart to fall back)", strings.Join(b.Why, " "), upper(why), ErrCold)
+}
+
+// orPath names what a boot starts.
+func orPath(b predict.Outcome) string {
+	if b.Slot != bootloader.None {
+		return fmt.Sprintf("slot %v", b.Slot)
+	}
+	return b.Path
+}

@@ -1,0 +1,224 @@
+package upgrade
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/meta"
+)
+
+// table looks at the partition table, and returns the disk as a whole for the prediction: see join.
+func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device {
+	layout, err := partition.Read(dev)
+	if err != nil {
+		d.add(Broken, "partition table", "restore it, or install again", "%s.", upper(err.Error()))
+		return dev
+	}
+	for _, p := range layout.Problems {
+		d.add(Degraded, "partition table", "`installer disk repair`, while nothing of the disk is in use", "%s.", upper(p))
+	}
+	if len(layout.Problems) == 0 {
+		d.add(Fine, "partition table", "", "Both copies are whole and agree.")
+	}
+	boot, err := part("EFI")
+	if err != nil {
+		return dev
+	}
+	return join(dev, layout, boot)
+}
+
+// meta looks at both copies of META.
+func (d *Diagnosis) meta(part func(string) (Device, error)) {
+	p, err := part("META")
+	if err != nil {
+		return // opening the machine says so
+	}
+	problems, err := meta.Check(p)
+	switch {
+	case err != nil:
+		d.add(Degraded, "META", "`installer meta reset` makes it empty; what it recorded is lost", "%s. The machine boots, confirms and falls back without it.", upper(err.Error()))
+	case len(problems) == 0:
+		d.add(Fine, "META", "", "Both copies are whole and agree.")
+	}
+	for _, text := range problems {
+		d.add(Degraded, "META", "the next operation that opens META writes it anew", "%s", text)
+	}
+}
+
+// slots reads the state, and the files of each slot against its manifest.
+func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
+	st, err := m.Status()
+	if err != nil {
+		d.add(Broken, "loader", "no upgrade and no confirm works until this is mended", "%s.", upper(err.Error()))
+		for i, s := range bootloader.Slots {
+			st.Slots[i] = m.slot(s)
+		}
+	}
+	d.Status = st
+	for _, s := range st.Slots {
+		if err := d.slot(ctx, m, s); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return nil
+	}
+	l := st.Loader
+	for _, w := range l.Warnings {
+		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes it anew", "%s", upper(w))
+	}
+	for _, w := range st.Warnings[len(l.Warnings):] {
+		if m.metaErr == nil && !slices.Contains(m.Problems, w) { // else it has been said
+			d.add(Degraded, "META", "delete that value, or make META empty (`installer meta reset`)", "%s.", upper(w))
+		}
+	}
+	switch {
+	case l.Blocked != nil && l.Active == bootloader.None && errors.Is(l.Blocked, bootloader.ErrNoVariables):
+		// a disk image: nothing runs that could be upgraded
+	case l.Blocked != nil:
+		d.add(Degraded, "loader", "see its end", "No trial can be armed: %v.", l.Blocked)
+	case len(l.Warnings) == 0:
+		d.add(Fine, "loader", "", "%s: what it keeps on the disk is whole, and slot %v is the default.", l.Loader, l.Default)
+	}
+	if l.Failed != "" {
+		d.add(Fine, "loader", "", "%s.", upper(l.Failed))
+	}
+	return nil
+}
+
+// slot hashes the files of one slot. Only a context that ends is an error.
+func (d *Diagnosis) slot(ctx context.Context, m *Machine, s SlotStatus) error {
+	about, st := fmt.Sprintf("slot %v", s.Slot), d.Status.Loader
+	needed := s.Slot == st.Default || s.Slot == st.Active
+	do := "the next upgrade writes it anew"
+	severity := Degraded
+	switch {
+	case needed:
+		severity, do = Broken, "do not restart; upgrade, so that a complete version is in the other slot, and confirm it"
+	case s.Slot == st.Armed:
+		do = "`installer rollback` disarms it; then upgrade again"
+	}
+	switch {
+	case s.Content == Empty && !needed:
+		d.add(Fine, about, "", "It is empty; the next upgrade fills it. Until then there is no other version to go back to.")
+		return nil
+	case s.Content != Complete:
+		d.add(severity, about, do, "It is %s: %s.", s.Content, s.Problem)
+		return nil
+	}
+	problems, err := m.damaged(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		d.add(severity, about, do, "Version %s is damaged: %s.", s.Manifest.Version, p)
+	}
+	if len(problems) == 0 {
+		d.add(Fine, about, "", "Version %s is complete: %d files read, and their digests match.", s.Manifest.Version, len(s.Manifest.Files))
+	}
+	at := slices.IndexFunc(d.Status.KnownBad, func(b Bad) bool { return b.Image == s.Manifest.Image })
+	if at >= 0 {
+		bad := d.Status.KnownBad[at]
+		d.add(Degraded, about, "upgrade to another version", "Version %s is known to be bad: %s.", s.Manifest.Version, bad.Reason)
+	}
+	return nil
+}
+
+// damaged reads the files of a slot and returns those that are not what its manifest says.
+func (m *Machine) damaged(ctx context.Context, s SlotStatus) (problems []string, err error) {
+	if m.DropCache != nil {
+		if err := m.DropCache(); err != nil {
+			return []string{fmt.Sprintf("cached pages cannot be dropped: %v", err)}, nil
+		}
+	}
+	for _, f := range s.Manifest.Files {
+		in, err := m.Boot.Open(s.Slot.File(f.Name))
+		h := sha256.New()
+		if err == nil {
+			_, err = io.CopyBuffer(h, struct{ io.Reader }{&meter{ctx, in, func(int64) {}, 0}}, make([]byte, 1<<20))
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("%s cannot be read: %v", f.Name, err))
+		case sum(h) != f.SHA256:
+			problems = append(problems, fmt.Sprintf("%s has SHA-256 %s, its manifest says %s", f.Name, sum(h), f.SHA256))
+		}
+	}
+	return problems, nil
+}
+
+// bootFiles looks at the boot file system as such.
+func (d *Diagnosis) bootFiles(m *Machine) {
+	problems, err := m.Boot.Check()
+	if err != nil {
+		d.add(Broken, "boot file system", "repair it (fsck.vfat), or install again", "%s.", upper(err.Error()))
+		return
+	}
+	for _, p := range problems {
+		d.add(Degraded, "boot file system", "what is in a slot goes away with the next upgrade of that slot; for the rest, fsck.vfat", "%s.", upper(p.String()))
+	}
+	if len(problems) == 0 {
+		d.add(Fine, "boot file system", "", "Both tables agree, and nothing is lost in it.")
+	}
+}
+
+// attempts tells of the latest attempt, and of a trial that runs.
+func (d *Diagnosis) attempts() {
+	st, a := d.Status.Loader, d.Status.Attempt
+	if st.Trial() {
+		d.add(Fine, "attempt", "confirm it, or restart to fall back", "Slot %v runs on trial; slot %v is the default.", st.Active, st.Default)
+	}
+	if a != nil {
+		d.add(Fine, "attempt", "", "%s.", upper(a.String()))
+	}
+}
+
+// order counts how often the firmware starts the loader.
+func (d *Diagnosis) order(disk Device, vars *efivar.Memory, o predict.Options) {
+	options, err := predict.Order(disk, vars, o)
+	if err != nil {
+		return // no table: it has been said
+	}
+	st := d.Status.Loader
+	starts, need := predict.Starts(options), 1
+	if st.Again {
+		need = st.Tries + 1 // a loader that counts by itself restarts the machine in place of going back to the firmware
+	}
+	switch {
+	case st.Armed != bootloader.None && starts < need:
+		d.add(Degraded, "firmware", "`installer rollback` disarms it; then upgrade again",
+			"A trial is armed, and BootOrder starts the loader %d times in a row: if slot %v does not load, %d are needed to come back.", starts, st.Armed, need)
+	case starts == 0:
+		d.add(Fine, "firmware", "", "BootOrder does not start the loader; the firmware finds it by its path. An upgrade adds what a trial needs.")
+	default:
+		d.add(Fine, "firmware", "", "BootOrder starts the loader %d times in a row.", starts)
+	}
+	for _, option := range options {
+		if option.Loader || option.Stays {
+			break
+		}
+		if option.Path != "" && !errors.Is(st.Blocked, bootloader.ErrForeign) {
+			d.add(Degraded, "firmware", "put it behind (efibootmgr --bootorder), or deactivate it", "%s starts %s before the loader.", option.Name, option.Path)
+		}
+	}
+}
+
+// upper makes the beginning of a sentence, unless that is a name as it is spelled.
+func upper(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }) {
+		return s
+	}
+	return string(s[0]-'a'+'A') + s[1:]
+}
