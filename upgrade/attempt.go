@@ -149,7 +149,8 @@ func (m *Machine) value(tag uint8, into any) (bool, error) {
 	return true, nil
 }
 
-// record writes a as the latest attempt, and bad, if it is not nil, beside it in the same update of META.
+// record writes a as the latest attempt, and the list of bad images, if it changes, in the same update of META: bad joins it,
+// and an image that was confirmed leaves it.
 func (m *Machine) record(a *Attempt, bad *Bad) error {
 	if m.metaErr != nil {
 		return m.metaErr
@@ -159,21 +160,9 @@ func (m *Machine) record(a *Attempt, bad *Bad) error {
 	if err != nil {
 		return fmt.Errorf("encode attempt: %w", err)
 	}
-	var list []byte
-	if bad != nil {
-		known, err := m.knownBad()
-		if err != nil {
-			m.log.Warn("the list of known-bad images is started anew", "reason", err)
-			known = nil
-		}
-		known = slices.DeleteFunc(known, func(b Bad) bool { return b.Image == bad.Image })
-		known = append(known, *bad)
-		if len(known) > maxKnownBad {
-			known = known[len(known)-maxKnownBad:]
-		}
-		if list, err = json.Marshal(known); err != nil {
-			return fmt.Errorf("encode known-bad images: %w", err)
-		}
+	list, err := m.judged(a, bad)
+	if err != nil {
+		return err
 	}
 	err = m.meta.Update(func(v *meta.Values) error {
 		if err := v.Set(meta.TagAttempt, data); err != nil {
@@ -188,4 +177,28 @@ func (m *Machine) record(a *Attempt, bad *Bad) error {
 		return fmt.Errorf("record attempt %s in META: %w", a.Phase, err)
 	}
 	return nil
+}
+
+// judged is the list of bad images with a and bad, encoded; nil if it stays as it is.
+func (m *Machine) judged(a *Attempt, bad *Bad) ([]byte, error) {
+	confirmed := a.Phase == Ended && a.Result == Confirmed
+	if bad == nil && !confirmed {
+		return nil, nil
+	}
+	known, err := m.knownBad()
+	left := slices.DeleteFunc(slices.Clone(known), func(b Bad) bool { return b.Image == a.Image })
+	switch {
+	case bad == nil && len(left) == len(known):
+		return nil, nil // also when it cannot be read
+	case err != nil:
+		m.log.Warn("the list of known-bad images is started anew", "reason", err)
+	}
+	if bad != nil {
+		left = append(left, *bad)
+	}
+	data, err := json.Marshal(left[max(0, len(left)-maxKnownBad):])
+	if err != nil {
+		return nil, fmt.Errorf("encode known-bad images: %w", err)
+	}
+	return data, nil
 }

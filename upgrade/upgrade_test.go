@@ -126,6 +126,10 @@ func TestUnconfirmedTrialFallsBackWithTheReason(t *testing.T) {
 	require.ErrorContains(t, err, "no space")
 	_, err = r.Upgrade(t.Context(), two, upgrade.Options{Force: true})
 	require.NoError(t, err)
+	r.boots(bootloader.B, "2.0.0")
+	require.Len(t, r.status().KnownBad, 1, "a trial alone proves nothing")
+	r.confirm()
+	require.Empty(t, r.status().KnownBad, "an image that was confirmed is not bad")
 }
 
 func TestUpgradeThatDoesNotLoadFallsBackInTheSameBoot(t *testing.T) {
