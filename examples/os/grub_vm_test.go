@@ -51,26 +51,6 @@ func (m *machine) started(slot string) (n int) {
 	return n
 }
 
-func TestGRUBUpgradeConfirmsAndRollsBack(t *testing.T) {
-	onGRUB(t, func(m *machine) {
-		m.upgrade("2.0.0", "--tries 3")
-		m.restart()
-		m.trial("2.0.0", "B")
-		m.ready("2.0.0", "B")
-		require.Equal(m, "confirmed", m.status().Attempt.Result)
-		require.Empty(m, m.status().Armed)
-		m.restart()
-		m.ready("2.0.0", "B")
-
-		m.do("run installer rollback") // it finds the disk by itself
-		m.restart()
-		m.trial("1.0.0", "A")
-		m.ready("1.0.0", "A")
-		m.cut(func() {})
-		m.ready("1.0.0", "A")
-	})
-}
-
 // brokenOnGRUB says what is known afterwards of each version that fails.
 var brokenOnGRUB = []struct {
 	how    osimage.Broken

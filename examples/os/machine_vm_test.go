@@ -73,7 +73,7 @@ func (w *world) pack(add func(context.Context, *pack.Layout, osimage.Version) (p
 	if err != nil {
 		return err
 	}
-	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0"}, {Number: "3.0.0"}}
+	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0"}, {Number: "3.0.0"}, {Number: "2.1.0", Broken: osimage.CheckState}}
 	for _, b := range broken {
 		versions = append(versions, osimage.Version{Number: "2.1.0", Broken: b})
 	}

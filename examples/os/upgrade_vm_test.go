@@ -10,24 +10,6 @@ import (
 	"github.com/pawl-os/pawl/examples/os/osimage"
 )
 
-func TestUpgradeConfirmsAndRollsBack(t *testing.T) {
-	m := install(t, "1.0.0")
-	m.ready("1.0.0", "A")
-	m.upgrade("2.0.0")
-	m.restart()
-	m.trial("2.0.0", "B")
-	m.ready("2.0.0", "B")
-	require.Equal(t, "confirmed", m.status().Attempt.Result)
-
-	m.do("run installer rollback")
-	m.restart()
-	m.trial("1.0.0", "A")
-	m.ready("1.0.0", "A")
-
-	m.cut(func() {})
-	m.ready("1.0.0", "A")
-}
-
 // broken says what is known afterwards of each version that fails, and whether its image is remembered as bad: only with
 // evidence that it ran.
 var broken = map[osimage.Broken]struct {
@@ -68,17 +50,4 @@ func TestBrokenVersionsFallBack(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestTwoUpgradesInARowLeaveTheRunningSlotAlone(t *testing.T) {
-	m := install(t, "1.0.0")
-	m.ready("1.0.0", "A")
-	m.upgrade("2.0.0")
-	m.upgrade("3.0.0")
-	s := m.status()
-	require.Equal(t, []string{"A", "B"}, []string{s.Active, s.Armed})
-	require.Equal(t, "1.0.0", s.Slots[0].Version)
-	m.restart()
-	m.trial("3.0.0", "B")
-	m.ready("3.0.0", "B")
 }

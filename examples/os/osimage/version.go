@@ -29,6 +29,10 @@ const (
 // CorruptInitramfs is a way of breaking that images for GRUB alone know: random bytes in place of the initramfs.
 const CorruptInitramfs Broken = "initramfs"
 
+// CheckState is a good version on a machine that is not: its self-check fails for as long as the partition STATE begins with
+// "broken".
+const CheckState Broken = "check-state"
+
 // AllBroken lists every way that all images know.
 var AllBroken = []Broken{CorruptUKI, ShortUKI, Panics, Exits, CheckFails, CheckHangs}
 
@@ -45,7 +49,7 @@ func (v Version) Tag() string {
 func (v Version) cmdline() string {
 	line := "console=ttyS0 quiet panic=1 no_timer_check"
 	switch v.Broken {
-	case Panics, Exits, CheckFails:
+	case Panics, Exits, CheckFails, CheckState:
 		line += " pawl-os.test=" + string(v.Broken)
 	case CheckHangs:
 		line += " pawl-os.test=" + string(v.Broken) + " pawl-os.deadline=15s"
@@ -78,7 +82,7 @@ func (v Version) spoilInitramfs(file []byte) []byte {
 
 // ParseTag is the reverse of Version.Tag. Any other text is the number of a good version.
 func ParseTag(tag string) Version {
-	for _, b := range append([]Broken{CorruptInitramfs}, AllBroken...) {
+	for _, b := range append([]Broken{CorruptInitramfs, CheckState}, AllBroken...) {
 		if number, ok := strings.CutSuffix(tag, "-"+string(b)); ok {
 			return Version{Number: number, Broken: b}
 		}
