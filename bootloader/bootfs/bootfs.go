@@ -18,6 +18,7 @@
 //   - File contents and lookups follow the first table as it is on the device, which is the only one that firmware
 //     reads. The second table is written along with the first and is used for nothing but to account for clusters
 //     where the first cannot be read.
+//   - Names match in any case, and by their short form too, whether that was written by code page 437 or 850.
 //   - Errors of the device always surface. After a failed write or flush the FS refuses further changes.
 //
 // # What it does not do

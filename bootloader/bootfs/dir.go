@@ -27,7 +27,7 @@ func (f *FS) rootDir() dir {
 func (f *FS) child(d dir, e entry) dir {
 	sub := dir{first: e.first, owner: d.owner, depth: d.depth + 1}
 	for i, elems := range f.zones {
-		if d.on&(1<<i) == 0 || !e.is(elems[d.depth]) {
+		if d.on&(1<<i) == 0 || !e.may(elems[d.depth]) {
 			continue
 		}
 		if len(elems) == sub.depth {
@@ -42,6 +42,12 @@ func (f *FS) child(d dir, e entry) dir {
 // is reports whether the entry goes by that name, in any case, long or short.
 func (e *entry) is(name string) bool {
 	return strings.EqualFold(e.name, name) || strings.EqualFold(e.alias, name)
+}
+
+// may reports whether the entry goes by that name for anybody: mtools writes non-ASCII short names by code page 850, and Linux
+// reads them by 437.
+func (e *entry) may(name string) bool {
+	return e.is(name) || e.other != "" && strings.EqualFold(e.other, name)
 }
 
 // scan visits the 32-byte slots of the directory that starts at cluster first, used or not, until visit returns false. b is
@@ -131,10 +137,10 @@ func (f *FS) lookup(elems []string) (entry, dir, error) {
 	for i, name := range elems {
 		var found *entry
 		err := f.list(d, func(e entry) bool {
-			if e.is(name) {
+			if e.is(name) || found == nil && e.may(name) {
 				found = &e
 			}
-			return found == nil
+			return !e.is(name)
 		})
 		switch {
 		case err != nil:

@@ -2,6 +2,7 @@ package bootfs_test
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"testing"
@@ -175,6 +176,32 @@ func TestWhatIsRefused(t *testing.T) {
 		_, err := bootfs.Open(dev, bootfs.Options{Zones: zones})
 		require.Error(t, err, "%q", zones)
 	}
+}
+
+func TestTheLargestFileHasOneByteLessThan4GiB(t *testing.T) {
+	dev := disktest.New(9<<30, 512)
+	require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{}))
+	f := reopen(t, dev)
+	require.NoError(t, f.WriteFile("old", newData))
+	dev.Record()
+	for _, size := range []int64{4 << 30, 4<<30 + 1, 5 << 30, 1 << 40} {
+		for _, err := range []error{second(f.Create("big", size)), second(f.Replace("old", size)), f.Allocate("big", size)} {
+			require.ErrorIs(t, err, bootfs.ErrTooLarge)
+			require.ErrorContains(t, err, "at most 4294967295")
+		}
+	}
+	require.Empty(t, dev.Trace().Ops, "refused before anything is written or flushed")
+	require.NoError(t, f.Allocate("big", 4<<30-1))
+	f = reopen(t, dev)
+	info, err := f.Stat("big")
+	require.NoError(t, err)
+	require.EqualValues(t, 4<<30-1, info.Size)
+	file, err := f.Open("big")
+	require.NoError(t, err)
+	n, err := file.ReadAt(make([]byte, 10), 4<<30-6)
+	require.Equal(t, 5, n)
+	require.ErrorIs(t, err, io.EOF)
+	noProblems(t, f)
 }
 
 func second[T any](_ T, err error) error { return err }

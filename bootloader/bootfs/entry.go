@@ -2,6 +2,7 @@ package bootfs
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -35,6 +36,7 @@ type entry struct {
 	name  string   // the long name, or the short one
 	short [11]byte // as on the device
 	alias string   // the short name as text
+	other string   // the same by code page 850, where that differs
 	dir   bool
 	first uint32 // cluster, 0 for an empty file
 	size  int64
@@ -52,7 +54,10 @@ func decodeShort(b []byte) entry {
 		mod:   decodeTime(le.Uint16(b[24:]), le.Uint16(b[22:])),
 	}
 	copy(e.short[:], b)
-	e.alias = shortText(e.short, b[12])
+	e.alias = shortText(e.short, b[12], cp437)
+	if slices.ContainsFunc(b[:11], func(c byte) bool { return c >= 0x80 }) || b[0] == 0x05 {
+		e.other = shortText(e.short, b[12], cp850)
+	}
 	e.name = e.alias
 	return e
 }

@@ -21,8 +21,11 @@ func split(p string) []string {
 // cp437 has the characters 0x80 to 0xff of short names, as the kernel reads them unless told otherwise.
 var cp437 = []rune("ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0")
 
-// shortText is a short name as text. The flags say which half is shown in lower case.
-func shortText(short [11]byte, flags byte) string {
+// cp850 has the same by the code page that mtools writes.
+var cp850 = []rune("ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø×ƒáíóúñÑªº¿®¬½¼¡«»░▒▓│┤ÁÂÀ©╣║╗╝¢¥┐└┴┬├─┼ãÃ╚╔╩╦╠═╬¤ðÐÊËÈıÍÎÏ┘┌█▄¦Ì▀ÓßÔÒõÕµþÞÚÛÙýÝ¯´\u00ad±‗¾¶§÷¸°¨·¹³²■\u00a0")
+
+// shortText is a short name as text, by a code page. The flags say which half is shown in lower case.
+func shortText(short [11]byte, flags byte, page []rune) string {
 	half := func(b []byte, lower bool) string {
 		var s strings.Builder
 		for i, c := range b {
@@ -31,7 +34,7 @@ func shortText(short [11]byte, flags byte) string {
 				c = 0xe5 // 0xe5 itself would mark the entry deleted
 				fallthrough
 			case c >= 0x80:
-				s.WriteRune(cp437[c-0x80])
+				s.WriteRune(page[c-0x80])
 			default:
 				s.WriteByte(c)
 			}

@@ -15,6 +15,7 @@ func short(s string) (b [11]byte) {
 
 func TestShortNamesAsOthersWriteThem(t *testing.T) {
 	require.Len(t, cp437, 128)
+	require.Len(t, cp850, 128)
 	for _, c := range []struct {
 		raw   string
 		flags byte
@@ -31,8 +32,31 @@ func TestShortNamesAsOthersWriteThem(t *testing.T) {
 		{"\x05BC        ", 0, "σBC"},              // 0x05 stands for 0xe5
 		{"A/B     C\x01 ", 0, "A\ufffdB.C\ufffd"}, // not a path, whatever the device says
 	} {
-		require.Equal(t, c.want, shortText(short(c.raw), c.flags), "%q %#x", c.raw, c.flags)
+		require.Equal(t, c.want, shortText(short(c.raw), c.flags, cp437), "%q %#x", c.raw, c.flags)
 	}
+}
+
+// As mtools 4.0.32 writes them: code page 850, and both halves in lower case where the flags say so.
+func TestShortNamesByTheOtherCodePage(t *testing.T) {
+	for _, c := range []struct {
+		raw       string
+		flags     byte
+		name, may string
+	}{
+		{"\xb5\xd6\xe0     TXT", 0, "╡╓α.TXT", "ÁÍÓ.TXT"},
+		{"\x9dRE2    TXT", 0x18, "¥re2.txt", "øre2.txt"},
+		{"\x05BC        ", 0, "σBC", "õBC"},
+		{"GR\x9aN    TXT", 0x18, "grün.txt", "GRÜN.TXT"},
+	} {
+		b := encodeShort(entry{short: short(c.raw)})
+		b[12] = c.flags
+		e := decodeShort(b)
+		require.Equal(t, c.name, e.name)
+		require.True(t, e.is(c.name) && e.may(c.name) && e.may(c.may) && e.may(strings.ToUpper(c.may)), c.may)
+	}
+	plain := decodeShort(encodeShort(entry{short: short("OS      EFI")}))
+	require.Empty(t, plain.other)
+	require.False(t, plain.may(""))
 }
 
 func TestShortNamesForLongOnes(t *testing.T) {

@@ -25,7 +25,7 @@ func (f *FS) find(d dir, name string) (spot, error) {
 	var exists bool
 	err := f.list(d, func(e entry) bool {
 		shorts[e.short] = struct{}{}
-		exists = exists || e.is(name)
+		exists = exists || e.may(name)
 		return !exists
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ package bootfs_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -147,6 +148,35 @@ func mtoolsFills(t testing.TB, image string, files map[string][]byte) {
 	put("mtools/"+strings.Repeat("n", 200)+".x", content(13, 4))
 	put("mtools/empty", nil)
 	files["mtools/empty"] = []byte{}
+}
+
+// mtools writes short names by code page 850, without a long one where the name fits. They are found by the name that mtools was
+// given, and by the one that Linux shows.
+func TestShortNamesOfMtools(t *testing.T) {
+	dev := image(t, 64<<20, 512)
+	tool(t, "mkfs.vfat", "-F", "32", dev.Name())
+	host := filepath.Join(t.TempDir(), "f")
+	tool(t, "mmd", "-i", dev.Name(), "::ØRE")
+	for name, data := range map[string]string{"ÁÍÓ.TXT": "one", "øre2.txt": "two", "ØRE/lower.txt": "three"} {
+		require.NoError(t, os.WriteFile(host, []byte(data), 0o600))
+		tool(t, "mcopy", "-i", dev.Name(), host, "::"+name)
+	}
+	f := reopen(t, dev)
+	require.ElementsMatch(t, []string{"¥RE", "╡╓α.TXT", "¥re2.txt"}, names(t, f, ""))
+	for name, data := range map[string]string{
+		"ÁÍÓ.TXT": "one", "áíó.txt": "one", "╡╓α.txt": "one", "øre2.txt": "two", "ØRE2.TXT": "two", "øre/LOWER.txt": "three", "¥RE/lower.txt": "three",
+	} {
+		got, err := f.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, data, string(got), name)
+		_, err = f.Create(name, 1)
+		require.ErrorIs(t, err, fs.ErrExist, name)
+	}
+	require.NoError(t, f.WriteFile("ÁÍÓ.TXT", newData))
+	require.NoError(t, f.WriteFile("ÉA.TXT", newData)) // ours has a long name
+	require.NoError(t, f.Remove("øre2.txt"))
+	noProblems(t, f)
+	mtoolsReads(t, dev.Name(), map[string][]byte{"ÁÍÓ.TXT": newData, "ÉA.TXT": newData, "ØRE/lower.txt": []byte("three")})
 }
 
 func TestVolumesOfMkfsAndMtools(t *testing.T) {
