@@ -167,8 +167,8 @@ func (f *FS) erase(sector int64, slots []int64) error {
 // Overwrite puts data in the place of a file's content: the same length, at most one sector, written as that one sector and
 // flushed. The file's directory entry and the tables are not touched, so the time stamp stays. Content that is there
 // already is not written again. A cut leaves the old content or the new; a destroyed sector costs this file alone,
-// because Create and Replace give files of up to 4 KiB outside the zones blocks of their own. For a file that shares its
-// block (ErrShared; others made it), Replace it once.
+// because Create and Replace give files of up to 4 KiB outside the zones a page of their own (see zones.go). For a file that
+// shares its block (ErrShared; others made it), Replace it once.
 func (f *FS) Overwrite(path string, data []byte) error {
 	if err := f.overwrite(split(path), data); err != nil {
 		return fmt.Errorf("overwrite %s: %w", path, err)
@@ -241,7 +241,7 @@ func (f *FS) sharesBlock(c uint32, block int64) bool {
 
 // Free returns how many bytes a new file in that directory can have, if its name has at most 13 characters: what its zone can
 // take, less the cluster that the directory itself may need. The directory need not exist yet. On a nearly full volume of
-// clusters below 4 KiB, a file of up to 4 KiB outside the zones may find no block of its own though a larger one has room.
+// clusters below 4 KiB, a file of up to 4 KiB outside the zones may find no page of its own though a larger one has room.
 func (f *FS) Free(path string) (int64, error) {
 	elems := split(path)
 	owner := rest

@@ -210,6 +210,61 @@ func (m *model) accounted(v *view) {
 	}
 }
 
+// On a volume of real size zones keep apart by the pages in which firmware caches, not by blocks alone, and a file that is
+// overwritten in place has its page of data to itself.
+func TestZonesMeetInNoPageOfTheFirmware(t *testing.T) {
+	for name, s := range map[string]shape{
+		"as ours":            {unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 544, clusters: 69_000},
+		"data off the page":  {unit: 512, sector: 512, perCluster: 1, reserved: 41, tables: 2, perTable: 545, clusters: 69_000},
+		"clusters of 4 KiB":  {unit: 512, sector: 512, perCluster: 8, reserved: 32, tables: 2, perTable: 544, clusters: 69_000},
+		"clusters of 32 KiB": {unit: 4096, sector: 4096, perCluster: 8, reserved: 8, tables: 2, perTable: 68, clusters: 69_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dev := disktest.New(s.size(), s.unit)
+			s.make(dev)
+			m := &model{t: t, r: rand.New(rand.NewPCG(uint64(len(name)), 1)), dev: dev, f: reopen(t, dev), files: map[string][]byte{}}
+			for _, dir := range []string{"EFI/BOOT", "EFI/pawl/A", "EFI/pawl/B", "loader"} {
+				require.NoError(t, m.f.Mkdir(dir))
+			}
+			require.NoError(t, m.f.WriteFile("loader/loader.conf", newData[:200]))
+			for range 40 {
+				m.step()
+			}
+			noSharedPage(t, mustView(t, dev), "loader/loader.conf")
+		})
+	}
+}
+
+func noSharedPage(t *testing.T, v *view, single string) {
+	tables, data := map[int64]string{0: "the rest"}, map[int64]string{}
+	put := func(pages map[int64]string, page int64, who string) {
+		if was := pages[page]; was != "" {
+			require.Equal(t, was, who, "page %d", page)
+		}
+		pages[page] = who
+	}
+	for path, chain := range v.chains {
+		zone := "the rest"
+		for _, z := range slotZones {
+			if path == z || strings.HasPrefix(path, z+"/") {
+				zone = z
+			}
+		}
+		for _, c := range chain {
+			put(tables, 4*int64(c)/(32<<10), zone)
+			if path == single {
+				zone = single
+			}
+			at := int64(c-2) * v.cluster
+			for page := at / (64 << 10); page <= (at+v.cluster-1)/(64<<10); page++ {
+				put(data, page, zone)
+			}
+		}
+	}
+	require.Greater(t, len(tables), 2, "three zones")
+}
+
 func TestTwoSlotsHaveHalfOfTheVolumeEach(t *testing.T) {
 	for name, s := range shapes {
 		t.Run(name, func(t *testing.T) {
