@@ -22,6 +22,7 @@ const (
 	exitImage   = 3 // the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it, too large
 	exitRefused = 4 // the machine's state forbids it: a trial runs, another operation runs, something foreign is in the way
 	exitDisk    = 5 // the disk is not one to work on: no disk, somebody else's, damaged, too small
+	exitBroken  = 6 // doctor found that one of the next boots does not end well, or that the machine cannot be worked on
 )
 
 // reasons are the errors that are told apart, the first that fits: each one's exit code, and the way out where the error
@@ -46,6 +47,8 @@ var reasons = []struct {
 	{image.ErrPolicy, exitImage, "mend the signature policy"},
 	{image.ErrUnsafe, exitImage, "build the image without what the message names"},
 
+	{errBroken, exitBroken, "see what it says of each; the machine still runs what it ran"},
+
 	{upgrade.ErrTrial, exitRefused, ""},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, ""},
@@ -54,6 +57,7 @@ var reasons = []struct {
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
 	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrInUse, exitRefused, ""},
+	{upgrade.ErrCold, exitRefused, ""},
 	{bootloader.ErrForeign, exitRefused, ""},
 	{grub.ErrNotCounted, exitRefused, "`installer confirm` writes the block anew; then reboot once, through GRUB"},
 	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},

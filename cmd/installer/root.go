@@ -25,7 +25,7 @@ func root() *cobra.Command {
 		Short: "Install, upgrade and roll back a machine, one verified slot at a time",
 		Long: "Install, upgrade and roll back a machine, one verified slot at a time.\n\n" +
 			"Exit codes: 0 done; 2 wrong arguments; 3 the image cannot be used; 4 the machine's state forbids it;\n" +
-			"5 the disk is not one to work on; 1 anything else. The message says what, and what to do.",
+			"5 the disk is not one to work on; 6 doctor found something broken; 1 anything else. The message says what, and what to do.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// Before the flags that a command requires are looked for, so that a missing one is a usage error too.
@@ -37,7 +37,7 @@ func root() *cobra.Command {
 		},
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), statusCommand(), metaCommand(), diskCommand())
+	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
 	group(c)
 	return c
 }
@@ -120,22 +120,27 @@ func (m *machine) flags(c *cobra.Command) {
 }
 
 func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
-	o := upgrade.OpenOptions{ReadOnly: readOnly, Log: logger()}
-	vars, err := variables(m.efivars)
+	disk, o, err := m.options()
 	if err != nil {
 		return nil, err
 	}
-	o.Vars = vars
+	o.ReadOnly = readOnly
+	return upgrade.Open(disk, o)
+}
+
+// options are the disk and how it is opened.
+func (m *machine) options() (disk string, o upgrade.OpenOptions, err error) {
+	o.Log = logger()
+	if o.Vars, err = variables(m.efivars); err != nil {
+		return "", o, err
+	}
 	if o.Release = m.osRelease; o.Release != "" {
 		if err := statesVersion(o.Release); err != nil {
-			return nil, err
+			return "", o, err
 		}
 	}
-	path, err := m.path(vars)
-	if err != nil {
-		return nil, err
-	}
-	return upgrade.Open(path, o)
+	disk, err = m.path(o.Vars)
+	return disk, o, err
 }
 
 // path is the disk that was named, or else the one that this machine booted from.

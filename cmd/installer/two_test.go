@@ -36,7 +36,7 @@ func TestUpgradeWhileAnotherRuns(t *testing.T) {
 	status, out := run(t, "install", "--image", three, "--disk", b.disk, "--force")
 	require.Equal(t, exitRefused, status, out)
 	require.Contains(t, out, "another program has locked "+b.disk)
-	for _, command := range [][]string{{"status"}, {"plan", "--image", three}} {
+	for _, command := range [][]string{{"status"}, {"doctor"}, {"plan", "--image", three}} {
 		status, out := b.start(command[0], command[1:]...).finish()
 		require.Zero(t, status, out)
 	}

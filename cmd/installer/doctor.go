@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// errBroken is the end of a doctor that found something broken. What and why has been printed.
+var errBroken = errors.New("something is broken")
+
+// doctorCommand says what boots next and why, and what is redundant or broken.
+func doctorCommand() *cobra.Command {
+	var on machine
+	var output string
+	c := &cobra.Command{
+		Use:   "doctor [--disk DISK]",
+		Short: "Predict the next three boots, and say what is redundant and what is broken",
+		Long: "Predict the next three boots from the disk and the firmware's variables, and say what is redundant and what is broken.\n" +
+			"Nothing is written or locked. Of a file that holds a disk image, without --efivars, the boots are those of a machine\n" +
+			"that was never started. What is degraded does not stop the machine from booting; what is broken does, and the exit code is 6.",
+		Args: none,
+	}
+	on.flags(c)
+	c.Flags().StringVar(&output, "output", "text", "text or json")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if output != "text" && output != "json" {
+			return usageError{fmt.Errorf("--output %q: want text or json", output)}
+		}
+		disk, o, err := on.options()
+		if err != nil {
+			return err
+		}
+		if info, err := os.Stat(disk); err == nil && info.Mode().IsRegular() && !c.Flags().Changed("efivars") {
+			o.Vars, o.Cmdline = efivar.Absent(), new(string) // this machine's are not its
+		}
+		d, err := upgrade.Diagnose(c.Context(), disk, o)
+		if err != nil {
+			return err
+		}
+		if output == "json" {
+			err = printDiagnosisJSON(c.OutOrStdout(), d)
+		} else {
+			printDiagnosis(c.OutOrStdout(), d)
+		}
+		if err == nil && d.Severity() == upgrade.Broken {
+			err = errBroken
+		}
+		return err
+	}
+	return c
+}
+
+func printDiagnosis(w io.Writer, d upgrade.Diagnosis) {
+	for i, b := range d.Boots {
+		fmt.Fprintf(w, "boot %d: %s", i+1, whatBoots(d, b))
+		if len(b.Why) > 0 {
+			fmt.Fprintf(w, ": %s", strings.Join(b.Why, " "))
+		}
+		fmt.Fprintln(w)
+	}
+	for _, text := range d.Assumes {
+		fmt.Fprintf(w, "assumed: %s\n", text)
+	}
+	for _, severity := range []upgrade.Severity{upgrade.Broken, upgrade.Degraded, upgrade.Fine} {
+		for _, f := range d.Findings {
+			if f.Severity != severity {
+				continue
+			}
+			fmt.Fprintf(w, "%s: %s: %s", f.Severity, f.About, f.Text)
+			if f.Do != "" {
+				fmt.Fprintf(w, " Do: %s.", f.Do)
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	fmt.Fprintf(w, "result: %s\n", d.Severity())
+}
+
+// whatBoots is a predicted boot in a few words.
+func whatBoots(d upgrade.Diagnosis, b predict.Outcome) string {
+	switch {
+	case b.Stuck != "":
+		return "nothing runs, " + b.Stuck
+	case b.Slot == bootloader.None:
+		return b.Path
+	}
+	text := fmt.Sprintf("slot %s, %s", b.Slot, orUnknown(version(d, b.Slot)))
+	if b.Trial {
+		text += ", trial"
+	}
+	return text
+}
+
+// version is what the manifest of a slot says.
+func version(d upgrade.Diagnosis, s bootloader.Slot) string {
+	for _, slot := range d.Status.Slots {
+		if slot.Slot == s {
+			return slot.Manifest.Version
+		}
+	}
+	return ""
+}
+
+// printDiagnosisJSON writes the diagnosis with stable field names.
+func printDiagnosisJSON(w io.Writer, d upgrade.Diagnosis) error {
+	type boot struct {
+		Slot    bootloader.Slot `json:"slot"`
+		Version string          `json:"version,omitempty"`
+		Trial   bool            `json:"trial"`
+		Path    string          `json:"path,omitempty"`
+		SHA256  string          `json:"sha256,omitempty"`
+		Initrd  string          `json:"initrdSha256,omitempty"`
+		Stuck   string          `json:"stuck,omitempty"`
+		Why     []string        `json:"why"`
+	}
+	type finding struct {
+		Severity upgrade.Severity `json:"severity"`
+		About    string           `json:"about"`
+		Text     string           `json:"text"`
+		Do       string           `json:"do,omitempty"`
+	}
+	out := struct {
+		Severity upgrade.Severity `json:"severity"`
+		Boots    []boot           `json:"boots"`
+		Assumes  []string         `json:"assumes,omitempty"`
+		Findings []finding        `json:"findings"`
+	}{Severity: d.Severity(), Assumes: d.Assumes}
+	for _, b := range d.Boots {
+		out.Boots = append(out.Boots, boot{b.Slot, version(d, b.Slot), b.Trial, b.Path, b.Digest, b.Initrd, b.Stuck, b.Why})
+	}
+	for _, f := range d.Findings {
+		out.Findings = append(out.Findings, finding(f))
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
