@@ -88,6 +88,7 @@ type Server struct {
 
 	journal    *journal
 	kmsg       func() (kernelLog, error)
+	diagnose   func(context.Context) (upgrade.Diagnosis, error)
 	kexecCheck func() error
 	kexecLoad  func(kexec.Kernel) error
 	unmount    func(context.Context, *mounted) error
@@ -168,6 +169,11 @@ func New(c Config) (*Server, error) {
 		o := s.config.Machine
 		o.ReadOnly, o.Log, o.BootID = readOnly, s.log, s.bootID
 		return upgrade.Open(s.config.Disk, o)
+	}
+	s.diagnose = func(ctx context.Context) (upgrade.Diagnosis, error) {
+		o := s.config.Machine
+		o.Log, o.BootID = s.log, s.bootID
+		return upgrade.Diagnose(ctx, s.config.Disk, o)
 	}
 	s.pull = func(ctx context.Context, reference string) (*image.Image, error) {
 		o := s.config.Image

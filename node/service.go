@@ -55,6 +55,11 @@ func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.S
 	return st, wireError(err)
 }
 
+func (v service) Doctor(ctx context.Context, _ *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
+	d, err := v.s.Doctor(ctx)
+	return d, wireError(err)
+}
+
 func (v service) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanResponse, error) {
 	plan, err := v.s.Plan(ctx, r)
 	if err != nil {

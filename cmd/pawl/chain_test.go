@@ -49,6 +49,11 @@ func TestChainUpgradeAndRollback(t *testing.T) {
 			require.Equal(t, two, a.Reference)
 			require.True(t, a.Wiped, "EPHEMERAL was not to be preserved")
 
+			code, out, errs = l.order("doctor")
+			require.Zero(t, code, errs)
+			require.Regexp(t, `boot 1  slot B 2\.0\.0  loader.conf names slot B\.`, out)
+			require.NotContains(t, out, "degraded")
+
 			code, _, errs = l.order("upgrade", "--image", two)
 			require.Equal(t, exitError, code)
 			require.Contains(t, errs, "the running slot already holds this image")

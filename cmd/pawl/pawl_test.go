@@ -24,6 +24,7 @@ type fake struct {
 	mu      sync.Mutex
 	status  *pawlv1.StatusResponse
 	after   *pawlv1.StatusResponse // once it was upgraded
+	doctor  *pawlv1.DoctorResponse
 	refuses error
 	asked   []*pawlv1.UpgradeRequest
 }
@@ -36,6 +37,10 @@ func (f *fake) Status(context.Context, *pawlv1.StatusRequest) (*pawlv1.StatusRes
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status, f.refuses
+}
+
+func (f *fake) Doctor(context.Context, *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
+	return f.doctor, f.refuses
 }
 
 func (f *fake) plan() *pawlv1.Plan {

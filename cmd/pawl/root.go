@@ -22,6 +22,7 @@ const (
 	exitFellBack    = 3 // the node is back, but in another version than it should be
 	exitTimeout     = 4 // not known: it took longer than --timeout
 	exitUnreachable = 5 // the node did not answer, or the connection was lost
+	exitBroken      = 6 // doctor: one of the node's next boots does not end well, or its machine cannot be worked on
 )
 
 const long = `Pawl moves machines to the next version of their operating system, lets it boot once, and keeps it only
@@ -35,7 +36,8 @@ Exit codes:
   2  the command line is wrong
   3  the node is back, but not in the expected version: it fell back
   4  not known: it took longer than --timeout
-  5  a node does not answer, or the connection was lost`
+  5  a node does not answer, or the connection was lost
+  6  doctor: something is broken`
 
 // cli is one run of the program.
 type cli struct {
@@ -76,6 +78,8 @@ func exitCode(err error) int {
 		return exitTimeout
 	case client.Unreachable, client.Foreign:
 		return exitUnreachable
+	case client.Broken:
+		return exitBroken
 	}
 	return exitError
 }
@@ -97,7 +101,7 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(c.statusCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.rebootCommand(),
+	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.rebootCommand(),
 		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.versionCommand())
 	return root
 }
@@ -146,7 +150,7 @@ func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context
 	}
 	wait.Wait()
 	for i, node := range nodes {
-		if errs[i] != nil {
+		if errs[i] != nil && client.Kind(errs[i]) != client.Broken { // what is broken is in the answer
 			c.printError(node, errs[i])
 		} else {
 			prints[i]()

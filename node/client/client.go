@@ -72,6 +72,7 @@ const (
 	Timeout     = "timeout"     // it took longer than it may
 	Foreign     = "not-a-node"  // something else answers at the address
 	FellBack    = "fell-back"   // the node runs another version than it should
+	Broken      = "broken"      // the node's doctor found something broken
 )
 
 // Error is what went wrong with a node.
@@ -139,6 +140,12 @@ func (c *Client) Version(ctx context.Context) (*pawlv1.VersionResponse, error) {
 func (c *Client) Status(ctx context.Context) (*pawlv1.StatusResponse, error) {
 	st, err := c.rpc.Status(ctx, &pawlv1.StatusRequest{})
 	return st, c.wrap(err)
+}
+
+// Doctor predicts the node's next boots, and says what is redundant and what is broken.
+func (c *Client) Doctor(ctx context.Context) (*pawlv1.DoctorResponse, error) {
+	d, err := c.rpc.Doctor(ctx, &pawlv1.DoctorRequest{})
+	return d, c.wrap(err)
 }
 
 // Plan says what an upgrade would do.

@@ -46,6 +46,8 @@ const (
 	NodeVersionProcedure = "/pawl.v1.Node/Version"
 	// NodeStatusProcedure is the fully-qualified name of the Node's Status RPC.
 	NodeStatusProcedure = "/pawl.v1.Node/Status"
+	// NodeDoctorProcedure is the fully-qualified name of the Node's Doctor RPC.
+	NodeDoctorProcedure = "/pawl.v1.Node/Doctor"
 	// NodePlanProcedure is the fully-qualified name of the Node's Plan RPC.
 	NodePlanProcedure = "/pawl.v1.Node/Plan"
 	// NodeUpgradeProcedure is the fully-qualified name of the Node's Upgrade RPC.
@@ -68,6 +70,9 @@ type NodeClient interface {
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
 	// Status reads the slots, the loader's state and the latest attempt. It also answers while an operation runs.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Doctor predicts the next boots, and says what is redundant and what is broken. It reads every file of both slots, changes
+	// nothing, and also answers while an operation runs.
+	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Plan says what Upgrade would do, or fails as Upgrade would. It changes nothing and pulls no layer.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// Upgrade writes an image into the slot that is not in use, arms it for a trial, and restarts the node if asked. The
@@ -110,6 +115,13 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			httpClient,
 			baseURL+NodeStatusProcedure,
 			connect.WithSchema(nodeMethods.ByName("Status")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		doctor: connect.NewClient[DoctorRequest, DoctorResponse](
+			httpClient,
+			baseURL+NodeDoctorProcedure,
+			connect.WithSchema(nodeMethods.ByName("Doctor")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
@@ -162,6 +174,7 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 type nodeClient struct {
 	version     *connect.Client[VersionRequest, VersionResponse]
 	status      *connect.Client[StatusRequest, StatusResponse]
+	doctor      *connect.Client[DoctorRequest, DoctorResponse]
 	plan        *connect.Client[PlanRequest, PlanResponse]
 	upgrade     *connect.Client[UpgradeRequest, Event]
 	cancelStage *connect.Client[CancelStageRequest, CancelStageResponse]
@@ -183,6 +196,15 @@ func (c *nodeClient) Version(ctx context.Context, req *VersionRequest) (*Version
 // Status calls pawl.v1.Node.Status.
 func (c *nodeClient) Status(ctx context.Context, req *StatusRequest) (*StatusResponse, error) {
 	response, err := c.status.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Doctor calls pawl.v1.Node.Doctor.
+func (c *nodeClient) Doctor(ctx context.Context, req *DoctorRequest) (*DoctorResponse, error) {
+	response, err := c.doctor.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -242,6 +264,9 @@ type NodeHandler interface {
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
 	// Status reads the slots, the loader's state and the latest attempt. It also answers while an operation runs.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Doctor predicts the next boots, and says what is redundant and what is broken. It reads every file of both slots, changes
+	// nothing, and also answers while an operation runs.
+	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Plan says what Upgrade would do, or fails as Upgrade would. It changes nothing and pulls no layer.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// Upgrade writes an image into the slot that is not in use, arms it for a trial, and restarts the node if asked. The
@@ -280,6 +305,13 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		NodeStatusProcedure,
 		svc.Status,
 		connect.WithSchema(nodeMethods.ByName("Status")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeDoctorHandler := connect.NewUnaryHandlerSimple(
+		NodeDoctorProcedure,
+		svc.Doctor,
+		connect.WithSchema(nodeMethods.ByName("Doctor")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
@@ -331,6 +363,8 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodeVersionHandler.ServeHTTP(w, r)
 		case NodeStatusProcedure:
 			nodeStatusHandler.ServeHTTP(w, r)
+		case NodeDoctorProcedure:
+			nodeDoctorHandler.ServeHTTP(w, r)
 		case NodePlanProcedure:
 			nodePlanHandler.ServeHTTP(w, r)
 		case NodeUpgradeProcedure:
@@ -360,6 +394,10 @@ func (UnimplementedNodeHandler) Version(context.Context, *VersionRequest) (*Vers
 
 func (UnimplementedNodeHandler) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Status is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Doctor is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Plan(context.Context, *PlanRequest) (*PlanResponse, error) {

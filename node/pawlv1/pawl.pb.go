@@ -842,6 +842,288 @@ func (x *Checks) GetNames() []string {
 	return nil
 }
 
+type DoctorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoctorRequest) Reset() {
+	*x = DoctorRequest{}
+	mi := &file_pawl_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoctorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoctorRequest) ProtoMessage() {}
+
+func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
+func (*DoctorRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{9}
+}
+
+type DoctorResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Severity      string                 `protobuf:"bytes,1,opt,name=severity,proto3" json:"severity,omitempty"` // of the worst finding: "fine", "degraded", "broken"
+	Boots         []*PredictedBoot       `protobuf:"bytes,2,rep,name=boots,proto3" json:"boots,omitempty"`       // the next boots, in order; none where they are not known
+	Assumes       []string               `protobuf:"bytes,3,rep,name=assumes,proto3" json:"assumes,omitempty"`   // what the prediction takes for granted, one sentence each
+	Findings      []*Finding             `protobuf:"bytes,4,rep,name=findings,proto3" json:"findings,omitempty"`
+	BootId        string                 `protobuf:"bytes,5,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // names this boot
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoctorResponse) Reset() {
+	*x = DoctorResponse{}
+	mi := &file_pawl_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoctorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoctorResponse) ProtoMessage() {}
+
+func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
+func (*DoctorResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DoctorResponse) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *DoctorResponse) GetBoots() []*PredictedBoot {
+	if x != nil {
+		return x.Boots
+	}
+	return nil
+}
+
+func (x *DoctorResponse) GetAssumes() []string {
+	if x != nil {
+		return x.Assumes
+	}
+	return nil
+}
+
+func (x *DoctorResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *DoctorResponse) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+// PredictedBoot is what a boot will start.
+type PredictedBoot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slot          string                 `protobuf:"bytes,1,opt,name=slot,proto3" json:"slot,omitempty"`       // empty when it starts something else, or nothing
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // in that slot
+	Trial         bool                   `protobuf:"varint,3,opt,name=trial,proto3" json:"trial,omitempty"`
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`                                     // of the file that starts, on the boot file system
+	Sha256        string                 `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`                                 // of that file as it is loaded, 64 hex digits
+	InitrdSha256  string                 `protobuf:"bytes,6,opt,name=initrd_sha256,json=initrdSha256,proto3" json:"initrd_sha256,omitempty"` // the same of the initramfs, where the loader loads one
+	Stuck         string                 `protobuf:"bytes,7,opt,name=stuck,proto3" json:"stuck,omitempty"`                                   // why nothing runs; empty when something does
+	Why           []string               `protobuf:"bytes,8,rep,name=why,proto3" json:"why,omitempty"`                                       // one sentence each, in order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PredictedBoot) Reset() {
+	*x = PredictedBoot{}
+	mi := &file_pawl_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PredictedBoot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PredictedBoot) ProtoMessage() {}
+
+func (x *PredictedBoot) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PredictedBoot.ProtoReflect.Descriptor instead.
+func (*PredictedBoot) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PredictedBoot) GetSlot() string {
+	if x != nil {
+		return x.Slot
+	}
+	return ""
+}
+
+func (x *PredictedBoot) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PredictedBoot) GetTrial() bool {
+	if x != nil {
+		return x.Trial
+	}
+	return false
+}
+
+func (x *PredictedBoot) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PredictedBoot) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *PredictedBoot) GetInitrdSha256() string {
+	if x != nil {
+		return x.InitrdSha256
+	}
+	return ""
+}
+
+func (x *PredictedBoot) GetStuck() string {
+	if x != nil {
+		return x.Stuck
+	}
+	return ""
+}
+
+func (x *PredictedBoot) GetWhy() []string {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Severity      string                 `protobuf:"bytes,1,opt,name=severity,proto3" json:"severity,omitempty"` // "fine", "degraded", "broken"
+	About         string                 `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`       // "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", ...
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Do            string                 `protobuf:"bytes,4,opt,name=do,proto3" json:"do,omitempty"` // what to do; empty where nothing is to be done
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_pawl_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Finding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Finding) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Finding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Finding) GetDo() string {
+	if x != nil {
+		return x.Do
+	}
+	return ""
+}
+
 type PlanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"` // reference of an installer image
@@ -853,7 +1135,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_pawl_proto_msgTypes[9]
+	mi := &file_pawl_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1147,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[9]
+	mi := &file_pawl_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1160,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{9}
+	return file_pawl_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanRequest) GetImage() string {
@@ -911,7 +1193,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_pawl_proto_msgTypes[10]
+	mi := &file_pawl_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1205,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[10]
+	mi := &file_pawl_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1218,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{10}
+	return file_pawl_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanResponse) GetPlan() *Plan {
@@ -968,7 +1250,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pawl_proto_msgTypes[11]
+	mi := &file_pawl_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1262,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[11]
+	mi := &file_pawl_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1275,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{11}
+	return file_pawl_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Plan) GetKind() string {
@@ -1104,7 +1386,7 @@ type UpgradeRequest struct {
 
 func (x *UpgradeRequest) Reset() {
 	*x = UpgradeRequest{}
-	mi := &file_pawl_proto_msgTypes[12]
+	mi := &file_pawl_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1398,7 @@ func (x *UpgradeRequest) String() string {
 func (*UpgradeRequest) ProtoMessage() {}
 
 func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[12]
+	mi := &file_pawl_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1411,7 @@ func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{12}
+	return file_pawl_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UpgradeRequest) GetImage() string {
@@ -1203,7 +1485,7 @@ type CancelStageRequest struct {
 
 func (x *CancelStageRequest) Reset() {
 	*x = CancelStageRequest{}
-	mi := &file_pawl_proto_msgTypes[13]
+	mi := &file_pawl_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1497,7 @@ func (x *CancelStageRequest) String() string {
 func (*CancelStageRequest) ProtoMessage() {}
 
 func (x *CancelStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[13]
+	mi := &file_pawl_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1510,7 @@ func (x *CancelStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStageRequest.ProtoReflect.Descriptor instead.
 func (*CancelStageRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{13}
+	return file_pawl_proto_rawDescGZIP(), []int{17}
 }
 
 type CancelStageResponse struct {
@@ -1240,7 +1522,7 @@ type CancelStageResponse struct {
 
 func (x *CancelStageResponse) Reset() {
 	*x = CancelStageResponse{}
-	mi := &file_pawl_proto_msgTypes[14]
+	mi := &file_pawl_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1534,7 @@ func (x *CancelStageResponse) String() string {
 func (*CancelStageResponse) ProtoMessage() {}
 
 func (x *CancelStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[14]
+	mi := &file_pawl_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1547,7 @@ func (x *CancelStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStageResponse.ProtoReflect.Descriptor instead.
 func (*CancelStageResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{14}
+	return file_pawl_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelStageResponse) GetAttempt() *Attempt {
@@ -1286,7 +1568,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_pawl_proto_msgTypes[15]
+	mi := &file_pawl_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1580,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[15]
+	mi := &file_pawl_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1593,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{15}
+	return file_pawl_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RollbackRequest) GetReboot() bool {
@@ -1345,7 +1627,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[16]
+	mi := &file_pawl_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1639,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[16]
+	mi := &file_pawl_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1652,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{16}
+	return file_pawl_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -1398,7 +1680,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_pawl_proto_msgTypes[17]
+	mi := &file_pawl_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1692,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[17]
+	mi := &file_pawl_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1705,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{17}
+	return file_pawl_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EventsRequest) GetSince() uint64 {
@@ -1458,7 +1740,7 @@ type DmesgRequest struct {
 
 func (x *DmesgRequest) Reset() {
 	*x = DmesgRequest{}
-	mi := &file_pawl_proto_msgTypes[18]
+	mi := &file_pawl_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1752,7 @@ func (x *DmesgRequest) String() string {
 func (*DmesgRequest) ProtoMessage() {}
 
 func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[18]
+	mi := &file_pawl_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1765,7 @@ func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
 func (*DmesgRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{18}
+	return file_pawl_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DmesgRequest) GetFollow() bool {
@@ -1521,7 +1803,7 @@ type KernelMessage struct {
 
 func (x *KernelMessage) Reset() {
 	*x = KernelMessage{}
-	mi := &file_pawl_proto_msgTypes[19]
+	mi := &file_pawl_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1815,7 @@ func (x *KernelMessage) String() string {
 func (*KernelMessage) ProtoMessage() {}
 
 func (x *KernelMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[19]
+	mi := &file_pawl_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1828,7 @@ func (x *KernelMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
 func (*KernelMessage) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{19}
+	return file_pawl_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *KernelMessage) GetSequence() uint64 {
@@ -1593,7 +1875,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[20]
+	mi := &file_pawl_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1887,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[20]
+	mi := &file_pawl_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1900,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{20}
+	return file_pawl_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -1649,7 +1931,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[21]
+	mi := &file_pawl_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1943,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[21]
+	mi := &file_pawl_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1956,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{21}
+	return file_pawl_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Event) GetId() uint64 {
@@ -1803,7 +2085,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_pawl_proto_msgTypes[22]
+	mi := &file_pawl_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +2097,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[22]
+	mi := &file_pawl_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +2110,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{22}
+	return file_pawl_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Sequence) GetDone() bool {
@@ -1866,7 +2148,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[23]
+	mi := &file_pawl_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2160,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[23]
+	mi := &file_pawl_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2173,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{23}
+	return file_pawl_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Task) GetPhase() string {
@@ -1945,7 +2227,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2239,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2252,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{24}
+	return file_pawl_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Progress) GetStep() string {
@@ -2034,7 +2316,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2328,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2341,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{25}
+	return file_pawl_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -2098,7 +2380,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2392,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2405,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{26}
+	return file_pawl_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Expected) GetBootId() string {
@@ -2178,7 +2460,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2472,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2485,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{27}
+	return file_pawl_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Error) GetKind() string {
@@ -2291,7 +2573,28 @@ const file_pawl_proto_rawDesc = "" +
 	"\arunning\x18\x02 \x01(\tR\arunning\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
 	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x14\n" +
-	"\x05names\x18\x05 \x03(\tR\x05names\"U\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\"\x0f\n" +
+	"\rDoctorRequest\"\xbb\x01\n" +
+	"\x0eDoctorResponse\x12\x1a\n" +
+	"\bseverity\x18\x01 \x01(\tR\bseverity\x12,\n" +
+	"\x05boots\x18\x02 \x03(\v2\x16.pawl.v1.PredictedBootR\x05boots\x12\x18\n" +
+	"\aassumes\x18\x03 \x03(\tR\aassumes\x12,\n" +
+	"\bfindings\x18\x04 \x03(\v2\x10.pawl.v1.FindingR\bfindings\x12\x17\n" +
+	"\aboot_id\x18\x05 \x01(\tR\x06bootId\"\xcc\x01\n" +
+	"\rPredictedBoot\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\tR\x04slot\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
+	"\x05trial\x18\x03 \x01(\bR\x05trial\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x16\n" +
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256\x12#\n" +
+	"\rinitrd_sha256\x18\x06 \x01(\tR\finitrdSha256\x12\x14\n" +
+	"\x05stuck\x18\a \x01(\tR\x05stuck\x12\x10\n" +
+	"\x03why\x18\b \x03(\tR\x03why\"_\n" +
+	"\aFinding\x12\x1a\n" +
+	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x14\n" +
+	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x0e\n" +
+	"\x02do\x18\x04 \x01(\tR\x02do\"U\n" +
 	"\vPlanRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1a\n" +
 	"\bpreserve\x18\x02 \x01(\bR\bpreserve\x12\x14\n" +
@@ -2395,10 +2698,11 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\x9f\x04\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\xdf\x04\n" +
 	"\x04Node\x12A\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\x03\x90\x02\x01\x12>\n" +
-	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\x03\x90\x02\x01\x123\n" +
+	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\x03\x90\x02\x01\x12>\n" +
+	"\x06Doctor\x12\x16.pawl.v1.DoctorRequest\x1a\x17.pawl.v1.DoctorResponse\"\x03\x90\x02\x01\x123\n" +
 	"\x04Plan\x12\x14.pawl.v1.PlanRequest\x1a\x15.pawl.v1.PlanResponse\x124\n" +
 	"\aUpgrade\x12\x17.pawl.v1.UpgradeRequest\x1a\x0e.pawl.v1.Event0\x01\x12H\n" +
 	"\vCancelStage\x12\x1b.pawl.v1.CancelStageRequest\x1a\x1c.pawl.v1.CancelStageResponse\x126\n" +
@@ -2419,7 +2723,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),        // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),       // 1: pawl.v1.VersionResponse
@@ -2430,27 +2734,31 @@ var file_pawl_proto_goTypes = []any{
 	(*Bad)(nil),                   // 6: pawl.v1.Bad
 	(*Operation)(nil),             // 7: pawl.v1.Operation
 	(*Checks)(nil),                // 8: pawl.v1.Checks
-	(*PlanRequest)(nil),           // 9: pawl.v1.PlanRequest
-	(*PlanResponse)(nil),          // 10: pawl.v1.PlanResponse
-	(*Plan)(nil),                  // 11: pawl.v1.Plan
-	(*UpgradeRequest)(nil),        // 12: pawl.v1.UpgradeRequest
-	(*CancelStageRequest)(nil),    // 13: pawl.v1.CancelStageRequest
-	(*CancelStageResponse)(nil),   // 14: pawl.v1.CancelStageResponse
-	(*RollbackRequest)(nil),       // 15: pawl.v1.RollbackRequest
-	(*RebootRequest)(nil),         // 16: pawl.v1.RebootRequest
-	(*EventsRequest)(nil),         // 17: pawl.v1.EventsRequest
-	(*DmesgRequest)(nil),          // 18: pawl.v1.DmesgRequest
-	(*KernelMessage)(nil),         // 19: pawl.v1.KernelMessage
-	(*RebootResponse)(nil),        // 20: pawl.v1.RebootResponse
-	(*Event)(nil),                 // 21: pawl.v1.Event
-	(*Sequence)(nil),              // 22: pawl.v1.Sequence
-	(*Task)(nil),                  // 23: pawl.v1.Task
-	(*Progress)(nil),              // 24: pawl.v1.Progress
-	(*Armed)(nil),                 // 25: pawl.v1.Armed
-	(*Expected)(nil),              // 26: pawl.v1.Expected
-	(*Error)(nil),                 // 27: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*DoctorRequest)(nil),         // 9: pawl.v1.DoctorRequest
+	(*DoctorResponse)(nil),        // 10: pawl.v1.DoctorResponse
+	(*PredictedBoot)(nil),         // 11: pawl.v1.PredictedBoot
+	(*Finding)(nil),               // 12: pawl.v1.Finding
+	(*PlanRequest)(nil),           // 13: pawl.v1.PlanRequest
+	(*PlanResponse)(nil),          // 14: pawl.v1.PlanResponse
+	(*Plan)(nil),                  // 15: pawl.v1.Plan
+	(*UpgradeRequest)(nil),        // 16: pawl.v1.UpgradeRequest
+	(*CancelStageRequest)(nil),    // 17: pawl.v1.CancelStageRequest
+	(*CancelStageResponse)(nil),   // 18: pawl.v1.CancelStageResponse
+	(*RollbackRequest)(nil),       // 19: pawl.v1.RollbackRequest
+	(*RebootRequest)(nil),         // 20: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),         // 21: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),          // 22: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),         // 23: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),        // 24: pawl.v1.RebootResponse
+	(*Event)(nil),                 // 25: pawl.v1.Event
+	(*Sequence)(nil),              // 26: pawl.v1.Sequence
+	(*Task)(nil),                  // 27: pawl.v1.Task
+	(*Progress)(nil),              // 28: pawl.v1.Progress
+	(*Armed)(nil),                 // 29: pawl.v1.Armed
+	(*Expected)(nil),              // 30: pawl.v1.Expected
+	(*Error)(nil),                 // 31: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -2458,49 +2766,53 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	28, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	28, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	28, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	28, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	24, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	28, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
-	11, // 11: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
-	5,  // 12: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
-	29, // 13: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	26, // 14: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
-	11, // 15: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	24, // 16: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	25, // 17: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	23, // 18: pawl.v1.Event.task:type_name -> pawl.v1.Task
-	22, // 19: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	28, // 20: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	29, // 21: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	29, // 22: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	5,  // 23: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	26, // 24: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	0,  // 25: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 26: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 27: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	12, // 28: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	13, // 29: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	15, // 30: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	16, // 31: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	17, // 32: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	18, // 33: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 34: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 35: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 36: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	21, // 37: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	14, // 38: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	21, // 39: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	20, // 40: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	21, // 41: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	19, // 42: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	34, // [34:43] is the sub-list for method output_type
-	25, // [25:34] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	32, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	32, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	32, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	32, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	28, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	32, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
+	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
+	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
+	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
+	33, // 15: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	30, // 16: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	15, // 17: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
+	28, // 18: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	29, // 19: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	27, // 20: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	26, // 21: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	32, // 22: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	33, // 23: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	33, // 24: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	5,  // 25: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	30, // 26: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	0,  // 27: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 28: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 29: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
+	13, // 30: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	16, // 31: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	17, // 32: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	19, // 33: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	20, // 34: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	21, // 35: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	22, // 36: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 37: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 38: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 39: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 40: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	25, // 41: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 42: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	25, // 43: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	24, // 44: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	25, // 45: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	23, // 46: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	37, // [37:47] is the sub-list for method output_type
+	27, // [27:37] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -2508,7 +2820,7 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[21].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[25].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
@@ -2521,7 +2833,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,55 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// The diagnosis goes over the wire as it is, also while an operation runs, and then it says so.
+func TestDoctor(t *testing.T) {
+	f := newFake()
+	s := f.server(t, Config{})
+	var broken error
+	s.diagnose = func(context.Context) (upgrade.Diagnosis, error) {
+		return upgrade.Diagnosis{
+			Status:   f.status,
+			Boots:    []predict.Outcome{{Slot: bootloader.A, Path: "EFI/pawl/A/os.efi", Digest: "11", Why: []string{"Why."}}, {Stuck: "stuck"}},
+			Assumes:  []string{"Nothing."},
+			Findings: []upgrade.Finding{{Severity: upgrade.Broken, About: "boots", Text: "Text.", Do: "do"}},
+		}, broken
+	}
+	d, err := s.Doctor(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "broken", d.Severity)
+	require.Equal(t, "boot-1", d.BootId)
+	require.Equal(t, []string{"Nothing."}, d.Assumes)
+	require.Len(t, d.Boots, 2)
+	require.Equal(t, "1", d.Boots[0].Version)
+	require.Equal(t, []string{"Why."}, d.Boots[0].Why)
+	require.Equal(t, "stuck", d.Boots[1].Stuck)
+	require.Len(t, d.Findings, 1)
+
+	f.hang["prepare"] = make(chan struct{})
+	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { _, running := s.queue.latest(); return running }, time.Minute, time.Millisecond)
+	d, err = s.Doctor(t.Context())
+	require.NoError(t, err)
+	require.Len(t, d.Findings, 2)
+	require.Equal(t, "It runs now, and changes what is looked at here: upgrade to os:2.", d.Findings[1].Text)
+	close(f.hang["prepare"])
+	op.finished()
+
+	broken = errors.New("the disk cannot be read")
+	_, err = s.Doctor(t.Context())
+	require.ErrorIs(t, err, broken)
+}
