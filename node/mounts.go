@@ -18,11 +18,11 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// letGo is how long what holds a partition may take to let go of it, and letGoEvery how often it is tried.
-const (
-	letGo      = time.Minute
-	letGoEvery = 200 * time.Millisecond
-)
+// LetGo is how long what holds a partition of Config.Unmount may take to let go of it when Config does not say.
+const LetGo = time.Minute
+
+// letGoEvery is how often it is tried.
+const letGoEvery = 200 * time.Millisecond
 
 // mounted is what was unmounted, in the order of mounting.
 type mounted struct{ points []mountPoint }
@@ -67,7 +67,7 @@ func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
 
 // release tries until nothing is busy any more, or the time is over; then the error names the processes that hold it.
 func (s *Server) release(ctx context.Context, what string, try func() error, device uint64) error {
-	end := time.Now().Add(s.letGo)
+	end := time.Now().Add(s.config.LetGo)
 	for {
 		err := try()
 		if err == nil || !errors.Is(err, unix.EBUSY) && !errors.Is(err, partition.ErrBusy) {

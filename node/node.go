@@ -55,6 +55,7 @@ type Config struct {
 	Window        time.Duration                                  // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
 	Hooks         []Hook                                         // what the system does in the phases around an upgrade
 	Unmount       []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
+	LetGo         time.Duration                                  // how long what holds them may take to let go; 0 is the constant LetGo
 	Stuck         Stuck                                          // what becomes of a node on which they cannot be
 	Reboot        func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
 	Watchdog      Watchdog                                       // the hardware that ends a trial which hangs; zero: none
@@ -93,7 +94,6 @@ type Server struct {
 	kexecLoad  func(kexec.Kernel) error
 	unmount    func(context.Context, *mounted) error
 	isFree     func(context.Context) error
-	letGo      time.Duration
 	mounts     mounted // what was unmounted and is to come back; of whoever holds the queue
 
 	mu      sync.Mutex
@@ -163,7 +163,10 @@ func New(c Config) (*Server, error) {
 	s.guard = &guard{s: s, open: s.openDog}
 	s.journal = newJournal(s.bootID)
 	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
-	s.unmount, s.isFree, s.letGo = s.unmountAll, s.free, letGo
+	s.unmount, s.isFree = s.unmountAll, s.free
+	if s.config.LetGo == 0 {
+		s.config.LetGo = LetGo
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine

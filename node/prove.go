@@ -40,6 +40,7 @@ func (s *Server) prove(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return s.unproved(ctx, err)
 	}
+	s.log.Info("trial", "phase", "checks")
 	if err := s.check(ctx, voice{s.journal, "trial"}); err != nil {
 		return s.unproved(ctx, err)
 	}
@@ -76,6 +77,9 @@ const windowEvery = time.Second
 
 // stay has the checks hold for as long as Config.Window says.
 func (s *Server) stay(ctx context.Context) error {
+	if s.config.Window > 0 {
+		s.log.Info("trial", "phase", "window", "for", s.config.Window)
+	}
 	end := time.Now().Add(s.config.Window)
 	for time.Now().Before(end) {
 		s.trial.now("window")
@@ -114,6 +118,7 @@ func (s *Server) migrate(ctx context.Context) error {
 		return err
 	}
 	defer s.queue.leave()
+	s.log.Info("trial", "phase", PhaseMigrate)
 	limited, cancel := context.WithDeadline(ctx, s.trial.now("migrate"))
 	defer cancel()
 	err := s.with(false, func(m machine) error {

@@ -69,6 +69,7 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, readersGrace)
 	op.drained(ctx)
 	cancel()
+	s.log.Info(op.name, "phase", PhaseShutdown)
 	_, err = s.runHooks(s.ctx, next, Occasion{Phase: PhaseShutdown, Operation: op.name}, true)
 	if err != nil {
 		s.log.Warn("restart all the same", "reason", err)

@@ -271,8 +271,16 @@ func (q *sequence) options() upgrade.Options {
 			if e.Done && e.Err != nil {
 				q.s.log.Error(q.op.name, "step", e.Step, "reason", e.Err)
 			}
+			q.s.logStep(q.op.name, e)
 			q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
 		},
+	}
+}
+
+// logStep logs a step of package upgrade when it begins.
+func (s *Server) logStep(operation string, e upgrade.Event) {
+	if !e.Done && e.File == "" {
+		s.log.Debug(operation, "step", e.Step)
 	}
 }
 

@@ -83,6 +83,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		return upgrade.Boot{}, err
 	}
 	var boot upgrade.Boot
+	s.log.Info("start", "phase", "started")
 	err := s.with(false, func(m machine) (err error) {
 		if st, err := m.Status(); err == nil && st.Loader.Trial() {
 			s.startClock()
@@ -149,6 +150,7 @@ func (s *Server) confirm(ctx context.Context) error {
 		return err
 	}
 	defer s.queue.leave()
+	s.log.Info("trial", "phase", upgrade.StepConfirm)
 	var err error
 	for try := range confirmTries {
 		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil {

@@ -74,6 +74,7 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	if a.Preserve || a.Wiped || a.Kind == Rollback || m.Wipe == nil {
 		return nil
 	}
+	m.log.Info("trial", "step", "wipe EPHEMERAL")
 	if err := m.Wipe(); err != nil {
 		return fmt.Errorf("wipe EPHEMERAL: %w", err)
 	}
@@ -245,6 +246,7 @@ func (m *Machine) confirm() (*Attempt, error) {
 	if a == nil {
 		return nil, nil
 	}
+	m.log.Debug("trial", "step", "record the confirmation")
 	if err := m.end(a, Confirmed, ""); err != nil {
 		m.log.Warn("the confirmation is not recorded", "reason", err)
 	}

@@ -39,6 +39,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	dog := flags.String("watchdog", watchdog.Auto, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
 	dogTimeout := flags.Duration("watchdog-timeout", 0, "after the service fed it last (default 30s)")
 	dogAlways := flags.Bool("watchdog-always", false, "feed it also outside of trials, as long as pawld runs")
+	letGo := flags.Duration("let-go", node.LetGo, "how long what holds them may take to let go")
 	stuck := flags.String("stuck", "reboot", "when they cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -62,6 +63,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		fmt.Fprintf(errs, "pawld: --stuck %q: want reboot or undo\n", *stuck)
 		return errUsage
 	}
+	c.LetGo = *letGo
 	if *unmount != "" {
 		c.Unmount = strings.Split(*unmount, ",")
 	}
