@@ -1,7 +1,7 @@
 // Package kexec starts the next kernel from the running one, without the firmware.
 //
 // Start with FromUKI or a Kernel of your own, then Kernel.Load, then Jump. Check says beforehand, without changing
-// anything, whether this machine would refuse.
+// anything, whether this machine would refuse; Kernel.Try is a dry run, which asks the running kernel.
 //
 // Loading changes nothing that runs; a kernel that was loaded is forgotten at the next start of any kind, or by Unload.
 // Every error says why, and none is worth failing an upgrade for: the way through the firmware is always there.
@@ -62,7 +62,7 @@ func FromUKI(r io.ReaderAt, size int64, more ...string) (Kernel, error) {
 		return Kernel{}, err
 	}
 	cmdline, err := img.Text(uki.Cmdline)
-	if err != nil {
+	if err != nil && !errors.Is(err, uki.ErrNoSection) {
 		return Kernel{}, err
 	}
 	k := Kernel{Linux: linux.Data, Cmdline: strings.TrimSpace(strings.Join(append(slices.Clone(more), cmdline), " "))}
@@ -78,6 +78,16 @@ func FromUKI(r io.ReaderAt, size int64, more ...string) (Kernel, error) {
 
 // Load gives the kernel to the running one, in place of any that was loaded before. The caller may then Jump.
 func (k Kernel) Load() error { return k.load(loadFiles) }
+
+// Try is a dry run: the running kernel takes this one, or says why not, and forgets it again, with any that was loaded before.
+func (k Kernel) Try() error { return k.try(loadFiles, Unload) }
+
+func (k Kernel) try(give func(kernel, initrd *os.File, cmdline string) error, unload func() error) error {
+	if err := k.load(give); err != nil {
+		return err
+	}
+	return unload()
+}
 
 // maxCmdline is what every architecture takes, its zero included.
 const maxCmdline = 2048

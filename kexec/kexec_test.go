@@ -64,6 +64,12 @@ func TestUKIIsTakenApart(t *testing.T) {
 	require.NoError(t, k.load(g.take))
 	require.Equal(t, given{"kernel", "none", "quiet"}, g)
 
+	r = image(t, uki.Bytes(uki.Linux, []byte("kernel"))) // without a command line of its own
+	k, err = FromUKI(r, r.Size(), SlotArgument+"A")
+	require.NoError(t, err)
+	require.NoError(t, k.load(g.take))
+	require.Equal(t, given{"kernel", "none", "pawl.slot=A"}, g)
+
 	r = image(t, uki.Bytes(uki.Cmdline, []byte("quiet")))
 	_, err = FromUKI(r, r.Size())
 	require.ErrorIs(t, err, uki.ErrNoSection)
@@ -77,16 +83,41 @@ func TestCommandLinesThatTheKernelWouldCutAreRefused(t *testing.T) {
 }
 
 func TestEveryRefusalIsExplained(t *testing.T) {
-	for number, want := range map[error]error{
-		unix.ENOSYS: ErrUnsupported, unix.EPERM: ErrForbidden, unix.EKEYREJECTED: ErrForbidden, unix.EBUSY: ErrBusy,
-		unix.ENOMEM: ErrKernel, unix.ENOEXEC: ErrKernel,
+	for number, want := range map[error]struct {
+		is   error
+		says string
+	}{
+		unix.ENOSYS:        {ErrUnsupported, "this kernel cannot kexec: it was built without CONFIG_KEXEC_FILE"},
+		unix.EPERM:         {ErrForbidden, "it is locked down (Secure Boot), kexec is switched off, or this is not root"},
+		unix.EACCES:        {ErrForbidden, "a security module says no"},
+		unix.EKEYREJECTED:  {ErrForbidden, "the next kernel's signature is not good"},
+		unix.ENOKEY:        {ErrForbidden, "signed with no key that it knows"},
+		unix.ENODATA:       {ErrForbidden, "it wants a signature and the next kernel has none"},
+		unix.EBUSY:         {ErrBusy, "another program is loading a kernel: try again"},
+		unix.ENOMEM:        {ErrKernel, "there is no memory to hold it"},
+		unix.EADDRNOTAVAIL: {ErrKernel, "there is no memory where it has to lie"},
+		unix.ENOEXEC:       {ErrKernel, "it is no kernel of a format that can be loaded"},
+		unix.EINVAL:        {ErrKernel, "its arguments are not understood"},
 	} {
 		err := Kernel{Linux: section([]byte("kernel"))}.load(func(*os.File, *os.File, string) error { return number })
-		require.ErrorIs(t, err, want)
+		require.ErrorIs(t, err, want.is)
 		require.ErrorIs(t, err, number)
+		require.ErrorContains(t, err, "load kernel: ")
+		require.ErrorContains(t, err, want.says)
 	}
 	odd := errors.New("odd")
 	require.Equal(t, odd, explain(odd))
+}
+
+func TestADryRunLeavesNothingLoaded(t *testing.T) {
+	loaded := false
+	give := func(*os.File, *os.File, string) error { loaded = true; return nil }
+	unload := func() error { loaded = false; return nil }
+	k := Kernel{Linux: section([]byte("kernel"))}
+	require.NoError(t, k.try(give, unload))
+	require.False(t, loaded)
+	require.ErrorIs(t, k.try(func(*os.File, *os.File, string) error { return unix.ENOEXEC }, unload), ErrKernel)
+	require.ErrorIs(t, k.try(give, func() error { return unix.EBUSY }), unix.EBUSY)
 }
 
 func TestCheckReadsWhatTheKernelShows(t *testing.T) {
