@@ -78,6 +78,12 @@ func window(p Policy, release map[string]string) Policy {
 	return p
 }
 
+// IsVersion reports whether the policy can compare s.
+func IsVersion(s string) bool {
+	_, ok := parseVersion(s)
+	return ok
+}
+
 type version struct {
 	major, minor, patch int
 	pre                 []string // identifiers of a pre-release; none for a release

@@ -25,6 +25,8 @@ type recipe struct {
 
 	version, arch, output, tag, push, signKey, entrypoint string
 
+	from, client string // see upgrade.FromAnnotation and upgrade.ClientAnnotation
+
 	grub bool
 }
 
@@ -54,6 +56,8 @@ func packCommand() *cobra.Command {
 		{&r.tag, "tag", "", "tag in the layout (default: the version)"},
 		{&r.entrypoint, "entrypoint", "", "also pack this program, an installer for the architecture that needs no libraries: a container of the image runs it (default: none)"},
 		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, not encrypted, ECDSA, Ed25519 or RSA"},
+		{&r.from, "upgrade-from", "", "lowest version that may be upgraded to this one (default: see the version policy)"},
+		{&r.client, "upgrade-client", "", "lowest version of pawl that may order the upgrade (default: any)"},
 		{&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG"},
 	} {
 		c.Flags().StringVar(f.to, f.name, f.or, f.text)
@@ -75,7 +79,15 @@ func packCommand() *cobra.Command {
 
 // pack makes the image, tags it and pushes it if it is to be. It returns the reference that pins it.
 func (r recipe) pack(ctx context.Context, epoch string) (reference string, err error) {
-	img := pack.Image{Version: r.version, Arch: r.arch}
+	img := pack.Image{Version: r.version, Arch: r.arch, Annotations: map[string]string{}}
+	for name, lowest := range map[string]string{upgrade.FromAnnotation: r.from, upgrade.ClientAnnotation: r.client} {
+		if lowest != "" && !upgrade.IsVersion(lowest) {
+			return "", usageError{fmt.Errorf("%q is no version such as 1.2.0", lowest)}
+		}
+		if lowest != "" {
+			img.Annotations[name] = lowest
+		}
+	}
 	if epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)
 		if err != nil || seconds < 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // parts writes what an image is packed from, and returns the flags that name it.
@@ -35,13 +36,14 @@ func TestPackedImageBoots(t *testing.T) {
 	t.Parallel()
 	dir, flags := parts(t)
 	layout := filepath.Join(dir, "layout")
-	status, out := run(t, append(flags, "--output", layout)...)
+	status, out := run(t, append(flags, "--output", layout, "--upgrade-from", "4.4", "--upgrade-client", "1.2.0")...)
 	require.Zero(t, status, out)
 	ref := strings.TrimSpace(out)
 	require.True(t, strings.HasPrefix(ref, "oci:"+layout+"@sha256:"), ref)
 	tagged, err := image.Open(t.Context(), "oci:"+layout+":4.5.6-7", image.Options{Arch: "amd64"})
 	require.NoError(t, err)
 	require.Equal(t, "4.5.6+7", tagged.Version)
+	require.Equal(t, []string{"4.4", "1.2.0"}, []string{tagged.Annotations[upgrade.FromAnnotation], tagged.Annotations[upgrade.ClientAnnotation]})
 	require.True(t, strings.HasSuffix(ref, tagged.Digest))
 
 	b := newFactory(t).box(t)
@@ -125,6 +127,7 @@ func TestBadPacks(t *testing.T) {
 		{"a panic would hang", []string{"--cmdline", "quiet"}, exitUsage, `--cmdline: "quiet" has no panic=N`, false},
 		{"a panic would hang all the same", []string{"--cmdline", "panic=10 panic=0"}, exitUsage, `has no panic=N`, false},
 		{"two versions", []string{"--version", "5"}, exitUsage, "--version 5, but ", false},
+		{"a lowest version that is none", []string{"--upgrade-from", "tuesday"}, exitUsage, `"tuesday" is no version such as 1.2.0`, false},
 		{"a stub that is none", []string{"--stub", os.Args[0]}, exitUsage, "stub: it does not start with MZ", false},
 		{"a tag that is none", []string{"--tag", "a b"}, exitUsage, `--tag: tag "a b": want letters`, true},
 		{"a directory that is no layout", []string{"--output", "/"}, exitOther, "/ is not empty and no OCI layout; name another directory", false},
