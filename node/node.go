@@ -171,7 +171,11 @@ func New(c Config) (*Server, error) {
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine
 		o.ReadOnly, o.Log, o.BootID = readOnly, s.log, s.bootID
-		return upgrade.Open(s.config.Disk, o)
+		m, err := upgrade.Open(s.config.Disk, o)
+		if err != nil {
+			return nil, err // and no machine: a nil pointer would be one
+		}
+		return m, nil
 	}
 	s.diagnose = func(ctx context.Context) (upgrade.Diagnosis, error) {
 		o := s.config.Machine

@@ -308,3 +308,19 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	_, err = New(Config{Disk: "d", Checks: []Check{{Name: "x"}}})
 	require.ErrorContains(t, err, "a check needs a name")
 }
+
+// TestAMachineThatCannotBeOpened: PID 1 must not die of it.
+func TestAMachineThatCannotBeOpened(t *testing.T) {
+	f := newFake()
+	s, err := New(Config{Disk: filepath.Join(t.TempDir(), "none")})
+	require.NoError(t, err)
+	s.pull = f.server(t, Config{}).pull
+	for name, order := range map[string]func() (*Operation, error){
+		"upgrade":  func() (*Operation, error) { return s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"}) },
+		"rollback": func() (*Operation, error) { return s.Rollback(t.Context(), &pawlv1.RollbackRequest{}) },
+	} {
+		op, err := order()
+		require.NoError(t, err, name)
+		require.ErrorContains(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }), "no such file", name)
+	}
+}
