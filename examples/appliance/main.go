@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -19,36 +20,34 @@ import (
 func main() {
 	disk := flag.String("disk", "", "what the machine boots from")
 	flag.Parse()
-	log.Fatal(run(context.Background(), *disk))
+	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}}
+	log.Fatal(run(context.Background(), c, node.DefaultSocket, "127.0.0.1:8080"))
 }
 
-func run(ctx context.Context, disk string) error {
-	web := &http.Server{Addr: "127.0.0.1:8080", Handler: http.FileServer(http.Dir("/var/data"))}
-	s, err := node.New(node.Config{
-		Disk: disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"},
-		Hooks: []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
-			{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
-			{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error {
-				web = &http.Server{Addr: web.Addr, Handler: web.Handler}
-				go serve(web)
-				return nil
-			}},
-		},
-		Checks: []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(context.Context) error { // the new version
-			_, err := http.Get("http://127.0.0.1:8080/")
-			return err
-		}}},
-		Window: 30 * time.Second, // the check has to hold for as long before the new version is confirmed
-	})
+func run(ctx context.Context, c node.Config, socket, address string) error {
+	web := &http.Server{Addr: address, Handler: http.FileServer(http.Dir("/var/data"))}
+	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
+		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
+		{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error {
+			web = &http.Server{Addr: web.Addr, Handler: web.Handler}
+			go serve(web)
+			return nil
+		}},
+	}
+	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(context.Context) error { // the new version
+		_, err := http.Get("http://" + address)
+		return err
+	}}}
+	c.Window = cmp.Or(c.Window, 30*time.Second) // the check has to hold for as long before the new version is confirmed
+	s, err := node.New(c)
 	if err != nil {
 		return err
 	}
 	if _, err := s.Start(ctx); errors.Is(err, node.ErrRestarting) { // early: a trial wipes EPHEMERAL, or keeps it
 		select {} // a staged upgrade is armed
 	} // any other error is in the status, and the machine is more use with the API than without
-	// Here the system mounts EPHEMERAL at /var/data.
-	go serve(web)
-	api, err := node.Listen(ctx, node.DefaultSocket, false)
+	go serve(web) // before that, the system mounts EPHEMERAL at /var/data
+	api, err := node.Listen(ctx, socket, false)
 	if err != nil {
 		return err
 	}
