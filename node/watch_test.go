@@ -3,8 +3,11 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -194,6 +197,7 @@ func TestRestarts(t *testing.T) {
 		jumps   int
 		reboots int
 		calls   []string // the last ones
+		why     string   // in the log and the events: what was in the way of a kexec
 	}{
 		"auto, a slot that has proved itself":  {mode: "auto", loaded: []string{"pawl.slot=A"}, jumps: 1},
 		"kexec, a slot that has proved itself": {mode: "kexec", loaded: []string{"pawl.slot=A"}, jumps: 1},
@@ -201,13 +205,13 @@ func TestRestarts(t *testing.T) {
 		"auto, and the next boot is a trial":   {mode: "", armed: true, reboots: 1},
 		"auto, an upgrade":                     {mode: "auto", upgrade: true, reboots: 1, calls: []string{"arm"}},
 		"kexec, an upgrade":                    {mode: "kexec", upgrade: true, loaded: []string{"pawl.slot=B"}, jumps: 1, calls: []string{"kernel B", "arm by kexec"}},
-		"the machine refuses": {mode: "auto", reboots: 1, arrange: func(f *fake, _ *Config) {
+		"the machine refuses": {mode: "auto", reboots: 1, why: "locked down", arrange: func(f *fake, _ *Config) {
 			f.fail["kexec check"] = errors.New("locked down")
 		}},
-		"the kernel is refused": {mode: "kexec", upgrade: true, reboots: 1, loaded: []string{"pawl.slot=B"}, calls: []string{"kernel B", "arm"}, arrange: func(f *fake, _ *Config) {
+		"the kernel is refused": {mode: "kexec", upgrade: true, reboots: 1, loaded: []string{"pawl.slot=B"}, calls: []string{"kernel B", "arm"}, why: "no memory", arrange: func(f *fake, _ *Config) {
 			f.fail["load"] = errors.New("no memory")
 		}},
-		"the slot cannot be read": {mode: "auto", reboots: 1, arrange: func(f *fake, _ *Config) {
+		"the slot cannot be read": {mode: "auto", reboots: 1, why: "the disk smells", arrange: func(f *fake, _ *Config) {
 			f.fail["kernel A"] = errSick
 		}},
 		"the jump fails: the trial goes through the firmware": {
@@ -218,7 +222,7 @@ func TestRestarts(t *testing.T) {
 				f.fail["jump"] = errSick
 			},
 		},
-		"a system that restarts in its own way, and has none to start a kernel": {mode: "auto", reboots: 1, arrange: func(_ *fake, c *Config) { c.Kexec = nil }},
+		"a system that restarts in its own way, and has none to start a kernel": {mode: "auto", reboots: 1, why: "was given no way to start a kernel", arrange: func(_ *fake, c *Config) { c.Kexec = nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -231,6 +235,8 @@ func TestRestarts(t *testing.T) {
 				if test.arrange != nil {
 					test.arrange(f, &c)
 				}
+				var log strings.Builder
+				c.Log = slog.New(slog.NewTextHandler(&log, nil))
 				s := f.server(t, c)
 				if test.upgrade {
 					require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, RebootMode: test.mode}))
@@ -241,6 +247,10 @@ func TestRestarts(t *testing.T) {
 				time.Sleep(2 * grace)
 				synctest.Wait()
 				require.Equal(t, test.loaded, f.loaded)
+				if test.why != "" {
+					require.Regexp(t, "the machine restarts through its firmware.*"+test.why, log.String())
+					require.Contains(t, fmt.Sprint(told(t, s, &pawlv1.EventsRequest{})), test.why)
+				}
 				require.Equal(t, test.jumps, jumps)
 				require.Len(t, f.rebooted(), test.reboots)
 				if calls := f.called(); test.calls != nil {

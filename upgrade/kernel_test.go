@@ -2,6 +2,8 @@ package upgrade_test
 
 import (
 	"path"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +26,30 @@ func TestKernelOfASlot(t *testing.T) {
 	require.Positive(t, k.Linux.Size())
 	_, err = m.Kernel(bootloader.B)
 	require.ErrorIs(t, err, upgrade.ErrNotComplete)
+}
+
+// TestKernelHasTheArgumentsThatTheLoaderGives, but for those by which either tells what it did.
+func TestKernelHasTheArgumentsThatTheLoaderGives(t *testing.T) {
+	for _, loader := range append([]upgrade.Loader{upgrade.SystemdBoot}, onGRUB...) {
+		t.Run(string(loader), func(t *testing.T) {
+			r := start(t)
+			if loader != upgrade.SystemdBoot {
+				r = startGRUB(t, loader)
+			}
+			m, err := r.Open()
+			require.NoError(t, err)
+			k, err := m.Kernel(bootloader.A)
+			require.NoError(t, err)
+			given := slices.DeleteFunc(strings.Fields(r.Last.Cmdline), func(a string) bool { return strings.HasPrefix(a, "BOOT_IMAGE=") })
+			loaded := strings.Fields(k.Cmdline)
+			if loader == upgrade.SystemdBoot {
+				given = []string{"pawl.slot=A", "console=ttyS0", "panic=1"} // what the UKI holds, as its stub would take it
+			}
+			require.ElementsMatch(t, append(given, "pawl.start=kexec"), loaded)
+			require.Contains(t, loaded, "pawl.slot=A")
+			require.Equal(t, loader != upgrade.SystemdBoot, k.Initrd != nil)
+		})
+	}
 }
 
 // TestTrialByKexec: nothing is armed in the loader, so the firmware comes back to the default whatever happens.
