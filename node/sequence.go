@@ -159,13 +159,12 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 		return nil // a rollback that gives something up: there is nothing to prepare for
 	}
 	begun := time.Now()
-	progress := q.options().Progress
-	progress(upgrade.Event{Step: upgrade.Step(d.name)})
+	q.tell(upgrade.Event{Step: upgrade.Step(d.name)})
 	if d.stuck || d.name == PhaseStop {
 		q.s.guard.hold() // from here on nobody may be able to log in
 	}
 	err := q.disturbOnce(ctx, d)
-	progress(upgrade.Event{Step: upgrade.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})
+	q.tell(upgrade.Event{Step: upgrade.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})
 	return err
 }
 
@@ -268,19 +267,23 @@ func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
 		Preserve: q.request.Preserve, Force: q.request.Force, Tries: int(q.request.Tries), Mode: q.request.RebootMode,
 		Progress: func(e upgrade.Event) {
-			if e.Done && e.Err != nil {
-				q.s.log.Error(q.op.name, "step", e.Step, "reason", e.Err)
-			}
-			q.s.logStep(q.op.name, e)
-			q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
+			q.s.logStep(q.op, e)
+			q.tell(e)
 		},
 	}
 }
 
+func (q *sequence) tell(e upgrade.Event) {
+	if e.Done && e.Err != nil {
+		q.s.log.Error(q.op.name, "step", e.Step, "reason", e.Err)
+	}
+	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
+}
+
 // logStep logs a step of package upgrade when it begins.
-func (s *Server) logStep(operation string, e upgrade.Event) {
+func (s *Server) logStep(op *Operation, e upgrade.Event) {
 	if !e.Done && e.File == "" {
-		s.log.Debug(operation, "step", e.Step)
+		s.log.Debug(op.name, "step", e.Step)
 	}
 }
 
@@ -288,13 +291,12 @@ func (s *Server) logStep(operation string, e upgrade.Event) {
 func (q *sequence) resolve(ctx context.Context) error {
 	var err error
 	begun := time.Now()
-	progress := q.options().Progress
-	progress(upgrade.Event{Step: stepResolve})
+	q.tell(upgrade.Event{Step: stepResolve})
 	q.img, err = q.s.pull(ctx, q.request.Image)
 	if err == nil && !q.request.Force {
 		err = upgrade.AllowClient(q.request.Client, q.img.Annotations[upgrade.ClientAnnotation])
 	}
-	progress(upgrade.Event{Step: stepResolve, Done: true, Err: err, Elapsed: time.Since(begun)})
+	q.tell(upgrade.Event{Step: stepResolve, Done: true, Err: err, Elapsed: time.Since(begun)})
 	if err != nil {
 		return fmt.Errorf("%s: %w", q.op.name, err)
 	}

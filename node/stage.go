@@ -38,7 +38,7 @@ func (s *Server) applyStaged(ctx context.Context) error {
 	defer s.queue.leave()
 	err := s.with(false, func(m machine) error {
 		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e upgrade.Event) {
-			s.logStep(op.name, e)
+			s.logStep(op, e)
 			op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
 		}})
 		if err == nil {

@@ -83,10 +83,10 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		return upgrade.Boot{}, err
 	}
 	var boot upgrade.Boot
-	s.log.Info("start", "phase", "started")
 	err := s.with(false, func(m machine) (err error) {
 		if st, err := m.Status(); err == nil && st.Loader.Trial() {
 			s.startClock()
+			s.log.Info("trial", "phase", upgrade.Started)
 		}
 		if boot, err = m.Started(ctx); boot.Trial {
 			s.startClock()
