@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/phaselog"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
@@ -38,6 +40,9 @@ type computer struct {
 	address string              // of the API: "unix:..." or loopback
 	os      map[string]software // by the digest of the UKI
 	log     bytes.Buffer        // of the node service
+	reach   func(at string)     // is called in each phase of it; may be nil
+	boot    string              // begins the ids of its boots
+	release string              // a file in place of what the running version says of itself
 
 	mu    sync.Mutex
 	boots []string // "1.0.0 in A", "2.0.0 in B on trial"
@@ -52,6 +57,8 @@ type software struct {
 	checks  []node.Check
 	hooks   []node.Hook
 	problem string // of its start; empty: none
+
+	annotations map[string]string // of its image
 }
 
 // lab is a registry, the images in it, and a computer that runs version 1.0.0.
@@ -95,7 +102,7 @@ func newLab(t *testing.T, address string, hooks ...node.Hook) *lab {
 
 // push makes an installer image of s, pushes it, and returns its reference.
 func (l *lab) push(s software) string {
-	_, err := l.images.Reference(s.version, virtual.Spec{Size: 1 << 20})
+	_, err := l.images.Reference(s.version, virtual.Spec{Size: 1 << 20, Annotations: s.annotations})
 	require.NoError(l.t, err)
 	built, err := l.layout.Find("v" + s.version)
 	require.NoError(l.t, err)
@@ -129,7 +136,7 @@ func (c *computer) on() {
 	}
 	c.mu.Lock()
 	c.boots = append(c.boots, boot)
-	id := fmt.Sprintf("boot-%d", len(c.boots))
+	id := fmt.Sprintf("%s%d", cmp.Or(c.boot, "boot-"), len(c.boots))
 	c.mu.Unlock()
 	if s.dies {
 		c.on()
@@ -141,9 +148,18 @@ func (c *computer) on() {
 // run is the system that booted, as cmd/pawld has it.
 func (c *computer) run(s software, bootID string) {
 	ctx, stop := context.WithCancel(context.Background())
+	log := slog.NewTextHandler(&c.log, nil)
+	machine := upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version}
+	if c.release != "" {
+		machine.Version, machine.Release = "", c.release
+	}
 	n, err := node.New(node.Config{
-		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, TrialDeadline: time.Minute, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
-		Machine: upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version},
+		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute, Log: slog.New(phaselog.New(log, func(at string) {
+			if c.reach != nil {
+				c.reach(at)
+			}
+		})),
+		Machine: machine,
 		Reboot: func(context.Context, string) error {
 			c.wait.Go(func() {
 				c.stop()
@@ -188,7 +204,9 @@ func (c *computer) stop() {
 	c.mu.Lock()
 	off := c.off
 	c.mu.Unlock()
-	off()
+	if off != nil {
+		off()
+	}
 }
 
 // history is what has booted so far.

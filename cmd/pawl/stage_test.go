@@ -214,16 +214,6 @@ func TestChainAClientThatIsKilledAndStartedAgain(t *testing.T) {
 	require.Len(t, l.history(), 2, "it was one upgrade")
 }
 
-func TestChainVersionPolicy(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, "127.0.0.1:0")
-	code, _, errs := l.order("upgrade", "--image", l.push(software{version: "1.2.4"}))
-	require.Equal(t, exitError, code)
-	require.Contains(t, errs, "upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.4; or force")
-	code, _, errs = l.order("plan", "--image", l.registry+"/os:1.2.4", "--force")
-	require.Zero(t, code, errs)
-}
-
 func TestChainDebugAndReadingTheKernelsLog(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "127.0.0.1:0")

@@ -164,6 +164,8 @@ type Spec struct {
 	Assets  []pack.Asset // in place of all
 	Arch    string       // default amd64
 	GRUB    bool         // for GRUB: a kernel and an initramfs instead of a UKI
+
+	Annotations map[string]string // of the image
 }
 
 // kernelOf begins each kernel that is made here; the version follows.
@@ -205,7 +207,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	if s.Assets == nil {
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.Loader("amd64"))}
 	}
-	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets})
+	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Annotations: s.Annotations})
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/internal/cuts"
+	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// records is what the hooks of a node change.
+type records struct {
+	cordoned, left bool
+	config, before string // the version that the configuration is for
+}
+
+// outside is where they are kept.
+type outside struct {
+	mu sync.Mutex
+	records
+}
+
+func (o *outside) now() records {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.records
+}
+
+// system is a version whose hooks keep their records in o.
+func (o *outside) system(version string) software {
+	s := software{version: version}
+	for _, p := range node.HookPhases() {
+		s.hooks = append(s.hooks, node.Hook{Phase: p, Name: "x", Run: func(_ context.Context, at node.Occasion) error {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			switch was := o.records; p {
+			case node.PhaseCordon:
+				o.cordoned = true
+				if was.cordoned {
+					return node.ErrAlready
+				}
+			case node.PhaseUncordon:
+				o.cordoned = false
+			case node.PhaseLeave:
+				o.left = true
+			case node.PhaseRejoin:
+				o.left = false
+			case node.PhaseMigrate:
+				o.config, o.before = version, was.config
+			case node.PhaseRevert:
+				if was.config != version {
+					o.config, o.before = was.before, ""
+				}
+			}
+			return nil
+		}})
+	}
+	return s
+}
+
+// moment is a computer as a power cut leaves it.
+type moment struct {
+	disk string
+	vars *variables
+	records
+}
+
+// TestPowerCutInEveryPhase cuts the power in each phase and step of an upgrade and of a staged one, as each begins, and
+// boots what is there then. The same in QEMU: internal/cuts.
+func TestPowerCutInEveryPhase(t *testing.T) {
+	t.Parallel()
+	for kind, flags := range map[cuts.Kind][]string{cuts.Upgrade: nil, cuts.Staged: {"--stage", "--reboot"}} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			o := &outside{records: records{config: "1.0.0"}}
+			l := newLab(t, "127.0.0.1:0", o.system("1.0.0").hooks...)
+			two := l.push(o.system("2.0.0"))
+			dir := t.TempDir()
+			var order []string
+			moments := map[string]moment{}
+			l.reach = func(at string) {
+				if _, again := moments[at]; again {
+					return
+				}
+				m := moment{filepath.Join(dir, fmt.Sprint(len(order))), &variables{Memory: l.vars.copy()}, o.now()}
+				require.NoError(t, copySparse(m.disk, l.disk))
+				order, moments[at] = append(order, at), m
+			}
+			code, _, errs := l.order(append([]string{"upgrade", "--image", two, "--wait"}, flags...)...)
+			require.Zero(t, code, errs)
+			l.settled()
+			l.stop()
+			l.reach = nil
+
+			table := slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool { return c.Kind != kind })
+			var listed []string
+			for _, c := range table {
+				listed = append(listed, c.At)
+			}
+			require.ElementsMatch(t, order, listed, "the table has every phase that there is")
+			for _, c := range table {
+				t.Run(strings.ReplaceAll(c.At, "/", " "), func(t *testing.T) {
+					t.Parallel()
+					m := moments[c.At]
+					o := &outside{records: m.records}
+					cut := &lab{registry: l.registry, computer: &computer{t: t, disk: m.disk, vars: m.vars, address: "127.0.0.1:0", os: maps.Clone(l.os), boot: "cut-"}}
+					for digest, s := range cut.os {
+						cut.os[digest] = o.system(s.version)
+					}
+					cut.on()
+					t.Cleanup(func() { cut.stop() })
+					a := cut.settled()
+					runs, next := "1.0.0", "1.0.0 in A"
+					if c.New {
+						runs, next = "2.0.0", "2.0.0 in B"
+					}
+					require.Equal(t, next, cut.next())
+					if said := a.String(); c.Says == "" {
+						require.Empty(t, a.ID, said)
+					} else {
+						require.Contains(t, said, c.Says)
+					}
+					require.Eventually(t, func() bool {
+						now := o.now()
+						return !now.cordoned && !now.left && now.config == runs
+					}, 10*time.Second, 10*time.Millisecond, "%+v", o.now())
+
+					booted := len(cut.history())
+					code, _, errs := cut.order("upgrade", "--image", two, "--force", "--reboot")
+					require.Zero(t, code, errs)
+					require.Eventually(t, func() bool { return len(cut.history()) > booted }, 10*time.Second, 10*time.Millisecond)
+					require.Equal(t, upgrade.Confirmed, cut.settled().Result, "it can upgrade again")
+				})
+			}
+		})
+	}
+}
+
+// settled waits until the latest attempt is over with all that follows, and returns it; zero if there is none.
+func (l *lab) settled() (a upgrade.Attempt) {
+	l.t.Helper()
+	require.Eventually(l.t, func() bool {
+		st := l.status()
+		a = upgrade.Attempt{}
+		if st.Attempt != nil {
+			a = *st.Attempt
+		}
+		return a.ID == "" || !a.Open() && len(a.Marks) == 0
+	}, 10*time.Second, 10*time.Millisecond)
+	return a
+}
+
+// copySparse copies a file, but for its zeros.
+func copySparse(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const piece = 64 << 10
+	zeros := make([]byte, piece)
+	for i := 0; i < len(data); i += piece {
+		if p := data[i:min(i+piece, len(data))]; !bytes.Equal(p, zeros[:len(p)]) {
+			if _, err := f.WriteAt(p, int64(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return f.Truncate(int64(len(data)))
+}
+
+func (v *variables) copy() *efivar.Memory {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.Clone()
+}
