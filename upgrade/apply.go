@@ -138,7 +138,29 @@ func (op *operation) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return op.lacks()
+	if err := op.lacks(); err != nil {
+		return err
+	}
+	return op.prefer()
+}
+
+// prefer leaves the UKI alone in the target, where an image that did not say so beforehand has a kernel too.
+func (op *operation) prefer() error {
+	isUKI := func(f bootloader.File) bool { return f.Name == bootloader.UKIFile }
+	i := slices.IndexFunc(op.files, isUKI)
+	if i < 0 {
+		return nil
+	}
+	for _, f := range op.files {
+		if isUKI(f) {
+			continue
+		}
+		if err := op.m.Boot.Remove(op.plan.To.File(f.Name)); err != nil {
+			return fmt.Errorf("remove what the UKI makes needless: %w", err)
+		}
+	}
+	op.files = op.files[i : i+1]
+	return nil
 }
 
 // lacks is the error of an image that was written and lacks a file.
@@ -172,7 +194,7 @@ func (op *operation) verify(ctx context.Context) error {
 	if op.plan.Version == "" {
 		op.plan.Version = op.plan.Image
 	}
-	return nil
+	return op.m.fitEntry(op.plan.To, op.plan.Version)
 }
 
 // complete writes the target's manifest. With it on the device the slot is complete, and still nothing refers to it.

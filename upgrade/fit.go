@@ -10,25 +10,49 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/uki"
 )
 
 // fit looks at what slot s would boot, as far as its files can be judged, and returns the version that they state.
 func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error) {
-	if takesFor(m.Loader)[ukiAsset] != "" {
+	path := s.File(bootloader.UKIFile)
+	if _, err := m.Boot.Stat(path); err == nil {
 		return m.fitUKI(s, arch)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("look at %s: %w", path, err)
 	}
-	return "", m.fitKernel(s, arch)
-}
-
-// fitKernel looks at a kernel: that it is one for this machine and as long as it says, since GRUB starts one that is cut
-// short; and at its arguments: GRUB is given panic=N where they say nothing, but not against what they say.
-func (m *Machine) fitKernel(s bootloader.Slot, arch string) error {
-	path := s.File(bootloader.KernelFile)
+	path = s.File(bootloader.KernelFile)
 	f, err := m.Boot.Open(path)
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", path, err)
+		return "", fmt.Errorf("look at %s: %w", path, err)
 	}
+	if _, ok := m.Loader.(entries); ok {
+		err = fitProgram(f, arch)
+	} else {
+		err = fitBzImage(f, arch)
+	}
+	if err != nil {
+		return "", err
+	}
+	return "", m.fitArguments(s)
+}
+
+// fitProgram looks at a kernel that firmware is to start: that it is a whole program for this machine.
+func fitProgram(f *bootfs.File, arch string) error {
+	img, err := uki.Parse(f, f.Size())
+	if err != nil {
+		return fmt.Errorf("its kernel is no EFI program: %v: %w (build it with CONFIG_EFI_STUB, or force)", err, ErrUnfit)
+	}
+	if img.Arch != arch {
+		return fmt.Errorf("its kernel is for %q, the image says %q: %w", img.Arch, arch, ErrUnfit)
+	}
+	return nil
+}
+
+// fitBzImage looks at a kernel that GRUB is to start: that it is one for this machine and as long as it says, since GRUB
+// starts one that is cut short.
+func fitBzImage(f *bootfs.File, arch string) error {
 	header := make([]byte, 0x264) // Documentation/arch/x86/boot.rst
 	if _, err := io.ReadFull(f, header); err != nil || string(header[0x202:0x206]) != "HdrS" || binary.LittleEndian.Uint16(header[0x1fe:]) != 0xaa55 {
 		return fmt.Errorf("its kernel is no bzImage: %w (force writes it all the same)", ErrUnfit)
@@ -43,6 +67,11 @@ func (m *Machine) fitKernel(s bootloader.Slot, arch string) error {
 	if size := (setup+1)*512 + 16*int64(binary.LittleEndian.Uint32(header[0x1f4:])); f.Size() < size {
 		return fmt.Errorf("its kernel has %d bytes and says that it has %d: %w (force writes it all the same)", f.Size(), size, ErrUnfit)
 	}
+	return nil
+}
+
+// fitArguments looks at a kernel's arguments: loaders give panic=N where they say nothing, but not against what they say.
+func (m *Machine) fitArguments(s bootloader.Slot) error {
 	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -52,6 +81,22 @@ func (m *Machine) fitKernel(s bootloader.Slot, arch string) error {
 	}
 	if strings.Contains(string(cmdline), "panic=") && !RebootsOnPanic(string(cmdline)) {
 		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
+	}
+	return nil
+}
+
+// fitEntry refuses arguments that the loader could not write into the slot's entry. Force does not help.
+func (m *Machine) fitEntry(s bootloader.Slot, version string) error {
+	l, ok := m.Loader.(entries)
+	if _, err := m.Boot.Stat(s.File(bootloader.UKIFile)); !ok || err == nil {
+		return nil
+	}
+	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look at %s: %w", s.File(bootloader.CmdlineFile), err)
+	}
+	if err := l.CheckArguments(version, string(cmdline)); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrUnfit)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
@@ -86,9 +87,9 @@ type install struct {
 // takes is what a slot has for the loader that is asked for.
 func (in *install) takes() takes {
 	if in.Loader == SystemdBoot {
-		return takesFor(nil)
+		return takesFor(new(sdboot.Loader), in.img)
 	}
-	return takesFor(new(grub.Loader))
+	return takesFor(new(grub.Loader), in.img)
 }
 
 // check refuses a disk in use and makes the layout, before anything is pulled or written.
@@ -247,6 +248,9 @@ func (in *install) write(ctx context.Context) error {
 		return err
 	}
 	if err := in.op.lacks(); err != nil {
+		return err
+	}
+	if err := in.op.prefer(); err != nil {
 		return err
 	}
 	return in.lacks(func(asset string) bool { return in.op.takes[asset] != "" || in.loader[asset] != nil })

@@ -23,7 +23,7 @@ type Loader string
 
 // The loaders.
 const (
-	SystemdBoot Loader = "systemd-boot" // UEFI; a slot is a UKI
+	SystemdBoot Loader = "systemd-boot" // UEFI; a slot is a UKI, or a kernel and an initramfs
 	GRUBBIOS    Loader = "grub-bios"    // GRUB on BIOS; a slot is a kernel and an initramfs
 	GRUBUEFI    Loader = "grub-uefi"    // GRUB on UEFI; the same slots
 )
@@ -63,8 +63,9 @@ var assetOf = map[string]string{
 // takes maps the files of an installer image to those of a slot.
 type takes map[string]string
 
-// takesFor is what slots have for a loader: what it says in SlotFiles, or else a UKI.
-func takesFor(l bootloader.Bootloader) takes {
+// takesFor is what slots have for a loader: what it says in SlotFiles, or else a UKI. Where that may be either kind of
+// system and the image says beforehand what it has, it is the UKI if there is one, and else the kernel and its initramfs.
+func takesFor(l bootloader.Bootloader, img *image.Image) takes {
 	names := []string{bootloader.UKIFile}
 	if says, ok := l.(interface{ SlotFiles() []string }); ok {
 		names = says.SlotFiles()
@@ -73,13 +74,34 @@ func takesFor(l bootloader.Bootloader) takes {
 	for _, name := range names {
 		t[assetOf[name]] = name
 	}
+	if !t.either() || img.Assets == nil {
+		return t
+	}
+	has := func(asset string) bool {
+		return slices.ContainsFunc(img.Assets, func(a image.Asset) bool { return a.Name == asset })
+	}
+	if has(ukiAsset) || !has(kernelAsset) {
+		return takes{ukiAsset: bootloader.UKIFile}
+	}
+	delete(t, ukiAsset)
 	return t
 }
 
+// either reports whether a slot may have a UKI or a kernel by itself.
+func (t takes) either() bool { return t[ukiAsset] != "" && t[kernelAsset] != "" }
+
 // lacks is the error of an image without a file that a slot needs, has being the names of those that it has.
 func (t takes) lacks(reference string, has func(asset string) bool) error {
+	if t.either() && has(ukiAsset) {
+		return nil
+	}
 	for _, asset := range slices.Sorted(maps.Keys(t)) {
-		if asset != cmdlineAsset && !has(asset) {
+		switch {
+		case asset == cmdlineAsset || has(asset):
+		case t.either() && asset == ukiAsset:
+		case t.either() && !has(kernelAsset):
+			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, ukiAsset, kernelAsset, initrdAsset, image.ErrNoAssets)
+		default:
 			return fmt.Errorf("%s: no %s in it: %w", reference, asset, image.ErrNoAssets)
 		}
 	}

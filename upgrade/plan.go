@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		return nil, err
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, img: img, Options: o, takes: takesFor(m.Loader), plan: Plan{
+	op := &operation{m: m, img: img, Options: o, takes: takesFor(m.Loader, img), plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
@@ -156,7 +157,30 @@ func (op *operation) room() error {
 			return err
 		}
 	}
+	for _, a := range op.img.Assets {
+		if err := op.entryHolds(a); err != nil {
+			return err
+		}
+	}
 	return op.fits(op.plan.Bytes)
+}
+
+// entryHolds refuses kernel arguments that the loader has no room for, by their size alone: a line end may be part of it.
+func (op *operation) entryHolds(a image.Asset) error {
+	l, ok := op.m.Loader.(entries)
+	if !ok || a.Name != cmdlineAsset || op.takes[a.Name] == "" {
+		return nil
+	}
+	if room := l.ArgumentsRoom(cmp.Or(op.img.Version, op.img.Digest)); a.Size > int64(room)+1 {
+		return fmt.Errorf("%s has %d bytes, and an entry of systemd-boot can hold %d: %w (shorten it, or build a UKI, which holds its own)", a.Name, a.Size, room, ErrUnfit)
+	}
+	return nil
+}
+
+// entries is a loader that keeps a kernel's arguments in an entry of its own.
+type entries interface {
+	ArgumentsRoom(version string) int
+	CheckArguments(version, cmdline string) error
 }
 
 // fits refuses files of so many bytes in all that the target cannot hold.

@@ -281,3 +281,10 @@ func TestPlanWritesNothing(t *testing.T) {
 	require.Greater(t, p.Room, p.Bytes)
 	require.Empty(t, r.Disk.Trace().Ops, "a plan is dry")
 }
+
+func (r *rig) made(version string, s virtual.Spec) *image.Image {
+	r.t.Helper()
+	img, err := r.images.Image(version, s)
+	require.NoError(r.t, err)
+	return img
+}

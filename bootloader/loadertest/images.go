@@ -95,11 +95,21 @@ func GRUBEFI() []byte {
 	return image("amd64", section{".text", []byte{0xc3}}, section{"mods", []byte("mimg")})
 }
 
-// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside.
+// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside:
+// a bzImage for GRUB, and an EFI program for systemd-boot. No real machine starts it.
 func LinuxImage(payload []byte) []byte {
-	b := make([]byte, 1024)
-	le := binary.LittleEndian
+	const headers = 1024 // of the bzImage: one sector and its setup; of the program: so much is no section's
 	units := (len(payload) + 15) / 16
+	b := make([]byte, headers, headers+16*units)
+	le := binary.LittleEndian
+	copy(b, image("amd64", section{".text", make([]byte, 16*units)})[:64+24+112+8*16+40])
+	le.PutUint32(b[64+24+36:], 16) // alignment in the file
+	le.PutUint32(b[64+24+56:], uint32(headers+16*units))
+	le.PutUint32(b[64+24+60:], headers)
+	table := b[64+24+112+8*16:]
+	le.PutUint32(table[12:], headers)
+	le.PutUint32(table[16:], uint32(16*units))
+	le.PutUint32(table[20:], headers)
 	b[0x1f1] = 1
 	le.PutUint32(b[0x1f4:], uint32(units))
 	le.PutUint16(b[0x1fe:], 0xaa55)

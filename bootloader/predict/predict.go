@@ -49,8 +49,8 @@ type Outcome struct {
 	Slot    bootloader.Slot // None when what runs is no slot, or nothing runs
 	Path    string          // of what was started on the boot file system, "EFI/pawl/A/os.efi"; "" when nothing was
 	Digest  string          // SHA-256 of that file as it was loaded, 64 hex digits
-	Initrd  string          // the same of the initramfs that GRUB loaded; "" otherwise
-	Cmdline string          // what GRUB gave the kernel; "" otherwise
+	Initrd  string          // the same of the initramfs that a loader loaded beside a kernel; "" otherwise
+	Cmdline string          // what the loader gave the kernel; "" for a UKI, which has its own inside
 	Entry   string          // systemd-boot's id of it; "" when the firmware started it itself
 	Trial   bool            // by LoaderEntryOneShot, BootNext or GRUB's count, and so not by itself
 	Starts  int             // how often the loader was started

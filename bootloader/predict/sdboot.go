@@ -2,6 +2,8 @@ package predict
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +22,9 @@ type entry struct {
 	version   string
 	loader    string // what is started
 	initrds   []string
-	left      int // tries left; -1 where they are not counted
+	kernel    bool   // it is a kernel, and gets its initramfs and arguments from the loader
+	options   string // arguments
+	left      int    // tries left; -1 where they are not counted
 	done      int
 }
 
@@ -127,20 +131,41 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 	default:
 		b.delete(efivar.Loader("LoaderEntryLastBooted"))
 	}
+	// All of them are read into one piece before the kernel is loaded; what is in them does not matter to the loader.
+	var initrd []byte
 	for _, name := range chosen.initrds {
 		f, err := v.open(name)
+		var content []byte
 		if err == nil {
-			_, err = v.content(f)
+			content, err = v.content(f)
 		}
 		if err != nil {
 			return fmt.Errorf("error preparing initrd: %w", err)
 		}
+		initrd = append(initrd, content...)
 	}
 	if _, err := b.load(v, chosen.loader); err != nil {
 		return fmt.Errorf("error loading %s: %w", chosen.loader, err)
 	}
 	b.out.Entry, b.out.Trial = chosen.id, byOneShot
+	b.out.Initrd, b.out.Cmdline = "", ""
+	if chosen.kernel {
+		b.out.Cmdline = chosen.commandLine()
+		if !b.o.NoDigest {
+			sum := sha256.Sum256(initrd)
+			b.out.Initrd = hex.EncodeToString(sum[:])
+		}
+	}
 	return nil
+}
+
+// commandLine is what the kernel is given: the initramfs by its name too, for kernels that do not ask for it otherwise.
+func (e entry) commandLine() string {
+	var args []string
+	for _, name := range e.initrds {
+		args = append(args, "initrd="+strings.ReplaceAll(name, "/", `\`))
+	}
+	return strings.Join(append(args, e.options), " ")
 }
 
 func show(s *string) string {
@@ -199,12 +224,14 @@ func configured(v *volume, f file, text, self, arch string) (entry, bool) {
 		case "machine-id":
 			e.machineID = value
 		case "linux", "efi":
-			e.loader = value
+			e.loader, e.kernel = value, key == "linux"
 			if key == "efi" && strings.EqualFold(cleanPath(value), cleanPath(self)) {
 				valid = false
 			}
 		case "initrd":
 			e.initrds = append(e.initrds, value)
+		case "options":
+			e.options = strings.TrimLeft(e.options+" "+value, " ")
 		case "architecture":
 			valid = valid && value == map[string]string{"amd64": "x64", "arm64": "aa64"}[arch]
 		}

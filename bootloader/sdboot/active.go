@@ -7,13 +7,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 )
 
-// slotArgument names the slot on the command line of a kernel that we started by kexec. The loader's variables still tell
-// of the boot before, so the argument wins.
-const slotArgument = "pawl.slot="
-
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
 // other it is ErrAmbiguous.
 func (l *Loader) active(st *bootloader.State) (bootloader.Slot, error) {
+	if uuid := argument(l.Cmdline, bootArgument); uuid != "" && !strings.EqualFold(uuid, l.Partition.GUID.String()) {
+		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
+		return bootloader.None, nil
+	}
 	if s, err := slotFromCmdline(l.Cmdline); err != nil || s != bootloader.None {
 		return s, err
 	}
@@ -80,6 +80,16 @@ func slotOfPath(path string) bootloader.Slot {
 		}
 	}
 	return bootloader.None
+}
+
+// argument is the value of the first kernel argument of that name, with its "=".
+func argument(cmdline, name string) string {
+	for _, arg := range strings.Fields(cmdline) {
+		if value, ok := strings.CutPrefix(arg, name); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 func slotFromCmdline(cmdline string) (bootloader.Slot, error) {

@@ -10,12 +10,24 @@ import (
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 )
 
-var backend = loadertest.Backend{
-	Install: func(_ *loadertest.Machine, f *bootfs.FS) error { return sdboot.Install(f, loadertest.Loader("amd64")) },
-	Open: func(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
-		return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: m.Partition})
-	},
-	Tries: sdboot.MaxTries,
+func open(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
+	return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: m.Partition, Cmdline: m.Cmdline})
 }
 
-func TestConformance(t *testing.T) { loadertest.Conformance(t, backend) }
+func install(_ *loadertest.Machine, f *bootfs.FS) error {
+	return sdboot.Install(f, loadertest.Loader("amd64"))
+}
+
+var backend = loadertest.Backend{Install: install, Open: open, Tries: sdboot.MaxTries}
+
+var kernels = loadertest.Backend{Install: install, Open: open, Tries: sdboot.MaxTries, Separate: true}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	loadertest.Conformance(t, backend)
+}
+
+func TestConformanceOfKernels(t *testing.T) {
+	t.Parallel()
+	loadertest.Conformance(t, kernels)
+}

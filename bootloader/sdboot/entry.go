@@ -3,6 +3,7 @@ package sdboot
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,21 +54,53 @@ func slotOf(id string) bootloader.Slot {
 	return bootloader.None
 }
 
-// slotEntry is what an entry file of ours says. Entries that start a kernel and an initrd come with their own lines.
+// slotEntry is what an entry file of ours says: that it starts a UKI, or a kernel with its initramfs and arguments. Paths have
+// slashes and a leading one.
 type slotEntry struct {
 	title, version, sortKey string
-	efi                     string // path with slashes and a leading one
-	bootable                bool   // it starts the file of its own slot, and that file is there
+	efi                     string
+	linux, initrd, options  string
+	bootable                bool // it starts the files of its own slot, and they are there
 }
 
-func entryFor(s bootloader.Slot, m bootloader.Manifest, title, sortKey string) slotEntry {
-	return slotEntry{title: title, version: m.Version, sortKey: sortKey, efi: "/" + s.File(bootloader.UKIFile)}
+// entryFor is the entry of a slot that holds a UKI, or else of its kernel with these arguments.
+func entryFor(s bootloader.Slot, m bootloader.Manifest, title, sortKey, options string) slotEntry {
+	e := slotEntry{title: title, version: m.Version, sortKey: sortKey}
+	if holds(m, bootloader.UKIFile) {
+		e.efi = "/" + s.File(bootloader.UKIFile)
+	} else {
+		e.linux, e.initrd, e.options = "/"+s.File(bootloader.KernelFile), "/"+s.File(bootloader.InitrdFile), options
+	}
+	return e
+}
+
+// files are what it starts.
+func (e slotEntry) files() []string {
+	if e.efi != "" {
+		return []string{e.efi}
+	}
+	return []string{e.linux, e.initrd}
+}
+
+// ofSlot reports whether it starts the files of the slot and no other.
+func (e slotEntry) ofSlot(s bootloader.Slot) bool {
+	uki := slotEntry{efi: "/" + s.File(bootloader.UKIFile)}
+	kernel := slotEntry{linux: "/" + s.File(bootloader.KernelFile), initrd: "/" + s.File(bootloader.InitrdFile)}
+	return e.efi == uki.efi && e.linux == "" && e.initrd == "" || e.efi == "" && slices.Equal(e.files(), kernel.files())
+}
+
+func (e slotEntry) text() string {
+	text := fmt.Sprintf("title %s\nversion %s\nsort-key %s\n", e.title, e.version, e.sortKey)
+	if e.efi != "" {
+		return text + fmt.Sprintf("efi %s\n", e.efi)
+	}
+	return text + fmt.Sprintf("linux %s\ninitrd %s\noptions %s\n", e.linux, e.initrd, e.options)
 }
 
 func encodeEntry(e slotEntry) ([]byte, error) {
-	text := fmt.Sprintf("title %s\nversion %s\nsort-key %s\nefi %s\n", e.title, e.version, e.sortKey, e.efi)
+	text := e.text()
 	if len(text) > sectorSize {
-		return nil, fmt.Errorf("an entry of %d bytes does not fit a sector of %d: shorten title or version", len(text), sectorSize)
+		return nil, fmt.Errorf("an entry of %d bytes does not fit a sector of %d: shorten the version or the kernel's arguments", len(text), sectorSize)
 	}
 	for _, value := range []string{e.title, e.version, e.sortKey} {
 		if value != strings.TrimSpace(value) || value == "" || strings.ContainsAny(value, "\r\n\x00\"") {
@@ -89,9 +122,16 @@ func decodeEntry(data []byte) (e slotEntry, ok bool) {
 			e.sortKey = value
 		case "efi":
 			e.efi = value
+		case "linux":
+			e.linux = value
+		case "initrd":
+			e.initrd = value
+		case "options":
+			e.options = value
 		}
 	})
-	return e, e.title != "" && e.version != "" && e.sortKey != "" && e.efi != ""
+	whole := e.efi != "" || e.linux != "" && e.initrd != "" && e.options != ""
+	return e, e.title != "" && e.version != "" && e.sortKey != "" && whole
 }
 
 // conf is what loader.conf says.

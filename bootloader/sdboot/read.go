@@ -98,16 +98,19 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 	case !ok && len(strings.Trim(string(data), "\n")) > 0:
 		d.warn("%s is damaged; slot %v is not bootable.", entryPath(s), s)
 	case !ok:
-	case e.efi != "/"+s.File(bootloader.UKIFile):
-		d.warn("%s starts %s and not a file of its slot; it is taken as not bootable.", entryPath(s), e.efi)
+	case !e.ofSlot(s):
+		d.warn("%s starts %s and not a file of its slot; it is taken as not bootable.", entryPath(s), strings.Join(e.files(), " with "))
 	default:
-		_, err := l.FS.Stat(e.efi)
-		if err != nil && !missing(err) {
-			return slotEntry{}, err
-		}
-		e.bootable = err == nil
-		if missing(err) {
-			d.warn("%s starts %s, which is not there.", entryPath(s), e.efi)
+		e.bootable = true
+		for _, path := range e.files() {
+			_, err := l.FS.Stat(path)
+			if err != nil && !missing(err) {
+				return slotEntry{}, err
+			}
+			if missing(err) {
+				e.bootable = false
+				d.warn("%s starts %s, which is not there.", entryPath(s), path)
+			}
 		}
 	}
 	return e, nil

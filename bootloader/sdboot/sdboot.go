@@ -4,9 +4,9 @@
 // Start with Install on an empty boot file system, then New. On disk it keeps
 //
 //	EFI/BOOT/BOOTX64.EFI        the loader (BOOTAA64.EFI on arm64)
-//	EFI/pawl/A/, EFI/pawl/B/    the slots
+//	EFI/pawl/A/, EFI/pawl/B/    the slots: os.efi, or vmlinuz, initrd and perhaps cmdline
 //	loader/loader.conf          512 bytes: an exact default and the menu's timeout
-//	loader/entries/pawl-a.conf  512 bytes: slot A; nothing but newlines when A is not bootable
+//	loader/entries/pawl-a.conf  512 bytes: slot A, with the arguments of its kernel; nothing but newlines when A is not bootable
 //	loader/entries/pawl-b.conf  the same for B
 //
 // and in the firmware LoaderEntryOneShot while armed, and as many Boot#### entries as it takes to come back from a trial
@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -131,7 +132,13 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if d.state.Default != bootloader.None {
 		key = behind(d.entries[d.state.Default].sortKey)
 	}
-	sector, err := encodeEntry(entryFor(s, m, l.Title, key))
+	options := ""
+	if !holds(held, bootloader.UKIFile) {
+		if options, err = l.arguments(s); err != nil {
+			return err
+		}
+	}
+	sector, err := encodeEntry(entryFor(s, held, l.Title, key, options))
 	if err != nil {
 		return err
 	}
@@ -270,7 +277,6 @@ func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
 	if err != nil {
 		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
 	}
-	uki := false
 	for _, f := range m.Files {
 		info, err := l.FS.Stat(s.File(f.Name))
 		if err != nil {
@@ -279,12 +285,23 @@ func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
 		if info.Size != f.Size {
 			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %s has %d bytes, want %d", s, f.Name, info.Size, f.Size)
 		}
-		uki = uki || f.Name == bootloader.UKIFile
 	}
-	if !uki {
-		return bootloader.Manifest{}, fmt.Errorf("slot %v has no %s, and other kinds of kernel are not supported: %w", s, bootloader.UKIFile, errors.ErrUnsupported)
+	if !holds(m, bootloader.UKIFile) && !(holds(m, bootloader.KernelFile) && holds(m, bootloader.InitrdFile)) {
+		return bootloader.Manifest{}, fmt.Errorf("slot %v has neither %s nor %s with %s: %w",
+			s, bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, errors.ErrUnsupported)
 	}
 	return m, nil
+}
+
+// holds reports whether a manifest lists a file.
+func holds(m bootloader.Manifest, name string) bool {
+	return slices.ContainsFunc(m.Files, func(f bootloader.File) bool { return f.Name == name })
+}
+
+// SlotFiles names the files that a slot may have for this loader, apart from its manifest: a UKI, or a kernel, an
+// initramfs and perhaps arguments. Where both are there the UKI is started.
+func (l *Loader) SlotFiles() []string {
+	return []string{bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
 }
 
 // MaxTries is the highest number of trial boots, the same as with GRUB.

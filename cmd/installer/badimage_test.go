@@ -166,7 +166,7 @@ func TestBadImages(t *testing.T) {
 		{"a container's image", func() string { return f.foreign("busybox", map[string][]byte{"bin/busybox": []byte("x")}) }, []string{"busybox", "no boot assets inside"}, false},
 		{"only a loader inside", func() string {
 			return f.foreign("loader", map[string][]byte{"usr/install/amd64/systemd-boot.efi": loadertest.Loader("amd64")})
-		}, []string{"no vmlinuz.efi in it", "`installer pack` makes one"}, false},
+		}, []string{"neither vmlinuz.efi nor vmlinuz with initramfs.xz in it", "`installer pack` makes one"}, false},
 		{"assets of another architecture only", func() string {
 			return f.foreign("arm", map[string][]byte{"usr/install/arm64/vmlinuz.efi": []byte("x")})
 		}, []string{"usr/install/amd64", "no boot assets inside"}, false},

@@ -216,7 +216,7 @@ func TestCommandLine(t *testing.T) {
 		{"upgrade", exitUsage, `"image" not set (see installer upgrade --help)`},
 		{"install --image x", exitUsage, `"disk" not set (see installer install --help)`},
 		{"image --image x", exitUsage, `"output" not set (see installer image --help)`},
-		{"pack", exitUsage, `"kernel", "loader", "os-release", "output", "stub" not set (see installer pack --help)`},
+		{"pack", exitUsage, `"kernel", "loader", "os-release", "output" not set (see installer pack --help)`},
 		{"upgrade --bogus", exitUsage, "unknown flag: --bogus"},
 		{"upgrade --image x y", exitUsage, `argument "y": everything is a flag (see installer upgrade --help)`},
 		{"status --output xml --disk " + there, exitUsage, `--output "xml": want text or json`},

@@ -34,7 +34,7 @@ type recipe struct {
 func packCommand() *cobra.Command {
 	var r recipe
 	c := &cobra.Command{
-		Use:   "pack --kernel FILE --stub FILE --loader FILE --os-release FILE --output DIR",
+		Use:   "pack --kernel FILE [--stub FILE] --loader FILE --os-release FILE --output DIR",
 		Short: "Make an installer image: what boots and the loader, in an OCI layout, or pushed to a registry as well",
 		Long: "Make an installer image. The same files give the same bytes. The time recorded in the image is that of the\n" +
 			"environment variable SOURCE_DATE_EPOCH (seconds since 1970), and none without it.",
@@ -46,7 +46,7 @@ func packCommand() *cobra.Command {
 	}{
 		{&r.kernel, "kernel", "", "Linux kernel (bzImage)"},
 		{&r.initramfs, "initramfs", "", "initramfs (default: none)"},
-		{&r.stub, "stub", "", "systemd's EFI stub, as linuxx64.efi.stub"},
+		{&r.stub, "stub", "", "systemd's EFI stub, as linuxx64.efi.stub, to make a UKI (default: none; systemd-boot then starts the kernel and the initramfs by themselves)"},
 		{&r.cmdline, "cmdline", "panic=10", "kernel arguments, or @FILE; panic=N is needed, or a trial that panics would hang for ever"},
 		{&r.osRelease, "os-release", "", "os-release of the system inside; the version is its VERSION_ID"},
 		{&r.loader, "loader", "", "systemd-boot, as systemd-bootx64.efi"},
@@ -63,7 +63,7 @@ func packCommand() *cobra.Command {
 		c.Flags().StringVar(f.to, f.name, f.or, f.text)
 	}
 	c.Flags().BoolVar(&r.grub, "grub", false, "also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
-	for _, name := range []string{"kernel", "stub", "os-release", "loader", "output"} {
+	for _, name := range []string{"kernel", "os-release", "loader", "output"} {
 		_ = c.MarkFlagRequired(name)
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -108,51 +108,55 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if img.Version == "" {
 		return "", usageError{fmt.Errorf("%s has no VERSION_ID: add one, or give --version", r.osRelease)}
 	}
-	kernel, err := pack.UKI(parts)
-	if err != nil {
-		return "", usageError{err}
-	}
 	loader, err := pack.File(pack.LoaderAsset, r.loader)
 	if err != nil {
 		return "", usageError{fmt.Errorf("--loader: %w", err)}
 	}
-	img.Assets = []pack.Asset{kernel, loader}
+	if r.stub != "" {
+		kernel, err := pack.UKI(parts)
+		if err != nil {
+			return "", usageError{err}
+		}
+		img.Assets = append(img.Assets, kernel)
+	}
+	if r.stub == "" || r.grub {
+		kernel, err := r.byThemselves(parts.Cmdline)
+		if err != nil {
+			return "", usageError{err}
+		}
+		img.Assets = append(img.Assets, kernel...)
+	}
+	img.Assets = append(img.Assets, loader)
 	if r.entrypoint != "" {
 		if img.Entrypoint, err = pack.File("usr/bin/installer", r.entrypoint); err != nil {
 			return "", usageError{fmt.Errorf("--entrypoint: %w", err)}
 		}
 	}
 	if r.grub {
-		more, err := r.forGRUB(ctx, parts.Cmdline)
+		parts, err := grubcore.Make(ctx)
 		if err != nil {
 			return "", err
 		}
-		img.Assets = append(img.Assets, more...)
+		img.Assets = append(img.Assets,
+			pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot), pack.Data(pack.GRUBCoreAsset, parts.Core))
 	}
 	return r.store(ctx, img)
 }
 
-// forGRUB is what machines with GRUB take of the image.
-func (r recipe) forGRUB(ctx context.Context, cmdline string) ([]pack.Asset, error) {
+// byThemselves are the kernel, the initramfs and the arguments, for a loader that starts them without a UKI.
+func (r recipe) byThemselves(cmdline string) ([]pack.Asset, error) {
 	if r.initramfs == "" {
-		return nil, usageError{errors.New("--grub needs --initramfs: GRUB starts a kernel with an initramfs")}
+		return nil, errors.New("--grub, and an image without --stub, need --initramfs: the loader starts a kernel with an initramfs")
 	}
 	kernel, err := pack.File(pack.KernelAsset, r.kernel)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--kernel: %w", err)}
+		return nil, fmt.Errorf("--kernel: %w", err)
 	}
 	initramfs, err := pack.File(pack.InitrdAsset, r.initramfs)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--initramfs: %w", err)}
+		return nil, fmt.Errorf("--initramfs: %w", err)
 	}
-	parts, err := grubcore.Make(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return []pack.Asset{
-		kernel, initramfs, pack.Data(pack.CmdlineAsset, []byte(cmdline+"\n")),
-		pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot), pack.Data(pack.GRUBCoreAsset, parts.Core),
-	}, nil
+	return []pack.Asset{kernel, initramfs, pack.Data(pack.CmdlineAsset, []byte(cmdline+"\n"))}, nil
 }
 
 // store adds the image to the layout under its tag, then pushes it.
@@ -210,7 +214,10 @@ func (r recipe) parts() (p pack.UKIParts, files []io.Closer, err error) {
 		}
 		return io.NewSectionReader(f, 0, info.Size())
 	}
-	p.Stub, p.Linux = section("stub", r.stub), section("kernel", r.kernel)
+	p.Linux = section("kernel", r.kernel)
+	if r.stub != "" {
+		p.Stub = section("stub", r.stub)
+	}
 	if r.initramfs != "" {
 		p.Initrd = section("initramfs", r.initramfs)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,4 +148,30 @@ func TestBadPacks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Without a stub the kernel and the initramfs are packed by themselves, and systemd-boot starts them.
+func TestPackedWithoutAStubBoots(t *testing.T) {
+	t.Parallel()
+	dir, flags := parts(t)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "vmlinuz"), loadertest.LinuxImage([]byte("a kernel")), 0o600))
+	i := slices.Index(flags, "--stub")
+	flags = append(slices.Delete(flags, i, i+2), "--output", filepath.Join(dir, "layout"))
+	status, out := run(t, flags...)
+	require.Zero(t, status, out)
+
+	b := newFactory(t).box(t)
+	require.NoError(t, os.Remove(b.disk))
+	b.writeVars(nil)
+	status, out = run(t, "image", "--image", strings.TrimSpace(out), "--arch", "amd64", "--output", b.disk, "--size", "2GiB")
+	require.Zero(t, status, out)
+	boots, _ := b.model()
+	require.Equal(t, bootloader.A, boots.Slot, "%s", boots)
+	require.Equal(t, bootloader.A.File(bootloader.KernelFile), boots.Path)
+	require.True(t, strings.HasSuffix(boots.Cmdline, " console=ttyS0 panic=10"), boots.Cmdline)
+
+	i = slices.Index(flags, "--initramfs")
+	status, out = run(t, slices.Delete(flags, i, i+2)...)
+	require.Equal(t, 2, status, out)
+	require.Contains(t, out, "need --initramfs")
 }

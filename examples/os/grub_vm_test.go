@@ -86,7 +86,11 @@ func TestGRUBBrokenVersionsFallBack(t *testing.T) {
 					} else {
 						m.restart()
 					}
-					for range count {
+					boots := count
+					if b.how == osimage.CheckFails {
+						boots = 1 // what says no is not asked again
+					}
+					for range boots {
 						_, err := m.vm.Expect(`Pawl: slot B\s*$`, within)
 						require.NoError(m, err)
 						if b.trials {
@@ -96,8 +100,8 @@ func TestGRUBBrokenVersionsFallBack(t *testing.T) {
 					_, err := m.vm.Expect(`Pawl: slot A\s*$`, within)
 					require.NoError(m, err)
 					m.ready("1.0.0", "A")
-					require.Equal(m, before+count, m.started("B"), "%s: GRUB starts it as often as it is counted", tag)
-					before += count
+					require.Equal(m, before+boots, m.started("B"), "%s: GRUB starts it as often as it is counted", tag)
+					before += boots
 					s := m.status()
 					require.Equal(m, "fell back", s.Attempt.Result)
 					require.Contains(m, s.Attempt.Reason, b.reason)

@@ -44,7 +44,7 @@ const (
 
 // Names of assets that an installer looks for.
 const (
-	UKIAsset     = "vmlinuz.efi"  // a unified kernel image, for systemd-boot; for GRUB, or beside it, the next three
+	UKIAsset     = "vmlinuz.efi"  // a unified kernel image, for systemd-boot; for GRUB, or in place of it or beside it, the next three
 	KernelAsset  = "vmlinuz"      // a kernel by itself
 	InitrdAsset  = "initramfs.xz" // its initramfs, however it is compressed
 	CmdlineAsset = "cmdline"      // its arguments; may be missing

@@ -164,6 +164,8 @@ type Spec struct {
 	Assets  []pack.Asset // in place of all
 	Arch    string       // default amd64
 	GRUB    bool         // for GRUB: a kernel and an initramfs instead of a UKI
+	Kernel  bool         // for systemd-boot: the same instead of a UKI
+	Both    bool         // for systemd-boot: the same beside a UKI
 
 	Annotations map[string]string // of the image
 }
@@ -202,6 +204,15 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
 			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, loadertest.GRUBEFI()),
 			pack.Data(pack.GRUBBootAsset, boot), pack.Data(pack.GRUBCoreAsset, core),
+		}
+	}
+	if (s.Kernel || s.Both) && s.Assets == nil {
+		s.Assets = []pack.Asset{
+			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
+			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.LoaderAsset, loadertest.Loader("amd64")),
+		}
+		if s.Both {
+			s.Assets = append(s.Assets, asset)
 		}
 	}
 	if s.Assets == nil {

@@ -135,9 +135,18 @@ func (o *OS) Add(ctx context.Context, l *pack.Layout, v Version) (pack.Built, er
 	return o.add(ctx, l, v, boot, pack.Data(pack.LoaderAsset, o.loader))
 }
 
+// AddKernel is Add without a UKI: a kernel, an initramfs, their arguments, and systemd-boot.
+func (o *OS) AddKernel(ctx context.Context, l *pack.Layout, v Version) (pack.Built, error) {
+	kernel, err := o.byThemselves(v)
+	if err != nil {
+		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
+	}
+	return o.add(ctx, l, v, append(kernel, pack.Data(pack.LoaderAsset, o.loader))...)
+}
+
 // AddForGRUB is Add for GRUB on BIOS and UEFI: a kernel, an initramfs, their arguments, and GRUB.
 func (o *OS) AddForGRUB(ctx context.Context, l *pack.Layout, v Version) (pack.Built, error) {
-	initramfs, err := o.Initramfs(v)
+	kernel, err := o.byThemselves(v)
 	if err != nil {
 		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 	}
@@ -146,10 +155,20 @@ func (o *OS) AddForGRUB(ctx context.Context, l *pack.Layout, v Version) (pack.Bu
 			return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 		}
 	}
-	return o.add(ctx, l, v,
+	return o.add(ctx, l, v, append(kernel,
+		pack.Data(pack.GRUBEFIAsset, o.grub.EFI), pack.Data(pack.GRUBBootAsset, o.grub.Boot), pack.Data(pack.GRUBCoreAsset, o.grub.Core))...)
+}
+
+// byThemselves are a version's kernel, initramfs and arguments, broken as it asks for.
+func (o *OS) byThemselves(v Version) ([]pack.Asset, error) {
+	initramfs, err := o.Initramfs(v)
+	if err != nil {
+		return nil, err
+	}
+	return []pack.Asset{
 		pack.Data(pack.KernelAsset, v.spoil(bytes.Clone(o.kernel))), pack.Data(pack.InitrdAsset, v.spoilInitramfs(initramfs)),
 		pack.Data(pack.CmdlineAsset, []byte(v.cmdline()+"\n")),
-		pack.Data(pack.GRUBEFIAsset, o.grub.EFI), pack.Data(pack.GRUBBootAsset, o.grub.Boot), pack.Data(pack.GRUBCoreAsset, o.grub.Core))
+	}, nil
 }
 
 func (o *OS) add(ctx context.Context, l *pack.Layout, v Version, assets ...pack.Asset) (pack.Built, error) {

@@ -1,0 +1,47 @@
+//go:build vm
+
+package exampleos_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// buildKernels makes versions for systemd-boot without a UKI.
+var buildKernels = sync.OnceValues(func() (*world, error) {
+	w, err := build()
+	if err != nil {
+		return nil, err
+	}
+	k := &world{dir: w.dir, port: w.port, installer: w.installer, system: w.system, images: "images-kernels", repo: "kernels", digests: map[string]string{}}
+	return k, k.pack(k.system.AddKernel, osimage.Panics)
+})
+
+// A version that panics once it has said that it started is tried as often as it was promised: each trial arms the next one.
+// Its system is a kernel and an initramfs, which systemd-boot gives its slot and its arguments.
+func TestEachTrialArmsTheNext(t *testing.T) {
+	t.Parallel()
+	w, err := buildKernels()
+	require.NoError(t, err)
+	m := w.machine(t, upgrade.SystemdBoot)
+	m.install("1.0.0")
+	m.ready("1.0.0", "A")
+	require.True(t, strings.HasPrefix(m.do("cat /proc/cmdline"), `initrd=\EFI\pawl\A\initrd pawl.slot=A pawl.boot=`), "as the model has it")
+	tag := osimage.Version{Number: "2.1.0", Broken: osimage.Panics}.Tag()
+	m.upgrade(tag, "--force --tries 3")
+	m.restart()
+	for range 3 {
+		m.trial(tag, "B")
+	}
+	m.ready("1.0.0", "A")
+	s := m.status()
+	require.Equal(t, "fell back", s.Attempt.Result)
+	require.Contains(t, s.Attempt.Reason, "started 3 times")
+	require.Len(t, s.KnownBad, 1)
+}
