@@ -8,50 +8,50 @@ import (
 )
 
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
-// other it is ErrAmbiguous.
-func (l *Loader) active(st *bootloader.State) (bootloader.Slot, error) {
+// other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
+func (l *Loader) active(st *bootloader.State) (s bootloader.Slot, direct bool, err error) {
 	if uuid := argument(l.Cmdline, bootArgument); uuid != "" && !strings.EqualFold(uuid, l.Partition.GUID.String()) {
 		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
-		return bootloader.None, nil
+		return bootloader.None, false, nil
 	}
 	if s, err := slotFromCmdline(l.Cmdline); err != nil || s != bootloader.None {
-		return s, err
+		return s, false, err
 	}
 	selected, isSelected, err := l.text(entrySelected)
 	if err != nil {
-		return bootloader.None, err
+		return bootloader.None, false, err
 	}
 	uuid, hasUUID, err := l.text(devicePartUUID)
 	if err != nil {
-		return bootloader.None, err
+		return bootloader.None, false, err
 	}
 	started, hasImage, err := l.text(imageIdentifier)
 	if err != nil {
-		return bootloader.None, err
+		return bootloader.None, false, err
 	}
 	image := slotOfPath(started)
 	switch here := strings.EqualFold(uuid, l.Partition.GUID.String()); {
 	case !isSelected && !hasUUID && !hasImage:
-		return bootloader.None, nil // started by something that tells nothing; also a machine without variables
+		return bootloader.None, false, nil // started by something that tells nothing; also a machine without variables
 	case !hasUUID:
-		return bootloader.None, fmt.Errorf("the loader does not say which partition it was started from: %w", bootloader.ErrAmbiguous)
+		return bootloader.None, false, fmt.Errorf("the loader does not say which partition it was started from: %w", bootloader.ErrAmbiguous)
 	case !here:
 		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
-		return bootloader.None, nil
+		return bootloader.None, false, nil
 	case !isSelected && image == bootloader.None:
 		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from %s, which is no slot.", started))
-		return bootloader.None, nil
+		return bootloader.None, false, nil
 	case !isSelected:
 		// The firmware started the slot's own image.
-		return image, l.agree(image)
+		return image, true, l.agree(image)
 	case image != bootloader.None:
-		return bootloader.None, fmt.Errorf("%s is %q, but the firmware started %s: %w", entrySelected, selected, started, bootloader.ErrAmbiguous)
+		return bootloader.None, false, fmt.Errorf("%s is %q, but the firmware started %s: %w", entrySelected, selected, started, bootloader.ErrAmbiguous)
 	}
-	s := slotOf(selected)
+	s = slotOf(selected)
 	if s == bootloader.None {
 		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from entry %q, which is no slot.", selected))
 	}
-	return s, nil
+	return s, false, nil
 }
 
 // agree checks an image that the firmware started against BootCurrent.
@@ -80,6 +80,11 @@ func slotOfPath(path string) bootloader.Slot {
 		}
 	}
 	return bootloader.None
+}
+
+// ukiPath is the inverse: the slot's image as the firmware spells it.
+func ukiPath(s bootloader.Slot) string {
+	return "\\" + strings.ReplaceAll(s.File(bootloader.UKIFile), "/", "\\")
 }
 
 // argument is the value of the first kernel argument of that name, with its "=".

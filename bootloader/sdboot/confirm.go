@@ -15,7 +15,7 @@ import (
 //  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it may
 //     be destroyed: then the order of the entries decides, for the old default.
 //  2. LoaderEntryDefault, when there is one: deleted, since it outranks loader.conf. A cut before: what it names.
-//  3. LoaderEntryOneShot, when it is ours: deleted. A cut before: what it names, once, then s.
+//  3. LoaderEntryOneShot and BootNext, when they are ours: deleted. A cut before: what it names, once, then s.
 //  4. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
 //     confirmed before.
 //  5. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
@@ -54,12 +54,8 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 	if err := l.vars.Delete(efivar.Loader(entryDefault)); err != nil && !strings.EqualFold(named, entryID(s)) {
 		return fmt.Errorf("loader.conf names it now, but %s outranks it: %w", entryDefault, kept(err))
 	}
-	if ours, err := l.armedByUs(); err != nil {
-		return err
-	} else if ours {
-		if err := l.vars.Delete(efivar.Loader(oneShot)); err != nil {
-			return fmt.Errorf("it is the default now, but %s is armed: %w", oneShot, kept(err))
-		}
+	if err := l.release(); err != nil {
+		return fmt.Errorf("it is the default now, but %w", err)
 	}
 	for _, step := range []struct {
 		slot bootloader.Slot

@@ -27,6 +27,17 @@ func TestConformance(t *testing.T) {
 	loadertest.Conformance(t, backend)
 }
 
+func openDirect(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
+	return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: m.Partition, Cmdline: m.Cmdline, Trial: sdboot.BootNext})
+}
+
+var direct = loadertest.Backend{Install: install, Open: openDirect, Tries: sdboot.MaxTries}
+
+func TestConformanceOfBootNext(t *testing.T) {
+	t.Parallel()
+	loadertest.Conformance(t, direct)
+}
+
 func TestConformanceOfKernels(t *testing.T) {
 	t.Parallel()
 	loadertest.Conformance(t, kernels)

@@ -28,6 +28,7 @@ type disk struct {
 	fresh     bool // an install that was not confirmed yet: loader.conf is whole and names no default
 	entries   map[bootloader.Slot]slotEntry
 	overrule  error // what decides instead of loader.conf, when it is not ours
+	direct    bool  // the firmware started the running slot's UKI by itself
 }
 
 // read reads the boot file system, the variables and the command line. It writes nothing.
@@ -56,7 +57,7 @@ func (l *Loader) read() (disk, error) {
 	if err := l.readDefault(&d); err != nil {
 		return disk{}, err
 	}
-	if d.state.Active, err = l.active(&d.state); err != nil {
+	if d.state.Active, d.direct, err = l.active(&d.state); err != nil {
 		return disk{}, err
 	}
 	if err := l.readArmed(&d); err != nil {
@@ -219,6 +220,19 @@ func (l *Loader) readArmed(d *disk) error {
 			d.warn("%s names slot %v, which is not bootable; the loader ignores it.", oneShot, s)
 		}
 	}
+	next, _, err := l.nextSlot()
+	if err != nil {
+		return err
+	}
+	if next != bootloader.None { // the firmware obeys before the loader is started
+		if _, err := l.FS.Stat(next.File(bootloader.UKIFile)); err == nil {
+			d.state.Armed, d.state.Tries = next, 1
+		} else if missing(err) {
+			d.warn("BootNext starts slot %v, which has no %s; the firmware will go on to the loader.", next, bootloader.UKIFile)
+		} else {
+			return err
+		}
+	}
 	names, err := l.vars.List()
 	if err != nil {
 		return err
@@ -246,22 +260,17 @@ func (l *Loader) readArmed(d *disk) error {
 	if err != nil {
 		return err
 	}
+	if d.direct && order.Starts == 0 {
+		return nil // the option that started this boot says nothing of BootOrder, which was judged before it was tried
+	}
 	d.state.Blocked = order.Refuse(false)
 	return nil
 }
 
 // foreignArmed is ErrForeign when another program set what boots next.
 func (l *Loader) foreignArmed() error {
-	next, err := l.vars.Read(efivar.Global("BootNext"))
-	if err == nil {
-		what := fmt.Sprintf("%x", next.Data)
-		if n, err := efivar.DecodeNumber(next.Data); err == nil {
-			what = l.describe(n)
-		}
-		return fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign)
-	}
-	if !missing(err) {
-		return err
+	if _, foreign, err := l.nextSlot(); err != nil || foreign != nil {
+		return errors.Join(err, foreign)
 	}
 	ours, err := l.armedByUs()
 	if err != nil || ours {

@@ -9,7 +9,7 @@
 //	loader/entries/pawl-a.conf  512 bytes: slot A, with the arguments of its kernel; nothing but newlines when A is not bootable
 //	loader/entries/pawl-b.conf  the same for B
 //
-// and in the firmware LoaderEntryOneShot while armed, and as many Boot#### entries as it takes to come back from a trial
+// and in the firmware LoaderEntryOneShot (or BootNext) while armed, and as many Boot#### entries as it takes to come back from a trial
 // that does not load (docs/decisions/0002-boot-order.md).
 //
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write
@@ -41,6 +41,7 @@ type Config struct {
 	Cmdline   string           // this boot's kernel command line, for pawl.slot=
 	Title     string           // what the menu calls the system; "" is "Pawl"
 	Timeout   int              // seconds that the menu is shown, written with the next change of the default
+	Trial     Way              // how slots are tried; "" is OneShot
 }
 
 // Loader is systemd-boot on one boot file system. It implements bootloader.Bootloader.
@@ -105,7 +106,8 @@ func (l *Loader) Withdraw(s bootloader.Slot) error {
 //  1. loader.conf, as in Withdraw. A cut: the default.
 //  2. missing starts of the loader: each Boot####, then BootOrder. A cut: the default; an entry that BootOrder does not
 //     name yet is used by the next run.
-//  3. the slot's entry, sorted behind the default's: one sector. A cut: the default, which loader.conf names.
+//  3. with Config.Trial BootNext, a boot option for the slot's UKI, which BootOrder does not name. A cut: the default.
+//  4. the slot's entry, sorted behind the default's: one sector. A cut: the default, which loader.conf names.
 func (l *Loader) Prepare(s bootloader.Slot, m bootloader.Manifest, tries int) error {
 	if err := l.prepare(s, m, tries); err != nil {
 		return fmt.Errorf("prepare slot %v: %w", s, err)
@@ -142,11 +144,19 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if err != nil {
 		return err
 	}
+	if l.Trial == BootNext && !holds(held, bootloader.UKIFile) {
+		return fmt.Errorf("the firmware can start a UKI by itself, and the slot has none (try it by %s): %w", OneShot, errors.ErrUnsupported)
+	}
 	if err := l.settle(d); err != nil {
 		return err
 	}
-	if err := l.ensureStarts(tries+1, d.fresh); err != nil && !(d.fresh && errors.Is(err, bootloader.ErrNoVariables)) {
+	if err := l.ensureStarts(l.starts(tries), d.fresh); err != nil && !(d.fresh && errors.Is(err, bootloader.ErrNoVariables)) {
 		return err
+	}
+	if l.Trial == BootNext && !d.fresh { // an install is not tried
+		if err := l.ensureDirect(s); err != nil {
+			return err
+		}
 	}
 	return l.FS.Overwrite(entryPath(s), sector)
 }
@@ -154,7 +164,8 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 // Arm implements bootloader.Bootloader. Whatever tries says, 1 to MaxTries, the loader boots the slot once; the trial arms its
 // own slot again.
 //
-//  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default.
+//  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default. With
+//     Config.Trial BootNext := the boot option for the slot's UKI, likewise.
 func (l *Loader) Arm(s bootloader.Slot, tries int) error {
 	if err := l.arm(s, tries); err != nil {
 		return fmt.Errorf("arm slot %v: %w", s, err)
@@ -191,26 +202,17 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	}
 	if order, err := l.survey(); err != nil {
 		return err
-	} else if order.Starts < tries+1 {
-		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.Starts, tries+1)
+	} else if order.Starts < l.starts(tries) && !(d.direct && l.Trial == BootNext) {
+		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.Starts, l.starts(tries))
 	}
-	name, value := efivar.Loader(oneShot), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(entryID(s))}
-	if err := l.vars.Write(name, value); err != nil {
-		return kept(err)
-	}
-	back, err := l.vars.Read(name)
-	if err != nil {
-		return fmt.Errorf("read back %s: %w", oneShot, err)
-	}
-	if !back.Equal(value) {
-		return fmt.Errorf("read back %s: it holds %x: %w", oneShot, back.Bytes(), bootloader.ErrNoVariables)
-	}
-	return nil
+	return l.commit(s)
 }
 
 // Disarm implements bootloader.Bootloader.
 //
-//  1. LoaderEntryOneShot is deleted, and read back. A cut before: the trial; after: the default.
+//  1. BootNext, where it starts a slot of ours, is deleted and read back. A cut before: the trial; after: what is left.
+//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: the default. Only one of the two is ours, but where ways
+//     of trying were mixed.
 func (l *Loader) Disarm() error {
 	if err := l.disarm(); err != nil {
 		return fmt.Errorf("disarm: %w", err)
@@ -222,13 +224,7 @@ func (l *Loader) disarm() error {
 	if err := l.foreignArmed(); err != nil {
 		return err
 	}
-	if err := l.vars.Delete(efivar.Loader(oneShot)); err != nil {
-		return kept(err)
-	}
-	if left, ok, err := l.text(oneShot); err != nil || ok {
-		return errors.Join(err, fmt.Errorf("%s is %q still: %w", oneShot, left, bootloader.ErrNoVariables))
-	}
-	return nil
+	return l.release()
 }
 
 // target reads the state and refuses a slot that must not be touched.

@@ -1,0 +1,182 @@
+package sdboot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// Way says how a slot is tried.
+type Way string
+
+// The ways.
+const (
+	// OneShot has the loader start the slot's entry once: LoaderEntryOneShot. A trial takes the path of every later boot.
+	OneShot Way = "one-shot"
+	// BootNext has the firmware start the slot's UKI once, without the loader. The firmware goes on to the loader by itself
+	// when the UKI does not load, so no second start of the loader is needed.
+	BootNext Way = "boot-next"
+)
+
+// Ways lists them.
+var Ways = []Way{OneShot, BootNext}
+
+// TryBy chooses the way of the trials that are prepared and armed from now on; "" is OneShot.
+func (l *Loader) TryBy(way string) error {
+	if way != "" && !slices.Contains(Ways, Way(way)) {
+		return fmt.Errorf("try by %q: systemd-boot knows %v", way, Ways)
+	}
+	l.Trial = Way(way)
+	return nil
+}
+
+// starts is how often firmware has to start the loader in a row, for a trial to come back that does not load.
+func (l *Loader) starts(tries int) int {
+	if l.Trial == BootNext {
+		return 1
+	}
+	return tries + 1
+}
+
+// ensureDirect sees to it that the firmware has a boot option for the UKI of slot s, beside BootOrder. A cut: an option that
+// nothing names.
+func (l *Loader) ensureDirect(s bootloader.Slot) error {
+	_, used, err := l.direct(s)
+	if err == nil || !missing(err) {
+		return err
+	}
+	// Numbers from here on: OVMF gives the lowest that BootOrder does not name to options of its own, whoever has them (seen).
+	n := uint16(0x50)
+	for slices.Contains(used, n) {
+		n++
+	}
+	data, err := efivar.LoadOption{
+		Attributes:  efivar.Active,
+		Description: fmt.Sprintf("%s, slot %v once", l.Title, s),
+		Path:        []efivar.Node{l.Partition.Node(), efivar.FilePath(ukiPath(s)), efivar.End()},
+	}.Encode()
+	if err != nil {
+		return err
+	}
+	return kept(l.vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}))
+}
+
+// direct finds the boot option for the UKI of slot s that BootOrder does not name; fs.ErrNotExist when there is none, with
+// the numbers that are in use.
+func (l *Loader) direct(s bootloader.Slot) (n uint16, used []uint16, err error) {
+	v, err := l.vars.Read(efivar.Global("BootOrder"))
+	if err == nil {
+		used, err = efivar.DecodeNumbers(v.Data)
+	}
+	if err != nil && !missing(err) {
+		return 0, nil, fmt.Errorf("BootOrder: %w", err)
+	}
+	names, err := l.vars.List()
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, name := range names {
+		n, ok := name.BootNumber()
+		if !ok || slices.Contains(used, n) {
+			continue
+		}
+		used = append(used, n)
+		if l.startsSlot(n) == s {
+			return n, used, nil
+		}
+	}
+	return 0, used, errNoDirect
+}
+
+var errNoDirect = fmt.Errorf("the firmware has no boot option for the slot's UKI: %w", fs.ErrNotExist)
+
+// startsSlot is the slot whose UKI a boot option starts; None when it starts something else.
+func (l *Loader) startsSlot(n uint16) bootloader.Slot {
+	o, err := bootorder.Option(l.vars, n)
+	if err != nil {
+		return bootloader.None
+	}
+	drive, path, ok := o.File()
+	if !ok || drive.GUID != l.Partition.GUID || drive.Number != l.Partition.Number {
+		return bootloader.None
+	}
+	return slotOfPath(path)
+}
+
+// nextSlot is the slot that BootNext starts; None when it is not set, or set to something else: then foreign says so.
+func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
+	next, err := l.vars.Read(efivar.Global("BootNext"))
+	if missing(err) {
+		return bootloader.None, nil, nil
+	}
+	if err != nil {
+		return bootloader.None, nil, err
+	}
+	what := fmt.Sprintf("%x", next.Data)
+	if n, err := efivar.DecodeNumber(next.Data); err == nil {
+		if s := l.startsSlot(n); s != bootloader.None {
+			return s, nil, nil
+		}
+		what = l.describe(n)
+	}
+	return bootloader.None, fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign), nil
+}
+
+// commit is the one write of Arm, read back.
+func (l *Loader) commit(s bootloader.Slot) error {
+	name, value := efivar.Loader(oneShot), efivar.EncodeString(entryID(s))
+	if l.Trial == BootNext {
+		n, _, err := l.direct(s)
+		if errors.Is(err, errNoDirect) {
+			return fmt.Errorf("%w; prepare the slot again", err)
+		}
+		if err != nil {
+			return err
+		}
+		name, value = efivar.Global("BootNext"), efivar.EncodeNumbers(n)
+	}
+	v := efivar.Variable{Attributes: efivar.Kept, Data: value}
+	if err := l.vars.Write(name, v); err != nil {
+		return kept(err)
+	}
+	back, err := l.vars.Read(name)
+	if err != nil {
+		return fmt.Errorf("read back %s: %w", name.Name, err)
+	}
+	if !back.Equal(v) {
+		return fmt.Errorf("read back %s: it holds %x: %w", name.Name, back.Bytes(), bootloader.ErrNoVariables)
+	}
+	return nil
+}
+
+// release deletes what arms one of our slots, and reads back that it is gone. What another program armed stays.
+func (l *Loader) release() error {
+	next, _, err := l.nextSlot()
+	if err != nil {
+		return err
+	}
+	once, err := l.armedByUs()
+	if err != nil {
+		return err
+	}
+	for _, v := range []struct {
+		name efivar.Name
+		ours bool
+	}{{efivar.Global("BootNext"), next != bootloader.None}, {efivar.Loader(oneShot), once}} {
+		if !v.ours {
+			continue
+		}
+		if err := l.vars.Delete(v.name); err != nil {
+			return fmt.Errorf("%s is armed: %w", v.name.Name, kept(err))
+		}
+		if left, err := l.vars.Read(v.name); !missing(err) {
+			return errors.Join(err, fmt.Errorf("%s holds %x still: %w", v.name.Name, left.Data, bootloader.ErrNoVariables))
+		}
+	}
+	return nil
+}
