@@ -79,6 +79,7 @@ type State struct {
 	Active   Slot     // the slot this machine runs now; None where no boot reported one (a disk image)
 	Default  Slot     // the slot that boots when nothing is armed; None before an install is complete
 	Armed    Slot     // the slot set to boot a counted number of times; None when nothing is armed
+	ArmedBy  string   // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"
 	Tries    int      // boots of Armed that are left, as far as the loader counts them: see Again
 	Again    bool     // the loader boots what is armed once, and a trial arms the next one: see Bootloader.Arm
 	Bootable []Slot   // slots that the loader would offer, in slot order

@@ -97,7 +97,7 @@ func (s *Server) rearm(ctx context.Context) error {
 		if a := st.Attempt; a == nil || a.Phase != upgrade.Armed || st.Loader.Armed != bootloader.None {
 			return nil
 		}
-		_, err = m.Arm(ctx, upgrade.Options{Tries: st.Attempt.Tries})
+		_, err = m.Arm(ctx, upgrade.Options{Tries: st.Attempt.Tries, Trial: st.Attempt.Trial})
 		return err
 	})
 }

@@ -59,6 +59,9 @@ func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operat
 	if r.Image == "" {
 		return nil, errNoImage("upgrade")
 	}
+	if err := upgrade.CheckTrial(r.Trial); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ErrRequest)
+	}
 	if err := checkMode(r.RebootMode); err != nil {
 		return nil, err
 	}
@@ -265,7 +268,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 
 func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
-		Preserve: q.request.Preserve, Force: q.request.Force, Tries: int(q.request.Tries), Mode: q.request.RebootMode,
+		Preserve: q.request.Preserve, Force: q.request.Force, Tries: int(q.request.Tries), Trial: q.request.Trial, Mode: q.request.RebootMode,
 		Progress: func(e upgrade.Event) {
 			q.s.logStep(q.op, e)
 			q.tell(e)

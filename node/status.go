@@ -61,7 +61,7 @@ func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan,
 	}
 	var plan upgrade.Plan
 	err = s.with(true, func(m machine) (err error) {
-		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force})
+		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force, Trial: r.Trial})
 		return err
 	})
 	if err != nil {

@@ -63,6 +63,7 @@ type Attempt struct {
 	Stage     bool            `json:"stage,omitempty"`     // it was staged: see Staging
 	Applying  int             `json:"applying,omitempty"`  // boots that have begun to apply it, once staged
 	Tries     int             `json:"tries,omitempty"`     // boots that its trial gets; 0 is 1
+	Trial     string          `json:"trial,omitempty"`     // how the loader is had to try it: see Options
 	Trials    int             `json:"trials,omitempty"`    // boots of its trial that have begun
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word

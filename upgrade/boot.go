@@ -88,7 +88,11 @@ func (m *Machine) again(st bootloader.State, a *Attempt) {
 	if !st.Again || a.left() == 0 || m.BootID == "" {
 		return
 	}
-	if err := m.Loader.Arm(a.To, a.left()); err != nil {
+	err := m.tryBy(a.Trial)
+	if err == nil {
+		err = m.Loader.Arm(a.To, a.left())
+	}
+	if err != nil {
 		m.log.Warn("the trial gets no other boot", "left", a.left(), "reason", err)
 	}
 }

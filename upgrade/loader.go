@@ -87,6 +87,25 @@ func takesFor(l bootloader.Bootloader, img *image.Image) takes {
 	return t
 }
 
+// CheckTrial refuses what is no way of trying a version: see Options.Trial.
+func CheckTrial(way string) error {
+	if way != "" && !slices.Contains(sdboot.Ways, sdboot.Way(way)) {
+		return fmt.Errorf("trial %q: want one of %v", way, sdboot.Ways)
+	}
+	return nil
+}
+
+// tryBy chooses how the loader tries a slot from now on.
+func (m *Machine) tryBy(way string) error {
+	if l, ok := m.Loader.(interface{ TryBy(way string) error }); ok {
+		return l.TryBy(way)
+	}
+	if way != "" {
+		return fmt.Errorf("try by %q: this machine's loader knows one way only; leave it to the loader", way)
+	}
+	return nil
+}
+
 // either reports whether a slot may have a UKI or a kernel by itself.
 func (t takes) either() bool { return t[ukiAsset] != "" && t[kernelAsset] != "" }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 )
 
@@ -81,6 +82,9 @@ func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
 func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
+	if err := m.tryBy(o.Trial); err != nil {
+		return nil, err
+	}
 	st, err := m.ready()
 	if err != nil {
 		return nil, err
@@ -156,6 +160,9 @@ func (op *operation) room() error {
 		if err := op.takes.lacks(op.img.Reference, func(asset string) bool { return has[asset] }); err != nil {
 			return err
 		}
+	}
+	if op.Trial == string(sdboot.BootNext) && op.takes[ukiAsset] == "" {
+		return fmt.Errorf("%s: no %s in it, and by %s the firmware starts a UKI itself: %w (try it by %s)", op.img.Reference, ukiAsset, op.Trial, ErrUnfit, sdboot.OneShot)
 	}
 	for _, a := range op.img.Assets {
 		if err := op.entryHolds(a); err != nil {

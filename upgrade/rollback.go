@@ -51,6 +51,9 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if st.Trial() || st.Armed != bootloader.None || staged {
 		return m.abandon(ctx, st, o)
 	}
+	if err := m.tryBy(o.Trial); err != nil {
+		return Attempt{}, err
+	}
 	if st, err = m.ready(); err != nil {
 		return Attempt{}, err
 	}

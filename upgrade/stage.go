@@ -46,7 +46,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 		a.Applying--
 		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
 	}
-	o.Tries = a.Tries
+	o.Tries, o.Trial = a.Tries, a.Trial
 	op := &operation{m: m, Options: o, plan: Plan{To: a.To}}
 	err = m.walk(ctx, []step{
 		{StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
@@ -63,6 +63,9 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 
 // verifyStaged looks at the machine and the target once more: days may have gone by.
 func (op *operation) verifyStaged(ctx context.Context, a *Attempt) error {
+	if err := op.m.tryBy(a.Trial); err != nil {
+		return err
+	}
 	st, err := op.m.ready()
 	if err != nil {
 		return err

@@ -118,6 +118,7 @@ type Options struct {
 	Preserve bool        // keep EPHEMERAL
 	Force    bool        // also an image that runs already, that failed before, or that looks unfit to boot
 	Tries    int         // trial boots; 0 is 1
+	Trial    string      // how the loader is had to try the target, where it knows several ways (sdboot.Ways); "" is its usual one
 	Mode     string      // how the node service restarts the machine; only recorded
 	Kexec    bool        // the caller starts the trial by kexec, once: see Arm
 	Progress func(Event) // may be nil

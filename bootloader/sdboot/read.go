@@ -215,7 +215,7 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	if s := slotOf(once); set && s != bootloader.None && strings.EqualFold(once, entryID(s)) {
 		if d.entries[s].bootable {
-			d.state.Armed, d.state.Tries = s, 1
+			d.state.Armed, d.state.ArmedBy, d.state.Tries = s, oneShot, 1
 		} else {
 			d.warn("%s names slot %v, which is not bootable; the loader ignores it.", oneShot, s)
 		}
@@ -226,7 +226,7 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	if next != bootloader.None { // the firmware obeys before the loader is started
 		if _, err := l.FS.Stat(next.File(bootloader.UKIFile)); err == nil {
-			d.state.Armed, d.state.Tries = next, 1
+			d.state.Armed, d.state.ArmedBy, d.state.Tries = next, "BootNext", 1
 		} else if missing(err) {
 			d.warn("BootNext starts slot %v, which has no %s; the firmware will go on to the loader.", next, bootloader.UKIFile)
 		} else {

@@ -144,7 +144,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if err != nil {
 		return err
 	}
-	if l.Trial == BootNext && !holds(held, bootloader.UKIFile) {
+	if l.Trial == BootNext && !d.fresh && !holds(held, bootloader.UKIFile) {
 		return fmt.Errorf("the firmware can start a UKI by itself, and the slot has none (try it by %s): %w", OneShot, errors.ErrUnsupported)
 	}
 	if err := l.settle(d); err != nil {

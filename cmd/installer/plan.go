@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -24,6 +25,9 @@ func planCommand() *cobra.Command {
 	on.flags(c)
 	choices(c, &o)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := upgrade.CheckTrial(o.Trial); err != nil {
+			return usageError{fmt.Errorf("--%w", err)}
+		}
 		img, err := from.open(c)
 		if err != nil {
 			return err
@@ -47,7 +51,17 @@ func planCommand() *cobra.Command {
 func choices(c *cobra.Command, o *upgrade.Options) {
 	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
 	c.Flags().IntVar(&o.Tries, "tries", 1, "trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
+	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+ways()+" (default: one-shot)")
 	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, or that looks unfit to boot")
+}
+
+// ways are the ways of trying a version, for people.
+func ways() string {
+	var names []string
+	for _, w := range sdboot.Ways {
+		names = append(names, string(w))
+	}
+	return strings.Join(names, ", ")
 }
 
 func printPlan(w io.Writer, p upgrade.Plan) {

@@ -50,7 +50,11 @@ func printStatus(w io.Writer, s upgrade.Status) {
 	fmt.Fprintf(w, "loader: %s\n", orUnknown(s.Loader.Loader))
 	fmt.Fprintf(w, "default: slot %s\n", s.Loader.Default)
 	if s.Loader.Armed != bootloader.None {
-		fmt.Fprintf(w, "armed: slot %s for %d boot(s)\n", s.Loader.Armed, s.Loader.Tries)
+		by := ""
+		if s.Loader.ArmedBy != "" {
+			by = ", by " + s.Loader.ArmedBy
+		}
+		fmt.Fprintf(w, "armed: slot %s for %d boot(s)%s\n", s.Loader.Armed, s.Loader.Tries, by)
 	}
 	switch {
 	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:

@@ -23,6 +23,9 @@ func upgradeCommand() *cobra.Command {
 	on.flags(c)
 	choices(c, &o)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if err := upgrade.CheckTrial(o.Trial); err != nil {
+			return usageError{fmt.Errorf("--%w", err)}
+		}
 		o.Progress = progress(c.ErrOrStderr())
 		img, err := from.open(c)
 		if err != nil {

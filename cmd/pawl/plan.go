@@ -20,6 +20,7 @@ func (c *cli) planCommand() *cobra.Command {
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already or failed before")
+	trialFlag(cmd, &r.Trial)
 	return c.verb(cmd, time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		if r.Image == "" {
 			return usage{errors.New("plan: which --image?")}

@@ -31,6 +31,7 @@ the new version, confirmed (exit code 0), or has fallen back (3).`,
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, failed before, looks unfit to boot, or that the version policy refuses")
 	cmd.Flags().Uint32Var(&r.Tries, "tries", 1, "boots that the new version gets to prove itself, 1 to 9; a check that fails ends them early")
+	trialFlag(cmd, &r.Trial)
 	cmd.Flags().BoolVar(&r.Stage, "stage", false, "prepare now; the next restart goes into the trial")
 	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node; with --stage the default is not to")
 	modeFlag(cmd, &r.RebootMode)
@@ -72,6 +73,10 @@ func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeR
 	}
 	defer bar.clear()
 	return node.Upgrade(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
+}
+
+func trialFlag(cmd *cobra.Command, trial *string) {
+	cmd.Flags().StringVar(trial, "trial", "", "how systemd-boot is had to try it: one-shot (default), or boot-next: the firmware starts the UKI by itself")
 }
 
 func modeFlag(cmd *cobra.Command, mode *string) {

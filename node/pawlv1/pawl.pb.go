@@ -1129,6 +1129,7 @@ type PlanRequest struct {
 	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"` // reference of an installer image
 	Preserve      bool                   `protobuf:"varint,2,opt,name=preserve,proto3" json:"preserve,omitempty"`
 	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	Trial         string                 `protobuf:"bytes,4,opt,name=trial,proto3" json:"trial,omitempty"` // as of UpgradeRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1182,6 +1183,13 @@ func (x *PlanRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *PlanRequest) GetTrial() string {
+	if x != nil {
+		return x.Trial
+	}
+	return ""
 }
 
 type PlanResponse struct {
@@ -1380,6 +1388,7 @@ type UpgradeRequest struct {
 	Stage         bool                   `protobuf:"varint,7,opt,name=stage,proto3" json:"stage,omitempty"`                            // prepare now, arm at the next boot; reboot then means: restart now, into the running version
 	RebootMode    string                 `protobuf:"bytes,8,opt,name=reboot_mode,json=rebootMode,proto3" json:"reboot_mode,omitempty"` // "auto" (also when empty), "kexec", "powercycle"
 	Client        string                 `protobuf:"bytes,9,opt,name=client,proto3" json:"client,omitempty"`                           // version of the command that asks; empty if not known
+	Trial         string                 `protobuf:"bytes,10,opt,name=trial,proto3" json:"trial,omitempty"`                            // how systemd-boot is had to try it: "one-shot" (also when empty), "boot-next"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1473,6 +1482,13 @@ func (x *UpgradeRequest) GetRebootMode() string {
 func (x *UpgradeRequest) GetClient() string {
 	if x != nil {
 		return x.Client
+	}
+	return ""
+}
+
+func (x *UpgradeRequest) GetTrial() string {
+	if x != nil {
+		return x.Trial
 	}
 	return ""
 }
@@ -2594,11 +2610,12 @@ const file_pawl_proto_rawDesc = "" +
 	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x14\n" +
 	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x0e\n" +
-	"\x02do\x18\x04 \x01(\tR\x02do\"U\n" +
+	"\x02do\x18\x04 \x01(\tR\x02do\"k\n" +
 	"\vPlanRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1a\n" +
 	"\bpreserve\x18\x02 \x01(\bR\bpreserve\x12\x14\n" +
-	"\x05force\x18\x03 \x01(\bR\x05force\"1\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12\x14\n" +
+	"\x05trial\x18\x04 \x01(\tR\x05trial\"1\n" +
 	"\fPlanResponse\x12!\n" +
 	"\x04plan\x18\x01 \x01(\v2\r.pawl.v1.PlanR\x04plan\"\xb9\x02\n" +
 	"\x04Plan\x12\x12\n" +
@@ -2616,7 +2633,7 @@ const file_pawl_proto_rawDesc = "" +
 	" \x01(\x03R\x04room\x12\x14\n" +
 	"\x05steps\x18\v \x03(\tR\x05steps\x12\x1a\n" +
 	"\bpreserve\x18\f \x01(\bR\bpreserve\x12\x1a\n" +
-	"\bwarnings\x18\r \x03(\tR\bwarnings\"\xf1\x01\n" +
+	"\bwarnings\x18\r \x03(\tR\bwarnings\"\x87\x02\n" +
 	"\x0eUpgradeRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1a\n" +
 	"\bpreserve\x18\x02 \x01(\bR\bpreserve\x12\x14\n" +
@@ -2627,7 +2644,9 @@ const file_pawl_proto_rawDesc = "" +
 	"\x05stage\x18\a \x01(\bR\x05stage\x12\x1f\n" +
 	"\vreboot_mode\x18\b \x01(\tR\n" +
 	"rebootMode\x12\x16\n" +
-	"\x06client\x18\t \x01(\tR\x06client\"\x14\n" +
+	"\x06client\x18\t \x01(\tR\x06client\x12\x14\n" +
+	"\x05trial\x18\n" +
+	" \x01(\tR\x05trial\"\x14\n" +
 	"\x12CancelStageRequest\"A\n" +
 	"\x13CancelStageResponse\x12*\n" +
 	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\"f\n" +
