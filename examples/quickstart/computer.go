@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
@@ -42,6 +43,19 @@ func (c *computer) boot(out io.Writer, version string) (*upgrade.Machine, error)
 	return upgrade.OpenDevice(c.disk, upgrade.OpenOptions{
 		Vars: c.vars, Cmdline: new(string), BootID: fmt.Sprintf("boot %d", c.boots), Version: version,
 	})
+}
+
+// next tells what the next boots will start, and why.
+func (c *computer) next(ctx context.Context, out io.Writer) error {
+	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: "doctor", Version: "2.0.0"})
+	if err != nil {
+		return err
+	}
+	for i, b := range d.Boots {
+		fmt.Fprintf(out, "boot %d will be: slot %s, %s: %s\n", c.boots+i+1, b.Slot, b.Path, strings.Join(b.Why, " "))
+	}
+	fmt.Fprintln(out, "all in all:", d.Severity())
+	return nil
 }
 
 // images makes installer images of versions 1.0.0 and 2.0.0. A real one has a kernel, systemd's stub and systemd-boot in

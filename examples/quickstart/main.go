@@ -52,6 +52,5 @@ func run(ctx context.Context, out io.Writer, dir string) error {
 		return err
 	}
 	fmt.Fprintln(out, confirmed)
-	_, err = c.boot(out, "2.0.0") // and it stays
-	return err
+	return c.next(ctx, out) // and it stays: what `installer doctor` predicts, from the disk and the variables alone
 }
