@@ -121,7 +121,7 @@ func (d *Diagnosis) boots(disk Device, vars *efivar.Memory) {
 	if err != nil {
 		d.add(Degraded, "boots", "start it once and see", "What boots next is not known: %v.", err)
 	}
-	d.assume(len(vars.Values()) == 0 && !o.BIOS)
+	d.assume(vars, o)
 	good := err == nil
 	for i, b := range boots {
 		if i > 0 && sameBoot(b, boots[i-1]) {
@@ -139,7 +139,7 @@ func (d *Diagnosis) boots(disk Device, vars *efivar.Memory) {
 			d.add(Degraded, "boots", "report this, with the disk", "The loader's state says that slot %v is the default, and the prediction is that slot %v boots by itself.", st.Default, boots[at].Slot)
 		}
 	}
-	if good {
+	if good && d.Status.Slots[0].Slot != bootloader.None { // else nobody has looked at them
 		d.add(Fine, "boots", "", "Each of the next %d boots ends in a complete slot.", len(boots))
 	}
 }
@@ -188,7 +188,7 @@ func matches(b predict.Outcome, m bootloader.Manifest) error {
 }
 
 // assume says what the prediction does not know.
-func (d *Diagnosis) assume(noVariables bool) {
+func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 	note := func(format string, args ...any) { d.Assumes = append(d.Assumes, fmt.Sprintf(format, args...)) }
 	st, a := d.Status.Loader, d.Status.Attempt
 	at := slices.IndexFunc(d.Boots, func(b predict.Outcome) bool { return b.Trial })
@@ -204,9 +204,18 @@ func (d *Diagnosis) assume(noVariables bool) {
 	if a != nil && a.Phase == Staged {
 		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.", a.Version)
 	}
-	if noVariables {
+	if secureBoot(vars) {
+		note("The firmware accepts the signature of everything that it loads: Secure Boot is on.")
+	}
+	if len(vars.Values()) == 0 && !o.BIOS {
 		note("The firmware holds no variables, as on a machine that was never started.")
 	}
+}
+
+// secureBoot reports whether the firmware checks signatures.
+func secureBoot(vars *efivar.Memory) bool {
+	v, err := vars.Read(efivar.Global("SecureBoot"))
+	return err == nil && len(v.Data) == 1 && v.Data[0] == 1
 }
 
 // firmware is the kind of machine that a disk and its variables belong to.

@@ -174,6 +174,11 @@ func TestFindings(t *testing.T) {
 			want: []string{"degraded", `degraded, slot B: It is partial: os.efi has`}},
 		"the loader is gone": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
 			want: []string{"broken", `broken, loader: status: read the loader's state: no loader in EFI/BOOT`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+		"the files of two loaders": {damage: func(r *rig) {
+			f := r.bootFiles()
+			require.NoError(r.t, f.Mkdir("grub"))
+			require.NoError(r.t, f.WriteFile("grub/grub.cfg", []byte("x")))
+		}, slots: "AAA", want: []string{"broken", `broken, machine: The machine cannot be worked on: find the loader: .*are both there`}},
 		"loader.conf": {damage: func(r *rig) { r.overwrite("loader/loader.conf") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: loader.conf is damaged or names a slot that is not bootable; the order of the entries decides\.`}},
 		"loader.conf cannot be read": {damage: func(r *rig) { r.spoil("loader/loader.conf") }, slots: "AAA",
@@ -241,6 +246,9 @@ func TestFindings(t *testing.T) {
 					require.NotEmpty(t, f.Do, f.Text)
 				}
 			}
+			require.Equal(t, d.Severity() != upgrade.Broken, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
+				return f.About == "boots" && f.Severity == upgrade.Fine
+			}), "only what was looked at is called complete")
 			if d.Severity() != upgrade.Broken { // what is predicted is what boots
 				require.NoError(t, r.Boot())
 				require.Equal(t, d.Boots[0].Slot, r.Last.Slot)
@@ -270,6 +278,12 @@ func TestStagedIsAssumedNotToBeArmed(t *testing.T) {
 	d := r.diagnose()
 	require.Equal(t, []string{"fine"}, found(d))
 	require.Equal(t, []string{"Version 2.0.0 is staged and is not armed: really, the next boot arms it and restarts into its trial."}, d.Assumes)
+}
+
+func TestSecureBootIsAssumedToAccept(t *testing.T) {
+	r := start(t)
+	require.NoError(t, r.Vars.Write(efivar.Global("SecureBoot"), efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}))
+	require.Equal(t, []string{"The firmware accepts the signature of everything that it loads: Secure Boot is on."}, r.diagnose().Assumes)
 }
 
 func TestDiagnosisEndsWithItsContext(t *testing.T) {

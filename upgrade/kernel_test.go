@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -133,6 +134,10 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 			require.NoError(r.t, boot.WriteFile(bootloader.B.File(bootloader.UKIFile), data))
 		}, "Its os.efi is not what its manifest says"},
 		"a kernel that is cut short": {upgrade.GRUBUEFI, cut(bootloader.KernelFile), "cut short"},
+		"Secure Boot, whose signatures are not looked at": {upgrade.SystemdBoot, func(r *rig) {
+			v := efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}
+			require.NoError(r.t, r.Vars.Write(efivar.Global("SecureBoot"), v))
+		}, "accepts its signature is not known"},
 		"something else in front": {upgrade.SystemdBoot, func(r *rig) {
 			boot := r.bootFiles()
 			require.NoError(r.t, boot.WriteFile("EFI/other.efi", loadertest.Kernel("amd64", []byte("other"))))

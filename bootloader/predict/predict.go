@@ -12,7 +12,8 @@
 // language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
 //
 // It does not model: FAT12 and FAT16, entries that count their boots, an Extended Boot Loader partition, Secure Boot, more
-// than one disk, keys pressed, or what an image does once it started. The first four are errors when they would matter.
+// than one disk, keys pressed, or what an image does once it started. The first three are errors when they would matter; with
+// Secure Boot every signature is taken to be good.
 //
 // Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
 package predict
