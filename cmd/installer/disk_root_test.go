@@ -156,6 +156,8 @@ func TestMountedPartition(t *testing.T) {
 			append([]string{"rollback"}, b.machine()...),
 			append([]string{"confirm"}, b.machine()...),
 			{"install", "--force", "--image", two, "--disk", b.disk},
+			{"disk", "repair", "--disk", b.disk},
+			{"disk", "grow", "--disk", b.disk},
 		}
 	}
 	refused := func(t *testing.T, b *box, file string, says ...string) {
