@@ -3,6 +3,7 @@ package bootfs_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -87,4 +88,18 @@ func TestReadsFailWhenTheDeviceFails(t *testing.T) {
 	require.NoError(t, err)
 	_, err = file.Read(make([]byte, 10))
 	require.ErrorIs(t, err, syscall.EIO)
+}
+
+// short is a device that writes less than it was given, and does not say so.
+type short struct{ *disktest.Disk }
+
+func (s short) WriteAt(p []byte, off int64) (int, error) {
+	n, err := s.Disk.WriteAt(p[:len(p)/2], off)
+	return n, err
+}
+
+func TestAShortWriteWithoutAnErrorIsOne(t *testing.T) {
+	f := reopen(t, short{installed(t, tiny)})
+	require.ErrorIs(t, f.Overwrite("loader/loader.conf", newData[:200]), io.ErrShortWrite)
+	require.ErrorIs(t, f.WriteFile("EFI/pawl/B/new", newData), io.ErrShortWrite)
 }
