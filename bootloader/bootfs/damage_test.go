@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -274,4 +275,42 @@ func TestOverwriteWithTheSameWritesNothingAndFlushes(t *testing.T) {
 	require.NoError(t, f.Overwrite("loader/loader.conf", newData[:200]))
 	require.Empty(t, dev.Trace().Writes())
 	require.Len(t, dev.Trace().Flushes(), 1, "a killed program may have left it in a cache only")
+}
+
+// A file that is larger than the volume, whose chain runs in a circle, would never end.
+func TestAChainInACircle(t *testing.T) {
+	dev := installed(t, tiny)
+	v := mustView(t, dev)
+	chain := v.chains["EFI/BOOT/BOOTX64.EFI"]
+	for copy := range 2 {
+		dev.WriteAt(u32(chain[0]), v.entryAt(copy, chain[len(chain)-1]))
+	}
+	sector := make([]byte, v.cluster)
+	at := v.data + int64(v.chains["EFI/BOOT"][0]-2)*v.cluster
+	dev.ReadAt(sector, at)
+	name := bytes.Index(sector, []byte("BOOTX64 EFI"))
+	require.Positive(t, name)
+	dev.WriteAt(u32(0xffffffff), at+int64(name)+28)
+	f := reopen(t, dev)
+	_, err := f.Open("EFI/BOOT/BOOTX64.EFI")
+	require.ErrorIs(t, err, bootfs.ErrDamaged)
+	require.ErrorContains(t, err, "more than the volume has")
+	problems, err := f.Check()
+	require.NoError(t, err)
+	require.NotEmpty(t, problems)
+	require.Equal(t, "EFI/BOOT/BOOTX64.EFI", problems[0].Path)
+}
+
+// What should be a directory and does not begin as one is not trusted: what else is marked used may be part of it.
+func TestADirectoryThatDoesNotBeginAsOne(t *testing.T) {
+	dev := installed(t, tiny)
+	f := reopen(t, dev)
+	require.NoError(t, f.Mkdir("EFI/BOOT/below"))
+	require.NoError(t, f.WriteFile("EFI/BOOT/below/file", newData))
+	v := mustView(t, dev)
+	dev.WriteAt([]byte("X"), v.data+int64(v.chains["EFI/BOOT/below"][0]-2)*v.cluster)
+	f = reopen(t, dev)
+	problems, err := f.Check()
+	require.NoError(t, err)
+	require.Contains(t, problems, bootfs.Problem{Path: "EFI/BOOT/below", Text: "does not begin with the entries . and .."})
 }

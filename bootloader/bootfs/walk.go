@@ -62,7 +62,7 @@ func (f *FS) walk() {
 // damage notes that something of this owner leads nowhere, so that some of its clusters may not be claimed.
 func (f *FS) damage(n node, name, format string, a ...any) {
 	f.lost |= n.owner
-	f.problem(strings.TrimPrefix(n.path+"/"+name, "/"), format, a...)
+	f.problem(strings.Trim(n.path+"/"+name, "/"), format, a...)
 }
 
 func (f *FS) walkDir(n node, todo []node) []node {
