@@ -24,7 +24,7 @@ type section struct {
 // Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No real
 // firmware starts it.
 func Loader(arch string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot 252.39 ####")})
+	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot 252.39-1~deb12u2 ####")})
 }
 
 // Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware

@@ -42,6 +42,7 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 		b.setVolatile(efivar.Loader(name), efivar.EncodeString(value))
 	}
 	volatile("LoaderInfo", "systemd-boot 252.39-1~deb12u2")
+	b.setVolatile(efivar.Loader("LoaderFeatures"), []byte{0xff, 0x07, 0, 0, 0, 0, 0, 0}) // bits 0 to 10
 	volatile("LoaderImageIdentifier", "\\"+strings.ReplaceAll(path, "/", "\\"))
 	volatile("LoaderDevicePartUUID", v.part.drive.GUID.String())
 

@@ -17,6 +17,7 @@ const (
 	devicePartUUID  = "LoaderDevicePartUUID" // the partition that the loader was started from
 	imageIdentifier = "LoaderImageIdentifier"
 	loaderInfo      = "LoaderInfo"
+	loaderFeatures  = "LoaderFeatures"
 )
 
 // disk is everything that was read for one operation.
@@ -60,14 +61,16 @@ func (l *Loader) read() (disk, error) {
 	if d.state.Active, d.direct, err = l.active(&d.state); err != nil {
 		return disk{}, err
 	}
+	loader, err := l.probe()
+	if err != nil {
+		return disk{}, err
+	}
+	d.state.Loader = loader.String()
 	if err := l.readArmed(&d); err != nil {
 		return disk{}, err
 	}
-	if d.state.Loader, _, err = l.text(loaderInfo); err != nil {
-		return disk{}, err
-	}
-	if d.state.Loader == "" {
-		d.state.Loader = "systemd-boot"
+	if d.state.Blocked == nil {
+		d.state.Blocked = loader.offers(l.needs())
 	}
 	return d, nil
 }

@@ -1,0 +1,123 @@
+package sdboot
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/uki"
+)
+
+// loaderTitle is what systemd-boot calls itself, in LoaderInfo and in its own image.
+const loaderTitle = "systemd-boot"
+
+// Version is what an image of systemd-boot says of itself in its section .sdmagic, such as "252.39-1~deb12u2". What is no such
+// image is an error.
+func Version(r io.ReaderAt, size int64) (string, error) {
+	img, err := uki.Parse(r, size)
+	if err != nil {
+		return "", err
+	}
+	text, err := img.Text(".sdmagic")
+	if err != nil {
+		return "", fmt.Errorf("it does not say that it is %s: %w", loaderTitle, err)
+	}
+	info, ok := strings.CutPrefix(text, "#### LoaderInfo: ")
+	info, whole := strings.CutSuffix(info, " ####")
+	name, version, _ := strings.Cut(info, " ")
+	if !ok || !whole || name != loaderTitle || version == "" {
+		return "", fmt.Errorf("it says %q of itself, and not that it is %s", text, loaderTitle)
+	}
+	return version, nil
+}
+
+// features are those of the Boot Loader Interface's LoaderFeatures that trials need, and the release that brought each.
+type features uint64
+
+const (
+	canOneShot features = 1 << 3 // LoaderEntryOneShot is obeyed
+	canSort    features = 1 << 8 // sort-key in entries
+)
+
+var releases = []struct {
+	feature features
+	since   int
+	name    string
+}{
+	{canOneShot, 240, "boots an entry once (LoaderEntryOneShot)"},
+	{canSort, 250, "sorts entries by sort-key, without which a version that was not confirmed could boot by itself"},
+}
+
+// probed is what is known of the loader: the one on the boot file system, which the next boot starts, and the one that this boot
+// came through, which can be another.
+type probed struct {
+	installed, running string // versions; "" if not known
+	features           features
+	says               bool // this boot's loader has said which features it has
+}
+
+// probe looks at both. What the loader's file does not say is not known, and no error: a shim may lie in its place.
+func (l *Loader) probe() (probed, error) {
+	var p probed
+	info, _, err := l.text(loaderInfo)
+	if err != nil {
+		return p, err
+	}
+	p.running, _ = strings.CutPrefix(info, loaderTitle+" ")
+	v, err := l.vars.Read(efivar.Loader(loaderFeatures))
+	if err != nil && !missing(err) {
+		return p, err
+	}
+	if err == nil && len(v.Data) == 8 {
+		p.features, p.says = features(binary.LittleEndian.Uint64(v.Data)), true
+	}
+	path, err := l.loaderPath()
+	if err != nil {
+		return p, nil // what needs the loader's file says so
+	}
+	if f, err := l.FS.Open(strings.ReplaceAll(path, "\\", "/")); err == nil {
+		p.installed, _ = Version(f, f.Size())
+	}
+	return p, nil
+}
+
+// String names the loader for people.
+func (p probed) String() string {
+	switch {
+	case p.running == "" && p.installed == "":
+		return loaderTitle
+	case p.running == "":
+		return loaderTitle + " " + p.installed
+	case p.installed == "" || p.installed == p.running:
+		return loaderTitle + " " + p.running
+	}
+	return fmt.Sprintf("%s %s (the next boot: %s)", loaderTitle, p.running, p.installed)
+}
+
+// offers is why a feature is missing from the loader that the next boot starts, nil when it is not. What is not known is
+// taken to be there: every release since 2022 has all of them.
+func (p probed) offers(want features) error {
+	major, err := strconv.Atoi(p.installed[:len(p.installed)-len(strings.TrimLeft(p.installed, "0123456789"))])
+	byRelease := err == nil && (!p.says || p.installed != p.running)
+	for _, r := range releases {
+		if want&r.feature == 0 {
+			continue
+		}
+		if byRelease && major < r.since || !byRelease && p.says && p.features&r.feature == 0 {
+			return fmt.Errorf("%s is no loader that %s; install %s %d or later: %w", p, r.name, loaderTitle, r.since, errors.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// needs is what the loader has to offer for trials by the way that is set.
+func (l *Loader) needs() features {
+	if l.Trial == BootNext {
+		return canSort
+	}
+	return canSort | canOneShot
+}
