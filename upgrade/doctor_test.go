@@ -258,6 +258,31 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// Each way to try, and each count.
+func TestDiagnosisOfATrial(t *testing.T) {
+	for _, c := range []struct {
+		o       upgrade.Options
+		slots   string
+		assumes string
+	}{
+		{upgrade.Options{Trial: "boot-next"}, "B!AA", "Nobody confirms slot B during its trial."},
+		{upgrade.Options{Tries: 3}, "B!AA", "Slot B does not come so far that it arms itself for the next of its 3 tries."},
+	} {
+		r := start(t)
+		_, err := r.Upgrade(t.Context(), r.image("2.0.0"), c.o)
+		require.NoError(t, err)
+		d := r.diagnose()
+		require.Equal(t, []string{"fine"}, found(d))
+		require.Equal(t, c.slots, slots(d))
+		require.Contains(t, d.Assumes, c.assumes)
+	}
+	r := startGRUB(t, upgrade.GRUBBIOS)
+	_, err := r.Upgrade(t.Context(), r.version("2.0.0"), upgrade.Options{Tries: 2})
+	require.NoError(t, err)
+	require.Equal(t, "B!B!A", slots(r.diagnose()))
+	require.Equal(t, []string{"Nobody confirms slot B during its trial."}, r.diagnose().Assumes)
+}
+
 func TestKnownBadIsFound(t *testing.T) {
 	r := start(t)
 	two := r.image("2.0.0")

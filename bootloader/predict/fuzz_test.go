@@ -37,10 +37,52 @@ func FuzzBoot(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if o, err := predict.Boot(d, efivar.NewMemory(), predict.Options{}); err == nil && o.Stuck == "" && o.Path == "" {
-			t.Fatalf("neither booted nor stuck: %v", o)
-		}
+		answers(t, d, efivar.NewMemory())
 	})
+}
+
+// Whatever the variables hold, the same.
+func FuzzVariables(f *testing.F) {
+	m := disk(f, base(nil))
+	f.Add([]byte{1, 0}, []byte("\x01\x00\x00\x00"), []byte("p\x00a\x00\x00\x00"), []byte{1, 0})
+	data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "Pawl", Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(loaderFile), efivar.End()}}.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte{1, 0, 1, 0}, data, efivar.EncodeString("pawl-b.conf"), []byte{})
+	f.Fuzz(func(t *testing.T, order, option, oneShot, next []byte) {
+		vars := efivar.NewMemory()
+		for name, data := range map[efivar.Name][]byte{
+			efivar.Global("BootOrder"): order, efivar.Boot(1): option, efivar.Loader("LoaderEntryOneShot"): oneShot,
+			efivar.Loader("LoaderEntryDefault"): oneShot, efivar.Global("BootNext"): next,
+		} {
+			if len(data) > 0 {
+				if err := vars.Write(name, efivar.Variable{Attributes: efivar.Kept, Data: data}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		answers(t, m.Disk, vars)
+	})
+}
+
+// answers requires that each boot ends somewhere, and that Next says the same of the first as Boot.
+func answers(t *testing.T, d predict.Device, vars *efivar.Memory) {
+	o := predict.Made(d)
+	boots, err := predict.Next(d, vars, 2, o)
+	for _, b := range boots {
+		if b.Stuck == "" && b.Path == "" {
+			t.Fatalf("neither booted nor stuck: %v", b)
+		}
+	}
+	order, orderErr := predict.Order(d, vars, o)
+	if n := predict.Starts(order); n > len(order) {
+		t.Fatalf("%d starts in %d options, %v", n, len(order), orderErr)
+	}
+	played, playedErr := predict.Boot(predict.NewOverlay(d), vars, o)
+	if err == nil && (playedErr != nil || played.String() != boots[0].String()) {
+		t.Fatalf("predicted %v, played %v, %v", boots[0], played, playedErr)
+	}
 }
 
 func FuzzLoadImage(f *testing.F) {
