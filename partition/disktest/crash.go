@@ -9,14 +9,17 @@ import (
 
 // Options chooses which crash disks are made. The zero value makes the full set.
 type Options struct {
-	Block       int   // bytes that arrive or are destroyed as one: 512 (default) or 4096
-	Exhaustive  int   // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
-	Destroyed   int   // up to so many disks with a destroyed block are all made at one operation; default 98304, a gap of 12 blocks
-	Samples     int   // disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
-	NoDestroyed bool  // no garbage and no unreadable blocks
-	Seed        int64 // of samples and garbage; 0 takes one from the clock. Errors name it
-	Only        int   // visit only the crash disk of this number, to look at it again with its seed
-	Workers     int   // goroutines that call visit; default 1
+	Block       int  // bytes that arrive or are destroyed as one: 512 (default) or 4096
+	Exhaustive  int  // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
+	Destroyed   int  // up to so many disks with a destroyed block are all made at one operation; default 98304, a gap of 12 blocks
+	Samples     int  // disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
+	NoDestroyed bool // no garbage and no unreadable blocks
+	// Torn says of which writes of one sector of 512 bytes only the first bytes, or only the last, may have arrived, at
+	// each byte, while the rest of the gap is old, or new; nil is none. It goes with a Block of 512.
+	Torn    func(Op) bool
+	Seed    int64 // of samples and garbage; 0 takes one from the clock. Errors name it
+	Only    int   // visit only the crash disk of this number, to look at it again with its seed
+	Workers int   // goroutines that call visit; default 1
 }
 
 func (o Options) withDefaults() Options {
@@ -56,6 +59,7 @@ type blockState struct {
 	data    []byte // nil when old
 	version int    // 0 is old
 	damage  damage
+	tear    string // which bytes are new
 }
 
 type damage int
@@ -64,6 +68,7 @@ const (
 	intact damage = iota
 	garbage
 	unreadable
+	torn
 )
 
 // Device returns the disk as the next boot finds it. It belongs to the caller: each call returns a new one.
@@ -80,7 +85,7 @@ func (c *Crash) Device() *Disk {
 	return d
 }
 
-// Destroyed reports whether a block was destroyed while it was written, and whether it cannot be read since.
+// Destroyed reports whether a block was destroyed or torn while it was written, and whether it cannot be read since.
 func (c *Crash) Destroyed() (destroyed, cannotBeRead bool) {
 	for _, s := range c.states {
 		if s.damage != intact {
@@ -111,6 +116,8 @@ func (c *Crash) String() string {
 			b.WriteString("garbage")
 		case s.damage == unreadable:
 			b.WriteString("unreadable")
+		case s.damage == torn:
+			fmt.Fprintf(&b, "torn(%s)", s.tear)
 		case s.version == 0:
 			b.WriteString("old")
 		case s.version == 1:

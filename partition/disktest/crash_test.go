@@ -377,3 +377,44 @@ func TestDestroyedSaysWhetherABlockWas(t *testing.T) {
 	}))
 	require.Equal(t, [3]int{2, 2, 2}, seen, "of the start, of the write, and at the end")
 }
+
+func TestTornSectors(t *testing.T) {
+	d := New(8*512, 512)
+	write(t, d, 0, 1, 1)
+	write(t, d, 1, 1, 1)
+	d.Record()
+	write(t, d, 0, 1, 2)
+	write(t, d, 1, 1, 2)
+	require.NoError(t, d.Sync())
+	write(t, d, 2, 2, 3)
+	tears := func(torn func(Op) bool) (all []string) {
+		require.NoError(t, d.Trace().Crashes(Options{Torn: torn, NoDestroyed: true}, func(c *Crash) error {
+			if destroyed, cannotBeRead := c.Destroyed(); destroyed {
+				require.False(t, cannotBeRead)
+				all = append(all, blocks(c.Device(), 4))
+				b := make([]byte, 512)
+				_, err := c.Device().ReadAt(b, int64(c.Index)*512)
+				require.NoError(t, err)
+				edges := 0
+				for i := 1; i < 512; i++ {
+					require.True(t, b[i] == 1 || b[i] == 2)
+					if b[i] != b[i-1] {
+						edges++
+					}
+				}
+				require.Equal(t, 1, edges)
+				require.Contains(t, c.String(), "torn(")
+			}
+			return nil
+		}))
+		return all
+	}
+	require.Empty(t, tears(nil))
+	require.Empty(t, tears(func(o Op) bool { return o.Off >= 2*512 }), "it has two sectors")
+	all := tears(func(o Op) bool { return o.Off == 0 })
+	require.Len(t, all, 2*511, "each byte, from either end")
+	require.Equal(t, "*100", all[0])
+	all = tears(func(o Op) bool { return o.Off == 512 })
+	require.Len(t, all, 2*2*511, "and with the other sector old and new")
+	require.Equal(t, []string{"2*00", "1*00"}, all[:2])
+}

@@ -8,7 +8,8 @@
 // The failure model. A flush makes everything before it durable. Between two flushes each block that was written is
 // old or new on its own, in any order; a block written more than once may hold any of its versions. At most one block
 // was just being written when power failed: it is old, new, garbage, or cannot be read. A block is 512 bytes, or 4096
-// to model disks and caches that rewrite whole pages, neighbours included. A write elsewhere (Atomic: a firmware
+// to model disks and caches that rewrite whole pages, neighbours included. Options.Torn adds sectors of which a part
+// arrived. A write elsewhere (Atomic: a firmware
 // variable) is durable when it returns, whole or absent, and is not held back by disk writes that were not flushed.
 //
 // Disks are sparse, and copies share what they have in common, so a crash disk costs microseconds. The package does
@@ -46,6 +47,7 @@ type Disk struct {
 	faults    []*pending
 	failed    bool
 	readBytes int64
+	flushes   int
 }
 
 // New returns an empty disk of size bytes with sectors of 512 or 4096 bytes. It panics on a size that is not a multiple
@@ -220,6 +222,7 @@ func (d *Disk) Sync() error {
 	if d.fault(SyncFails) {
 		return fmt.Errorf("flush: %w", syscall.EIO)
 	}
+	d.flushes++
 	d.record(Op{Kind: Flush})
 	return nil
 }
@@ -257,6 +260,13 @@ func (d *Disk) BytesRead() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.readBytes
+}
+
+// Flushes is the number of flushes so far that did not fail.
+func (d *Disk) Flushes() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.flushes
 }
 
 func (d *Disk) record(o Op) {

@@ -47,6 +47,7 @@ func (w *walk) take(op Op) {
 		w.live.put(op.Data, op.Off)
 		w.dirty(op)
 		w.combine(false)
+		w.tear(op)
 	case Atomic:
 		w.durable = w.durable.Clone()
 		w.durable.replay(op)
@@ -211,6 +212,49 @@ func (w *walk) sample(hurt bool) {
 			continue
 		}
 		w.emit(w.states(pick, w.rand.IntN(n), damage(1+w.rand.IntN(2))))
+	}
+}
+
+// tear makes the disks on which the sector that op wrote is neither old nor new, but a part of each.
+func (w *walk) tear(op Op) {
+	if w.o.Torn == nil || w.o.Block != unit || len(op.Data) != unit || op.Off%unit != 0 || !w.o.Torn(op) {
+		return
+	}
+	i := w.at[op.Off]
+	if !w.gap[i].changed {
+		return
+	}
+	old := make([]byte, unit)
+	w.durable.pages.read(old, op.Off)
+	if n := len(w.gap[i].versions); n > 1 {
+		old = w.gap[i].versions[n-2]
+	}
+	seen := map[string]bool{string(old): true, string(op.Data): true}
+	for n := 1; n < unit; n++ {
+		for _, head := range []bool{true, false} {
+			data, name := append(append([]byte(nil), op.Data[:n]...), old[n:]...), fmt.Sprintf("the first %d bytes are new", n)
+			if !head {
+				data, name = append(append([]byte(nil), old[:n]...), op.Data[n:]...), fmt.Sprintf("from byte %d on it is new", n)
+			}
+			if seen[string(data)] {
+				continue
+			}
+			seen[string(data)] = true
+			for _, arrived := range []bool{true, false} {
+				if !arrived && len(w.gap) == 1 || w.stop.Load() {
+					break
+				}
+				pick := make([]int, len(w.gap))
+				for k, g := range w.gap {
+					if arrived {
+						pick[k] = len(g.versions)
+					}
+				}
+				states := w.states(pick, -1, intact)
+				states[i].data, states[i].damage, states[i].tear = data, torn, name
+				w.emit(states)
+			}
+		}
 	}
 }
 
