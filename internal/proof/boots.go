@@ -5,24 +5,22 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
-	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // BootOptions chooses the disks that a real firmware boots.
 type BootOptions struct {
-	Seed    int64 // 0 takes one from the clock
-	Cases   int   // at least; of them a fifth boots the default, a fifth a trial, a seventh nothing
-	Workers int   // machines at a time; 0 is 1
+	Seed    int64                  // 0 takes one from the clock
+	Cases   map[upgrade.Loader]int // of each loader; of them a quarter boots a trial, a sixth nothing, the others the default
+	Workers int                    // machines at a time; 0 is 1
 	Within  time.Duration
 	Log     io.Writer
 }
@@ -30,6 +28,7 @@ type BootOptions struct {
 // BootResult is how often the model and the real thing agreed.
 type BootResult struct {
 	Cases, Agreed, Default, Trial, Nothing int
+	Of                                     map[upgrade.Loader]int // cases
 	Differences                            []string
 }
 
@@ -41,14 +40,15 @@ func (r BootResult) String() string {
 // bootCase is one disk that a power cut left, and what the model says of it.
 type bootCase struct {
 	name  string
+	kit   *Kit
 	disk  *disktest.Disk
 	vars  *efivar.Memory // before the boot
 	bad   []int64        // sectors that cannot be read
 	model predict.Outcome
 }
 
-// Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU under OVMF
-// and systemd-boot; and compares what the guest reports with what the model says.
+// Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU under
+// real firmware and the real loader; and compares what the guest reports with what the model says.
 func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	if o.Seed == 0 {
 		o.Seed = time.Now().UnixNano()
@@ -57,20 +57,22 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 		o.Log = io.Discard
 	}
 	fmt.Fprintf(o.Log, "seed %d\n", o.Seed)
-	const real = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
-	loader, err := os.ReadFile(real)
-	if err != nil {
-		return BootResult{}, fmt.Errorf("%w (run hack/deps.sh)", err)
+	var cases []bootCase
+	for _, l := range upgrade.Loaders {
+		if o.Cases[l] == 0 {
+			continue
+		}
+		kit, err := realKit(ctx, filepath.Join(dir, "images-"+string(l)), l)
+		if err != nil {
+			return BootResult{}, err
+		}
+		sample, err := sampleBoots(kit, o.Cases[l], o.Seed)
+		if err != nil {
+			return BootResult{}, fmt.Errorf("%s: %w", l, err)
+		}
+		cases = append(cases, sample...)
 	}
-	kit, err := realKit(ctx, filepath.Join(dir, "images"), loader)
-	if err != nil {
-		return BootResult{}, err
-	}
-	cases, err := sampleBoots(kit, o)
-	if err != nil {
-		return BootResult{}, err
-	}
-	var result BootResult
+	result := BootResult{Of: map[upgrade.Loader]int{}}
 	var mu sync.Mutex
 	work := make(chan bootCase, len(cases))
 	for _, c := range cases {
@@ -78,7 +80,7 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	}
 	close(work)
 	p := &proof{}
-	err = p.parallel(max(o.Workers, 1), func(worker int) error {
+	err := p.parallel(max(o.Workers, 1), func(worker int) error {
 		for c := range work {
 			begin := time.Now()
 			got, err := c.boot(ctx, filepath.Join(dir, fmt.Sprintf("machine-%d", worker)), o.Within)
@@ -86,7 +88,7 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			mu.Lock()
-			result.take(c, c.says(kit), got)
+			result.take(c, c.says(), got)
 			fmt.Fprintf(o.Log, "%5.1f s  %-36s %s\n", time.Since(begin).Seconds(), got, c.name)
 			mu.Unlock()
 		}
@@ -97,6 +99,7 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 
 func (r *BootResult) take(c bootCase, model, guest string) {
 	r.Cases++
+	r.Of[c.kit.Loader]++
 	switch {
 	case c.model.Slot == bootloader.None:
 		r.Nothing++
@@ -112,17 +115,9 @@ func (r *BootResult) take(c bootCase, model, guest string) {
 	r.Differences = append(r.Differences, fmt.Sprintf("%s: the model says %q, the guest %q", c.name, model, guest))
 }
 
-// says is the model's outcome in the guest's words.
-func (c bootCase) says(kit *Kit) string {
-	if c.model.Path == "" {
-		return "nothing"
-	}
-	return fmt.Sprintf("%s from \\%s", kit.Version(c.model.Digest), strings.ReplaceAll(c.model.Path, "/", "\\"))
-}
-
 // sampleBoots picks disks: at random, each operation, step and outcome in turn.
-func sampleBoots(kit *Kit, o BootOptions) ([]bootCase, error) {
-	rnd := rand.New(rand.NewPCG(uint64(o.Seed), 3))
+func sampleBoots(kit *Kit, n int, seed int64) ([]bootCase, error) {
+	rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 	bases := map[bootloader.Slot]*machine{}
 	for _, s := range bootloader.Slots {
 		var err error
@@ -150,7 +145,7 @@ func sampleBoots(kit *Kit, o BootOptions) ([]bootCase, error) {
 		return nil
 	}
 	p := &proof{}
-	for _, t := range p.tasks() {
+	for _, t := range p.tasks(world{kit, bases}) {
 		if rnd.IntN(2) > 0 {
 			continue
 		}
@@ -169,7 +164,7 @@ func sampleBoots(kit *Kit, o BootOptions) ([]bootCase, error) {
 			return nil, err
 		}
 	}
-	for _, h := range handMutants() {
+	for _, h := range kit.handMutants() {
 		if h.real || h.name != "isolation off" {
 			continue
 		}
@@ -186,7 +181,7 @@ func sampleBoots(kit *Kit, o BootOptions) ([]bootCase, error) {
 		}
 	}
 	var cases []bootCase
-	for i, want := range [3]int{o.Cases - o.Cases/4 - o.Cases/6, o.Cases / 4, o.Cases / 6} {
+	for i, want := range [3]int{n - n/4 - n/6, n / 4, n / 6} {
 		cases = append(cases, pickBoots(groups[i], want, rnd)...)
 	}
 	return cases, nil
@@ -199,12 +194,15 @@ func take(r *recorded, c *disktest.Crash, mutant bool, groups *[3]map[string][]b
 		return err
 	}
 	m.vars.Reset()
-	b := bootCase{name: fmt.Sprintf("%s, %s, slot %v runs: %v", r.op.name, r.start, r.side, c), disk: m.disk, vars: m.vars.Clone()}
+	b := bootCase{name: fmt.Sprintf("%v: %v", r, c), kit: m.kit, disk: m.disk, vars: m.vars.Clone()}
 	sector := make([]byte, 512)
 	for _, at := range r.view.sectors {
 		if _, err := m.disk.ReadAt(sector, at); err != nil {
 			b.bad = append(b.bad, at/512)
 		}
+	}
+	if m.kit.grub() {
+		b.disk = m.disk.Clone() // GRUB writes
 	}
 	if err := m.boot(); err != nil {
 		return err
@@ -243,76 +241,4 @@ func pickBoots(groups map[string][]bootCase, n int, rnd *rand.Rand) (picked []bo
 		}
 	}
 	return picked
-}
-
-// boot starts a machine with the disk and the variables and returns which version ran and from where, or "nothing".
-func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	disk, err := c.write(dir)
-	if err != nil {
-		return "", err
-	}
-	empty, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
-	if err != nil {
-		return "", err
-	}
-	store, err := flash(empty, c.vars)
-	if err != nil {
-		return "", err
-	}
-	variables := filepath.Join(dir, "variables")
-	if err := os.WriteFile(variables, store, 0o644); err != nil {
-		return "", err
-	}
-	m, err := vmtest.Start(ctx, vmtest.Config{
-		Disks: []vmtest.Disk{{Path: disk, PCI: 2}}, Variables: variables, NoNetwork: true, NoReboot: true, Memory: 256,
-	})
-	if err != nil {
-		return "", err
-	}
-	defer m.Kill()
-	found, err := m.Expect(said+`(\S+ from \S+) \.|(UEFI Interactive Shell|No bootable option|Standard PC|Select Language)`, within)
-	if err != nil {
-		return "", err
-	}
-	if found[1] == "" {
-		return "nothing", nil
-	}
-	return found[1], nil
-}
-
-// write makes the raw image, and for sectors that cannot be read the file by which QEMU refuses them.
-func (c bootCase) write(dir string) (string, error) {
-	path := filepath.Join(dir, "disk.raw")
-	f, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if err := f.Truncate(c.disk.Size()); err != nil {
-		return "", err
-	}
-	b := make([]byte, 512)
-	for at := int64(0); at < c.disk.Size(); at += 512 {
-		if _, err := c.disk.ReadAt(b, at); err != nil || string(b) == string(zeros[:]) {
-			continue
-		}
-		if _, err := f.WriteAt(b, at); err != nil {
-			return "", err
-		}
-	}
-	if len(c.bad) == 0 {
-		return path, f.Close()
-	}
-	var rules strings.Builder
-	for _, sector := range c.bad {
-		fmt.Fprintf(&rules, "[inject-error]\nevent = \"read_aio\"\nsector = \"%d\"\nerrno = \"5\"\nonce = \"off\"\n\n", sector)
-	}
-	conf := filepath.Join(dir, "errors.conf")
-	if err := os.WriteFile(conf, []byte(rules.String()), 0o644); err != nil {
-		return "", err
-	}
-	return "blkdebug:" + conf + ":" + path, f.Close()
 }

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
-	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
@@ -23,12 +23,19 @@ import (
 type hand struct {
 	m      *machine
 	fs     *bootfs.FS
-	loader *sdboot.Loader
+	loader bootloader.Bootloader
 	meta   *meta.Store
 	to     bootloader.Slot
-	uki    []byte
+	files  []handFile
 	man    bootloader.Manifest
 	a      upgrade.Attempt
+	copies *copies // of GRUB's default; nil until they are needed
+}
+
+// handFile is one file of the new slot.
+type handFile struct {
+	name string
+	data []byte
 }
 
 // handStep is one step of it.
@@ -41,7 +48,7 @@ var handSteps = []handStep{
 	{"disarm", func(h *hand) error { return h.loader.Disarm() }},
 	{"withdraw", func(h *hand) error { return h.loader.Withdraw(h.to) }},
 	{"clear", func(h *hand) error { return h.fs.Clear(h.to.Dir()) }},
-	{"write", func(h *hand) error { return h.fs.WriteFile(h.to.File(bootloader.UKIFile), h.uki) }},
+	{"write", (*hand).write},
 	{"verify", (*hand).verify},
 	{"complete", (*hand).complete},
 	{"prepare", func(h *hand) error { return h.loader.Prepare(h.to, h.man, 1) }},
@@ -49,12 +56,22 @@ var handSteps = []handStep{
 	{"arm", func(h *hand) error { return h.loader.Arm(h.to, 1) }},
 }
 
-func (h *hand) verify() error {
-	data, err := h.fs.ReadFile(h.to.File(bootloader.UKIFile))
-	if err == nil && !bytes.Equal(data, h.uki) {
-		err = errNotKept
+func (h *hand) write() error {
+	for _, f := range h.files {
+		if err := h.fs.WriteFile(h.to.File(f.name), f.data); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
+}
+
+func (h *hand) verify() error {
+	for _, f := range h.files {
+		if data, err := h.fs.ReadFile(h.to.File(f.name)); err != nil || !bytes.Equal(data, f.data) {
+			return errors.Join(err, errNotKept)
+		}
+	}
+	return nil
 }
 
 var errNotKept = errors.New("the device does not keep what is written to it")
@@ -90,8 +107,8 @@ func order(names ...string) (steps []handStep) {
 
 // clearByFile is "clear" as it is without zones: file by file, the manifest first.
 func clearByFile(h *hand) error {
-	for _, name := range []string{bootloader.ManifestFile, bootloader.UKIFile} {
-		if err := h.fs.Remove(h.to.File(name)); err != nil {
+	for _, f := range append([]handFile{{name: bootloader.ManifestFile}}, h.files...) {
+		if err := h.fs.Remove(h.to.File(f.name)); err != nil {
 			return err
 		}
 	}
@@ -107,10 +124,20 @@ type handMutant struct {
 	lies  bool // the device changes a byte of what is written to it, once
 	real  bool // no mutant: must pass
 	trace func(*recorded) *disktest.Trace
+
+	side     bootloader.Slot // that runs; None is A
+	confirms bool            // of the slot that runs, and no upgrade
 }
 
-func handMutants() []handMutant {
-	complete, usual := idle[1], order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare", "record", "arm")
+func (k *Kit) handMutants() []handMutant {
+	if k.grub() {
+		return append(commonMutants(), grubMutants()...)
+	}
+	return commonMutants()
+}
+
+func commonMutants() []handMutant {
+	complete, usual := targetComplete, order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare", "record", "arm")
 	without := handStep{"clear", clearByFile}
 	return []handMutant{
 		{name: "the order as it is", start: complete, steps: usual, zones: slotZones, real: true},
@@ -157,23 +184,25 @@ func (h handMutant) run(m *machine) error {
 	if err != nil {
 		return err
 	}
-	uki, err := extract(img)
+	files, err := extract(img)
 	if err != nil {
 		return err
 	}
 	if h.lies {
-		m.over = &liar{Disk: m.disk, uki: uki}
+		m.over = &liar{Disk: m.disk, file: files[0].data}
 		defer func() { m.over = nil }()
 	}
-	w := &hand{m: m, to: m.last.Slot.Other(), uki: uki}
+	w := &hand{m: m, to: m.last.Slot.Other(), files: files}
 	if w.fs, w.loader, err = m.loader(h.zones...); err != nil {
 		return err
 	}
 	if w.meta, err = m.meta(); err != nil {
 		return err
 	}
-	w.man = bootloader.Manifest{Version: img.Version, Image: img.Digest, Arch: "amd64",
-		Files: []bootloader.File{{Name: bootloader.UKIFile, Size: int64(len(uki)), SHA256: hash(uki)}}}
+	w.man = bootloader.Manifest{Version: img.Version, Image: img.Digest, Arch: "amd64"}
+	for _, f := range files {
+		w.man.Files = append(w.man.Files, bootloader.File{Name: f.name, Size: int64(len(f.data)), SHA256: hash(f.data)})
+	}
 	runs, err := m.running()
 	if err != nil {
 		return err
@@ -192,47 +221,54 @@ func (h handMutant) run(m *machine) error {
 	return nil
 }
 
-// extract reads the UKI out of an image.
-func extract(img *image.Image) (uki []byte, err error) {
-	err = img.Extract(context.Background(), func(a image.Asset, r io.Reader) (err error) {
-		if a.Name == "vmlinuz.efi" {
-			uki, err = io.ReadAll(r)
+// extract reads the files of a slot out of an image, the one that the loader starts first.
+func extract(img *image.Image) (files []handFile, err error) {
+	err = img.Extract(context.Background(), func(a image.Asset, r io.Reader) error {
+		name, ok := slotFiles[a.Name]
+		if !ok {
+			return nil
 		}
+		data, err := io.ReadAll(r)
+		files = append(files, handFile{name, data})
 		return err
 	}, nil)
-	return uki, err
+	slices.SortStableFunc(files, func(a, b handFile) int { return len(b.data) - len(a.data) })
+	return files, err
 }
 
-// liar is a disk that changes a byte of the UKI while it is written.
+// liar is a disk that changes a byte of a file while it is written.
 type liar struct {
 	*disktest.Disk
-	uki  []byte
+	file []byte
 	once sync.Once
 }
 
 func (l *liar) WriteAt(p []byte, off int64) (int, error) {
-	if len(p) >= len(l.uki) && bytes.Equal(p[:len(l.uki)], l.uki) {
+	if len(p) >= len(l.file) && bytes.Equal(p[:len(l.file)], l.file) {
 		l.once.Do(func() {
 			p = bytes.Clone(p)
-			p[len(l.uki)/2] ^= 0xff
+			p[len(l.file)/2] ^= 0xff
 		})
 	}
 	return l.Disk.WriteAt(p, off)
 }
 
 // byHand judges the orders that were changed by hand.
-func (p *proof) byHand(bases map[bootloader.Slot]*machine) error {
+func (p *proof) byHand(w world) error {
 	const kind = "order changed by hand"
-	for _, h := range handMutants() {
-		m := bases[bootloader.A].clone()
-		if err := h.start.make(m, bootloader.B); err != nil {
+	for _, h := range w.kit.handMutants() {
+		if h.side == bootloader.None {
+			h.side = bootloader.A
+		}
+		m := w.bases[h.side].clone()
+		if err := h.start.make(m, h.side.Other()); err != nil {
 			return fmt.Errorf("%s: %w", h.name, err)
 		}
 		op := operation{name: "upgrade by hand: " + h.name, end: arms, commit: "arm", what: imageOf(next), do: h.run}
-		if h.lies && h.real {
+		if h.lies && h.real || h.confirms {
 			op.end, op.commit, op.what = stays, "", nil
 		}
-		r, err := record(op, h.start, bootloader.A, m)
+		r, err := record(op, h.start, h.side, m)
 		if err != nil {
 			return fmt.Errorf("%s: %w", op.name, err)
 		}
@@ -241,13 +277,13 @@ func (p *proof) byHand(bases map[bootloader.Slot]*machine) error {
 		err = p.breaks(r, h)
 		switch {
 		case h.real && err != nil:
-			p.brick(fmt.Errorf("%s: %w", op.name, err))
+			p.brick(fmt.Errorf("%s: %s: %w", w.kit.Loader, op.name, err))
 		case !h.real && err == nil:
 			p.tally(kind, func(t *tally) { t.Made++ })
-			p.escape(h.name)
+			p.escape(fmt.Sprintf("%s: %s", w.kit.Loader, h.name))
 		case !h.real:
 			p.tally(kind, func(t *tally) { t.Made++; t.Caught++ })
-			p.say("caught by hand: %-40s %.200v", h.name, err)
+			p.say("caught by hand: %-12s %-50s %.200v", w.kit.Loader, h.name, err)
 		}
 	}
 	return nil

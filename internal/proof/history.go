@@ -14,15 +14,16 @@ import (
 // before have left, destroyed blocks included, and is judged as those of the table are, with fewer disks each.
 
 // histories runs until enough disks were seen that differ for a loader.
-func (p *proof) histories(worker int, bases map[bootloader.Slot]*machine) error {
+func (p *proof) histories(worker int, worlds []world) error {
 	rnd := rand.New(rand.NewPCG(uint64(p.Seed), uint64(worker)))
 	for life := 0; !p.enough(); life++ {
+		w := worlds[rnd.IntN(len(worlds))]
 		side := bootloader.Slots[rnd.IntN(2)]
-		m := bases[side].clone()
+		m := w.bases[side].clone()
 		for age := 0; age < 40 && !p.enough(); age++ {
 			next, err := p.live(m, rnd, side)
 			if err != nil {
-				return fmt.Errorf("history %d of worker %d (seed %d), operation %d: %w", life, worker, p.Seed, age, err)
+				return fmt.Errorf("%s: history %d of worker %d (seed %d), operation %d: %w", w.kit.Loader, life, worker, p.Seed, age, err)
 			}
 			m = next
 		}
@@ -78,9 +79,16 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 		return operation{}, err
 	}
 	version := fmt.Sprintf("1.2.%d", 10+rnd.IntN(90))
+	tries := 0
+	if m.kit.grub() {
+		tries = rnd.IntN(4)
+		if rnd.IntN(8) == 0 {
+			return bootItself(), nil
+		}
+	}
 	forced := func(m *machine) upgrade.Options {
 		o := m.options(rnd.IntN(2) == 0)
-		o.Force = true
+		o.Force, o.Tries = true, tries
 		return o
 	}
 	if st.Attempt != nil && st.Attempt.Open() && st.Attempt.Boots.Prepared != m.bootID() && !st.Loader.Trial() {
@@ -97,12 +105,12 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 				return m.failed("no space")
 			}}, nil
 		case 1:
-			return operation{name: "rollback of a trial", end: stays, do: (*machine).rollback}, nil
+			return operation{name: "rollback of a trial", end: stays, disarms: true, do: (*machine).rollback}, nil
 		}
 		return operation{name: "confirm", end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm}, nil
 	}
 	if st.Loader.Armed != bootloader.None && rnd.IntN(3) == 0 {
-		return operation{name: "rollback of an armed upgrade", end: stays, do: (*machine).rollback}, nil
+		return operation{name: "rollback of an armed upgrade", end: stays, disarms: true, do: (*machine).rollback}, nil
 	}
 	other := st.Slots[0]
 	if other.Slot == st.Loader.Active {
@@ -123,7 +131,7 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 	case n <= 2 && whole && st.Loader.Armed == bootloader.None && len(st.Loader.Bootable) == 2:
 		return operation{name: "rollback", end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback}, nil
 	case n <= 4:
-		return operation{name: "prepare", end: stays, do: func(m *machine) error {
+		return operation{name: "prepare", end: stays, disarms: true, do: func(m *machine) error {
 			img, err := m.kit.Image(version)
 			if err != nil {
 				return err
@@ -134,7 +142,7 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 			})
 		}}, nil
 	}
-	return operation{name: "upgrade", end: arms, commit: "arm", what: imageOf(version), do: func(m *machine) error {
+	return operation{name: "upgrade", end: arms, commit: "arm", tries: tries, what: imageOf(version), do: func(m *machine) error {
 		return m.upgrade(version, forced(m))
 	}}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
@@ -14,7 +15,7 @@ import (
 
 // labels is what a boot started.
 func (r *recorded) labels(o predict.Outcome) (label, error) {
-	is := func(s *system) bool { return s != nil && o.Slot == s.slot && o.Digest == s.uki }
+	is := func(s *system) bool { return s.runs(o) }
 	var l label
 	switch {
 	case o.Slot == bootloader.None && r.fresh():
@@ -37,50 +38,51 @@ func (r *recorded) labels(o predict.Outcome) (label, error) {
 		}
 	}
 	if l == 0 {
-		return 0, fmt.Errorf("booted %v; known are the default %v (%.8s), armed before %v, after it %v", o, r.old, digest(r.old), r.armed, r.new)
+		return 0, fmt.Errorf("booted %v; known are the default %v (%.8s), armed before %v, after it %v", o, r.old, r.old.digest(), r.armed, r.new)
 	}
 	return l, nil
 }
 
-func digest(s *system) string {
-	if s == nil {
-		return ""
+// allowed is what may boot after a cut in a step, after the operation at index on the disk.
+func (r *recorded) allowed(step string, index int, finished bool) label {
+	before, after := r.around(step)
+	may := before
+	switch {
+	case finished:
+		may = after
+	case r.op.commit == "*" || r.op.commit == step && step != "":
+		may |= after
 	}
-	return s.uki
+	if index < r.lost && r.armed != nil && (index >= 0 || r.most > r.tries) {
+		may |= theArmed | theOld // what the loader counted down is not flushed: there, gone or destroyed
+	}
+	return may
 }
 
-// allowed is what may boot after a cut in a step.
-func (r *recorded) allowed(step string, finished bool) label {
-	before := theOld
+// around is what boots before an operation, in a step of it, and after it.
+func (r *recorded) around(step string) (before, after label) {
+	before = theOld
 	if r.fresh() {
 		before = none
 	}
-	if r.armed != nil {
+	if r.tries > 0 {
 		switch {
-		case step == "disarm" || r.op.name == "disarm":
+		case step == "disarm":
 			before = theOld | theArmed
-		case step == "" || step == "find" || r.op.end == stays && r.op.name != "prepare" && r.op.name != "rollback of an armed upgrade":
+		case step == "" || step == "find" || step == bootStep || r.op.end == changes || r.op.end == stays && !r.op.disarms:
 			before = theArmed
 		}
 	}
-	after := before
-	switch r.op.end {
-	case arms:
-		after = theTrial
-	case changes:
-		after = theNew
-	case stays:
-		if r.armed != nil && (r.op.name == "disarm" || r.op.name == "prepare" || r.op.name == "rollback of an armed upgrade") {
-			after = theOld
-		}
-	}
+	after = before
 	switch {
-	case finished:
-		return after
-	case r.op.commit == "*" || r.op.commit == step && step != "":
-		return before | after
+	case r.op.end == arms:
+		after = theTrial
+	case r.op.end == changes:
+		after = theNew
+	case r.op.disarms:
+		after = theOld
 	}
-	return before
+	return before, after
 }
 
 // verdict is what was found out about one crash disk.
@@ -101,7 +103,7 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 			return verdict{}, fmt.Errorf("%s is not as it was: %v", a.name, err)
 		}
 	}
-	armed := m.armedSlot()
+	armed := m.armedSlot(r.counts)
 	v := verdict{seen: r.view.loader(m)}
 	if v.read, err = m.see(); err != nil {
 		return v, err
@@ -109,10 +111,10 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 	if v.label, err = r.labels(m.last); err != nil {
 		return v, err
 	}
-	if want := r.allowed(c.Step, c.Finished); v.label&want == 0 {
+	if want := r.allowed(c.Step, c.Index, c.Finished); v.label&want == 0 {
 		return v, fmt.Errorf("%v boots, where only %v may: %v", v.label, want, m.last)
 	}
-	if m.last.Trial != (armed != bootloader.None) {
+	if !m.asArmed(armed) {
 		return v, fmt.Errorf("%v boots with slot %v armed", v.label, armed)
 	}
 	if r.op.wipes {
@@ -130,6 +132,18 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 		}
 	}
 	return v, nil
+}
+
+// asArmed reports whether a boot was a trial where a slot was armed before it, and only then. GRUB counts nothing down for a
+// slot that is the default by now, and says why it does not try one.
+func (m *machine) asArmed(armed bootloader.Slot) bool {
+	switch {
+	case m.last.Trial:
+		return m.last.Slot == armed
+	case armed == bootloader.None:
+		return true
+	}
+	return m.kit.grub() && (m.last.Slot == armed || strings.Contains(m.last.Cmdline, " pawl.failed="+string(armed)+":"))
 }
 
 // wiped holds EPHEMERAL against META: it is touched only once META says that the new version started, and META says that
@@ -166,28 +180,48 @@ func (r *recorded) wiped(m *machine, c *disktest.Crash) error {
 	return nil
 }
 
-// comesBack boots once more: what was not confirmed is over, and the default boots.
+// comesBack boots until it is certain what boots from now on: what was not confirmed is over after the boots that it was
+// given, never later, and the default boots.
 func (r *recorded) comesBack(c *disktest.Crash) error {
 	m, err := r.from.crashed(c)
 	if err != nil {
 		return err
 	}
-	var first label
-	for range 2 {
+	trials, most := 0, 0
+	for last := label(0); ; {
 		if err := m.boot(); err != nil {
 			return err
 		}
 		l, err := r.labels(m.last)
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("the boot after: %w", err)
+		case last != 0 && l != last:
+			return fmt.Errorf("%v boots, and in the boot after it %v", last, l)
+		case last != 0:
+			return nil
+		case !m.last.Trial:
+			last = l
+			continue
 		}
-		if m.last.Trial && first != 0 {
-			return fmt.Errorf("a trial is repeated: %v", m.last)
+		if trials++; trials == 1 {
+			most = r.boots(l, c)
 		}
-		if first != 0 && first&(theTrial|theArmed) == 0 && l != first {
-			return fmt.Errorf("%v boots, and in the boot after it %v", first, l)
+		if trials > most {
+			return fmt.Errorf("a trial is repeated: boot %d of it where %d are counted: %v", trials, most, m.last)
 		}
-		first = l
 	}
-	return nil
+}
+
+// boots is how often a trial may boot after a cut.
+func (r *recorded) boots(l label, c *disktest.Crash) (n int) {
+	if l&theArmed != 0 {
+		if n = r.tries; c.Index < r.lost {
+			n = r.most
+		}
+	}
+	if l&theTrial != 0 {
+		n = max(n, r.op.tries, 1)
+	}
+	return n
 }

@@ -5,31 +5,57 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/grubcore"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // payload is how many bytes a kernel has at least. The UKI takes twelve sectors, the most that is walked
-// exhaustively in one gap.
+// exhaustively in one gap; a kernel for GRUB takes eight.
 const payload = 3000
 
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
-func TinyKit(ctx context.Context, dir string) (*Kit, error) {
-	return newKit(ctx, dir, func(string) (virtual.Spec, error) { return virtual.Spec{Size: payload}, nil })
+func TinyKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, error) {
+	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
+		return virtual.Spec{Size: payload, GRUB: loader != upgrade.SystemdBoot, Cmdline: arguments(version)}, nil
+	})
 }
 
-// realKit makes the same machines with a loader and with systems that a real firmware starts (see app).
-func realKit(ctx context.Context, dir string, loader []byte) (*Kit, error) {
-	return newKit(ctx, dir, func(version string) (virtual.Spec, error) {
+// realKit makes the same machines with the real loader and with systems that real firmware and the loader start (see app and
+// bzImage).
+func realKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, error) {
+	var parts []pack.Asset // of the loader
+	if loader == upgrade.SystemdBoot {
+		data, err := os.ReadFile("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+		if err != nil {
+			return nil, fmt.Errorf("%w (run hack/deps.sh)", err)
+		}
+		parts = append(parts, pack.Data(pack.LoaderAsset, data))
+	} else {
+		made, err := grubcore.Make(ctx)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, pack.Data(pack.GRUBEFIAsset, made.EFI), pack.Data(pack.GRUBBootAsset, made.Boot), pack.Data(pack.GRUBCoreAsset, made.Core))
+	}
+	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
+		if loader != upgrade.SystemdBoot {
+			return virtual.Spec{Assets: append([]pack.Asset{
+				pack.Data(pack.KernelAsset, bzImage(version)), pack.Data(pack.InitrdAsset, []byte(initramfsOf(version))),
+				pack.Data(pack.CmdlineAsset, []byte(arguments(version)+"\n")),
+			}, parts...)}, nil
+		}
 		uki, err := pack.UKI(pack.UKIParts{
 			Stub: section(app(version)), Linux: section([]byte("kernel of " + version)), Cmdline: "panic=1",
 			OSRelease: "ID=proof\nVERSION_ID=" + version + "\n", Uname: "6.1.0",
 		})
-		return virtual.Spec{Assets: []pack.Asset{uki, pack.Data(pack.LoaderAsset, loader)}}, err
+		return virtual.Spec{Assets: append([]pack.Asset{uki}, parts...)}, err
 	})
 }
 
@@ -37,14 +63,14 @@ func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-func newKit(ctx context.Context, dir string, spec func(version string) (virtual.Spec, error)) (*Kit, error) {
+func newKit(ctx context.Context, dir string, loader upgrade.Loader, spec func(version string) (virtual.Spec, error)) (*Kit, error) {
 	images, err := virtual.NewImages(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
 	opened, versions := map[string]*image.Image{}, map[string]string{}
-	k := &Kit{Size: virtual.Size + 8<<20, Partitions: func() []partition.Spec {
+	k := &Kit{Loader: loader, Size: virtual.Size + 8<<20, Partitions: func() []partition.Spec {
 		specs := virtual.Partitions()
 		specs[len(specs)-1].Size = 4 << 20 // EPHEMERAL: its head and its tail, which a wipe clears, are apart
 		return specs
@@ -67,13 +93,13 @@ func newKit(ctx context.Context, dir string, spec func(version string) (virtual.
 		if err != nil {
 			return nil, err
 		}
-		opened[version], versions[s.uki] = img, version
+		opened[version], versions[s.files[first(s.files)]] = img, version
 		return img, nil
 	}
-	k.Version = func(uki string) string {
+	k.Version = func(kernel string) string {
 		mu.Lock()
 		defer mu.Unlock()
-		return versions[uki]
+		return versions[kernel]
 	}
 	return k, nil
 }

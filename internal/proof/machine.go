@@ -2,10 +2,7 @@ package proof
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -24,26 +21,15 @@ type Device = upgrade.Device
 
 // Kit is what machines are made of.
 type Kit struct {
+	Loader     upgrade.Loader
 	Size       int64 // of the disk, bytes
 	Partitions func() []partition.Spec
-	Image      func(version string) (*image.Image, error) // an installer image whose UKI is of one length for all versions
-	Version    func(uki string) string                    // which version has a UKI of that SHA-256
+	Image      func(version string) (*image.Image, error) // an installer image whose kernel is of one length for all versions
+	Version    func(kernel string) string                 // which version has a kernel, or UKI, of that SHA-256
 }
 
-// system is one version in one slot.
-type system struct {
-	slot    bootloader.Slot
-	version string
-	image   string // digest of the installer image
-	uki     string // SHA-256 of the file that boots
-}
-
-func (s *system) String() string {
-	if s == nil {
-		return "nothing"
-	}
-	return fmt.Sprintf("%s in slot %v", s.version, s.slot)
-}
+// grub reports whether slots hold a kernel and an initramfs, and the loader writes to the disk.
+func (k *Kit) grub() bool { return k.Loader != upgrade.SystemdBoot }
 
 // machine is a computer in memory: one disk, the firmware's variables, and the boot that it is in. What is done to the
 // disk and to the variables is recorded in one order.
@@ -52,9 +38,11 @@ type machine struct {
 	disk  *disktest.Disk
 	vars  *efivar.Memory
 	boots int
-	last  predict.Outcome // of the latest boot
-	bad   bool            // a sector may be unreadable
-	over  Device          // what the product sees in place of disk; nil for disk itself
+	last  predict.Outcome  // of the latest boot
+	bad   bool             // a sector may be unreadable
+	over  Device           // what the product sees in place of disk; nil for disk itself
+	wrote written          // by the loader, and flushed by nobody yet
+	lies  map[string]int64 // where GRUB's blocks lie on the disk, by path: they never move
 }
 
 func newMachine(kit *Kit, disk *disktest.Disk, vars *efivar.Memory) *machine {
@@ -70,6 +58,8 @@ func newMachine(kit *Kit, disk *disktest.Disk, vars *efivar.Memory) *machine {
 func (m *machine) clone() *machine {
 	c := newMachine(m.kit, m.disk.Clone(), m.vars.Clone())
 	c.boots, c.last, c.bad = m.boots, m.last, m.bad
+	c.lies = m.lies
+	c.wrote = written{writes: m.unflushed()}
 	return c
 }
 
@@ -81,19 +71,23 @@ func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
 	}
 	off := newMachine(m.kit, c.Device(), vars)
 	_, cannotBeRead := c.Destroyed()
-	off.boots, off.bad = m.boots, m.bad || cannotBeRead
+	off.boots, off.bad, off.lies = m.boots, m.bad || cannotBeRead, m.lies
 	return off, nil
 }
 
 // firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does not
 // depend on it, and reading only what is needed is faster.
-func (m *machine) firmware() predict.Options { return predict.Options{SectorReads: !m.bad} }
+func (m *machine) firmware() predict.Options {
+	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == upgrade.GRUBBIOS}
+}
 
 // boot switches the machine off and on.
 func (m *machine) boot() error {
 	m.boots++
+	dev := &writing{Disk: m.disk, writes: m.unflushed()}
 	var err error
-	m.last, err = predict.Boot(m.disk, m.vars, m.firmware())
+	m.last, err = predict.Boot(dev, m.vars, m.firmware())
+	m.wrote = written{writes: dev.writes, flushes: m.disk.Flushes()}
 	return err
 }
 
@@ -111,7 +105,7 @@ func (m *machine) device() Device {
 // open is what the running system does to work on its own disk. Version is what the system says of itself.
 func (m *machine) open(version string) (*upgrade.Machine, error) {
 	return upgrade.OpenDevice(m.device(), upgrade.OpenOptions{
-		Vars: m.vars, Cmdline: new(string), BootID: m.bootID(), Version: version, Now: virtual.Now,
+		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: m.bootID(), Version: version, Now: virtual.Now,
 	})
 }
 
@@ -148,36 +142,6 @@ func (m *machine) meta() (*meta.Store, error) {
 	return meta.Open(dev)
 }
 
-// holds is what the manifest of slot s says it holds, nil when there is none that can be read.
-func (m *machine) holds(s bootloader.Slot) (*system, error) {
-	f, err := m.fs(slotZones...)
-	if err != nil {
-		return nil, err
-	}
-	data, err := f.ReadFile(s.File(bootloader.ManifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	man, err := bootloader.DecodeManifest(data)
-	if err != nil {
-		return nil, err
-	}
-	return &system{slot: s, version: man.Version, image: man.Image, uki: man.Files[0].SHA256}, nil
-}
-
-// system is what an image becomes in slot s.
-func (k *Kit) system(s bootloader.Slot, img *image.Image) (*system, error) {
-	for _, a := range img.Assets {
-		if a.Name == "vmlinuz.efi" {
-			return &system{slot: s, version: img.Version, image: img.Digest, uki: a.SHA256}, nil
-		}
-	}
-	return nil, fmt.Errorf("%s lists no vmlinuz.efi", img.Reference)
-}
-
 // options for the product's operations: each step it reports names the writes that follow.
 func (m *machine) options(preserve bool) upgrade.Options {
 	return upgrade.Options{Preserve: preserve, Progress: m.step}
@@ -187,19 +151,6 @@ func (m *machine) step(e upgrade.Event) {
 	if !e.Done && e.Bytes == 0 {
 		m.disk.Step(string(e.Step))
 	}
-}
-
-// running is the version that runs, as its own os-release says.
-func (m *machine) running() (*system, error) {
-	version := m.kit.Version(m.last.Digest)
-	if version == "" {
-		return nil, fmt.Errorf("nothing that is known runs: %v", m.last)
-	}
-	img, err := m.kit.Image(version)
-	if err != nil {
-		return nil, err
-	}
-	return m.kit.system(m.last.Slot, img)
 }
 
 // with opens the product on the machine as the running system would, and does something.
@@ -250,21 +201,12 @@ func (m *machine) next(s bootloader.Slot) error {
 	return err
 }
 
-// armedSlot is the slot that LoaderEntryOneShot names; None when nothing is armed.
-func (m *machine) armedSlot() bootloader.Slot {
-	v, err := m.vars.Read(efivar.Loader("LoaderEntryOneShot"))
-	if err != nil {
-		return bootloader.None
+// armedSlot is the slot that the next boot is to try, as the loader finds it; None when nothing is armed. at is where GRUB's
+// trial.env lies.
+func (m *machine) armedSlot(at int64) bootloader.Slot {
+	if !m.kit.grub() {
+		return m.oneShot()
 	}
-	return oneShotSlot(v.Data)
-}
-
-func oneShotSlot(data []byte) bootloader.Slot {
-	name, _ := efivar.DecodeString(data)
-	for _, s := range bootloader.Slots {
-		if name == "pawl-"+strings.ToLower(string(s))+".conf" {
-			return s
-		}
-	}
-	return bootloader.None
+	s, _ := m.counted(at)
+	return s
 }

@@ -48,7 +48,7 @@ func (r *recorded) states(seed int64) (map[state]bool, error) {
 		err := r.trace.Crashes(o, func(c *disktest.Crash) error {
 			m, err := r.from.crashed(c)
 			if err == nil {
-				all[state{r.view.all(m), r.allowed(c.Step, c.Finished)}] = true
+				all[state{r.view.all(m), r.allowed(c.Step, c.Index, c.Finished)}] = true
 			}
 			return err
 		})
@@ -77,7 +77,7 @@ func (r *recorded) try(m mutant, known map[state]bool, seed int64) (fate, error)
 		if err != nil {
 			return err
 		}
-		s := state{r.view.all(off), r.allowed(c.Step, c.Finished)}
+		s := state{r.view.all(off), r.allowed(c.Step, c.Index, c.Finished)}
 		if known[s] || looked[s] {
 			return nil
 		}
@@ -149,6 +149,7 @@ func (r *recorded) swaps() (list []mutant, skipped int) {
 			b := r.trace.Ops[j]
 			switch {
 			case a.Kind == disktest.Flush || b.Kind == disktest.Flush:
+			case a.Step == bootStep || b.Step == bootStep: // no program's fault
 			case a.Kind == disktest.Write && b.Kind == disktest.Write && gap[i] == gap[j] && !overlap(a, b):
 				skipped++
 			default:

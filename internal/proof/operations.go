@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -55,9 +56,13 @@ type operation struct {
 	commit string                            // the step in which the change to the end happens; "" when nothing changes
 	what   func(m *machine) (*system, error) // what is armed, or becomes the default; nil for stays
 	killed bool                              // its recording is that of two programs
-	long   bool                              // left out of the short run
-	wipes  bool                              // may write to EPHEMERAL
-	noMeta bool                              // META is destroyed at the start
+	tries  int                               // of a trial that it arms; 0 is 1
+	// firmware says that firmware and loader do it, before any system runs.
+	firmware bool
+	disarms  bool // takes back what is armed
+	long     bool // left out of the short run
+	wipes    bool // may write to EPHEMERAL
+	noMeta   bool // META is destroyed at the start
 }
 
 // target is what an image becomes in the slot that does not run.
@@ -139,8 +144,8 @@ func startedStep(m *machine) error {
 	return err
 }
 
-// loader opens the boot file system and systemd-boot on it.
-func (m *machine) loader(zones ...string) (*bootfs.FS, *sdboot.Loader, error) {
+// loader opens the boot file system and the loader on it.
+func (m *machine) loader(zones ...string) (*bootfs.FS, bootloader.Bootloader, error) {
 	f, err := m.fs(zones...)
 	if err != nil {
 		return nil, nil, err
@@ -157,9 +162,12 @@ func (m *machine) loader(zones ...string) (*bootfs.FS, *sdboot.Loader, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := sdboot.New(sdboot.Config{FS: f, Vars: m.vars, Partition: efivar.HardDrive{
-		Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid,
-	}})
+	at := efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}
+	if m.kit.grub() {
+		l, err := grub.New(grub.Config{FS: f, Vars: m.vars, Partition: at, Cmdline: m.last.Cmdline})
+		return f, l, err
+	}
+	l, err := sdboot.New(sdboot.Config{FS: f, Vars: m.vars, Partition: at})
 	return f, l, err
 }
 
@@ -170,24 +178,6 @@ func confirmedByLoader(m *machine, t bootloader.Slot) error {
 		return err
 	}
 	return l.Confirm(t)
-}
-
-// destroyConf overwrites loader.conf with random bytes, as a cut can.
-func destroyConf(m *machine, _ bootloader.Slot) error {
-	f, err := m.fs(slotZones...)
-	if err != nil {
-		return err
-	}
-	conf, err := f.ReadFile("loader/loader.conf")
-	if err != nil {
-		return err
-	}
-	at, err := m.find("EFI", conf)
-	if err != nil {
-		return err
-	}
-	_, err = m.disk.WriteAt(pattern("\x01\xff\x7fnot a line", 512), at)
-	return err
 }
 
 func withoutMeta(m *machine, _ bootloader.Slot) error { return m.destroyMeta() }
@@ -252,24 +242,37 @@ func (m *machine) replay(o disktest.Op) error {
 	return m.vars.Write(name, v)
 }
 
-// operations is the table.
-func operations() []operation {
+// operations is the table. GRUB on UEFI differs from GRUB on BIOS in how it is started alone, so it has what that touches.
+func (k *Kit) operations() []operation {
+	switch table := k.table(); k.Loader {
+	case upgrade.GRUBBIOS:
+		return grubOperations(table)
+	case upgrade.GRUBUEFI:
+		return slices.DeleteFunc(grubOperations(table), func(o operation) bool {
+			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot"}, o.name)
+		})
+	default:
+		return sdbootOperations(table)
+	}
+}
+
+// table is what all loaders have.
+func (k *Kit) table() []operation {
+	idle := []start{targetEmpty, targetComplete, targetPartial, targetDamaged, fellBack, preparedEarlier, metaHalf}
 	trialOf := func(name string, preserve bool) start { return start{name, freshTrial(preserve)} }
 	table := []operation{
 		{name: "install", starts: []start{{"empty disk", nil}}, end: changes, commit: "*", what: imageOf("1.1.0"),
 			do: func(m *machine) error { return m.install("1.1.0", upgrade.InstallOptions{}) }},
-		{name: "install on a machine with variables", long: true, starts: []start{{"empty disk", nil}}, end: changes, commit: "*", what: imageOf("1.1.0"),
-			do: func(m *machine) error { return m.install("1.1.0", upgrade.InstallOptions{Vars: m.vars}) }},
 		{name: "upgrade", starts: append(slices.Clone(idle), armed), end: arms, commit: "arm", what: imageOf(next), do: upgradeTo(next)},
-		{name: "prepare", starts: append(slices.Clone(idle[:4]), armed), end: stays,
+		{name: "prepare", starts: append(slices.Clone(idle[:4]), armed), end: stays, disarms: true,
 			do: func(m *machine) error { return m.prepare(next) }},
 		{name: "arm", starts: []start{
-			idle[0].then("prepared", func(m *machine, _ bootloader.Slot) error { return m.prepare(next) }),
-			idle[1].then("prepared", func(m *machine, _ bootloader.Slot) error { return m.prepare(next) }),
+			targetEmpty.then("prepared", func(m *machine, _ bootloader.Slot) error { return m.prepare(next) }),
+			targetComplete.then("prepared", func(m *machine, _ bootloader.Slot) error { return m.prepare(next) }),
 		}, end: arms, commit: "arm", what: imageOf(next), do: func(m *machine) error {
 			return m.with(func(s *upgrade.Machine) error { _, err := s.Arm(context.Background(), m.options(false)); return err })
 		}},
-		{name: "disarm", starts: []start{armed}, end: stays, do: func(m *machine) error {
+		{name: "disarm", starts: []start{armed}, end: stays, disarms: true, do: func(m *machine) error {
 			m.disk.Step("disarm")
 			_, l, err := m.loader(slotZones...)
 			if err != nil {
@@ -277,9 +280,9 @@ func operations() []operation {
 			}
 			return l.Disarm()
 		}},
-		{name: "rollback", starts: []start{idle[1]}, end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback},
-		{name: "rollback of an armed upgrade", starts: []start{armed}, end: stays, do: (*machine).rollback},
-		{name: "rollback of a trial", starts: []start{onTrial}, end: stays, do: (*machine).rollback},
+		{name: "rollback", starts: []start{targetComplete}, end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback},
+		{name: "rollback of an armed upgrade", starts: []start{armed}, end: stays, disarms: true, do: (*machine).rollback},
+		{name: "rollback of a trial", starts: []start{onTrial}, end: stays, disarms: true, do: (*machine).rollback},
 		{name: "started, with wipe", starts: []start{trialOf("fresh trial", false)}, end: stays, wipes: true, do: startedStep},
 		{name: "started, preserve", starts: []start{trialOf("fresh trial", true)}, end: stays, do: startedStep},
 		{name: "failed", starts: []start{onTrial}, end: stays, do: func(m *machine) error {
@@ -310,14 +313,12 @@ func operations() []operation {
 		}, end: stays, do: startedStep},
 		{name: "confirm", starts: []start{
 			onTrial,
-			idle[1].then("rollback on trial", func(m *machine, t bootloader.Slot) error {
+			targetComplete.then("rollback on trial", func(m *machine, t bootloader.Slot) error {
 				if err := m.rollback(); err != nil {
 					return err
 				}
 				return m.next(t)
 			}),
-			onTrial.then("loader.conf destroyed", destroyConf),
-			onTrial.then("LoaderEntryDefault set", func(m *machine, t bootloader.Slot) error { return idle[7].make(m, t) }),
 			{"trial of an older version", func(m *machine, t bootloader.Slot) error {
 				o := m.options(false)
 				o.Force = true // a downgrade
@@ -329,7 +330,7 @@ func operations() []operation {
 		}, end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm},
 		{name: "confirm with META destroyed", starts: []start{onTrial.then("META destroyed", withoutMeta)},
 			end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm, noMeta: true},
-		{name: "META update", starts: []start{idle[1], idle[6], armed, onTrial}, end: stays, do: func(m *machine) error {
+		{name: "META update", starts: []start{targetComplete, metaHalf, armed, onTrial}, end: stays, do: func(m *machine) error {
 			m.disk.Step("META")
 			store, err := m.meta()
 			if err != nil {
@@ -348,7 +349,7 @@ func operations() []operation {
 	}
 	for n := range 8 {
 		table = append(table, operation{
-			name: "upgrade after one that was killed", killed: true, long: n != 3, starts: []start{{fmt.Sprintf("target complete, killed before flush %d", n+1), idle[1].make}},
+			name: "upgrade after one that was killed", killed: true, long: n != 3, starts: []start{{fmt.Sprintf("target complete, killed before flush %d", n+1), targetComplete.make}},
 			end: arms, commit: "arm", what: imageOf(next), do: killed(n),
 		})
 	}

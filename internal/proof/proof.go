@@ -2,7 +2,7 @@
 //
 // Start with Run, or `make proof`. It records each operation of the table in docs/architecture.md, from every state that a
 // machine can be in, on a disk in memory; makes each disk that a power cut can leave (package partition/disktest); boots
-// it with the model of firmware and loader (package bootloader/loadertest); and holds what boots, and what the system
+// it with the model of firmware and loader (package bootloader/predict); and holds what boots, and what the system
 // then says, against the table. docs/proof.md says what is assumed, what is looked at, and what is not.
 //
 // The proof proves itself: faulty programs, made by dropping flushes, exchanging writes and changing the order by hand, must be
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,15 +22,17 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Options chooses how much is looked at.
 type Options struct {
-	Seed     int64  // 0 takes one from the clock
-	Distinct int    // random histories go on until so many disks were seen that differ for a loader
-	Workers  int    // 0 is 1
-	Only     string // operations whose names begin so; empty is all
-	Short    bool   // one start for each operation and few disks, for go test
+	Seed     int64          // 0 takes one from the clock
+	Distinct int            // random histories go on until so many disks were seen that differ for a loader
+	Workers  int            // 0 is 1
+	Only     string         // operations whose names begin so; empty is all
+	Loader   upgrade.Loader // only this loader; empty is all
+	Short    bool           // one start for each operation and few disks, for go test
 	Log      io.Writer
 }
 
@@ -60,19 +63,54 @@ func (r Result) Err() error {
 // proof is one run.
 type proof struct {
 	Options
-	kit *Kit
+	worlds []world
 
 	begin    time.Time
 	mu       sync.Mutex
 	seen     map[uint64]bool // by what a loader can get at
 	read     map[uint64]bool // by what a loader read
 	distinct int
-	rows     map[[2]string]*count // by operation and step
-	order    [][2]string
+	rows     map[place]*count
+	order    []place
 	runs     int
 	bricks   []error
 	mutants  map[string]*tally // by kind
 	escaped  []string
+}
+
+// world is one loader, and machines to begin with: one that runs each slot.
+type world struct {
+	kit   *Kit
+	bases map[bootloader.Slot]*machine
+}
+
+// clone returns a world whose machines are its own.
+func (w world) clone() world {
+	c := world{w.kit, map[bootloader.Slot]*machine{}}
+	for s, m := range w.bases {
+		c.bases[s] = m.clone()
+	}
+	return c
+}
+
+// newWorlds makes those of the loaders that are looked at.
+func newWorlds(ctx context.Context, dir string, only upgrade.Loader) (worlds []world, err error) {
+	for _, l := range upgrade.Loaders {
+		if only != "" && l != only {
+			continue
+		}
+		w := world{bases: map[bootloader.Slot]*machine{}}
+		if w.kit, err = TinyKit(ctx, filepath.Join(dir, string(l)), l); err != nil {
+			return nil, err
+		}
+		for _, s := range bootloader.Slots {
+			if w.bases[s], err = base(w.kit, s); err != nil {
+				return nil, fmt.Errorf("%s: a machine to begin with: %w", l, err)
+			}
+		}
+		worlds = append(worlds, w)
+	}
+	return worlds, nil
 }
 
 // Run looks at everything. Its error is of the run itself; what was found is in the result.
@@ -84,30 +122,26 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	kit, err := TinyKit(ctx, dir)
+	worlds, err := newWorlds(ctx, dir, o.Loader)
 	if err != nil {
 		return Result{}, err
 	}
-	p := &proof{Options: o, kit: kit, begin: begin, seen: map[uint64]bool{}, read: map[uint64]bool{}, rows: map[[2]string]*count{}, mutants: map[string]*tally{}}
+	p := &proof{Options: o, worlds: worlds, begin: begin, seen: map[uint64]bool{}, read: map[uint64]bool{}, rows: map[place]*count{}, mutants: map[string]*tally{}}
 	p.say("seed %d", o.Seed)
-	bases := map[bootloader.Slot]*machine{}
-	for _, s := range bootloader.Slots {
-		if bases[s], err = base(kit, s); err != nil {
-			return Result{}, fmt.Errorf("a machine to begin with: %w", err)
+	if err := p.table(); err != nil {
+		return Result{}, err
+	}
+	for _, w := range worlds {
+		if err := p.byHand(w); err != nil {
+			return Result{}, err
 		}
-	}
-	if err := p.table(bases); err != nil {
-		return Result{}, err
-	}
-	if err := p.byHand(bases); err != nil {
-		return Result{}, err
 	}
 	if o.Distinct > 0 {
 		err = p.parallel(max(o.Workers, 1), func(n int) error {
-			own := map[bootloader.Slot]*machine{}
+			var own []world
 			p.mu.Lock()
-			for s, m := range bases {
-				own[s] = m.clone()
+			for _, w := range worlds {
+				own = append(own, w.clone())
 			}
 			p.mu.Unlock()
 			return p.histories(n, own)
@@ -134,15 +168,16 @@ func (p *proof) parallel(n int, do func(worker int) error) error {
 
 // task is one operation from one start.
 type task struct {
+	world world
 	op    operation
 	start start
 	side  bootloader.Slot
 	swaps bool // also exchange its writes, and kill the program instead of the machine
 }
 
-// tasks lists the table: each operation, from each of its starts, with either slot running.
-func (p *proof) tasks() (list []task) {
-	for _, op := range operations() {
+// tasks lists a loader's table: each operation, from each of its starts, with either slot running.
+func (p *proof) tasks(w world) (list []task) {
+	for _, op := range w.kit.operations() {
 		if !strings.HasPrefix(op.name, p.Only) {
 			continue
 		}
@@ -153,27 +188,30 @@ func (p *proof) tasks() (list []task) {
 					continue
 				}
 				swaps := first || op.name == "upgrade" && side == bootloader.A && s.name == "target complete"
-				list = append(list, task{op, s, side, swaps && !p.Short && s.make != nil && !op.killed})
+				list = append(list, task{w, op, s, side, swaps && !p.Short && s.make != nil && !op.killed})
 			}
 		}
 	}
 	return list
 }
 
-func (p *proof) table(bases map[bootloader.Slot]*machine) error {
-	tasks := p.tasks()
+func (p *proof) table() error {
+	var tasks []task
+	for _, w := range p.worlds {
+		tasks = append(tasks, p.tasks(w)...)
+	}
 	recorded := make([]*recorded, len(tasks))
 	for i, t := range tasks { // one after the other: they share the bases
-		m := blank(p.kit)
+		m := blank(t.world.kit)
 		if t.start.make != nil {
-			m = bases[t.side].clone()
+			m = t.world.bases[t.side].clone()
 			if err := t.start.make(m, t.side.Other()); err != nil {
-				return fmt.Errorf("%s, %s: %w", t.op.name, t.start.name, err)
+				return fmt.Errorf("%s: %s, %s: %w", t.world.kit.Loader, t.op.name, t.start.name, err)
 			}
 		}
 		var err error
 		if recorded[i], err = record(t.op, t.start, t.side, m); err != nil {
-			return fmt.Errorf("%s, %s, slot %v runs: %w", t.op.name, t.start.name, t.side, err)
+			return fmt.Errorf("%s: %s, %s, slot %v runs: %w", t.world.kit.Loader, t.op.name, t.start.name, t.side, err)
 		}
 	}
 	p.runs = len(tasks)
@@ -199,7 +237,7 @@ func (p *proof) table(bases map[bootloader.Slot]*machine) error {
 			}
 			if !p.Short {
 				p.mu.Lock()
-				p.say("%5.0f s  %s, %s, slot %v runs", time.Since(begin).Seconds(), r.op.name, r.start, r.side)
+				p.say("%5.0f s  %v", time.Since(begin).Seconds(), r)
 				p.mu.Unlock()
 			}
 		}
@@ -213,16 +251,22 @@ func (p *proof) killed(r *recorded) {
 		c := count{Again: 1}
 		if err := r.killed(n); err != nil {
 			c.Bricks++
-			p.brick(fmt.Errorf("%s, %s, slot %v runs, killed after %d of %d: %w", r.op.name, r.start, r.side, n, len(r.trace.Ops), err))
+			p.brick(fmt.Errorf("%v, killed after %d of %d: %w", r, n, len(r.trace.Ops), err))
 		}
-		p.row(r.op.name, "(program killed)", c)
+		p.row(r, "(program killed)", c)
 	}
 }
 
-func (p *proof) row(op, step string, c count) {
+// place is a row of the report.
+type place struct {
+	loader   upgrade.Loader
+	op, step string
+}
+
+func (p *proof) row(r *recorded, step string, c count) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := [2]string{op, step}
+	key := place{r.from.kit.Loader, r.op.name, step}
 	if p.rows[key] == nil {
 		p.rows[key] = &count{}
 		p.order = append(p.order, key)

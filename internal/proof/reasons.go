@@ -112,7 +112,7 @@ func (p *proof) mutate(r *recorded, swaps bool) error {
 func (p *proof) fate(kind string, r *recorded, m mutant, f fate) {
 	why := m.because(r)
 	if f == harmless && why == "" {
-		p.escape(fmt.Sprintf("%s, %s, slot %v runs: %s", r.op.name, r.start, r.side, m.name))
+		p.escape(fmt.Sprintf("%v: %s", r, m.name))
 	}
 	p.tally(kind, func(t *tally) {
 		t.Made++

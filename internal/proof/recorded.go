@@ -24,6 +24,10 @@ type recorded struct {
 	trace *disktest.Trace
 
 	old, armed, new *system
+	tries           int             // of armed that are left
+	most            int             // that a cut may bring back besides: what the loader counted down and nobody has flushed
+	lost            int             // operations of the trace before the first flush, when the loader wrote something that is not flushed
+	counts          int64           // where GRUB's trial.env lies on the disk; 0 where there is none
 	attempts        map[string]bool // values of META's attempt that the operation passes through
 	lastAttempt     string
 	metaAt          []bool                   // by index: a write to META is not flushed
@@ -47,12 +51,26 @@ func record(op operation, s start, side bootloader.Slot, from *machine) (*record
 	if err := r.before(); err != nil {
 		return nil, err
 	}
-	m.disk.Record()
+	wrote := op.firmware || len(m.unflushed()) > 0
+	if err := m.record(); err != nil {
+		return nil, err
+	}
 	if err := op.do(m); err != nil {
 		return nil, err
 	}
 	r.trace = m.disk.Trace()
+	if wrote {
+		r.lost = len(r.trace.Ops) + 1
+		if at := r.trace.Flushes(); len(at) > 0 {
+			r.lost = at[0]
+		}
+	}
 	return r, r.after()
+}
+
+// String names it.
+func (r *recorded) String() string {
+	return fmt.Sprintf("%s: %s, %s, slot %v runs", r.from.kit.Loader, r.op.name, r.start, r.side)
 }
 
 // before finds out what boots now.
@@ -69,24 +87,49 @@ func (r *recorded) before() (err error) {
 		return nil
 	}
 	probe := r.from.clone()
-	if err := probe.boot(); err != nil {
+	if r.tries, err = r.trials(probe); err != nil {
 		return err
-	}
-	if probe.last.Trial {
-		if r.armed, err = probe.running(); err != nil {
-			return err
-		}
-		if err := probe.boot(); err != nil {
-			return err
-		}
 	}
 	if r.old, err = probe.running(); err != nil {
 		return fmt.Errorf("what boots before the operation: %w", err)
+	}
+	r.most = r.tries
+	for n := range r.from.unflushed() {
+		back := r.from.clone()
+		if err := back.undo(n + 1); err != nil {
+			return err
+		}
+		tries, err := r.trials(back)
+		if err != nil {
+			return err
+		}
+		r.most = max(r.most, tries)
+	}
+	if r.from.kit.grub() {
+		if r.counts, err = r.from.sector(trialBlock); err != nil {
+			return err
+		}
 	}
 	for _, s := range bootloader.Slots {
 		r.damaged[s] = r.from.intact(s) != nil
 	}
 	return r.others()
+}
+
+// trials boots a machine until what boots is no trial, and counts.
+func (r *recorded) trials(m *machine) (n int, err error) {
+	for ; n < 20; n++ {
+		if err := m.boot(); err != nil {
+			return 0, err
+		}
+		if !m.last.Trial {
+			return n, nil
+		}
+		if r.armed, err = m.running(); err != nil {
+			return 0, err
+		}
+	}
+	return 0, errors.New("a trial that never ends")
 }
 
 func (r *recorded) fresh() bool { return r.from.last.Slot == bootloader.None }
@@ -154,7 +197,7 @@ func (r *recorded) after() error {
 		r.metaAt[i] = dirty
 	}
 	r.metaAt[len(r.trace.Ops)] = dirty
-	if r.view, err = newView(r.trace); err != nil {
+	if r.view, err = newView(r.trace, r.from.kit); err != nil {
 		return err
 	}
 	// A crash disk is the base with blocks of the trace in it; what the trace has not touched needs no look on each.

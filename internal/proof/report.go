@@ -9,14 +9,22 @@ import (
 // result prints the rows and adds them up.
 func (p *proof) result(begin time.Time) Result {
 	r := Result{Operations: p.runs, Bricks: p.bricks, Escaped: p.escaped}
-	p.say("\n%-36s %-24s %7s %8s %8s %7s %6s %6s %6s", "operation", "step", "writes", "images", "distinct", "read", "told", "again", "bricks")
-	slices.SortStableFunc(p.order, func(a, b [2]string) int { return p.place(a[0]) - p.place(b[0]) })
+	p.say("\n%-12s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images", "distinct", "read", "told", "again", "bricks")
+	rank := map[[2]string]int{}
+	for i, w := range p.worlds {
+		for n, o := range w.kit.operations() {
+			rank[[2]string{string(w.kit.Loader), o.name}] = 1000*(i+1) + n
+		}
+	}
+	slices.SortStableFunc(p.order, func(a, b place) int {
+		return rank[[2]string{string(a.loader), a.op}] - rank[[2]string{string(b.loader), b.op}]
+	})
 	for _, key := range p.order {
-		c, step := p.rows[key], key[1]
+		c, step := p.rows[key], key.step
 		if step == "" {
 			step = "(before and after)"
 		}
-		p.say("%-36s %-24s %7d %8d %8d %7d %6d %6d %6d", key[0], step, c.Writes, c.Images, c.Distinct, c.Read, c.Told, c.Again, c.Bricks)
+		p.say("%-12s %-34s %-24s %7d %8d %8d %7d %6d %6d %6d", key.loader, key.op, step, c.Writes, c.Images, c.Distinct, c.Read, c.Told, c.Again, c.Bricks)
 		r.Writes += c.Writes
 		r.Images += c.Images
 		r.Distinct += c.Distinct
@@ -41,9 +49,4 @@ func (p *proof) result(begin time.Time) Result {
 	p.say("\nthe loader read something else on %d disks; the system was asked what happened on %d; operations were run again on %d", r.Read, r.Told, r.Again)
 	r.Seconds = time.Since(begin).Seconds()
 	return r
-}
-
-// place is where an operation stands in the table.
-func (p *proof) place(name string) int {
-	return slices.IndexFunc(operations(), func(o operation) bool { return o.name == name })
 }

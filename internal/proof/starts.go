@@ -35,7 +35,7 @@ func (m *machine) install(version string, o upgrade.InstallOptions) error {
 	if err != nil {
 		return err
 	}
-	o.Partitions, o.Seed, o.Now, o.Progress = m.kit.Partitions(), "proof", virtual.Now, m.step
+	o.Loader, o.Partitions, o.Seed, o.Now, o.Progress = m.kit.Loader, m.kit.Partitions(), "proof", virtual.Now, m.step
 	return upgrade.Install(context.Background(), m.device(), img, o)
 }
 
@@ -48,6 +48,17 @@ func base(kit *Kit, side bootloader.Slot) (*machine, error) {
 	}
 	if err := m.fillOthers(); err != nil {
 		return nil, err
+	}
+	if kit.grub() {
+		lies := map[string]int64{}
+		for _, path := range []string{trialBlock, defaultBlock(0), defaultBlock(1)} {
+			at, err := m.sector(path)
+			if err != nil {
+				return nil, err
+			}
+			lies[path] = at
+		}
+		m.lies = lies
 	}
 	if err := m.next(bootloader.A); err != nil {
 		return nil, err
@@ -77,6 +88,9 @@ func (m *machine) fillOthers() error {
 		}
 	}
 	for _, label := range []string{"BIOS", "STATE", "EPHEMERAL"} {
+		if label == "BIOS" && m.kit.Loader == upgrade.GRUBBIOS {
+			continue // GRUB itself is there
+		}
 		p, err := m.part(label)
 		if err != nil {
 			return err
@@ -129,16 +143,16 @@ type start struct {
 
 // The states of a machine that runs its default with nothing armed; they differ in what the target holds and in the
 // attempt on record.
-var idle = []start{
-	{"target empty", func(*machine, bootloader.Slot) error { return nil }},
-	{"target complete", func(m *machine, t bootloader.Slot) error { return m.oldTarget(t) }},
-	{"target partial", func(m *machine, t bootloader.Slot) error {
+var (
+	targetEmpty    = start{"target empty", func(*machine, bootloader.Slot) error { return nil }}
+	targetComplete = start{"target complete", func(m *machine, t bootloader.Slot) error { return m.oldTarget(t) }}
+	targetPartial  = start{"target partial", func(m *machine, t bootloader.Slot) error {
 		if err := m.oldTarget(t); err != nil {
 			return err
 		}
-		return m.cut("1.2.0", "complete", 3) // the new UKI is there, the manifest is not
-	}},
-	{"target damaged", func(m *machine, t bootloader.Slot) error {
+		return m.cut("1.2.0", "complete", 3) // the new files are there, the manifest is not
+	}}
+	targetDamaged = start{"target damaged", func(m *machine, t bootloader.Slot) error {
 		if err := m.oldTarget(t); err != nil {
 			return err
 		}
@@ -147,25 +161,22 @@ var idle = []start{
 			return err
 		}
 		return spoil(f, m, t)
-	}},
-	{"fell back before", func(m *machine, t bootloader.Slot) error {
+	}}
+	fellBack = start{"fell back before", func(m *machine, t bootloader.Slot) error {
 		if err := m.trial(t, "1.2.0"); err != nil {
 			return err
 		}
 		return m.next(t.Other())
-	}},
-	{"prepared in an earlier boot", func(m *machine, t bootloader.Slot) error {
+	}}
+	preparedEarlier = start{"prepared in an earlier boot", func(m *machine, t bootloader.Slot) error {
 		if err := m.prepare("1.2.0"); err != nil {
 			return err
 		}
 		return m.boot()
-	}},
-	{"META half changed", func(m *machine, t bootloader.Slot) error { return m.tearMeta() }},
-	{"LoaderEntryDefault set", func(m *machine, t bootloader.Slot) error {
-		id := "pawl-" + map[bootloader.Slot]string{bootloader.A: "a", bootloader.B: "b"}[t.Other()] + ".conf"
-		return m.vars.Write(efivar.Loader("LoaderEntryDefault"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(id)})
-	}},
-}
+	}}
+	metaHalf       = start{"META half changed", func(m *machine, t bootloader.Slot) error { return m.tearMeta() }}
+	foreignDefault = start{"LoaderEntryDefault set", setForeignDefault} // systemd-boot
+)
 
 // oldTarget leaves a complete, older version in the target, which was the default once.
 func (m *machine) oldTarget(t bootloader.Slot) error {
@@ -207,9 +218,9 @@ func (m *machine) cut(version, step string, n int) error {
 		if err != nil {
 			return err
 		}
-		boots := m.boots
+		boots, lies := m.boots, m.lies
 		*m = *newMachine(m.kit, left, vars)
-		m.boots = boots
+		m.boots, m.lies = boots, lies
 		if err := m.boot(); err != nil {
 			return err
 		}
@@ -219,19 +230,23 @@ func (m *machine) cut(version, step string, n int) error {
 	return fmt.Errorf("the upgrade has no such write in step %s", step)
 }
 
-// spoil overwrites a sector of the UKI in a slot, which keeps its size and its manifest.
+// spoil overwrites a sector of the kernel in a slot, which keeps its size and its manifest.
 func spoil(f *bootfs.FS, m *machine, s bootloader.Slot) error {
-	uki, err := f.ReadFile(s.File(bootloader.UKIFile))
+	held, err := m.holds(s)
+	if err != nil || held == nil {
+		return fmt.Errorf("slot %v holds nothing: %w", s, err)
+	}
+	kernel, err := f.ReadFile(s.File(first(held.files)))
 	if err != nil {
 		return err
 	}
 	// The headers of all versions are the same; a sector of the kernel is one version's alone.
-	own := bytes.Index(uki, []byte("kernel of "))
+	own := bytes.Index(kernel, []byte("kernel of "))
 	if own < 0 {
-		return fmt.Errorf("slot %v holds a UKI without a kernel", s)
+		return fmt.Errorf("slot %v holds no kernel", s)
 	}
 	own = own / 512 * 512
-	at, err := m.find("EFI", uki[own:own+512])
+	at, err := m.find("EFI", kernel[own:own+512])
 	if err != nil {
 		return err
 	}
@@ -256,6 +271,38 @@ func (m *machine) find(label string, sector []byte) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no such sector in %s", label)
+}
+
+// sector is where on the disk a file of one sector lies.
+func (m *machine) sector(path string) (int64, error) {
+	if at, ok := m.lies[path]; ok {
+		return at, nil
+	}
+	f, err := m.fs(slotZones...)
+	if err != nil {
+		return 0, err
+	}
+	data, err := f.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	at, err := m.find("EFI", data)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return at, nil
+}
+
+// destroy overwrites a file of one sector with random bytes, as a cut can.
+func (m *machine) destroy(path string) error {
+	at, err := m.sector(path)
+	if err != nil {
+		return err
+	}
+	if _, err := m.disk.WriteAt(pattern("\x01\xff\x7fnot a line of "+path, 512), at); err != nil {
+		return err
+	}
+	return m.disk.Sync()
 }
 
 // tearMeta leaves META as a cut between its two copies does.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -50,14 +51,16 @@ func (m *machine) intact(s bootloader.Slot) error {
 	if err != nil || held == nil {
 		return err
 	}
-	data, err := f.ReadFile(s.File(bootloader.UKIFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // the slot is partial, and everybody can see it
-	case err != nil:
-		return err
-	case hash(data) != held.uki:
-		return fmt.Errorf("it has the manifest of version %s, and its UKI is another (%q)", held.version, m.kit.Version(hash(data)))
+	for name, sum := range held.files {
+		data, err := f.ReadFile(s.File(name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // the slot is partial, and everybody can see it
+		case err != nil:
+			return err
+		case hash(data) != sum:
+			return fmt.Errorf("it has the manifest of version %s, and its %s is another (%q)", held.version, name, m.kit.Version(hash(data)))
+		}
 	}
 	return nil
 }
@@ -73,6 +76,11 @@ func (r *recorded) complete(m *machine, s upgrade.Status, destroyed bool) error 
 	f, err := m.fs(slotZones...)
 	if err != nil {
 		return err
+	}
+	for _, slot := range s.Loader.Bootable {
+		if have := s.Slots[slices.Index(bootloader.Slots[:], slot)]; have.Content != upgrade.Complete && !destroyed && !r.damaged[slot] {
+			return fmt.Errorf("the loader may boot slot %v, which is %s: %s", slot, have.Content, have.Problem)
+		}
 	}
 	for _, slot := range s.Slots {
 		if slot.Content != upgrade.Complete {
@@ -150,8 +158,12 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if b.Trial != onTrial || s.Loader.Trial() != onTrial {
 		return m, l, fmt.Errorf("%v boots, the system takes itself for on trial: %v", l, b.Trial)
 	}
-	if s.Loader.Armed != bootloader.None {
-		return m, l, fmt.Errorf("slot %v is armed after the boot", s.Loader.Armed)
+	more := m.armedSlot(r.counts)
+	if m.kit.grub() && more == m.last.Slot && !m.last.Trial {
+		more = bootloader.None // what is left of the count of a slot that is the default by now
+	}
+	if s.Loader.Armed != more && !r.fresh() || more != bootloader.None && !onTrial {
+		return m, l, fmt.Errorf("slot %v is armed after the boot, and status says %v", more, s.Loader.Armed)
 	}
 	if metaErr != nil {
 		if !r.op.noMeta && !r.fresh() {
@@ -173,7 +185,7 @@ func (r *recorded) silent(c *disktest.Crash) error {
 	if err != nil || r.op.noMeta {
 		return err
 	}
-	for range 2 {
+	for m.last.Trial || m.last.Path == "" {
 		if err := m.boot(); err != nil {
 			return err
 		}
@@ -227,7 +239,7 @@ func (r *recorded) told(m *machine, l label, was upgrade.Attempt, wasBad bool, b
 	case was.Phase == upgrade.Prepared:
 		return says(upgrade.Ended, upgrade.Abandoned)
 	case was.Phase == upgrade.Armed:
-		if bad && !wasBad || is.Reason != upgrade.NotKnown {
+		if bad && !wasBad || is.Reason != upgrade.NotKnown && !strings.HasPrefix(is.Reason, "GRUB did not ") {
 			return fmt.Errorf("a version that is not known to have started is held against: %q", is.String())
 		}
 		return says(upgrade.Ended, upgrade.FellBack)

@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // seed makes the numbers that stand for disks; two that differ have the same number about once in 2^64.
@@ -27,7 +28,7 @@ type view struct {
 	rest    uint64              // all other sectors that a loader can get at
 }
 
-func newView(t *disktest.Trace) (view, error) {
+func newView(t *disktest.Trace, k *Kit) (view, error) {
 	v, final := view{areas: map[string][2]int64{}, parts: map[string][2]int64{}}, t.Final()
 	layout, err := partition.Read(final)
 	if err != nil {
@@ -37,7 +38,9 @@ func newView(t *disktest.Trace) (view, error) {
 		start, end := p.First*512, (p.First+p.Sectors)*512
 		v.parts[p.Label] = [2]int64{start, end}
 		if p.Label != "EFI" {
-			v.hidden = append(v.hidden, [2]int64{start, end})
+			if p.Label != "BIOS" || k.Loader != upgrade.GRUBBIOS {
+				v.hidden = append(v.hidden, [2]int64{start, end})
+			}
 			v.areas[p.Label] = [2]int64{start, end}
 			if p.Label == "META" {
 				v.areas[metaOne], v.areas[metaTwo] = [2]int64{start, start + meta.CopySize}, [2]int64{start + meta.CopySize, end}
@@ -103,6 +106,8 @@ const (
 	ephemeral = "EPHEMERAL"
 	entry     = "loader entry"
 	conf      = "loader.conf"
+	standing  = "copy of the default"
+	trial     = "trial.env"
 	directory = "directory"
 	content   = "content"
 )
@@ -124,14 +129,27 @@ func (v *view) kind(o disktest.Op) string {
 	text := string(o.Data)
 	switch {
 	case len(text) != 512:
-	case strings.HasPrefix(text, "title "), strings.Trim(text, "\n") == "":
-		return entry
+	case strings.HasPrefix(text, "title "), strings.HasPrefix(text, "set held="), strings.Trim(text, "\n") == "":
+		return entry // of systemd-boot, or GRUB's switch of a slot
+	case strings.HasPrefix(text, environment+"serial"):
+		return standing
+	case strings.HasPrefix(text, environment+"trial"):
+		return trial
 	case strings.HasPrefix(text, "default "), strings.HasPrefix(text, "timeout "):
 		return conf
 	case strings.HasPrefix(text, ".          "):
 		return directory
 	}
 	return content
+}
+
+// inPlace reports whether an operation overwrites one of the sectors that decide what boots.
+func (v *view) inPlace(o disktest.Op) bool {
+	switch v.kind(o) {
+	case entry, conf, standing, trial:
+		return true
+	}
+	return false
 }
 
 func (v *view) isHidden(at int64) bool {
@@ -209,9 +227,14 @@ func (m *machine) see() (uint64, error) {
 	sum, vars := variables(m), m.vars.Clone()
 	dev := &reading{Disk: m.disk}
 	dev.hash.SetSeed(seed)
+	if m.bad {
+		dev.Disk = m.disk.Clone() // GRUB writes
+	}
 	m.boots++
+	o := m.firmware()
+	o.SectorReads = true
 	var err error
-	m.last, err = predict.Boot(dev, m.vars, predict.Options{SectorReads: true})
+	m.last, err = predict.Boot(dev, m.vars, o)
 	if err != nil || !m.bad {
 		return dev.hash.Sum64() ^ sum, err
 	}

@@ -55,6 +55,7 @@ func (p *proof) walk(r *recorded, o disktest.Options, d depth) {
 			at(op.Step).Writes++
 		}
 	}
+	o.Torn = r.view.inPlace
 	seen := map[uint64]bool{}
 	asked, again := map[sort]int{}, map[sort]bool{}
 	err := r.trace.Crashes(o, func(c *disktest.Crash) error {
@@ -91,14 +92,14 @@ func (p *proof) walk(r *recorded, o disktest.Options, d depth) {
 		}
 		if err != nil {
 			n.Bricks++
-			p.brick(fmt.Errorf("%s, %s, slot %v runs, blocks of %d: %v: %w", r.op.name, r.start, r.side, o.Block, c, err))
+			p.brick(fmt.Errorf("%v, blocks of %d: %v: %w", r, o.Block, c, err))
 		}
 		return nil
 	})
 	if err != nil {
-		p.brick(fmt.Errorf("%s, %s, slot %v runs: %w", r.op.name, r.start, r.side, err))
+		p.brick(fmt.Errorf("%v: %w", r, err))
 	}
 	for step, c := range steps {
-		p.row(r.op.name, step, *c)
+		p.row(r, step, *c)
 	}
 }

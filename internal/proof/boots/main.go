@@ -1,4 +1,4 @@
-// Command boots is `make boots`: it boots disks of the proof in QEMU, under OVMF and systemd-boot, and exits 1 if the model
+// Command boots is `make boots`: it boots disks of the proof in QEMU, under real firmware and loaders, and exits 1 if the model
 // says something else of one of them. See docs/proof.md.
 package main
 
@@ -6,17 +6,23 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
 	"time"
 
 	"github.com/pawl-os/pawl/internal/proof"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
 	seed := flag.Int64("seed", 0, "seed of the choice; 0 takes one from the clock")
-	cases := flag.Int("cases", 160, "disks to boot")
+	cases := map[upgrade.Loader]*int{
+		upgrade.SystemdBoot: flag.Int("cases", 160, "disks to boot with systemd-boot"),
+		upgrade.GRUBBIOS:    flag.Int("grub-bios", 60, "disks to boot with GRUB on BIOS"),
+		upgrade.GRUBUEFI:    flag.Int("grub-uefi", 60, "disks to boot with GRUB on UEFI"),
+	}
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -25,7 +31,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "boots:", err)
 		os.Exit(2)
 	}
-	o := proof.BootOptions{Seed: *seed, Cases: *cases, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
+	wanted := map[upgrade.Loader]int{}
+	for l, n := range cases {
+		if *n > 0 {
+			wanted[l] = *n
+		}
+	}
+	o := proof.BootOptions{Seed: *seed, Cases: wanted, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
 	r, err := proof.Boots(ctx, dir, o)
 	os.RemoveAll(dir)
 	if err != nil {
@@ -36,7 +48,7 @@ func main() {
 		fmt.Println("DIFFERS", d)
 	}
 	fmt.Printf("%d booted the default, %d a trial, %d nothing\n%v\n", r.Default, r.Trial, r.Nothing, r)
-	if len(r.Differences) > 0 || r.Cases < *cases {
+	if len(r.Differences) > 0 || !maps.Equal(r.Of, wanted) {
 		os.Exit(1)
 	}
 }

@@ -10,19 +10,21 @@ import (
 	"runtime"
 
 	"github.com/pawl-os/pawl/internal/proof"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
 	seed := flag.Int64("seed", 0, "seed of samples and random histories; 0 takes one from the clock")
 	distinct := flag.Int("distinct", 205_000, "go on until so many disks were seen that differ for a loader")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
+	loader := flag.String("loader", "", "only this loader; all when empty")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "pawl-proof-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 		os.Exit(2)
 	}
-	o := proof.Options{Seed: *seed, Distinct: *distinct, Only: *only, Workers: runtime.NumCPU(), Log: os.Stdout}
+	o := proof.Options{Seed: *seed, Distinct: *distinct, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout}
 	r, err := proof.Run(context.Background(), dir, o)
 	os.RemoveAll(dir)
 	if err != nil {
