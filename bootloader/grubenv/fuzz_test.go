@@ -3,6 +3,7 @@ package grubenv_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/pawl-os/pawl/bootloader/grubenv"
@@ -16,12 +17,16 @@ func FuzzBlock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, name, value string) {
 		b, err := grubenv.Parse(bytes.Clone(data))
 		if err != nil {
+			_, _ = grubenv.Scan(data)
 			if !errors.Is(err, grubenv.ErrFormat) {
 				t.Fatal(err)
 			}
 			return
 		}
 		before := b.Variables()
+		if scanned, err := grubenv.Scan(data); err != nil || !slices.Equal(scanned, before) {
+			t.Fatalf("%q: %v, scanned %v: %v", data, before, scanned, err)
+		}
 		if err := b.Set(name, value); err != nil {
 			if !bytes.Equal(b, data) {
 				t.Fatal("changed by a Set that was refused")

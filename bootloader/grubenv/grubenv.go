@@ -68,6 +68,36 @@ func Parse(data []byte) (Block, error) {
 	return b, nil
 }
 
+// Scan returns the variables that GRUB itself reads, in its order, from any bytes: also from those that Parse refuses, as a
+// write of which only a part arrived may leave them, up to where GRUB takes them for broken. A name that comes again counts
+// again. Bytes without the signature are ErrFormat; GRUB reads nothing then.
+func Scan(data []byte) ([]Variable, error) {
+	b := Block(data)
+	if !bytes.HasPrefix(b, []byte(Signature)) {
+		return nil, fmt.Errorf("scan: no signature: %w", ErrFormat)
+	}
+	var vars []Variable
+	for at := len(Signature); at < len(b); {
+		value := at
+		if b[at] != '#' {
+			equals := bytes.IndexByte(b[at:], '=')
+			if equals < 0 {
+				break
+			}
+			value = at + equals + 1
+		}
+		end, closed := b.lineEnd(value)
+		if b[at] != '#' {
+			if !closed {
+				break
+			}
+			vars = append(vars, Variable{string(b[at : value-1]), unescape(b[value : end-1])})
+		}
+		at = end
+	}
+	return vars, nil
+}
+
 // line is where one line lies: [start, end), with its newline.
 type line struct {
 	name              string // "" for a comment

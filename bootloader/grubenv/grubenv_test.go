@@ -83,3 +83,20 @@ func TestRefusesWhatGRUBWouldReadOtherwise(t *testing.T) {
 	require.Error(t, grubenv.New(64).Set("a b", "c"))
 	require.Error(t, grubenv.New(64).Set("a", "\x00"))
 }
+
+func TestScanReadsWhatGRUBReads(t *testing.T) {
+	scan := func(body string) []grubenv.Variable {
+		vars, err := grubenv.Scan([]byte(grubenv.Signature + body))
+		require.NoError(t, err)
+		return vars
+	}
+	one := grubenv.Variable{Name: "a", Value: "1"}
+	require.Equal(t, []grubenv.Variable{one, {Name: "path", Value: "x\ny"}}, scan("#=\na=1\npath=x\\\ny\n###"))
+	require.Equal(t, []grubenv.Variable{one, {Name: "a", Value: "2"}}, scan("a=1\na=2\n"), "a name twice")
+	require.Equal(t, []grubenv.Variable{one, {Value: "0"}}, scan("a=1\n=0\n"), "no name")
+	require.Equal(t, []grubenv.Variable{{Name: "ne\na", Value: "1"}}, scan("ne\na=1\n"), "a line without an equals sign goes on")
+	require.Equal(t, []grubenv.Variable{one}, scan("a=1\nrest"))
+	require.Equal(t, []grubenv.Variable{one}, scan("a=1\nb=rest"))
+	_, err := grubenv.Scan([]byte("a=1\n"))
+	require.ErrorIs(t, err, grubenv.ErrFormat)
+}
