@@ -216,6 +216,7 @@ func eachVariable(data []byte, visit func(name, value string)) error {
 				return nil
 			}
 			visit(string(data[p:p+equals]), string(value))
+			p = end // a name may have gone on over several lines
 		}
 		p = nextLine(data, p)
 	}

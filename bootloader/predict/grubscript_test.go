@@ -83,6 +83,19 @@ func TestSaveEnvIsAsGrubEditenvDoesIt(t *testing.T) {
 	require.Error(t, eachVariable(make([]byte, 512), func(string, string) {}))
 }
 
+// What a write of which only a part arrived leaves: the model, and the codec that State uses, read it alike.
+func TestBrokenEnvironmentBlocks(t *testing.T) {
+	for _, body := range []string{"a=1\nne\nb=2\nc=3\n###", "=0\na=1\n", "a=1\na=2\n", "a=1\nrest", "a=1\nb=rest", "a=\\\nx\n#\\\n=\nb=1\n"} {
+		var got []grubenv.Variable
+		data := []byte(grubenv.Signature + body)
+		require.NoError(t, eachVariable(data, func(name, value string) { got = append(got, grubenv.Variable{Name: name, Value: value}) }))
+		want, err := grubenv.Scan(data)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%q", body)
+		require.NotEmpty(t, got)
+	}
+}
+
 func FuzzScript(f *testing.F) {
 	f.Add("if [ -s /x ]; then\n set y=\"$z\" # c\nfi")
 	f.Add("function f {\n say ${x} 'a' \\\n}\nf")
