@@ -69,14 +69,11 @@ func encodeStanding(copy int, d standing) []byte {
 
 // decodeStanding judges a copy as grub.cfg does.
 func decodeStanding(copy int, data []byte) standing {
-	b, err := grubenv.Parse(data)
-	if err != nil {
+	values, ok := scan(data)
+	if !ok {
 		return standing{}
 	}
-	lookup := func(name string) string {
-		v, _ := b.Lookup(fmt.Sprintf("%s%d", name, copy))
-		return v
-	}
+	lookup := func(name string) string { return values[fmt.Sprintf("%s%d", name, copy)] }
 	serial, slot := lookup("serial"), lookup("slot")
 	n, err := strconv.Atoi(serial)
 	s, known := parseSlotName(slot)
@@ -84,6 +81,19 @@ func decodeStanding(copy int, data []byte) standing {
 		return standing{}
 	}
 	return standing{n, s, true}
+}
+
+// scan reads a block as GRUB does. One that was torn may hold anything, and what GRUB makes of it is what counts.
+func scan(data []byte) (values map[string]string, ok bool) {
+	vars, err := grubenv.Scan(data)
+	if err != nil || len(data) != blockSize {
+		return nil, false
+	}
+	values = map[string]string{}
+	for _, v := range vars {
+		values[v.Name] = v.Value
+	}
+	return values, true
 }
 
 // trial is what trial.env holds.
@@ -106,22 +116,19 @@ func encodeTrial(t trial) []byte {
 	return b
 }
 
+// decodeTrial judges the block as grub.cfg does: what it does not know names no slot, or no tries.
 func decodeTrial(data []byte) trial {
-	b, err := grubenv.Parse(data)
-	if err != nil || len(data) != blockSize {
+	values, ok := scan(data)
+	if !ok || values["trial"] == "" || values["tries"] == "" || values["canary"] == "" {
 		return trial{canary: "0"}
 	}
-	name, _ := b.Lookup("trial")
-	count, _ := b.Lookup("tries")
-	t := trial{valid: true}
-	var known bool
-	t.slot, known = parseSlotName(name)
-	t.tries, err = strconv.Atoi(count)
-	if !known || err != nil || t.tries < 0 || t.tries > MaxTries || strconv.Itoa(t.tries) != count {
-		return trial{canary: "0"}
+	t := trial{valid: true, canary: "0"}
+	t.slot, _ = parseSlotName(values["trial"])
+	if n, err := strconv.Atoi(values["tries"]); err == nil && n >= 0 && n <= MaxTries && strconv.Itoa(n) == values["tries"] {
+		t.tries = n
 	}
-	if t.canary, _ = b.Lookup("canary"); t.canary != "1" {
-		t.canary = "0"
+	if values["canary"] == "1" {
+		t.canary = "1"
 	}
 	return t
 }

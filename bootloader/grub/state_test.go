@@ -315,3 +315,49 @@ func TestABootFromAnotherDiskIsNotTakenForOurs(t *testing.T) {
 	_, err = must(uefi.Rig(rig.Machine)).State()
 	require.ErrorIs(t, err, bootloader.ErrAmbiguous)
 }
+
+// A block of which only a part arrived is read as GRUB reads it, and whatever it holds, the machine can be upgraded again.
+func TestTornBlocksAreReadAsGRUBReadsThem(t *testing.T) {
+	t.Parallel()
+	rig := must(uefi.Installed())
+	held := must(rig.Fill(rig.FS, bootloader.B, "2"))
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	seen, armed := map[string]bool{}, 0
+	try := func(path string, from, to []byte) {
+		for n := range from {
+			for _, block := range [][]byte{append(bytes.Clone(from[:n]), to[n:]...), append(bytes.Clone(to[:n]), from[n:]...)} {
+				if seen[path+string(block)] {
+					continue
+				}
+				seen[path+string(block)] = true
+				m := rig.Clone()
+				require.NoError(t, must(uefi.Rig(m)).FS.Overwrite(path, block))
+				probe := m.Clone()
+				first := must(probe.Boot())
+				st := must(must(uefi.Rig(m)).State())
+				require.Equal(t, first.Trial, st.Armed != bootloader.None, "%s: %q", path, block)
+				if !first.Trial {
+					require.Equal(t, first.Slot, st.Default, "%s: %q", path, block)
+				} else {
+					armed++
+				}
+				for must(m.Boot()).Trial {
+				}
+				r := must(uefi.Rig(m))
+				require.NoError(t, r.Disarm(), "%s: %q", path, block)
+				require.NoError(t, r.Arm(bootloader.B, 1), "%s: %q, %s", path, block, m.Cmdline)
+			}
+		}
+	}
+	for _, pair := range [][2][]byte{
+		{trial("B", 1, "1"), trial("none", 0, "1")}, {trial("B", 3, "0"), trial("none", 0, "0")}, {trial("B", 1, "0"), trial("B", 0, "1")},
+		{trial("A", 0, "0"), trial("B", 3, "0")},
+	} {
+		try("grub/trial.env", pair[0], pair[1])
+	}
+	require.Greater(t, armed, 10)
+	for _, serials := range [][2]int{{3, 5}, {9, 11}} {
+		try("grub/default.0.env", standing(0, serials[0], "A"), standing(0, serials[1], "A"))
+	}
+	require.Greater(t, len(seen), 100)
+}
