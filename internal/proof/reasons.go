@@ -57,15 +57,20 @@ func (m mutant) because(r *recorded) string {
 		return "nothing is decided by the second table"
 	case either(metaTwo):
 		return "META's copy 2 decides only where copy 1 is not valid"
-	case a.step == "write" && a.kind == content:
+	case a.step == "write" && a.kind == content && b.step != "write":
 		return "" // the file would be there before its content
 	case early(a) && early(b) && a.kind != metaOne && b.kind != metaOne:
 		return "both are on the medium before the target is armed, and nothing calls it complete in between"
+	case a.step == "confirm" && b.step == "confirm" && decides(a.kind) && decides(b.kind):
+		return "both slots are complete when one is confirmed, a copy of the default is whole while the other is written, and a slot that is the default is on trial no more"
 	case a.step == "confirm" && b.step == "confirm" && (a.kind == entry || b.kind == entry):
 		return "the sort keys decide only once loader.conf is destroyed, and each mix of them was judged"
 	}
 	return ""
 }
+
+// decides reports whether GRUB takes from a block what boots.
+func decides(kind string) bool { return kind == standing || kind == trial }
 
 // bare reports whether the target had no manifest on the medium when the step began that holds the operation at i.
 func (r *recorded) bare(i int) bool {
