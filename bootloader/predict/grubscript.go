@@ -84,20 +84,21 @@ func variable(s string) (name string, n int) {
 }
 
 func scriptTokens(s string) (tokens []scriptWord, err error) {
-	var word scriptWord
-	text, started := []byte(nil), false
+	tokens = make([]scriptWord, 0, len(s)/4)
+	pieces, first := make([]piece, 0, len(s)/4), 0 // of all words; first is where the present one begins
+	text, started := make([]byte, 0, 64), false
 	add := func(quoted bool) {
 		if len(text) > 0 || quoted {
-			word = append(word, piece{text: string(text), quoted: quoted})
+			pieces = append(pieces, piece{text: string(text), quoted: quoted})
 		}
-		text = nil
+		text = text[:0]
 	}
 	finish := func() {
 		add(false)
 		if started {
-			tokens = append(tokens, word)
+			tokens = append(tokens, scriptWord(pieces[first:len(pieces):len(pieces)]))
 		}
-		word, started = nil, false
+		first, started = len(pieces), false
 	}
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -109,8 +110,10 @@ func scriptTokens(s string) (tokens []scriptWord, err error) {
 		case c == ' ' || c == '\t' || c == '\r':
 			finish()
 		case c == '#' && !started:
-			for i+1 < len(s) && s[i+1] != '\n' {
-				i++
+			if end := strings.IndexByte(s[i:], '\n'); end >= 0 {
+				i += end - 1
+			} else {
+				i = len(s)
 			}
 		case c == '\'':
 			started = true
@@ -131,7 +134,7 @@ func scriptTokens(s string) (tokens []scriptWord, err error) {
 				} else if s[i] == '$' {
 					if name, n := variable(s[i+1:]); n > 0 {
 						add(true)
-						word = append(word, piece{text: name, isVar: true, quoted: true})
+						pieces = append(pieces, piece{text: name, isVar: true, quoted: true})
 						i += n
 						continue
 					}
@@ -158,7 +161,7 @@ func scriptTokens(s string) (tokens []scriptWord, err error) {
 			}
 			started = true
 			add(false)
-			word = append(word, piece{text: name, isVar: true})
+			pieces = append(pieces, piece{text: name, isVar: true})
 			i += n
 		case strings.IndexByte("|&<>()", c) >= 0 && c != '(' && c != ')':
 			return tokens, fmt.Errorf("%q: %w", c, errSyntax)
