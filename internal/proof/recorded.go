@@ -216,6 +216,15 @@ func (r *recorded) after() error {
 	return r.ordered(r.trace)
 }
 
+// overwrites reports whether an operation overwrites, in place, one of the sectors that decide what boots.
+func (r *recorded) overwrites(o disktest.Op) bool {
+	switch r.view.kind(o) {
+	case entry, conf, standing, trial:
+		return !r.fresh() || o.Step == "confirm" // an install makes them first
+	}
+	return false
+}
+
 func (r *recorded) note(d *disktest.Disk) {
 	if v, _, err := readMeta(d); err == nil {
 		r.lastAttempt = v

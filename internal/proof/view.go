@@ -143,15 +143,6 @@ func (v *view) kind(o disktest.Op) string {
 	return content
 }
 
-// inPlace reports whether an operation overwrites one of the sectors that decide what boots.
-func (v *view) inPlace(o disktest.Op) bool {
-	switch v.kind(o) {
-	case entry, conf, standing, trial:
-		return true
-	}
-	return false
-}
-
 func (v *view) isHidden(at int64) bool {
 	return slices.ContainsFunc(v.hidden, func(h [2]int64) bool { return h[0] <= at && at < h[1] })
 }

@@ -55,7 +55,7 @@ func (p *proof) walk(r *recorded, o disktest.Options, d depth) {
 			at(op.Step).Writes++
 		}
 	}
-	o.Torn = r.view.inPlace
+	o.Torn = r.overwrites
 	seen := map[uint64]bool{}
 	asked, again := map[sort]int{}, map[sort]bool{}
 	err := r.trace.Crashes(o, func(c *disktest.Crash) error {
