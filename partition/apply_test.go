@@ -2,6 +2,8 @@ package partition
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -69,6 +71,42 @@ func TestGrow(t *testing.T) {
 	}
 }
 
+// The partition that grows is the one that lies last, whatever its number.
+func TestGrowGoesByPlaceAndNotByNumber(t *testing.T) {
+	d, l := installed(t, 16*mib, 512)
+	require.NoError(t, Wipe(d))
+	for i := range l.Partitions {
+		l.Partitions[i].Number, l.Partitions[i].raw = 9-l.Partitions[i].Number, ""
+	}
+	slices.Reverse(l.Partitions)
+	require.NoError(t, Apply(d, l))
+	d = d.Resized(24 * mib)
+	now, err := Read(d)
+	require.NoError(t, err)
+	grown, err := Grow(now, d.Size())
+	require.NoError(t, err)
+	require.Equal(t, "EPHEMERAL", grown.Partitions[0].Label)
+	require.Equal(t, 23*int64(mib), (grown.Partitions[0].Last()+1)*512)
+	require.Equal(t, now.Partitions[1:], grown.Partitions[1:])
+	require.NoError(t, Apply(d, grown))
+}
+
+// A device that says that it wrote and did not is found out before anybody relies on the table.
+func TestApplyReadsBack(t *testing.T) {
+	d := disktest.New(16*mib, 512)
+	require.ErrorContains(t, Apply(forgetful{d}, planned(t, nil, 16*mib, 512, small("x"))), "verify partition table")
+}
+
+// forgetful is a device that keeps nothing at its end.
+type forgetful struct{ *disktest.Disk }
+
+func (f forgetful) WriteAt(p []byte, off int64) (int, error) {
+	if off > f.Size()/2 {
+		return len(p), nil
+	}
+	return f.Disk.WriteAt(p, off)
+}
+
 func TestTheBackupFollowsADiskThatGrewAndNothingElse(t *testing.T) {
 	small, before := installed(t, 64*mib, 512)
 	d := small.Resized(100 * mib)
@@ -122,10 +160,55 @@ func TestWipe(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoTable)
 	require.NoError(t, Wipe(disktest.New(4096, 512)), "smaller than what is wiped")
 
+	// The end first and the start last, each flushed: until the end it is what it was, for whoever looks at its start.
+	e, _ := installed(t, 80*mib, 512)
+	e.Record()
+	require.NoError(t, Wipe(e))
+	var order []int64
+	for i, o := range e.Trace().Ops {
+		if i%2 == 0 {
+			require.Equal(t, disktest.Write, o.Kind)
+			order = append(order, o.Off)
+		} else {
+			require.Equal(t, disktest.Flush, o.Kind)
+		}
+	}
+	require.Equal(t, []int64{79 * mib, 64 * mib, 0}, order)
+	require.Len(t, e.Trace().Ops, 6)
+
 	btrfs := disktest.New(80*mib, 512)
 	_, _ = btrfs.WriteAt([]byte("_BHRfS_M"), 64*mib+64)
 	require.NoError(t, Wipe(btrfs))
 	require.True(t, bytes.Equal(make([]byte, 80*mib), content(t, btrfs)))
+}
+
+// A wipe that meets a fault says so, has touched nothing else, and can be run again.
+func TestFaultsOfAWipe(t *testing.T) {
+	d, l := installed(t, 16*mib, 512)
+	p, err := l.Find("EPHEMERAL")
+	require.NoError(t, err)
+	ones := bytes.Repeat([]byte{1}, int(l.Bytes(p)))
+	_, _ = d.WriteAt(ones, p.First*512)
+	before := content(t, d)
+	struck := 0
+	require.NoError(t, d.EachFault(func(d *disktest.Disk) error { return Wipe(Section(d, p)) },
+		func(f disktest.Fault, n int, left *disktest.Disk, result error) error {
+			struck++
+			after := content(t, left)
+			first, end := p.First*512, (p.Last()+1)*512
+			if result == nil || !bytes.Equal(before[:first], after[:first]) || !bytes.Equal(before[end:], after[end:]) {
+				return fmt.Errorf("%v %d: %v, or something else was written", f, n, result)
+			}
+			if err := Wipe(Section(left, p)); err != nil {
+				return err
+			}
+			after = content(t, left)
+			if !bytes.Equal(make([]byte, mib), after[first:first+mib]) || !bytes.Equal(make([]byte, mib), after[end-mib:end]) {
+				return fmt.Errorf("%v %d: run again, and not wiped", f, n)
+			}
+			return nil
+		}))
+	require.Equal(t, 8, struck, "two writes in three ways, two flushes")
 }
 
 func TestABootCodeAndAHybridTableStay(t *testing.T) {

@@ -103,3 +103,21 @@ func TestAShortWriteWithoutAnErrorIsOne(t *testing.T) {
 	require.ErrorIs(t, f.Overwrite("loader/loader.conf", newData[:200]), io.ErrShortWrite)
 	require.ErrorIs(t, f.WriteFile("EFI/pawl/B/new", newData), io.ErrShortWrite)
 }
+
+// backing is a device that cannot begin to write back.
+type backing struct{ *disktest.Disk }
+
+func (b backing) WriteBack(int64, int64) error { return syscall.EIO }
+
+func TestAWriteBackThatFailsIsAnError(t *testing.T) {
+	dev := disktest.New(40<<20, 512)
+	require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{}))
+	f := reopen(t, backing{dev})
+	w, err := f.Create("large", 20<<20)
+	require.NoError(t, err)
+	_, err = io.CopyN(w, zeros{}, 20<<20)
+	require.ErrorIs(t, err, syscall.EIO)
+	require.ErrorContains(t, err, "write large: start writing back")
+	require.ErrorIs(t, w.Close(), syscall.EIO)
+	require.ErrorContains(t, f.Mkdir("after"), "open the volume again")
+}
