@@ -3,9 +3,9 @@
 # missing it does nothing and takes no time.
 #
 #   - foreign tools and firmware are installed as Debian's packages (root, or sudo);
-#   - the kernel that the example OS boots is unpacked into a cache and never installed.
+#   - the kernels that the example OS boots are unpacked into a cache and never installed.
 #
-# The cache is $PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else ~/.cache/pawl. Remove it to get the newest kernel.
+# The cache is $PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else ~/.cache/pawl. Remove it to get the newest kernels.
 set -eu
 
 packages="
@@ -13,7 +13,6 @@ packages="
 	mtools dosfstools e2fsprogs gdisk fdisk binutils zstd
 	grub-common grub-pc-bin grub-efi-amd64-bin
 "
-kernel=linux-image-cloud-amd64
 cache=${PAWL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pawl}
 
 say() { echo "deps: $*" >&2; }
@@ -48,23 +47,38 @@ if [ -n "$missing" ]; then
 	root env DEBIAN_FRONTEND=noninteractive apt-get -q -q install -y --no-install-recommends $missing >&2
 fi
 
-if [ ! -d "$cache/kernel" ]; then
+# kernel NAME PACKAGE [DIRECTORY...]: unpacks a kernel into the cache, with its modules, or those below the directories.
+kernel() {
+	name=$1 package=$2
+	shift 2
+	[ ! -d "$cache/$name" ] || return 0
 	mkdir -p "$cache"
-	work=$(mktemp -d "$cache/kernel.XXXXXX")
+	work=$(mktemp -d "$cache/$name.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
 	update
-	image=$(apt-cache depends "$kernel" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-	[ -n "$image" ] || { say "no package $kernel; this needs Debian on amd64"; exit 1; }
-	say "unpacking $image into $cache/kernel"
+	image=$(apt-cache depends "$package" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+	[ -n "$image" ] || { say "no package $package; this needs Debian on amd64"; exit 1; }
+	say "unpacking $image into $cache/$name"
 	(
 		cd "$work"
-		[ "$(id -u)" != 0 ] || set -- -o APT::Sandbox::User=root
-		apt-get -q -q "$@" download "$image" >&2
+		sandbox=
+		[ "$(id -u)" != 0 ] || sandbox="-o APT::Sandbox::User=root"
+		# shellcheck disable=SC2086 # two words
+		apt-get -q -q $sandbox download "$image" >&2
 		dpkg-deb -x ./*.deb .
-		mkdir kernel
+		mkdir kernel kernel/modules
 		mv boot/vmlinuz-* kernel/vmlinuz
-		mv lib/modules/*/kernel kernel/modules
-		echo "$image" >kernel/package
+		cd lib/modules/*/kernel
+		[ $# != 0 ] || set -- *
+		cp -a --parents "$@" "$work/kernel/modules"
+		echo "$image" >"$work/kernel/package"
 	)
-	mv -T "$work/kernel" "$cache/kernel" 2>/dev/null || [ -d "$cache/kernel" ] # another run may have been faster
-fi
+	mv -T "$work/kernel" "$cache/$name" 2>/dev/null || [ -d "$cache/$name" ] # another run may have been faster
+	rm -rf "$work"
+}
+
+kernel kernel linux-image-cloud-amd64
+# The cloud flavour has no driver for a watchdog that QEMU has.
+kernel kernel-generic linux-image-amd64 \
+	drivers/watchdog drivers/mfd drivers/i2c drivers/virtio drivers/block drivers/net/virtio_net.ko drivers/net/net_failover.ko \
+	net/core drivers/firmware fs/efivarfs fs/pstore lib

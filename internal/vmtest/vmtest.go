@@ -35,6 +35,8 @@ type Config struct {
 	Memory    int       // MiB; 0 is 512
 	NoReboot  bool      // a restart by the guest ends the machine
 	NoNetwork bool
+	Watchdog  string    // "i6300esb", or "iTCO" for the chipset's own; none if empty. It resets the machine
+	Serial    string    // the machine's serial number (DMI), for what a guest is to know of it
 	Args      []string  // further arguments of QEMU
 	Log       io.Writer // gets the console as it comes; may be nil
 }
@@ -153,6 +155,16 @@ func (c Config) arguments() []string {
 	}
 	if c.NoReboot {
 		args = append(args, "-no-reboot")
+	}
+	switch c.Watchdog {
+	case "":
+	case "iTCO":
+		args = append(args, "-global", "ICH9-LPC.noreboot=off", "-action", "watchdog=reset")
+	default:
+		args = append(args, "-device", c.Watchdog, "-action", "watchdog=reset")
+	}
+	if c.Serial != "" {
+		args = append(args, "-smbios", "type=1,serial="+escape(c.Serial))
 	}
 	return append(args, c.Args...)
 }

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // How a version of the example OS can be broken on purpose: values of the kernel argument pawl-os.test.
@@ -15,7 +19,41 @@ const (
 	testFails = "check-fails" // the self-check fails
 	testHangs = "check-hangs" // the self-check never answers
 	testState = "check-state" // the self-check fails for as long as STATE begins with "broken"
+
+	testHang      = "hang"       // nothing runs any more, once it said that it started
+	testHangEarly = "hang-early" // nothing runs any more, before anything else
 )
+
+// injected is how this version is to break on this machine: its serial number (DMI) is "VERSION:HOW" then, so that one image
+// can die in many ways. Empty for every other version and machine.
+func injected() string {
+	if err := (mount{"sysfs", "/sys", quiet}).do(); err != nil {
+		return ""
+	}
+	release, err1 := os.ReadFile("/etc/os-release")
+	serial, err2 := os.ReadFile("/sys/class/dmi/id/product_serial")
+	if err1 != nil || err2 != nil {
+		return ""
+	}
+	version, how, _ := strings.Cut(strings.TrimSpace(string(serial)), ":")
+	if version != value(strings.Split(string(release), "\n"), "VERSION_ID") {
+		return ""
+	}
+	return how
+}
+
+// hang takes the only processor for ever: no other process and no other thread of this one runs again.
+func hang() {
+	report("hang")
+	runtime.LockOSThread()
+	_ = os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0) // not even a twentieth of it is left to others
+	err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 99}, 0)
+	if err != nil {
+		report("warning", "reason", err.Error())
+	}
+	for {
+	}
+}
 
 // crash makes the kernel panic.
 func crash() { _ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0) }

@@ -1,6 +1,6 @@
 // Command init is PID 1 of the example OS: the smallest system that embeds Pawl, and what the boot tests run.
 //
-// It mounts the kernel's file systems, loads the modules that its builder put in order, brings up the network, and then
+// It opens the watchdog, if there is one, mounts the kernel's file systems, loads the modules that its builder put in order, brings up the network, and then
 // does what every embedder does (see pawl.go): tells Pawl that this version started, serves the API, checks itself, and
 // confirms or gives up. Beside that it obeys a control console on the serial port (see console.go).
 //
@@ -12,10 +12,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/node/watchdog"
 )
 
 func main() {
@@ -23,12 +27,35 @@ func main() {
 		fmt.Fprintln(os.Stderr, "init: this is PID 1 of the example OS; it does nothing elsewhere")
 		os.Exit(2)
 	}
-	report("failed", "reason", boot().Error())
+	test := injected()
+	if test == testHangEarly {
+		hang()
+	}
+	dog, err := openWatchdog()
+	if err != nil {
+		report("warning", "reason", err.Error())
+	}
+	report("failed", "reason", boot(dog, test).Error())
 	restart(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
+// openWatchdog is the first thing of all: whatever hangs from here on is ended by it. A machine without one goes on.
+func openWatchdog() (*watchdog.Watchdog, error) {
+	if err := loadModules("/lib/modules", "early"); err != nil {
+		return nil, err
+	}
+	dog, err := watchdog.Early(watchdogTimeout)
+	if errors.Is(err, watchdog.ErrNone) {
+		return nil, nil
+	}
+	return dog, err
+}
+
+// watchdogTimeout is short for a real machine, and long for one that is emulated on a busy host.
+const watchdogTimeout = 20 * time.Second
+
 // boot brings the system up. It returns only with what went wrong.
-func boot() error {
+func boot(dog *watchdog.Watchdog, test string) error {
 	if err := mountKernel(); err != nil {
 		return err
 	}
@@ -36,7 +63,7 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	if err := loadModules("/lib/modules"); err != nil {
+	if err := loadModules("/lib/modules", "order"); err != nil {
 		return err
 	}
 	if err := mountFirmware(); err != nil {
@@ -46,10 +73,11 @@ func boot() error {
 	if network != nil {
 		report("warning", "reason", network.Error())
 	}
-	system, err := newSystem()
+	system, err := newSystem(test)
 	if err != nil {
 		return err
 	}
+	system.dog = dog
 	if system.test == testExit {
 		os.Exit(1)
 	}

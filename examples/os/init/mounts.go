@@ -34,6 +34,7 @@ func mountKernel() error {
 		{"proc", "/proc", quiet},
 		{"sysfs", "/sys", quiet},
 		{"devtmpfs", "/dev", unix.MS_NOSUID},
+		{"pstore", "/sys/fs/pstore", quiet},
 		{"tmpfs", "/run", quiet},
 		{"tmpfs", "/tmp", unix.MS_NOSUID | unix.MS_NODEV},
 	} {
@@ -52,10 +53,10 @@ func mountFirmware() error {
 	return mount{"efivarfs", "/sys/firmware/efi/efivars", quiet}.do()
 }
 
-// loadModules loads the modules that the file "order" in dir lists, one name a line, in that order. The builder knows
-// their dependencies; PID 1 need not.
-func loadModules(dir string) error {
-	order, err := os.ReadFile(filepath.Join(dir, "order"))
+// loadModules loads the modules that a file in dir lists, one name a line, in that order. The builder knows their
+// dependencies; PID 1 need not.
+func loadModules(dir, list string) error {
+	order, err := os.ReadFile(filepath.Join(dir, list))
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ func (s *system) embed(ctx context.Context, network error) error {
 		Disk:          disk,
 		Checks:        []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
 		TrialDeadline: s.deadline,
+		Watchdog:      node.Watchdog{Opened: s.dog, Timeout: watchdogTimeout, Restart: watchdogTimeout},
 		Reboot:        s.reboot,
 		Kexec:         s.kexec,
 		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -44,8 +45,11 @@ func (s *system) embed(ctx context.Context, network error) error {
 		report("warning", "reason", err.Error())
 	}
 	s.reportSlot("boot", disk, "trial", fmt.Sprint(boot.Trial))
-	if s.test == testPanic {
+	switch s.test {
+	case testPanic:
 		crash()
+	case testHang:
+		hang()
 	}
 
 	l, err := node.Listen(ctx, apiAddress, true)

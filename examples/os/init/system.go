@@ -5,20 +5,26 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/pawl-os/pawl/node/watchdog"
 )
 
 // system is what this boot knows of itself.
 type system struct {
 	version  string        // VERSION_ID of /etc/os-release
 	boot     string        // this boot's id
-	test     string        // kernel argument pawl-os.test: how this version is broken, empty for a good one
+	test     string        // how this version is broken, empty for a good one: kernel argument pawl-os.test, or see injected
 	deadline time.Duration // kernel argument pawl-os.deadline: how long a trial may take
+	dog      *watchdog.Watchdog
 }
 
 // trialDeadline is how long a trial of this OS may take when the command line does not say. It is up in seconds.
 const trialDeadline = time.Minute
 
-func newSystem() (*system, error) {
+// shortDeadline is how long a trial may take that is known to hang.
+const shortDeadline = 15 * time.Second
+
+func newSystem(test string) (*system, error) {
 	release, err := os.ReadFile("/etc/os-release")
 	if err != nil {
 		return nil, err
@@ -40,6 +46,12 @@ func newSystem() (*system, error) {
 	}
 	if d, err := time.ParseDuration(value(arguments, "pawl-os.deadline")); err == nil {
 		s.deadline = d
+	}
+	if test != "" {
+		s.test = test
+	}
+	if s.test == testHangs {
+		s.deadline = shortDeadline
 	}
 	return s, nil
 }

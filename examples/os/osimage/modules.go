@@ -19,6 +19,32 @@ type Module struct {
 // Modules finds the named modules and all that they need below dir, each before those that need it. What a module needs is
 // read from the module itself (the "depends" of its .modinfo), so no depmod has to have run.
 func Modules(dir string, names ...string) ([]Module, error) {
+	found, err := all(dir)
+	if err != nil {
+		return nil, err
+	}
+	w := &walk{found: found, done: map[string]bool{}}
+	for _, name := range names {
+		if err := w.add(canonical(name)); err != nil {
+			return nil, fmt.Errorf("find kernel modules below %s: %w", dir, err)
+		}
+	}
+	return w.order, nil
+}
+
+// present is those of the names that are modules below dir.
+func present(dir string, names ...string) (there []string, err error) {
+	found, err := all(dir)
+	for _, name := range names {
+		if found[canonical(name)] != "" {
+			there = append(there, name)
+		}
+	}
+	return there, err
+}
+
+// all is every module below dir, by its name.
+func all(dir string) (map[string]string, error) {
 	found := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if name, ok := strings.CutSuffix(filepath.Base(path), ".ko"); ok && err == nil {
@@ -29,13 +55,7 @@ func Modules(dir string, names ...string) ([]Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find kernel modules: %w", err)
 	}
-	w := &walk{found: found, done: map[string]bool{}}
-	for _, name := range names {
-		if err := w.add(canonical(name)); err != nil {
-			return nil, fmt.Errorf("find kernel modules below %s: %w", dir, err)
-		}
-	}
-	return w.order, nil
+	return found, nil
 }
 
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -26,6 +26,10 @@ import (
 // modules are what PID 1 loads: disks, network and firmware variables of a QEMU machine.
 var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "efivarfs"}
 
+// early are what PID 1 loads before it does anything else, as far as the kernel has them: watchdogs, and what keeps the
+// kernel's log when it panics.
+var early = []string{"i6300esb", "lpc_ich", "iTCO_wdt", "efi_pstore"}
+
 // programs are compiled into the initramfs: destination and package.
 var programs = []struct{ name, pkg string }{
 	{"init", "github.com/pawl-os/pawl/examples/os/init"},
@@ -70,21 +74,36 @@ func New(p Parts) (*OS, error) {
 	return o, nil
 }
 
+// addModules adds the modules, and for PID 1 two lists of them in the order in which they are loaded.
 func addModules(a *Archive, dir string) error {
-	found, err := Modules(dir, modules...)
+	first, err := present(dir, early...)
 	if err != nil {
 		return err
 	}
-	var order strings.Builder
-	for _, m := range found {
-		content, err := os.ReadFile(m.Path)
+	added := map[string]bool{}
+	for _, list := range []struct {
+		name  string
+		names []string
+	}{{"early", first}, {"order", modules}} {
+		found, err := Modules(dir, list.names...)
 		if err != nil {
 			return err
 		}
-		a.File("lib/modules/"+m.Name+".ko", 0o644, content)
-		order.WriteString(m.Name + ".ko\n")
+		var order strings.Builder
+		for _, m := range found {
+			order.WriteString(m.Name + ".ko\n")
+			if added[m.Name] {
+				continue
+			}
+			added[m.Name] = true
+			content, err := os.ReadFile(m.Path)
+			if err != nil {
+				return err
+			}
+			a.File("lib/modules/"+m.Name+".ko", 0o644, content)
+		}
+		a.File("lib/modules/"+list.name, 0o644, []byte(order.String()))
 	}
-	a.File("lib/modules/order", 0o644, []byte(order.String()))
 	return nil
 }
 

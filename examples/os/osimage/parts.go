@@ -15,8 +15,13 @@ type Parts struct {
 }
 
 // FindParts finds what hack/deps.sh put in place: the kernel in $PAWL_CACHE, or else the user's cache directory, and the stub and
-// the loader where Debian's package systemd-boot-efi has them.
-func FindParts() (Parts, error) {
+// the loader where Debian's package systemd-boot-efi has them. The kernel is Debian's for clouds.
+func FindParts() (Parts, error) { return find("kernel") }
+
+// FindGenericParts is FindParts with Debian's kernel for all machines: it has drivers for watchdogs.
+func FindGenericParts() (Parts, error) { return find("kernel-generic") }
+
+func find(kernel string) (Parts, error) {
 	cache := os.Getenv("PAWL_CACHE")
 	if cache == "" {
 		user, err := os.UserCacheDir()
@@ -26,8 +31,8 @@ func FindParts() (Parts, error) {
 		cache = filepath.Join(user, "pawl")
 	}
 	p := Parts{
-		Kernel:  filepath.Join(cache, "kernel/vmlinuz"),
-		Modules: filepath.Join(cache, "kernel/modules"),
+		Kernel:  filepath.Join(cache, kernel, "vmlinuz"),
+		Modules: filepath.Join(cache, kernel, "modules"),
 		Stub:    "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
 		Loader:  "/usr/lib/systemd/boot/efi/systemd-bootx64.efi",
 	}
