@@ -33,6 +33,14 @@ func openKernelLog() (kernelLog, error) {
 	return f, nil
 }
 
+// writeKernelLog adds a line to the kernel's log, so that it is among a kernel's last words.
+func (s *Server) writeKernelLog(line string) {
+	const notice = "<5>"
+	if err := os.WriteFile("/dev/kmsg", []byte(notice+line+"\n"), 0); err != nil {
+		s.log.Warn("write the kernel's log", "reason", err)
+	}
+}
+
 // Dmesg calls each with the messages of the kernel's log, those after r.Since if that is of this boot, and then follows
 // it if asked. What the kernel has overwritten before it was read is left out.
 func (s *Server) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*pawlv1.KernelMessage) error) error {

@@ -29,6 +29,7 @@ type fake struct {
 	marks   []upgrade.Mark // that were set last
 	left    []upgrade.Mark // that an attempt begins with
 	loaded  []string       // command lines of kernels
+	reached []string       // how far the trial came
 
 	hang map[string]chan struct{} // the call of that name waits until the channel is closed, or its context ends
 	deaf map[string]chan struct{} // as hang, but without regard to the context
@@ -224,6 +225,13 @@ func (h *handle) PrepareRollback(ctx context.Context, _ upgrade.Options) (upgrad
 
 func (h *handle) Started(ctx context.Context) (upgrade.Boot, error) {
 	return h.boot, h.call(ctx, "started")
+}
+
+func (h *handle) Reached(_ context.Context, where string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reached = append(h.reached, where)
+	return h.fail["reached"]
 }
 
 func (h *handle) Failed(ctx context.Context, reason string) error {

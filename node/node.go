@@ -89,6 +89,7 @@ type Server struct {
 
 	journal    *journal
 	kmsg       func() (kernelLog, error)
+	mark       func(line string)
 	diagnose   func(context.Context) (upgrade.Diagnosis, error)
 	kexecCheck func() error
 	kexecLoad  func(kexec.Kernel) error
@@ -114,6 +115,7 @@ type machine interface {
 	PrepareRollback(context.Context, upgrade.Options) (upgrade.Attempt, error)
 	Kernel(bootloader.Slot) (kexec.Kernel, error)
 	Started(context.Context) (upgrade.Boot, error)
+	Reached(context.Context, string) error
 	Failed(context.Context, string) error
 	Late(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*upgrade.Attempt, error)
@@ -162,6 +164,10 @@ func New(c Config) (*Server, error) {
 	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
 	s.guard = &guard{s: s, open: s.openDog}
 	s.journal = newJournal(s.bootID)
+	s.mark = func(string) {}
+	if strings.HasPrefix(c.Disk, "/dev/") { // this machine's
+		s.mark = s.writeKernelLog
+	}
 	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
 	s.unmount, s.isFree = s.unmountAll, s.free
 	if s.config.LetGo == 0 {

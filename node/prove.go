@@ -61,6 +61,9 @@ func (s *Server) allChecks() []Check { return append([]Check{s.own()}, s.config.
 func (s *Server) check(ctx context.Context, to teller) error {
 	t := &s.trial
 	for _, check := range s.allChecks() {
+		if to != (silent{}) {
+			s.reached(ctx, fmt.Sprintf("check %q", check.Name))
+		}
 		limited, cancel := context.WithDeadline(ctx, t.now(check.Name))
 		s.log.Info("check", "name", check.Name)
 		err := s.task(limited, to, "checks", check)
@@ -81,6 +84,9 @@ func (s *Server) stay(ctx context.Context) error {
 		s.log.Info("trial", "phase", "window", "for", s.config.Window)
 	}
 	end := time.Now().Add(s.config.Window)
+	if s.config.Window > 0 {
+		s.reached(ctx, "window")
+	}
 	for time.Now().Before(end) {
 		s.trial.now("window")
 		select {
@@ -99,6 +105,23 @@ func (s *Server) stay(ctx context.Context) error {
 type silent struct{}
 
 func (silent) tell(*pawlv1.Event) {}
+
+// reached records how far the trial has come, for whoever has to find out why it went no further. It holds nothing up.
+func (s *Server) reached(ctx context.Context, where string) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	op := newOperation("record how far the trial is", newJournal(s.bootID)) // of no interest to who follows the events
+	op.brief = true
+	err := s.queue.enterSoon(ctx, op)
+	if err == nil {
+		err = s.with(false, func(m machine) error { return m.Reached(ctx, where) })
+		s.queue.leave()
+		op.end(err)
+	}
+	if err != nil {
+		s.log.Warn("how far the trial is, is not recorded", "reached", where, "reason", err)
+	}
+}
 
 // now says which check runs, and until when it may.
 func (t *trial) now(check string) time.Time {
@@ -133,6 +156,9 @@ func (s *Server) migrate(ctx context.Context) error {
 			if err := m.Mark(marks); err != nil {
 				return err
 			}
+		}
+		if err := m.Reached(ctx, string(PhaseMigrate)); err != nil {
+			s.log.Warn("trial", "reason", err)
 		}
 		_, err = s.runHooks(limited, op, o, false)
 		return err

@@ -84,9 +84,12 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	}
 	var boot upgrade.Boot
 	err := s.with(false, func(m machine) (err error) {
-		if st, err := m.Status(); err == nil && st.Loader.Trial() {
-			s.startClock()
-			s.log.Info("trial", "phase", upgrade.Started)
+		if st, err := m.Status(); err == nil {
+			if st.Loader.Trial() {
+				s.startClock()
+				s.log.Info("trial", "phase", upgrade.Started)
+			}
+			s.mark(upgrade.BootMark(s.bootID, st.Loader.Active, st.Version))
 		}
 		if boot, err = m.Started(ctx); boot.Trial {
 			s.startClock()
@@ -173,6 +176,9 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 	return s.with(false, func(m machine) error {
 		if s.trial.why() != nil { // rolled back by hand, or out of time
 			return nil
+		}
+		if err := m.Reached(ctx, "confirm"); err != nil {
+			s.log.Warn("trial", "reason", err)
 		}
 		a, err := m.Confirm(ctx, upgrade.Options{})
 		if err != nil {

@@ -152,6 +152,26 @@ func TestTrials(t *testing.T) {
 	}
 }
 
+func TestHowFarATrialCameIsRecorded(t *testing.T) {
+	for name, fail := range map[string]error{"as it goes": nil, "META is destroyed": errSick} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake().onTrial()
+				f.fail["reached"] = fail
+				hook := Hook{Phase: PhaseMigrate, Name: "m", Run: func(context.Context, Occasion) error { return nil }}
+				s := f.server(t, Config{
+					Window: time.Minute, Hooks: []Hook{hook}, Checks: []Check{{Name: "net", Run: good}, {Name: "disk", Run: good}},
+				})
+				_, err := s.Start(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, s.Prove(t.Context()))
+				require.Equal(t, []string{"migrate", `check "pawl"`, `check "net"`, `check "disk"`, "window", "confirm"}, f.reached)
+				require.Equal(t, "confirmed", s.checks().State, "a record holds nothing up")
+			})
+		})
+	}
+}
+
 func TestATrialThatNeverComesUpEndsAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake().onTrial()

@@ -23,13 +23,18 @@ func wireAttempt(a *upgrade.Attempt) *pawlv1.Attempt {
 	if a == nil {
 		return nil
 	}
-	return &pawlv1.Attempt{
+	w := &pawlv1.Attempt{
 		Id: a.ID, Kind: string(a.Kind), Phase: string(a.Phase), Result: string(a.Result), Reason: a.Reason,
 		From: string(a.From), To: string(a.To), OldVersion: a.Old, Version: a.Version, Image: a.Image,
 		Reference: a.Reference, Preserve: a.Preserve, Wiped: a.Wiped,
 		BootPrepared: a.Boots.Prepared, BootStarted: a.Boots.Started, BootEnded: a.Boots.Ended,
 		Begun: wireTime(a.Begun), Changed: wireTime(a.Changed), Staging: a.Staging(),
+		Reached: a.Reached,
 	}
+	if a.Crash != nil {
+		w.Panic, w.Log = a.Crash.Panic, a.Crash.Log
+	}
+	return w
 }
 
 func wirePlan(p upgrade.Plan, then []Phase) *pawlv1.Plan {

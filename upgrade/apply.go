@@ -277,6 +277,7 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 		return err
 	}
 	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = Armed, o.Tries, cmp.Or(o.Trial, a.Trial), 0, o.Kexec
+	m.see(a)
 	err := m.record(a, nil)
 	if err != nil {
 		return err
@@ -301,6 +302,6 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 
 // end records how an attempt ended.
 func (m *Machine) end(a *Attempt, r Result, reason string) error {
-	a.Phase, a.Result, a.Reason, a.Boots.Ended = Ended, r, reason, m.BootID
+	a.Phase, a.Result, a.Reason, a.Boots.Ended, a.Seen = Ended, r, reason, m.BootID, nil
 	return m.record(a, nil)
 }

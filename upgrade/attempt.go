@@ -68,6 +68,9 @@ type Attempt struct {
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
 	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo
+	Reached   string          `json:"reached,omitempty"`   // how far its trial came, in its last boot: see Machine.Reached
+	Crash     *Crash          `json:"crash,omitempty"`     // what the kernel of a failed trial left
+	Seen      []string        `json:"seen,omitempty"`      // ids of what other kernels had left when it was armed
 	Boots     Boots           `json:"boots"`
 	Begun     time.Time       `json:"begun"`
 	Changed   time.Time       `json:"changed"`

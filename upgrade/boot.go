@@ -43,6 +43,9 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 	b := Boot{Trial: st.Trial(), Attempt: a}
 	if a == nil || !a.Open() || st.Active == bootloader.None {
 		b.Attempt = nil
+		if a != nil && !a.Open() && !m.ReadOnly {
+			m.forgetLater(a)
+		}
 		return b, nil
 	}
 	if b.Trial {
@@ -64,7 +67,7 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 		return nil
 	}
 	if a.Phase != Started || a.Boots.Started != m.BootID {
-		a.Phase, a.Boots.Started = Started, m.BootID
+		a.Phase, a.Boots.Started, a.Reached = Started, m.BootID, "started"
 		a.Trials++
 		if err := m.record(a, nil); err != nil {
 			return err
@@ -78,7 +81,7 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	if err := m.Wipe(); err != nil {
 		return fmt.Errorf("wipe EPHEMERAL: %w", err)
 	}
-	a.Wiped, b.Wiped = true, true
+	a.Wiped, b.Wiped, a.Reached = true, true, "wiped"
 	return m.record(a, nil)
 }
 
@@ -114,19 +117,67 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 		return m.end(a, Abandoned, "the machine restarted before it was armed")
 	case st.Armed == a.To: // this boot did not come through the loader; the next one may
 		return nil
-	case a.Phase == Armed:
-		b.Ended = true
-		return m.end(a, FellBack, cmp.Or(st.Failed, NotKnown))
 	}
 	b.Ended = true
-	if a.Reason == "" {
-		a.Reason = "the new version started, then ended without a word"
-		if a.Trials > 1 {
-			a.Reason = fmt.Sprintf("the new version started %d times, then ended without a word", a.Trials)
-		}
+	return m.fellBack(st, a)
+}
+
+// fellBack ends an attempt whose trial failed, with what is known of why. The image is remembered as bad if the new version
+// said that it started, or if its kernel left word that it panicked. If power fails
+//
+//	before META has it                   the next boot of the default finds the attempt open, and the kernel's records
+//	before those records are removed     they are META's already; the next boot removes them
+func (m *Machine) fellBack(st bootloader.State, a *Attempt) error {
+	crash, dumps := m.crash(a)
+	started := a.Phase == Started
+	panicked := crash != nil && crash.Panic != "" && (started || st.Failed == "")
+	switch {
+	case started && a.Reason != "": // it said so itself
+	case panicked:
+		a.Reason = "its kernel panicked: " + crash.Panic + a.lastSeen()
+	case started && a.Trials > 1:
+		a.Reason = fmt.Sprintf("the new version started %d times, then ended without a word%s", a.Trials, a.lastSeen())
+	case started:
+		a.Reason = "the new version started, then ended without a word" + a.lastSeen()
+	default:
+		a.Reason = cmp.Or(st.Failed, NotKnown)
 	}
-	a.Phase, a.Result, a.Boots.Ended = Ended, FellBack, m.BootID
-	return m.record(a, &Bad{Image: a.Image, Version: a.Version, Reason: a.Reason, When: m.now().UTC()})
+	a.Phase, a.Result, a.Boots.Ended, a.Crash, a.Seen = Ended, FellBack, m.BootID, crash, nil
+	var bad *Bad
+	if started || panicked {
+		bad = &Bad{Image: a.Image, Version: a.Version, Reason: a.Reason, When: m.now().UTC()}
+	}
+	if err := m.record(a, bad); err != nil {
+		return err
+	}
+	m.forget(dumps)
+	return nil
+}
+
+// lastSeen says how far the trial came.
+func (a *Attempt) lastSeen() string {
+	if a.Reached == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (it was last seen at %q)", a.Reached)
+}
+
+// Reached records how far the running trial has come: "started" and "wiped" are Started's, what follows is the caller's, such
+// as `check "net"`. So something is known of a trial that hangs or loses its power. It is one update of META, and none if
+// nothing has changed. Outside of a trial that is on record it does nothing.
+func (m *Machine) Reached(_ context.Context, where string) error {
+	a, err := m.attempt()
+	if err != nil {
+		return fmt.Errorf("record how far the trial came: %w", err)
+	}
+	if a == nil || a.Phase != Started || a.Boots.Started != m.BootID || a.Reached == where {
+		return nil
+	}
+	a.Reached = where
+	if err := m.record(a, nil); err != nil {
+		return fmt.Errorf("record how far the trial came: %w", err)
+	}
+	return nil
 }
 
 // Failed gives the running trial up: a check has said no, so another boot would hear the same. The caller reboots. If

@@ -290,7 +290,7 @@ func TestKnownBadIsFound(t *testing.T) {
 	r.boots(bootloader.B, "2.0.0")
 	r.boots(bootloader.A, "1.0.0")
 	d := r.diagnose()
-	require.Equal(t, []string{"degraded", "degraded, slot B: Version 2.0.0 is known to be bad: the new version started, then ended without a word."}, found(d))
+	require.Equal(t, []string{"degraded", "degraded, slot B: Version 2.0.0 is known to be bad: the new version started, then ended without a word (it was last seen at \"wiped\")."}, found(d))
 	require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool { return f.About == "attempt" && strings.Contains(f.Text, "fell back") }))
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
 // OpenOptions say how to open a machine. The zero value opens this machine for changes.
@@ -26,6 +27,7 @@ type OpenOptions struct {
 	Version  string           // empty: the VERSION_ID of the running system's os-release
 	Release  string           // where that os-release is; empty: /etc/os-release
 	Policy   Policy           // which version may follow it; without Version, the os-release may set its window
+	PStore   pstore.Dir       // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
 	Log      *slog.Logger     // nil discards
 	Now      func() time.Time // nil is time.Now
 }
@@ -34,6 +36,9 @@ type OpenOptions struct {
 // is taken exclusively unless ReadOnly; one that is mounted, or that another operation holds, is an error that names
 // where. Close releases it.
 func Open(disk string, o OpenOptions) (*Machine, error) {
+	if info, err := os.Stat(disk); err == nil && info.Mode()&os.ModeDevice != 0 && o.PStore == "" {
+		o.PStore = pstore.System
+	}
 	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: o.ReadOnly, Partitions: true})
 	if err != nil {
 		return nil, err
@@ -121,7 +126,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, "partition table: "+problem+" (`installer disk repair` mends it while nothing of the disk is in use)")
 	}

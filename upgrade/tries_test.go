@@ -36,7 +36,7 @@ func TestEachTryIsUsedAndNoMore(t *testing.T) {
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	b := r.boots(bootloader.A, "1.0.0")
 	require.Equal(t, upgrade.FellBack, b.Attempt.Result)
-	require.Equal(t, "the new version started 3 times, then ended without a word", b.Attempt.Reason)
+	require.Equal(t, "the new version started 3 times, then ended without a word (it was last seen at \"started\")", b.Attempt.Reason)
 	require.Len(t, r.status().KnownBad, 1)
 	r.boots(bootloader.A, "1.0.0")
 }

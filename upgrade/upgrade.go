@@ -24,6 +24,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
 // Device is a disk, a partition or a file: bytes at offsets, a barrier, and a geometry. Offsets and Size are in bytes;
@@ -67,6 +68,7 @@ type Config struct {
 	Policy    Policy                // which version may follow it
 	Cmdline   string                // of the running kernel
 	Problems  []string              // of the partition table, for Status: one sentence each
+	PStore    pstore.Dir            // what kernels left when they died; empty: nothing is kept, or it is not this machine's
 	Log       *slog.Logger          // nil discards
 	Now       func() time.Time      // nil is time.Now
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,6 +75,15 @@ func printStatus(w io.Writer, s upgrade.Status) {
 	}
 	if s.Attempt != nil {
 		fmt.Fprintf(w, "attempt: %s\n", s.Attempt)
+		if s.Attempt.Reached != "" && s.Attempt.Result != upgrade.Confirmed {
+			fmt.Fprintf(w, "reached: %s\n", s.Attempt.Reached)
+		}
+		if c := s.Attempt.Crash; c != nil {
+			fmt.Fprintf(w, "its kernel's last words, at %s by its clock:\n", c.When.Format(time.DateTime))
+			for line := range strings.SplitSeq(c.Log, "\n") {
+				fmt.Fprintf(w, "  %s\n", line)
+			}
+		}
 	}
 	for _, b := range s.KnownBad {
 		fmt.Fprintf(w, "known bad: %s %s: %s\n", b.Version, b.Image, b.Reason)

@@ -16,20 +16,21 @@ import (
 
 func (c *cli) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "What the nodes run, hold, and did last"}
+	whole := cmd.Flags().Bool("log", false, "show all that is kept of a failed trial's kernel log")
 	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
 		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
 			st, err := node.Status(ctx)
 			return func() {
 				c.object(node, "status", st)
 				if !c.json() {
-					printStatus(c.out, node.Node, st)
+					printStatus(c.out, node.Node, st, *whole)
 				}
 			}, err
 		})
 	})
 }
 
-func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse) {
+func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool) {
 	version := st.Version
 	if version == "" {
 		version = "an unknown version"
@@ -68,6 +69,12 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse) {
 		if a.Staging != "" {
 			row("staging", a.Staging)
 		}
+		if a.Reached != "" && a.Result != "confirmed" {
+			row("reached", a.Reached)
+		}
+		for i, line := range lastWords(a, whole) {
+			row([]string{"kernel", ""}[min(i, 1)], line)
+		}
 	}
 	if op := st.Operation; op != nil && (op.Running || op.Error != "") {
 		row("operation", operation(op))
@@ -94,6 +101,28 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse) {
 		row("warning", text)
 	}
 	_ = t.Flush()
+}
+
+// lastLines is how much of a kernel's log is shown when not all of it is asked for.
+const lastLines = 6
+
+// lastWords is what is shown of the log of a failed trial's kernel: all that is kept, or from its panic on a few lines.
+func lastWords(a *pawlv1.Attempt, whole bool) []string {
+	if a.Log == "" {
+		return nil
+	}
+	lines := strings.Split(a.Log, "\n")
+	if whole || len(lines) <= lastLines {
+		return lines
+	}
+	from := len(lines) - lastLines
+	for i, line := range lines {
+		if a.Panic != "" && strings.Contains(line, a.Panic) {
+			from = min(i, from)
+			break
+		}
+	}
+	return append(lines[from:from+lastLines:from+lastLines], "... (all of it: pawl status --log)")
 }
 
 // roles says what a slot is at the moment.

@@ -21,6 +21,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
 const mib = 1 << 20
@@ -33,6 +34,7 @@ type Machine struct {
 	Log    *slog.Logger
 	Boots  int             // so far; this boot's id is BootID
 	Last   predict.Outcome // of the latest boot
+	PStore pstore.Dir      // what its kernels left; nothing if empty
 }
 
 // Partitions is a small layout: 40 MiB for the boot file system, so that all of it fits 48 MiB.
@@ -78,7 +80,7 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 		return nil, err
 	}
 	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{
-		Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now,
+		Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
 	})
 }
 

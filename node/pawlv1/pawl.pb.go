@@ -452,6 +452,9 @@ type Attempt struct {
 	Begun         *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=begun,proto3" json:"begun,omitempty"`
 	Changed       *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=changed,proto3" json:"changed,omitempty"`
 	Staging       string                 `protobuf:"bytes,19,opt,name=staging,proto3" json:"staging,omitempty"` // of a staged upgrade: "staged", "applying N", "done", "cancelled by hand", "failed: " and why
+	Reached       string                 `protobuf:"bytes,20,opt,name=reached,proto3" json:"reached,omitempty"` // how far its trial came: "started", "wiped", "migrate", `check "NAME"`, "window", "confirm"; empty if it is not known to have started
+	Panic         string                 `protobuf:"bytes,21,opt,name=panic,proto3" json:"panic,omitempty"`     // what the kernel of a failed trial panicked for, if something kept it
+	Log           string                 `protobuf:"bytes,22,opt,name=log,proto3" json:"log,omitempty"`         // the end of that kernel's log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,6 +618,27 @@ func (x *Attempt) GetChanged() *timestamppb.Timestamp {
 func (x *Attempt) GetStaging() string {
 	if x != nil {
 		return x.Staging
+	}
+	return ""
+}
+
+func (x *Attempt) GetReached() string {
+	if x != nil {
+		return x.Reached
+	}
+	return ""
+}
+
+func (x *Attempt) GetPanic() string {
+	if x != nil {
+		return x.Panic
+	}
+	return ""
+}
+
+func (x *Attempt) GetLog() string {
+	if x != nil {
+		return x.Log
 	}
 	return ""
 }
@@ -2549,7 +2573,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
 	"\x05image\x18\x04 \x01(\tR\x05image\x12\x1c\n" +
 	"\treference\x18\x05 \x01(\tR\treference\x12\x18\n" +
-	"\aproblem\x18\x06 \x01(\tR\aproblem\"\xa1\x04\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\"\xe3\x04\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -2572,7 +2596,10 @@ const file_pawl_proto_rawDesc = "" +
 	"boot_ended\x18\x10 \x01(\tR\tbootEnded\x120\n" +
 	"\x05begun\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x124\n" +
 	"\achanged\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12\x18\n" +
-	"\astaging\x18\x13 \x01(\tR\astaging\"}\n" +
+	"\astaging\x18\x13 \x01(\tR\astaging\x12\x18\n" +
+	"\areached\x18\x14 \x01(\tR\areached\x12\x14\n" +
+	"\x05panic\x18\x15 \x01(\tR\x05panic\x12\x10\n" +
+	"\x03log\x18\x16 \x01(\tR\x03log\"}\n" +
 	"\x03Bad\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+)
+
+func TestStatusShowsTheLastWordsOfAKernel(t *testing.T) {
+	a := &pawlv1.Attempt{Result: "fell back", Reached: `check "net"`, Panic: "no root", Log: strings.Repeat("before\n", 9) + "Kernel panic - not syncing: no root\n" + strings.Repeat("trace\n", 9) + "end"}
+	show := func(whole bool) string {
+		var out bytes.Buffer
+		printStatus(&out, "n", &pawlv1.StatusResponse{Attempt: a}, whole)
+		return out.String()
+	}
+	short := show(false)
+	require.Contains(t, short, `reached  check "net"`)
+	require.Contains(t, short, "kernel   Kernel panic - not syncing: no root\n")
+	require.Equal(t, 5, strings.Count(short, "trace"))
+	require.Contains(t, short, "pawl status --log")
+	require.NotContains(t, short, "before")
+	whole := show(true)
+	require.Equal(t, []int{9, 9}, []int{strings.Count(whole, "before"), strings.Count(whole, "trace")})
+	require.NotContains(t, whole, "--log")
+
+	a.Panic, a.Log = "", "one\ntwo"
+	require.Equal(t, show(true), show(false))
+	a.Result, a.Log = "confirmed", ""
+	require.NotContains(t, show(false), "reached")
+	require.NotContains(t, show(false), "kernel")
+}

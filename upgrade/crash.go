@@ -1,0 +1,113 @@
+package upgrade
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/pstore"
+)
+
+// Crash is what the kernel of a failed trial left behind.
+type Crash struct {
+	Panic string    `json:"panic,omitempty"` // what it panicked for
+	Log   string    `json:"log"`             // the end of its log
+	When  time.Time `json:"when"`            // by its own clock
+	Dumps []string  `json:"dumps,omitempty"` // ids of what is to be removed from where it was kept
+}
+
+// maxCrashLog and maxPanic bound what META keeps of a log, in bytes, and maxDumps how many dumps it names.
+const (
+	maxCrashLog = 4096
+	maxPanic    = 200
+	maxDumps    = 64
+)
+
+// BootMark is the line that a node writes into the kernel's log early in each boot, so that a kernel's last words tell whose
+// they are.
+func BootMark(bootID string, s bootloader.Slot, version string) string {
+	return fmt.Sprintf("pawl: boot %s runs slot %s, version %s", bootID, s, version)
+}
+
+var bootMark = regexp.MustCompile(`pawl: boot \S+ runs slot ([AB]),`)
+
+// clockError is how far two readings of a clock may differ in one machine from boot to boot.
+const clockError = 2 * time.Second
+
+// crash finds what the kernels of an attempt's trial left, and what to remove. A dump is theirs only if nothing speaks
+// against it: it was not there when the trial was armed; its kernel was started after the attempt was prepared, by a clock
+// that goes on while the machine is off; and it does not name the old slot as its own.
+func (m *Machine) crash(a *Attempt) (*Crash, []pstore.Dump) {
+	all, err := m.PStore.Read()
+	if err != nil {
+		m.log.Warn("what the kernel left is not readable", "reason", err)
+		return nil, nil
+	}
+	var c *Crash
+	var theirs []pstore.Dump
+	for _, d := range all {
+		if !a.wrote(d) {
+			continue
+		}
+		theirs = append(theirs, d)
+		why := d.Panic()
+		if c != nil && c.Panic != "" && why == "" {
+			continue // a panic says more than what came before or after it
+		}
+		c = &Crash{Panic: why[:min(len(why), maxPanic)], Log: d.Excerpt(maxCrashLog), When: d.When.UTC().Truncate(time.Second)}
+	}
+	if c != nil {
+		for _, d := range theirs[:min(len(theirs), maxDumps)] {
+			c.Dumps = append(c.Dumps, d.ID)
+		}
+	}
+	return c, theirs
+}
+
+// wrote reports whether a kernel of a's trial wrote d.
+func (a *Attempt) wrote(d pstore.Dump) bool {
+	if slices.Contains(a.Seen, d.ID) {
+		return false
+	}
+	booted, ok := d.Booted()
+	if !ok || booted.Before(a.Begun.Add(-clockError)) {
+		return false
+	}
+	marks := bootMark.FindAllStringSubmatch(d.Text, -1)
+	return len(marks) == 0 || marks[len(marks)-1][1] == string(a.To)
+}
+
+// see notes what other kernels left before a trial is armed.
+func (m *Machine) see(a *Attempt) {
+	a.Seen = nil
+	all, err := m.PStore.Read()
+	if err != nil {
+		m.log.Warn("what the kernel left is not readable", "reason", err)
+	}
+	for _, d := range all[max(0, len(all)-maxDumps):] {
+		a.Seen = append(a.Seen, d.ID)
+	}
+}
+
+// forget removes dumps that META has an excerpt of: where they are kept there is little room.
+func (m *Machine) forget(dumps []pstore.Dump) {
+	for _, d := range dumps {
+		if err := m.PStore.Remove(d); err != nil {
+			m.log.Warn("what the kernel left stays", "reason", err)
+		}
+	}
+}
+
+// forgetLater is forget for what a power cut left over.
+func (m *Machine) forgetLater(a *Attempt) {
+	if a.Crash == nil || len(a.Crash.Dumps) == 0 {
+		return
+	}
+	all, err := m.PStore.Read()
+	if err != nil {
+		return // the next boot
+	}
+	m.forget(slices.DeleteFunc(all, func(d pstore.Dump) bool { return !slices.Contains(a.Crash.Dumps, d.ID) }))
+}
