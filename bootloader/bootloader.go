@@ -64,6 +64,13 @@ func (s Slot) Dir() string { return "EFI/pawl/" + string(s) }
 // File is the path of one of the slot's files on the boot file system.
 func (s Slot) File(name string) string { return s.Dir() + "/" + name }
 
+// LoaderDir is where firmware looks for a loader without being told one.
+const LoaderDir = "EFI/BOOT"
+
+// Zones are the directories of the boot file system that never share a block (package bootfs): each of them can be changed while
+// the others are needed.
+func Zones() []string { return []string{A.Dir(), B.Dir(), LoaderDir} }
+
 // Names of files in a slot's directory.
 const (
 	UKIFile      = "os.efi"        // a unified kernel image

@@ -216,7 +216,7 @@ func (in *install) layout(context.Context) error {
 }
 
 func (in *install) machine(parts map[string]Device, esp partition.Partition) (*Machine, error) {
-	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: zones(), Now: in.Now})
+	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: bootloader.Zones(), Now: in.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -230,9 +230,6 @@ func (in *install) machine(parts map[string]Device, esp partition.Partition) (*M
 	}
 	return New(c)
 }
-
-// zones are the directories that never share a block.
-func zones() []string { return []string{bootloader.A.Dir(), bootloader.B.Dir()} }
 
 // write streams the image's files into slot A and keeps the loader for later.
 func (in *install) write(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
@@ -107,7 +108,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 			return nil, err
 		}
 	}
-	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: zones(), Now: o.Now})
+	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: bootloader.Zones(), Now: o.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ var (
 
 // Options says how a volume is used. The zero value has no zones and takes time stamps from time.Now.
 type Options struct {
-	Zones []string         // directories, at most four, none inside another; they need not exist yet
+	Zones []string         // directories, at most four, none inside another; they need not exist yet. The first two get a half each, others are small.
 	Now   func() time.Time // time stamps of files that are written
 }
 

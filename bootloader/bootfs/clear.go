@@ -18,14 +18,9 @@ func (f *FS) Clear(path string) error {
 }
 
 func (f *FS) clear(elems []string) error {
-	owner := byte(0)
-	for i, z := range f.zones {
-		if len(elems) == len(z) && inside(elems, z) {
-			owner = zone(i)
-		}
-	}
-	if owner == 0 {
-		return fmt.Errorf("it is no zone, only zones can be cleared")
+	owner, err := f.zoneOf(elems)
+	if err != nil {
+		return err
 	}
 	e, parent, err := f.lookup(elems)
 	switch {

@@ -183,10 +183,15 @@ func (f *FS) each(owner byte, visit func(c uint32) bool) {
 	table, _ := f.vol.pages()
 	page := uint32(table / 4)
 	for i := range f.zones {
-		if owner == zone(i) {
-			total := int64(f.vol.end)
-			start = uint32(max(int64(i)*total/int64(len(f.zones)), min(int64(page), total-1)))
+		if owner != zone(i) {
+			continue
 		}
+		total, halves := int64(f.vol.end), int64(min(len(f.zones), 2))
+		place := int64(i) * total / halves
+		if i >= 2 { // small ones, from the end on
+			place = total - int64(i-1)*int64(page)
+		}
+		start = uint32(max(place, min(int64(page), total-1)))
 	}
 	start -= start % page
 	start = max(start, 2)

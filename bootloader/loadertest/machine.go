@@ -93,9 +93,9 @@ func (m *Machine) Boot() (predict.Outcome, error) {
 	return o, err
 }
 
-// FS opens the boot file system, with the slots as its zones.
+// FS opens the boot file system, with its zones.
 func (m *Machine) FS() (*bootfs.FS, error) {
-	return bootfs.Open(m.esp(), bootfs.Options{Zones: []string{bootloader.A.Dir(), bootloader.B.Dir()}, Now: clock})
+	return bootfs.Open(m.esp(), bootfs.Options{Zones: bootloader.Zones(), Now: clock})
 }
 
 func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC) }

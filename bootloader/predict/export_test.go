@@ -43,3 +43,9 @@ func (v *volume) Content(path string) ([]byte, error) {
 	}
 	return v.content(f)
 }
+
+// Entry is where in the first table the entry of a file's first cluster lies.
+func (v *volume) Entry(path string) (int64, error) {
+	f, err := v.open(path)
+	return v.table + 4*int64(f.first), err
+}

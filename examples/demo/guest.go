@@ -61,7 +61,7 @@ func removeWayBack(path string, loader upgrade.Loader) error {
 	if err != nil {
 		return err
 	}
-	boot, err := bootfs.Open(partition.Section(raw, p), bootfs.Options{Zones: []string{bootloader.A.Dir(), bootloader.B.Dir()}})
+	boot, err := bootfs.Open(partition.Section(raw, p), bootfs.Options{Zones: bootloader.Zones()})
 	if err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ func (m *machine) onBootFS(change func(*bootfs.FS)) {
 	require.NoError(m, err)
 	p, err := d.Partition("EFI")
 	require.NoError(m, err)
-	boot, err := bootfs.Open(p, bootfs.Options{Zones: []string{bootloader.A.Dir(), bootloader.B.Dir()}})
+	boot, err := bootfs.Open(p, bootfs.Options{Zones: bootloader.Zones()})
 	require.NoError(m, err)
 	change(boot)
 	require.NoError(m, p.Close())

@@ -131,7 +131,7 @@ func (m *machine) fs(zones ...string) (*bootfs.FS, error) {
 	return bootfs.Open(dev, bootfs.Options{Zones: zones, Now: virtual.Now})
 }
 
-var slotZones = []string{bootloader.A.Dir(), bootloader.B.Dir()}
+var slotZones = bootloader.Zones()
 
 // meta opens META for changes.
 func (m *machine) meta() (*meta.Store, error) {
