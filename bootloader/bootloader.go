@@ -77,6 +77,8 @@ const (
 	KernelFile   = "vmlinuz"       // a kernel without one
 	InitrdFile   = "initrd"        // and its initramfs
 	CmdlineFile  = "cmdline"       // and its arguments; a UKI has its own inside
+	LoaderFile   = "loader.efi"    // the version's own loader, which replaces the one that is installed: see Replacer
+	CoreFile     = "loader.img"    // the same for GRUB on BIOS: its core image
 	ManifestFile = "manifest.json" // written last: it marks the slot complete
 )
 

@@ -148,19 +148,20 @@ func (op *operation) write(ctx context.Context) error {
 // prefer leaves the UKI alone in the target, where an image that did not say so beforehand has a kernel too.
 func (op *operation) prefer() error {
 	isUKI := func(f bootloader.File) bool { return f.Name == bootloader.UKIFile }
-	i := slices.IndexFunc(op.files, isUKI)
-	if i < 0 {
+	if !slices.ContainsFunc(op.files, isUKI) {
 		return nil
 	}
+	var kept []bootloader.File
 	for _, f := range op.files {
-		if isUKI(f) {
+		if isUKI(f) || isOwn(f.Name) {
+			kept = append(kept, f)
 			continue
 		}
 		if err := op.m.Boot.Remove(op.plan.To.File(f.Name)); err != nil {
 			return fmt.Errorf("remove what the UKI makes needless: %w", err)
 		}
 	}
-	op.files = op.files[i : i+1]
+	op.files = kept
 	return nil
 }
 
@@ -200,6 +201,16 @@ func (op *operation) verify(ctx context.Context) error {
 
 // complete writes the target's manifest. With it on the device the slot is complete, and still nothing refers to it.
 func (op *operation) complete(context.Context) error {
+	// What boots comes first, whatever order it came in.
+	slices.SortStableFunc(op.files, func(a, b bootloader.File) int {
+		switch {
+		case isOwn(a.Name) == isOwn(b.Name):
+			return 0
+		case isOwn(a.Name):
+			return 1
+		}
+		return -1
+	})
 	op.manifest = bootloader.Manifest{
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Arch: op.img.Arch, Files: op.files,
 	}

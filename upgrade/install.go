@@ -87,9 +87,9 @@ type install struct {
 // takes is what a slot has for the loader that is asked for.
 func (in *install) takes() takes {
 	if in.Loader == SystemdBoot {
-		return takesFor(new(sdboot.Loader), in.img)
+		return takesFor(new(sdboot.Loader), in.img).with(in.Loader)
 	}
-	return takesFor(new(grub.Loader), in.img)
+	return takesFor(new(grub.Loader), in.img).with(in.Loader)
 }
 
 // check refuses a disk in use and makes the layout, before anything is pulled or written.
@@ -250,7 +250,27 @@ func (in *install) write(ctx context.Context) error {
 	if err := in.op.prefer(); err != nil {
 		return err
 	}
-	return in.lacks(func(asset string) bool { return in.op.takes[asset] != "" || in.loader[asset] != nil })
+	if err := in.keep(); err != nil {
+		return err
+	}
+	own, _ := in.Loader.own()
+	return in.lacks(func(asset string) bool { return asset != own && in.op.takes[asset] != "" || in.loader[asset] != nil })
+}
+
+// keep reads the loader out of the slot, which has it too.
+func (in *install) keep() error {
+	asset, file := in.Loader.own()
+	for _, f := range in.op.files {
+		if f.Name != file {
+			continue
+		}
+		data, err := in.op.m.Boot.ReadFile(bootloader.A.File(file))
+		if err != nil {
+			return err
+		}
+		in.loader[asset] = data
+	}
+	return nil
 }
 
 // prepare writes the loader and its files, and tells it of slot A.

@@ -60,6 +60,33 @@ var assetOf = map[string]string{
 	bootloader.UKIFile: ukiAsset, bootloader.KernelFile: kernelAsset, bootloader.InitrdFile: initrdAsset, bootloader.CmdlineFile: cmdlineAsset,
 }
 
+// own is the file of an installer image that holds the loader itself, and the file of a slot that it becomes.
+func (l Loader) own() (asset, file string) {
+	switch l {
+	case SystemdBoot:
+		return systemdBootAsset, bootloader.LoaderFile
+	case GRUBUEFI:
+		return grubEFIAsset, bootloader.LoaderFile
+	case GRUBBIOS:
+		return grubCoreAsset, bootloader.CoreFile
+	}
+	return "", ""
+}
+
+// kindOf names the loader of a machine; "" when it is none that this package installs.
+func kindOf(l bootloader.Bootloader) Loader {
+	switch l := l.(type) {
+	case *sdboot.Loader:
+		return SystemdBoot
+	case *grub.Loader:
+		if l.UEFI() {
+			return GRUBUEFI
+		}
+		return GRUBBIOS
+	}
+	return ""
+}
+
 // takes maps the files of an installer image to those of a slot.
 type takes map[string]string
 
@@ -109,6 +136,17 @@ func (m *Machine) tryBy(way string) error {
 // either reports whether a slot may have a UKI or a kernel by itself.
 func (t takes) either() bool { return t[ukiAsset] != "" && t[kernelAsset] != "" }
 
+// with adds the loader itself.
+func (t takes) with(kind Loader) takes {
+	if asset, file := kind.own(); file != "" {
+		t[asset] = file
+	}
+	return t
+}
+
+// isOwn reports whether a file of a slot is the loader itself, which no slot needs to boot.
+func isOwn(file string) bool { return file == bootloader.LoaderFile || file == bootloader.CoreFile }
+
 // lacks is the error of an image without a file that a slot needs, has being the names of those that it has.
 func (t takes) lacks(reference string, has func(asset string) bool) error {
 	if t.either() && has(ukiAsset) {
@@ -116,7 +154,7 @@ func (t takes) lacks(reference string, has func(asset string) bool) error {
 	}
 	for _, asset := range slices.Sorted(maps.Keys(t)) {
 		switch {
-		case asset == cmdlineAsset || has(asset):
+		case asset == cmdlineAsset || isOwn(t[asset]) || has(asset):
 		case t.either() && asset == ukiAsset:
 		case t.either() && !has(kernelAsset):
 			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, ukiAsset, kernelAsset, initrdAsset, image.ErrNoAssets)
@@ -231,10 +269,18 @@ func (l Loader) install(dev Device, plan partition.Layout, boot *bootfs.FS, part
 	return sdboot.Install(boot, parts[systemdBootAsset])
 }
 
+// small refuses a file of the loader that is larger than any loader is.
+func small(a image.Asset) error {
+	if a.Size > maxLoader {
+		return fmt.Errorf("%s has %d bytes, more than %d: %w", a.Name, a.Size, maxLoader, ErrUnfit)
+	}
+	return nil
+}
+
 // readAll reads one of the loader's files, which are small.
 func readAll(a image.Asset, r io.Reader) ([]byte, error) {
-	if a.Size > maxLoader {
-		return nil, fmt.Errorf("%s has %d bytes, more than %d: %w", a.Name, a.Size, maxLoader, ErrUnfit)
+	if err := small(a); err != nil {
+		return nil, err
 	}
 	return io.ReadAll(r)
 }

@@ -94,7 +94,7 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		return nil, err
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, img: img, Options: o, takes: takesFor(m.Loader, img), plan: Plan{
+	op := &operation{m: m, img: img, Options: o, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}

@@ -211,6 +211,11 @@ func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, er
 // file writes one file of the target, from in, which has what is not there yet.
 func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) error {
 	name := op.takes[a.Name]
+	if isOwn(name) {
+		if err := small(a); err != nil {
+			return err
+		}
+	}
 	path := op.plan.To.File(name)
 	w, resumable, err := op.writer(a)
 	if errors.Is(err, bootfs.ErrFull) {

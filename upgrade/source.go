@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"context"
 	"io"
 
@@ -13,6 +14,7 @@ type source struct {
 	takes  takes
 	files  chan file
 	head   *file         // taken by first, not yet by each
+	early  []file        // the loader's own, which came before head and are in memory
 	done   chan struct{} // closed when Extract has returned
 	err    error         // what it returned; read after done
 	cancel context.CancelFunc
@@ -56,10 +58,17 @@ func (s *source) stop() {
 	<-s.done
 }
 
-// first waits for the first file and keeps it for each. An image that ends before it is image.ErrNoAssets.
+// first waits for the first file that is not the loader itself, which alone would be no system, and keeps it for each. An image that
+// ends before it is image.ErrNoAssets.
 func (s *source) first() (image.Asset, error) {
 	select {
 	case f := <-s.files:
+		if isOwn(s.takes[f.Name]) {
+			data, err := readAll(f.Asset, f)
+			f.taken <- err
+			s.early = append(s.early, file{Asset: f.Asset, Reader: bytes.NewReader(data)})
+			return s.first()
+		}
 		s.head = &f
 		return f.Asset, nil
 	case <-s.done:
@@ -73,6 +82,13 @@ func (s *source) first() (image.Asset, error) {
 // each hands over the files in the image's order and returns what Extract returned: an error of use, one of the image,
 // or nil once every byte was hashed.
 func (s *source) each(use func(image.Asset, io.Reader) error) error {
+	for _, f := range s.early {
+		if err := use(f.Asset, f.Reader); err != nil {
+			s.stop()
+			return err
+		}
+	}
+	s.early = nil
 	if s.head != nil {
 		head := s.head
 		s.head = nil

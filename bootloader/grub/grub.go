@@ -74,6 +74,12 @@ func (l *Loader) SlotFiles() []string {
 	return []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
 }
 
+// UEFI reports whether firmware starts this GRUB from a file, and no BIOS from the disk's first sector.
+func (l *Loader) UEFI() bool {
+	_, err := l.FS.Stat(bootloader.LoaderDir) // which stays, whatever happens to the file in it
+	return !missing(err)
+}
+
 // State implements bootloader.Bootloader.
 func (l *Loader) State() (bootloader.State, error) {
 	d, err := l.read()
