@@ -1,10 +1,11 @@
-// Package bootorder knows which entries of the firmware's BootOrder start a disk's loader, and makes those that are missing.
+// Package bootorder knows which entries of the firmware's BootOrder start a disk's loader, makes those that are missing, and
+// replaces the loader's file while the firmware has another copy of it to go on to.
 //
-// Start with Order.Survey and Order.Ensure. It guarantees that the order of entries that are not ours stays, that nothing is
-// removed, and that a variable is written only where it changes. What counts as a start, and why, is written down in
-// docs/decisions/0002-boot-order.md.
+// Start with Order.Survey and Order.Ensure, and with Order.Replace. It guarantees that the order of entries that are not ours
+// stays, that nothing is removed, and that a variable is written only where it changes. What counts as a start, and why, is
+// written down in docs/decisions/0002-boot-order.md; how a loader is replaced, in 0008-loader.md.
 //
-// It does not know what a loader does once it was started.
+// It does not know what a loader does once it was started, nor which loader is the better one.
 //
 // Specification: UEFI 2.10, section 3.
 package bootorder
@@ -44,6 +45,7 @@ const (
 // Survey is what BootOrder says of the next boots.
 type Survey struct {
 	Starts int // of our loader in a row, from the first on
+	Files  int // those of them that name partition and file: entries that were made for it, not the firmware's own for a disk
 
 	numbers []uint16
 	kinds   []kind
@@ -88,9 +90,13 @@ func (b Order) Survey() (Survey, error) {
 		return s, nil
 	}
 	for i := s.first; i < len(s.kinds) && (s.kinds[i] == ours || s.kinds[i] == skipped); i++ {
-		if s.kinds[i] == ours {
-			s.Starts++
-			s.end = i + 1
+		if s.kinds[i] != ours {
+			continue
+		}
+		s.Starts++
+		s.end = i + 1
+		if o, err := Option(b.Vars, s.numbers[i]); err == nil && b.onOurs(o) {
+			s.Files++
 		}
 	}
 	return s, nil
@@ -109,15 +115,15 @@ func (b Order) kind(n uint16) (kind, error) {
 	case !o.Tried():
 		return skipped, nil
 	}
-	if b.starts(o) {
-		return ours, nil
-	}
-	if drive, path, ok := o.File(); ok && drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number {
-		_, err := b.FS.Stat(strings.ReplaceAll(path, "\\", "/"))
-		if missing(err) {
+	if b.onOurs(o) {
+		_, path, _ := o.File()
+		switch _, err := b.FS.Stat(slashes(path)); {
+		case err != nil: // it is not there, or a cut has damaged what leads to it: firmware finds it no more than we do
 			return skipped, nil
+		case b.starts(o):
+			return ours, nil
 		}
-		return foreign, err
+		return foreign, nil
 	}
 	for _, node := range o.First() {
 		// A file on a volume (4, 4), or in the firmware's own flash (4, 6).
@@ -128,11 +134,20 @@ func (b Order) kind(n uint16) (kind, error) {
 	return device, nil
 }
 
-// starts reports whether an option names our loader on our partition. Firmware compares number and GUID.
+// starts reports whether an option names our loader on our partition.
 func (b Order) starts(o efivar.LoadOption) bool {
-	drive, path, ok := o.File()
-	return ok && o.Tried() && drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number && strings.EqualFold(path, b.Loader)
+	_, path, _ := o.File()
+	return o.Tried() && b.onOurs(o) && strings.EqualFold(path, b.Loader)
 }
+
+// onOurs reports whether an option names a file on our partition. Firmware compares number and GUID.
+func (b Order) onOurs(o efivar.LoadOption) bool {
+	drive, _, ok := o.File()
+	return ok && drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number
+}
+
+// slashes is a path of the firmware as the boot file system has it.
+func slashes(path string) string { return strings.ReplaceAll(path, "\\", "/") }
 
 // Refuse is why a trial cannot be counted on to come back, nil when it can once enough starts are there. On an install
 // nothing of ours is running yet, and the place for the entries can always be found.
@@ -156,95 +171,6 @@ func (s Survey) Refuse(install bool) error {
 		}
 	}
 	return nil
-}
-
-// place is where in BootOrder missing starts go: behind those that are there; without any behind the entry that started
-// this boot (an installer's medium); without that in front.
-func (s Survey) place() int {
-	if s.first >= 0 {
-		return s.end
-	}
-	return s.current + 1
-}
-
-// Ensure sees to it that firmware starts the loader at least want times in a row.
-//
-//  1. each missing Boot####. A cut: an entry that BootOrder does not name, which firmware ignores; the next run uses it.
-//  2. BootOrder with them inserted; the order of all others stays. A cut: the old order or the new one.
-func (b Order) Ensure(want int, install bool) error {
-	s, err := b.Survey()
-	if err != nil {
-		return err
-	}
-	if err := s.Refuse(install); err != nil {
-		return err
-	}
-	if s.Starts >= want {
-		return nil
-	}
-	names, err := b.Vars.List()
-	if err != nil {
-		return err
-	}
-	used := slices.Clone(s.numbers)
-	var spare []uint16 // ours, and not in BootOrder
-	for _, name := range names {
-		n, ok := name.BootNumber()
-		if !ok || slices.Contains(s.numbers, n) {
-			continue
-		}
-		used = append(used, n)
-		if o, err := Option(b.Vars, n); err == nil && b.starts(o) {
-			spare = append(spare, n)
-		}
-	}
-	var insert []uint16
-	for i := s.Starts; i < want; i++ {
-		if len(spare) > 0 {
-			insert, spare = append(insert, spare[0]), spare[1:]
-			continue
-		}
-		n, err := lowestFree(used)
-		if err != nil {
-			return err
-		}
-		data, err := b.ownOption(i).Encode()
-		if err != nil {
-			return err
-		}
-		if err := b.Vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}); err != nil {
-			return kept(err)
-		}
-		insert, used = append(insert, n), append(used, n)
-	}
-	order := slices.Insert(slices.Clone(s.numbers), s.place(), insert...)
-	if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
-		return kept(err)
-	}
-	return nil
-}
-
-// ownOption is the entry for the start of that number, from 0. Descriptions differ because some firmware drops entries
-// that are the same in all.
-func (b Order) ownOption(start int) efivar.LoadOption {
-	title := b.Title
-	if start > 0 {
-		title = fmt.Sprintf("%s (start %d)", b.Title, start+1)
-	}
-	return efivar.LoadOption{
-		Attributes:  efivar.Active,
-		Description: title,
-		Path:        []efivar.Node{b.Partition.Node(), efivar.FilePath(b.Loader), efivar.End()},
-	}
-}
-
-func lowestFree(used []uint16) (uint16, error) {
-	for n := 0; n <= 0xffff; n++ {
-		if !slices.Contains(used, uint16(n)) {
-			return uint16(n), nil
-		}
-	}
-	return 0, fmt.Errorf("all boot option numbers are taken: %w", bootloader.ErrNoVariables)
 }
 
 // Option reads boot option n; fs.ErrNotExist when there is none.

@@ -13,9 +13,10 @@ import (
 var loaderNames = [...]struct {
 	machine uint16
 	name    string
+	arch    string // GOARCH
 }{
-	{0x8664, "BOOTX64.EFI"},
-	{0xaa64, "BOOTAA64.EFI"},
+	{0x8664, "BOOTX64.EFI", "amd64"},
+	{0xaa64, "BOOTAA64.EFI", "arm64"},
 }
 
 // Install puts the loader and its files on a boot file system; loader is systemd-boot's image, for the machine that will

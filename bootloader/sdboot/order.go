@@ -1,7 +1,7 @@
 package sdboot
 
 import (
-	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -15,12 +15,8 @@ func (l *Loader) order() (bootorder.Order, error) {
 	if err != nil {
 		return bootorder.Order{}, err
 	}
-	path, err := l.loaderPath()
-	if err != nil {
-		return bootorder.Order{}, err
-	}
 	return bootorder.Order{
-		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: path, Title: l.Title,
+		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath()), Title: l.Title,
 		Ours: strings.EqualFold(uuid, l.Partition.GUID.String()),
 	}, nil
 }
@@ -49,16 +45,18 @@ func (l *Loader) describe(n uint16) string { return bootorder.Describe(l.vars, n
 
 func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Current(l.vars) }
 
-// loaderPath is where the loader lies, as firmware spells it.
-func (l *Loader) loaderPath() (string, error) {
+// loaderPath is where the loader lies. A cut while it is replaced may have left none; then it belongs where this machine's
+// firmware looks for it.
+func (l *Loader) loaderPath() string {
+	usual := ""
 	for _, n := range loaderNames {
-		_, err := l.FS.Stat("EFI/BOOT/" + n.name)
-		if err == nil {
-			return `\EFI\BOOT\` + n.name, nil
+		path := bootloader.LoaderDir + "/" + n.name
+		if _, err := l.FS.Stat(path); err == nil {
+			return path
 		}
-		if !missing(err) {
-			return "", err
+		if n.arch == runtime.GOARCH || usual == "" {
+			usual = path
 		}
 	}
-	return "", fmt.Errorf("no loader in EFI/BOOT: %w", bootloader.ErrNotFound)
+	return usual
 }

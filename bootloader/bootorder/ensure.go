@@ -1,0 +1,121 @@
+package bootorder
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// place is where in BootOrder missing starts go: behind those that are there; without any behind the entry that started
+// this boot (an installer's medium); without that in front.
+func (s Survey) place() int {
+	if s.first >= 0 {
+		return s.end
+	}
+	return s.current + 1
+}
+
+// Ensure sees to it that firmware starts the loader at least want times in a row.
+//
+//  1. each missing Boot####. A cut: an entry that BootOrder does not name, which firmware ignores; the next run uses it.
+//  2. BootOrder with them inserted; the order of all others stays. A cut: the old order or the new one.
+func (b Order) Ensure(want int, install bool) error {
+	s, err := b.Survey()
+	if err != nil {
+		return err
+	}
+	if err := s.Refuse(install); err != nil {
+		return err
+	}
+	return b.insert(s, want-s.Starts)
+}
+
+// EnsureFile sees to it that one of the starts in a row is an entry of our own, which names partition and file: the firmware's own
+// entry for a disk is made anew, behind everything else, when the disk gets another name. Steps and cuts are those of Ensure.
+func (b Order) EnsureFile() error {
+	s, err := b.Survey()
+	if err != nil {
+		return err
+	}
+	if err := s.Refuse(false); err != nil {
+		return err
+	}
+	return b.insert(s, 1-s.Files)
+}
+
+// insert makes so many starts more.
+func (b Order) insert(s Survey, n int) error {
+	if n <= 0 {
+		return nil
+	}
+	want := s.Starts + n
+	names, err := b.Vars.List()
+	if err != nil {
+		return err
+	}
+	used := slices.Clone(s.numbers)
+	var spare []uint16 // ours, and not in BootOrder
+	for _, name := range names {
+		n, ok := name.BootNumber()
+		if !ok || slices.Contains(s.numbers, n) {
+			continue
+		}
+		used = append(used, n)
+		if o, err := Option(b.Vars, n); err == nil && b.starts(o) {
+			spare = append(spare, n)
+		}
+	}
+	var insert []uint16
+	for i := s.Starts; i < want; i++ {
+		if len(spare) > 0 {
+			insert, spare = append(insert, spare[0]), spare[1:]
+			continue
+		}
+		n, err := lowestFree(used)
+		if err != nil {
+			return err
+		}
+		data, err := b.ownOption(i).Encode()
+		if err != nil {
+			return err
+		}
+		if err := b.Vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}); err != nil {
+			return kept(err)
+		}
+		insert, used = append(insert, n), append(used, n)
+	}
+	order := slices.Insert(slices.Clone(s.numbers), s.place(), insert...)
+	if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
+		return kept(err)
+	}
+	return nil
+}
+
+// ownOption is the entry for the start of that number, from 0. Descriptions differ because some firmware drops entries
+// that are the same in all.
+func (b Order) ownOption(start int) efivar.LoadOption {
+	title := b.Title
+	if start > 0 {
+		title = fmt.Sprintf("%s (start %d)", b.Title, start+1)
+	}
+	return b.named(title, b.Loader)
+}
+
+func (b Order) named(title, path string) efivar.LoadOption {
+	return efivar.LoadOption{
+		Attributes:  efivar.Active,
+		Description: title,
+		Path:        []efivar.Node{b.Partition.Node(), efivar.FilePath(path), efivar.End()},
+	}
+}
+
+func lowestFree(used []uint16) (uint16, error) {
+	for n := 0; n <= 0xffff; n++ {
+		if !slices.Contains(used, uint16(n)) {
+			return uint16(n), nil
+		}
+	}
+	return 0, fmt.Errorf("all boot option numbers are taken: %w", bootloader.ErrNoVariables)
+}

@@ -1,0 +1,77 @@
+package bootorder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+)
+
+// Safe says why the loader's file cannot be replaced without risk, nil when it can.
+func (b Order) Safe() error {
+	if err := b.FS.Apart(bootloader.LoaderDir); err != nil {
+		return fmt.Errorf("the disk was laid out by an earlier version: %w", err)
+	}
+	return b.Reliable()
+}
+
+// Replace writes content in place of the loader that firmware starts. copyOf is the slot that holds the same bytes; that slot boots by
+// itself, and nothing here writes to its directory, so the machine starts from the copy whatever becomes of the file.
+//
+//  1. the spare entry names the slot's copy: see Spare. A cut: the default, started by the old file.
+//  2. the loader's directory is cleared, only if a cut has damaged it. A cut: the default, started by the copy.
+//  3. the content, beside the old one, flushed; one sector of the directory; flush (bootfs.Replace). A cut, also with any block of
+//     it destroyed or unreadable: the default, started by the old file or the new one, or, where firmware finds neither, by the copy.
+//  4. nothing: it is read back from the device.
+//
+// With force it goes on without step 1 where that cannot be done: then a cut in 2 or 3 can leave a machine that does not start.
+func (b Order) Replace(content []byte, copyOf bootloader.Slot, o bootloader.ReplaceOptions) error {
+	err := b.Safe()
+	if err == nil {
+		err = b.Spare(Spell(copyOf.File(bootloader.LoaderFile)))
+	}
+	if err != nil && !o.Force {
+		return err
+	}
+	if damaged, err := b.damaged(); err != nil {
+		return err
+	} else if damaged {
+		if err := b.FS.Clear(bootloader.LoaderDir); err != nil {
+			return err
+		}
+	}
+	path := slashes(b.Loader)
+	if err := b.FS.WriteFile(path, content); err != nil {
+		return err
+	}
+	if o.DropCache != nil {
+		if err := o.DropCache(); err != nil {
+			return fmt.Errorf("drop cached pages of the boot file system: %w", err)
+		}
+	}
+	back, err := b.FS.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if string(back) != string(content) {
+		return fmt.Errorf("read back %s: it holds something else; the device does not keep what is written to it", path)
+	}
+	return nil
+}
+
+// damaged reports whether the loader's directory, or what leads to a file in it, is not as it should be.
+func (b Order) damaged() (bool, error) {
+	problems, err := b.FS.Check()
+	if err != nil {
+		return false, err
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Path, bootloader.LoaderDir) {
+			return true, nil
+		}
+	}
+	_, err = b.FS.ReadDir(bootloader.LoaderDir)
+	return err != nil && !errors.Is(err, fs.ErrNotExist), nil
+}

@@ -1,0 +1,119 @@
+package sdboot
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
+)
+
+var _ bootloader.Replacer = (*Loader)(nil)
+
+// Compare implements bootloader.Replacer. Versions are those that the images state.
+func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
+	c, _, err := l.compare(s)
+	if err != nil {
+		return c, fmt.Errorf("compare the loader with that of slot %v: %w", s, err)
+	}
+	return c, nil
+}
+
+func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte, err error) {
+	installed, err := l.FS.ReadFile(l.loaderPath())
+	version := ""
+	if err != nil {
+		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
+	} else {
+		sum := sha256.Sum256(installed)
+		c.Digest = hex.EncodeToString(sum[:])
+		if version, err = versionOf(installed); err != nil {
+			c.Installed = "not known (" + err.Error() + ")"
+		} else {
+			c.Installed = "systemd-boot " + version
+		}
+	}
+	own, err = l.FS.ReadFile(s.File(bootloader.LoaderFile))
+	if missing(err) {
+		return c, nil, nil
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	ownVersion, err := versionOf(own)
+	if err == nil {
+		_, err = loaderName(own)
+	}
+	if err != nil {
+		return c, nil, fmt.Errorf("%s: %w", s.File(bootloader.LoaderFile), err)
+	}
+	c.Own = "systemd-boot " + ownVersion
+	c.Same = c.Digest != "" && string(own) == string(installed)
+	c.Older = version != "" && compareVersions(ownVersion, version) < 0
+	order, err := l.order()
+	if err != nil {
+		return c, nil, err
+	}
+	if err := order.Safe(); err != nil {
+		c.Unsafe = fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
+	}
+	return c, own, nil
+}
+
+// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Replace.
+func (l *Loader) Replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
+	if err := l.replace(s, o); err != nil {
+		return fmt.Errorf("replace the loader: %w", err)
+	}
+	return nil
+}
+
+func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
+	d, err := l.read()
+	switch {
+	case err != nil:
+		return err
+	case d.state.Default != s:
+		return fmt.Errorf("slot %v is not the default", s)
+	case d.state.Armed != bootloader.None:
+		return fmt.Errorf("slot %v is armed", d.state.Armed)
+	}
+	c, own, err := l.compare(s)
+	if err != nil || own == nil {
+		return err
+	}
+	order, err := l.order()
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Same:
+		err := order.Spare(bootorder.Spell(s.File(bootloader.LoaderFile)))
+		if errors.Is(err, bootloader.ErrNoVariables) {
+			return nil // and no firmware that could be told
+		}
+		return err
+	case o.Force:
+	case c.Older:
+		return fmt.Errorf("%s is installed, slot %v has %s: %w", c.Installed, s, c.Own, bootloader.ErrOlder)
+	case c.Unsafe != nil:
+		return c.Unsafe
+	}
+	return order.Replace(own, s, o)
+}
+
+// EnsureStart implements bootloader.Replacer.
+//
+//  1. Boot####, then BootOrder, where no start in a row is an entry of our own. A cut: as bootorder.Order.Ensure says.
+func (l *Loader) EnsureStart() error {
+	order, err := l.order()
+	if err == nil {
+		err = order.EnsureFile()
+	}
+	if err != nil {
+		return fmt.Errorf("see to an entry of our own in the firmware's boot order: %w", err)
+	}
+	return nil
+}
