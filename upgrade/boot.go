@@ -30,11 +30,15 @@ type Boot struct {
 // EPHEMERAL is wiped once, and not if the attempt preserves it. On the default with an open attempt it records how that
 // ended, and what boots is not changed. With META destroyed nothing is recorded, nothing is wiped, and a loader that
 // does not count is not armed again.
+//
+// On the default, firmware is told to start the loader by an entry of our own, where it has none: variables, and then the order;
+// if power fails between them, the default.
 func (m *Machine) Started(context.Context) (Boot, error) {
 	st, err := m.Loader.State()
 	if err != nil {
 		return Boot{}, fmt.Errorf("started: read the loader's state: %w", err)
 	}
+	m.ensureStart(st)
 	a, err := m.attempt()
 	if err != nil {
 		m.log.Warn("META is not readable; this boot is not recorded", "reason", err)

@@ -173,7 +173,7 @@ func TestFindings(t *testing.T) {
 		"the trial's UKI, cut short": {armed: true, damage: func(r *rig) { r.shorten(bootloader.B.File(bootloader.UKIFile)) }, slots: "AAA",
 			want: []string{"degraded", `degraded, slot B: It is partial: os.efi has`}},
 		"the loader is gone": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
-			want: []string{"broken", `broken, loader: status: read the loader's state: no loader in EFI/BOOT`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(systemd-boot 252.39-1~deb12u2\) differs from the one that is installed \(nothing that can be read `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
 		"the files of two loaders": {damage: func(r *rig) {
 			f := r.bootFiles()
 			require.NoError(r.t, f.Mkdir("grub"))
@@ -213,16 +213,16 @@ func TestFindings(t *testing.T) {
 		"GRUB: the initramfs of the trial, one byte": {loader: upgrade.GRUBBIOS, armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.InitrdFile)) }, slots: "B!AA",
 			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: initrd has SHA-256`, `broken, boots: Boot 1: slot B starts, and its initrd is not what its manifest says\.`}},
 		"GRUB: the core image": {loader: upgrade.GRUBBIOS, damage: func(r *rig) { off, _ := r.at("BIOS"); r.junk(off+1024, 1) }, slots: "---",
-			want: []string{"broken", `broken, boots: Boot 1: nothing runs: the core image is damaged`}},
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the core image is damaged`}},
 		"GRUB: the first sector": {loader: upgrade.GRUBBIOS, damage: func(r *rig) {
 			b := make([]byte, 512)
 			_, _ = r.Disk.ReadAt(b, 0)
 			copy(b[:440], make([]byte, 440))
 			b[0] = 0x33
 			_, _ = r.Disk.WriteAt(b, 0)
-		}, slots: "---", want: []string{"broken", `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`}},
+		}, slots: "---", want: []string{"broken", `degraded, loader: .*the boot code in sector 0 names sector 0, which is not in the BIOS boot partition`, `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`}},
 		"GRUB: the loader is gone": {loader: upgrade.GRUBUEFI, damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
-			want: []string{"broken", `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.loader == "" {

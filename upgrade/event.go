@@ -17,6 +17,7 @@ const (
 	StepPrepare  Step = "prepare"  // the loader learns of the target; META learns of the attempt
 	StepArm      Step = "arm"      // the commit point
 	StepConfirm  Step = "confirm"  // the active slot becomes the default
+	StepLoader   Step = "loader"   // the loader itself is replaced
 )
 
 // Event tells of the progress of an operation. Each step sends one event when it begins (Done and Err are zero), any

@@ -77,7 +77,7 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes it anew", "%s", upper(w))
 	}
 	for _, w := range st.Warnings[len(l.Warnings):] {
-		if m.metaErr == nil && !slices.Contains(m.Problems, w) { // else it has been said
+		if m.metaErr == nil && !slices.Contains(m.Problems, w) && !slices.Contains(st.Own.warnings(), w) { // else it has been said
 			d.add(Degraded, "META", "delete that value, or make META empty (`installer meta reset`)", "%s.", upper(w))
 		}
 	}
@@ -91,6 +91,9 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 	}
 	if l.Failed != "" {
 		d.add(Fine, "loader", "", "%s.", upper(l.Failed))
+	}
+	for _, w := range st.Own.warnings() {
+		d.add(Degraded, "loader", "`installer loader` installs it; with --force also where it is left, which is not safe in a power cut", "%s", w)
 	}
 	return nil
 }

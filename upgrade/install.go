@@ -202,7 +202,7 @@ func (in *install) layout(context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := in.machine(parts, esp)
+	m, err := in.machine(parts)
 	if err != nil {
 		return err
 	}
@@ -215,12 +215,12 @@ func (in *install) layout(context.Context) error {
 	return nil
 }
 
-func (in *install) machine(parts map[string]Device, esp partition.Partition) (*Machine, error) {
+func (in *install) machine(parts map[string]Device) (*Machine, error) {
 	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: bootloader.Zones(), Now: in.Now})
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(in.Loader, boot, esp, in.Vars, "")
+	loader, err := openLoader(in.Loader, boot, in.dev, in.plan, in.Vars, "")
 	if err != nil {
 		return nil, err
 	}

@@ -208,7 +208,11 @@ func listing(boot *bootfs.FS) string {
 }
 
 // openLoader opens the loader on a boot file system.
-func openLoader(l Loader, boot *bootfs.FS, esp partition.Partition, vars efivar.Store, cmdline string) (bootloader.Bootloader, error) {
+func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout, vars efivar.Store, cmdline string) (bootloader.Bootloader, error) {
+	esp, err := layout.Find("EFI")
+	if err != nil {
+		return nil, err
+	}
 	at, err := place(esp)
 	if err != nil {
 		return nil, err
@@ -216,7 +220,11 @@ func openLoader(l Loader, boot *bootfs.FS, esp partition.Partition, vars efivar.
 	if l == SystemdBoot {
 		return sdboot.New(sdboot.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline})
 	}
-	return grub.New(grub.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline})
+	c := grub.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline}
+	if p, err := layout.Find("BIOS"); err == nil && disk.SectorSize() == 512 {
+		c.BIOS = &grub.Place{Disk: disk, First: p.First, Sectors: p.Sectors}
+	}
+	return grub.New(c)
 }
 
 // parts are the files of an installer image that a new disk needs for its loader.

@@ -98,10 +98,6 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	esp, err := layout.Find("EFI")
-	if err != nil {
-		return nil, err
-	}
 	parts := map[string]Device{}
 	for _, label := range []string{"EFI", "META"} {
 		if parts[label], err = part(label); err != nil {
@@ -123,7 +119,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(kind, boot, esp, o.Vars, cmdline)
+	loader, err := openLoader(kind, boot, disk, layout, o.Vars, cmdline)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,8 @@ type Status struct {
 	Slots    [2]SlotStatus // A, then B
 	Attempt  *Attempt      // the latest; nil if there was none or META is not readable
 	KnownBad []Bad
-	Warnings []string // one sentence each, the loader's included
+	Own      LoaderStatus // the loader itself
+	Warnings []string     // one sentence each, the loader's included
 }
 
 // Running is what the active slot holds; its Slot is None if no boot reported one.
@@ -38,6 +39,10 @@ func (m *Machine) Status() (Status, error) {
 	for i, slot := range bootloader.Slots {
 		s.Slots[i] = m.slot(slot)
 	}
+	if s.Own, err = m.loaderStatus(st); err != nil {
+		s.Own.Notes = []string{upper(err.Error()) + "."}
+	}
+	s.Warnings = append(s.Warnings, s.Own.warnings()...)
 	if s.Attempt, err = m.attempt(); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())
 		return s, nil

@@ -22,18 +22,22 @@ func (b Order) Safe() error {
 //
 //  1. the spare entry names the slot's copy: see Spare. A cut: the default, started by the old file.
 //  2. the loader's directory is cleared, only if a cut has damaged it. A cut: the default, started by the copy.
-//  3. the content, beside the old one, flushed; one sector of the directory; flush (bootfs.Replace). A cut, also with any block of
-//     it destroyed or unreadable: the default, started by the old file or the new one, or, where firmware finds neither, by the copy.
-//  4. nothing: it is read back from the device.
+//  3. the old file goes: one sector of the directory; flush. A cut: the default, started by the old file or the copy.
+//  4. the new content, flushed; one sector of the directory; flush. A cut: the default, started by the copy or the new file.
+//  5. nothing: it is read back from the device. What is not as it should be goes as in 3.
 //
-// With force it goes on without step 1 where that cannot be done: then a cut in 2 or 3 can leave a machine that does not start.
+// The old file goes first, because firmware starts an image of which only a part is destroyed, and that part may be in a block that
+// holds something of the new one. An image that is not there, it passes over.
+//
+// With force it goes on without step 1 where that cannot be done. Then the new content is put beside the old one, and one sector
+// changes from one to the other; a block that is destroyed can leave a machine that does not start.
 func (b Order) Replace(content []byte, copyOf bootloader.Slot, o bootloader.ReplaceOptions) error {
-	err := b.Safe()
-	if err == nil {
-		err = b.Spare(Spell(copyOf.File(bootloader.LoaderFile)))
+	spare := b.Safe()
+	if spare == nil {
+		spare = b.Spare(Spell(copyOf.File(bootloader.LoaderFile)))
 	}
-	if err != nil && !o.Force {
-		return err
+	if spare != nil && !o.Force {
+		return spare
 	}
 	if damaged, err := b.damaged(); err != nil {
 		return err
@@ -43,9 +47,24 @@ func (b Order) Replace(content []byte, copyOf bootloader.Slot, o bootloader.Repl
 		}
 	}
 	path := slashes(b.Loader)
+	if spare == nil {
+		if err := b.FS.Remove(path); err != nil && !missing(err) {
+			return err
+		}
+	}
 	if err := b.FS.WriteFile(path, content); err != nil {
 		return err
 	}
+	if err := b.readBack(path, content, o); err != nil {
+		if spare == nil {
+			err = errors.Join(err, b.FS.Remove(path))
+		}
+		return err
+	}
+	return nil
+}
+
+func (b Order) readBack(path string, content []byte, o bootloader.ReplaceOptions) error {
 	if o.DropCache != nil {
 		if err := o.DropCache(); err != nil {
 			return fmt.Errorf("drop cached pages of the boot file system: %w", err)

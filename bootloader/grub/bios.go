@@ -51,16 +51,14 @@ func installBIOS(disk Device, b BIOS) error {
 		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only", disk.SectorSize(), sector)
 	case len(b.Boot) != sector || le.Uint16(b.Boot[510:]) != 0xaa55 || b.Boot[0] != 0xeb:
 		return errors.New("boot.img is not GRUB's: want 512 bytes of boot code")
-	case len(b.Core) <= sector || b.Core[0] != 0x52 || le.Uint16(b.Core[coreSegment:]) != loadSegment:
-		return errors.New("the core image is not one of GRUB's for i386-pc")
+	case checkCore(b.Core) != nil:
+		return checkCore(b.Core)
 	case b.First < 34 || sectors > b.Sectors:
 		return fmt.Errorf("the core image of %d sectors does not fit the BIOS boot partition of %d", sectors, b.Sectors)
 	}
 	core := make([]byte, sectors*sector)
 	copy(core, b.Core)
-	le.PutUint64(core[coreNext:], uint64(b.First)+1)
-	le.PutUint16(core[coreLength:], uint16(sectors-1))
-	le.PutUint16(core[coreSegment:], loadSegment)
+	fill(core, b.First)
 	if err := write(disk, core, b.First*sector); err != nil {
 		return fmt.Errorf("core image: %w", err)
 	}

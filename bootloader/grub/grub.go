@@ -44,6 +44,13 @@ type Config struct {
 	Partition efivar.HardDrive // the boot file system's own partition: its GUID tells this boot from one of another disk
 	Vars      efivar.Store     // the firmware's variables, to see a foreign BootNext; nil where there are none
 	Cmdline   string           // this boot's kernel command line: what GRUB says of the boot is there
+	BIOS      *Place           // where a BIOS starts GRUB from; nil where that is not known, and then GRUB is not compared
+}
+
+// Place is where a BIOS starts GRUB from: a disk, and its BIOS boot partition in sectors of 512 bytes.
+type Place struct {
+	Disk           Device
+	First, Sectors int64
 }
 
 // Loader is GRUB on one boot file system. It implements bootloader.Bootloader.

@@ -43,9 +43,7 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		return c, nil, err
 	}
 	if !l.UEFI() {
-		c.Installed, c.Own = "GRUB for BIOS", "GRUB"
-		c.Unsafe = fmt.Errorf("a BIOS starts what one sector of the disk names, and has no second one: %w", bootloader.ErrRisk)
-		return c, own, nil
+		return c, own, l.compareCore(&c, own)
 	}
 	if err := checkEFI(own); err != nil {
 		return c, nil, fmt.Errorf("%s: %w", s.File(bootloader.LoaderFile), err)
@@ -86,8 +84,8 @@ func (l *Loader) order() (bootorder.Order, error) {
 	}, err
 }
 
-// Replace implements bootloader.Replacer, on UEFI. What it writes, and what boots after each cut, is said at
-// bootorder.Order.Replace.
+// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Replace; for BIOS,
+// where it has to be forced, at replaceCore.
 func (l *Loader) Replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	if err := l.replace(s, o); err != nil {
 		return fmt.Errorf("replace GRUB: %w", err)
@@ -109,8 +107,12 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	switch {
 	case err != nil || own == nil:
 		return err
-	case !l.UEFI():
+	case !l.UEFI() && (c.Same || c.Own == ""):
+		return nil
+	case !l.UEFI() && !o.Force:
 		return c.Unsafe
+	case !l.UEFI():
+		return replaceCore(l.BIOS, own)
 	}
 	order, err := l.order()
 	if err != nil {

@@ -23,8 +23,11 @@ type section struct {
 
 // Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No real
 // firmware starts it.
-func Loader(arch string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot 252.39-1~deb12u2 ####")})
+func Loader(arch string) []byte { return LoaderOf(arch, "252.39-1~deb12u2") }
+
+// LoaderOf is Loader of another version.
+func LoaderOf(arch, version string) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot " + version + " ####")})
 }
 
 // Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
@@ -74,7 +77,10 @@ func image(arch string, sections ...section) []byte {
 }
 
 // GRUBCore returns what the model takes for GRUB's boot.img and core image for BIOS. No real BIOS starts them.
-func GRUBCore() (boot, core []byte) {
+func GRUBCore() (boot, core []byte) { return GRUBCoreOf("core") }
+
+// GRUBCoreOf is GRUBCore with another core image, which differs by its mark.
+func GRUBCoreOf(mark string) (boot, core []byte) {
 	le := binary.LittleEndian
 	boot = make([]byte, 512)
 	boot[0], boot[1], boot[2] = 0xeb, 0x63, 0x90
@@ -83,7 +89,7 @@ func GRUBCore() (boot, core []byte) {
 	core[0], core[1] = 0x52, 0x56
 	le.PutUint64(core[500:], 2)
 	le.PutUint16(core[510:], 0x820)
-	body := bytes.Repeat([]byte("core"), 500)
+	body := bytes.Repeat([]byte(mark), 2000/len(mark))
 	body = append(body, make([]byte, 512-(len(predict.CoreMark)+32+len(body))%512)...)
 	sum := sha256.Sum256(body)
 	core = append(append(append(core, predict.CoreMark...), sum[:]...), body...)
@@ -91,8 +97,11 @@ func GRUBCore() (boot, core []byte) {
 }
 
 // GRUBEFI returns a small file that the model takes for GRUB for UEFI on amd64. No real firmware starts it.
-func GRUBEFI() []byte {
-	return image("amd64", section{".text", []byte{0xc3}}, section{"mods", []byte("mimg")})
+func GRUBEFI() []byte { return GRUBEFIOf("") }
+
+// GRUBEFIOf is GRUBEFI with another content, which differs by its mark.
+func GRUBEFIOf(mark string) []byte {
+	return image("amd64", section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)})
 }
 
 // LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside:

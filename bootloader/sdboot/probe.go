@@ -75,11 +75,7 @@ func (l *Loader) probe() (probed, error) {
 	if err == nil && len(v.Data) == 8 {
 		p.features, p.says = features(binary.LittleEndian.Uint64(v.Data)), true
 	}
-	path, err := l.loaderPath()
-	if err != nil {
-		return p, nil // what needs the loader's file says so
-	}
-	if f, err := l.FS.Open(strings.ReplaceAll(path, "\\", "/")); err == nil {
+	if f, err := l.FS.Open(l.loaderPath()); err == nil {
 		p.installed, _ = Version(f, f.Size())
 	}
 	return p, nil

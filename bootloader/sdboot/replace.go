@@ -1,6 +1,7 @@
 package sdboot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -29,7 +30,7 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 	} else {
 		sum := sha256.Sum256(installed)
 		c.Digest = hex.EncodeToString(sum[:])
-		if version, err = versionOf(installed); err != nil {
+		if version, err = Version(bytes.NewReader(installed), int64(len(installed))); err != nil {
 			c.Installed = "not known (" + err.Error() + ")"
 		} else {
 			c.Installed = "systemd-boot " + version
@@ -42,7 +43,7 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 	if err != nil {
 		return c, nil, err
 	}
-	ownVersion, err := versionOf(own)
+	ownVersion, err := Version(bytes.NewReader(own), int64(len(own)))
 	if err == nil {
 		_, err = loaderName(own)
 	}

@@ -1,36 +1,6 @@
 package sdboot
 
-import (
-	"bytes"
-	"fmt"
-	"strings"
-
-	"github.com/pawl-os/pawl/bootloader/uki"
-)
-
-// magic begins the section .sdmagic of systemd-boot's image, and ends it again; its name and version are between.
-const (
-	magic    = "#### LoaderInfo: systemd-boot "
-	magicEnd = " ####"
-)
-
-// versionOf reads the version that a systemd-boot image states: "252.39-1~deb12u2".
-func versionOf(image []byte) (string, error) {
-	img, err := uki.Parse(bytes.NewReader(image), int64(len(image)))
-	if err != nil {
-		return "", err
-	}
-	text, err := img.Text(".sdmagic")
-	if err != nil {
-		return "", fmt.Errorf("it is no systemd-boot: %w", err)
-	}
-	version, found := strings.CutPrefix(text, magic)
-	version, ended := strings.CutSuffix(version, magicEnd)
-	if !found || !ended || version == "" {
-		return "", fmt.Errorf("it is no systemd-boot: its section .sdmagic is %q", text)
-	}
-	return version, nil
-}
+import "strings"
 
 // compareVersions is negative when a is the lower version, as the UAPI group's Version Format Specification orders them: numbers as
 // numbers, "~" before everything and the end, then "-", "^" and ".".

@@ -4,6 +4,7 @@ package virtual
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -166,6 +167,7 @@ type Spec struct {
 	Assets  []pack.Asset // in place of all
 	Arch    string       // default amd64
 	GRUB    bool         // for GRUB: a kernel and an initramfs instead of a UKI
+	Loader  string       // version of systemd-boot, default 252.39-1~deb12u2; with GRUB, what tells one from another
 	Kernel  bool         // for systemd-boot: the same instead of a UKI
 	Both    bool         // for systemd-boot: the same beside a UKI
 
@@ -201,10 +203,10 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		asset = pack.Data(pack.UKIAsset, s.UKI)
 	}
 	if s.GRUB && s.Assets == nil {
-		boot, core := loadertest.GRUBCore()
+		boot, core := loadertest.GRUBCoreOf(cmp.Or(s.Loader, "core"))
 		s.Assets = []pack.Asset{
 			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
-			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, loadertest.GRUBEFI()),
+			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, loadertest.GRUBEFIOf(s.Loader)),
 			pack.Data(pack.GRUBBootAsset, boot), pack.Data(pack.GRUBCoreAsset, core),
 		}
 	}
@@ -218,7 +220,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		}
 	}
 	if s.Assets == nil {
-		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.Loader("amd64"))}
+		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))}
 	}
 	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Annotations: s.Annotations})
 	if err != nil {

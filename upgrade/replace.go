@@ -1,0 +1,170 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pawl-os/pawl/bootloader"
+)
+
+// LoaderStatus is the loader that starts a machine, beside the one that the default's version has brought. The zero value is
+// that of a machine on which there is nothing to compare.
+type LoaderStatus struct {
+	Slot      bootloader.Slot // the default, where it runs
+	Version   string          // what that slot holds
+	Installed string          // name and version of the loader that is installed, for people
+	Own       string          // those of the slot's; "" when the version has brought none
+	Same      bool            // they are the same, byte for byte
+	Left      error           // why it is left as it is: ErrOlder, ErrRisk; nil when it is the same, or would be replaced
+	Notes     []string        // what is odd but does no harm, one sentence each
+}
+
+// String says in a sentence how the two loaders compare.
+func (s LoaderStatus) String() string {
+	switch {
+	case s.Own == "":
+		return "The version that runs by itself has brought no loader, so the one that is installed stays."
+	case s.Same:
+		return fmt.Sprintf("The loader is that of version %s: %s.", s.Version, s.Own)
+	case s.Left != nil:
+		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), which is left as it is: %v.", s.Version, s.Own, s.Installed, s.Left)
+	}
+	return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), and is not installed yet.", s.Version, s.Own, s.Installed)
+}
+
+// warnings are what Status says of it.
+func (s LoaderStatus) warnings() []string {
+	if s.Own == "" || s.Same || errors.Is(s.Left, bootloader.ErrOlder) {
+		return s.Notes
+	}
+	return append([]string{s.String()}, s.Notes...)
+}
+
+// loaderStatus compares the installed loader with that of the default, if the default runs.
+func (m *Machine) loaderStatus(st bootloader.State) (LoaderStatus, error) {
+	r, ok := m.Loader.(bootloader.Replacer)
+	if !ok || st.Active == bootloader.None || st.Trial() {
+		return LoaderStatus{}, nil
+	}
+	slot := m.slot(st.Active)
+	c, err := r.Compare(st.Active)
+	if err != nil {
+		return LoaderStatus{}, err
+	}
+	s := LoaderStatus{
+		Slot: st.Active, Version: slot.version(), Installed: c.Installed, Own: c.Own, Same: c.Same, Notes: c.Notes,
+	}
+	switch {
+	case c.Same || c.Own == "":
+	case c.Older || m.newer(st.Active.Other(), slot, c.Digest):
+		s.Left = bootloader.ErrOlder
+	default:
+		s.Left = c.Unsafe
+	}
+	return s, nil
+}
+
+// newer reports whether the installed loader is that of a higher version, which the other slot holds still: after a rollback. It is
+// what tells loaders apart that do not state a version.
+func (m *Machine) newer(other bootloader.Slot, than SlotStatus, digest string) bool {
+	held := m.slot(other)
+	v, ok1 := parseVersion(held.Manifest.Version)
+	w, ok2 := parseVersion(than.Manifest.Version)
+	if held.Content != Complete || !ok1 || !ok2 || v.compare(w) <= 0 {
+		return false
+	}
+	for _, f := range held.Manifest.Files {
+		if isOwn(f.Name) && f.SHA256 == digest {
+			return true
+		}
+	}
+	return false
+}
+
+// LoaderOptions are the choices of ReplaceLoader. The zero value takes no risk.
+type LoaderOptions struct {
+	Force    bool        // also where a power cut meanwhile could leave a machine that does not start, and by an older loader
+	Progress func(Event) // may be nil
+}
+
+// ReplaceLoader installs the loader that the running version has brought, when it differs from the one that is installed. It is
+// called once that version is confirmed, by itself: what it does is no part of an upgrade, and its failure is none of one. If
+// power fails in
+//
+//	verify  the default, started by the old loader: nothing is written
+//	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which the firmware
+//	        was told of first: see bootorder.Order.Replace. Run again, it finishes
+//
+// On a trial it is ErrTrial. ErrRisk and ErrOlder say why the loader was left as it is. The status is that of afterwards.
+func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
+	s, err := m.replaceLoader(ctx, o)
+	if err != nil {
+		return s, fmt.Errorf("replace the loader: %w", err)
+	}
+	return s, nil
+}
+
+func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
+	st, err := m.Loader.State()
+	switch {
+	case err != nil:
+		return LoaderStatus{}, fmt.Errorf("read the loader's state: %w", err)
+	case st.Active == bootloader.None:
+		return LoaderStatus{}, unreported(st)
+	case st.Trial():
+		return LoaderStatus{}, fmt.Errorf("slot %s runs and %s is the default: %w (confirm it first)", st.Active, st.Default, ErrTrial)
+	case st.Armed != bootloader.None:
+		return LoaderStatus{}, fmt.Errorf("slot %s is armed (let it boot, or disarm it with a rollback)", st.Armed)
+	}
+	slot, err := m.active(st)
+	if err != nil {
+		return LoaderStatus{}, err
+	}
+	s, err := m.loaderStatus(st)
+	if err != nil || s.Own == "" {
+		return s, err
+	}
+	if s.Left != nil && !o.Force {
+		return s, fmt.Errorf("%s is installed, version %s has %s: %w", s.Installed, s.Version, s.Own, s.Left)
+	}
+	own, err := ownOf(slot)
+	if err != nil {
+		return s, err
+	}
+	r := m.Loader.(bootloader.Replacer) // loaderStatus has found one
+	err = m.walk(ctx, []step{
+		{StepVerify, func(ctx context.Context) error {
+			return m.verify(ctx, slot.Slot, []bootloader.File{own}, func(string, int64, int64) {})
+		}},
+		{StepLoader, func(context.Context) error {
+			return r.Replace(slot.Slot, bootloader.ReplaceOptions{Force: o.Force, DropCache: m.DropCache})
+		}},
+	}, o.Progress)
+	if err != nil {
+		return s, err
+	}
+	return m.loaderStatus(st)
+}
+
+// ownOf is what the manifest of a slot says of the loader in it.
+func ownOf(s SlotStatus) (bootloader.File, error) {
+	for _, f := range s.Manifest.Files {
+		if isOwn(f.Name) {
+			return f, nil
+		}
+	}
+	return bootloader.File{}, fmt.Errorf("%s has a loader that its manifest does not list: %w", s, ErrNotComplete)
+}
+
+// ensureStart sees to it that firmware starts the loader by an entry of our own, which no change of hardware takes away. A boot goes on
+// without.
+func (m *Machine) ensureStart(st bootloader.State) {
+	r, ok := m.Loader.(bootloader.Replacer)
+	if !ok || st.Active == bootloader.None || st.Active != st.Default || st.Armed != bootloader.None {
+		return
+	}
+	if err := r.EnsureStart(); err != nil {
+		m.log.Warn("the firmware's boot order is as it was", "reason", err)
+	}
+}
