@@ -74,7 +74,7 @@ func TestUKIIsPreferred(t *testing.T) {
 			require.NoError(t, err)
 			files, err := m.Boot.ReadDir(bootloader.B.Dir())
 			require.NoError(t, err)
-			require.Len(t, files, 2, "the UKI and the manifest")
+			require.Len(t, files, 3, "the UKI, the loader and the manifest")
 
 			kernel := r.made("1.1.1", virtual.Spec{Kernel: true})
 			if !says {
