@@ -24,7 +24,7 @@ var allowed = map[string]struct {
 	why     string
 }{
 	"partition/disktest":    {nil, "a device for anybody's tests"},
-	"partition":             {nil, "knows disks, not what is on them"},
+	"partition":             {[]string{"internal/direct"}, "knows disks, not what is on them"},
 	"partition/meta":        {nil, "a codec over a device"},
 	"bootloader":            {nil, "types that everything above shares"},
 	"bootloader/bootfs":     {nil, "a file system over a device"},
@@ -38,9 +38,9 @@ var allowed = map[string]struct {
 	"bootloader/loadertest": {[]string{"bootloader", "bootloader/efivar", "bootloader/bootfs", "bootloader/predict", "partition/disktest"}, "machines to boot with the model, and the conformance suite"},
 	"image":                 {[]string{"bootloader/uki"}, "sources of images; knows no disk"},
 	"image/pack":            {[]string{"image", "bootloader/uki"}, "makes what image reads"},
-	"image/disk":            {nil, "files as devices; knows nothing of what is put on them"},
+	"image/disk":            {[]string{"internal/direct"}, "files as devices; knows nothing of what is put on them"},
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
-	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore"}, "composes the four below it"},
+	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore", "internal/direct"}, "composes the four below it"},
 	"upgrade/pstore":        {nil, "files of the kernel"},
 	"node":                  {[]string{"upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/watchdog":         {nil, "a device of the kernel; knows nothing of trials"},

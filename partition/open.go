@@ -12,6 +12,8 @@ import (
 
 	"github.com/siderolabs/go-blockdevice/v2/block"
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/internal/direct"
 )
 
 // OpenOptions says how a disk is opened. The zero value opens it for writing and keeps everyone else out.
@@ -38,6 +40,8 @@ type Disk struct {
 	mu    sync.Mutex
 	claim *os.File // keeps others out of a whole block device; nil while partitions are open
 	open  int      // partitions that are open
+
+	direct direct.Lazy // past the cache
 }
 
 // minimum is the size of the smallest disk that makes sense: a table at both ends and something between.
@@ -220,8 +224,12 @@ func (d *Disk) Sync() error {
 	if d.o.ReadOnly || d.o.Partitions && d.block {
 		return nil
 	}
-	return d.f.Sync()
+	return direct.Sync(d.f)
 }
+
+// Direct reads the disk past the kernel's cache; only what was flushed is sure to be seen. Not every file system can do that,
+// and the error says why. It is the disk's to close.
+func (d *Disk) Direct() (io.ReaderAt, error) { return d.direct.Of(d.f) }
 
 // DropCache makes everything written durable and forgets it, so that the next read comes from the device.
 func (d *Disk) DropCache() error {
@@ -255,7 +263,7 @@ func (d *Disk) Path() string { return d.path }
 func (d *Disk) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := d.f.Close()
+	err := errors.Join(d.f.Close(), d.direct.Close())
 	if d.claim != nil {
 		err = errors.Join(err, d.claim.Close())
 		d.claim = nil

@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +25,9 @@ type Opened struct {
 
 // DropCache makes everything written durable and forgets it, so that the next read comes from the device.
 func (p *Opened) DropCache() error { return dropCache(p.Device) }
+
+// Direct reads the partition past the kernel's cache, or the error says why that cannot be done; see Disk.Direct.
+func (p *Opened) Direct() (io.ReaderAt, error) { return directly(p.Device) }
 
 // WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
 func (p *Opened) WriteBack(off, n int64) error { return writeBack(p.Device, off, n) }

@@ -190,6 +190,22 @@ func (s *section) DropCache() error {
 	return dropCache(s.dev)
 }
 
+func (s *section) Direct() (io.ReaderAt, error) {
+	r, err := directly(s.dev)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(r, s.off, s.size), nil
+}
+
+// directly reads past every cache, where dev can do that.
+func directly(dev Device) (io.ReaderAt, error) {
+	if d, ok := dev.(interface{ Direct() (io.ReaderAt, error) }); ok {
+		return d.Direct()
+	}
+	return nil, errors.New("the device has no way past its cache")
+}
+
 func (s *section) WriteBack(off, n int64) error { return writeBack(s.dev, s.off+off, n) }
 
 // writeBack starts to write to the medium, where dev can do that.

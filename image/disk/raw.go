@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/internal/direct"
 )
 
 // ErrBusy is returned when another program holds the image. Do: wait for it or end it, then try again.
@@ -33,6 +35,7 @@ type Raw struct {
 	size       int64
 	sectorSize int
 	readOnly   bool
+	direct     direct.Lazy // past the cache
 }
 
 // Create makes a new image of size bytes, a multiple of the sector size, that reads as zeros. A file that is there
@@ -156,8 +159,12 @@ func (r *Raw) Sync() error {
 	if r.readOnly {
 		return nil
 	}
-	return r.f.Sync()
+	return direct.Sync(r.f)
 }
+
+// Direct reads the image from the file's own disk, past the kernel's cache; only what was flushed is sure to be seen. Not every
+// file system can do that, and the error says why. It is the image's to close.
+func (r *Raw) Direct() (io.ReaderAt, error) { return r.direct.Of(r.f) }
 
 // DropCache makes everything written durable and forgets it, so that the next read comes from the file's own disk as
 // far as the system allows.
@@ -184,4 +191,4 @@ func (r *Raw) SectorSize() int { return r.sectorSize }
 func (r *Raw) Name() string { return r.f.Name() }
 
 // Close ends the use and the lock. It does not flush.
-func (r *Raw) Close() error { return r.f.Close() }
+func (r *Raw) Close() error { return errors.Join(r.f.Close(), r.direct.Close()) }

@@ -30,6 +30,12 @@ func TestARawImageIsADisk(t *testing.T) {
 	_, err = r.ReadAt(got, 1<<29)
 	require.NoError(t, err)
 	require.Equal(t, data, got)
+	past, err := r.Direct()
+	require.NoError(t, err)
+	clear(got)
+	_, err = past.ReadAt(got, 1<<29)
+	require.NoError(t, err)
+	require.Equal(t, data, got)
 
 	_, err = r.WriteAt(data, r.Size()-1)
 	require.ErrorIs(t, err, syscall.ENOSPC)
@@ -42,6 +48,8 @@ func TestARawImageIsADisk(t *testing.T) {
 	require.Equal(t, 0, n)
 	require.ErrorIs(t, err, io.EOF)
 	require.NoError(t, r.Close())
+	_, err = past.ReadAt(got, 1<<29)
+	require.ErrorIs(t, err, os.ErrClosed)
 
 	var st unix.Stat_t
 	require.NoError(t, unix.Stat(path, &st))
