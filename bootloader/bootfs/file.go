@@ -57,6 +57,7 @@ func (f *FS) ReadDir(path string) ([]Info, error) {
 // File reads one file. It is valid until that file is changed, needs no Close, and ReadAt may be called concurrently.
 type File struct {
 	f    *FS
+	dev  io.ReaderAt
 	path string
 	info Info
 	runs []fileRun
@@ -84,7 +85,7 @@ func (f *FS) Open(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	file := &File{f: f, path: path, info: e.info()}
+	file := &File{f: f, dev: f.dev, path: path, info: e.info()}
 	if file.runs, err = f.runs(e); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -116,6 +117,13 @@ func (f *FS) runs(e entry) ([]fileRun, error) {
 	return runs, nil
 }
 
+// On is the same file read through another reader of the same device, such as one past all caches.
+func (file *File) On(dev io.ReaderAt) *File {
+	other := *file
+	other.dev, other.off = dev, 0
+	return &other
+}
+
 // Info describes the file.
 func (file *File) Info() Info { return file.info }
 
@@ -134,7 +142,7 @@ func (file *File) ReadAt(p []byte, off int64) (int, error) {
 		run := file.runs[i]
 		within := off - int64(run.at)*cluster
 		size := min(int64(len(p)-n), int64(run.count)*cluster-within, file.info.Size-off)
-		if err := file.f.read(file.f.vol.offset(run.first)+within, p[n:n+int(size)]); err != nil {
+		if err := readFull(file.dev, file.f.vol.offset(run.first)+within, p[n:n+int(size)]); err != nil {
 			return n, fmt.Errorf("read %s: %w", file.path, err)
 		}
 		n += int(size)

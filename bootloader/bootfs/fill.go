@@ -76,18 +76,3 @@ func (f *FS) filler(path string, off int64) (*Writer, error) {
 	}
 	return w, nil
 }
-
-// Flush makes what was written so far durable, but for what is still in the buffer. Only a Writer of Fill can be told later how
-// far it came.
-func (w *Writer) Flush() error {
-	if w.err != nil {
-		return w.err
-	}
-	if err := w.f.flush(); err != nil {
-		w.err = fmt.Errorf("write %s: %w", w.path, err)
-	}
-	return w.err
-}
-
-// Written is how many bytes of the file the device was given: so much can be durable after Flush.
-func (w *Writer) Written() int64 { return min(w.done, w.size) }

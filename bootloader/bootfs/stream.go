@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	writerBuffer = 1 << 20 // bytes that a writer holds at most
-	backAfter    = 8 << 20 // bytes after which write-back is started
+	writerBuffer = 256 << 10 // bytes that a writer holds at most
+	backAfter    = 8 << 20   // bytes after which write-back is started
 )
 
 // Write appends to the file. More than the promised size is an error.
@@ -118,7 +118,7 @@ func (w *Writer) out(p []byte) error {
 			w.run, w.pos = w.run+1, 0
 		}
 	}
-	return nil
+	return w.follow()
 }
 
 // backlog starts the write-back of what was written, in large pieces, so that the flush at the end has little left.

@@ -23,7 +23,8 @@ type Writer struct {
 	done     int64  // on the device
 	run, pos int64  // where on: run, bytes into it
 	back     backlog
-	err      error // the first failure, or errClosed
+	trail    *trail // nil unless Trail was called
+	err      error  // the first failure, or errClosed
 }
 
 var errClosed = errors.New("writer is closed")
@@ -131,6 +132,7 @@ func (w *Writer) Abort() {
 		return
 	}
 	w.err = errClosed
+	_ = w.leave() // what was written does not count; the FS keeps the error
 	if !w.inPlace {
 		w.f.mark(w.runs, 0)
 	}
@@ -164,6 +166,9 @@ func (w *Writer) Close() error {
 
 func (w *Writer) finish() error {
 	f := w.f
+	if w.leave() != nil {
+		return f.broken
+	}
 	if have := w.done + int64(len(w.buf)); have != w.size && !w.reveal {
 		return fmt.Errorf("%d bytes came, %d were announced: %w", have, w.size, io.ErrUnexpectedEOF)
 	}
