@@ -22,8 +22,9 @@ type operation struct {
 	takes    takes // what a slot takes of the image, for this machine's loader
 	files    []bootloader.File
 	manifest bootloader.Manifest
-	phase    Phase            // that the attempt is recorded in: Prepared or Staged
-	reuse    map[string]Reuse // by the name of the asset
+	phase    Phase                // that the attempt is recorded in: Prepared or Staged
+	reuse    map[string]Reuse     // by the name of the asset
+	beside   map[string]*readBack // of the files that are read back while they are written, by name
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
@@ -61,6 +62,7 @@ func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, ph
 	op.look(ctx)
 	op.source = open(ctx, op)
 	defer func() { op.source.stop() }() // clear may have replaced it
+	defer op.stopReading()
 	if err := m.walk(ctx, op.steps(), o.Progress); err != nil {
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
@@ -178,7 +180,7 @@ func (op *operation) tell(e Event) {
 	}
 }
 
-// verify reads the target back and looks at what is to be booted.
+// verify waits until the target has been read back, and looks at what is to be booted.
 func (op *operation) verify(ctx context.Context) error {
 	if err := op.readBack(ctx); err != nil {
 		return err

@@ -59,6 +59,7 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	in.op.takes = in.takes()
 	in.op.source = open(ctx, &in.op, in.Loader.parts()...)
 	defer in.op.source.stop()
+	defer in.op.stopReading()
 	err = walk(ctx, []step{
 		{StepFind, in.find},
 		{StepLayout, in.layout},
@@ -228,6 +229,7 @@ func (in *install) machine(parts map[string]Device) (*Machine, error) {
 	if d, ok := in.dev.(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}
+	c.Direct = directly(parts["EFI"], in.Log)
 	return New(c)
 }
 

@@ -130,6 +130,9 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}
+	if !o.ReadOnly {
+		c.Direct = directly(parts["EFI"], o.Log)
+	}
 	if _, err := layout.Find(ephemeral); err == nil {
 		c.Wipe = func() error {
 			p, err := section(disk, ephemeral)
@@ -147,6 +150,22 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
 	}
 	return New(c)
+}
+
+// directly reads a partition past the caches; nil where that cannot be done.
+func directly(part Device, log *slog.Logger) io.ReaderAt {
+	d, ok := part.(interface{ Direct() (io.ReaderAt, error) })
+	if !ok {
+		return nil
+	}
+	r, err := d.Direct()
+	if err == nil {
+		return r
+	}
+	if log != nil {
+		log.Info("what is written will be read back after pages are dropped from the cache, not with O_DIRECT", "reason", err)
+	}
+	return nil
 }
 
 // place says where a partition lies, as firmware names it.

@@ -187,8 +187,11 @@ func (op *operation) take(ctx context.Context) error {
 	return nil
 }
 
-// flushEvery is how many bytes of a file that can be taken up later may be written and not yet durable.
-const flushEvery = 2 << 20
+// After so many bytes a file is flushed while it is written; twice as many may be written and not yet durable.
+const (
+	flushEvery = 1 << 20 // of one that can be taken up later
+	flushOther = 8 << 20 // of another, only so that it can be read back beside
+)
 
 // writer opens the file that asset a becomes, where its content goes on, and tells whether what is written may be taken up
 // later. Otherwise its directory entry comes last, so that a cut leaves no file or a whole one.
@@ -228,14 +231,14 @@ func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) er
 	if digest == "" {
 		from = io.TeeReader(from, h)
 	}
-	flushed := w.Written()
+	every := int64(flushOther)
+	if resumable {
+		every = flushEvery
+	}
+	op.follow(ctx, name, w, every)
 	in := &meter{ctx, from, func(n int64) {
 		op.tell(Event{Step: StepWrite, File: name, Bytes: n, Total: a.Size})
-		if resumable && w.Written()-flushed >= flushEvery {
-			flushed = w.Written()
-			_ = w.Flush() // the writer keeps the error, and fails with it
-		}
-	}, flushed}
+	}, w.Written()}
 	if _, err := w.ReadFrom(in); err != nil {
 		w.Abort()
 		return fmt.Errorf("write %s: %w", path, err)
@@ -245,6 +248,9 @@ func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) er
 	}
 	if digest == "" {
 		digest = sum(h)
+	}
+	if b := op.beside[name]; b != nil {
+		b.upTo(a.Size)
 	}
 	op.files = append(op.files, bootloader.File{Name: name, Size: a.Size, SHA256: digest})
 	return nil

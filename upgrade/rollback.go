@@ -104,10 +104,3 @@ func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (
 	}}}, o.Progress)
 	return a, err
 }
-
-// readBack is verify for what the slot already held.
-func (op *operation) readBack(ctx context.Context) error {
-	return op.m.verify(ctx, op.plan.To, op.files, func(file string, n, total int64) {
-		op.tell(Event{Step: StepVerify, File: file, Bytes: n, Total: total})
-	})
-}

@@ -2,7 +2,6 @@ package upgrade
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -95,36 +94,6 @@ func (s SlotStatus) version() string {
 		return s.Manifest.Version
 	}
 	return string(s.Content)
-}
-
-// verify reads the files of slot s back from the device and compares their digests.
-func (m *Machine) verify(ctx context.Context, s bootloader.Slot, files []bootloader.File, progress func(file string, n, total int64)) error {
-	if m.DropCache != nil {
-		if err := m.DropCache(); err != nil {
-			return fmt.Errorf("drop cached pages of the boot file system: %w", err)
-		}
-	}
-	var done, total int64
-	for _, f := range files {
-		total += f.Size
-	}
-	for _, f := range files {
-		in, err := m.Boot.Open(s.File(f.Name))
-		if err != nil {
-			return fmt.Errorf("read %s back: %w", s.File(f.Name), err)
-		}
-		h := sha256.New()
-		n, err := io.CopyBuffer(h, struct{ io.Reader }{&meter{ctx, in, func(n int64) { progress(f.Name, done+n, total) }, 0}}, make([]byte, 1<<20))
-		if err != nil {
-			return fmt.Errorf("read %s back: %w", s.File(f.Name), err)
-		}
-		if got := sum(h); n != f.Size || got != f.SHA256 {
-			return fmt.Errorf("read %s back: %d bytes with SHA-256 %s, written were %d with %s; the device does not keep what is written to it",
-				s.File(f.Name), n, got, f.Size, f.SHA256)
-		}
-		done += n
-	}
-	return nil
 }
 
 // meter reads, counts, and stops when the context is done.

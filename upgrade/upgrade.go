@@ -62,6 +62,7 @@ type Config struct {
 	Vars      efivar.Store          // the firmware's variables, only read, for the same; nil: there are none
 	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
 	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
+	Direct    io.ReaderAt           // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
 	ReadOnly  bool                  // only Plan and Status are used
 	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
 	Version   string                // of the running system; empty if not known

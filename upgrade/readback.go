@@ -1,0 +1,196 @@
+package upgrade
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/internal/direct"
+)
+
+// readBack reads one file of a slot back from the device and hashes it, in a goroutine of its own: as far as it is known to be
+// durable and no further, so that it can begin while the rest of the file still arrives. Whoever starts one stops it.
+type readBack struct {
+	file    *bootfs.File
+	durable atomic.Int64  // bytes that were flushed after they were written
+	read    atomic.Int64  // bytes so far
+	more    chan struct{} // durable has grown
+	came    chan struct{} // read has grown
+	done    chan struct{} // closed when the goroutine has ended
+	cancel  context.CancelFunc
+
+	sum string // of all bytes; read after done
+	err error  // why it ended before the last one; read after done
+}
+
+const readBackSize = 512 << 10
+
+func startReadBack(ctx context.Context, file *bootfs.File) *readBack {
+	ctx, cancel := context.WithCancel(ctx)
+	b := &readBack{
+		file: file, cancel: cancel,
+		more: make(chan struct{}, 1), came: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	go func() {
+		defer close(b.done)
+		b.sum, b.err = b.run(ctx)
+	}()
+	return b
+}
+
+// upTo says that the first n bytes are durable.
+func (b *readBack) upTo(n int64) {
+	b.durable.Store(n)
+	signal(b.more)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // there is one already
+	}
+}
+
+func (b *readBack) run(ctx context.Context) (string, error) {
+	h, buffer := sha256.New(), direct.Buffer(int(min(readBackSize, (b.file.Size()/direct.Align+1)*direct.Align)))
+	for at := int64(0); at < b.file.Size(); b.read.Store(at) {
+		n := min(b.durable.Load()-at, int64(len(buffer)))
+		if n > direct.Align {
+			n -= n % direct.Align
+		}
+		if n <= 0 {
+			select {
+			case <-b.more:
+				continue
+			case <-ctx.Done():
+				return "", context.Cause(ctx)
+			}
+		}
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		if got, err := b.file.ReadAt(buffer[:n], at); int64(got) < n {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return "", err
+		}
+		h.Write(buffer[:n])
+		at += n
+		signal(b.came)
+	}
+	return sum(h), nil
+}
+
+// stop ends it, wherever it is.
+func (b *readBack) stop() {
+	b.cancel()
+	<-b.done
+}
+
+// is waits for the end and compares. tell is called with the bytes so far.
+func (b *readBack) is(f bootloader.File, path string, tell func(n int64)) error {
+	for ended := false; !ended; {
+		select {
+		case <-b.came:
+		case <-b.done:
+			ended = true
+		}
+		tell(b.read.Load())
+	}
+	if b.err != nil {
+		return fmt.Errorf("read %s back: %w", path, b.err)
+	}
+	if b.file.Size() != f.Size || b.sum != f.SHA256 {
+		return fmt.Errorf("read %s back: %d bytes with SHA-256 %s, written were %d with %s; the device does not keep what is written to it",
+			path, b.file.Size(), b.sum, f.Size, f.SHA256)
+	}
+	return nil
+}
+
+// follow begins to read a file back that is being written. Where only dropping pages leads to the device, that is left to the step
+// "verify", when nothing is written any more.
+func (op *operation) follow(ctx context.Context, name string, w *bootfs.Writer, every int64) {
+	if op.m.Direct == nil {
+		w.Trail(every, false, func(int64) {})
+		return
+	}
+	b := startReadBack(ctx, w.File().On(op.m.Direct))
+	if op.beside == nil {
+		op.beside = map[string]*readBack{}
+	}
+	op.beside[name] = b
+	w.Trail(every, true, b.upTo)
+}
+
+// stopReading ends all that follow began.
+func (op *operation) stopReading() {
+	for _, b := range op.beside {
+		b.stop()
+	}
+}
+
+// readBack reads the files of the target back from the device and compares their digests. Those that were followed have only
+// their ends left to be read.
+func (op *operation) readBack(ctx context.Context) error {
+	var total, done int64
+	followed := true
+	for _, f := range op.files {
+		total += f.Size
+		followed = followed && op.beside[f.Name] != nil
+	}
+	if !followed && op.m.DropCache != nil { // it flushes, too
+		if err := op.m.DropCache(); err != nil {
+			return fmt.Errorf("drop cached pages of the boot file system: %w", err)
+		}
+	}
+	op.m.log.Info("read back from the device", "slot", op.plan.To, "bytes", total, "how", op.m.how())
+	for _, f := range op.files {
+		b, err := op.reads(ctx, f)
+		if err != nil {
+			return err
+		}
+		defer b.stop()
+		err = b.is(f, op.plan.To.File(f.Name), func(n int64) {
+			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total})
+		})
+		if err != nil {
+			return err
+		}
+		done += f.Size
+	}
+	return nil
+}
+
+// reads is what reads a file of the target back: it was begun with the writing, or begins now.
+func (op *operation) reads(ctx context.Context, f bootloader.File) (*readBack, error) {
+	if b := op.beside[f.Name]; b != nil {
+		return b, nil
+	}
+	path := op.plan.To.File(f.Name)
+	in, err := op.m.Boot.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s back: %w", path, err)
+	}
+	if op.m.Direct != nil {
+		in = in.On(op.m.Direct)
+	}
+	b := startReadBack(ctx, in)
+	b.upTo(f.Size)
+	return b, nil
+}
+
+// how tells by what way a read-back leads to the device.
+func (m *Machine) how() string {
+	switch {
+	case m.Direct != nil:
+		return "O_DIRECT"
+	case m.DropCache != nil:
+		return "dropped pages"
+	}
+	return "the device has no cache"
+}
