@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// ahead reads from a reader in a goroutine of its own, so that fetching, unpacking and writing go on at the same time. What it
-// holds is bounded: aheadBuffers buffers of aheadSize bytes.
+// ahead reads from a reader in a goroutine of its own, so that fetching, unpacking and writing go on at the same time; and with a
+// check, that looks at what was read in a second one. What it holds is bounded: aheadBuffers buffers of aheadSize bytes.
 type ahead struct {
-	full, free chan chunk
-	stop       chan struct{}
-	stopOnce   sync.Once
-	done       chan struct{}
+	full     chan chunk // as read
+	checked  chan chunk // what Read returns
+	free     chan chunk
+	stop     chan struct{}
+	stopOnce sync.Once
+	running  sync.WaitGroup
 
 	current chunk
 	offset  int
@@ -30,21 +32,46 @@ type chunk struct {
 	err  error // behind the data
 }
 
-// readAhead starts reading. The caller calls interrupt, sees to it that r.Read returns, and calls wait.
-func readAhead(r io.Reader) *ahead {
+// readAhead starts reading. check is given all bytes in order and the error behind them, and returns the error that belongs
+// there; nil for none. The caller calls interrupt, sees to it that r.Read returns, and calls wait.
+func readAhead(r io.Reader, check func(p []byte, err error) error) *ahead {
 	a := &ahead{
 		full: make(chan chunk, aheadBuffers), free: make(chan chunk, aheadBuffers),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}),
 	}
 	for range aheadBuffers {
 		a.free <- chunk{}
 	}
-	go a.run(r)
+	a.checked = a.full
+	if check != nil {
+		a.checked = make(chan chunk, aheadBuffers)
+		a.running.Go(func() { a.runCheck(check) })
+	}
+	a.running.Go(func() { a.run(r) })
 	return a
 }
 
+func (a *ahead) runCheck(check func(p []byte, err error) error) {
+	for {
+		var c chunk
+		select {
+		case c = <-a.full:
+		case <-a.stop:
+			return
+		}
+		c.err = check(c.data, c.err)
+		select {
+		case a.checked <- c:
+		case <-a.stop:
+			return
+		}
+		if c.err != nil {
+			return
+		}
+	}
+}
+
 func (a *ahead) run(r io.Reader) {
-	defer close(a.done)
 	size := aheadStart
 	for {
 		var c chunk
@@ -97,7 +124,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 		}
 		a.current, a.offset = chunk{}, 0
 		select {
-		case a.current = <-a.full:
+		case a.current = <-a.checked:
 		case <-a.stop:
 			return 0, io.ErrClosedPipe
 		}
@@ -107,8 +134,8 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// interrupt makes Read and the goroutine end; the goroutine does so only when the read it is in returns.
+// interrupt makes Read and the goroutines end; the one that reads does so only when the read it is in returns.
 func (a *ahead) interrupt() { a.stopOnce.Do(func() { close(a.stop) }) }
 
-// wait returns when the goroutine has ended.
-func (a *ahead) wait() { <-a.done }
+// wait returns when the goroutines have ended.
+func (a *ahead) wait() { a.running.Wait() }

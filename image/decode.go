@@ -17,9 +17,9 @@ const maxWindow = 32 << 20
 // decoder unpacks a layer. What it is packed with is told by its first bytes, not by a media type.
 type decoder struct {
 	origin *origin
-	from   *bufio.Reader
-	reader io.Reader // nil until the first Read
-	packed bool      // known after the first Read
+	reader io.Reader // nil until begin
+	packed bool      // known after begin
+	err    error     // of begin
 	close  func()
 }
 
@@ -38,15 +38,20 @@ func (o *origin) Read(p []byte) (int, error) {
 }
 
 func newDecoder(from io.Reader) *decoder {
-	o := &origin{Reader: from}
-	return &decoder{origin: o, from: bufio.NewReaderSize(o, 64<<10), close: func() {}}
+	return &decoder{origin: &origin{Reader: from}, close: func() {}}
+}
+
+// begin waits for the first bytes and looks at them. Its error is that of Read, too.
+func (d *decoder) begin() error {
+	if d.reader == nil && d.err == nil {
+		d.err = d.start()
+	}
+	return d.err
 }
 
 func (d *decoder) Read(p []byte) (int, error) {
-	if d.reader == nil {
-		if err := d.start(); err != nil {
-			return 0, d.explain(err)
-		}
+	if err := d.begin(); err != nil {
+		return 0, d.explain(err)
 	}
 	n, err := d.reader.Read(p)
 	return n, d.explain(err)
@@ -66,19 +71,22 @@ func (d *decoder) explain(err error) error {
 }
 
 func (d *decoder) start() error {
-	magic, err := d.from.Peek(6)
-	if err != nil && err != io.EOF {
+	magic := make([]byte, 6)
+	n, err := io.ReadFull(d.origin, magic)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
 	}
+	magic = magic[:n]
+	from := io.MultiReader(bytes.NewReader(magic), d.origin)
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		r, err := gzip.NewReader(d.from)
+		r, err := gzip.NewReader(bufio.NewReaderSize(from, 64<<10)) // it is quickest with this kind of reader
 		if err != nil {
 			return err
 		}
 		d.reader, d.packed = r, true
 	case isZstd(magic):
-		r, err := zstd.NewReader(d.from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		r, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return err
 		}
@@ -86,7 +94,7 @@ func (d *decoder) start() error {
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z'}), bytes.HasPrefix(magic, []byte("BZh")):
 		return errors.New("it is packed with xz or bzip2: pack it with zstd or gzip")
 	default:
-		d.reader = d.from
+		d.reader = from
 	}
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// layer is one layer while it is streamed: fetched and hashed in one goroutine, unpacked and hashed in a second, read
-// by the caller in a third.
+// layer is one layer while it is streamed: fetched in one goroutine, hashed in a second, unpacked, and hashed where that is
+// needed, in a third, and read by the caller in a fourth. What is not packed is passed on without the third.
 type layer struct {
 	blob   v1.Descriptor
 	diffID v1.Hash
@@ -24,7 +24,8 @@ type layer struct {
 	packed   *ahead       // the blob, verified
 	decoder  *decoder
 	unpacked *unpacked
-	out      *ahead // the tar archive
+	out      io.Reader // the tar archive
+	ahead    *ahead    // the same, if it is unpacked in a goroutine of its own; else nil
 }
 
 // openLayer starts to fetch the n'th layer. It unpacks to at most limit bytes, which are hashed unless they need not be. The
@@ -37,11 +38,20 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool
 		return nil, err
 	}
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b}
-	l.packed = readAhead(&meter{newVerifier(b, l.blob), &l.fetched})
-	l.decoder = newDecoder(l.packed)
-	l.unpacked = &unpacked{decoder: l.decoder, hash: sha256.New(), unhashed: unhashed, limit: limit}
-	l.out = readAhead(l.unpacked)
+	l.packed = readAhead(&meter{b, &l.fetched}, newVerifier(nil, l.blob).check)
+	l.unpack(&unpacked{hash: sha256.New(), unhashed: unhashed, limit: limit})
 	return l, nil
+}
+
+// unpack waits for the first bytes and begins to unpack.
+func (l *layer) unpack(u *unpacked) {
+	l.decoder = newDecoder(l.packed)
+	u.decoder, l.unpacked, l.out = l.decoder, u, u
+	if l.decoder.begin() == nil && !l.decoder.packed {
+		return
+	}
+	l.ahead = readAhead(u, nil)
+	l.out = l.ahead
 }
 
 // finish reads whatever is left and returns nil only if blob and archive are, to the last byte, those that the manifest and
@@ -76,9 +86,11 @@ func (l *layer) finish(cause error) error {
 func (l *layer) close() {
 	l.cancel()
 	l.packed.interrupt()
-	l.out.interrupt()
+	if l.ahead != nil {
+		l.ahead.interrupt()
+		l.ahead.wait()
+	}
 	l.packed.wait()
-	l.out.wait()
 	l.decoder.close()
 	l.body.Close()
 }

@@ -158,10 +158,8 @@ func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64)
 		return nil, err
 	}
 	l := &layer{blob: i.layers[n], cancel: cancel, body: b}
-	l.packed = readAhead(&meter{io.LimitReader(b, length), &l.fetched})
-	l.decoder = newDecoder(l.packed)
-	l.unpacked = &unpacked{decoder: l.decoder, unhashed: true, limit: size}
-	l.out = readAhead(l.unpacked)
+	l.packed = readAhead(&meter{io.LimitReader(b, length), &l.fetched}, nil)
+	l.unpack(&unpacked{unhashed: true, limit: size})
 	return l, nil
 }
 

@@ -28,8 +28,13 @@ func (v *verifier) Read(p []byte) (int, error) {
 		return 0, v.err
 	}
 	n, err := v.from.Read(p)
-	v.hash.Write(p[:n])
-	v.read += int64(n)
+	return n, v.check(p[:n], err)
+}
+
+// check takes what was read and the error behind it, and returns the error that belongs there.
+func (v *verifier) check(p []byte, err error) error {
+	v.hash.Write(p)
+	v.read += int64(len(p))
 	switch {
 	case v.read > v.blob.Size:
 		v.err = fmt.Errorf("longer than the %d bytes that the manifest says: %w", v.blob.Size, ErrTampered)
@@ -38,7 +43,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	case err != nil:
 		v.err = err
 	}
-	return n, v.err
+	return v.err
 }
 
 func (v *verifier) end() error {
