@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -34,10 +35,26 @@ type pulled struct {
 	RSS         int64         // bytes, the most
 }
 
-// counting counts what is written.
+// counting counts what is written, and keeps the read-back waiting until it is let go.
 type counting struct {
 	*disk.Raw
 	written int64
+	back    chan struct{}
+}
+
+func (c *counting) Direct() (io.ReaderAt, error) {
+	r, err := c.Raw.Direct()
+	return waiting{r, c.back}, err
+}
+
+type waiting struct {
+	io.ReaderAt
+	until <-chan struct{}
+}
+
+func (w waiting) ReadAt(p []byte, off int64) (int, error) {
+	<-w.until
+	return w.ReaderAt.ReadAt(p, off)
 }
 
 func (c *counting) WriteAt(p []byte, off int64) (int, error) {
@@ -47,18 +64,17 @@ func (c *counting) WriteAt(p []byte, off int64) (int, error) {
 
 var errEnough = errors.New("measured")
 
-// pullOnce is one process: it installs the small image on a new disk, untimed, and then does what `installer upgrade` does
-// with ref, from the first request on until the target has been read back.
+// pullOnce is one process: it installs the small image, untimed, and then does what `installer upgrade` does with ref, from the
+// first request on until the target has been read back: meanwhile, or once all is written if PULL_BENCH_BACK is "after".
 func pullOnce(ref, base string) error {
 	ctx := context.Background()
-	path := os.Getenv("PULL_BENCH_DISK")
-	raw, err := disk.Create(path, 8<<30)
+	raw, err := disk.Open(os.Getenv("PULL_BENCH_DISK"))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(path)
 	defer raw.Close()
-	dev := &counting{Raw: raw}
+	dev := &counting{Raw: raw, back: make(chan struct{})}
+	close(dev.back)
 	o := image.Options{Arch: "amd64"}
 	img, err := image.Open(ctx, base, o)
 	if err != nil {
@@ -70,7 +86,7 @@ func pullOnce(ref, base string) error {
 		return err
 	}
 	specs := partition.Default(partition.Defaults{EFI: mib << 20})
-	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Vars: vars, Partitions: specs}); err != nil {
+	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Vars: vars, Partitions: specs, Force: true}); err != nil {
 		return err
 	}
 	if _, err := predict.Boot(dev, vars, predict.Options{}); err != nil {
@@ -80,6 +96,11 @@ func pullOnce(ref, base string) error {
 		return err
 	}
 	dev.written = 0
+	after := os.Getenv("PULL_BENCH_BACK") == "after"
+	if after {
+		dev.back = make(chan struct{})
+	}
+	defer profile()()
 
 	var p pulled
 	begin, cpu := time.Now(), cpuOf(0)
@@ -95,6 +116,9 @@ func pullOnce(ref, base string) error {
 		switch {
 		case e.Step == upgrade.StepWrite && e.Done && e.Err == nil:
 			p.Write, p.CPU, p.Written = time.Since(begin), cpuOf(0)-cpu, dev.written
+			if after {
+				close(dev.back)
+			}
 		case e.Step == upgrade.StepVerify && e.Done && e.Err == nil:
 			p.Back = time.Since(begin)
 			cancel(errEnough) // the payload is no program that could be booted
@@ -122,14 +146,23 @@ func resident() (int64, error) {
 	return kib << 10, err
 }
 
-// pullOurs runs pullOnce in a process of its own, with a boot file system of efi bytes.
-func pullOurs(ref, base, diskFile string, efi int64) (pulled, error) {
+// profile writes a CPU profile of the pull to PULL_BENCH_PROFILE, if that is set, until the function that it returns is called.
+func profile() (stop func()) {
+	f, err := os.Create(os.Getenv("PULL_BENCH_PROFILE"))
+	if err != nil || pprof.StartCPUProfile(f) != nil {
+		return func() {}
+	}
+	return pprof.StopCPUProfile
+}
+
+// pullOurs runs pullOnce in a process of its own, with a boot file system of efi bytes. back is "beside" or "after".
+func pullOurs(ref, base, diskFile, back string, efi int64) (pulled, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return pulled{}, err
 	}
 	cmd := exec.Command(self, ref, base)
-	cmd.Env = append(os.Environ(), "PULL_BENCH_ROLE=pull", "PULL_BENCH_DISK="+diskFile, fmt.Sprintf("PULL_BENCH_EFI=%d", efi>>20))
+	cmd.Env = append(os.Environ(), "PULL_BENCH_ROLE=pull", "PULL_BENCH_DISK="+diskFile, "PULL_BENCH_BACK="+back, fmt.Sprintf("PULL_BENCH_EFI=%d", efi>>20))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

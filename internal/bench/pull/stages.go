@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/direct"
 )
 
 // cost is what something took.
@@ -70,7 +71,7 @@ func (b *benchmark) stages(r *row) (map[string]cost, error) {
 		{"hash", 0, func() error { sha256.Sum256(packed); return nil }},
 		{"decode", 0, func() error { return decode(packed, r.compression) }},
 		{"write", 0, func() error { return write(b.scratch(), b.size) }},
-		{"back", 0, func() error { return readBack(b.scratch()) }},
+		{"back", 0, func() error { return readBack(b.scratch(), b.size) }},
 	} {
 		if s.name == "back" {
 			b.syncScratch()
@@ -79,7 +80,7 @@ func (b *benchmark) stages(r *row) (map[string]cost, error) {
 			return nil, fmt.Errorf("%s: %s alone: %w", r.name(), s.name, err)
 		}
 	}
-	return out, os.Remove(b.scratch())
+	return out, nil
 }
 
 func fetch(url string) error {
@@ -115,9 +116,9 @@ func decode(packed []byte, c pack.Compression) error {
 	return err
 }
 
-// write is a plain file of 1 MiB pieces, whose write-back starts early, and one fsync.
+// write is a plain file of 1 MiB pieces, whose write-back starts early, and one flush.
 func write(path string, size int64) error {
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func write(path string, size int64) error {
 			}
 		}
 	}
-	return f.Sync()
+	return direct.Sync(f)
 }
 
 func (b *benchmark) scratch() string { return filepath.Join(b.tmp, "scratch") }
@@ -147,22 +148,26 @@ func (b *benchmark) syncScratch() {
 	}
 }
 
-// readBack reads and hashes what is not in the page cache.
-func readBack(path string) error {
+// readBack reads past the page cache, and hashes.
+func readBack(path string, size int64) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{sha256.New()}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	r, err := direct.Open(f)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{sha256.New()}, struct{ io.Reader }{io.NewSectionReader(r, 0, size)}, direct.Buffer(1<<20))
 	return err
 }
 
 // curl is the pipeline of a shell, which verifies nothing.
 func (b *benchmark) curl(r *row) (cost, error) {
-	defer os.Remove(b.scratch())
 	decoder := map[pack.Compression]string{pack.Gzip: "gzip -dc |", pack.Zstd: "zstd -dc |", pack.None: ""}[r.compression]
-	script := fmt.Sprintf("set -o pipefail; curl -sf %s | %s tar -xO | dd of=%s bs=1M iflag=fullblock conv=fsync status=none", r.url, decoder, b.scratch())
+	script := fmt.Sprintf("set -o pipefail; curl -sf %s | %s tar -xO | dd of=%s bs=1M iflag=fullblock conv=fsync,notrunc status=none", r.url, decoder, b.scratch())
 	cmd := exec.Command("bash", "-c", script)
 	cmd.Stderr = os.Stderr
 	c, err := measure(0, cmd.Run)
@@ -174,7 +179,6 @@ func (b *benchmark) curl(r *row) (cost, error) {
 
 // uncompressed is go-containerregistry's way to the same file.
 func (b *benchmark) uncompressed(r *row) (cost, error) {
-	defer os.Remove(b.scratch())
 	return measure(0, func() error {
 		ref, err := name.ParseReference(b.host + "/os:" + r.ref)
 		if err != nil {
@@ -193,7 +197,7 @@ func (b *benchmark) uncompressed(r *row) (cost, error) {
 			return err
 		}
 		defer in.Close()
-		f, err := os.Create(b.scratch())
+		f, err := os.OpenFile(b.scratch(), os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
