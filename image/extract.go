@@ -19,6 +19,8 @@ type Progress struct {
 	Layers      int    // how many there are
 	Fetched     int64  // compressed bytes so far, of all layers
 	Total       int64  // compressed bytes of all layers; at the end it is what was needed
+	OfLayer     int64  // compressed bytes so far of the layer that is read
+	LayerTotal  int64  // compressed bytes that are read of it
 	Interrupted int    // how often a connection had to be made again
 }
 
@@ -223,7 +225,8 @@ func (r *reporting) update(always bool) {
 	if !always && (r.x.progress == nil || time.Since(r.x.reported) < reportEvery) {
 		return
 	}
-	r.x.state.Fetched = r.x.fetched + r.layer.fetched.Load()
+	r.x.state.OfLayer, r.x.state.LayerTotal = r.layer.fetched.Load(), r.layer.length
+	r.x.state.Fetched = r.x.fetched + r.x.state.OfLayer
 	r.x.state.Interrupted = r.x.interrupted + r.layer.body.Interrupted()
 	r.x.report(always)
 }

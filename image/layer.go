@@ -20,7 +20,8 @@ type layer struct {
 
 	cancel   context.CancelFunc
 	body     body
-	fetched  atomic.Int64 // bytes of the blob so far
+	length   int64        // bytes that are fetched
+	fetched  atomic.Int64 // of them, so far
 	packed   *ahead       // the blob, verified
 	decoder  *decoder
 	unpacked *unpacked
@@ -37,7 +38,7 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool
 		cancel()
 		return nil, err
 	}
-	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b}
+	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b, length: i.layers[n].Size}
 	l.packed = readAhead(&meter{b, &l.fetched}, newVerifier(nil, l.blob).check)
 	l.unpack(&unpacked{hash: sha256.New(), unhashed: unhashed, limit: limit})
 	return l, nil

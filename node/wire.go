@@ -60,7 +60,21 @@ func wireProgress(e upgrade.Event) *pawlv1.Progress {
 	if e.Done {
 		p.Elapsed = durationpb.New(e.Elapsed)
 	}
+	if e.Layer.Number > 0 {
+		p.Layer = &pawlv1.Layer{Number: uint32(e.Layer.Number), Count: uint32(e.Layer.Count), Amount: wireAmount(e.Layer.Amount)}
+	}
+	if e.Whole != (upgrade.Amount{}) {
+		p.Whole = wireAmount(e.Whole)
+	}
 	return p
+}
+
+func wireAmount(a upgrade.Amount) *pawlv1.Amount {
+	w := &pawlv1.Amount{Bytes: a.Bytes, Total: a.Total, Rate: a.Rate}
+	if a.Left > 0 {
+		w.Left = durationpb.New(a.Left)
+	}
+	return w
 }
 
 func wireStatus(st upgrade.Status) *pawlv1.StatusResponse {

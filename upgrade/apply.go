@@ -22,8 +22,11 @@ type operation struct {
 	takes    takes // what a slot takes of the image, for this machine's loader
 	files    []bootloader.File
 	manifest bootloader.Manifest
-	phase    Phase                // that the attempt is recorded in: Prepared or Staged
-	reuse    map[string]Reuse     // by the name of the asset
+	phase    Phase            // that the attempt is recorded in: Prepared or Staged
+	reuse    map[string]Reuse // by the name of the asset
+	whole    pace             // of the download
+	fetching int              // the layer that ofLayer speaks of
+	ofLayer  pace
 	beside   map[string]*readBack // of the files that are read back while they are written, by name
 }
 
@@ -178,6 +181,23 @@ func (op *operation) tell(e Event) {
 	if op.Progress != nil {
 		op.Progress(e)
 	}
+}
+
+// tellWrite tells how far a file has come, and with it the download.
+func (op *operation) tellWrite(file string, n, total int64) {
+	if op.Progress == nil {
+		return
+	}
+	e := Event{Step: StepWrite, File: file, Bytes: n, Total: total}
+	if p := op.source.came.Load(); p != nil {
+		if p.Layer != op.fetching {
+			op.fetching, op.ofLayer = p.Layer, pace{}
+		}
+		now := op.m.now()
+		e.Whole = op.whole.amount(now, p.Fetched, p.Total)
+		e.Layer = Layer{p.Layer, p.Layers, op.ofLayer.amount(now, p.OfLayer, p.LayerTotal)}
+	}
+	op.Progress(e)
 }
 
 // verify waits until the target has been read back, and looks at what is to be booted.

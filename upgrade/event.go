@@ -27,7 +27,24 @@ type Event struct {
 	Done    bool          // the step is over
 	Err     error         // why it failed, if it did
 	File    string        // the file that Bytes speak of; empty for none
-	Bytes   int64         // bytes of the step done so far
-	Total   int64         // bytes of the step in all; 0 if not known
+	Bytes   int64         // bytes of the file that are written, or of all files that are read back, so far
+	Total   int64         // bytes of it in all; 0 if not known
+	Layer   Layer         // of "write": the layer of the image that is fetched; zero where nothing is
+	Whole   Amount        // of "write": packed bytes of all that is fetched; of "verify": Bytes and Total
 	Elapsed time.Duration // since the step began
+}
+
+// Amount is how far something that counts bytes has come.
+type Amount struct {
+	Bytes int64         // so far
+	Total int64         // in all; 0 if not known
+	Rate  int64         // bytes a second, of late; 0 if not known yet
+	Left  time.Duration // until all is done at that rate; 0 if not known
+}
+
+// Layer is a layer of the image while it is fetched.
+type Layer struct {
+	Number int // from 1, in the order of fetching
+	Count  int // of the image's layers
+	Amount     // packed bytes of what is fetched of it
 }

@@ -148,6 +148,7 @@ func (op *operation) readBack(ctx context.Context) error {
 			return fmt.Errorf("drop cached pages of the boot file system: %w", err)
 		}
 	}
+	var p pace
 	op.m.log.Info("read back from the device", "slot", op.plan.To, "bytes", total, "how", op.m.how())
 	for _, f := range op.files {
 		b, err := op.reads(ctx, f)
@@ -156,7 +157,7 @@ func (op *operation) readBack(ctx context.Context) error {
 		}
 		defer b.stop()
 		err = b.is(f, op.plan.To.File(f.Name), func(n int64) {
-			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total})
+			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total, Whole: p.amount(op.m.now(), done+n, total)})
 		})
 		if err != nil {
 			return err

@@ -237,7 +237,7 @@ func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) er
 	}
 	op.follow(ctx, name, w, every)
 	in := &meter{ctx, from, func(n int64) {
-		op.tell(Event{Step: StepWrite, File: name, Bytes: n, Total: a.Size})
+		op.tellWrite(name, n, a.Size)
 	}, w.Written()}
 	if _, err := w.ReadFrom(in); err != nil {
 		w.Abort()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"sync/atomic"
 
 	"github.com/pawl-os/pawl/image"
 )
@@ -12,6 +13,7 @@ import (
 // "write" takes it and the rest. Whoever opens it stops it.
 type source struct {
 	takes  takes
+	came   atomic.Pointer[image.Progress] // how far the download is; nil at first
 	files  chan file
 	head   *file         // taken by first, not yet by each
 	early  []file        // the loader's own, which came before head and are in memory
@@ -32,6 +34,7 @@ func open(ctx context.Context, op *operation, also ...string) *source {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &source{takes: op.takes, files: make(chan file), done: make(chan struct{}), cancel: cancel}
 	o := op.pullOptions(also...)
+	o.Progress = func(p image.Progress) { s.came.Store(&p) }
 	img := op.img
 	go func() {
 		defer close(s.done)

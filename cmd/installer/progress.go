@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -19,7 +20,19 @@ func progress(w io.Writer) func(upgrade.Event) {
 			tenth = 0
 		case e.Bytes*10/e.Total > tenth && e.Bytes < e.Total:
 			tenth = e.Bytes * 10 / e.Total
-			fmt.Fprintf(w, "%s: %s %d0%%\n", e.Step, e.File, tenth)
+			fmt.Fprintf(w, "%s: %s %d0%%%s\n", e.Step, e.File, tenth, pace(e.Whole))
 		}
 	}
+}
+
+// pace is how fast it goes and how long it takes; empty if not known.
+func pace(a upgrade.Amount) string {
+	if a.Rate <= 0 {
+		return ""
+	}
+	text := fmt.Sprintf(", %.1f MB/s", float64(a.Rate)/1e6)
+	if a.Left > 0 {
+		text += fmt.Sprintf(", %v left", max(a.Left.Round(time.Second), time.Second))
+	}
+	return text
 }

@@ -47,6 +47,18 @@ func (b *bar) clear() {
 	}
 }
 
+// pace is how fast it goes and how long it takes, for people; empty if not known.
+func pace(a *pawlv1.Amount) string {
+	if a.GetRate() <= 0 {
+		return ""
+	}
+	text := fmt.Sprintf(", %s/s", size(a.Rate))
+	if left := a.Left.AsDuration(); left > 0 {
+		text += fmt.Sprintf(", %v left", max(left.Round(time.Second), time.Second))
+	}
+	return text
+}
+
 // draw is the changing line, at most width columns.
 func draw(node string, p *pawlv1.Progress, width int) string {
 	text := fmt.Sprintf("%s: %s", node, p.Step)
@@ -59,6 +71,9 @@ func draw(node string, p *pawlv1.Progress, width int) string {
 	}
 	if p.Total > 0 {
 		amount = fmt.Sprintf(" %3d%% %s of %s", 100*p.Bytes/p.Total, size(p.Bytes), size(p.Total))
+		if more := amount + pace(p.Whole); len(text)+len(more) < width {
+			amount = more
+		}
 		if room := min(width-1-len(text)-len(amount)-3, 40); room > 4 {
 			full := int(int64(room) * min(p.Bytes, p.Total) / p.Total)
 			text += " [" + strings.Repeat("#", full) + strings.Repeat(".", room-full) + "]"

@@ -279,6 +279,11 @@ func TestTheBarFitsItsTerminal(t *testing.T) {
 	for width := range 120 {
 		require.Less(t, len(draw("node.example.com", p, width)), max(width, 1), "width %d", width)
 	}
+	p.Whole = &pawlv1.Amount{Bytes: 20 << 20, Total: 80 << 20, Rate: 5 << 20, Left: durationpb.New(12e9)}
+	require.Equal(t, "n: write os.efi [#####...............]  25% 50.0 MiB of 200.0 MiB, 5.0 MiB/s, 12s left", draw("n", p, 87))
+	for width := range 120 {
+		require.Less(t, len(draw("node.example.com", p, width)), max(width, 1), "width %d", width)
+	}
 	p.Bytes = 300 << 20 // more than was said
 	require.NotContains(t, draw("n", p, 80), ".]")
 	require.Equal(t, "n: verify", draw("n", &pawlv1.Progress{Step: "verify"}, 80))

@@ -2261,6 +2261,8 @@ type Progress struct {
 	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Total         int64                  `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"` // 0 if not known
 	Elapsed       *durationpb.Duration   `protobuf:"bytes,7,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	Layer         *Layer                 `protobuf:"bytes,8,opt,name=layer,proto3" json:"layer,omitempty"` // of the step "write": the layer of the image that is fetched; absent where nothing is
+	Whole         *Amount                `protobuf:"bytes,9,opt,name=whole,proto3" json:"whole,omitempty"` // of the step "write": all that is fetched; of "verify": bytes and total
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2344,6 +2346,150 @@ func (x *Progress) GetElapsed() *durationpb.Duration {
 	return nil
 }
 
+func (x *Progress) GetLayer() *Layer {
+	if x != nil {
+		return x.Layer
+	}
+	return nil
+}
+
+func (x *Progress) GetWhole() *Amount {
+	if x != nil {
+		return x.Whole
+	}
+	return nil
+}
+
+// Amount is how far something that counts bytes has come.
+type Amount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         int64                  `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Total         int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"` // 0 if not known
+	Rate          int64                  `protobuf:"varint,3,opt,name=rate,proto3" json:"rate,omitempty"`   // bytes a second, of late; 0 if not known
+	Left          *durationpb.Duration   `protobuf:"bytes,4,opt,name=left,proto3" json:"left,omitempty"`    // until it is done at that rate; absent if not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Amount) Reset() {
+	*x = Amount{}
+	mi := &file_pawl_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Amount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Amount) ProtoMessage() {}
+
+func (x *Amount) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Amount.ProtoReflect.Descriptor instead.
+func (*Amount) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Amount) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Amount) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Amount) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Amount) GetLeft() *durationpb.Duration {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+// Layer is a layer of the image while it is fetched.
+type Layer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // from 1, in the order of fetching
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`   // of the image's layers
+	Amount        *Amount                `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`  // packed bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Layer) Reset() {
+	*x = Layer{}
+	mi := &file_pawl_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Layer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Layer) ProtoMessage() {}
+
+func (x *Layer) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Layer.ProtoReflect.Descriptor instead.
+func (*Layer) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Layer) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Layer) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Layer) GetAmount() *Amount {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
 // Armed is the end of an operation that succeeded.
 type Armed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2356,7 +2502,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2514,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2527,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{29}
+	return file_pawl_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -2420,7 +2566,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2578,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2591,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{30}
+	return file_pawl_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Expected) GetBootId() string {
@@ -2500,7 +2646,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2658,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2671,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{31}
+	return file_pawl_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Error) GetKind() string {
@@ -2723,7 +2869,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x123\n" +
-	"\aelapsed\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\xbd\x01\n" +
+	"\aelapsed\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\x8a\x02\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12\x14\n" +
@@ -2731,7 +2877,18 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04file\x18\x04 \x01(\tR\x04file\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05total\x18\x06 \x01(\x03R\x05total\x123\n" +
-	"\aelapsed\x18\a \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\x80\x01\n" +
+	"\aelapsed\x18\a \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12$\n" +
+	"\x05layer\x18\b \x01(\v2\x0e.pawl.v1.LayerR\x05layer\x12%\n" +
+	"\x05whole\x18\t \x01(\v2\x0f.pawl.v1.AmountR\x05whole\"w\n" +
+	"\x06Amount\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x12\n" +
+	"\x04rate\x18\x03 \x01(\x03R\x04rate\x12-\n" +
+	"\x04left\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04left\"^\n" +
+	"\x05Layer\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12'\n" +
+	"\x06amount\x18\x03 \x01(\v2\x0f.pawl.v1.AmountR\x06amount\"\x80\x01\n" +
 	"\x05Armed\x12*\n" +
 	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\x12-\n" +
 	"\bexpected\x18\x02 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\x12\x1c\n" +
@@ -2769,7 +2926,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),        // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),       // 1: pawl.v1.VersionResponse
@@ -2800,11 +2957,13 @@ var file_pawl_proto_goTypes = []any{
 	(*Sequence)(nil),              // 26: pawl.v1.Sequence
 	(*Task)(nil),                  // 27: pawl.v1.Task
 	(*Progress)(nil),              // 28: pawl.v1.Progress
-	(*Armed)(nil),                 // 29: pawl.v1.Armed
-	(*Expected)(nil),              // 30: pawl.v1.Expected
-	(*Error)(nil),                 // 31: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*Amount)(nil),                // 29: pawl.v1.Amount
+	(*Layer)(nil),                 // 30: pawl.v1.Layer
+	(*Armed)(nil),                 // 31: pawl.v1.Armed
+	(*Expected)(nil),              // 32: pawl.v1.Expected
+	(*Error)(nil),                 // 33: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -2812,53 +2971,57 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	32, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	32, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	32, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	32, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	34, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	34, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	34, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	34, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
 	28, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	32, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	34, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
 	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
-	33, // 15: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	30, // 16: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	35, // 15: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	32, // 16: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
 	15, // 17: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
 	28, // 18: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	29, // 19: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	31, // 19: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
 	27, // 20: pawl.v1.Event.task:type_name -> pawl.v1.Task
 	26, // 21: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	32, // 22: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	33, // 23: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	33, // 24: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	5,  // 25: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	30, // 26: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	0,  // 27: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 28: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 29: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
-	13, // 30: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	16, // 31: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	17, // 32: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	19, // 33: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	20, // 34: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	21, // 35: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	22, // 36: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 37: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 38: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 39: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 40: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	25, // 41: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 42: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	25, // 43: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	24, // 44: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	25, // 45: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	23, // 46: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	37, // [37:47] is the sub-list for method output_type
-	27, // [27:37] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	34, // 22: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	35, // 23: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	35, // 24: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	30, // 25: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	29, // 26: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	35, // 27: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	29, // 28: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	5,  // 29: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	32, // 30: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	0,  // 31: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 32: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 33: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
+	13, // 34: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	16, // 35: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	17, // 36: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	19, // 37: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	20, // 38: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	21, // 39: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	22, // 40: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 41: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 42: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 43: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 44: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	25, // 45: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 46: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	25, // 47: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	24, // 48: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	25, // 49: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	23, // 50: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	41, // [41:51] is the sub-list for method output_type
+	31, // [31:41] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -2879,7 +3042,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
