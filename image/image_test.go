@@ -38,7 +38,11 @@ func TestTheSameImageComesFromEverySource(t *testing.T) {
 				got, err := extract(i, func(p image.Progress) { last = p })
 				require.NoError(t, err, ref)
 				require.Equal(t, want, got)
-				require.Equal(t, image.Progress{Layer: 2, Layers: 2, Fetched: i.Size, Total: i.Size}, last)
+				require.Positive(t, last.LayerTotal)
+				require.Less(t, last.LayerTotal, i.Size)
+				require.Equal(t, image.Progress{
+					Layer: 2, Layers: 2, Fetched: i.Size, Total: i.Size, OfLayer: last.LayerTotal, LayerTotal: last.LayerTotal,
+				}, last)
 			}
 		})
 	}
