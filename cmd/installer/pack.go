@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ func packCommand() *cobra.Command {
 		{&r.output, "output", "", "OCI layout to add the image to; made when it is not there"},
 		{&r.tag, "tag", "", "tag in the layout (default: the version)"},
 		{&r.entrypoint, "entrypoint", "", "also pack this program, an installer for the architecture that needs no libraries: a container of the image runs it (default: none)"},
-		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, not encrypted, ECDSA, Ed25519 or RSA"},
+		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, ECDSA, Ed25519 or RSA; the password of a key\nthat cosign encrypted is in COSIGN_PASSWORD"},
 		{&r.from, "upgrade-from", "", "lowest version that may be upgraded to this one (default: see the version policy)"},
 		{&r.client, "upgrade-client", "", "lowest version of pawl that may order the upgrade (default: any)"},
 		{&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG"},
@@ -181,7 +182,7 @@ func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
 		if r.push != "" {
 			repository = r.push[:max(strings.LastIndex(r.push, ":"), 0)]
 		}
-		key, err := pack.ReadKey(r.signKey)
+		key, err := readKey(r.signKey)
 		if err != nil {
 			return "", usageError{fmt.Errorf("--sign-key: %w", err)}
 		}
@@ -193,6 +194,18 @@ func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
 		return fmt.Sprintf("oci:%s@%s", r.output, built.Digest), nil
 	}
 	return layout.Push(ctx, built, r.push, pack.PushOptions{})
+}
+
+// readKey reads a key for signing, and the password where cosign looks for it.
+func readKey(path string) (crypto.Signer, error) {
+	if password, ok := os.LookupEnv("COSIGN_PASSWORD"); ok {
+		return pack.ReadKey(path, &password)
+	}
+	key, err := pack.ReadKey(path, nil)
+	if errors.Is(err, pack.ErrPassword) {
+		err = fmt.Errorf("%w; put it into the environment as COSIGN_PASSWORD", err)
+	}
+	return key, err
 }
 
 // parts opens what the UKI is made of. The caller closes the files, after an error too.

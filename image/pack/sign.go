@@ -2,18 +2,12 @@ package pack
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -85,50 +79,3 @@ func (l *Layout) addSignature(b Built, payload, signature []byte) error {
 
 // signatureTag is where cosign looks for the signatures of b.
 func signatureTag(b Built) string { return strings.ReplaceAll(b.Digest, ":", "-") + ".sig" }
-
-// ReadKey reads a private key for Sign: one PEM block, PKCS #8 or as openssl writes ECDSA and RSA keys, not encrypted.
-func ReadKey(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read key: %w", err)
-	}
-	key, err := parseKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("read key %s: %w", path, err)
-	}
-	return key, nil
-}
-
-func parseKey(data []byte) (crypto.Signer, error) {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, errors.New("it is no PEM file")
-	}
-	var key any
-	var err error
-	switch block.Type {
-	case "PRIVATE KEY":
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	default:
-		return nil, fmt.Errorf("it is %q: want a private key that is not encrypted; with cosign's own keys sign by `cosign sign --key`", block.Type)
-	}
-	if err != nil {
-		return nil, err
-	}
-	switch k := key.(type) {
-	case *ecdsa.PrivateKey:
-		return k, nil
-	case ed25519.PrivateKey:
-		return k, nil
-	case *rsa.PrivateKey:
-		if k.N.BitLen() < 2048 {
-			return nil, fmt.Errorf("RSA of %d bits, want 2048 at least", k.N.BitLen())
-		}
-		return k, nil
-	}
-	return nil, fmt.Errorf("%T: want ECDSA, Ed25519 or RSA", key)
-}

@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -69,7 +70,7 @@ func TestWhatIsSignedSatisfiesAPolicy(t *testing.T) {
 			require.ErrorIs(t, open(push()), image.ErrUnsigned)
 			require.ErrorIs(t, open("oci:"+dir+":v1"), image.ErrUnsigned)
 
-			signer, err := pack.ReadKey(file)
+			signer, err := pack.ReadKey(file, nil)
 			require.NoError(t, err)
 			require.NoError(t, l.Sign(b, signer, r.Host()+"/os"))
 			require.NoError(t, open(push()))
@@ -82,14 +83,54 @@ func TestKeysThatAreRefused(t *testing.T) {
 	short, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // that is the point
 	require.NoError(t, err)
 	file, _ := writeKey(t, short)
-	_, err = pack.ReadKey(file)
+	_, err = pack.ReadKey(file, nil)
 	require.ErrorContains(t, err, "1024 bits")
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: []byte("x")}), 0o600))
-	_, err = pack.ReadKey(file)
-	require.ErrorContains(t, err, "cosign sign --key")
+	for _, c := range []struct{ kind, text, want string }{
+		{"ENCRYPTED PRIVATE KEY", "x", "want a private key that is not encrypted, or one that cosign encrypted"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", "x", "not as cosign does"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", `{"kdf":{"name":"argon2"}}`, `encrypted with "argon2"`},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(1<<30, 8, 1), "N=1073741824, r=8, p=1, more than"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(2, 1<<40, 1), "more than"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(2, 1, 1<<20), "more than"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(0, 8, 1), "more than"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(3, 8, 1), "power of 2"},
+		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(2, 8, 1), "the password does not open the key"},
+	} {
+		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: c.kind, Bytes: []byte(c.text)}), 0o600))
+		_, err = pack.ReadKey(file, new(string))
+		require.ErrorContains(t, err, c.want, "%s", c.text)
+	}
 	require.NoError(t, os.WriteFile(file, []byte("x"), 0o600))
-	_, err = pack.ReadKey(file)
+	_, err = pack.ReadKey(file, nil)
 	require.ErrorContains(t, err, "no PEM")
-	_, err = pack.ReadKey(file + ".absent")
+	_, err = pack.ReadKey(file+".absent", nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func encrypted(n, r, p int) string {
+	return fmt.Sprintf(`{"kdf":{"name":"scrypt","params":{"N":%d,"r":%d,"p":%d},"salt":"AAAA"},
+		"cipher":{"name":"nacl/secretbox","nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},"ciphertext":"AAAA"}`, n, r, p)
+}
+
+// TestKeysOfCosign opens keys that cosign made and encrypted: see testdata/cosign/make.sh.
+func TestKeysOfCosign(t *testing.T) {
+	right, wrong, empty := "correct horse", "correct house", ""
+	for name, password := range map[string]*string{"generated": &right, "rsa": &right, "ed25519": &right, "empty": &empty} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join("testdata/cosign", name+".key")
+			key, err := pack.ReadKey(file, password)
+			require.NoError(t, err)
+			der, err := x509.MarshalPKIXPublicKey(key.Public())
+			require.NoError(t, err)
+			public, err := os.ReadFile(filepath.Join("testdata/cosign", name+".pub"))
+			require.NoError(t, err)
+			block, _ := pem.Decode(public)
+			require.Equal(t, block.Bytes, der, "the private half of that key")
+			_, err = pack.ReadKey(file, &wrong)
+			require.ErrorIs(t, err, pack.ErrPassword)
+			_, err = pack.ReadKey(file, nil)
+			require.ErrorIs(t, err, pack.ErrPassword)
+			require.ErrorContains(t, err, "no password is known")
+		})
+	}
 }
