@@ -53,7 +53,7 @@ func wirePlan(p upgrade.Plan, then []Phase) *pawlv1.Plan {
 }
 
 func wireProgress(e upgrade.Event) *pawlv1.Progress {
-	p := &pawlv1.Progress{Step: string(e.Step), Done: e.Done, File: e.File, Bytes: e.Bytes, Total: e.Total}
+	p := &pawlv1.Progress{Step: string(e.Step), Done: e.Done, File: e.File, Bytes: e.Bytes, Total: e.Total, How: e.How}
 	if e.Err != nil {
 		p.Error = e.Err.Error()
 	}

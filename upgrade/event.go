@@ -31,6 +31,7 @@ type Event struct {
 	Total   int64         // bytes of it in all; 0 if not known
 	Layer   Layer         // of "write": the layer of the image that is fetched; zero where nothing is
 	Whole   Amount        // of "write": packed bytes of all that is fetched; of "verify": Bytes and Total
+	How     string        // of "verify": by what way the bytes come from the device and not from a cache; for people
 	Elapsed time.Duration // since the step began
 }
 

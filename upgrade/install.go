@@ -229,7 +229,7 @@ func (in *install) machine(parts map[string]Device) (*Machine, error) {
 	if d, ok := in.dev.(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}
-	c.Direct = directly(parts["EFI"], in.Log)
+	c.Direct, c.NoDirect = directly(parts["EFI"])
 	return New(c)
 }
 

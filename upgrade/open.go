@@ -131,7 +131,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		c.DropCache = d.DropCache
 	}
 	if !o.ReadOnly {
-		c.Direct = directly(parts["EFI"], o.Log)
+		c.Direct, c.NoDirect = directly(parts["EFI"])
 	}
 	if _, err := layout.Find(ephemeral); err == nil {
 		c.Wipe = func() error {
@@ -152,20 +152,12 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	return New(c)
 }
 
-// directly reads a partition past the caches; nil where that cannot be done.
-func directly(part Device, log *slog.Logger) io.ReaderAt {
-	d, ok := part.(interface{ Direct() (io.ReaderAt, error) })
-	if !ok {
-		return nil
+// directly reads a partition past the caches; nil, and why, where that cannot be done.
+func directly(part Device) (io.ReaderAt, error) {
+	if d, ok := part.(interface{ Direct() (io.ReaderAt, error) }); ok {
+		return d.Direct()
 	}
-	r, err := d.Direct()
-	if err == nil {
-		return r
-	}
-	if log != nil {
-		log.Info("what is written will be read back after pages are dropped from the cache, not with O_DIRECT", "reason", err)
-	}
-	return nil
+	return nil, nil
 }
 
 // place says where a partition lies, as firmware names it.

@@ -149,7 +149,7 @@ func (op *operation) readBack(ctx context.Context) error {
 		}
 	}
 	var p pace
-	op.m.log.Info("read back from the device", "slot", op.plan.To, "bytes", total, "how", op.m.how())
+	op.m.log.Debug("read back from the device", "slot", op.plan.To, "bytes", total, "how", op.m.how())
 	for _, f := range op.files {
 		b, err := op.reads(ctx, f)
 		if err != nil {
@@ -157,7 +157,7 @@ func (op *operation) readBack(ctx context.Context) error {
 		}
 		defer b.stop()
 		err = b.is(f, op.plan.To.File(f.Name), func(n int64) {
-			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total, Whole: p.amount(op.m.now(), done+n, total)})
+			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total, How: op.m.how(), Whole: p.amount(op.m.now(), done+n, total)})
 		})
 		if err != nil {
 			return err
@@ -189,9 +189,12 @@ func (op *operation) reads(ctx context.Context, f bootloader.File) (*readBack, e
 func (m *Machine) how() string {
 	switch {
 	case m.Direct != nil:
-		return "O_DIRECT"
+		return "past the cache (O_DIRECT)"
 	case m.DropCache != nil:
-		return "dropped pages"
+		if m.NoDirect != nil {
+			return fmt.Sprintf("after dropping pages (%v)", m.NoDirect)
+		}
+		return "after dropping pages"
 	}
-	return "the device has no cache"
+	return "from the device, which has no cache"
 }

@@ -120,6 +120,7 @@ func TestReadBackGoesOnBesideTheDownload(t *testing.T) {
 		if e.Step == upgrade.StepVerify && !e.Done && e.Total > 0 {
 			require.GreaterOrEqual(t, e.Bytes, last)
 			last, total = e.Bytes, e.Total
+			require.Contains(t, e.How, "O_DIRECT")
 		}
 	})
 	require.NoError(t, err)

@@ -63,6 +63,7 @@ type Config struct {
 	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
 	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
 	Direct    io.ReaderAt           // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
+	NoDirect  error                 // why there is no Direct, for people
 	ReadOnly  bool                  // only Plan and Status are used
 	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
 	Version   string                // of the running system; empty if not known

@@ -11,11 +11,16 @@ import (
 // progress prints a line for each step that ends, and one for each further tenth of a step that counts bytes.
 func progress(w io.Writer) func(upgrade.Event) {
 	var tenth int64
+	var how string
 	return func(e upgrade.Event) {
+		if e.How != "" {
+			how = ", " + e.How
+		}
 		switch {
 		case e.Err != nil: // the command prints it
 		case e.Done:
-			fmt.Fprintf(w, "%s: done in %.1fs\n", e.Step, e.Elapsed.Seconds())
+			fmt.Fprintf(w, "%s: done in %.1fs%s\n", e.Step, e.Elapsed.Seconds(), how)
+			how = ""
 		case e.Total == 0:
 			tenth = 0
 		case e.Bytes*10/e.Total > tenth && e.Bytes < e.Total:

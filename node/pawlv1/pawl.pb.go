@@ -2263,6 +2263,7 @@ type Progress struct {
 	Elapsed       *durationpb.Duration   `protobuf:"bytes,7,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
 	Layer         *Layer                 `protobuf:"bytes,8,opt,name=layer,proto3" json:"layer,omitempty"` // of the step "write": the layer of the image that is fetched; absent where nothing is
 	Whole         *Amount                `protobuf:"bytes,9,opt,name=whole,proto3" json:"whole,omitempty"` // of the step "write": all that is fetched; of "verify": bytes and total
+	How           string                 `protobuf:"bytes,10,opt,name=how,proto3" json:"how,omitempty"`    // of the step "verify": by what way the bytes come from the device and not from a cache
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2358,6 +2359,13 @@ func (x *Progress) GetWhole() *Amount {
 		return x.Whole
 	}
 	return nil
+}
+
+func (x *Progress) GetHow() string {
+	if x != nil {
+		return x.How
+	}
+	return ""
 }
 
 // Amount is how far something that counts bytes has come.
@@ -2869,7 +2877,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x123\n" +
-	"\aelapsed\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\x8a\x02\n" +
+	"\aelapsed\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\x9c\x02\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12\x14\n" +
@@ -2879,7 +2887,9 @@ const file_pawl_proto_rawDesc = "" +
 	"\x05total\x18\x06 \x01(\x03R\x05total\x123\n" +
 	"\aelapsed\x18\a \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12$\n" +
 	"\x05layer\x18\b \x01(\v2\x0e.pawl.v1.LayerR\x05layer\x12%\n" +
-	"\x05whole\x18\t \x01(\v2\x0f.pawl.v1.AmountR\x05whole\"w\n" +
+	"\x05whole\x18\t \x01(\v2\x0f.pawl.v1.AmountR\x05whole\x12\x10\n" +
+	"\x03how\x18\n" +
+	" \x01(\tR\x03how\"w\n" +
 	"\x06Amount\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x12\n" +
