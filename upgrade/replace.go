@@ -132,11 +132,10 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	if err != nil {
 		return s, err
 	}
-	r := m.Loader.(bootloader.Replacer) // loaderStatus has found one
+	r := m.Loader.(bootloader.Replacer)                                                // loaderStatus has found one
+	back := &operation{m: m, plan: Plan{To: slot.Slot}, files: []bootloader.File{own}} // it reads, and writes nothing
 	err = m.walk(ctx, []step{
-		{StepVerify, func(ctx context.Context) error {
-			return m.verify(ctx, slot.Slot, []bootloader.File{own}, func(string, int64, int64) {})
-		}},
+		{StepVerify, back.readBack},
 		{StepLoader, func(context.Context) error {
 			return r.Replace(slot.Slot, bootloader.ReplaceOptions{Force: o.Force, DropCache: m.DropCache})
 		}},
