@@ -242,6 +242,16 @@ func (h *handle) Late(ctx context.Context, reason string) error {
 	return h.call(ctx, "late: "+reason)
 }
 
+func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (upgrade.LoaderStatus, error) {
+	if err := h.call(ctx, "replace the loader"); err != nil {
+		return upgrade.LoaderStatus{}, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status.Own.Same = true
+	return h.status.Own, nil
+}
+
 func (h *handle) Confirm(ctx context.Context, _ upgrade.Options) (*upgrade.Attempt, error) {
 	if err := h.call(ctx, "confirm"); err != nil {
 		return nil, err

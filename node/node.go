@@ -119,6 +119,7 @@ type machine interface {
 	Failed(context.Context, string) error
 	Late(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*upgrade.Attempt, error)
+	ReplaceLoader(context.Context, upgrade.LoaderOptions) (upgrade.LoaderStatus, error)
 	io.Closer
 }
 

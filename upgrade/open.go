@@ -21,6 +21,9 @@ import (
 
 // OpenOptions say how to open a machine. The zero value opens this machine for changes.
 type OpenOptions struct {
+	// Whole takes the disk as a whole, which fails while anything of it is mounted. GRUB for BIOS can be replaced only so: it is
+	// in none of the partitions that are opened otherwise.
+	Whole    bool
 	ReadOnly bool             // for Plan and Status beside a running operation: nothing is locked, nothing is written
 	Vars     efivar.Store     // nil: this machine's, from /sys/firmware/efi/efivars
 	Cmdline  *string          // nil: this machine's, from /proc/cmdline
@@ -40,12 +43,16 @@ func Open(disk string, o OpenOptions) (*Machine, error) {
 	if info, err := os.Stat(disk); err == nil && info.Mode()&os.ModeDevice != 0 && o.PStore == "" {
 		o.PStore = pstore.System
 	}
-	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: o.ReadOnly, Partitions: true})
+	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: o.ReadOnly, Partitions: !o.Whole})
 	if err != nil {
 		return nil, err
 	}
 	opened := opening{disk: d}
-	m, err := machine(d, opened.part, o)
+	part := opened.part
+	if o.Whole {
+		part = func(label string) (Device, error) { return section(d, label) }
+	}
+	m, err := machine(d, part, o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open machine on %s: %w", disk, err), opened.close())
 	}

@@ -146,6 +146,10 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	return m.loaderStatus(st)
 }
 
+// InWholeDisk reports whether the loader is in none of the partitions that Open opens, so that it is replaced only with
+// OpenOptions.Whole.
+func (m *Machine) InWholeDisk() bool { return kindOf(m.Loader) == GRUBBIOS }
+
 // ownOf is what the manifest of a slot says of the loader in it.
 func ownOf(s SlotStatus) (bootloader.File, error) {
 	for _, f := range s.Manifest.Files {

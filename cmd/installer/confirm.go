@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -14,7 +15,7 @@ func confirmCommand() *cobra.Command {
 	var on machine
 	c := &cobra.Command{
 		Use:   "confirm [--disk DISK]",
-		Short: "Make the running slot the default",
+		Short: "Make the running slot the default, then install its own loader if that differs",
 		Args:  none,
 	}
 	on.flags(c)
@@ -30,9 +31,13 @@ func confirmCommand() *cobra.Command {
 		}
 		if a == nil {
 			fmt.Fprintln(c.OutOrStdout(), "the running slot is the default; META holds no attempt for it")
-			return nil
+		} else {
+			fmt.Fprintln(c.OutOrStdout(), a)
 		}
-		fmt.Fprintln(c.OutOrStdout(), a)
+		// The version is confirmed, whatever becomes of its loader.
+		if _, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{}); err != nil && !errors.Is(err, bootloader.ErrOlder) {
+			fmt.Fprintf(c.ErrOrStderr(), "warning: %v\n", err)
+		}
 		return nil
 	}
 	return c

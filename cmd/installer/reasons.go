@@ -58,6 +58,8 @@ var reasons = []struct {
 	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrInUse, exitRefused, ""},
 	{upgrade.ErrCold, exitRefused, ""},
+	{bootloader.ErrOlder, exitRefused, "nothing; --force installs the older one"},
+	{bootloader.ErrRisk, exitRefused, "leave it; --force takes the risk that a power cut meanwhile leaves a machine that does not start"},
 	{bootloader.ErrForeign, exitRefused, ""},
 	{grub.ErrNotCounted, exitRefused, "`installer confirm` writes the block anew; then reboot once, through GRUB"},
 	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},

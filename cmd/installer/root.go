@@ -37,7 +37,7 @@ func root() *cobra.Command {
 		},
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
+	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
 	group(c)
 	return c
 }
