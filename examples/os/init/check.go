@@ -22,6 +22,7 @@ const (
 
 	testHang      = "hang"       // nothing runs any more, once it said that it started
 	testHangEarly = "hang-early" // nothing runs any more, before anything else
+	testConfirm   = "confirm"    // a good version that says when it is about to be confirmed
 )
 
 // injected is how this version is to break on this machine: its serial number (DMI) is "VERSION:HOW" then, so that one image
@@ -65,6 +66,8 @@ func (s *system) check(_ context.Context, network error) error {
 		return errors.New("the self-check failed, as this version was built to")
 	case testHangs:
 		select {}
+	case testConfirm:
+		report("confirm")
 	case testState:
 		return checkState()
 	}
