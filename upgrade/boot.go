@@ -73,9 +73,14 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	if a.Phase != Started || a.Boots.Started != m.BootID {
 		a.Phase, a.Boots.Started, a.Reached = Started, m.BootID, "started"
 		a.Trials++
+		crash, dumps := m.crash(a) // of a try before this one: there is not room for all
+		if crash != nil {
+			a.Crash = crash
+		}
 		if err := m.record(a, nil); err != nil {
 			return err
 		}
+		m.forget(dumps)
 		m.again(st, a)
 	}
 	if a.Preserve || a.Wiped || a.Kind == Rollback || m.Wipe == nil {
@@ -133,16 +138,23 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 //	before those records are removed     they are META's already; the next boot removes them
 func (m *Machine) fellBack(st bootloader.State, a *Attempt) error {
 	crash, dumps := m.crash(a)
+	if crash == nil {
+		crash = a.Crash // a try before the last one left it
+	}
 	started := a.Phase == Started
+	began := "the new version started"
+	if a.Trials > 1 {
+		began = fmt.Sprintf("the new version started %d times", a.Trials)
+	}
 	panicked := crash != nil && crash.Panic != "" && (started || st.Failed == "")
 	switch {
 	case started && a.Reason != "": // it said so itself
+	case started && panicked:
+		a.Reason = began + ", then its kernel panicked: " + crash.Panic + a.lastSeen()
 	case panicked:
-		a.Reason = "its kernel panicked: " + crash.Panic + a.lastSeen()
-	case started && a.Trials > 1:
-		a.Reason = fmt.Sprintf("the new version started %d times, then ended without a word%s", a.Trials, a.lastSeen())
+		a.Reason = "its kernel panicked before it said that it started: " + crash.Panic
 	case started:
-		a.Reason = "the new version started, then ended without a word" + a.lastSeen()
+		a.Reason = began + ", then ended without a word" + a.lastSeen()
 	default:
 		a.Reason = cmp.Or(st.Failed, NotKnown)
 	}

@@ -57,11 +57,11 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 		},
 		"it panicked before it said that it started": {
 			dump:   func(r *rig) { r.dies("1", virtual.Now().Add(minute)) },
-			reason: "its kernel panicked: Attempted to kill init! exitcode=0x00000100", bad: true, log: true, removed: true,
+			reason: "its kernel panicked before it said that it started: Attempted to kill init! exitcode=0x00000100", bad: true, log: true, removed: true,
 		},
 		"it panicked later": {
 			before: true, dump: func(r *rig) { r.dies("1", virtual.Now().Add(minute)) },
-			reason: "its kernel panicked: Attempted to kill init! exitcode=0x00000100 (it was last seen at \"wiped\")", bad: true, log: true, removed: true,
+			reason: "the new version started, then its kernel panicked: Attempted to kill init! exitcode=0x00000100 (it was last seen at \"wiped\")", bad: true, log: true, removed: true,
 		},
 		"it names its slot": {
 			dump: func(r *rig) {
@@ -142,6 +142,22 @@ func TestTheExcerptIsBounded(t *testing.T) {
 	require.LessOrEqual(t, len(c.Log), 4096)
 	require.Contains(t, c.Log, "line 1999")
 	require.Contains(t, c.Log, "Kernel panic")
+}
+
+func TestEachTryMakesRoomForTheNext(t *testing.T) {
+	r := start(t)
+	r.PStore = pstore.Dir(t.TempDir())
+	_, err := r.Upgrade(t.Context(), r.image("2.0.0"), upgrade.Options{Tries: 2})
+	require.NoError(t, err)
+	r.boots(bootloader.B, "2.0.0")
+	r.dies("1", virtual.Now().Add(time.Minute))
+	b := r.boots(bootloader.B, "2.0.0")
+	require.Contains(t, b.Attempt.Crash.Panic, "Attempted to kill init")
+	require.Empty(t, r.records())
+	r.boots(bootloader.A, "1.0.0") // the second try left nothing
+	s := r.status()
+	require.Contains(t, s.Attempt.Reason, "the new version started 2 times, then its kernel panicked: Attempted to kill init!")
+	require.NotNil(t, s.Attempt.Crash)
 }
 
 // The power fails between the two writes: META has the log, and the records are there still.

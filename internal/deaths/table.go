@@ -84,14 +84,14 @@ var deaths = []Death{
 	{Name: "kernel panic", how: "panic", expect: func(c Cell) []ending {
 		e := wordless(c)
 		if c.Loader != upgrade.GRUBBIOS { // the firmware's variables keep the log
-			e[0].reason, e[0].log = "its kernel panicked: sysrq triggered crash", "Kernel panic - not syncing: sysrq triggered crash"
+			e[0].reason, e[0].log = "then its kernel panicked: sysrq triggered crash", "Kernel panic - not syncing: sysrq triggered crash"
 		}
 		return e
 	}},
 	{Name: "PID 1 exits", how: "exit", expect: func(c Cell) []ending {
 		e := silent(c)
 		if c.Loader != upgrade.GRUBBIOS {
-			e[0].reason, e[0].log, e[0].bad = "its kernel panicked: Attempted to kill init!", "Kernel panic - not syncing: Attempted to kill init!", true
+			e[0].reason, e[0].log, e[0].bad = "its kernel panicked before it said that it started: Attempted to kill init!", "Kernel panic - not syncing: Attempted to kill init!", true
 		}
 		return e
 	}},
