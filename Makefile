@@ -10,6 +10,7 @@ build:
 # All tiers: unit and crash tests, foreign tools as judges, then real firmware and loaders in QEMU.
 test: deps lint
 	go test -tags tools,root ./...
+	PAWL_LONG=1 go test -run TestAFaultAtAnyOperation ./upgrade
 	go test -tags vm -p 1 -count 1 -timeout 40m $(sort $(dir $(shell find . -name '*_vm_test.go')))
 
 # No root, no network, no other programs.

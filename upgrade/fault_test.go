@@ -73,12 +73,12 @@ func faultyOperations() map[string]func(r *rig) faulty {
 			r.boots(bootloader.B, "2.0.0")
 			r.confirm()
 			three := r.image("3.0.0")
-			return faulty{upgradeTo(three), []*image.Image{two}, three, 0, ""}
+			return faulty{upgradeTo(three), []*image.Image{two}, three, 3, ""}
 		},
 		"upgrade over an armed one": func(r *rig) faulty {
 			two, three := r.image("2.0.0"), r.image("3.0.0")
 			r.upgrade(two)
-			return faulty{upgradeTo(three), []*image.Image{r.one, two}, three, 0, ""}
+			return faulty{upgradeTo(three), []*image.Image{r.one, two}, three, 3, ""}
 		},
 		"confirm": func(r *rig) faulty {
 			two := r.image("2.0.0")
@@ -204,7 +204,8 @@ func boots(m *virtual.Machine, may []*image.Image) error {
 }
 
 // Every read, write and flush of a disk, and every write of a variable, fails once, at each place that an operation comes
-// to. PAWL_LONG=1 takes every one of an install too, which has many, and every read, not each 23rd.
+// to. PAWL_LONG=1 takes every one: without it, of an install each 7th, of what is much like another operation each 3rd, and
+// of reads each 23rd of those.
 func TestAFaultAtAnyOperation(t *testing.T) {
 	names := map[disktest.Fault]string{variableFails: "variable fails"}
 	for _, fault := range disktest.Faults {
