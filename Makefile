@@ -24,9 +24,11 @@ demo: deps
 proof:
 	go run ./internal/proof/run
 
-# Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each.
+# Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
+# loader: docs/deaths.md.
 boots: deps
 	go run ./internal/proof/boots
+	go run ./internal/deaths/run
 
 # Speed is a ratio within one run; the last line counts the bounds.
 bench: deps

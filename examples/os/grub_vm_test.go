@@ -11,7 +11,6 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
-	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -23,7 +22,7 @@ var buildGRUB = sync.OnceValues(func() (*world, error) {
 		return nil, err
 	}
 	g := &world{dir: w.dir, port: w.port, installer: w.installer, system: w.system, images: "images-grub", repo: "grub", digests: map[string]string{}}
-	return g, g.pack(g.system.AddForGRUB, append([]osimage.Broken{osimage.CorruptInitramfs}, osimage.AllBroken...)...)
+	return g, g.pack(g.system.AddForGRUB)
 })
 
 // onGRUB runs a scenario on a machine with a BIOS and on one with UEFI, each of which runs 1.0.0 from slot A.
@@ -37,81 +36,6 @@ func onGRUB(t *testing.T, scenario func(*machine)) {
 			m.install("1.0.0")
 			m.ready("1.0.0", "A")
 			scenario(m)
-		})
-	}
-}
-
-// started counts how often GRUB started a slot.
-func (m *machine) started(slot string) (n int) {
-	for _, l := range m.vm.Lines() {
-		if strings.Contains(l.Text, "Pawl: slot "+slot) && !strings.Contains(l.Text, "does not load") {
-			n++
-		}
-	}
-	return n
-}
-
-// brokenOnGRUB says what is known afterwards of each version that fails.
-var brokenOnGRUB = []struct {
-	how    osimage.Broken
-	thrice bool // also with three tries
-	trials bool // it lives long enough to say that it started
-	reason string
-	bad    bool
-}{
-	{osimage.CorruptUKI, false, false, "not known to have started", false},
-	{osimage.ShortUKI, true, false, "not known to have started", false},
-	{osimage.CorruptInitramfs, false, false, "not known to have started", false},
-	{osimage.Exits, true, false, "not known to have started", false},
-	{osimage.Panics, false, true, "ended without a word", true},
-	{osimage.CheckFails, true, true, "self-check failed, as this version was built to", true},
-}
-
-func TestGRUBBrokenVersionsFallBack(t *testing.T) {
-	for _, tries := range []string{"1", "3"} {
-		t.Run(tries, func(t *testing.T) {
-			onGRUB(t, func(m *machine) {
-				count, before := int(tries[0]-'0'), 0
-				for _, b := range brokenOnGRUB {
-					if count > 1 && !b.thrice {
-						continue
-					}
-					tag := osimage.Version{Number: "2.1.0", Broken: b.how}.Tag()
-					m.upgrade(tag, "--force --tries "+tries)
-					if b.how == osimage.ShortUKI {
-						// Memory outlives a restart: the half that is missing would be there from the boot before, since all
-						// versions have the same kernel (seen with a BIOS).
-						m.cut(func() {})
-						before = 0
-					} else {
-						m.restart()
-					}
-					boots := count
-					if b.how == osimage.CheckFails {
-						boots = 1 // what says no is not asked again
-					}
-					for range boots {
-						_, err := m.vm.Expect(`Pawl: slot B\s*$`, within)
-						require.NoError(m, err)
-						if b.trials {
-							m.trial(tag, "B")
-						}
-					}
-					_, err := m.vm.Expect(`Pawl: slot A\s*$`, within)
-					require.NoError(m, err)
-					m.ready("1.0.0", "A")
-					require.Equal(m, before+boots, m.started("B"), "%s: GRUB starts it as often as it is counted", tag)
-					before += boots
-					s := m.status()
-					require.Equal(m, "fell back", s.Attempt.Result)
-					require.Contains(m, s.Attempt.Reason, b.reason)
-					known := false
-					for _, k := range s.KnownBad {
-						known = known || k.Version == tag
-					}
-					require.Equal(m, b.bad, known)
-				}
-			})
 		})
 	}
 }
