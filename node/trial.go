@@ -156,7 +156,7 @@ func (s *Server) confirm(ctx context.Context) error {
 	s.log.Info("trial", "phase", upgrade.StepConfirm)
 	var err error
 	for try := range confirmTries {
-		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil {
+		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil || errors.Is(err, upgrade.ErrCold) {
 			break
 		}
 		s.log.Warn("confirm", "reason", err)

@@ -86,6 +86,10 @@ func TestTrials(t *testing.T) {
 			arrange: func(f *fake) { f.fail["confirm"] = errSick },
 			after:   2 * time.Second, reason: "the disk smells",
 		},
+		"a trial by kexec that the firmware would not start: no second asking": {
+			arrange: func(f *fake) { f.fail["confirm"] = upgrade.ErrCold },
+			reason:  "a start through the firmware would not bring up the running slot",
+		},
 		"the confirmation never ends": {
 			arrange: func(f *fake) {
 				f.deaf["confirm"] = make(chan struct{})
