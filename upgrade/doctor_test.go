@@ -194,6 +194,8 @@ func TestFindings(t *testing.T) {
 			want: []string{"degraded", `degraded, loader: No trial can be armed: LoaderEntryOneShot is set to "other.conf"`}},
 		"LoaderEntryDefault": {armed: true, damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-a.conf")) }, slots: "B!AA",
 			want: []string{"degraded", `degraded, loader: LoaderEntryDefault names slot A and outranks loader.conf; confirm removes it\.`}},
+		"LoaderEntryDefault that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("other*")) }, slots: "AAA",
+			want: []string{"degraded", `degraded, loader: No trial can be armed: LoaderEntryDefault is "other\*" and outranks loader.conf`}},
 		"another system in front": {damage: func(r *rig) {
 			require.NoError(r.t, r.bootFiles().WriteFile("EFI/other.efi", loadertest.Kernel("amd64", nil)))
 			r.option(7, "Other", `\EFI\other.efi`)

@@ -74,7 +74,7 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 	}
 	l := st.Loader
 	for _, w := range l.Warnings {
-		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes it anew", "%s", upper(w))
+		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes anew what is damaged", "%s", upper(w))
 	}
 	for _, w := range st.Warnings[len(l.Warnings):] {
 		if m.metaErr == nil && !slices.Contains(m.Problems, w) && !slices.Contains(st.Own.warnings(), w) { // else it has been said
@@ -85,7 +85,7 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 	case l.Blocked != nil && l.Active == bootloader.None && errors.Is(l.Blocked, bootloader.ErrNoVariables):
 		// a disk image: nothing runs that could be upgraded
 	case l.Blocked != nil:
-		d.add(Degraded, "loader", "see its end", "No trial can be armed: %v.", l.Blocked)
+		d.add(Degraded, "loader", "what the message says; until then an upgrade is refused", "No trial can be armed: %v.", l.Blocked)
 	case len(l.Warnings) == 0:
 		d.add(Fine, "loader", "", "%s: what it keeps on the disk is whole, and slot %v is the default.", l.Loader, l.Default)
 	}
