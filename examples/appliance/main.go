@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/watchdog"
 )
 
 func main() {
 	disk := flag.String("disk", "", "what the machine boots from")
 	flag.Parse()
 	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}}
+	c.Watchdog.Device = watchdog.Auto // resets the machine if a trial hangs
 	log.Fatal(run(context.Background(), c, node.DefaultSocket, "127.0.0.1:8080"))
 }
 
