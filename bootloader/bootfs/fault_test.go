@@ -1,6 +1,7 @@
 package bootfs_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -120,4 +121,63 @@ func TestAWriteBackThatFailsIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "write large: start writing back")
 	require.ErrorIs(t, w.Close(), syscall.EIO)
 	require.ErrorContains(t, f.Mkdir("after"), "open the volume again")
+}
+
+// The same for a file that is made first and filled later, which has no crash table of its own: everything else is as it was,
+// the file is absent or has its full size, and is right once nothing failed.
+func TestAFaultOfAFillSurfaces(t *testing.T) {
+	dev := installed(t, tiny)
+	before := mustView(t, dev)
+	want := content(8, 9000)
+	run := func(d *disktest.Disk) error {
+		f, err := bootfs.Open(d, bootfs.Options{Zones: slotZones, Now: clock})
+		if err != nil {
+			return err
+		}
+		if err := f.Allocate(part, int64(len(want))); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		w, err := f.Fill(part, 0)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(want[:5000]); err != nil {
+			return err
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		if _, err := w.Write(want[5000:]); err != nil {
+			return err
+		}
+		return w.Close()
+	}
+	struck := 0
+	require.NoError(t, dev.EachFault(run, func(fault disktest.Fault, n int, left *disktest.Disk, result error) error {
+		struck++
+		after, err := readView(left, nil)
+		if err != nil {
+			return err
+		}
+		data, there := after.files[part]
+		switch {
+		case result == nil && fault != disktest.ReadFails:
+			return fmt.Errorf("%v %d: no error", fault, n)
+		case result == nil && !bytes.Equal(data, want):
+			return fmt.Errorf("%v %d: no error, and other bytes", fault, n)
+		case there && len(data) != len(want):
+			return fmt.Errorf("%v %d: %d bytes", fault, n, len(data))
+		}
+		if err := before.same(after, func(path string) bool { return path != part }); err != nil {
+			return fmt.Errorf("%v %d: %w", fault, n, err)
+		}
+		if err := run(left); err != nil {
+			return fmt.Errorf("%v %d: again: %w", fault, n, err)
+		}
+		if !bytes.Equal(mustView(t, left).files[part], want) {
+			return fmt.Errorf("%v %d: again: other bytes", fault, n)
+		}
+		return nil
+	}))
+	require.Greater(t, struck, 20)
 }

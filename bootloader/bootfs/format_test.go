@@ -158,3 +158,38 @@ func TestEveryCutOfFormat(t *testing.T) {
 		require.Error(t, err, "without flush %d", i)
 	}
 }
+
+// A format that meets a fault says so, and leaves what was there, nothing, or an empty volume; run again it makes one.
+func TestFaultsOfFormat(t *testing.T) {
+	dev := disktest.New(36<<20, 512)
+	require.NoError(t, Format(dev, FormatOptions{Label: "OLD"}))
+	f, err := Open(dev, Options{})
+	require.NoError(t, err)
+	require.NoError(t, f.WriteFile("old", make([]byte, 5000)))
+	run := func(d *disktest.Disk) error { return Format(d, FormatOptions{Label: "NEW"}) }
+	struck := 0
+	require.NoError(t, dev.EachFault(run, func(fault disktest.Fault, n int, left *disktest.Disk, result error) error {
+		struck++
+		if result == nil {
+			return fmt.Errorf("%v %d: no error", fault, n)
+		}
+		if f, err := Open(left, Options{}); err == nil {
+			infos, err := f.ReadDir("")
+			if err != nil || len(infos) > 1 || len(infos) == 1 && infos[0].Name != "old" {
+				return fmt.Errorf("%v %d: %v, %v", fault, n, infos, err)
+			}
+		}
+		if err := run(left); err != nil {
+			return fmt.Errorf("%v %d: again: %w", fault, n, err)
+		}
+		f, err := Open(left, Options{})
+		if err != nil {
+			return err
+		}
+		if problems, err := f.Check(); err != nil || len(problems) > 0 {
+			return fmt.Errorf("%v %d: again: %v, %v", fault, n, problems, err)
+		}
+		return nil
+	}))
+	require.Greater(t, struck, 20)
+}
