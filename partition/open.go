@@ -128,7 +128,11 @@ func (d *Disk) prepare() error {
 	if err := d.take(); err != nil {
 		return err
 	}
-	return lock(d.f, 2*time.Second)
+	if err := lock(d.f, 2*time.Second); err != nil {
+		return err
+	}
+	// The kernel forgets that a page could not be written, and goes on to show it. What is read from here on is on the medium.
+	return d.DropCache()
 }
 
 // take claims a block device for us alone: the kernel then refuses mounts and other claims of it and its partitions.

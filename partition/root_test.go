@@ -136,6 +136,33 @@ func TestARealDisk(t *testing.T) {
 	}
 }
 
+// What the kernel shows of a disk need not be on it: a program before this one may have ended with a flush that failed.
+func TestOpenReadsTheDiskAndNotTheCache(t *testing.T) {
+	node, image := loop(t, 64*mib, 512)
+	require.NoError(t, partitioned(t, node).Close())
+	other, err := os.Open(node) // keeps the cache
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close()) }()
+	_, err = other.ReadAt(make([]byte, 8192), 32*mib)
+	require.NoError(t, err)
+	file, err := os.OpenFile(image, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt([]byte("on the medium"), 32*mib)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	b := make([]byte, 13)
+	_, err = other.ReadAt(b, 32*mib)
+	require.NoError(t, err)
+	require.Equal(t, make([]byte, 13), b, "the cache is another thing")
+
+	d, err := Open(node, OpenOptions{})
+	require.NoError(t, err)
+	_, err = d.ReadAt(b, 32*mib)
+	require.NoError(t, err)
+	require.Equal(t, "on the medium", string(b))
+	require.NoError(t, d.Close())
+}
+
 func requireNoProblemsOf(t *testing.T, node string) {
 	t.Helper()
 	out, err := exec.Command("sgdisk", "-v", node).CombinedOutput()
