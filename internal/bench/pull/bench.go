@@ -62,7 +62,7 @@ func bench(args []string) error {
 	fmt.Printf("load before: %s", load)
 	fmt.Printf("pull: payload %d MiB, %d rounds, medians in milliseconds; limit = max(slowest stage, CPU time of all stages / 2),\n"+
 		"without the stage \"back\" for \"pull\", where the read-back waits until all is written; with it for \"pull+back\", as Pawl does it\n\n", *mib, b.rounds)
-	var rss, written float64
+	var rss, written, elsewhere float64
 	results, err := b.run(all)
 	if err != nil {
 		return err
@@ -70,11 +70,11 @@ func bench(args []string) error {
 	for _, r := range all {
 		b.report(r, results[r])
 		rss = max(rss, largest(results[r].rss))
-		written = max(written, largest(results[r].written))
+		written, elsewhere = max(written, largest(results[r].written)), max(elsewhere, largest(results[r].elsewhere))
 	}
 	b.bound(fmt.Sprintf("memory, %d MiB: MiB resident at most", *mib), rss/(1<<20), 40)
 	b.bound("bytes written, of the payload", written/float64(b.size), 1.02)
-	fmt.Printf("%-60s %8d\n", "temporary bytes (files outside the disk)", 0)
+	b.bound("KiB written to anything but the disk, requests included", elsewhere/(1<<10), 64)
 	if *large > 0 {
 		p, err := b.largeRun(*large << 20)
 		if err != nil {
@@ -97,7 +97,9 @@ type result struct {
 	curl, ggcr      []float64
 	pullCPU         []float64
 	curlCPU         []float64
-	rss, written    []float64 // bytes
+	rss             []float64 // bytes
+	written         []float64 // bytes to the disk
+	elsewhere       []float64 // bytes to anything else
 	limit, withBack []float64
 }
 
@@ -139,6 +141,7 @@ func (b *benchmark) round(r *row, to *result) error {
 			return fmt.Errorf("%s: %w", r.name(), err)
 		}
 		to.rss, to.written = append(to.rss, float64(p.RSS)), append(to.written, float64(p.Written))
+		to.elsewhere = append(to.elsewhere, float64(p.Elsewhere))
 		if back == "after" {
 			to.pull, to.pullCPU = append(to.pull, ms(p.Write)), append(to.pullCPU, ms(p.CPU))
 		} else {

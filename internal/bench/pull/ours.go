@@ -31,7 +31,8 @@ import (
 type pulled struct {
 	Write, Back time.Duration // until all is written and flushed; and until it is read back
 	CPU         time.Duration // until all is written
-	Written     int64         // bytes to the disk meanwhile
+	Written     int64         // bytes to the disk until all is written
+	Elsewhere   int64         // bytes that were written to anything else until the end: requests, and files if there were any
 	RSS         int64         // bytes, the most
 }
 
@@ -103,6 +104,10 @@ func pullOnce(ref, base string) error {
 	defer profile()()
 
 	var p pulled
+	sent, err := wrote()
+	if err != nil {
+		return err
+	}
 	begin, cpu := time.Now(), cpuOf(0)
 	if img, err = image.Open(ctx, ref, o); err != nil {
 		return err
@@ -130,6 +135,10 @@ func pullOnce(ref, base string) error {
 	if p.RSS, err = resident(); err != nil {
 		return err
 	}
+	if p.Elsewhere, err = wrote(); err != nil {
+		return err
+	}
+	p.Elsewhere -= sent + dev.written
 	return json.NewEncoder(os.Stdout).Encode(p)
 }
 
@@ -153,6 +162,18 @@ func profile() (stop func()) {
 		return func() {}
 	}
 	return pprof.StopCPUProfile
+}
+
+// wrote is how many bytes this process has handed to the kernel, for files, sockets and pipes alike.
+func wrote() (int64, error) {
+	io, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(io), "wchar: ")
+	var n int64
+	_, err = fmt.Sscanf(rest, "%d", &n)
+	return n, err
 }
 
 // pullOurs runs pullOnce in a process of its own, with a boot file system of efi bytes. back is "beside" or "after".
