@@ -48,6 +48,10 @@ func TestBadRegistries(t *testing.T) {
 		{"500 to the first question", []fault{{Path: "/v2/", Status: 500, Times: 2}}, nil, "", 1},
 		{"400", []fault{{Path: big, Status: 400}}, image.ErrUnreachable, "400 Bad Request", 1},
 		{"403", []fault{{Path: "/manifests/", Status: 403}}, image.ErrDenied, "log in to", 0},
+		{"drops after every MiB", []fault{{Path: "/blobs/", DropAfter: 1 << 20}}, nil, "", 2},
+		{"is slow", []fault{{Path: "/blobs/", Rate: 2 << 20}}, nil, "", 1},
+		{"redirects in a circle", []fault{{Path: big, Status: 307, Header: http.Header{"Location": {"/v2/os/blobs/sha256:" + big}}}}, image.ErrUnreachable, "more than 10 redirects", 30},
+		{"401 once, though nobody is asked", []fault{{Path: big, Status: 401, Times: 1}}, image.ErrDenied, "log in to", 1},
 		{"a layer is gone", []fault{{Path: big, Status: 404}}, image.ErrNotFound, "blobs/sha256:" + big, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -10,11 +10,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/testregistry"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 )
+
+// onlyUKI is an image that has a UKI around a kernel, and nothing else.
+func (r *rig) onlyUKI(version string, kernel []byte) *image.Image {
+	r.t.Helper()
+	at := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
+	asset, err := pack.UKI(pack.UKIParts{
+		Stub: at(loadertest.Stub()), Linux: at(kernel), Cmdline: "panic=1", OSRelease: "VERSION_ID=" + version + "\n", Uname: "6.1.0",
+	})
+	require.NoError(r.t, err)
+	img, err := r.images.Image(version, virtual.Spec{Assets: []pack.Asset{asset}})
+	require.NoError(r.t, err)
+	return img
+}
 
 // TestEventsTellHowFastAndHowLong downloads from a registry that sends so many bytes a second.
 func TestEventsTellHowFastAndHowLong(t *testing.T) {
@@ -22,11 +36,7 @@ func TestEventsTellHowFastAndHowLong(t *testing.T) {
 	noise := make([]byte, 4<<20)
 	_, err := rand.NewChaCha8([32]byte{1}).Read(noise)
 	require.NoError(t, err)
-	at := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
-	asset, err := pack.UKI(pack.UKIParts{Stub: at(loadertest.Stub()), Linux: at(noise), Cmdline: "panic=1", OSRelease: "VERSION_ID=2.0.0\n", Uname: "6.1.0"})
-	require.NoError(t, err)
-	_, err = r.images.Reference("2.0.0", virtual.Spec{Assets: []pack.Asset{asset}})
-	require.NoError(t, err)
+	r.onlyUKI("2.0.0", noise)
 	reg, img := r.pushed("2.0.0")
 	rate := img.Size / 2 // two seconds
 	reg.Fault(testregistry.Fault{Path: "/blobs/", Rate: rate})
