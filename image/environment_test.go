@@ -72,11 +72,11 @@ func TestTheProxyOfTheEnvironment(t *testing.T) {
 	r := serve(t)
 	pinned := push(t, r, dir)
 	var asked atomic.Int64
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Director: func(q *http.Request) {
-		if q.URL.Host == "registry.local:5000" {
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(q *httputil.ProxyRequest) {
+		if q.In.URL.Host == "registry.local:5000" {
 			asked.Add(1)
 		}
-		q.URL.Host = r.Host()
+		q.Out.URL.Host, q.Out.Host = r.Host(), q.In.Host
 	}})
 	defer proxy.Close()
 	run := func(env ...string) (string, error) {
