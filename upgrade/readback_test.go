@@ -31,6 +31,8 @@ type cached struct {
 	reads  int64 // bytes read from the medium
 	before int64 // of them, before the last write
 	early  error // a read of what was not flushed
+	flying int64 // bytes that a flush is about to bring to the medium
+	most   int64 // bytes that were not durable at one time
 }
 
 const cacheBlock = 512
@@ -48,6 +50,7 @@ func (c *cached) WriteAt(p []byte, off int64) (int, error) {
 	if len(p) >= 64<<10 {
 		c.before = c.reads
 	}
+	c.most = max(c.most, c.flying+int64(len(c.dirty))*cacheBlock)
 	return c.Disk.WriteAt(p, off)
 }
 
@@ -56,6 +59,7 @@ func (c *cached) Sync() error {
 	covered := c.dirty
 	still := map[int64]bool{} // what is written from now on
 	c.dirty = still
+	c.flying += int64(len(covered)) * cacheBlock
 	if c.syncs++; c.syncs == c.failSync {
 		c.mu.Unlock()
 		return fmt.Errorf("flush %d fails", c.syncs)
@@ -76,6 +80,7 @@ func (c *cached) Sync() error {
 			return err
 		}
 	}
+	c.flying -= int64(len(covered)) * cacheBlock
 	return c.Disk.Sync()
 }
 
@@ -129,6 +134,8 @@ func TestReadBackGoesOnBesideTheDownload(t *testing.T) {
 	require.GreaterOrEqual(t, dev.reads, total, "every byte comes from the medium")
 	require.Less(t, dev.reads, total+8192, "and once")
 	require.Greater(t, atWrite, int64(0), "some of it before the last was written")
+	require.LessOrEqual(t, dev.most, int64(2<<20), "a power cut costs no more")
+	require.Greater(t, dev.most, int64(1<<20), "writing goes on beside a flush")
 	r.boots(bootloader.B, "2.0.0")
 }
 
