@@ -75,6 +75,7 @@ func packCommand() *cobra.Command {
 		fmt.Fprintln(c.OutOrStdout(), ref)
 		return nil
 	}
+	c.AddCommand(indexCommand())
 	return c
 }
 
@@ -170,9 +171,14 @@ func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return r.publish(ctx, layout, built)
+}
+
+// publish tags what is in the layout, signs it, and pushes it, as far as that is asked for.
+func (r recipe) publish(ctx context.Context, layout *pack.Layout, built pack.Built) (string, error) {
 	tag := r.tag
 	if tag == "" {
-		tag = strings.ReplaceAll(img.Version, "+", "-") // which a tag cannot hold
+		tag = strings.ReplaceAll(built.Version, "+", "-") // which a tag cannot hold
 	}
 	if err := layout.Tag(tag, built); err != nil {
 		return "", usageError{fmt.Errorf("--tag: %w", err)}
