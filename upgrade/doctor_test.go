@@ -173,7 +173,7 @@ func TestFindings(t *testing.T) {
 		"the trial's UKI, cut short": {armed: true, damage: func(r *rig) { r.shorten(bootloader.B.File(bootloader.UKIFile)) }, slots: "AAA",
 			want: []string{"degraded", `degraded, slot B: It is partial: os.efi has`}},
 		"the loader is gone": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
-			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(systemd-boot 252.39-1~deb12u2\) differs from the one that is installed \(nothing that can be read `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+			want: []string{"broken", `degraded, loader: No trial can be armed: a trial could not come back, because the loader cannot be found`, `degraded, loader: The loader of version 1.0.0 \(systemd-boot 252.39-1~deb12u2\) differs from the one that is installed \(nothing that can be read `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
 		"the files of two loaders": {damage: func(r *rig) {
 			f := r.bootFiles()
 			require.NoError(r.t, f.Mkdir("grub"))

@@ -44,8 +44,9 @@ const (
 
 // Survey is what BootOrder says of the next boots.
 type Survey struct {
-	Starts int // of our loader in a row, from the first on
-	Files  int // those of them that name partition and file: entries that were made for it, not the firmware's own for a disk
+	Lost   error // why firmware does not find the loader, as a cut while it is replaced may leave it; nil when it does
+	Starts int   // of our loader in a row, from the first on
+	Files  int   // entries among and directly behind them that name partition and file of the loader or of a copy: those that we made, and not the firmware's own for a disk
 
 	numbers []uint16
 	kinds   []kind
@@ -58,6 +59,9 @@ type Survey struct {
 // Survey reads BootOrder and its entries.
 func (b Order) Survey() (Survey, error) {
 	s := Survey{first: -1, current: -1}
+	if _, err := b.FS.Stat(slashes(b.Loader)); err != nil {
+		s.Lost = err
+	}
 	v, err := b.Vars.Read(efivar.Global("BootOrder"))
 	if err != nil && !missing(err) {
 		return Survey{}, err
@@ -90,13 +94,16 @@ func (b Order) Survey() (Survey, error) {
 		return s, nil
 	}
 	for i := s.first; i < len(s.kinds) && (s.kinds[i] == ours || s.kinds[i] == skipped); i++ {
-		if s.kinds[i] != ours {
-			continue
+		if s.kinds[i] == ours {
+			s.Starts++
+			s.end = i + 1
 		}
-		s.Starts++
-		s.end = i + 1
-		if o, err := Option(b.Vars, s.numbers[i]); err == nil && b.onOurs(o) {
-			s.Files++
+	}
+	for i := s.first; i < len(s.kinds); i++ {
+		if o, err := Option(b.Vars, s.numbers[i]); err == nil && (b.starts(o) || b.isCopy(o)) {
+			s.Files++ // also where a cut has left no file
+		} else if s.kinds[i] != ours && s.kinds[i] != skipped {
+			break
 		}
 	}
 	return s, nil

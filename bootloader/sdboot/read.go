@@ -266,7 +266,9 @@ func (l *Loader) readArmed(d *disk) error {
 	if d.direct && order.Starts == 0 {
 		return nil // the option that started this boot says nothing of BootOrder, which was judged before it was tried
 	}
-	d.state.Blocked = order.Refuse(false)
+	if d.state.Blocked = order.Refuse(false); d.state.Blocked == nil && order.Lost != nil {
+		d.state.Blocked = fmt.Errorf("a trial could not come back, because the loader cannot be found: %w (`installer loader` puts it back)", order.Lost)
+	}
 	return nil
 }
 

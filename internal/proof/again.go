@@ -48,6 +48,11 @@ func (r *recorded) again(m *machine, booted label) error {
 			return fmt.Errorf("after the trial: booted %v, want %v", m.last, r.old)
 		}
 	}
+	if r.op.loader {
+		if err := r.replaceAgain(m); err != nil {
+			return err
+		}
+	}
 	to := m.last.Slot.Other()
 	if r.op.end == arms && r.op.name == "rollback" {
 		if err := m.rollback(); err != nil {

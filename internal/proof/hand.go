@@ -286,7 +286,7 @@ func (p *proof) byHand(w world) error {
 			p.say("caught by hand: %-12s %-50s %.200v", w.kit.Loader, h.name, err)
 		}
 	}
-	return nil
+	return p.loadersByHand(w)
 }
 
 // breaks judges a trace until the first disk that breaks the promise.

@@ -117,6 +117,11 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 	if !m.asArmed(armed) {
 		return v, fmt.Errorf("%v boots with slot %v armed", v.label, armed)
 	}
+	if r.op.loader {
+		if err := r.replaced(m, c); err != nil {
+			return v, err
+		}
+	}
 	if r.op.wipes {
 		if err := r.wiped(m, c); err != nil {
 			return v, err

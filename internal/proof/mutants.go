@@ -29,6 +29,7 @@ type mutant struct {
 type state struct {
 	disk    uint64
 	allowed label
+	done    bool // of a loader that is replaced, which has to be there then
 }
 
 // part is what an operation on the disk or the variables is about.
@@ -48,7 +49,7 @@ func (r *recorded) states(seed int64) (map[state]bool, error) {
 		err := r.trace.Crashes(o, func(c *disktest.Crash) error {
 			m, err := r.from.crashed(c)
 			if err == nil {
-				all[state{r.view.all(m), r.allowed(c.Step, c.Index, c.Finished)}] = true
+				all[state{r.view.all(m), r.allowed(c.Step, c.Index, c.Finished), r.op.loader && c.Finished}] = true
 			}
 			return err
 		})
@@ -77,7 +78,7 @@ func (r *recorded) try(m mutant, known map[state]bool, seed int64) (fate, error)
 		if err != nil {
 			return err
 		}
-		s := state{r.view.all(off), r.allowed(c.Step, c.Index, c.Finished)}
+		s := state{r.view.all(off), r.allowed(c.Step, c.Index, c.Finished), r.op.loader && c.Finished}
 		if known[s] || looked[s] {
 			return nil
 		}

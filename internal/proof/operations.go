@@ -63,6 +63,7 @@ type operation struct {
 	long     bool // left out of the short run
 	wipes    bool // may write to EPHEMERAL
 	noMeta   bool // META is destroyed at the start
+	loader   bool // replaces the loader itself
 }
 
 // target is what an image becomes in the slot that does not run.
@@ -249,7 +250,7 @@ func (k *Kit) operations() []operation {
 		return grubOperations(table)
 	case upgrade.GRUBUEFI:
 		return slices.DeleteFunc(grubOperations(table), func(o operation) bool {
-			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot"}, o.name)
+			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader"}, o.name)
 		})
 	default:
 		return sdbootOperations(table)
@@ -346,6 +347,9 @@ func (k *Kit) table() []operation {
 			}
 			return meta.Format(p)
 		}},
+	}
+	if k.Loader != upgrade.GRUBBIOS {
+		table = append(table, replacement())
 	}
 	for n := range 8 {
 		table = append(table, operation{

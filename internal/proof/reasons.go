@@ -30,6 +30,10 @@ func (m mutant) because(r *recorded) string {
 			return "META's copy 2 is written again before copy 1 is, and copy 1 decides until then"
 		case op == "META reset":
 			return "META was destroyed before, so there is nothing to lose"
+		case r.op.loader && m.pair[0].step == bootStep:
+			return "what GRUB wrote before the system ran goes with the next flush, and nothing here relies on it"
+		case r.op.loader && r.loaders.old == nil:
+			return "there was no loader in the directory before, and the copy starts the machine until there is one"
 		case m.step == "layout":
 			return "an empty disk has nothing to lose, and nothing boots before the loader is there; on a disk that holds something these packages promise more"
 		case m.step == "write" || m.step == "complete":
@@ -53,6 +57,8 @@ func (m mutant) because(r *recorded) string {
 		return "META was destroyed before, so there is nothing to lose"
 	case a.kind == ephemeral && b.kind == ephemeral:
 		return wipeOrder
+	case r.op.loader && a.kind == bootOption && b.kind == bootOrder:
+		return "firmware passes over a number in BootOrder without a variable, and the file is touched when both are there"
 	case either(tableTwo):
 		return "nothing is decided by the second table"
 	case either(metaTwo):
@@ -68,6 +74,9 @@ func (m mutant) because(r *recorded) string {
 	}
 	return ""
 }
+
+// What view.kind calls a boot option and the order of them.
+const bootOption, bootOrder = "Boot####", "BootOrder"
 
 // decides reports whether GRUB takes from a block what boots.
 func decides(kind string) bool { return kind == standing || kind == trial }

@@ -32,6 +32,7 @@ type recorded struct {
 	lastAttempt     string
 	metaAt          []bool                   // by index: a write to META is not flushed
 	untouchable     []area                   // what belongs to others
+	loaders         loaders                  // of an operation that replaces the loader
 	liar            bool                     // the device changes what is written to it
 	damaged         map[bootloader.Slot]bool // slots in which something was damaged before
 	view            view
@@ -92,6 +93,11 @@ func (r *recorded) before() (err error) {
 	}
 	if r.old, err = probe.running(); err != nil {
 		return fmt.Errorf("what boots before the operation: %w", err)
+	}
+	if r.op.loader {
+		if r.loaders, err = r.from.loaders(); err != nil {
+			return fmt.Errorf("the loader before the operation: %w", err)
+		}
 	}
 	r.most = r.tries
 	for n := range r.from.unflushed() {

@@ -1,0 +1,253 @@
+package proof
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// loaderFile is the loader that firmware starts without being told one.
+const loaderFile = bootloader.LoaderDir + "/BOOTX64.EFI"
+
+// loaderOf is which loader a version brings: "" is the one of the first install.
+func loaderOf(version string) string {
+	return map[string]string{"1.2.6": "253.1", "1.2.7": "254", "1.2.8": "253.1"}[version]
+}
+
+func (m *machine) replaceLoader() error {
+	return m.with(func(s *upgrade.Machine) error {
+		_, err := s.ReplaceLoader(context.Background(), upgrade.LoaderOptions{Progress: m.step})
+		return err
+	})
+}
+
+// otherLoader is a machine whose default has brought another loader, which is not installed.
+var otherLoader = start{"another loader", func(m *machine, t bootloader.Slot) error { return m.moveTo(t, "1.2.6") }}
+
+// ownLoader is the same machine once the loader is installed, so that firmware knows of the copy in the slot.
+var ownLoader = otherLoader.then("installed", func(m *machine, _ bootloader.Slot) error { return m.replaceLoader() })
+
+// replacement is the operation that replaces the loader. In all of it the default boots; what starts it is the old loader, the
+// new one, or the copy in the default's slot.
+func replacement() operation {
+	moved := func(version string) func(*machine, bootloader.Slot) error {
+		return func(m *machine, t bootloader.Slot) error { return m.moveTo(t.Other(), version) }
+	}
+	return operation{name: "replace the loader", end: stays, loader: true, do: (*machine).replaceLoader, starts: []start{
+		otherLoader,
+		ownLoader.then("then yet another", moved("1.2.7")),
+		ownLoader.then("then the same in the other slot", moved("1.2.8")),
+		ownLoader.then("then its file gone", func(m *machine, _ bootloader.Slot) error {
+			f, err := m.fs(slotZones...)
+			if err == nil {
+				err = f.Remove(loaderFile)
+			}
+			if err != nil {
+				return err
+			}
+			return m.boot()
+		}),
+		ownLoader.then("then its directory destroyed", func(m *machine, _ bootloader.Slot) error {
+			if err := m.destroyLoaderDir(); err != nil {
+				return err
+			}
+			return m.boot()
+		}),
+	}}
+}
+
+// destroyLoaderDir overwrites the directory that the loader is in, as a cut can.
+func (m *machine) destroyLoaderDir() error {
+	p, err := m.part("EFI")
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 512)
+	for at := int64(0); at < p.Size(); at += 512 {
+		if _, err := p.ReadAt(b, at); err == nil && bytes.HasPrefix(b, []byte(".          ")) && bytes.Contains(b, []byte("BOOTX64 EFI")) {
+			_, err = p.WriteAt(pattern("\x05\xfe\x7fno directory", 512), at)
+			return err
+		}
+	}
+	return errors.New("no directory has the loader in it")
+}
+
+// loaders are the old and the new loader of an operation that replaces it; nil for one that is not there.
+type loaders struct{ old, new []byte }
+
+func (m *machine) loaders() (l loaders, err error) {
+	f, err := m.fs(slotZones...)
+	if err != nil {
+		return l, err
+	}
+	l.old, _ = f.ReadFile(loaderFile)
+	l.new, err = f.ReadFile(m.last.Slot.File(bootloader.LoaderFile))
+	return l, err
+}
+
+// replaced looks at the loader that a cut left: the old one or the new one, whole, or none that anybody would start. Once the
+// operation said that it is done, it is the new one.
+func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
+	f, err := m.fs(slotZones...)
+	if err != nil {
+		return err
+	}
+	data, err := f.ReadFile(loaderFile)
+	switch {
+	case c.Finished && err != nil:
+		return fmt.Errorf("it is done, and the loader is not there: %w", err)
+	case err != nil, bytes.Equal(data, r.loaders.new):
+		return nil
+	case c.Finished:
+		return errors.New("it is done, and the loader is not the new one")
+	case r.loaders.old != nil && bytes.Equal(data, r.loaders.old):
+		return nil
+	}
+	return errors.New("the loader that firmware would start is neither the old one nor the new one")
+}
+
+// again runs the replacement once more.
+func (r *recorded) replaceAgain(m *machine) error {
+	if err := m.replaceLoader(); err != nil {
+		return fmt.Errorf("replace the loader again: %w", err)
+	}
+	if l, err := m.loaders(); err != nil || !bytes.Equal(l.old, r.loaders.new) {
+		return fmt.Errorf("after it was run again, the loader is not the new one: %v", err)
+	}
+	if err := r.settled(m, r.old); err != nil {
+		return err
+	}
+	_, err := m.started()
+	return err
+}
+
+// loaderByHand is a replacement in the proof's own hand.
+type loaderByHand struct {
+	name  string
+	start start
+	zones []string
+	lies  bool
+	real  bool
+	steps []string
+}
+
+var loaderHands = []loaderByHand{
+	{name: "the order as it is", start: otherLoader, zones: slotZones, real: true, steps: []string{"spare", "remove", "write", "read"}},
+	{name: "without a spare", start: otherLoader, zones: slotZones, steps: []string{"remove", "write", "read"}},
+	{name: "the spare last", start: otherLoader, zones: slotZones, steps: []string{"remove", "write", "read", "spare"}},
+	{name: "the spare of the other slot", start: otherLoader, zones: slotZones, steps: []string{"clear other", "spare of other", "remove", "write", "read"}},
+	{name: "the old one stays until the new one is there", start: otherLoader, zones: slotZones, steps: []string{"spare", "write", "read"}},
+	{name: "both copies at once", start: otherLoader, zones: slotZones, steps: []string{"spare", "remove copy", "remove", "write", "write copy", "read"}},
+	{name: "first the copy that the machine was started from", start: replacement().starts[3], zones: slotZones,
+		steps: []string{"spare", "remove copy", "write copy", "write", "read"}},
+	{name: "not read back", start: otherLoader, zones: slotZones, lies: true, steps: []string{"spare", "remove", "write"}},
+	{name: "isolation off", start: otherLoader, steps: []string{"spare", "remove", "write", "read"}},
+}
+
+func (h loaderByHand) run(m *machine) error {
+	l, err := m.loaders()
+	if err != nil {
+		return err
+	}
+	if h.lies {
+		m.over = &liar{Disk: m.disk, file: l.new}
+		defer func() { m.over = nil }()
+	}
+	f, err := m.fs(h.zones...)
+	if err != nil {
+		return err
+	}
+	at, err := m.drive()
+	if err != nil {
+		return err
+	}
+	order := bootorder.Order{Vars: m.vars, FS: f, Partition: at, Loader: bootorder.Spell(loaderFile), Title: "Pawl", Ours: true}
+	slot := m.last.Slot
+	steps := map[string]func() error{
+		"spare":          func() error { return order.Spare(bootorder.Spell(slot.File(bootloader.LoaderFile))) },
+		"spare of other": func() error { return order.Spare(bootorder.Spell(slot.Other().File(bootloader.LoaderFile))) },
+		"clear other":    func() error { return m.empty(slot.Other()) },
+		"remove":         func() error { return f.Remove(loaderFile) },
+		"write":          func() error { return f.WriteFile(loaderFile, l.new) },
+		"remove copy":    func() error { return f.Remove(slot.File(bootloader.LoaderFile)) },
+		"write copy":     func() error { return f.WriteFile(slot.File(bootloader.LoaderFile), l.new) },
+		"read": func() error {
+			if data, err := f.ReadFile(loaderFile); err != nil || !bytes.Equal(data, l.new) {
+				return errNotKept
+			}
+			return nil
+		},
+	}
+	for _, name := range h.steps {
+		m.disk.Step(name)
+		if name == "clear other" {
+			if err := steps[name](); err != nil {
+				return err
+			}
+			if f, err = m.fs(h.zones...); err != nil {
+				return err
+			}
+			order.FS = f
+			continue
+		}
+		if err := steps[name](); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// drive is the boot file system's partition as firmware names it.
+func (m *machine) drive() (efivar.HardDrive, error) {
+	layout, err := partition.Read(m.disk)
+	if err != nil {
+		return efivar.HardDrive{}, err
+	}
+	p, err := layout.Find("EFI")
+	if err != nil {
+		return efivar.HardDrive{}, err
+	}
+	guid, err := efivar.ParseGUID(p.GUID.String())
+	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
+}
+
+// loadersByHand judges replacements whose order was changed by hand.
+func (p *proof) loadersByHand(w world) error {
+	const kind = "order changed by hand"
+	if w.kit.Loader == upgrade.GRUBBIOS {
+		return nil
+	}
+	for _, h := range loaderHands {
+		m := w.bases[bootloader.A].clone()
+		if err := h.start.make(m, bootloader.B); err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
+		op := replacement()
+		op.name, op.do = "loader by hand: "+h.name, h.run
+		r, err := record(op, h.start, bootloader.A, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", op.name, err)
+		}
+		r.liar = h.lies
+		err = p.breaks(r, handMutant{})
+		switch {
+		case h.real && err != nil:
+			p.brick(fmt.Errorf("%s: %s: %w", w.kit.Loader, op.name, err))
+		case !h.real && err == nil:
+			p.tally(kind, func(t *tally) { t.Made++ })
+			p.escape(fmt.Sprintf("%s: %s", w.kit.Loader, op.name))
+		case !h.real:
+			p.tally(kind, func(t *tally) { t.Made++; t.Caught++ })
+			p.say("caught by hand: %-12s %-50s %.200v", w.kit.Loader, op.name, err)
+		}
+	}
+	return nil
+}
