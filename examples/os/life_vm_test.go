@@ -28,6 +28,7 @@ func (m *machine) wholeLife(flags string) {
 	s := m.status()
 	require.Equal(m, []string{"A", "A", "B"}, []string{s.Active, s.Default, s.Armed})
 	require.Equal(m, []string{"1.0.0", "3.0.0"}, []string{s.Slots[0].Version, s.Slots[1].Version})
+	m.foretold("boot 1: slot B, 3.0.0, trial: ", "result: fine")
 	m.restart()
 	m.trial("3.0.0", "B")
 	m.ready("3.0.0", "B")
@@ -36,9 +37,11 @@ func (m *machine) wholeLife(flags string) {
 
 	// Rollback is an upgrade to what the other slot holds, and lasts.
 	m.do("run installer rollback")
+	m.foretold("boot 1: slot A, 1.0.0, trial: ", "boot 2: slot B, 3.0.0: ")
 	m.restart()
 	m.trial("1.0.0", "A")
 	m.ready("1.0.0", "A")
+	m.foretold("boot 1: slot A, 1.0.0: ", "result: fine")
 	m.cut(func() {})
 	m.ready("1.0.0", "A")
 
@@ -65,4 +68,13 @@ func (m *machine) wholeLife(flags string) {
 	s = m.status()
 	require.Equal(m, "confirmed", s.Attempt.Result)
 	require.Empty(m, s.KnownBad)
+}
+
+// foretold requires what the machine's own doctor says of its next boots.
+func (m *machine) foretold(lines ...string) {
+	m.Helper()
+	out := m.do("run installer doctor")
+	for _, line := range lines {
+		require.Contains(m, out, line)
+	}
 }
