@@ -16,6 +16,9 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
+// moment is how long the kernel may take for a record that is there.
+const moment = 100 * time.Millisecond
+
 // maxRecord is more than the kernel's longest record.
 const maxRecord = 8192
 
@@ -53,12 +56,12 @@ func (s *Server) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*p
 		stop := context.AfterFunc(end, func() { _ = log.SetReadDeadline(time.Now()) })
 		defer stop()
 	}
-	if !r.Follow {
-		// What is there is read at once; nothing more within a moment is the end.
-		_ = log.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	}
 	b := make([]byte, maxRecord)
 	for {
+		if !r.Follow && ctx.Err() == nil {
+			// What is there is read at once, however long all of it takes; nothing more within a moment is the end.
+			_ = log.SetReadDeadline(time.Now().Add(moment))
+		}
 		n, err := log.Read(b)
 		switch {
 		case errors.Is(err, unix.EPIPE): // overwritten; the next read goes on with the oldest that is there

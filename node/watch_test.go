@@ -111,6 +111,8 @@ type records struct {
 	errs    []error
 	end     chan struct{}
 	follow  bool
+
+	deadline time.Time
 }
 
 func (r *records) Read(b []byte) (int, error) {
@@ -118,6 +120,9 @@ func (r *records) Read(b []byte) (int, error) {
 		err := r.errs[0]
 		r.errs = r.errs[1:]
 		return 0, err
+	}
+	if !r.follow && !time.Now().Before(r.deadline) {
+		return 0, os.ErrDeadlineExceeded
 	}
 	if len(r.records) == 0 {
 		if r.follow {
@@ -132,6 +137,7 @@ func (r *records) Read(b []byte) (int, error) {
 
 func (r *records) Close() error { return nil }
 func (r *records) SetReadDeadline(at time.Time) error {
+	r.deadline = at
 	if r.end != nil && !at.After(time.Now()) {
 		close(r.end)
 	}
@@ -176,6 +182,16 @@ func TestDmesg(t *testing.T) {
 	s.kmsg = func() (kernelLog, error) { return &records{errs: []error{io.ErrClosedPipe}}, nil }
 	_, err = read(&pawlv1.DmesgRequest{})
 	require.ErrorIs(t, err, io.ErrClosedPipe)
+
+	slow := log() // reading takes longer than the pause after which a log is at its end
+	s.kmsg = func() (kernelLog, error) { return slow, nil }
+	texts = nil
+	require.NoError(t, s.Dmesg(t.Context(), &pawlv1.DmesgRequest{}, func(m *pawlv1.KernelMessage) error {
+		texts = append(texts, m.Text)
+		time.Sleep(time.Until(slow.deadline))
+		return nil
+	}))
+	require.Len(t, texts, 2)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	s.kmsg = func() (kernelLog, error) { return &records{follow: true, end: make(chan struct{})}, nil }

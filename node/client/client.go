@@ -182,11 +182,13 @@ func (c *Client) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, each fun
 	if err != nil {
 		return nil, err
 	}
-	events, err := c.rpc.Upgrade(ctx, r)
+	life, end := c.whileUp(ctx, boot.BootId)
+	defer end()
+	events, err := c.rpc.Upgrade(life, r)
 	if err != nil {
-		return nil, c.wrap(err)
+		return nil, c.ended(life, err)
 	}
-	return c.follow(events, boot.BootId, r.Reboot, r.Attached, each)
+	return c.follow(life, events, boot.BootId, r.Reboot, r.Attached, each)
 }
 
 // Rollback runs a rollback and calls each with its events.
@@ -195,14 +197,16 @@ func (c *Client) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, each f
 	if err != nil {
 		return nil, err
 	}
-	events, err := c.rpc.Rollback(ctx, r)
+	life, end := c.whileUp(ctx, boot.BootId)
+	defer end()
+	events, err := c.rpc.Rollback(life, r)
 	if err != nil {
-		return nil, c.wrap(err)
+		return nil, c.ended(life, err)
 	}
-	return c.follow(events, boot.BootId, r.Reboot, r.Attached, each)
+	return c.follow(life, events, boot.BootId, r.Reboot, r.Attached, each)
 }
 
-func (c *Client) follow(events *connect.ServerStreamForClient[pawlv1.Event], boot string, reboot, attached bool, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+func (c *Client) follow(life context.Context, events *connect.ServerStreamForClient[pawlv1.Event], boot string, reboot, attached bool, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 	defer events.Close()
 	var planned *pawlv1.Plan
 	for events.Receive() {
@@ -217,7 +221,7 @@ func (c *Client) follow(events *connect.ServerStreamForClient[pawlv1.Event], boo
 			return armed, nil
 		}
 	}
-	err := c.wrap(events.Err())
+	err := c.ended(life, events.Err())
 	if err == nil {
 		err = &Error{Node: c.Node, Kind: Unreachable, Text: "the node ended the call without a result"}
 	}
@@ -225,7 +229,7 @@ func (c *Client) follow(events *connect.ServerStreamForClient[pawlv1.Event], boo
 	switch kind := Kind(err); {
 	case attached:
 		return nil, err
-	case kind == "cancelled" && events.Err() != nil && !connect.IsWireError(events.Err()), kind == Timeout:
+	case kind == "cancelled" && !connect.IsWireError(events.Err()), kind == Timeout:
 		return nil, &Error{Node: c.Node, Kind: kind, Text: "no longer followed; " + goesOn, err: err}
 	case kind != Unreachable:
 		return nil, err

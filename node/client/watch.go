@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -12,7 +13,7 @@ import (
 // Events calls each with what the node tells: what it told after r.Since, and then, with r.Follow, what it tells until ctx
 // ends. When it follows, a lost connection is made again, in this boot of the node or the next, and nothing is told twice.
 func (c *Client) Events(ctx context.Context, r *pawlv1.EventsRequest, each func(*pawlv1.Event) error) error {
-	return watch(ctx, c, r.Follow, func() (source[pawlv1.Event], error) { return c.rpc.Events(ctx, r) }, func(e *pawlv1.Event) error {
+	return watch(ctx, c, r.Follow, func(ctx context.Context) (source[pawlv1.Event], error) { return c.rpc.Events(ctx, r) }, func(e *pawlv1.Event) error {
 		r.Since, r.BootId = e.Id, e.BootId
 		return each(e)
 	})
@@ -20,7 +21,7 @@ func (c *Client) Events(ctx context.Context, r *pawlv1.EventsRequest, each func(
 
 // Dmesg calls each with the messages of the node's kernel, as Events does with events.
 func (c *Client) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*pawlv1.KernelMessage) error) error {
-	return watch(ctx, c, r.Follow, func() (source[pawlv1.KernelMessage], error) { return c.rpc.Dmesg(ctx, r) }, func(m *pawlv1.KernelMessage) error {
+	return watch(ctx, c, r.Follow, func(ctx context.Context) (source[pawlv1.KernelMessage], error) { return c.rpc.Dmesg(ctx, r) }, func(m *pawlv1.KernelMessage) error {
 		r.Since, r.BootId = m.Sequence, m.BootId
 		return each(m)
 	})
@@ -34,10 +35,10 @@ type source[T any] interface {
 	Close() error
 }
 
-// watch reads a stream to its end; when following, it begins anew whenever the connection is lost.
-func watch[T any](ctx context.Context, c *Client, follow bool, open func() (source[T], error), each func(*T) error) error {
+// watch reads a stream to its end; when following, it begins anew whenever the connection is lost or the node has restarted.
+func watch[T any](ctx context.Context, c *Client, follow bool, open func(context.Context) (source[T], error), each func(*T) error) error {
 	for {
-		err := read(open, each)
+		err := c.read(ctx, follow, func(ctx context.Context) error { return read(ctx, open, each) })
 		own := !connectionError(err)
 		wrapped := c.wrap(err)
 		switch {
@@ -56,8 +57,25 @@ func watch[T any](ctx context.Context, c *Client, follow bool, open func() (sour
 	}
 }
 
-func read[T any](open func() (source[T], error), each func(*T) error) error {
-	s, err := open()
+// read does one reading. One that follows ends when the node has restarted.
+func (c *Client) read(ctx context.Context, follow bool, do func(context.Context) error) error {
+	if !follow {
+		return do(ctx)
+	}
+	v, err := c.rpc.Version(ctx, &pawlv1.VersionRequest{})
+	if err != nil {
+		return err
+	}
+	life, end := c.whileUp(ctx, v.BootId)
+	defer end()
+	if err = do(life); errors.Is(context.Cause(life), errRestarted) {
+		return connect.NewError(connect.CodeUnavailable, errRestarted)
+	}
+	return err
+}
+
+func read[T any](ctx context.Context, open func(context.Context) (source[T], error), each func(*T) error) error {
+	s, err := open(ctx)
 	if err != nil {
 		return err
 	}

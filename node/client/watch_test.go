@@ -70,3 +70,60 @@ func TestWhatIsFollowedOutlivesItsConnection(t *testing.T) {
 	err = c.Events(ctx, &pawlv1.EventsRequest{Follow: true}, func(*pawlv1.Event) error { return nil })
 	require.Equal(t, "cancelled", Kind(err))
 }
+
+// silent is a node that was reset: its connections stay open, and nothing comes any more.
+type silent struct {
+	fake
+	calls int
+}
+
+// boot is the boot that the node is in; the first call finds it in the one that is reset then.
+func (s *silent) boot(call bool) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if call {
+		s.calls++
+	}
+	return []string{"boot-1", "boot-1", "boot-2"}[min(s.calls, 2)]
+}
+
+func (s *silent) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
+	boot := s.boot(false)
+	if s.calls == 1 {
+		boot = "boot-2"
+	}
+	return &pawlv1.VersionResponse{BootId: boot}, nil
+}
+
+func (s *silent) Events(ctx context.Context, _ *pawlv1.EventsRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	if err := to.Send(&pawlv1.Event{Id: 1, BootId: s.boot(true)}); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (s *silent) Upgrade(ctx context.Context, _ *pawlv1.UpgradeRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	s.boot(true)
+	<-ctx.Done()
+	return nil
+}
+
+func TestAMachineThatWasResetIsNotWaitedForOnItsOldConnection(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	enough := errors.New("enough")
+	var boots []string
+	err := client(t, &silent{}).Events(ctx, &pawlv1.EventsRequest{Follow: true}, func(e *pawlv1.Event) error {
+		if boots = append(boots, e.BootId); len(boots) == 2 {
+			return enough
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, enough)
+	require.Equal(t, []string{"boot-1", "boot-2"}, boots)
+
+	_, err = client(t, &silent{}).Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
+	require.Equal(t, Unreachable, Kind(err))
+	require.ErrorContains(t, err, "the connection was lost")
+}
