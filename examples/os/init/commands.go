@@ -13,7 +13,7 @@ import (
 )
 
 // commands are the console's verbs besides run: what a test does to a machine from inside.
-var commands = map[string]func(out io.Writer, args []string) error{
+var commands = map[string]command{
 	"ls":       list,
 	"cat":      show,
 	"head":     head,
@@ -21,17 +21,22 @@ var commands = map[string]func(out io.Writer, args []string) error{
 	"zero":     zero,
 	"rm":       remove,
 	"readonly": readOnly,
+	"occupy":   occupy,
+	"kill":     kill,
 	"crash":    func(io.Writer, []string) error { crash(); return nil },
 	"reboot":   func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
 	"poweroff": func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },
 }
 
 // obey runs one command and returns its exit code.
-func obey(out io.Writer, verb string, args []string) int {
+func (c *console) obey(out io.Writer, verb string, args []string) int {
 	if verb == "run" {
 		return run(out, args)
 	}
 	do, ok := commands[verb]
+	if !ok {
+		do, ok = c.more[verb]
+	}
 	if !ok {
 		fmt.Fprintf(out, "%s: no such command\n", verb)
 		return 127

@@ -20,7 +20,11 @@ import (
 // found even between messages of the kernel.
 type console struct {
 	io.ReadWriter
+	more map[string]command // verbs besides those that need nothing of the system
 }
+
+// command is what a verb does.
+type command func(out io.Writer, args []string) error
 
 // openConsole opens a serial port without echo and without a line discipline of its own.
 func openConsole(path string) (*console, error) {
@@ -39,7 +43,7 @@ func openConsole(path string) (*console, error) {
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, t); err != nil {
 		return nil, fmt.Errorf("open the console: %w", err)
 	}
-	return &console{f}, nil
+	return &console{f, map[string]command{}}, nil
 }
 
 // serve obeys lines for as long as there are any.
@@ -52,7 +56,7 @@ func (c *console) serve() {
 			continue
 		}
 		out := &prefixed{w: c, prefix: id + "| "}
-		code := obey(out, args[0], args[1:])
+		code := c.obey(out, args[0], args[1:])
 		out.end()
 		fmt.Fprintf(c, "%s= %d\n", id, code)
 	}

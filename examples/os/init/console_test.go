@@ -27,7 +27,7 @@ func TestEventsAreWhatTheHostReads(t *testing.T) {
 func TestConsoleAnswersEachLine(t *testing.T) {
 	dir := t.TempDir()
 	out := new(bytes.Buffer)
-	(&console{struct {
+	(&console{ReadWriter: struct {
 		io.Reader
 		io.Writer
 	}{strings.NewReader("\n7 write " + dir + "/x one two\n8 cat " + dir + "/x\n9 ls " + dir + "\n10 rm " + dir + "/x\n11 jump\n12 run\n13 write " + dir + "/y hex:000a\n14 cat " + dir + "/y"), out}}).serve()

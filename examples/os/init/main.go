@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "occupy" {
+		occupier(os.Args[2:])
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this is PID 1 of the example OS; it does nothing elsewhere")
 		os.Exit(2)
@@ -81,6 +85,10 @@ func boot(dog *watchdog.Watchdog, test string) error {
 	if system.test == testExit {
 		os.Exit(1)
 	}
+	console.more["fail"] = func(_ io.Writer, phases []string) error { system.hooks.fail(phases); return nil }
+	console.more["stop-at"] = func(_ io.Writer, at []string) error { return system.hooks.stopAt(at) }
+	console.more["kexec"] = system.startKernel
+	console.more["hold"] = func(_ io.Writer, phases []string) error { system.hooks.hold(phases); return nil }
 	go console.serve()
 	if err := system.embed(context.Background(), network); err != nil {
 		report("warning", "reason", err.Error())

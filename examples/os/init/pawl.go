@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/internal/phaselog"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
@@ -25,14 +27,22 @@ func (s *system) embed(ctx context.Context, network error) error {
 	if err != nil {
 		return err
 	}
+	s.hooks.disk = disk
+	if err := s.hooks.read(); err != nil {
+		report("warning", "reason", err.Error())
+	}
 	server, err := node.New(node.Config{
 		Disk:          disk,
 		Checks:        []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
 		TrialDeadline: s.deadline,
 		Watchdog:      node.Watchdog{Opened: s.dog, Timeout: watchdogTimeout, Restart: watchdogTimeout},
+		Window:        10 * time.Millisecond, // so that there is one
+		Hooks:         s.hooks.all(),
+		Unmount:       []string{"EPHEMERAL"},
+		LetGo:         5 * time.Second,
 		Reboot:        s.reboot,
 		Kexec:         s.kexec,
-		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log:           slog.New(phaselog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}), s.hooks.reached)),
 	})
 	if err != nil {
 		return err

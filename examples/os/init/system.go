@@ -11,9 +11,10 @@ import (
 
 // system is what this boot knows of itself.
 type system struct {
-	version  string        // VERSION_ID of /etc/os-release
-	boot     string        // this boot's id
-	test     string        // how this version is broken, empty for a good one: kernel argument pawl-os.test, or see injected
+	version  string // VERSION_ID of /etc/os-release
+	boot     string // this boot's id
+	test     string // how this version is broken, empty for a good one: kernel argument pawl-os.test, or see injected
+	hooks    *hooks
 	deadline time.Duration // kernel argument pawl-os.deadline: how long a trial may take
 	dog      *watchdog.Watchdog
 }
@@ -44,6 +45,7 @@ func newSystem(test string) (*system, error) {
 		test:     value(arguments, "pawl-os.test"),
 		deadline: trialDeadline,
 	}
+	s.hooks = &hooks{version: s.version}
 	if d, err := time.ParseDuration(value(arguments, "pawl-os.deadline")); err == nil {
 		s.deadline = d
 	}
