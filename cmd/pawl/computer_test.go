@@ -154,7 +154,7 @@ func (c *computer) run(s software, bootID string) {
 		machine.Version, machine.Release = "", c.release
 	}
 	n, err := node.New(node.Config{
-		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute, Log: slog.New(phaselog.New(log, func(at string) {
+		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute, Window: 10 * time.Millisecond, Log: slog.New(phaselog.New(log, func(at string) {
 			if c.reach != nil {
 				c.reach(at)
 			}

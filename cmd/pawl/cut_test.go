@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -31,6 +32,8 @@ type records struct {
 type outside struct {
 	mu sync.Mutex
 	records
+	fails node.Phase       // a phase that fails
+	acted func(node.Phase) // is called once a hook has acted; may be nil
 }
 
 func (o *outside) now() records {
@@ -44,6 +47,9 @@ func (o *outside) system(version string) software {
 	s := software{version: version}
 	for _, p := range node.HookPhases() {
 		s.hooks = append(s.hooks, node.Hook{Phase: p, Name: "x", Run: func(_ context.Context, at node.Occasion) error {
+			if o.acted != nil {
+				defer o.acted(p)
+			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			switch was := o.records; p {
@@ -64,6 +70,8 @@ func (o *outside) system(version string) software {
 				if was.config != version {
 					o.config, o.before = was.before, ""
 				}
+			case o.fails:
+				return errors.New("it fails")
 			}
 			return nil
 		}})
@@ -88,17 +96,7 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 			o := &outside{records: records{config: "1.0.0"}}
 			l := newLab(t, "127.0.0.1:0", o.system("1.0.0").hooks...)
 			two := l.push(o.system("2.0.0"))
-			dir := t.TempDir()
-			var order []string
-			moments := map[string]moment{}
-			l.reach = func(at string) {
-				if _, again := moments[at]; again {
-					return
-				}
-				m := moment{filepath.Join(dir, fmt.Sprint(len(order))), &variables{Memory: l.vars.copy()}, o.now()}
-				require.NoError(t, copySparse(m.disk, l.disk))
-				order, moments[at] = append(order, at), m
-			}
+			order, moments := l.moments(o)
 			code, _, errs := l.order(append([]string{"upgrade", "--image", two, "--wait"}, flags...)...)
 			require.Zero(t, code, errs)
 			l.settled()
@@ -110,18 +108,16 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 			for _, c := range table {
 				listed = append(listed, c.At)
 			}
-			require.ElementsMatch(t, order, listed, "the table has every phase that there is")
+			require.ElementsMatch(t, *order, listed, "the table has every phase that there is")
+			for _, c := range table { // also once the hook of that phase has acted, before anybody knows
+				if acted := hookOf(c.At); moments[acted].disk != "" {
+					table = append(table, cuts.Cut{Kind: c.Kind, At: acted, New: c.New, Says: c.Says})
+				}
+			}
 			for _, c := range table {
 				t.Run(strings.ReplaceAll(c.At, "/", " "), func(t *testing.T) {
 					t.Parallel()
-					m := moments[c.At]
-					o := &outside{records: m.records}
-					cut := &lab{registry: l.registry, computer: &computer{t: t, disk: m.disk, vars: m.vars, address: "127.0.0.1:0", os: maps.Clone(l.os), boot: "cut-"}}
-					for digest, s := range cut.os {
-						cut.os[digest] = o.system(s.version)
-					}
-					cut.on()
-					t.Cleanup(func() { cut.stop() })
+					cut, o := moments[c.At].boot(t, l)
 					a := cut.settled()
 					runs, next := "1.0.0", "1.0.0 in A"
 					if c.New {
@@ -133,11 +129,7 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 					} else {
 						require.Contains(t, said, c.Says)
 					}
-					require.Eventually(t, func() bool {
-						now := o.now()
-						return !now.cordoned && !now.left && now.config == runs
-					}, 10*time.Second, 10*time.Millisecond, "%+v", o.now())
-
+					o.works(t, runs)
 					booted := len(cut.history())
 					code, _, errs := cut.order("upgrade", "--image", two, "--force", "--reboot")
 					require.Zero(t, code, errs)
@@ -147,6 +139,74 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPowerCutWhileAFailureIsUndone cuts it in each phase that undoes another, after the last one before unmounting failed.
+func TestPowerCutWhileAFailureIsUndone(t *testing.T) {
+	t.Parallel()
+	o := &outside{records: records{config: "1.0.0"}, fails: node.PhaseStop}
+	l := newLab(t, "127.0.0.1:0", o.system("1.0.0").hooks...)
+	two := l.push(o.system("2.0.0"))
+	_, moments := l.moments(o)
+	code, _, errs := l.order("upgrade", "--image", two, "--wait")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, `stop: hook "x": it fails`)
+	o.works(t, "1.0.0")
+	l.stop()
+	l.reach = nil
+	for _, at := range []string{"upgrade/resume", "upgrade/rejoin", "upgrade/uncordon"} {
+		t.Run(filepath.Base(at), func(t *testing.T) {
+			t.Parallel()
+			cut, o := moments[at].boot(t, l)
+			require.Contains(t, cut.settled().Reason, "it fails")
+			o.works(t, "1.0.0")
+			require.Equal(t, "1.0.0 in A", cut.next())
+		})
+	}
+}
+
+// moments keeps the computer as it is in each phase, when that begins for the first time.
+func (l *lab) moments(o *outside) (order *[]string, moments map[string]moment) {
+	dir := l.t.TempDir()
+	order, moments = new([]string), map[string]moment{}
+	keep := func(at string) {
+		if moments[at].disk == "" {
+			moments[at] = moment{filepath.Join(dir, fmt.Sprint(len(moments))), &variables{Memory: l.vars.copy()}, o.now()}
+			require.NoError(l.t, copySparse(moments[at].disk, l.disk))
+		}
+	}
+	o.acted = func(p node.Phase) { keep(hookOf(string(p))) }
+	l.reach = func(at string) {
+		if moments[at].disk == "" {
+			*order = append(*order, at)
+		}
+		keep(at)
+	}
+	return order, moments
+}
+
+// hookOf names the moment in which the hook of a phase has acted.
+func hookOf(at string) string { return "hook of " + filepath.Base(at) }
+
+// boot switches another computer on, that was like l in that moment.
+func (m moment) boot(t *testing.T, l *lab) (*lab, *outside) {
+	require.NotEmpty(t, m.disk, "the phase was never reached")
+	o := &outside{records: m.records}
+	cut := &lab{registry: l.registry, computer: &computer{t: t, disk: m.disk, vars: m.vars, address: "127.0.0.1:0", os: maps.Clone(l.os), boot: "cut-"}}
+	for digest, s := range cut.os {
+		cut.os[digest] = o.system(s.version)
+	}
+	cut.on()
+	t.Cleanup(func() { cut.stop() })
+	return cut, o
+}
+
+// works waits until nothing of an upgrade is left to be undone.
+func (o *outside) works(t *testing.T, config string) {
+	require.Eventually(t, func() bool {
+		now := o.now()
+		return !now.cordoned && !now.left && now.config == config
+	}, 10*time.Second, 10*time.Millisecond, "%+v", o.now())
 }
 
 // settled waits until the latest attempt is over with all that follows, and returns it; zero if there is none.

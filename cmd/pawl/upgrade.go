@@ -25,7 +25,8 @@ trial. ` + "`pawl stage cancel`" + ` takes that back.
 
 Nodes are taken one after the other; the first that fails ends it. An upgrade goes on when this command is interrupted,
 unless --attached was given; the same command again follows it. With --wait the command ends when the node is back, in
-the new version, confirmed (exit code 0), or has fallen back (3).`,
+the new version, confirmed (exit code 0), or has fallen back (3). A node that does not answer may be restarting: with --wait
+it is waited for.`,
 	}
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")
