@@ -25,10 +25,11 @@ proof:
 	go run ./internal/proof/run
 
 # Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
-# loader: docs/deaths.md.
+# loader: docs/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md.
 boots: deps
 	go run ./internal/proof/boots
 	go run ./internal/deaths/run
+	go run ./internal/cuts/run
 
 # Speed is a ratio within one run; the last line counts the bounds.
 bench: deps

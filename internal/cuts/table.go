@@ -42,7 +42,7 @@ func Table() (all []Cut) {
 		}
 	}
 	before := []string{"upgrade:find", "upgrade:disarm", "upgrade:clear", "upgrade:write", "upgrade:verify", "upgrade:complete"}
-	trial := []string{"trial:wipe-EPHEMERAL", "trial/migrate", "trial/checks", "trial/confirm"}
+	trial := []string{"trial:wipe-EPHEMERAL", "trial/migrate", "trial/checks", "trial/window", "trial/confirm"}
 	after := []string{"trial:record-the-confirmation", "settle/rejoin", "settle/uncordon"}
 
 	add(Upgrade, false, "", append([]string{"upgrade/resolve", "upgrade/prepare"}, before...)...)
