@@ -110,19 +110,31 @@ func faultyOperations() map[string]func(r *rig) faulty {
 			require.NoError(r.t, r.Boot())
 			return faulty{started, []*image.Image{r.one}, r.one, 0, ""}
 		},
+		"upgrade on GRUB": func(r *rig) faulty {
+			*r = *startGRUB(r.t, upgrade.GRUBBIOS)
+			two := grubImage(r.t, r.images, "2.0.0")
+			return faulty{upgradeTo(two), []*image.Image{r.one}, two, 3, ""}
+		},
+		"confirm on GRUB": func(r *rig) faulty {
+			*r = *startGRUB(r.t, upgrade.GRUBUEFI)
+			two := grubImage(r.t, r.images, "2.0.0")
+			r.upgrade(two)
+			r.boots(bootloader.B, "2.0.0")
+			return faulty{confirm, []*image.Image{r.one, two}, two, 0, "the confirmation is not recorded"}
+		},
 		"stage": func(r *rig) faulty {
 			two := r.image("2.0.0")
 			return faulty{on(func(ctx context.Context, m *upgrade.Machine) error {
 				_, err := m.Stage(ctx, two, upgrade.Options{})
 				return err
-			}), []*image.Image{r.one}, r.one, 0, ""}
+			}), []*image.Image{r.one}, r.one, 3, ""}
 		},
 	}
 }
 
-// ukiOf is the SHA-256 of the UKI in an image.
-func ukiOf(img *image.Image) string {
-	i := slices.IndexFunc(img.Assets, func(a image.Asset) bool { return a.Name == pack.UKIAsset })
+// loaded is the SHA-256 of what a loader loads of an image: the UKI, with GRUB the kernel.
+func loaded(img *image.Image) string {
+	i := slices.IndexFunc(img.Assets, func(a image.Asset) bool { return a.Name == pack.UKIAsset || a.Name == pack.KernelAsset })
 	return img.Assets[i].SHA256
 }
 
@@ -161,7 +173,7 @@ func (f faulty) run(ctx context.Context, r *rig, fault disktest.Fault, n int) (m
 }
 
 func copyOf(m *virtual.Machine) *virtual.Machine {
-	return &virtual.Machine{Disk: m.Disk.Clone(), Vars: m.Vars.Clone(), Boots: m.Boots, Last: m.Last}
+	return &virtual.Machine{Disk: m.Disk.Clone(), Vars: m.Vars.Clone(), Loader: m.Loader, Boots: m.Boots, Last: m.Last}
 }
 
 // judge says what must hold after a fault: what boots is one of the complete versions that may, the new one once the
@@ -196,7 +208,7 @@ func boots(m *virtual.Machine, may []*image.Image) error {
 		return err
 	}
 	for _, img := range may {
-		if img == nil && c.Last.Digest == "" || img != nil && ukiOf(img) == c.Last.Digest {
+		if img == nil && c.Last.Digest == "" || img != nil && loaded(img) == c.Last.Digest {
 			return nil
 		}
 	}
