@@ -195,8 +195,8 @@ func (d *Diagnosis) order(disk Device, vars *efivar.Memory, o predict.Options) {
 	}
 	st := d.Status.Loader
 	starts, need := predict.Starts(options), 1
-	if st.Again && st.ArmedBy != "BootNext" { // after which the firmware comes to BootOrder for the first time
-		need = st.Tries + 1 // a loader that counts by itself restarts the machine in place of going back to the firmware
+	if st.ArmedBy != "" && st.ArmedBy != "BootNext" { // after which the firmware comes to BootOrder for the first time
+		need = st.Tries + 1 // GRUB, which has one way, restarts the machine in place of going back to the firmware
 	}
 	switch {
 	case st.Armed != bootloader.None && starts < need:

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,4 +52,57 @@ func TestWaysThatCannotBeTaken(t *testing.T) {
 	require.NoError(t, err)
 	_, err = m.Plan(t.Context(), grubImage(t, r.images, "1.1.0"), byBootNext)
 	require.ErrorContains(t, err, "one way only")
+}
+
+// Without any variables a kernel knows its slot from its arguments, and the loader counts its boots.
+func TestUpgradeByCountingWithoutVariables(t *testing.T) {
+	r := startKernels(t)
+	r.Blind = true
+	two := r.made("1.1.0", virtual.Spec{Kernel: true})
+	_, err := r.Upgrade(t.Context(), two, upgrade.Options{})
+	require.ErrorIs(t, err, bootloader.ErrNoVariables)
+	require.ErrorContains(t, err, "a trial by counting needs none")
+
+	o := upgrade.Options{Trial: "counting", Tries: 3}
+	m, err := r.Open()
+	require.NoError(t, err)
+	p, err := m.Plan(t.Context(), two, o)
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(p.Warnings, " "), "until its power is cycled, once for each try")
+	_, err = r.Upgrade(t.Context(), two, o)
+	require.NoError(t, err)
+	for left := 2; left >= 0; left-- {
+		require.True(t, r.boots(bootloader.B, "1.1.0").Trial)
+		require.Equal(t, left, r.status().Loader.Tries)
+	}
+	b := r.boots(bootloader.A, "1.0.0")
+	require.Equal(t, "the new version started 3 times, then ended without a word", b.Attempt.Reason)
+
+	// A check that says no ends it early; what the loader counts in the meantime is not lost on META.
+	o.Force = true
+	_, err = r.Upgrade(t.Context(), two, o)
+	require.NoError(t, err)
+	r.boots(bootloader.B, "1.1.0")
+	m, err = r.Open()
+	require.NoError(t, err)
+	require.NoError(t, m.Failed(t.Context(), "a check"))
+	require.Equal(t, "a check", r.boots(bootloader.A, "1.0.0").Attempt.Reason)
+
+	_, err = r.Upgrade(t.Context(), two, o)
+	require.NoError(t, err)
+	r.boots(bootloader.B, "1.1.0")
+	r.confirm()
+	for range 3 {
+		require.False(t, r.boots(bootloader.B, "1.1.0").Trial)
+	}
+	require.Empty(t, r.status().Loader.Armed)
+}
+
+// A UKI has its arguments inside, so without variables nobody knows which one runs.
+func TestCountingCannotTellUKIsWithoutVariables(t *testing.T) {
+	r := start(t)
+	r.Blind, r.Last.Cmdline = true, "quiet" // which the model does not know of a UKI
+	_, err := r.Upgrade(t.Context(), r.image("1.1.0"), upgrade.Options{Trial: "counting"})
+	require.ErrorIs(t, err, bootloader.ErrAmbiguous)
+	require.ErrorContains(t, err, "a UKI has its own, which names none")
 }

@@ -28,6 +28,9 @@ type Backend struct {
 	Separate bool
 	// Tries is the highest number of trial boots that the loader counts; 0 is 1.
 	Tries int
+	// NotIsolated says that the loader itself writes where it finds the default too: a block that a cut destroys may then cost
+	// more than the trial, and such disks are left out.
+	NotIsolated bool
 }
 
 // Conformance holds a backend to what bootloader.Bootloader promises, judged by the model: single operations, then each

@@ -124,7 +124,7 @@ func (c crashCase) run(t *testing.T, b Backend) {
 	require.NoError(t, c.do(r))
 	trace, seen := r.Disk.Trace(), 0
 	for _, block := range []int{512, 4096} {
-		err := trace.Crashes(disktest.Options{Block: block, Samples: 8}, func(crash *disktest.Crash) error {
+		err := trace.Crashes(disktest.Options{Block: block, Samples: 8, NoDestroyed: b.NotIsolated}, func(crash *disktest.Crash) error {
 			seen++
 			m, err := r.Crashed(crash)
 			if err != nil {

@@ -346,7 +346,7 @@ func TestMade(t *testing.T) {
 
 // What the model does not know is an error and no prediction.
 func TestNextSaysWhatItDoesNotKnow(t *testing.T) {
-	m := disk(t, base(map[string]string{"loader/entries/new+2-1.conf": "efi /EFI/pawl/B/os.efi\n", "loader/loader.conf": "default new*\n"}))
+	m := disk(t, crowded())
 	_, err := predict.Next(m.Disk, m.Vars, 3, predict.Options{})
 	require.ErrorIs(t, err, predict.ErrNotModelled)
 	require.ErrorContains(t, err, "predict boot 1")

@@ -11,7 +11,7 @@
 // the firmware's cache. Of GRUB it runs the very grub.cfg that is on the disk, with the small part of GRUB's script
 // language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
 //
-// It does not model: FAT12 and FAT16, entries that count their boots, an Extended Boot Loader partition, Secure Boot, more
+// It does not model: FAT12 and FAT16, a directory that a loader makes longer, an Extended Boot Loader partition, Secure Boot, more
 // than one disk, keys pressed, or what an image does once it started. The first three are errors when they would matter; with
 // Secure Boot every signature is taken to be good.
 //
@@ -74,7 +74,8 @@ func (o Outcome) String() string {
 
 // Boot powers the machine on, with the whole disk and the variables that it finds. It changes vars as firmware and loader
 // do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's own tell
-// of this boot. The disk is written by GRUB alone, in its environment block, and then it must be an io.WriterAt. An error means that the model does not know what would happen.
+// of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's name counts boots; then
+// it must be an io.WriterAt. An error means that the model does not know what would happen.
 func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
 	return (&boot{disk: disk, vars: vars, o: o}).run()
 }

@@ -141,9 +141,59 @@ func TestUnifiedEntries(t *testing.T) {
 }
 
 func TestNotModelled(t *testing.T) {
-	m := disk(t, base(map[string]string{"loader/entries/new+2-1.conf": "efi /EFI/pawl/B/os.efi\n", "loader/loader.conf": "default new*\n"}))
+	m := disk(t, crowded())
 	_, err := m.Boot()
 	require.ErrorIs(t, err, predict.ErrNotModelled)
+}
+
+// crowded is a disk on which the loader counts a boot by a name that its directory has no room for.
+func crowded() map[string]string {
+	files := base(map[string]string{"loader/entries/abcdef+2.conf": "efi /EFI/pawl/B/os.efi\n", "loader/loader.conf": "default abcdef*\n"})
+	for i := range 4 {
+		files[fmt.Sprintf("loader/entries/a note %d", i)] = "x"
+	}
+	return files
+}
+
+// An entry whose name counts is renamed before each boot, also one that does not load, and sorts last with no tries left. A glob
+// goes on all the same (seen).
+func TestCountedEntries(t *testing.T) {
+	const b = "sort-key !\nversion 1\nefi /EFI/pawl/B/os.efi\n"
+	for _, c := range []struct {
+		conf  string
+		files map[string]string
+		slots string
+		names []string
+	}{
+		{"timeout 0\n", map[string]string{"loader/entries/b+2.conf": b}, "BBAA", []string{"b+1-1.conf", "b+0-2.conf", "b+0-2.conf", "b+0-2.conf"}},
+		{"default b+*.conf\n", map[string]string{"loader/entries/b+1-4.conf": b}, "BBB", []string{"b+0-5.conf", "b+0-6.conf", "b+0-7.conf"}},
+		{"default pawl-a.conf\n", map[string]string{"loader/entries/b+3.conf": b}, "AA", []string{"b+3.conf", "b+3.conf"}},
+		{"timeout 0\n", map[string]string{"loader/entries/A long name of an entry+12-0.conf": b}, "BB", []string{"A long name of an entry+11-1.conf", "A long name of an entry+10-2.conf"}},
+	} {
+		c.files["loader/loader.conf"] = c.conf
+		m := disk(t, base(c.files))
+		for i, want := range c.slots {
+			o, err := m.Boot()
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(o.Slot), "%s: boot %d: %v", c.conf, i, o)
+			f, err := m.FS()
+			require.NoError(t, err)
+			files, err := f.ReadDir("loader/entries")
+			require.NoError(t, err)
+			var names []string
+			for _, e := range files {
+				names = append(names, e.Name)
+			}
+			require.Contains(t, names, c.names[i])
+			require.Len(t, names, 3)
+			problems, err := f.Check()
+			require.NoError(t, err)
+			require.Empty(t, problems)
+			content, err := f.ReadFile("loader/entries/" + c.names[i])
+			require.NoError(t, err)
+			require.Equal(t, b, string(content))
+		}
+	}
 }
 
 func TestVariablesOfABoot(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 // entry is one line of systemd-boot's menu.
 type entry struct {
 	id        string // the file's name in lower case
+	dir, name string // where the file is, and its name as it is written
 	sortKey   *string
 	machineID string
 	version   string
@@ -119,7 +120,9 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 	}
 	b.explainChoice(chosen, by, patterns, said)
 	if chosen.left >= 0 {
-		return fmt.Errorf("entry %s counts its boots: %w", chosen.id, errNotModelled)
+		if err := b.count(v, &chosen); err != nil {
+			return err
+		}
 	}
 	volatile("LoaderEntrySelected", chosen.id)
 	byOneShot := armed && match(strings.ToLower(oneShot), chosen.id)
@@ -148,7 +151,7 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 	if _, err := b.load(v, chosen.loader); err != nil {
 		return fmt.Errorf("error loading %s: %w", chosen.loader, err)
 	}
-	b.out.Entry, b.out.Trial = chosen.id, byOneShot
+	b.out.Entry, b.out.Trial = chosen.id, byOneShot || chosen.left > 0
 	b.out.Initrd, b.out.Cmdline = "", ""
 	if chosen.kernel {
 		b.out.Cmdline = chosen.commandLine()
@@ -156,6 +159,30 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 			sum := sha256.Sum256(initrd)
 			b.out.Initrd = hex.EncodeToString(sum[:])
 		}
+	}
+	return nil
+}
+
+// count counts a boot in the name of an entry's file. A rename that fails is passed over, and the entry boots all the same.
+func (b *boot) count(v *volume, e *entry) error {
+	dir, err := v.open(e.dir)
+	if err != nil {
+		return err
+	}
+	i := strings.LastIndexByte(e.name, '+')
+	suffix := e.name[strings.LastIndexByte(e.name, '.'):]
+	next := fmt.Sprintf("%s+%d-%d%s", e.name[:i], max(e.left-1, 0), max(e.done, 0)+1, suffix)
+	err = v.rename(dir.first, e.name, next)
+	b.log("count %s: %v", next, err)
+	if errors.Is(err, errNotModelled) {
+		return err
+	}
+	if err == nil {
+		if strings.EqualFold(cleanPath(e.loader), e.dir+"/"+e.name) {
+			e.loader = e.dir + "/" + next // a UKI that is its own entry
+		}
+		b.because("%s counts this boot: it is %s now.", e.name, next)
+		b.setVolatile(efivar.Loader("LoaderBootCountPath"), efivar.EncodeString("\\"+strings.ReplaceAll(e.dir, "/", "\\")+"\\"+next))
 	}
 	return nil
 }
@@ -214,7 +241,7 @@ func eligible(f file, suffix string) bool {
 // configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is in
 // it does not matter yet.
 func configured(v *volume, f file, text, self, arch string) (entry, bool) {
-	e := entry{id: strings.ToLower(f.name), left: -1}
+	e := entry{id: strings.ToLower(f.name), dir: "loader/entries", name: f.name, left: -1}
 	valid := true
 	eachLine(text, func(key, value string) {
 		switch key {
@@ -273,7 +300,7 @@ func (b *boot) unified(v *volume, f file) (entry, bool) {
 		return entry{}, false
 	}
 	key := first("IMAGE_ID", "ID")
-	e := entry{id: strings.ToLower(f.name), sortKey: &key, loader: "EFI/Linux/" + f.name}
+	e := entry{id: strings.ToLower(f.name), dir: "EFI/Linux", name: f.name, sortKey: &key, loader: "EFI/Linux/" + f.name}
 	e.version = first("IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID")
 	e.left, e.done = tries(f.name, ".efi")
 	return e, true

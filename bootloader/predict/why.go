@@ -76,6 +76,8 @@ func (b *boot) explainChoice(e entry, by int, patterns [3]string, conf confText)
 func (e entry) String() string {
 	if s := slotOf(e.loader); s != bootloader.None && e.id == "pawl-"+strings.ToLower(string(s))+".conf" {
 		return fmt.Sprintf("slot %v", s)
+	} else if s != bootloader.None && e.left > 0 {
+		return fmt.Sprintf("slot %v, whose tries are counted (%d left)", s, e.left)
 	}
 	return fmt.Sprintf("entry %s", e.id)
 }

@@ -13,14 +13,15 @@ import (
 // cannot keep variables confirms as well.
 //
 //  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it may
-//     be destroyed: then the order of the entries decides, for the old default.
+//     be destroyed: then the order of the entries decides, for the old default; or for what is armed to be counted.
 //  2. LoaderEntryDefault, when there is one: deleted, since it outranks loader.conf. A cut before: what it names.
 //  3. LoaderEntryOneShot and BootNext, when they are ours: deleted. A cut before: what it names, once, then s.
-//  4. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
+//  4. entries that count become empty: one sector each. A cut: s, which loader.conf names.
+//  5. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
 //     confirmed before.
-//  5. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
+//  6. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
 //
-// Neither key is written before step 1, because until then s is not confirmed and must sort last. Between 4 and 5 both
+// Neither key is written before step 1, because until then s is not confirmed and must sort last. Between 5 and 6 both
 // keys are first; both slots are complete, and Prepare puts the next target behind whatever key the default has, so the
 // entry of a default is never rewritten to make room for a target.
 func (l *Loader) Confirm(s bootloader.Slot) error {
@@ -56,6 +57,9 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 	}
 	if err := l.release(); err != nil {
 		return fmt.Errorf("it is the default now, but %w", err)
+	}
+	if err := l.releaseCounted(d); err != nil {
+		return fmt.Errorf("it is the default now; %w", err)
 	}
 	for _, step := range []struct {
 		slot bootloader.Slot

@@ -38,6 +38,22 @@ func TestConformanceOfBootNext(t *testing.T) {
 	loadertest.Conformance(t, direct)
 }
 
+func openCounting(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
+	return sdboot.New(sdboot.Config{FS: f, Vars: vars, Partition: m.Partition, Cmdline: m.Cmdline, Trial: sdboot.Counting})
+}
+
+var counting = loadertest.Backend{Install: install, Open: openCounting, Tries: sdboot.MaxTries, NotIsolated: true}
+
+func TestConformanceOfCounting(t *testing.T) {
+	t.Parallel()
+	loadertest.Conformance(t, counting)
+	t.Run("kernels", func(t *testing.T) {
+		b := counting
+		b.Separate = true
+		loadertest.Conformance(t, b)
+	})
+}
+
 func TestConformanceOfKernels(t *testing.T) {
 	t.Parallel()
 	loadertest.Conformance(t, kernels)

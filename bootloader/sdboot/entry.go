@@ -137,8 +137,12 @@ func decodeEntry(data []byte) (e slotEntry, ok bool) {
 // conf is what loader.conf says.
 type conf struct {
 	defaultID string // in lower case; "" when it names none
+	counts    bool   // the default is in a comment, and the order of the entries decides: see Counting
 	timeout   int
 }
+
+// commented begins the line of a default that is not to be followed.
+const commented = "# "
 
 func (c conf) slot() bootloader.Slot {
 	if s := slotOf(c.defaultID); s != bootloader.None && c.defaultID == entryID(s) {
@@ -152,12 +156,20 @@ func encodeConf(c conf) []byte {
 	if c.defaultID != "" {
 		text = "default " + c.defaultID + "\n" + text
 	}
+	if c.counts {
+		text = commented + text
+	}
 	return pad(text)
 }
 
 // decodeConf reads loader.conf. whole is false when there is anything in it that is not ours, or less than we write:
 // then it was destroyed, or edited.
 func decodeConf(data []byte) (c conf, whole bool) {
+	if rest, ok := bytes.CutPrefix(data, []byte(commented)); ok {
+		c, _ = decodeConf(rest)
+		c.counts = true
+		return c, len(data) == sectorSize && bytes.Equal(encodeConf(c), data)
+	}
 	timed := false
 	eachLine(data, func(key, value string) {
 		switch key {

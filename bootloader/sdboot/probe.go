@@ -40,6 +40,7 @@ type features uint64
 
 const (
 	canOneShot features = 1 << 3 // LoaderEntryOneShot is obeyed
+	canCount   features = 1 << 4 // boots are counted in the names of entries
 	canSort    features = 1 << 8 // sort-key in entries
 )
 
@@ -49,6 +50,7 @@ var releases = []struct {
 	name    string
 }{
 	{canOneShot, 240, "boots an entry once (LoaderEntryOneShot)"},
+	{canCount, 240, "counts the boots of an entry"},
 	{canSort, 250, "sorts entries by sort-key, without which a version that was not confirmed could boot by itself"},
 }
 
@@ -112,8 +114,11 @@ func (p probed) offers(want features) error {
 
 // needs is what the loader has to offer for trials by the way that is set.
 func (l *Loader) needs() features {
-	if l.Trial == BootNext {
+	switch l.Trial {
+	case BootNext:
 		return canSort
+	case Counting:
+		return canSort | canCount
 	}
 	return canSort | canOneShot
 }

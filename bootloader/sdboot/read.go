@@ -29,7 +29,9 @@ type disk struct {
 	fresh     bool // an install that was not confirmed yet: loader.conf is whole and names no default
 	entries   map[bootloader.Slot]slotEntry
 	overrule  error // what decides instead of loader.conf, when it is not ours
-	direct    bool  // the firmware started the running slot's UKI by itself
+	counted   []counted
+	byOrder   bool // nothing names what boots, so the order of the entries decides
+	direct    bool // the firmware started the running slot's UKI by itself
 }
 
 // read reads the boot file system, the variables and the command line. It writes nothing.
@@ -54,6 +56,9 @@ func (l *Loader) read() (disk, error) {
 		if e.bootable {
 			d.state.Bootable = append(d.state.Bootable, s)
 		}
+	}
+	if err := l.readCounted(&d); err != nil {
+		return disk{}, err
 	}
 	if err := l.readDefault(&d); err != nil {
 		return disk{}, err
@@ -144,7 +149,7 @@ func (l *Loader) readDefault(d *disk) error {
 	named := d.conf.slot()
 	switch {
 	case d.fresh:
-	case named != bootloader.None && d.entries[named].bootable:
+	case named != bootloader.None && d.entries[named].bootable && !d.conf.counts:
 		d.state.Default = named
 	case d.confWhole && named == bootloader.None, !d.confWhole && l.names(d.conf.defaultID):
 		d.overrule = errors.Join(d.overrule, fmt.Errorf("loader.conf names %q as the default, which is not ours; confirm the running slot: %w", d.conf.defaultID, bootloader.ErrForeign))
@@ -158,7 +163,10 @@ func (l *Loader) readDefault(d *disk) error {
 			d.overrule = errors.Join(d.overrule, fmt.Errorf("loader.conf is damaged or names a slot that is not bootable, and %s may come first; confirm the running slot: %w", stranger, bootloader.ErrForeign))
 			return nil
 		}
-		d.state.Default = d.first()
+		d.state.Default, d.byOrder = d.first(), true
+		if d.conf.counts && d.state.Default == named {
+			return nil
+		}
 		d.warn("loader.conf is damaged or names a slot that is not bootable; the order of the entries decides.")
 	}
 	return nil
@@ -209,16 +217,22 @@ func (l *Loader) listed(id string) bool {
 	return false
 }
 
+// comesBackByHand is what a trial by Counting cannot do without variables.
+const comesBackByHand = "The firmware is not known to start the loader twice in a row: a version that does not load leaves the machine in the firmware until its power is cycled, once for each try."
+
 // readArmed finds what is armed, and everything for which Arm would be refused.
 func (l *Loader) readArmed(d *disk) error {
-	d.state.Again = true
+	d.state.Again = !d.conf.counts && l.Trial != Counting
+	if c := d.inTurn(); c != nil {
+		d.state.Armed, d.state.ArmedBy, d.state.Tries = c.slot, c.name, c.left
+	}
 	once, set, err := l.text(oneShot)
 	if err != nil {
 		return err
 	}
 	if s := slotOf(once); set && s != bootloader.None && strings.EqualFold(once, entryID(s)) {
 		if d.entries[s].bootable {
-			d.state.Armed, d.state.ArmedBy, d.state.Tries = s, oneShot, 1
+			d.state.Armed, d.state.ArmedBy, d.state.Tries = s, oneShot, 1 // before any count
 		} else {
 			d.warn("%s names slot %v, which is not bootable; the loader ignores it.", oneShot, s)
 		}
@@ -247,12 +261,14 @@ func (l *Loader) readArmed(d *disk) error {
 	switch writable, _ := l.vars.(interface{ Writable() error }); {
 	case d.state.Blocked != nil:
 	case len(names) == 0:
-		d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted", bootloader.ErrNoVariables)
-		if l.Cmdline != "" { // else nothing runs, as on a disk image
-			d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel command line.")
+		if l.Trial != Counting {
+			d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted (a trial by %s needs none)", bootloader.ErrNoVariables, Counting)
 		}
-	case writable != nil && writable.Writable() != nil:
-		d.state.Blocked = kept(writable.Writable())
+		if l.Cmdline != "" { // else nothing runs, as on a disk image
+			d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel command line, and a UKI has its own, which names none.")
+		}
+	case l.Trial != Counting && writable != nil && writable.Writable() != nil:
+		d.state.Blocked = fmt.Errorf("%w (a trial by %s needs none)", kept(writable.Writable()), Counting)
 	default:
 		d.state.Blocked = l.foreignArmed()
 	}
@@ -265,6 +281,12 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	if d.direct && order.Starts == 0 {
 		return nil // the option that started this boot says nothing of BootOrder, which was judged before it was tried
+	}
+	if l.Trial == Counting && order.Starts < 2 {
+		d.warn(comesBackByHand)
+	}
+	if len(names) == 0 {
+		return nil
 	}
 	if d.state.Blocked = order.Refuse(false); d.state.Blocked == nil && order.Lost != nil {
 		d.state.Blocked = fmt.Errorf("a trial could not come back, because the loader cannot be found: %w (`installer loader` puts it back)", order.Lost)

@@ -10,13 +10,19 @@
 //	loader/entries/pawl-b.conf  the same for B
 //
 // and in the firmware LoaderEntryOneShot (or BootNext) while armed, and as many Boot#### entries as it takes to come back from a trial
-// that does not load (docs/decisions/0002-boot-order.md).
+// that does not load (docs/decisions/0002-boot-order.md). With Counting there is also loader/entries/pawl-b+3-0.conf, 512 bytes,
+// which is empty but while armed.
 //
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write
 // each, and that a slot that was not confirmed never boots by itself, even with loader.conf destroyed: its entry sorts
-// behind the default's. It does not check what is inside a slot's files, does not sign, does not use boot counting, and
-// cannot arm without firmware variables. It does not count tries: one arming is one boot, and the trial arms the next one
-// (bootloader.State.Again).
+// behind the default's. It does not check what is inside a slot's files, and does not sign. It does not count tries: one
+// arming is one boot, and the trial arms the next one (bootloader.State.Again).
+//
+// Counting, for machines whose firmware keeps no variables, guarantees less. The loader renames the counted entry in
+// loader/entries before each boot, where the default's entry is too, and the firmware's driver writes whole pages of
+// its cache for that: a block that a power cut destroys there, and does not leave old or new, can cost the default's entry, and with
+// it the machine. Where a rename fails the loader boots the entry all the same, and does not count. And what does not
+// load leaves the machine in the firmware, unless BootOrder starts the loader again. So it has to be asked for.
 //
 // Specification: the Boot Loader Specification and the Boot Loader Interface of the UAPI group, as systemd-boot 252
 // implements them.
@@ -83,13 +89,17 @@ func (l *Loader) State() (bootloader.State, error) {
 
 // Withdraw implements bootloader.Bootloader.
 //
-//  1. loader.conf, where it was destroyed or names another slot than the one that boots by itself: one sector. A cut: the
-//     default boots, by its name or by the order of the entries.
-//  2. the slot's entry becomes empty: one sector. A cut: the default boots; a destroyed entry is no entry.
+//  1. loader.conf, where it was destroyed, leaves the choice to the order, or names another slot than the one that boots by
+//     itself: one sector. A cut: the default boots, by its name or by the order of the entries; or what was armed.
+//  2. entries that count become empty: one sector each. A cut: the default, which loader.conf names.
+//  3. the slot's entry becomes empty: one sector. A cut: the default boots; a destroyed entry is no entry.
 func (l *Loader) Withdraw(s bootloader.Slot) error {
 	d, err := l.target(s)
 	if err == nil {
 		err = l.settle(d)
+	}
+	if err == nil {
+		err = l.releaseCounted(d)
 	}
 	if err == nil {
 		err = l.FS.Overwrite(entryPath(s), empty())
@@ -107,7 +117,9 @@ func (l *Loader) Withdraw(s bootloader.Slot) error {
 //  2. missing starts of the loader: each Boot####, then BootOrder. A cut: the default; an entry that BootOrder does not
 //     name yet is used by the next run.
 //  3. with Config.Trial BootNext, a boot option for the slot's UKI, which BootOrder does not name. A cut: the default.
-//  4. the slot's entry, sorted behind the default's: one sector. A cut: the default, which loader.conf names.
+//  4. entries that count become empty; with Config.Trial Counting one gets the name that counts from tries, which takes a
+//     directory and a table. A cut: the default.
+//  5. the slot's entry, sorted behind the default's: one sector. A cut: the default, which loader.conf names.
 func (l *Loader) Prepare(s bootloader.Slot, m bootloader.Manifest, tries int) error {
 	if err := l.prepare(s, m, tries); err != nil {
 		return fmt.Errorf("prepare slot %v: %w", s, err)
@@ -150,11 +162,20 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if err := l.settle(d); err != nil {
 		return err
 	}
-	if err := l.ensureStarts(l.starts(tries), d.fresh); err != nil && !(d.fresh && errors.Is(err, bootloader.ErrNoVariables)) {
+	err = l.ensureStarts(l.starts(tries), d.fresh)
+	if without := d.fresh || l.Trial == Counting; err != nil && !(without && errors.Is(err, bootloader.ErrNoVariables)) {
 		return err
 	}
 	if l.Trial == BootNext && !d.fresh { // an install is not tried
 		if err := l.ensureDirect(s); err != nil {
+			return err
+		}
+	}
+	if err := l.releaseCounted(d); err != nil {
+		return err
+	}
+	if l.Trial == Counting && !d.fresh {
+		if err := l.ensureCounted(d, s, tries); err != nil {
 			return err
 		}
 	}
@@ -166,6 +187,12 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 //
 //  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default. With
 //     Config.Trial BootNext := the boot option for the slot's UKI, likewise.
+//
+// With Config.Trial Counting it is two sectors, of which the second decides:
+//
+//  1. the entry that counts: the slot's own, with a sort key in front of all. A cut: the default, which loader.conf names.
+//  2. loader.conf leaves the choice to the order of the entries. A cut before: the default; after, or destroyed: the trial,
+//     as often as it is counted, then the default, which is first among the others.
 func (l *Loader) Arm(s bootloader.Slot, tries int) error {
 	if err := l.arm(s, tries); err != nil {
 		return fmt.Errorf("arm slot %v: %w", s, err)
@@ -188,7 +215,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	switch {
 	case other == bootloader.None:
 		return errors.New("there is no default to fall back to; confirm a slot first")
-	case d.conf.slot() != other:
+	case d.conf.slot() != other || d.conf.counts && l.Trial != Counting:
 		return fmt.Errorf("loader.conf does not name the default, slot %v; prepare the slot again", other)
 	case !d.entries[s].bootable:
 		return errors.New("the slot is not prepared")
@@ -202,17 +229,21 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	}
 	if order, err := l.survey(); err != nil {
 		return err
-	} else if order.Starts < l.starts(tries) && !(d.direct && l.Trial == BootNext) {
+	} else if l.Trial != Counting && order.Starts < l.starts(tries) && !(d.direct && l.Trial == BootNext) {
 		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.Starts, l.starts(tries))
 	}
-	return l.commit(s)
+	return l.commit(d, s, tries)
 }
 
 // Disarm implements bootloader.Bootloader.
 //
 //  1. BootNext, where it starts a slot of ours, is deleted and read back. A cut before: the trial; after: what is left.
-//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: the default. Only one of the two is ours, but where ways
-//     of trying were mixed.
+//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left.
+//  3. loader.conf names the default, where entries count: one sector. A cut before, or destroyed: the trial, as counted;
+//     after: the default.
+//  4. those entries become empty: one sector each. A cut: the default.
+//
+// Only one of the three arms anything, but where ways of trying were mixed.
 func (l *Loader) Disarm() error {
 	if err := l.disarm(); err != nil {
 		return fmt.Errorf("disarm: %w", err)
@@ -224,7 +255,19 @@ func (l *Loader) disarm() error {
 	if err := l.foreignArmed(); err != nil {
 		return err
 	}
-	return l.release()
+	if err := l.release(); err != nil {
+		return err
+	}
+	d, err := l.read()
+	if err != nil {
+		return err
+	}
+	if len(d.counted) > 0 {
+		if err := l.settle(d); err != nil {
+			return err
+		}
+	}
+	return l.releaseCounted(d)
 }
 
 // target reads the state and refuses a slot that must not be touched.
@@ -257,7 +300,7 @@ func (l *Loader) tryable(s bootloader.Slot) (disk, error) {
 
 // settle makes loader.conf name the slot that boots by itself, where damage or a cut left it otherwise.
 func (l *Loader) settle(d disk) error {
-	if d.state.Default == bootloader.None || d.conf.slot() == d.state.Default {
+	if d.state.Default == bootloader.None || d.conf.slot() == d.state.Default && !d.conf.counts {
 		return nil
 	}
 	return l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default), timeout: l.Timeout}))

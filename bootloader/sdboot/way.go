@@ -21,10 +21,13 @@ const (
 	// BootNext has the firmware start the slot's UKI once, without the loader. The firmware goes on to the loader by itself
 	// when the UKI does not load, so no second start of the loader is needed.
 	BootNext Way = "boot-next"
+	// Counting has the loader count boots in the name of the slot's entry, and needs no variable. What that puts at risk is in
+	// the package comment.
+	Counting Way = "counting"
 )
 
 // Ways lists them.
-var Ways = []Way{OneShot, BootNext}
+var Ways = []Way{OneShot, BootNext, Counting}
 
 // TryBy chooses the way of the trials that are prepared and armed from now on; "" is OneShot.
 func (l *Loader) TryBy(way string) error {
@@ -128,7 +131,10 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 }
 
 // commit is the one write of Arm, read back.
-func (l *Loader) commit(s bootloader.Slot) error {
+func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
+	if l.Trial == Counting {
+		return l.commitCounted(d, s, tries)
+	}
 	name, value := efivar.Loader(oneShot), efivar.EncodeString(entryID(s))
 	if l.Trial == BootNext {
 		n, _, err := l.direct(s)

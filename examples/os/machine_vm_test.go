@@ -103,6 +103,7 @@ type machine struct {
 	*testing.T
 	*world
 	loader  upgrade.Loader
+	direct  bool // this boot came without the loader
 	config  vmtest.Config
 	vm      *vmtest.Machine
 	settled string            // id of the boot that was settled last
@@ -192,7 +193,7 @@ func (m *machine) event(name, tag, slot, fallback string) vmtest.Event {
 	require.NoError(m, err)
 	v := e.Values
 	entry := "pawl-" + strings.ToLower(slot) + ".conf"
-	if m.loader != upgrade.SystemdBoot {
+	if m.loader != upgrade.SystemdBoot || m.direct {
 		entry = ""
 	}
 	require.Equal(m, []string{tag, m.digests[tag], slot, fallback, entry},

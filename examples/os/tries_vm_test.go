@@ -45,3 +45,19 @@ func TestEachTrialArmsTheNext(t *testing.T) {
 	require.Contains(t, s.Attempt.Reason, "started 3 times")
 	require.Len(t, s.KnownBad, 1)
 }
+
+// By BootNext the firmware starts the new version's UKI without the loader, and once it is confirmed the loader starts it.
+func TestTrialByBootNextConfirms(t *testing.T) {
+	m := install(t, "1.0.0")
+	m.ready("1.0.0", "A")
+	m.upgrade("2.0.0", "--trial boot-next")
+	require.Contains(t, m.do("run installer status"), "by BootNext")
+	m.restart()
+	m.direct = true
+	m.trial("2.0.0", "B")
+	m.ready("2.0.0", "B")
+	require.Equal(t, "confirmed", m.status().Attempt.Result)
+	m.restart()
+	m.direct = false
+	m.ready("2.0.0", "B")
+}

@@ -32,6 +32,7 @@ type Machine struct {
 	Disk   *disktest.Disk
 	Vars   *efivar.Memory
 	Loader upgrade.Loader // "" is systemd-boot
+	Blind  bool           // the system cannot see the firmware's variables
 	Log    *slog.Logger
 	Boots  int             // so far; this boot's id is BootID
 	Last   predict.Outcome // of the latest boot
@@ -80,8 +81,12 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var vars efivar.Store = m.Vars
+	if m.Blind {
+		vars = efivar.Absent()
+	}
 	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{
-		Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
+		Vars: vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
 	})
 }
 
