@@ -77,7 +77,7 @@ func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeR
 }
 
 func trialFlag(cmd *cobra.Command, trial *string) {
-	cmd.Flags().StringVar(trial, "trial", "", "how systemd-boot is had to try it: one-shot (default), or boot-next: the firmware starts the UKI by itself")
+	cmd.Flags().StringVar(trial, "trial", "", "how systemd-boot is had to try it: one-shot (default); boot-next: the firmware starts the UKI by itself;\ncounting: without firmware variables, see the plan's warnings")
 }
 
 func modeFlag(cmd *cobra.Command, mode *string) {
