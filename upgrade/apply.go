@@ -269,7 +269,7 @@ func (op *operation) prepare(context.Context) error {
 	}
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&Attempt{
-		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Trial: op.Trial, Mode: op.Mode, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
+		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Marks: marks, Boots: Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)
@@ -306,10 +306,11 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	if to.Content != Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
 	}
-	if err := m.tryBy(cmp.Or(o.Trial, a.Trial)); err != nil {
+	way := cmp.Or(o.Trial, a.Trial, m.Trial)
+	if err := m.tryBy(way); err != nil {
 		return err
 	}
-	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = Armed, o.Tries, cmp.Or(o.Trial, a.Trial), 0, o.Kexec
+	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = Armed, o.Tries, way, 0, o.Kexec
 	m.see(a)
 	err := m.record(a, nil)
 	if err != nil {

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -122,8 +123,9 @@ func CheckTrial(way string) error {
 	return nil
 }
 
-// tryBy chooses how the loader tries a slot from now on.
+// tryBy chooses how the loader tries a slot from now on; "" is the machine's usual way.
 func (m *Machine) tryBy(way string) error {
+	way = cmp.Or(way, m.Trial)
 	if l, ok := m.Loader.(interface{ TryBy(way string) error }); ok {
 		return l.TryBy(way)
 	}

@@ -29,6 +29,7 @@ type OpenOptions struct {
 	Cmdline  *string          // nil: this machine's, from /proc/cmdline
 	BootID   string           // empty: this machine's, from /proc/sys/kernel/random/boot_id
 	Version  string           // empty: the VERSION_ID of the running system's os-release
+	Trial    string           // see Config
 	Release  string           // where that os-release is; empty: /etc/os-release
 	Policy   Policy           // which version may follow it; without Version, the os-release may set its window
 	PStore   pstore.Dir       // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
@@ -130,7 +131,7 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, "partition table: "+problem+" (`installer disk repair` mends it while nothing of the disk is in use)")
 	}

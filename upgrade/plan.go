@@ -161,8 +161,8 @@ func (op *operation) room() error {
 			return err
 		}
 	}
-	if op.Trial == string(sdboot.BootNext) && op.takes[ukiAsset] == "" {
-		return fmt.Errorf("%s: no %s in it, and by %s the firmware starts a UKI itself: %w (try it by %s)", op.img.Reference, ukiAsset, op.Trial, ErrUnfit, sdboot.OneShot)
+	if cmp.Or(op.Trial, op.m.Trial) == string(sdboot.BootNext) && op.takes[ukiAsset] == "" {
+		return fmt.Errorf("%s: no %s in it, and by %s the firmware starts a UKI itself: %w (try it by %s)", op.img.Reference, ukiAsset, sdboot.BootNext, ErrUnfit, sdboot.OneShot)
 	}
 	for _, a := range op.img.Assets {
 		if err := op.entryHolds(a); err != nil {

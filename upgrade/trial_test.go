@@ -106,3 +106,22 @@ func TestCountingCannotTellUKIsWithoutVariables(t *testing.T) {
 	require.ErrorIs(t, err, bootloader.ErrAmbiguous)
 	require.ErrorContains(t, err, "a UKI has its own, which names none")
 }
+
+// A machine has its usual way, which an order may leave, and META remembers.
+func TestUsualWayOfAMachine(t *testing.T) {
+	r := start(t)
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: new(string), BootID: "boot-1", Version: "1.0.0", Trial: "boot-next"})
+	require.NoError(t, err)
+	_, err = m.Apply(t.Context(), r.image("1.1.0"), upgrade.Options{Tries: 2})
+	require.NoError(t, err)
+	for range 2 {
+		require.Equal(t, "BootNext", r.status().Loader.ArmedBy)
+		r.boots(bootloader.B, "1.1.0")
+	}
+	r.boots(bootloader.A, "1.0.0")
+	_, err = m.Apply(t.Context(), r.image("1.1.1"), upgrade.Options{Trial: "one-shot"})
+	require.NoError(t, err)
+	require.Equal(t, "LoaderEntryOneShot", r.status().Loader.ArmedBy)
+	_, err = upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Trial: "twice"})
+	require.ErrorContains(t, err, `"twice"`)
+}

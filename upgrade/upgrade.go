@@ -65,6 +65,7 @@ type Config struct {
 	Direct    io.ReaderAt           // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
 	NoDirect  error                 // why there is no Direct, for people
 	ReadOnly  bool                  // only Plan and Status are used
+	Trial     string                // how the loader is had to try a slot, where Options do not say
 	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
 	Version   string                // of the running system; empty if not known
 	Policy    Policy                // which version may follow it
@@ -100,6 +101,9 @@ func New(c Config) (*Machine, error) {
 	}
 	if m.now == nil {
 		m.now = time.Now
+	}
+	if err := m.tryBy(""); err != nil {
+		return nil, fmt.Errorf("open machine: %w", err)
 	}
 	var err error
 	if c.ReadOnly {

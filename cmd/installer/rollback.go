@@ -12,19 +12,25 @@ import (
 // rollbackCommand goes back to what the other slot holds.
 func rollbackCommand() *cobra.Command {
 	var on machine
+	var o upgrade.Options
 	c := &cobra.Command{
 		Use:   "rollback [--disk DISK]",
 		Short: "Go back: arm the other slot, or give up the attempt that is armed or on trial",
 		Args:  none,
 	}
 	on.flags(c)
+	c.Flags().StringVar(&o.Trial, "trial", "", "as of upgrade")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if err := upgrade.CheckTrial(o.Trial); err != nil {
+			return usageError{fmt.Errorf("--%w", err)}
+		}
 		m, err := on.open(false)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		a, err := m.Rollback(c.Context(), upgrade.Options{Progress: progress(c.ErrOrStderr())})
+		o.Progress = progress(c.ErrOrStderr())
+		a, err := m.Rollback(c.Context(), o)
 		if err != nil {
 			return err
 		}

@@ -120,6 +120,7 @@ func printJSON(w io.Writer, s upgrade.Status) error {
 		Active   bootloader.Slot  `json:"active"`
 		Default  bootloader.Slot  `json:"default"`
 		Armed    bootloader.Slot  `json:"armed"`
+		ArmedBy  string           `json:"armedBy,omitempty"`
 		Tries    int              `json:"tries"`
 		Trial    bool             `json:"trial"`
 		Slots    []slot           `json:"slots"`
@@ -129,7 +130,7 @@ func printJSON(w io.Writer, s upgrade.Status) error {
 		Blocked  string           `json:"blocked,omitempty"`
 	}{
 		Version: s.Version, BootID: s.BootID, Loader: s.Loader.Loader, Active: s.Loader.Active, Default: s.Loader.Default,
-		Armed: s.Loader.Armed, Tries: s.Loader.Tries, Trial: s.Loader.Trial(), Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
+		Armed: s.Loader.Armed, ArmedBy: s.Loader.ArmedBy, Tries: s.Loader.Tries, Trial: s.Loader.Trial(), Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
 	}
 	for _, sl := range s.Slots {
 		out.Slots = append(out.Slots, slot{sl.Slot, sl.Content, sl.Manifest.Version, sl.Manifest.Image, sl.Manifest.Reference, sl.Problem})

@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/hookdir"
 	"github.com/pawl-os/pawl/node/watchdog"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 var errUsage = errors.New("wrong command line")
@@ -39,6 +40,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	dog := flags.String("watchdog", watchdog.Auto, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
 	dogTimeout := flags.Duration("watchdog-timeout", 0, "after the service fed it last (default 30s)")
 	dogAlways := flags.Bool("watchdog-always", false, "feed it also outside of trials, as long as pawld runs")
+	trial := flags.String("trial", "", "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
 	letGo := flags.Duration("let-go", node.LetGo, "how long what holds them may take to let go")
 	stuck := flags.String("stuck", "reboot", "when they cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
@@ -63,7 +65,11 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 		fmt.Fprintf(errs, "pawld: --stuck %q: want reboot or undo\n", *stuck)
 		return errUsage
 	}
-	c.LetGo = *letGo
+	if err := upgrade.CheckTrial(*trial); err != nil {
+		fmt.Fprintf(errs, "pawld: --%v\n", err)
+		return errUsage
+	}
+	c.LetGo, c.Machine.Trial = *letGo, *trial
 	if *unmount != "" {
 		c.Unmount = strings.Split(*unmount, ",")
 	}
