@@ -49,7 +49,7 @@ const TrialDeadline = 5 * time.Minute
 type Config struct {
 	Disk          string                                         // what the machine boots from: a block device, or a disk image
 	Machine       upgrade.OpenOptions                            // how Disk is opened; zero: as this machine's. ReadOnly and Log are set by the Server
-	Image         image.Options                                  // how images are found
+	Image         image.Options                                  // how images are found; without a Policy, mirrors or RootCAs: as the machine's files say
 	Checks        []Check                                        // what must hold before a trial is confirmed, in order; none: see Prove
 	TrialDeadline time.Duration                                  // from Start to the confirmation; 0 is the constant TrialDeadline
 	Window        time.Duration                                  // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
@@ -197,6 +197,11 @@ func New(c Config) (*Server, error) {
 				return nil, err
 			}
 		}
+		r, err := image.MachineRegistries()
+		if err != nil {
+			return nil, err
+		}
+		r.Fill(&o)
 		return image.Open(ctx, reference, o)
 	}
 	return s, nil

@@ -63,10 +63,11 @@ func none(c *cobra.Command, args []string) error {
 
 // source are the flags that name an image.
 type source struct {
-	ref      string
-	arch     string
-	attempts int
-	policy   string
+	ref        string
+	arch       string
+	attempts   int
+	policy     string
+	registries string
 }
 
 func (s *source) flags(c *cobra.Command) {
@@ -74,6 +75,7 @@ func (s *source) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.arch, "arch", "", "architecture of the image, as Go names it (default: this machine's)")
 	c.Flags().IntVar(&s.attempts, "attempts", 0, "tries without progress before a registry is given up (default 5)")
 	c.Flags().StringVar(&s.policy, "signature-policy", "", "file that says which keys must have signed the image (default "+image.PolicyFile+", where that is there)")
+	c.Flags().StringVar(&s.registries, "registries", "", "file that names mirrors of registries, and certificates to trust (default "+image.RegistriesFile+", where that is there)")
 }
 
 // beside is the root of the file system in which the program runs: in its image's container, that image.
@@ -107,7 +109,16 @@ func (s *source) open(c *cobra.Command) (*image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return image.Open(c.Context(), s.ref, image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}, Policy: policy})
+	registries, err := image.MachineRegistries()
+	if s.registries != "" {
+		registries, err = image.ReadRegistries(s.registries)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}, Policy: policy}
+	registries.Fill(&o)
+	return image.Open(c.Context(), s.ref, o)
 }
 
 // machine are the flags that name the machine. Without any it is the one that this runs on.
