@@ -83,7 +83,8 @@ func (r *resumer) readOnce(p []byte) (int, error) {
 	return n, again(fmt.Errorf("%w: %w", ErrUnreachable, err))
 }
 
-// failed counts a failure, moves on to the next endpoint and waits. It returns an error when it is time to give up.
+// failed counts a failure and moves on to the next endpoint; when all had their turn, it waits. It returns an error when it is time to
+// give up: after so many turns of all.
 func (r *resumer) failed(err error) error {
 	if r.offset-r.from >= gain {
 		r.failures = 0
@@ -101,7 +102,11 @@ func (r *resumer) failed(err error) error {
 	} else {
 		r.at = (r.at + 1) % len(r.registry.endpoints)
 	}
-	return r.registry.retry.wait(r.ctx, err, r.failures)
+	hosts := len(r.registry.endpoints)
+	if r.failures%hosts != 0 {
+		return context.Cause(r.ctx) // nil unless it is over
+	}
+	return r.registry.retry.wait(r.ctx, err, r.failures/hosts)
 }
 
 // open asks the endpoint for the blob from offset on.
