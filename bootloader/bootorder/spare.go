@@ -22,8 +22,8 @@ func Copies() (paths []string) {
 func Spell(path string) string { return `\` + strings.ReplaceAll(path, "/", `\`) }
 
 // Reliable says why this firmware cannot be relied on to go on to another copy of the loader, nil when it can: its variables can be
-// kept, and one of the starts in a row is an entry of our own. Such an entry is made before a restart that comes before all that
-// asks this (Ensure, EnsureFile), so it has been seen to outlive one.
+// kept, and one of the starts in a row is an entry of our own. Such an entry is made by a machine's first boot (EnsureFile), or by the
+// upgrade before a trial (Ensure), so it has been seen to outlive a restart.
 func (b Order) Reliable() error {
 	names, err := b.Vars.List()
 	if err != nil {

@@ -64,7 +64,7 @@ var build = sync.OnceValues(func() (*world, error) {
 	if _, w.port, err = net.SplitHostPort(registry.Host()); err != nil {
 		return w, err
 	}
-	return w, w.pack(w.system.Add, osimage.Panics)
+	return w, w.pack(w.system.Add, osimage.Panics, osimage.NewLoader)
 })
 
 // pack makes images of good versions and of broken ones, and puts them into the registry too.

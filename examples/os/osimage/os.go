@@ -151,7 +151,11 @@ func (o *OS) Add(ctx context.Context, l *pack.Layout, v Version) (pack.Built, er
 	if err != nil {
 		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 	}
-	return o.add(ctx, l, v, boot, pack.Data(pack.LoaderAsset, o.loader))
+	loader, err := v.loader(o.loader)
+	if err != nil {
+		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
+	}
+	return o.add(ctx, l, v, boot, pack.Data(pack.LoaderAsset, loader))
 }
 
 // AddKernel is Add without a UKI: a kernel, an initramfs, their arguments, and systemd-boot.

@@ -1,6 +1,7 @@
 package osimage
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -32,6 +33,9 @@ const CorruptInitramfs Broken = "initramfs"
 // CheckState is a good version on a machine that is not: its self-check fails for as long as the partition STATE begins with
 // "broken".
 const CheckState Broken = "check-state"
+
+// NewLoader is a good version whose systemd-boot is another one: its image states a higher version, and is the same otherwise.
+const NewLoader Broken = "loader"
 
 // AllBroken lists every way that all images know.
 var AllBroken = []Broken{CorruptUKI, ShortUKI, Panics, Exits, CheckFails, CheckHangs}
@@ -72,6 +76,21 @@ func (v Version) spoil(file []byte) []byte {
 	return file
 }
 
+// loader returns the loader that v brings.
+func (v Version) loader(installed []byte) ([]byte, error) {
+	if v.Broken != NewLoader {
+		return installed, nil
+	}
+	const end = "u2 ####" // of its section .sdmagic, in Debian 12
+	at := bytes.Index(installed, []byte(end))
+	if at < 0 {
+		return nil, fmt.Errorf("systemd-boot does not state the version of Debian 12")
+	}
+	newer := bytes.Clone(installed)
+	newer[at+1] = '9'
+	return newer, nil
+}
+
 // spoilInitramfs does the same for an initramfs by itself.
 func (v Version) spoilInitramfs(file []byte) []byte {
 	if v.Broken == CorruptInitramfs {
@@ -82,7 +101,7 @@ func (v Version) spoilInitramfs(file []byte) []byte {
 
 // ParseTag is the reverse of Version.Tag. Any other text is the number of a good version.
 func ParseTag(tag string) Version {
-	for _, b := range append([]Broken{CorruptInitramfs, CheckState}, AllBroken...) {
+	for _, b := range append([]Broken{CorruptInitramfs, CheckState, NewLoader}, AllBroken...) {
 		if number, ok := strings.CutSuffix(tag, "-"+string(b)); ok {
 			return Version{Number: number, Broken: b}
 		}
