@@ -24,17 +24,19 @@ func options(part efivar.HardDrive) map[string]efivar.LoadOption {
 	shell := efivar.Node{Type: 4, Subtype: 6, Data: []byte("\x83\xa5\x04\x7c\x3e\x9e\x1c\x4f\xad\x65\xe0\x52\x68\xd0\xb4\xd1")}
 	volume := efivar.Node{Type: 4, Subtype: 7, Data: make([]byte, 16)}
 	return map[string]efivar.LoadOption{
-		"setup":    {Attributes: efivar.Active | efivar.Hidden | efivar.CategoryApp, Description: "UiApp", Path: []efivar.Node{volume, shell, efivar.End()}},
-		"disk":     {Attributes: efivar.Active, Description: "UEFI Misc Device", Path: []efivar.Node{root, pci(2), efivar.End()}},
-		"network":  {Attributes: efivar.Active, Description: "PXE", Path: []efivar.Node{root, pci(3), mac, efivar.End()}},
-		"shell":    {Attributes: efivar.Active, Description: "EFI Internal Shell", Path: []efivar.Node{volume, shell, efivar.End()}},
-		"ours":     {Attributes: efivar.Active, Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
-		"asleep":   {Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
-		"moved":    {Attributes: efivar.Active, Description: "Pawl", Path: file(renumbered, `\EFI\BOOT\BOOTX64.EFI`)},
-		"debian":   {Attributes: efivar.Active, Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
-		"inactive": {Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
-		"stale":    {Attributes: efivar.Active, Description: "old", Path: file(part, `\EFI\gone\grubx64.efi`)},
-		"direct":   {Attributes: efivar.Active, Description: "UKI", Path: file(part, `\EFI\pawl\A\os.efi`)},
+		"setup":       {Attributes: efivar.Active | efivar.Hidden | efivar.CategoryApp, Description: "UiApp", Path: []efivar.Node{volume, shell, efivar.End()}},
+		"disk":        {Attributes: efivar.Active, Description: "UEFI Misc Device", Path: []efivar.Node{root, pci(2), efivar.End()}},
+		"network":     {Attributes: efivar.Active, Description: "PXE", Path: []efivar.Node{root, pci(3), mac, efivar.End()}},
+		"shell":       {Attributes: efivar.Active, Description: "EFI Internal Shell", Path: []efivar.Node{volume, shell, efivar.End()}},
+		"ours":        {Attributes: efivar.Active, Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
+		"asleep":      {Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
+		"moved":       {Attributes: efivar.Active, Description: "Pawl", Path: file(renumbered, `\EFI\BOOT\BOOTX64.EFI`)},
+		"debian":      {Attributes: efivar.Active, Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
+		"inactive":    {Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
+		"stale":       {Attributes: efivar.Active, Description: "old", Path: file(part, `\EFI\gone\grubx64.efi`)},
+		"spare":       {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(part, `\EFI\pawl\A\loader.efi`)},
+		"other spare": {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(part, `\EFI\pawl\B\loader.efi`)},
+		"direct":      {Attributes: efivar.Active, Description: "UKI", Path: file(part, `\EFI\pawl\A\os.efi`)},
 	}
 }
 
