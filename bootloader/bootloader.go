@@ -91,6 +91,7 @@ type State struct {
 	ArmedBy  string   // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"
 	Tries    int      // boots of Armed that are left, as far as the loader counts them: see Again
 	Again    bool     // the loader boots what is armed once, and a trial arms the next one: see Bootloader.Arm
+	Endless  bool     // the loader was to count this boot of the running slot, and could not: it would boot it for ever. Disarm
 	Bootable []Slot   // slots that the loader would offer, in slot order
 	Blocked  error    // why Arm would be refused whatever is prepared (ErrForeign, ErrNoVariables); nil when it would not
 	Failed   string   // why a slot that was to boot did not, in the loader's words; "" when it says nothing

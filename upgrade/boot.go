@@ -29,7 +29,7 @@ type Boot struct {
 //
 // EPHEMERAL is wiped once, and not if the attempt preserves it. On the default with an open attempt it records how that
 // ended, and what boots is not changed. With META destroyed nothing is recorded, nothing is wiped, and a loader that
-// does not count is not armed again.
+// does not count is not armed again. A loader that was to count this boot and could not is disarmed first of all.
 //
 // On the default, firmware is told to start the loader by an entry of our own, where it has none: variables, and then the order;
 // if power fails between them, the default.
@@ -39,6 +39,12 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 		return Boot{}, fmt.Errorf("started: read the loader's state: %w", err)
 	}
 	m.ensureStart(st)
+	if st.Trial() && st.Endless {
+		m.log.Warn("the loader does not count this trial; it gets no other boot")
+		if err := m.Loader.Disarm(); err != nil {
+			m.log.Error("this trial is tried again for ever, unless it is confirmed", "reason", err)
+		}
+	}
 	a, err := m.attempt()
 	if err != nil {
 		m.log.Warn("META is not readable; this boot is not recorded", "reason", err)

@@ -125,3 +125,31 @@ func TestUsualWayOfAMachine(t *testing.T) {
 	_, err = upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Trial: "twice"})
 	require.ErrorContains(t, err, `"twice"`)
 }
+
+// Firmware that cannot rename a file boots a counted entry all the same. The first trial that comes so far ends that, with META or
+// without.
+func TestTrialThatTheLoaderCannotCount(t *testing.T) {
+	for _, meta := range []bool{true, false} {
+		r := startKernels(t)
+		r.Blind = true
+		_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true}), upgrade.Options{Trial: "counting", Tries: 3})
+		require.NoError(t, err)
+		require.NoError(t, r.Boot())
+		m, err := r.Open()
+		require.NoError(t, err)
+		entry, err := m.Boot.ReadFile("loader/entries/pawl-b+2-1.conf")
+		require.NoError(t, err)
+		require.NoError(t, m.Boot.Remove("loader/entries/pawl-b+2-1.conf"))
+		require.NoError(t, m.Boot.WriteFile("loader/entries/pawl-b+3-0.conf", entry))
+		require.True(t, r.status().Loader.Endless)
+		if !meta {
+			destroyMeta(t, r.Machine)
+		}
+		b, err := r.Started(t.Context())
+		require.NoError(t, err)
+		require.True(t, b.Trial)
+		require.Equal(t, bootloader.None, r.status().Loader.Armed)
+		require.False(t, r.status().Loader.Endless)
+		r.boots(bootloader.A, "1.0.0")
+	}
+}

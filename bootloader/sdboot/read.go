@@ -225,6 +225,9 @@ func (l *Loader) readArmed(d *disk) error {
 	d.state.Again = !d.conf.counts && l.Trial != Counting
 	if c := d.inTurn(); c != nil {
 		d.state.Armed, d.state.ArmedBy, d.state.Tries = c.slot, c.name, c.left
+		if d.state.Endless = c.slot == d.state.Active && c.done == 0; d.state.Endless {
+			d.warn("The loader started slot %v and could not count that in the name of %s.", c.slot, c.name)
+		}
 	}
 	once, set, err := l.text(oneShot)
 	if err != nil {
