@@ -26,7 +26,7 @@ func TestDiskImageOfAnOrdinaryUser(t *testing.T) {
 	m := prepare(t)
 	dir := t.TempDir()
 	disk := filepath.Join(dir, "disk.raw")
-	c := exec.Command(m.installer, "image", "--image", "oci:"+m.dir+"/images:1.0.0", "--output", disk)
+	c := exec.Command(m.Installer, "image", "--image", m.Local("1.0.0"), "--output", disk)
 	if os.Getuid() == 0 { // be somebody who may do nothing
 		require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 		require.NoError(t, os.Chmod(dir, 0o777))
@@ -45,7 +45,7 @@ func TestDiskImageOfAnOrdinaryUser(t *testing.T) {
 	}
 	held, err := bootloader.DecodeManifest([]byte(tool(t, "mtype", "-i", boot, "::EFI/pawl/A/manifest.json")))
 	require.NoError(t, err)
-	require.Equal(t, m.digests["1.0.0"], held.Image)
+	require.Equal(t, m.Digests["1.0.0"], held.Image)
 
 	f, err := os.Open(disk)
 	require.NoError(t, err)

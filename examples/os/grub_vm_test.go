@@ -21,8 +21,7 @@ var buildGRUB = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &world{dir: w.dir, port: w.port, installer: w.installer, system: w.system, images: "images-grub", repo: "grub", digests: map[string]string{}}
-	return g, g.pack(g.system.AddForGRUB)
+	return packed(w.Kit, "grub", w.System.AddForGRUB)
 })
 
 // onGRUB runs a scenario on a machine with a BIOS and on one with UEFI, each of which runs 1.0.0 from slot A.

@@ -56,7 +56,7 @@ func (m *machine) wholeLife(flags string) {
 	require.Equal(m, "fell back", s.Attempt.Result)
 	require.Contains(m, s.Attempt.Reason, "the state is broken")
 	require.Len(m, s.KnownBad, 1)
-	require.Equal(m, m.digests[tag], s.KnownBad[0].Image)
+	require.Equal(m, m.Digests[tag], s.KnownBad[0].Image)
 
 	// It is refused, then forced, and proves itself: it is not bad any more.
 	require.Contains(m, m.refused(m.upgradeCommand(tag)), "failed its trial before")

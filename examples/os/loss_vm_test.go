@@ -55,7 +55,7 @@ func TestSecondDiskWithALoaderInFront(t *testing.T) {
 	m.cut(m.forget) // now the firmware takes the first disk, and neither touches the other
 	e := m.ready("3.0.0", "A")
 	require.Equal(t, "/dev/vda", e.Values["disk"])
-	out, code, err := m.vm.Do("run installer upgrade --disk /dev/vdb --image "+vmtest.Gateway+":"+m.port+"/os:1.0.0", within)
+	out, code, err := m.vm.Do("run installer upgrade --disk /dev/vdb --image "+m.Remote("1.0.0"), within)
 	require.NoError(t, err)
 	require.Equal(t, 4, code, out)
 	m.cut(func() { // OVMF's own entry for our disk has moved behind the shell by now: docs/firmware.md

@@ -5,10 +5,7 @@ package exampleos_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,8 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -28,72 +24,42 @@ import (
 const within = 2 * time.Minute
 
 // world is what all scenarios share: it is built once.
-type world struct {
-	dir       string // readable by everybody
-	port      string // of the registry on the host's loopback
-	installer string // the program
-	system    *osimage.OS
-	images    string // name of the layout in dir
-	repo      string // in the registry
-	digests   map[string]string
-}
+type world struct{ *oskit.Images }
 
 var build = sync.OnceValues(func() (*world, error) {
 	dir, err := os.MkdirTemp("", "pawl-boots-")
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, installer: filepath.Join(dir, "installer"), images: "images", repo: "os", digests: map[string]string{}}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	w := &world{&oskit.Images{Kit: &oskit.Kit{Dir: dir}}} // to be removed, whatever comes of it
+	if err := os.Chmod(dir, 0o755); err != nil {          // readable by everybody
 		return w, err
 	}
 	parts, err := osimage.FindParts()
 	if err != nil {
 		return w, err
 	}
-	if w.system, err = osimage.New(parts); err != nil {
-		return w, err
-	}
-	if out, err := exec.Command("go", "build", "-o", w.installer, "github.com/pawl-os/pawl/cmd/installer").CombinedOutput(); err != nil {
-		return w, fmt.Errorf("%w: %s", err, out)
-	}
-	registry, err := testregistry.Serve("127.0.0.1:0")
+	kit, err := oskit.New(context.Background(), dir, parts)
 	if err != nil {
 		return w, err
 	}
-	if _, w.port, err = net.SplitHostPort(registry.Host()); err != nil {
-		return w, err
-	}
-	return w, w.pack(w.system.Add, osimage.Panics, osimage.NewLoader)
+	return packed(kit, "os", kit.System.Add, osimage.Panics, osimage.NewLoader)
 })
 
-// pack makes images of good versions and of broken ones, and puts them into the registry too.
-func (w *world) pack(add func(context.Context, *pack.Layout, osimage.Version) (pack.Built, error), broken ...osimage.Broken) error {
-	layout, err := pack.Create(filepath.Join(w.dir, w.images))
-	if err != nil {
-		return err
-	}
+// packed makes images of good versions and of broken ones.
+func packed(kit *oskit.Kit, name string, add oskit.Add, broken ...osimage.Broken) (*world, error) {
 	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0"}, {Number: "3.0.0"}, {Number: "2.1.0", Broken: osimage.CheckState}}
 	for _, b := range broken {
 		versions = append(versions, osimage.Version{Number: "2.1.0", Broken: b})
 	}
-	for _, v := range versions {
-		built, err := add(context.Background(), layout, v)
-		if err != nil {
-			return err
-		}
-		if _, err := layout.Push(context.Background(), built, "127.0.0.1:"+w.port+"/"+w.repo+":"+v.Tag(), pack.PushOptions{}); err != nil {
-			return err
-		}
-		w.digests[v.Tag()] = built.Digest
-	}
-	return nil
+	images, err := kit.Pack(context.Background(), name, add, versions...)
+	return &world{images}, err
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if w, _ := build(); w != nil {
-		os.RemoveAll(w.dir)
+		os.RemoveAll(w.Dir)
 	}
 	os.Exit(code)
 }
@@ -142,8 +108,7 @@ func (m *machine) install(tag string) {
 // disk makes a disk image with the program that an operator uses.
 func (m *machine) disk(tag string) string {
 	path := filepath.Join(m.TempDir(), "disk.raw")
-	out, err := exec.Command(m.installer, "image", "--image", "oci:"+filepath.Join(m.dir, m.images)+":"+tag, "--loader", string(m.loader), "--output", path).CombinedOutput()
-	require.NoErrorf(m, err, "%s", out)
+	require.NoError(m, m.Disk(m.Context(), path, tag, m.loader))
 	return path
 }
 
@@ -196,7 +161,7 @@ func (m *machine) event(name, tag, slot, fallback string) vmtest.Event {
 	if m.loader != upgrade.SystemdBoot || m.direct {
 		entry = ""
 	}
-	require.Equal(m, []string{tag, m.digests[tag], slot, fallback, entry},
+	require.Equal(m, []string{tag, m.Digests[tag], slot, fallback, entry},
 		[]string{v["version"], v["digest"], v["slot"], v["default"], v["entry"]}, "version, digest, slot, default, entry: %v", v)
 	require.NotEmpty(m, v["boot"])
 	if ran, known := m.boots[v["boot"]]; known {
@@ -222,7 +187,7 @@ func (m *machine) upgrade(tag string, flags ...string) {
 }
 
 func (m *machine) upgradeCommand(tag string, flags ...string) string {
-	return strings.Join(append([]string{"run installer upgrade --image", vmtest.Gateway + ":" + m.port + "/" + m.repo + ":" + tag}, flags...), " ")
+	return strings.Join(append([]string{"run installer upgrade --image", m.Remote(tag)}, flags...), " ")
 }
 
 // refused runs a command that the machine's state forbids, and returns what it said.

@@ -88,7 +88,7 @@ func TestPowerCutOfAWholeMachine(t *testing.T) {
 // kernel is the digest of what a version boots, as its image's builder lists it.
 func (m *machine) kernel(tag string) string {
 	m.Helper()
-	img, err := image.Open(m.Context(), "oci:"+filepath.Join(m.dir, m.images)+":"+tag, image.Options{Arch: "amd64"})
+	img, err := image.Open(m.Context(), m.Local(tag), image.Options{Arch: "amd64"})
 	require.NoError(m, err)
 	for _, a := range img.Assets {
 		if a.Name == pack.UKIAsset {

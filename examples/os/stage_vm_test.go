@@ -32,7 +32,7 @@ func (m *machine) order(r *pawlv1.UpgradeRequest, tag string) *pawlv1.Armed {
 	m.Helper()
 	ctx, cancel := context.WithTimeout(m.Context(), within)
 	defer cancel()
-	r.Image, r.Reboot = vmtest.Gateway+":"+m.port+"/"+m.repo+":"+tag, true
+	r.Image, r.Reboot = m.Remote(tag), true
 	armed, err := m.api().Upgrade(ctx, r, nil)
 	require.NoError(m, err)
 	require.True(m, armed.Rebooting)
@@ -46,7 +46,7 @@ func (m *machine) runs(tag, slot string) vmtest.Event {
 	e, err := m.vm.Event(within, "ready")
 	require.NoError(m, err)
 	v := e.Values
-	require.Equal(m, []string{tag, m.digests[tag], slot, slot}, []string{v["version"], v["digest"], v["slot"], v["default"]}, "%v", v)
+	require.Equal(m, []string{tag, m.Digests[tag], slot, slot}, []string{v["version"], v["digest"], v["slot"], v["default"]}, "%v", v)
 	require.NotEqual(m, m.settled, v["boot"])
 	m.settled = v["boot"]
 	return e

@@ -19,8 +19,7 @@ var buildKernels = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &world{dir: w.dir, port: w.port, installer: w.installer, system: w.system, images: "images-kernels", repo: "kernels", digests: map[string]string{}}
-	return k, k.pack(k.system.AddKernel, osimage.Panics)
+	return packed(w.Kit, "kernels", w.System.AddKernel, osimage.Panics)
 })
 
 // A version that panics once it has said that it started is tried as often as it was promised: each trial arms the next one.

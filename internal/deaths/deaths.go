@@ -112,7 +112,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer w.close()
+	defer w.close() // only a registry's listener
 	if err := parallel(ctx, o.Workers, loadersOf(o.Cells), w.prepare); err != nil {
 		return Result{}, err
 	}
@@ -134,7 +134,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 			return ctx.Err()
 		}
 		if err == nil {
-			err = c.judge(seen, w.digests)
+			err = c.judge(seen, w.of(c.Loader).Digests)
 		}
 		mu.Lock()
 		defer mu.Unlock()

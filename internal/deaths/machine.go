@@ -124,7 +124,7 @@ func (d *dying) look(ready vmtest.Event) (s seen, err error) {
 	a := status.Attempt
 	s.result, s.reason, s.reached, s.log = a.Result, a.Reason, a.Reached, a.Crash.Log
 	for _, b := range status.KnownBad {
-		s.bad = s.bad || b.Image == d.digests[string(d.cell.Loader)+"2.0.0"]
+		s.bad = s.bad || b.Image == d.of(d.cell.Loader).Digests["2.0.0"]
 	}
 	left, err := d.vm.Must("ls /sys/fs/pstore", d.Within)
 	if err == nil && strings.TrimSpace(left) != "" {

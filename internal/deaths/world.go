@@ -2,8 +2,8 @@ package deaths
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +11,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -20,14 +19,12 @@ import (
 // world is what all cells share.
 type world struct {
 	Options
-	dir       string
-	port      string // of the registry on the host's loopback
-	installer string // the program
-	registry  *testregistry.Registry
-	digests   map[string]string // of the images, by loader and version
+	dir    string
+	kit    *oskit.Kit
+	images map[string]*oskit.Images // by kind
 }
 
-// kinds of images: one for systemd-boot, one for GRUB.
+// kind is the kind of images that a loader takes.
 func kind(l upgrade.Loader) string {
 	if l == upgrade.SystemdBoot {
 		return "uki"
@@ -35,50 +32,31 @@ func kind(l upgrade.Loader) string {
 	return "grub"
 }
 
-// build makes the two versions of the OS for each kind of loader, and the installer.
+// build makes two versions of the OS for each kind of loader.
 func build(ctx context.Context, dir string, o Options) (*world, error) {
-	w := &world{Options: o, dir: dir, installer: filepath.Join(dir, "installer"), digests: map[string]string{}}
 	parts, err := osimage.FindGenericParts()
 	if err != nil {
 		return nil, err
 	}
-	system, err := osimage.New(parts)
-	if err != nil {
+	w := &world{Options: o, dir: dir, images: map[string]*oskit.Images{}}
+	if w.kit, err = oskit.New(ctx, dir, parts); err != nil {
 		return nil, err
 	}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", w.installer, "github.com/pawl-os/pawl/cmd/installer").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the installer: %w: %s", err, out)
-	}
-	if w.registry, err = testregistry.Serve("127.0.0.1:0"); err != nil {
-		return nil, err
-	}
-	if _, w.port, err = net.SplitHostPort(w.registry.Host()); err != nil {
-		return nil, err
-	}
+	add := map[string]oskit.Add{"uki": w.kit.System.Add, "grub": w.kit.System.AddForGRUB}
 	for _, l := range loadersOf(o.Cells) {
-		layout, err := pack.Create(filepath.Join(dir, kind(l)))
-		if err != nil {
-			return nil, err
-		}
-		add := system.Add
-		if l != upgrade.SystemdBoot {
-			add = system.AddForGRUB
-		}
-		for _, version := range []string{"1.0.0", "2.0.0"} {
-			built, err := add(ctx, layout, osimage.Version{Number: version})
-			if err != nil {
-				return nil, err
+		if k := kind(l); w.images[k] == nil {
+			if w.images[k], err = w.kit.Pack(ctx, k, add[k], osimage.Version{Number: "1.0.0"}, osimage.Version{Number: "2.0.0"}); err != nil {
+				return nil, errors.Join(err, w.close())
 			}
-			if _, err := layout.Push(ctx, built, "127.0.0.1:"+w.port+"/"+kind(l)+":"+version, pack.PushOptions{}); err != nil {
-				return nil, err
-			}
-			w.digests[string(l)+version] = built.Digest
 		}
 	}
 	return w, nil
 }
 
-func (w *world) close() { w.registry.Close() }
+func (w *world) close() error { return w.kit.Close() }
+
+// of is the images of a loader.
+func (w *world) of(l upgrade.Loader) *oskit.Images { return w.images[kind(l)] }
 
 // armed is where the disk of a loader is kept, armed for so many tries; its variables are beside it.
 func (w *world) armed(l upgrade.Loader, tries int) string {
@@ -95,9 +73,8 @@ func (w *world) prepare(ctx context.Context, l upgrade.Loader) (err error) {
 		}
 	}()
 	disk := filepath.Join(w.dir, string(l)+".raw")
-	out, err := exec.CommandContext(ctx, w.installer, "image", "--image", "oci:"+filepath.Join(w.dir, kind(l))+":1.0.0", "--loader", string(l), "--output", disk).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	if err := w.of(l).Disk(ctx, disk, "1.0.0", l); err != nil {
+		return err
 	}
 	m, err := vmtest.Start(ctx, w.config(l, disk, ""))
 	if err != nil {
@@ -108,8 +85,7 @@ func (w *world) prepare(ctx context.Context, l upgrade.Loader) (err error) {
 		return err
 	}
 	for _, tries := range Tries {
-		ref := vmtest.Gateway + ":" + w.port + "/" + kind(l) + ":2.0.0"
-		if _, err := m.Must(fmt.Sprintf("run installer upgrade --image %s --tries %d", ref, tries), w.Within); err != nil {
+		if _, err := m.Must(fmt.Sprintf("run installer upgrade --image %s --tries %d", w.of(l).Remote("2.0.0"), tries), w.Within); err != nil {
 			return err
 		}
 		if err := copyMachine(disk, w.armed(l, tries)); err != nil {
