@@ -113,8 +113,8 @@ func (d *dying) look(ready vmtest.Event) (s seen, err error) {
 	}
 	var status struct {
 		Attempt struct {
-			Result, Reason, Reached, Image string
-			Crash                          struct{ Log string }
+			Result, Reason string
+			Crash          struct{ Log string }
 		}
 		KnownBad []struct{ Image string }
 	}
@@ -122,7 +122,7 @@ func (d *dying) look(ready vmtest.Event) (s seen, err error) {
 		return s, fmt.Errorf("%w: %s", err, out)
 	}
 	a := status.Attempt
-	s.result, s.reason, s.reached, s.log = a.Result, a.Reason, a.Reached, a.Crash.Log
+	s.result, s.reason, s.log = a.Result, a.Reason, a.Crash.Log
 	for _, b := range status.KnownBad {
 		s.bad = s.bad || b.Image == d.of(d.cell.Loader).Digests["2.0.0"]
 	}

@@ -135,7 +135,6 @@ var deaths = []Death{
 type seen struct {
 	ending
 	version, digest string
-	reached         string
 }
 
 // String is for the run's table.
