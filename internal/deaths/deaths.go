@@ -187,11 +187,14 @@ func loadersOf(cells []Cell) (loaders []upgrade.Loader) {
 	return loaders
 }
 
-// Only is the cells whose names contain all words of the text.
+// Only is the cells whose names contain all words of the text, or of one of its parts between commas.
 func Only(text string) (some []Cell) {
 	for _, c := range Cells() {
-		if !slices.ContainsFunc(strings.Fields(text), func(word string) bool { return !strings.Contains(c.String(), word) }) {
-			some = append(some, c)
+		for part := range strings.SplitSeq(text, ",") {
+			if !slices.ContainsFunc(strings.Fields(part), func(word string) bool { return !strings.Contains(c.String(), word) }) {
+				some = append(some, c)
+				break
+			}
 		}
 	}
 	return some

@@ -20,6 +20,7 @@ func TestTheMatrixIsWhole(t *testing.T) {
 	require.Len(t, names, len(deaths)*len(Loaders)*len(Tries)-len(Tries), "a BIOS has no variables to lose")
 	require.Len(t, Only("grub-bios 3"), len(deaths)-1)
 	require.Len(t, Only("kernel panic"), len(Loaders)*len(Tries))
+	require.Len(t, Only("kernel panic, grub-bios PID"), len(Loaders)*len(Tries)+len(Tries))
 	require.Empty(t, Only("nothing of the kind"))
 
 	var loaders []upgrade.Loader

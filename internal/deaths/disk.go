@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -63,7 +64,11 @@ func spoil(b []byte) { _, _ = rand.NewChaCha8([32]byte{}).Read(b) }
 
 func (d *armedDisk) replace(path string, change func([]byte) ([]byte, error)) error {
 	return d.onBootFS(func(boot *bootfs.FS) error {
-		data, err := boot.ReadFile(path)
+		f, err := boot.Open(path)
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(f)
 		if err != nil {
 			return err
 		}

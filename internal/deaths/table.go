@@ -128,7 +128,7 @@ var deaths = []Death{
 		return silent(c)
 	}},
 	{Name: "META destroyed", to: (*armedDisk).destroyMETA, expect: one(ending{slot: "B", trials: uncounted})},
-	{Name: "META destroyed, check fails", to: (*armedDisk).destroyMETA, how: "check-fails", expect: one(ending{slot: "A", trials: 1})},
+	{Name: "META destroyed and check fails", to: (*armedDisk).destroyMETA, how: "check-fails", expect: one(ending{slot: "A", trials: 1})},
 }
 
 // seen is what became of a machine.

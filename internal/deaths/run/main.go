@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "cells whose names contain all these words; \"sample\" for those of make test")
+	only := flag.String("only", "", "cells whose names contain all these words; more choices after a comma; \"sample\" for those of make test")
 	seed := flag.Uint64("seed", 0, "of the moments at which power fails; 0 takes one from the clock")
 	workers := flag.Int("machines", 2, "at a time")
 	within := flag.Duration("within", 3*time.Minute, "for a boot, or a command in a guest")
