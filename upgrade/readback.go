@@ -143,9 +143,9 @@ func (op *operation) readBack(ctx context.Context) error {
 		total += f.Size
 		followed = followed && op.beside[f.Name] != nil
 	}
-	if !followed && op.m.DropCache != nil { // it flushes, too
-		if err := op.m.DropCache(); err != nil {
-			return fmt.Errorf("drop cached pages of the boot file system: %w", err)
+	if !followed {
+		if err := op.m.fromDevice(); err != nil {
+			return err
 		}
 	}
 	var p pace
@@ -183,6 +183,20 @@ func (op *operation) reads(ctx context.Context, f bootloader.File) (*readBack, e
 	b := startReadBack(ctx, in)
 	b.upTo(f.Size)
 	return b, nil
+}
+
+// fromDevice makes durable what the slots hold, and sees to it that it is read from the device.
+func (m *Machine) fromDevice() error {
+	if m.Direct != nil {
+		return m.Boot.Sync()
+	}
+	if m.DropCache == nil {
+		return nil
+	}
+	if err := m.DropCache(); err != nil { // it flushes, too
+		return fmt.Errorf("drop cached pages of the boot file system: %w", err)
+	}
+	return nil
 }
 
 // how tells by what way a read-back leads to the device.

@@ -217,6 +217,32 @@ func TestAFlushThatFailsBesideTheDownloadIsFinal(t *testing.T) {
 	require.Greater(t, whole.syncs, 10)
 }
 
+// TestWhatIsLeftWhereItIsIsFlushedBeforeItIsReadBack: a rollback writes no file, and what it goes back to may still be in a cache.
+func TestWhatIsLeftWhereItIsIsFlushedBeforeItIsReadBack(t *testing.T) {
+	r := start(t)
+	img := r.large("2.0.0")
+	first, _ := r.whereItGoes(img)
+	r.upgrade(img)
+	r.boots(bootloader.B, "2.0.0")
+	_, err := r.Upgrade(t.Context(), r.one, upgrade.Options{})
+	require.ErrorIs(t, err, upgrade.ErrTrial)
+	r.boots(bootloader.A, "1.0.0") // it fell back; slot B still holds version 2
+	dev := newCached(r.Disk)
+	p := make([]byte, 64<<10)
+	_, err = dev.ReadAt(p, first)
+	require.NoError(t, err)
+	_, err = dev.WriteAt(p, first) // the same bytes, in the cache only
+	require.NoError(t, err)
+	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{
+		Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0", Now: virtual.Now,
+	})
+	require.NoError(t, err)
+	_, err = m.Rollback(t.Context(), upgrade.Options{})
+	require.NoError(t, err)
+	require.NoError(t, dev.early)
+	require.Greater(t, dev.reads, int64(5<<20), "it is read back")
+}
+
 func TestADirectReaderOfAPartition(t *testing.T) {
 	d := newCached(disktest.New(virtual.Size, 512))
 	l, err := partition.Plan(nil, d.Size(), 512, virtual.Partitions())

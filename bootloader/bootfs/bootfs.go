@@ -166,6 +166,9 @@ func (f *FS) begin() error {
 	return nil
 }
 
+// Sync makes everything durable that was written to the volume, by others before it was opened too.
+func (f *FS) Sync() error { return f.flush() }
+
 func (f *FS) flush() error {
 	if f.broken != nil {
 		return f.broken
