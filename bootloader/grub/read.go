@@ -119,6 +119,9 @@ func (l *Loader) block(path string, d *disk) ([]byte, error) {
 	}
 	data, err := l.FS.ReadFile(path)
 	if err != nil {
+		data, err = l.FS.ReadFile(path) // once more: written anew, trial.env would lose what GRUB left in it in this boot
+	}
+	if err != nil {
 		d.warn("%s cannot be read: %v.", path, err)
 		return nil, nil
 	}
