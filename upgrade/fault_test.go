@@ -113,7 +113,8 @@ func faultyOperations() map[string]func(r *rig) faulty {
 		"upgrade on GRUB": func(r *rig) faulty {
 			*r = *startGRUB(r.t, upgrade.GRUBBIOS)
 			two := grubImage(r.t, r.images, "2.0.0")
-			return faulty{upgradeTo(two), []*image.Image{r.one}, two, 3, ""}
+			// Arming is a write to the disk here: where its flush fails, it cannot be taken back, and may have arrived.
+			return faulty{upgradeTo(two), []*image.Image{r.one, two}, two, 3, ""}
 		},
 		"confirm on GRUB": func(r *rig) faulty {
 			*r = *startGRUB(r.t, upgrade.GRUBUEFI)

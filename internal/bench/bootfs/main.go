@@ -49,7 +49,7 @@ type row struct {
 }
 
 func bench() error {
-	rounds := flag.Int("rounds", 11, "rounds, of which the fastest counts")
+	rounds := flag.Int("rounds", 15, "rounds, of which the fastest counts")
 	in := flag.String("dir", "", "where to work (default: the system's directory for temporary files)")
 	flag.Parse()
 	dir, err := os.MkdirTemp(*in, "bootfs-bench-")
