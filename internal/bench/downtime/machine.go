@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pawl-os/pawl/internal/guests"
+	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+const (
+	every   = 10 * time.Millisecond // between two questions
+	patient = time.Second           // for each answer
+	within  = 3 * time.Minute       // for a machine to be back
+)
+
+// machine is the machine that is measured.
+type machine struct {
+	*guests.World
+	dir  string
+	vm   *vmtest.Machine
+	node *client.Client
+	runs map[string]string // what the guest reported of its latest boot
+}
+
+func start(ctx context.Context) (*machine, error) {
+	dir, err := os.MkdirTemp("", "pawl-downtime-")
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{dir: dir}
+	if err := m.start(ctx); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *machine) start(ctx context.Context) (err error) {
+	if m.World, err = guests.New(ctx, m.dir, upgrade.SystemdBoot); err != nil {
+		return err
+	}
+	c, err := m.Install(ctx, "machine")
+	if err != nil {
+		return err
+	}
+	if m.vm, err = vmtest.Start(ctx, c); err != nil {
+		return err
+	}
+	if m.node, err = client.New(m.vm.Address(guests.APIPort)); err != nil {
+		return err
+	}
+	return m.ready()
+}
+
+func (m *machine) close() {
+	if m.vm != nil {
+		_ = m.vm.Kill()
+	}
+	if m.World != nil {
+		m.World.Close()
+	}
+	os.RemoveAll(m.dir)
+}
+
+func (m *machine) ready() error {
+	e, err := m.vm.Event(within, "ready")
+	m.runs = e.Values
+	return err
+}
+
+func (m *machine) bareRestart(context.Context) error { return m.vm.Send("0 reboot") }
+
+func (m *machine) bareKexec(context.Context) error { return m.vm.Send("0 kexec " + m.runs["slot"]) }
+
+func (m *machine) reboot(ctx context.Context) error {
+	_, err := m.node.Reboot(ctx, &pawlv1.RebootRequest{RebootMode: "kexec"})
+	return err
+}
+
+func (m *machine) upgrade(ctx context.Context, mode string) error {
+	tag := guests.Tags[1]
+	if m.runs["version"] == tag {
+		tag = guests.Tags[2]
+	}
+	_, err := m.node.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: m.Reference(tag), Force: true, Reboot: true, RebootMode: mode}, nil)
+	return err
+}
+
+// measure does what a row says while somebody asks, and returns for how long nobody answered.
+func (m *machine) measure(ctx context.Context, r row) (time.Duration, error) {
+	before, line := m.runs, len(m.vm.Lines())
+	asking, stop := context.WithCancel(ctx)
+	answers := make(chan []answer, 1)
+	go func() { answers <- m.ask(asking) }()
+	err := r.do(m, ctx)
+	if err == nil {
+		err = m.ready()
+	}
+	if err == nil {
+		err = m.answered(ctx)
+	}
+	stop()
+	seen := <-answers
+	switch {
+	case err != nil:
+		return 0, err
+	case m.runs["boot"] == before["boot"]:
+		return 0, errors.New("it has not restarted")
+	case m.runs["default"] != m.runs["slot"]:
+		return 0, fmt.Errorf("it is not confirmed: %v", m.runs)
+	case strings.Contains(r.name, "kexec") != m.jumped(line):
+		return 0, fmt.Errorf("by kexec: %v", m.jumped(line))
+	}
+	return gap(seen, before["boot"], m.runs["boot"])
+}
+
+// jumped reports whether the machine was restarted without its firmware since a line of its console.
+func (m *machine) jumped(line int) bool {
+	return !slices.ContainsFunc(m.vm.Lines()[line:], func(l vmtest.Line) bool { return strings.Contains(l.Text, "BdsDxe: ") })
+}
+
+// answer is when the node answered, and in which boot.
+type answer struct {
+	at   time.Time
+	boot string
+}
+
+// ask asks the node service for its version again and again, each time over a new connection, whatever becomes of the
+// others.
+func (m *machine) ask(ctx context.Context) (answers []answer) {
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		asked.Go(func() {
+			limited, cancel := context.WithTimeout(ctx, patient)
+			defer cancel()
+			if v, err := m.node.Version(limited); err == nil {
+				mu.Lock()
+				answers = append(answers, answer{time.Now(), v.BootId})
+				mu.Unlock()
+			}
+		})
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	asked.Wait()
+	return answers
+}
+
+// answered waits until the node answers.
+func (m *machine) answered(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	_, err := m.node.Reach(limited, func(error) {})
+	return err
+}
+
+// gap is the time from the last answer of one boot to the first of another.
+func gap(answers []answer, from, to string) (time.Duration, error) {
+	var last, first time.Time
+	for _, a := range answers {
+		if a.boot == from && a.at.After(last) {
+			last = a.at
+		}
+		if a.boot == to && (first.IsZero() || a.at.Before(first)) {
+			first = a.at
+		}
+	}
+	if last.IsZero() || first.IsZero() {
+		return 0, fmt.Errorf("of %d answers none was of each boot", len(answers))
+	}
+	return first.Sub(last), nil
+}
