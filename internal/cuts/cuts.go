@@ -20,9 +20,9 @@ import (
 // Options chooses what is cut.
 type Options struct {
 	Loader  upgrade.Loader
-	Cuts    []Cut // nil: all of Table
-	Workers int   // machines at a time; 0 is 1
-	Within  time.Duration
+	Cuts    []Cut         // nil: all of Table
+	Workers int           // machines at a time; 0 is 1
+	Within  time.Duration // for a boot or a command; 0 is three minutes
 	Log     io.Writer
 }
 
@@ -46,6 +46,9 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 	}
 	if o.Log == nil {
 		o.Log = io.Discard
+	}
+	if o.Within == 0 {
+		o.Within = 3 * time.Minute
 	}
 	dir, err := os.MkdirTemp("", "pawl-cuts-")
 	if err != nil {
