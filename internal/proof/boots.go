@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type BootOptions struct {
 	Seed    int64                  // 0 takes one from the clock
 	Cases   map[upgrade.Loader]int // of each loader; of them a quarter boots a trial, a sixth nothing, the others the default
+	InARow  int                    // every so manieth disk is booted three times in a row; 0: none
 	Workers int                    // machines at a time; 0 is 1
 	Within  time.Duration
 	Log     io.Writer
@@ -29,17 +31,19 @@ type BootOptions struct {
 type BootResult struct {
 	Cases, Agreed, Default, Trial, Nothing int
 	Of                                     map[upgrade.Loader]int // cases
+	Boots, Foreseen                        int                    // in all, and those that the product's doctor predicted
 	Differences                            []string
 }
 
 // String is the last line of `make boots`.
 func (r BootResult) String() string {
-	return fmt.Sprintf("boots: cases=%d agreed=%d disagreed=%d", r.Cases, r.Agreed, len(r.Differences))
+	return fmt.Sprintf("boots: cases=%d agreed=%d boots=%d predicted by doctor=%d disagreed=%d", r.Cases, r.Agreed, r.Boots, r.Foreseen, len(r.Differences))
 }
 
 // bootCase is one disk that a power cut left, and what the model says of it.
 type bootCase struct {
 	name  string
+	times int // that it is booted, one after the other
 	kit   *Kit
 	disk  *disktest.Disk
 	vars  *efivar.Memory // before the boot
@@ -48,7 +52,8 @@ type bootCase struct {
 }
 
 // Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU under
-// real firmware and the real loader; and compares what the guest reports with what the model says.
+// real firmware and the real loader; and compares what the guest reports with what the model says, and with what the
+// product's doctor predicts, of some disks for three boots in a row.
 func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	if o.Seed == 0 {
 		o.Seed = time.Now().UnixNano()
@@ -75,21 +80,29 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	result := BootResult{Of: map[upgrade.Loader]int{}}
 	var mu sync.Mutex
 	work := make(chan bootCase, len(cases))
-	for _, c := range cases {
+	for i, c := range cases {
+		if c.times = 1; o.InARow > 0 && i%o.InARow == o.InARow-1 {
+			c.times = upgrade.PredictedBoots
+		}
 		work <- c
 	}
 	close(work)
 	p := &proof{}
 	err := p.parallel(max(o.Workers, 1), func(worker int) error {
 		for c := range work {
+			foreseen, err := c.foresee(ctx)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
 			begin := time.Now()
 			got, err := c.boot(ctx, filepath.Join(dir, fmt.Sprintf("machine-%d", worker)), o.Within)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			mu.Lock()
-			result.take(c, c.says(), got)
-			fmt.Fprintf(o.Log, "%5.1f s  %-36s %s\n", time.Since(begin).Seconds(), got, c.name)
+			result.take(c, c.says(), got[0])
+			result.takeDoctor(c, foreseen, got)
+			fmt.Fprintf(o.Log, "%5.1f s  %-36s %s\n", time.Since(begin).Seconds(), strings.Join(got, ", then "), c.name)
 			mu.Unlock()
 		}
 		return nil

@@ -15,11 +15,13 @@ import (
 func TestTheModelAgreesWithRealFirmware(t *testing.T) {
 	var log logger
 	cases := map[upgrade.Loader]int{upgrade.SystemdBoot: 12, upgrade.GRUBBIOS: 6, upgrade.GRUBUEFI: 6}
-	r, err := Boots(t.Context(), t.TempDir(), BootOptions{Cases: cases, Workers: 2, Within: 3 * time.Minute, Log: &log})
+	r, err := Boots(t.Context(), t.TempDir(), BootOptions{Cases: cases, InARow: 12, Workers: 2, Within: 3 * time.Minute, Log: &log})
 	t.Log(log.text)
 	require.NoError(t, err)
 	require.Empty(t, r.Differences)
 	require.Equal(t, cases, r.Of)
+	require.Equal(t, 24+2*2, r.Boots)
+	require.Equal(t, r.Boots, r.Foreseen)
 	require.Positive(t, r.Default)
 	require.Positive(t, r.Trial)
 	require.Positive(t, r.Nothing)

@@ -35,22 +35,35 @@ func (c bootCase) says() string {
 // initramfsOf is what a version has in place of an initramfs.
 func initramfsOf(version string) string { return "070701 initramfs of " + version }
 
-// boot starts a machine with the disk and the variables and returns which version ran and from where, or "nothing".
-func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (string, error) {
+// boot starts a machine with the disk and the variables, as often as the case says, and returns which version ran each time and
+// from where, or "nothing".
+func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (ran []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+		return nil, err
 	}
 	disk, err := c.write(dir)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2}}, NoNetwork: true, Memory: 256, BIOS: c.kit.Loader == upgrade.GRUBBIOS}
 	if !config.BIOS {
 		config.Variables = filepath.Join(dir, "variables")
 		if err := c.writeVariables(config.Variables); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
+	for range c.times {
+		text, err := bootOnce(ctx, config, within)
+		if err != nil {
+			return ran, err
+		}
+		ran = append(ran, text)
+	}
+	return ran, nil
+}
+
+// bootOnce is one boot, and then the power is cut.
+func bootOnce(ctx context.Context, config vmtest.Config, within time.Duration) (string, error) {
 	m, err := vmtest.Start(ctx, config)
 	if err != nil {
 		return "", err

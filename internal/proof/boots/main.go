@@ -1,5 +1,5 @@
 // Command boots is `make boots`: it boots disks of the proof in QEMU, under real firmware and loaders, and exits 1 if the model
-// says something else of one of them. See docs/proof.md.
+// or the product's doctor says something else of one of them. See docs/proof.md.
 package main
 
 import (
@@ -23,6 +23,7 @@ func main() {
 		upgrade.GRUBBIOS:    flag.Int("grub-bios", 60, "disks to boot with GRUB on BIOS"),
 		upgrade.GRUBUEFI:    flag.Int("grub-uefi", 60, "disks to boot with GRUB on UEFI"),
 	}
+	inARow := flag.Int("in-a-row", 8, "every so manieth disk is booted three times in a row; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -37,7 +38,7 @@ func main() {
 			wanted[l] = *n
 		}
 	}
-	o := proof.BootOptions{Seed: *seed, Cases: wanted, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
+	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
 	r, err := proof.Boots(ctx, dir, o)
 	os.RemoveAll(dir)
 	if err != nil {
