@@ -41,3 +41,38 @@ func Example() {
 	// A EFI/pawl/A/os.efi pawl-a.conf
 	// stuck: the firmware ends in its shell (loader starts: 1)
 }
+
+// What will the next boots start, and why? Slot B is set to boot once.
+func ExampleNext() {
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	m, err := loadertest.NewMachine(512)
+	must(err)
+	fs, err := m.FS()
+	must(err)
+	for _, dir := range []string{"EFI/BOOT", bootloader.A.Dir(), bootloader.B.Dir(), "loader/entries"} {
+		must(fs.Mkdir(dir))
+	}
+	must(fs.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.Loader("amd64")))
+	must(fs.WriteFile("loader/loader.conf", []byte("default pawl-a.conf\n")))
+	for _, s := range bootloader.Slots {
+		kernel, _ := loadertest.Payload(string(s))
+		must(fs.WriteFile(s.File(bootloader.UKIFile), kernel))
+	}
+	must(fs.WriteFile("loader/entries/pawl-a.conf", []byte("efi /EFI/pawl/A/os.efi\n")))
+	must(fs.WriteFile("loader/entries/pawl-b.conf", []byte("efi /EFI/pawl/B/os.efi\n")))
+	once := efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString("pawl-b.conf")}
+	must(m.Vars.Write(efivar.Loader("LoaderEntryOneShot"), once))
+
+	boots, err := predict.Next(m.Disk, m.Vars, 2, predict.Options{})
+	must(err)
+	for _, b := range boots {
+		fmt.Println(b.Slot, b.Trial, b.Why)
+	}
+	// Output:
+	// B true [LoaderEntryOneShot names slot B; used up by this boot.]
+	// A false [loader.conf names slot A.]
+}
