@@ -11,7 +11,7 @@ import (
 
 // Next predicts the next n boots, one after the other, each with the reasons in Outcome.Why. What a boot uses up (a
 // one-shot variable, one of GRUB's counted tries) is gone for the one after it, and nobody is taken to confirm: behind a
-// trial comes the fallback. Nothing is written: what GRUB would write stays in memory, and vars is copied.
+// trial comes the fallback. Nothing is written: what a loader would write stays in memory, and vars is copied.
 //
 // An error means that the model does not know what would happen, or that vars cannot be read.
 func Next(disk Device, vars efivar.Store, n int, o Options) ([]Outcome, error) {
