@@ -41,12 +41,12 @@ func main() {
 	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
 	r, err := proof.Boots(ctx, dir, o)
 	os.RemoveAll(dir)
+	for _, d := range r.Differences {
+		fmt.Println("DIFFERS", d)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "boots:", err)
 		os.Exit(2)
-	}
-	for _, d := range r.Differences {
-		fmt.Println("DIFFERS", d)
 	}
 	fmt.Printf("%d booted the default, %d a trial, %d nothing\n%v\n", r.Default, r.Trial, r.Nothing, r)
 	if len(r.Differences) > 0 || !maps.Equal(r.Of, wanted) {
