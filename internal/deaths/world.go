@@ -116,7 +116,7 @@ func copyMachine(from, to string) error {
 }
 
 // rests is how long a machine that hangs is watched before its power is cycled: longer than the watchdog's 20 seconds.
-const rests = 40 * time.Second
+const rests = 30 * time.Second
 
 // die boots one cell until a version has settled, and says what is known there.
 func (w *world) die(ctx context.Context, c Cell, moment time.Duration) (s seen, err error) {
