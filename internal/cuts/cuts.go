@@ -205,11 +205,11 @@ func (m *machine) look(ctx context.Context, c Cut) (string, error) {
 	if got := []string{v["version"], v["digest"], v["slot"], v["default"]}; !slices.Equal(got, want) {
 		return "", fmt.Errorf("version, digest, slot and default are %v, not %v", got, want)
 	}
-	out, err := m.vm.Must("head /dev/vda4", m.within)
+	out, err := m.vm.Must("records", m.within)
 	if err != nil {
 		return "", err
 	}
-	if record := fmt.Sprintf(`{\"cordoned\":false,\"left\":false,\"config\":\"%s\"`, m.runs); !strings.Contains(out, record) {
+	if record := fmt.Sprintf(`{"cordoned":false,"left":false,"config":"%s"`, m.runs); !strings.Contains(out, record) {
 		return "", fmt.Errorf("not all was undone: %s", out)
 	}
 	node, err := client.New(m.vm.Address(guests.APIPort))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// records is what this OS remembers of itself: a line of JSON at the beginning of the partition STATE. It stands for what a
+// records is what this OS remembers of itself: a line of JSON in the partition STATE, behind its first block. It stands for what a
 // node's hooks really change, here or elsewhere.
 type records struct {
 	Cordoned bool   `json:"cordoned"`
@@ -87,13 +88,21 @@ func (h *hooks) change(o node.Occasion) error {
 	})
 }
 
+// show prints the records.
+func (h *hooks) show(out io.Writer) error {
+	return h.update(func(r *records) error { return json.NewEncoder(out).Encode(r) })
+}
+
 // read learns what earlier boots left.
 func (h *hooks) read() error {
 	return h.update(func(r *records) error { h.stop = r.Stop; return nil })
 }
 
-// recordSize is one sector, so that a power cut leaves the old line or the new one.
-const recordSize = 512
+// The line takes one sector, so that a power cut leaves the old one or the new one.
+const (
+	recordAt   = 4096
+	recordSize = 512
+)
 
 // update changes the records.
 func (h *hooks) update(change func(*records) error) (err error) {
@@ -108,7 +117,7 @@ func (h *hooks) update(change func(*records) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	line := make([]byte, recordSize)
-	if _, err := p.ReadAt(line, 0); err != nil {
+	if _, err := p.ReadAt(line, recordAt); err != nil {
 		return err
 	}
 	r := records{Config: h.version} // of an installation, in its first boot
@@ -127,7 +136,7 @@ func (h *hooks) update(change func(*records) error) (err error) {
 	}
 	clear(line)
 	copy(line, append(text, '\n'))
-	if _, err := p.WriteAt(line, 0); err != nil {
+	if _, err := p.WriteAt(line, recordAt); err != nil {
 		return err
 	}
 	return p.Sync()

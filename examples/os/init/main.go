@@ -88,6 +88,7 @@ func boot(dog *watchdog.Watchdog, test string) error {
 	console.more["fail"] = func(_ io.Writer, phases []string) error { system.hooks.fail(phases); return nil }
 	console.more["stop-at"] = func(_ io.Writer, at []string) error { return system.hooks.stopAt(at) }
 	console.more["kexec"] = system.startKernel
+	console.more["records"] = func(out io.Writer, _ []string) error { return system.hooks.show(out) }
 	console.more["hold"] = func(_ io.Writer, phases []string) error { system.hooks.hold(phases); return nil }
 	go console.serve()
 	if err := system.embed(context.Background(), network); err != nil {
