@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -225,6 +229,62 @@ func TestCoreImageIsReplacedWhenForced(t *testing.T) {
 		require.True(t, got.Same)
 		r.boots(s, fmt.Sprintf("2.%d.0", i))
 	}
+}
+
+// A disk of which only partitions are open has no place for it, and the error says so.
+func TestCoreImageNeedsTheWholeDisk(t *testing.T) {
+	r := startGRUB(t, upgrade.GRUBBIOS)
+	r.movedTo(bootloader.B, r.with("2.0.0", "another core"))
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	content := make([]byte, r.Disk.Size())
+	_, err := r.Disk.ReadAt(content, 0)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	open := func(whole bool) *upgrade.Machine {
+		m, err := upgrade.Open(path, upgrade.OpenOptions{Whole: whole, Vars: efivar.NewMemory(), Cmdline: &r.Last.Cmdline, BootID: "x", Version: "2.0.0"})
+		require.NoError(t, err)
+		require.True(t, m.InWholeDisk())
+		return m
+	}
+	m := open(false)
+	_, err = m.ReplaceLoader(t.Context(), upgrade.LoaderOptions{Force: true})
+	require.ErrorContains(t, err, "core image: write ")
+	require.NoError(t, m.Close())
+	m = open(true)
+	s, err := m.ReplaceLoader(t.Context(), upgrade.LoaderOptions{Force: true})
+	require.NoError(t, err)
+	require.True(t, s.Same)
+	require.NoError(t, m.Close())
+	content, err = os.ReadFile(path)
+	require.NoError(t, err)
+	_, err = r.Disk.WriteAt(content, 0)
+	require.NoError(t, err)
+	r.boots(bootloader.B, "2.0.0")
+}
+
+// An image need not have a loader; then the one that is installed stays.
+func TestImageWithoutALoaderLeavesTheInstalledOne(t *testing.T) {
+	r := start(t)
+	img, err := r.images.Image("2.0.0", virtual.Spec{Size: 10_000})
+	require.NoError(t, err)
+	uki := []byte(nil)
+	require.NoError(t, img.Extract(t.Context(), func(a image.Asset, in io.Reader) (err error) {
+		if a.Name == pack.UKIAsset {
+			uki, err = io.ReadAll(in)
+		}
+		return err
+	}, nil))
+	bare, err := r.images.Image("2.0.0", virtual.Spec{Assets: []pack.Asset{pack.Data(pack.UKIAsset, uki)}})
+	require.NoError(t, err)
+	before := r.installed()
+	r.movedTo(bootloader.B, bare)
+	s, err := r.replace(upgrade.LoaderOptions{})
+	require.NoError(t, err)
+	require.Empty(t, s.Own)
+	require.Contains(t, s.String(), "has brought no loader")
+	require.Equal(t, before, r.installed())
+	require.Empty(t, r.status().Warnings)
+	r.boots(bootloader.B, "2.0.0")
 }
 
 // Cut at every write, with every block of a gap old, new, destroyed or unreadable: the version boots; the loader is old, new or

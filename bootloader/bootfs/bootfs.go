@@ -29,7 +29,7 @@
 // others; on ours it says "unknown". Time stamps are UTC.
 //
 // Isolation is between zones: a sector that is destroyed by a change outside them can cost whatever lies outside them,
-// the loader included. Keep such changes few.
+// what the loader reads there included. Keep such changes few. FS.Apart tells of a directory that was filled before it was a zone.
 //
 // # Why Format is not go-diskfs's
 //

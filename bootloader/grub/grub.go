@@ -4,7 +4,8 @@
 // Start with Install (and InstallBIOS for a machine without UEFI) on an empty boot file system, then New. On disk it keeps
 //
 //	EFI/BOOT/BOOTX64.EFI             UEFI only: GRUB
-//	EFI/pawl/A/, EFI/pawl/B/         the slots: vmlinuz, initrd, perhaps cmdline, and args.cfg, which is made from it
+//	EFI/pawl/A/, EFI/pawl/B/         the slots: vmlinuz, initrd, perhaps cmdline, and args.cfg, which is made from it; loader.efi
+//	                                 or loader.img, the version's own GRUB
 //	grub/grub.cfg                    the logic; written once
 //	grub/A.cfg, grub/B.cfg           512 bytes each: whether the slot may boot
 //	grub/default.0.env, default.1.env  512 bytes each: the default, with a serial; the newest valid one counts

@@ -4,13 +4,13 @@
 // Start with Install on an empty boot file system, then New. On disk it keeps
 //
 //	EFI/BOOT/BOOTX64.EFI        the loader (BOOTAA64.EFI on arm64)
-//	EFI/pawl/A/, EFI/pawl/B/    the slots: os.efi, or vmlinuz, initrd and perhaps cmdline
+//	EFI/pawl/A/, EFI/pawl/B/    the slots: os.efi, or vmlinuz, initrd and perhaps cmdline; loader.efi, the version's own loader
 //	loader/loader.conf          512 bytes: an exact default and the menu's timeout
 //	loader/entries/pawl-a.conf  512 bytes: slot A, with the arguments of its kernel; nothing but newlines when A is not bootable
 //	loader/entries/pawl-b.conf  the same for B
 //
-// and in the firmware LoaderEntryOneShot (or BootNext) while armed, and as many Boot#### entries as it takes to come back from a trial
-// that does not load (docs/decisions/0002-boot-order.md). With Counting there is also loader/entries/pawl-b+3-0.conf, 512 bytes,
+// and in the firmware LoaderEntryOneShot (or BootNext) while armed, as many Boot#### entries as it takes to come back from a trial
+// that does not load (docs/decisions/0002-boot-order.md), and one for the loader in the default's slot (0008-loader.md). With Counting there is also loader/entries/pawl-b+3-0.conf, 512 bytes,
 // which is empty but while armed.
 //
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write

@@ -22,6 +22,7 @@ type BootOptions struct {
 	Seed    int64                  // 0 takes one from the clock
 	Cases   map[upgrade.Loader]int // of each loader; of them a quarter boots a trial, a sixth nothing, the others the default
 	InARow  int                    // every so manieth disk is booted three times in a row; 0: none
+	Only    string                 // operations whose names begin so; empty is all
 	Workers int                    // machines at a time; 0 is 1
 	Within  time.Duration
 	Log     io.Writer
@@ -71,7 +72,7 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 		if err != nil {
 			return BootResult{}, err
 		}
-		sample, err := sampleBoots(kit, o.Cases[l], o.Seed)
+		sample, err := sampleBoots(kit, o.Cases[l], o.Seed, o.Only)
 		if err != nil {
 			return BootResult{}, fmt.Errorf("%s: %w", l, err)
 		}
@@ -129,7 +130,7 @@ func (r *BootResult) take(c bootCase, model, guest string) {
 }
 
 // sampleBoots picks disks: at random, each operation, step and outcome in turn.
-func sampleBoots(kit *Kit, n int, seed int64) ([]bootCase, error) {
+func sampleBoots(kit *Kit, n int, seed int64, only string) ([]bootCase, error) {
 	rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 	bases := map[bootloader.Slot]*machine{}
 	for _, s := range bootloader.Slots {
@@ -157,7 +158,7 @@ func sampleBoots(kit *Kit, n int, seed int64) ([]bootCase, error) {
 		}
 		return nil
 	}
-	p := &proof{}
+	p := &proof{Options: Options{Only: only}}
 	for _, t := range p.tasks(world{kit, bases}) {
 		if rnd.IntN(2) > 0 {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/pawl-os/pawl/image"
@@ -30,21 +31,26 @@ func TinyKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, erro
 // realKit makes the same machines with the real loader and with systems that real firmware and the loader start (see app and
 // bzImage).
 func realKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, error) {
-	var parts []pack.Asset // of the loader
+	var parts []pack.Asset // of the loader, first the file that firmware starts
+	var started []byte     // its content
 	if loader == upgrade.SystemdBoot {
 		data, err := os.ReadFile("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 		if err != nil {
 			return nil, fmt.Errorf("%w (run hack/deps.sh)", err)
 		}
-		parts = append(parts, pack.Data(pack.LoaderAsset, data))
+		started, parts = data, append(parts, pack.Data(pack.LoaderAsset, data))
 	} else {
 		made, err := grubcore.Make(ctx)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, pack.Data(pack.GRUBEFIAsset, made.EFI), pack.Data(pack.GRUBBootAsset, made.Boot), pack.Data(pack.GRUBCoreAsset, made.Core))
+		started, parts = made.EFI, append(parts, pack.Data(pack.GRUBEFIAsset, made.EFI), pack.Data(pack.GRUBBootAsset, made.Boot), pack.Data(pack.GRUBCoreAsset, made.Core))
 	}
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
+		parts := slices.Clone(parts)
+		if other := loaderOf(version); other != "" && loader != upgrade.GRUBBIOS {
+			parts[0] = pack.Data(parts[0].Name, append(bytes.Clone(started), pattern("another loader, "+other, 512)...)) // firmware does not look at what follows an image
+		}
 		if loader != upgrade.SystemdBoot {
 			return virtual.Spec{Assets: append([]pack.Asset{
 				pack.Data(pack.KernelAsset, bzImage(version)), pack.Data(pack.InitrdAsset, []byte(initramfsOf(version))),

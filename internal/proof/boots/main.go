@@ -24,6 +24,7 @@ func main() {
 		upgrade.GRUBUEFI:    flag.Int("grub-uefi", 60, "disks to boot with GRUB on UEFI"),
 	}
 	inARow := flag.Int("in-a-row", 8, "every so manieth disk is booted three times in a row; 0: none")
+	only := flag.String("only", "", "only operations whose names begin so, beside what a mutant broke; all when empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -38,7 +39,7 @@ func main() {
 			wanted[l] = *n
 		}
 	}
-	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
+	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Only: *only, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
 	r, err := proof.Boots(ctx, dir, o)
 	os.RemoveAll(dir)
 	for _, d := range r.Differences {
