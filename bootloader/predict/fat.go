@@ -65,9 +65,10 @@ func openVolume(dev Device, p partition, exact bool) (*volume, error) {
 		return nil, fmt.Errorf("a FAT file system that does not fit: %w", errCorrupt)
 	}
 	v.end = uint32((sectors-first)/spc) + 2
-	// The driver reads the dirty flag when it opens a volume.
-	if _, err := v.link(1); err != nil {
-		return nil, err
+	// The driver reads the dirty flag when it opens a volume, and does so past its cache: seen, with another sector of the first
+	// page unreadable the volume is there.
+	if _, err := dev.ReadAt(make([]byte, dev.SectorSize()), v.table); err != nil {
+		return nil, fmt.Errorf("read the dirty flag: %w", err)
 	}
 	return v, nil
 }

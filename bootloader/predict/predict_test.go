@@ -249,11 +249,15 @@ func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
 	v, err := predict.Volume(m.Disk, false)
 	require.NoError(t, err)
 	root := v.Data() // the root directory is the first cluster
+	entry, err := v.Entry("EFI/BOOT/BOOTX64.EFI")
+	require.NoError(t, err)
+	page := v.Table() + (entry-v.Table())/predict.TablePage*predict.TablePage // of the loader's chain; the zones are in others
 	for _, c := range []struct {
 		off   int64
 		boots bool
 	}{
-		{v.Table() + 20*512, false}, {v.Table() + predict.TablePage - 512, false}, {v.Table() + 2*predict.TablePage, true},
+		{page + 20*512, false}, {page + predict.TablePage - 512, false}, {page - 512, true}, {page, false}, {v.Table(), false},
+		{v.Table() + 11*512, true}, // seen: neither what opens a volume nor short directories need it
 		{root + predict.DataPage - 512, false}, {v.Table() + v.TableBytes(), true},
 	} {
 		bad := m.Clone()
@@ -263,7 +267,7 @@ func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
 		require.Equal(t, c.boots, o.Slot == bootloader.A, "sector at %d: %v", c.off-v.Table(), o)
 		bad = m.Clone()
 		bad.Options.SectorReads = true
-		bad.Disk.Spoil(v.Table()+predict.TablePage-512, 512)
+		bad.Disk.Spoil(page+predict.TablePage-512, 512)
 		o, err = bad.Boot()
 		require.NoError(t, err)
 		require.Equal(t, bootloader.A, o.Slot)
