@@ -146,7 +146,13 @@ func sampleBoots(kit *Kit, n int, seed int64, only string) ([]bootCase, error) {
 			if mutant {
 				o.Exhaustive, o.Destroyed, o.Samples = 5, 1024, 24
 			}
+			if !mutant {
+				o.Torn = r.overwrites
+			}
 			err := r.trace.Crashes(o, func(c *disktest.Crash) error {
+				if strings.Contains(c.String(), "torn(") && rnd.IntN(20) > 0 {
+					return nil
+				}
 				if !mutant && rnd.IntN(4) > 0 && c.Step != "arm" && c.Step != "disarm" && c.Step != "confirm" {
 					return nil
 				}
@@ -234,7 +240,7 @@ func take(r *recorded, c *disktest.Crash, mutant bool, groups *[3]map[string][]b
 	if kind == 0 && mutant {
 		return nil
 	}
-	key := fmt.Sprint(r.op.name, c.Step)
+	key := fmt.Sprint(r.op.name, c.Step, strings.Contains(c.String(), "torn("))
 	groups[kind][key] = append(groups[kind][key], b)
 	return nil
 }

@@ -43,29 +43,8 @@ func (m *machine) counted(at int64) (s bootloader.Slot, tries int) {
 	return s, tries
 }
 
-// trialsAre sets how many tries a machine's trials get.
-func armedFor(tries int) start {
-	return start{fmt.Sprintf("armed with %d tries", tries), func(m *machine, _ bootloader.Slot) error {
-		o := m.options(false)
-		o.Tries = tries
-		return m.upgrade("1.2.0", o)
-	}}
-}
-
 // dead boots a slot that dies before it says a word: nothing that the loader wrote is flushed.
 func dead(n int) func(*machine, bootloader.Slot) error { return boots(n) }
-
-// tried boots a slot that says that it started, n times.
-func tried(n int) func(*machine, bootloader.Slot) error {
-	return func(m *machine, t bootloader.Slot) error {
-		for range n {
-			if err := m.next(t); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
 
 // destroys overwrites a file of one sector with what no cut of a write leaves behind but garbage.
 func destroys(path string) func(*machine, bootloader.Slot) error {
@@ -93,8 +72,6 @@ var (
 		targetComplete.then("a copy of the default unreadable", spoils(defaultBlock(0))),
 	}
 	trialDestroyed = targetComplete.then("trial.env destroyed", destroys(trialBlock)).then("booted", boots(1))
-	trialOfThree   = armedFor(3).then("first try", tried(1))
-	secondOfThree  = armedFor(3).then("second try", tried(2))
 	deadOfThree    = armedFor(3).then("one died", dead(1))
 )
 
@@ -130,37 +107,18 @@ func bootItself() operation {
 
 // grubOperations are the rows that only GRUB has, and what it adds to those of all loaders.
 func grubOperations(table []operation) []operation {
-	add := func(name string, starts ...start) {
-		for i := range table {
-			if table[i].name == name {
-				table[i].starts = append(table[i].starts, starts...)
-			}
-		}
-	}
-	add("upgrade", append(copyDestroyed[:len(copyDestroyed):len(copyDestroyed)], trialDestroyed, armedFor(3))...)
+	add := adder(table)
+	add("upgrade", append(copyDestroyed[:len(copyDestroyed):len(copyDestroyed)], trialDestroyed)...)
 	add("prepare", append(copyDestroyed[:1:1], trialDestroyed)...)
 	add("rollback", copyDestroyed[1], trialDestroyed)
-	add("rollback of an armed upgrade", armedFor(3))
-	add("rollback of a trial", trialOfThree, secondOfThree)
-	add("disarm", armedFor(3), armed.then("trial.env destroyed", destroys(trialBlock)))
+	add("disarm", armed.then("trial.env destroyed", destroys(trialBlock)))
 	add("started, with wipe", armedFor(3).then("first try begins", dead(1)), deadOfThree.then("second try begins", dead(1)))
-	add("failed", trialOfThree)
-	add("settle",
-		armedFor(3).then("never started", dead(4)),
-		trialOfThree.then("died", boots(3)),
-	)
-	confirms := []start{trialOfThree, secondOfThree, onTrial.then("trial.env destroyed", destroys(trialBlock))}
+	confirms := []start{onTrial.then("trial.env destroyed", destroys(trialBlock))}
 	for _, path := range []string{defaultBlock(0), defaultBlock(1)} {
 		confirms = append(confirms, onTrial.then(path+" destroyed", destroys(path)), onTrial.then(path+" unreadable", spoils(path)))
 	}
 	add("confirm", confirms...)
 	return append(table,
-		operation{name: "upgrade with 3 tries", starts: []start{targetEmpty, targetComplete, armed}, end: arms, commit: "arm", tries: 3, what: imageOf(next),
-			do: func(m *machine) error {
-				o := m.options(false)
-				o.Tries = 3
-				return m.upgrade(next, o)
-			}},
 		operation{name: "confirm of the default", starts: copyDestroyed, end: stays, do: (*machine).confirm},
 		bootItself(),
 	)

@@ -100,7 +100,7 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 		}
 		switch rnd.IntN(6) {
 		case 0:
-			return operation{name: "failed", end: stays, do: func(m *machine) error {
+			return operation{name: "failed", end: stays, disarms: true, do: func(m *machine) error {
 				m.disk.Step("failed")
 				return m.failed("no space")
 			}}, nil

@@ -67,7 +67,7 @@ func (r *recorded) around(step string) (before, after label) {
 	}
 	if r.tries > 0 {
 		switch {
-		case step == "disarm":
+		case step == "disarm" || step == "failed":
 			before = theOld | theArmed
 		case step == "" || step == "find" || step == bootStep || r.op.end == changes || r.op.end == stays && !r.op.disarms:
 			before = theArmed

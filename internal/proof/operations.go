@@ -59,7 +59,7 @@ type operation struct {
 	tries  int                               // of a trial that it arms; 0 is 1
 	// firmware says that firmware and loader do it, before any system runs.
 	firmware bool
-	disarms  bool // takes back what is armed
+	disarms  bool // takes back what is armed, in the step "disarm" or "failed"
 	long     bool // left out of the short run
 	wipes    bool // may write to EPHEMERAL
 	noMeta   bool // META is destroyed at the start
@@ -247,13 +247,13 @@ func (m *machine) replay(o disktest.Op) error {
 func (k *Kit) operations() []operation {
 	switch table := k.table(); k.Loader {
 	case upgrade.GRUBBIOS:
-		return grubOperations(table)
+		return grubOperations(withTries(table))
 	case upgrade.GRUBUEFI:
-		return slices.DeleteFunc(grubOperations(table), func(o operation) bool {
+		return slices.DeleteFunc(append(table, bootItself()), func(o operation) bool {
 			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader"}, o.name)
 		})
 	default:
-		return sdbootOperations(table)
+		return sdbootOperations(withTries(table))
 	}
 }
 
@@ -286,7 +286,7 @@ func (k *Kit) table() []operation {
 		{name: "rollback of a trial", starts: []start{onTrial}, end: stays, disarms: true, do: (*machine).rollback},
 		{name: "started, with wipe", starts: []start{trialOf("fresh trial", false)}, end: stays, wipes: true, do: startedStep},
 		{name: "started, preserve", starts: []start{trialOf("fresh trial", true)}, end: stays, do: startedStep},
-		{name: "failed", starts: []start{onTrial}, end: stays, do: func(m *machine) error {
+		{name: "failed", starts: []start{onTrial}, end: stays, disarms: true, do: func(m *machine) error {
 			m.disk.Step("failed")
 			return m.failed("check disk: no space")
 		}},

@@ -191,6 +191,9 @@ func (p *proof) tasks(w world) (list []task) {
 				if s.make == nil && side == bootloader.B || p.Short && (!first || op.long) {
 					continue
 				}
+				if w.kit.Loader == upgrade.GRUBUEFI && side == bootloader.B {
+					continue
+				}
 				swaps := first || op.name == "upgrade" && side == bootloader.A && s.name == "target complete"
 				list = append(list, task{w, op, s, side, first, swaps && !p.Short && s.make != nil && !op.killed})
 			}
@@ -236,7 +239,7 @@ func (p *proof) table() error {
 				}
 				p.walk(r, o, full)
 				o.Block = 4096
-				p.walk(r, o, full)
+				p.walk(r, o, medium)
 			}
 			if tasks[i].swaps {
 				p.killed(r)

@@ -37,14 +37,9 @@ func destroyConf(m *machine, _ bootloader.Slot) error { return m.destroy("loader
 
 // sdbootOperations are the rows that only systemd-boot has, and what it adds to those of all loaders.
 func sdbootOperations(table []operation) []operation {
-	for i := range table {
-		switch table[i].name {
-		case "upgrade":
-			table[i].starts = append(table[i].starts, foreignDefault)
-		case "confirm":
-			table[i].starts = append(table[i].starts, onTrial.then("loader.conf destroyed", destroyConf), onTrial.then("LoaderEntryDefault set", setForeignDefault))
-		}
-	}
+	add := adder(table)
+	add("upgrade", foreignDefault)
+	add("confirm", onTrial.then("loader.conf destroyed", destroyConf), onTrial.then("LoaderEntryDefault set", setForeignDefault))
 	return append(table, operation{
 		name: "install on a machine with variables", long: true, starts: []start{{"empty disk", nil}}, end: changes, commit: "*", what: imageOf("1.1.0"),
 		do: func(m *machine) error { return m.install("1.1.0", upgrade.InstallOptions{Vars: m.vars}) },

@@ -29,7 +29,8 @@ func (c *count) add(d count) {
 type depth int
 
 const (
-	sparse depth = iota // once for each step, by what boots
+	sparse depth = iota // once for each step, by what boots; the operation is run again once, by what boots
+	medium              // the same, and by what was destroyed
 	full                // once for each operation on the disk, by what boots and what was destroyed, and each 500th
 )
 
@@ -70,9 +71,11 @@ func (p *proof) walk(r *recorded, o disktest.Options, d depth) {
 			err = r.comesBack(c)
 		}
 		s := sort{step: c.Step, boots: v.label}
+		if d >= medium {
+			s.destroyed, s.cannotBeRead = c.Destroyed()
+		}
 		if d == full {
 			s.index = c.Index
-			s.destroyed, s.cannotBeRead = c.Destroyed()
 		}
 		if asked[s]++; err == nil && (asked[s] == 1 || d == full && asked[s]%500 == 0) {
 			n.Told++
@@ -83,6 +86,9 @@ func (p *proof) walk(r *recorded, o disktest.Options, d depth) {
 			}
 			if s.destroyed {
 				s.index = 0
+			}
+			if d < full {
+				s.step = ""
 			}
 			if err == nil && !again[s] {
 				again[s] = true
