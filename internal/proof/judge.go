@@ -69,6 +69,8 @@ func (r *recorded) around(step string) (before, after label) {
 		switch {
 		case step == "disarm" || step == "failed":
 			before = theOld | theArmed
+		case step == "confirm" && !r.from.kit.grub():
+			before = theOld | theArmed // systemd-boot cannot try an entry that is destroyed while it is rewritten
 		case step == "" || step == "find" || step == bootStep || r.op.end == changes || r.op.end == stays && !r.op.disarms:
 			before = theArmed
 		}

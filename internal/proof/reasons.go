@@ -3,6 +3,8 @@ package proof
 import (
 	"fmt"
 	"strings"
+
+	"github.com/pawl-os/pawl/partition/disktest"
 )
 
 // tally counts the mutants of one kind.
@@ -30,8 +32,8 @@ func (m mutant) because(r *recorded) string {
 			return "META's copy 2 is written again before copy 1 is, and copy 1 decides until then"
 		case op == "META reset":
 			return "META was destroyed before, so there is nothing to lose"
-		case r.op.loader && m.pair[0].step == bootStep:
-			return "what GRUB wrote before the system ran goes with the next flush, and nothing here relies on it"
+		case m.pair[0].step == bootStep:
+			return "what GRUB wrote before the system ran goes with the next flush, and nothing relies on it before"
 		case r.op.loader && r.loaders.old == nil:
 			return "there was no loader in the directory before, and the copy starts the machine until there is one"
 		case m.step == "layout":
@@ -51,6 +53,8 @@ func (m mutant) because(r *recorded) string {
 	switch {
 	case (a.step == "clear" || strings.HasPrefix(a.step, "killed in ")) && b.step != "complete" && r.bare(m.at):
 		return noManifest
+	case a.step == "clear" && a.kind == directory && (b.step == "clear" || b.step == "write") && r.holdsNone(m.at+1):
+		return "the manifest is in neither, and nothing in the target counts without it"
 	case a.kind == tableOne && b.kind == tableOne && (b.step == "write" || b.step == "clear"):
 		return "the sector is written again, whole, with the manifest's chain, and flushed before the manifest is there"
 	case op == "META reset":
@@ -81,12 +85,22 @@ const bootOption, bootOrder = "Boot####", "BootOrder"
 // decides reports whether GRUB takes from a block what boots.
 func decides(kind string) bool { return kind == standing || kind == trial }
 
-// bare reports whether the target had no manifest on the medium when the step began that holds the operation at i.
+// bare reports whether the target had no manifest on the medium when the step began that holds the operation at i, or at the
+// flush before it.
 func (r *recorded) bare(i int) bool {
-	for i > 0 && r.trace.Ops[i-1].Step == r.trace.Ops[i].Step {
-		i--
+	step, flushed := i, i
+	for step > 0 && r.trace.Ops[step-1].Step == r.trace.Ops[i].Step {
+		step--
 	}
-	m := newMachine(r.from.kit, r.trace.After(i), r.from.vars.Clone())
+	for flushed > 0 && r.trace.Ops[flushed-1].Kind != disktest.Flush {
+		flushed--
+	}
+	return r.holdsNone(max(step, flushed))
+}
+
+// holdsNone reports whether the target has no manifest once n operations of the trace have arrived.
+func (r *recorded) holdsNone(n int) bool {
+	m := newMachine(r.from.kit, r.trace.After(n), r.from.vars.Clone())
 	held, err := m.holds(r.from.last.Slot.Other())
 	return err == nil && held == nil
 }

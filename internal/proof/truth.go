@@ -151,6 +151,9 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if s.Loader.Active != m.last.Slot {
 		return m, l, fmt.Errorf("slot %v runs, status says %v", m.last.Slot, s.Loader.Active)
 	}
+	if l&theArmed != 0 && r.op.end == changes && r.new.runs(m.last) && s.Loader.Default == m.last.Slot {
+		l = theNew // the power was cut before the new default was disarmed: it was armed for the tries that were left
+	}
 	onTrial := l&(theTrial|theArmed) != 0
 	if r.fresh() && b.Trial {
 		return m, l, nil // the install was cut before its own confirm; the system confirms itself and finishes it
