@@ -11,6 +11,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -21,7 +22,7 @@ var buildGRUB = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	return packed(w.Kit, "grub", w.System.AddForGRUB)
+	return packed(w.Kit, "grub", w.System.AddForGRUB, osimage.CorruptUKI)
 })
 
 // onGRUB runs a scenario on a machine with a BIOS and on one with UEFI, each of which runs 1.0.0 from slot A.

@@ -43,7 +43,7 @@ var build = sync.OnceValues(func() (*world, error) {
 	if err != nil {
 		return w, err
 	}
-	return packed(kit, "os", kit.System.Add, osimage.Panics, osimage.NewLoader)
+	return packed(kit, "os", kit.System.Add, osimage.Panics, osimage.NewLoader, osimage.CheckFails)
 })
 
 // packed makes images of good versions and of broken ones.
