@@ -71,7 +71,8 @@ func (c *cli) kernel(node *client.Client, m *pawlv1.KernelMessage) {
 	c.line(node, "[%12.6f] %s", m.SinceBoot.AsDuration().Seconds(), m.Text)
 }
 
-// debug prints what the node's kernel says from now on, until the function that it returns is called.
+// debug prints what the node's kernel says from now on, until the function that it returns is called, and all that it has said
+// by then.
 func (c *cli) debug(ctx context.Context, node *client.Client) (stop func()) {
 	r := &pawlv1.DmesgRequest{}
 	_ = node.Dmesg(ctx, r, func(*pawlv1.KernelMessage) error { return nil }) // r then says where the log ends
@@ -90,8 +91,18 @@ func (c *cli) debug(ctx context.Context, node *client.Client) (stop func()) {
 	return func() {
 		cancel()
 		running.Wait()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTime)
+		defer cancel()
+		r.Follow = false // what it has said since: the node may have come back a moment ago
+		_ = node.Dmesg(last, r, func(m *pawlv1.KernelMessage) error {
+			c.kernel(node, m)
+			return nil
+		})
 	}
 }
+
+// logTime bounds how long the end of a node's log may take.
+const logTime = 10 * time.Second
 
 // told is an event in one line; empty for what says too little for a line of its own.
 func told(e *pawlv1.Event) string {
