@@ -29,6 +29,7 @@ var ErrInUse = errors.New("the disk holds a partition table already")
 // InstallOptions are the choices of an install. The zero value installs with the default layout.
 type InstallOptions struct {
 	Loader     Loader           // what starts the disk; "" is SystemdBoot
+	Active     bool             // with GRUBBIOS: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
 	Partitions []partition.Spec // nil: partition.Default
 	Force      bool             // also over an existing partition table, and also an image that looks unfit to boot
 	Vars       efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
@@ -49,6 +50,9 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	var err error
 	if in.Loader, err = ParseLoader(string(o.Loader)); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
+	}
+	if in.Active && in.Loader != GRUBBIOS {
+		return fmt.Errorf("install %s: the active flag is for %s, not for %s", img.Reference, GRUBBIOS, in.Loader)
 	}
 	if err := in.check(); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
@@ -277,7 +281,7 @@ func (in *install) keep() error {
 
 // prepare writes the loader and its files, and tells it of slot A.
 func (in *install) prepare(context.Context) error {
-	if err := in.Loader.install(in.dev, in.plan, in.op.m.Boot, in.loader); err != nil {
+	if err := in.Loader.install(in.dev, in.plan, in.op.m.Boot, in.loader, in.Active); err != nil {
 		return err
 	}
 	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)

@@ -261,8 +261,8 @@ func (l Loader) fits(plan partition.Layout) error {
 	return err
 }
 
-// install puts the loader on a disk. parts are the files that parts names.
-func (l Loader) install(dev Device, plan partition.Layout, boot *bootfs.FS, parts map[string][]byte) error {
+// install puts the loader on a disk. parts are the files that parts names; active is InstallOptions.Active.
+func (l Loader) install(dev Device, plan partition.Layout, boot *bootfs.FS, parts map[string][]byte, active bool) error {
 	switch l {
 	case GRUBUEFI:
 		return grub.Install(boot, parts[grubEFIAsset])
@@ -274,7 +274,7 @@ func (l Loader) install(dev Device, plan partition.Layout, boot *bootfs.FS, part
 		if err != nil {
 			return err
 		}
-		return grub.InstallBIOS(dev, grub.BIOS{Boot: parts[grubBootAsset], Core: parts[grubCoreAsset], First: p.First, Sectors: p.Sectors})
+		return grub.InstallBIOS(dev, grub.BIOS{Boot: parts[grubBootAsset], Core: parts[grubCoreAsset], First: p.First, Sectors: p.Sectors, Active: active})
 	}
 	return sdboot.Install(boot, parts[systemdBootAsset])
 }

@@ -21,6 +21,7 @@ import (
 func imageCommand() *cobra.Command {
 	var from source
 	var output, size, seed, loader string
+	var active bool
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
@@ -30,16 +31,16 @@ func imageCommand() *cobra.Command {
 	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")
 	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
 	c.Flags().StringVar(&seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers)")
-	loaderFlag(c, &loader)
+	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		bytes, err := parseSize(size)
 		if err != nil {
 			return usageError{fmt.Errorf("--size: %w", err)}
 		}
-		o := upgrade.InstallOptions{Progress: progress(c.ErrOrStderr()), Log: logger()}
-		if o.Loader, err = upgrade.ParseLoader(loader); err != nil {
-			return usageError{fmt.Errorf("--loader: %w", err)}
+		o := upgrade.InstallOptions{Active: active, Progress: progress(c.ErrOrStderr()), Log: logger()}
+		if o.Loader, err = parseLoader(loader, active); err != nil {
+			return err
 		}
 		if o.Seed = seed; seed != "" {
 			o.Now = func() time.Time { return time.Unix(0, 0).UTC() }
@@ -57,9 +58,22 @@ func imageCommand() *cobra.Command {
 	return c
 }
 
-// loaderFlag is the flag that says what a new disk is started by.
-func loaderFlag(c *cobra.Command, loader *string) {
+// loaderFlags say what a new disk is started by.
+func loaderFlags(c *cobra.Command, loader *string, active *bool) {
 	c.Flags().StringVar(loader, "loader", string(upgrade.SystemdBoot), "what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
+	c.Flags().BoolVar(active, "active", false, "with grub-bios: set the active flag of the protective MBR, for a BIOS that wants it")
+}
+
+// parseLoader reads what loaderFlags were given.
+func parseLoader(name string, active bool) (upgrade.Loader, error) {
+	l, err := upgrade.ParseLoader(name)
+	if err != nil {
+		return "", usageError{fmt.Errorf("--loader: %w", err)}
+	}
+	if active && l != upgrade.GRUBBIOS {
+		return "", usageError{fmt.Errorf("--active: it is for %s, not for %s", upgrade.GRUBBIOS, l)}
+	}
+	return l, nil
 }
 
 // build makes the file and installs onto it. What fails leaves no file.

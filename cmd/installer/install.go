@@ -15,7 +15,7 @@ import (
 func installCommand() *cobra.Command {
 	var from source
 	var to, efivars, loader string
-	var force bool
+	var force, active bool
 	c := &cobra.Command{
 		Use:   "install --image REF --disk DISK",
 		Short: "Install onto a disk; everything on it is lost",
@@ -25,12 +25,12 @@ func installCommand() *cobra.Command {
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
 	c.Flags().StringVar(&efivars, "efivars", "", "firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block device, none when it is a file)")
 	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table")
-	loaderFlag(c, &loader)
+	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("disk")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		kind, err := upgrade.ParseLoader(loader)
+		kind, err := parseLoader(loader, active)
 		if err != nil {
-			return usageError{fmt.Errorf("--loader: %w", err)}
+			return err
 		}
 		if err := exists(to); err != nil {
 			return err
@@ -48,7 +48,7 @@ func installCommand() *cobra.Command {
 				err = e
 			}
 		}()
-		o := upgrade.InstallOptions{Loader: kind, Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
+		o := upgrade.InstallOptions{Loader: kind, Active: active, Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
 		if info, err := os.Stat(to); efivars == "" && err == nil && info.Mode()&os.ModeDevice != 0 {
 			efivars = efivar.Dir // a file boots elsewhere: this machine's firmware is none of its business
 		}
