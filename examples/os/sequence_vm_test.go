@@ -17,14 +17,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-const (
-	apiPort   = 7295
-	ephemeral = "/dev/vda5"
-)
+const ephemeral = "/dev/vda5"
 
 const pollEvery = 50 * time.Millisecond // looks at what a program prints
 
@@ -75,7 +73,7 @@ func (m *machine) operate(args ...string) *operator {
 	pawl, err := buildPawl()
 	require.NoError(m, err)
 	ctx, cancel := context.WithTimeout(m.Context(), 3*within)
-	o := &operator{m: m, done: make(chan struct{}), cmd: exec.CommandContext(ctx, pawl, append(args, "--nodes", m.vm.Address(apiPort))...)}
+	o := &operator{m: m, done: make(chan struct{}), cmd: exec.CommandContext(ctx, pawl, append(args, "--nodes", m.vm.Address(oskit.APIPort))...)}
 	o.cmd.Stdout, o.cmd.Stderr = &o.out, &o.out
 	require.NoError(m, o.cmd.Start())
 	go func() {
@@ -146,7 +144,7 @@ func TestSequenceThroughPawl(t *testing.T) {
 			w, err := build()
 			require.NoError(t, err)
 			m := w.machine(t, loader)
-			m.config.Forwards = []vmtest.Forward{{Guest: apiPort}}
+			m.config.Forwards = []vmtest.Forward{{Guest: oskit.APIPort}}
 			m.config.Memory = 768 // a second kernel lies beside the first
 			m.install("1.0.0")
 			m.ready("1.0.0", "A")

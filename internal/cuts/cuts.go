@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pawl-os/pawl/internal/guests"
+	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -55,11 +55,11 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
-	w, err := guests.New(ctx, dir, o.Loader)
+	nodes, err := oskit.NewNodes(ctx, dir, o.Loader)
 	if err != nil {
 		return r, err
 	}
-	defer w.Close()
+	defer nodes.Close() // only a registry's listener
 	work := make(chan Cut, len(o.Cuts))
 	for _, c := range o.Cuts {
 		work <- c
@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 	errs := make([]error, max(o.Workers, 1))
 	for i := range errs {
 		all.Go(func() {
-			m := &machine{World: w, name: fmt.Sprintf("machine-%d", i), within: o.Within}
+			m := &machine{Nodes: nodes, name: fmt.Sprintf("machine-%d", i), within: o.Within}
 			errs[i] = m.work(ctx, work, func(c Cut, took time.Duration, said string, wrong error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 
 // machine is one machine that is cut again and again.
 type machine struct {
-	*guests.World
+	*oskit.Nodes
 	name   string
 	within time.Duration
 	config vmtest.Config
@@ -144,15 +144,15 @@ func (m *machine) begin(ctx context.Context) (err error) {
 	if _, err := m.vm.Event(m.within, "ready"); err != nil {
 		return err
 	}
-	m.runs, m.slot, m.last = guests.Tags[0], "A", ""
+	m.runs, m.slot, m.last = oskit.Tags[0], "A", ""
 	return nil
 }
 
 // cut cuts the power in one phase and returns in words how that ended, after comparing it with the table.
 func (m *machine) cut(ctx context.Context, c Cut) (string, error) {
-	tag, slot := guests.Tags[1], "B"
+	tag, slot := oskit.Tags[1], "B"
 	if m.runs == tag {
-		tag = guests.Tags[2]
+		tag = oskit.Tags[2]
 	}
 	if m.slot == "B" {
 		slot = "A"
@@ -160,11 +160,11 @@ func (m *machine) cut(ctx context.Context, c Cut) (string, error) {
 	if _, err := m.vm.Must("stop-at "+c.At, m.within); err != nil {
 		return "", err
 	}
-	node, err := client.New(m.vm.Address(guests.APIPort))
+	node, err := client.New(m.vm.Address(oskit.APIPort))
 	if err != nil {
 		return "", err
 	}
-	r := &pawlv1.UpgradeRequest{Image: m.Reference(tag), Force: true, Reboot: true, Stage: c.Kind == Staged}
+	r := &pawlv1.UpgradeRequest{Image: m.Remote(tag), Force: true, Reboot: true, Stage: c.Kind == Staged}
 	if c.Kind == Kexec {
 		r.RebootMode = "kexec"
 	}
@@ -212,7 +212,7 @@ func (m *machine) look(ctx context.Context, c Cut) (string, error) {
 	if record := fmt.Sprintf(`{"cordoned":false,"left":false,"config":"%s"`, m.runs); !strings.Contains(out, record) {
 		return "", fmt.Errorf("not all was undone: %s", out)
 	}
-	node, err := client.New(m.vm.Address(guests.APIPort))
+	node, err := client.New(m.vm.Address(oskit.APIPort))
 	if err != nil {
 		return "", err
 	}

@@ -42,10 +42,9 @@ func build(ctx context.Context, dir string, o Options) (*world, error) {
 	if w.kit, err = oskit.New(ctx, dir, parts); err != nil {
 		return nil, err
 	}
-	add := map[string]oskit.Add{"uki": w.kit.System.Add, "grub": w.kit.System.AddForGRUB}
 	for _, l := range loadersOf(o.Cells) {
 		if k := kind(l); w.images[k] == nil {
-			if w.images[k], err = w.kit.Pack(ctx, k, add[k], osimage.Version{Number: "1.0.0"}, osimage.Version{Number: "2.0.0"}); err != nil {
+			if w.images[k], err = w.kit.Pack(ctx, k, w.kit.AddFor(l), osimage.Version{Number: "1.0.0"}, osimage.Version{Number: "2.0.0"}); err != nil {
 				return nil, errors.Join(err, w.close())
 			}
 		}

@@ -1,7 +1,9 @@
 // Package oskit has what it takes to boot the example OS in machines: its images, in a layout and in a registry that guests
 // reach, the installer, and disks that it makes.
 //
-// Start with New, then Kit.Pack for each kind of images. It is for tests and for the commands behind `make boots`.
+// Start with NewNodes for machines that are upgraded through their node service. For anything else start with New, then
+// Kit.Pack for each kind of images. It is for tests, for the commands behind `make boots` and for measurements; it starts
+// no machine.
 package oskit
 
 import (
@@ -58,6 +60,14 @@ type Images struct {
 
 // Add is what makes an image: a method of osimage.OS.
 type Add func(context.Context, *pack.Layout, osimage.Version) (pack.Built, error)
+
+// AddFor is what makes the images that a loader takes.
+func (k *Kit) AddFor(l upgrade.Loader) Add {
+	if l == upgrade.SystemdBoot {
+		return k.System.Add
+	}
+	return k.System.AddForGRUB
+}
 
 // Pack makes images, and puts them into the registry too.
 func (k *Kit) Pack(ctx context.Context, name string, add Add, versions ...osimage.Version) (*Images, error) {

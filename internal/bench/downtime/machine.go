@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pawl-os/pawl/internal/guests"
+	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -25,7 +25,7 @@ const (
 
 // machine is the machine that is measured.
 type machine struct {
-	*guests.World
+	*oskit.Nodes
 	dir  string
 	vm   *vmtest.Machine
 	node *client.Client
@@ -46,7 +46,7 @@ func start(ctx context.Context) (*machine, error) {
 }
 
 func (m *machine) start(ctx context.Context) (err error) {
-	if m.World, err = guests.New(ctx, m.dir, upgrade.SystemdBoot); err != nil {
+	if m.Nodes, err = oskit.NewNodes(ctx, m.dir, upgrade.SystemdBoot); err != nil {
 		return err
 	}
 	c, err := m.Install(ctx, "machine")
@@ -56,7 +56,7 @@ func (m *machine) start(ctx context.Context) (err error) {
 	if m.vm, err = vmtest.Start(ctx, c); err != nil {
 		return err
 	}
-	if m.node, err = client.New(m.vm.Address(guests.APIPort)); err != nil {
+	if m.node, err = client.New(m.vm.Address(oskit.APIPort)); err != nil {
 		return err
 	}
 	return m.ready()
@@ -66,8 +66,8 @@ func (m *machine) close() {
 	if m.vm != nil {
 		_ = m.vm.Kill()
 	}
-	if m.World != nil {
-		m.World.Close()
+	if m.Nodes != nil {
+		_ = m.Nodes.Close()
 	}
 	os.RemoveAll(m.dir)
 }
@@ -88,11 +88,11 @@ func (m *machine) reboot(ctx context.Context) error {
 }
 
 func (m *machine) upgrade(ctx context.Context, mode string) error {
-	tag := guests.Tags[1]
+	tag := oskit.Tags[1]
 	if m.runs["version"] == tag {
-		tag = guests.Tags[2]
+		tag = oskit.Tags[2]
 	}
-	_, err := m.node.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: m.Reference(tag), Force: true, Reboot: true, RebootMode: mode}, nil)
+	_, err := m.node.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: m.Remote(tag), Force: true, Reboot: true, RebootMode: mode}, nil)
 	return err
 }
 
