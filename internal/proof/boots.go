@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -188,23 +190,24 @@ func sampleBoots(kit *Kit, n int, seed int64, only string) ([]bootCase, error) {
 		if h.real || h.name != "isolation off" {
 			continue
 		}
-		m := bases[bootloader.A].clone()
-		if err := h.start.make(m, bootloader.B); err != nil {
-			return nil, err
-		}
-		r, err := record(operation{name: "mutant, " + h.name, end: arms, commit: "arm", what: imageOf(next), do: h.run}, h.start, bootloader.A, m)
-		if err != nil {
-			return nil, err
-		}
-		if err := add(r, true); err != nil {
-			return nil, err
+		for _, side := range bootloader.Slots {
+			m := bases[side].clone()
+			if err := h.start.make(m, side.Other()); err != nil {
+				return nil, err
+			}
+			r, err := record(operation{name: "mutant, " + h.name, end: arms, commit: "arm", what: imageOf(next), do: h.run}, h.start, side, m)
+			if err != nil {
+				return nil, err
+			}
+			if err := add(r, true); err != nil {
+				return nil, err
+			}
 		}
 	}
 	var cases []bootCase
-	for i, want := range [3]int{n - n/4 - n/6, n / 4, n / 6} {
-		cases = append(cases, pickBoots(groups[i], want, rnd)...)
-	}
-	return cases, nil
+	cases = append(cases, pickBoots(groups[1], n/4, rnd)...)
+	cases = append(cases, pickBoots(groups[2], n/6, rnd)...)
+	return append(cases, pickBoots(groups[0], n-len(cases), rnd)...), nil // also for what there was too little of
 }
 
 // take keeps a crash disk with what the model says of it. Only what a mutant broke boots nothing, but for an install.
@@ -247,17 +250,21 @@ func take(r *recorded, c *disktest.Crash, mutant bool, groups *[3]map[string][]b
 
 // pickBoots takes from each group in turn.
 func pickBoots(groups map[string][]bootCase, n int, rnd *rand.Rand) (picked []bootCase) {
+	keys := slices.Sorted(maps.Keys(groups))
+	rnd.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 	for len(picked) < n && len(groups) > 0 {
-		for key, list := range groups {
+		for _, key := range keys {
+			list := groups[key]
 			if len(list) == 0 {
 				delete(groups, key)
 				continue
 			}
 			i := rnd.IntN(len(list))
-			if picked = append(picked, list[i]); len(picked) == n {
+			picked = append(picked, list[i])
+			groups[key] = append(list[:i:i], list[i+1:]...)
+			if len(picked) == n {
 				break
 			}
-			groups[key] = append(list[:i:i], list[i+1:]...)
 		}
 	}
 	return picked
