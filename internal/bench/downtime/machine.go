@@ -100,17 +100,20 @@ func (m *machine) upgrade(ctx context.Context, mode string) error {
 func (m *machine) measure(ctx context.Context, r row) (time.Duration, error) {
 	before, line := m.runs, len(m.vm.Lines())
 	asking, stop := context.WithCancel(ctx)
-	answers := make(chan []answer, 1)
-	go func() { answers <- m.ask(asking) }()
-	err := r.do(m, ctx)
+	a := &asker{node: m.node, more: make(chan struct{}, 1), over: make(chan struct{})}
+	go a.ask(asking)
+	err := a.heard(ctx, before["boot"])
+	if err == nil {
+		err = r.do(m, ctx)
+	}
 	if err == nil {
 		err = m.ready()
 	}
 	if err == nil {
-		err = m.answered(ctx)
+		err = a.heard(ctx, m.runs["boot"])
 	}
 	stop()
-	seen := <-answers
+	<-a.over
 	switch {
 	case err != nil:
 		return 0, err
@@ -121,7 +124,7 @@ func (m *machine) measure(ctx context.Context, r row) (time.Duration, error) {
 	case strings.Contains(r.name, "kexec") != m.jumped(line):
 		return 0, fmt.Errorf("by kexec: %v", m.jumped(line))
 	}
-	return gap(seen, before["boot"], m.runs["boot"])
+	return gap(a.answers, before["boot"], m.runs["boot"])
 }
 
 // jumped reports whether the machine was restarted without its firmware since a line of its console.
@@ -135,38 +138,65 @@ type answer struct {
 	boot string
 }
 
-// ask asks the node service for its version again and again, each time over a new connection, whatever becomes of the
+// asker asks the node service for its version again and again, each time over a new connection, whatever becomes of the
 // others.
-func (m *machine) ask(ctx context.Context) (answers []answer) {
-	var mu sync.Mutex
+type asker struct {
+	node *client.Client
+	more chan struct{} // an answer has come
+	over chan struct{} // closed when nothing is asked any more
+
+	mu      sync.Mutex
+	answers []answer
+}
+
+func (a *asker) ask(ctx context.Context) {
+	defer close(a.over)
 	var asked sync.WaitGroup
+	defer asked.Wait()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		asked.Go(func() {
-			limited, cancel := context.WithTimeout(ctx, patient)
-			defer cancel()
-			if v, err := m.node.Version(limited); err == nil {
-				mu.Lock()
-				answers = append(answers, answer{time.Now(), v.BootId})
-				mu.Unlock()
-			}
-		})
+		asked.Go(func() { a.once(ctx) })
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 		}
 	}
-	asked.Wait()
-	return answers
 }
 
-// answered waits until the node answers.
-func (m *machine) answered(ctx context.Context) error {
+func (a *asker) once(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
+	v, err := a.node.Version(limited)
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	a.answers = append(a.answers, answer{time.Now(), v.BootId})
+	a.mu.Unlock()
+	select {
+	case a.more <- struct{}{}:
+	default:
+	}
+}
+
+// heard waits for an answer of a boot.
+func (a *asker) heard(ctx context.Context, boot string) error {
 	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err := m.node.Reach(limited, func(error) {})
-	return err
+	for {
+		a.mu.Lock()
+		there := slices.ContainsFunc(a.answers, func(x answer) bool { return x.boot == boot })
+		a.mu.Unlock()
+		if there {
+			return nil
+		}
+		select {
+		case <-a.more:
+		case <-limited.Done():
+			return fmt.Errorf("no answer of boot %s: %w", boot, limited.Err())
+		}
+	}
 }
 
 // gap is the time from the last answer of one boot to the first of another.
