@@ -80,7 +80,7 @@ func wireAmount(a upgrade.Amount) *pawlv1.Amount {
 func wireStatus(st upgrade.Status) *pawlv1.StatusResponse {
 	w := &pawlv1.StatusResponse{
 		Version: st.Version, BootId: st.BootID, Loader: st.Loader.Loader, Active: string(st.Loader.Active),
-		Default: string(st.Loader.Default), Armed: string(st.Loader.Armed), Tries: uint32(max(st.Loader.Tries, 0)),
+		Default: string(st.Loader.Default), Armed: string(st.Loader.Armed), ArmedBy: st.Loader.ArmedBy, Tries: uint32(max(st.Loader.Tries, 0)),
 		Trial: st.Loader.Trial(), Attempt: wireAttempt(st.Attempt), Warnings: st.Warnings,
 	}
 	if st.Loader.Blocked != nil {

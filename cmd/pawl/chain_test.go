@@ -148,7 +148,7 @@ func TestChainUpgradeNowAndRebootLater(t *testing.T) {
 	require.Len(t, l.history(), 1)
 	code, out, _ := l.order("status")
 	require.Zero(t, code)
-	require.Contains(t, out, "armed")
+	require.Contains(t, out, "armed for 1 boot(s) by LoaderEntryOneShot")
 
 	code, out, errs = l.order("rollback", "--wait")
 	require.Zero(t, code, errs)

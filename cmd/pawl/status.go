@@ -135,7 +135,11 @@ func roles(st *pawlv1.StatusResponse, slot string) []string {
 		r = append(r, "default")
 	}
 	if st.Armed == slot {
-		r = append(r, "armed")
+		by := ""
+		if st.ArmedBy != "" {
+			by = " by " + st.ArmedBy
+		}
+		r = append(r, fmt.Sprintf("armed for %d boot(s)%s", st.Tries, by))
 	}
 	return r
 }

@@ -247,6 +247,13 @@ func (m *machine) operators() {
 	}
 }
 
+// refuse is how a kernel that runs under a loader is made to refuse kexec until the next start, and what is said of it.
+var refuse = map[upgrade.Loader]struct{ order, says string }{
+	upgrade.SystemdBoot: {"write /proc/sys/kernel/kexec_load_disabled 1", `kernel\.kexec_load_disabled is set`},
+	upgrade.GRUBUEFI:    {"write /sys/kernel/security/lockdown integrity", `it is locked down`},
+	upgrade.GRUBBIOS:    {"no-kexec", `it was built without CONFIG_KEXEC_FILE`},
+}
+
 // restarts in each mode, and on a kernel that refuses kexec; then back to the version before.
 func (m *machine) restarts() {
 	m.order(0, "reboot", "--wait")
@@ -254,9 +261,9 @@ func (m *machine) restarts() {
 	m.runs("2.0.0", "B")
 	require.Contains(m, m.do("cat /proc/cmdline"), "pawl.slot=B")
 
-	m.do("write /proc/sys/kernel/kexec_load_disabled 1")
+	m.do(refuse[m.loader].order)
 	o := m.operate("reboot", "--wait", "--reboot-mode", "kexec")
-	_, err := m.vm.Expect(`the machine restarts through its firmware.*kernel\.kexec_load_disabled is set`, within)
+	_, err := m.vm.Expect("the machine restarts through its firmware.*"+refuse[m.loader].says, within)
 	require.NoError(m, err)
 	m.goes("restart")
 	m.ready("2.0.0", "B")

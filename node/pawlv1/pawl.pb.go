@@ -187,11 +187,12 @@ type StatusResponse struct {
 	Slots         []*Slot                `protobuf:"bytes,10,rep,name=slots,proto3" json:"slots,omitempty"`
 	Attempt       *Attempt               `protobuf:"bytes,11,opt,name=attempt,proto3" json:"attempt,omitempty"` // the latest; absent if there was none or META is not readable
 	KnownBad      []*Bad                 `protobuf:"bytes,12,rep,name=known_bad,json=knownBad,proto3" json:"known_bad,omitempty"`
-	Warnings      []string               `protobuf:"bytes,13,rep,name=warnings,proto3" json:"warnings,omitempty"`   // one sentence each
-	Operation     *Operation             `protobuf:"bytes,14,opt,name=operation,proto3" json:"operation,omitempty"` // what runs now, or else what ran last in this boot; absent if nothing did
-	Checks        *Checks                `protobuf:"bytes,15,opt,name=checks,proto3" json:"checks,omitempty"`       // of the trial that this boot is; absent on other boots
-	Problem       string                 `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`     // what went wrong early in this boot; empty if nothing did
-	Watchdog      string                 `protobuf:"bytes,17,opt,name=watchdog,proto3" json:"watchdog,omitempty"`   // the hardware that resets this machine if it hangs; empty when it is off
+	Warnings      []string               `protobuf:"bytes,13,rep,name=warnings,proto3" json:"warnings,omitempty"`              // one sentence each
+	Operation     *Operation             `protobuf:"bytes,14,opt,name=operation,proto3" json:"operation,omitempty"`            // what runs now, or else what ran last in this boot; absent if nothing did
+	Checks        *Checks                `protobuf:"bytes,15,opt,name=checks,proto3" json:"checks,omitempty"`                  // of the trial that this boot is; absent on other boots
+	Problem       string                 `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`                // what went wrong early in this boot; empty if nothing did
+	Watchdog      string                 `protobuf:"bytes,17,opt,name=watchdog,proto3" json:"watchdog,omitempty"`              // the hardware that resets this machine if it hangs; empty when it is off
+	ArmedBy       string                 `protobuf:"bytes,18,opt,name=armed_by,json=armedBy,proto3" json:"armed_by,omitempty"` // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"; else empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +342,13 @@ func (x *StatusResponse) GetProblem() string {
 func (x *StatusResponse) GetWatchdog() string {
 	if x != nil {
 		return x.Watchdog
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetArmedBy() string {
+	if x != nil {
+		return x.ArmedBy
 	}
 	return ""
 }
@@ -2701,7 +2709,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\x03api\x18\x02 \x01(\rR\x03api\x12\x1a\n" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\x0f\n" +
-	"\rStatusRequest\"\x92\x04\n" +
+	"\rStatusRequest\"\xad\x04\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x16\n" +
@@ -2720,7 +2728,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\toperation\x18\x0e \x01(\v2\x12.pawl.v1.OperationR\toperation\x12'\n" +
 	"\x06checks\x18\x0f \x01(\v2\x0f.pawl.v1.ChecksR\x06checks\x12\x18\n" +
 	"\aproblem\x18\x10 \x01(\tR\aproblem\x12\x1a\n" +
-	"\bwatchdog\x18\x11 \x01(\tR\bwatchdog\"\x9c\x01\n" +
+	"\bwatchdog\x18\x11 \x01(\tR\bwatchdog\x12\x19\n" +
+	"\barmed_by\x18\x12 \x01(\tR\aarmedBy\"\x9c\x01\n" +
 	"\x04Slot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x12\x18\n" +

@@ -23,6 +23,7 @@ var commands = map[string]command{
 	"readonly": readOnly,
 	"occupy":   occupy,
 	"kill":     kill,
+	"no-kexec": without,
 	"crash":    func(io.Writer, []string) error { crash(); return nil },
 	"reboot":   func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
 	"poweroff": func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },

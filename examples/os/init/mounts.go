@@ -35,6 +35,7 @@ func mountKernel() error {
 		{"sysfs", "/sys", quiet},
 		{"devtmpfs", "/dev", unix.MS_NOSUID},
 		{"pstore", "/sys/fs/pstore", quiet},
+		{"securityfs", "/sys/kernel/security", quiet},
 		{"tmpfs", "/run", quiet},
 		{"tmpfs", "/tmp", unix.MS_NOSUID | unix.MS_NODEV},
 	} {
