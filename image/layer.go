@@ -12,8 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// layer is one layer while it is streamed: fetched in one goroutine, hashed in a second, unpacked, and hashed where that is
-// needed, in a third, and read by the caller in a fourth. What is not packed is passed on without the third.
+// layer is one layer while it is streamed: fetched in one goroutine, hashed in a second, unpacked at the same time, and hashed
+// again where that is needed, in a third, and read by the caller in a fourth. What is not packed is passed on without the third.
 type layer struct {
 	blob   v1.Descriptor
 	diffID v1.Hash
@@ -22,7 +22,7 @@ type layer struct {
 	body     body
 	length   int64        // bytes that are fetched
 	fetched  atomic.Int64 // of them, so far
-	packed   *ahead       // the blob, verified
+	packed   *ahead       // the blob; its end tells whether it is the right one
 	decoder  *decoder
 	unpacked *unpacked
 	out      io.Reader // the tar archive
@@ -39,7 +39,7 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool
 		return nil, err
 	}
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b, length: i.layers[n].Size}
-	l.packed = readAhead(&meter{b, &l.fetched}, newVerifier(nil, l.blob).check)
+	l.packed = readAhead(&meter{b, &l.fetched}, packedBuffers, packedSize, newVerifier(nil, l.blob).check)
 	l.unpack(&unpacked{hash: sha256.New(), unhashed: unhashed, limit: limit})
 	return l, nil
 }
@@ -51,7 +51,7 @@ func (l *layer) unpack(u *unpacked) {
 	if l.decoder.begin() == nil && !l.decoder.packed {
 		return
 	}
-	l.ahead = readAhead(u, nil)
+	l.ahead = readAhead(u, unpackedBuffers, unpackedSize, nil)
 	l.out = l.ahead
 }
 

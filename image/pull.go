@@ -158,7 +158,7 @@ func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64)
 		return nil, err
 	}
 	l := &layer{blob: i.layers[n], cancel: cancel, body: b, length: length}
-	l.packed = readAhead(&meter{io.LimitReader(b, length), &l.fetched}, nil)
+	l.packed = readAhead(&meter{io.LimitReader(b, length), &l.fetched}, packedBuffers, packedSize, nil)
 	l.unpack(&unpacked{unhashed: true, limit: size})
 	return l, nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -28,8 +26,6 @@ const (
 	broken = "2.1.0-panic" // its kernel panics
 )
 
-const apiPort = 7295 // of the node service in the guest
-
 // fellBack is pawl's exit code for "the node is back in the old version".
 const fellBack = 3
 
@@ -38,9 +34,10 @@ type demo struct {
 	breakFallback bool
 	loader        upgrade.Loader
 
-	dir      string
-	registry *testregistry.Registry
-	machine  *vmtest.Machine
+	dir     string
+	kit     *oskit.Kit
+	images  *oskit.Images
+	machine *vmtest.Machine
 
 	mu      sync.Mutex
 	partial string // a line of the console that has not ended
@@ -70,8 +67,8 @@ func (d *demo) cleanUp() {
 	if d.machine != nil {
 		_ = d.machine.Kill()
 	}
-	if d.registry != nil {
-		_ = d.registry.Close()
+	if d.kit != nil {
+		_ = d.kit.Close()
 	}
 	if d.dir != "" {
 		os.RemoveAll(d.dir)
@@ -83,51 +80,30 @@ func (d *demo) build(ctx context.Context) (err error) {
 	if d.dir, err = os.MkdirTemp("", "pawl-demo-"); err != nil {
 		return err
 	}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", d.dir+"/bin/", "./cmd/...").CombinedOutput(); err != nil {
-		return fmt.Errorf("build the commands: %w\n%s", err, out)
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", d.dir, "./cmd/pawl").CombinedOutput(); err != nil {
+		return fmt.Errorf("build pawl: %w\n%s", err, out)
 	}
 	parts, err := osimage.FindParts()
 	if err != nil {
 		return err
 	}
-	system, err := osimage.New(parts)
+	if d.kit, err = oskit.New(ctx, d.dir, parts); err != nil {
+		return err
+	}
+	d.images, err = d.kit.Pack(ctx, "os", d.kit.AddFor(d.loader), osimage.ParseTag(one), osimage.ParseTag(two), osimage.ParseTag(broken))
 	if err != nil {
 		return err
-	}
-	layout, err := pack.Create(d.dir + "/images")
-	if err != nil {
-		return err
-	}
-	if d.registry, err = testregistry.Serve("127.0.0.1:0"); err != nil {
-		return err
-	}
-	add := system.Add
-	if d.loader != upgrade.SystemdBoot {
-		add = system.AddForGRUB
 	}
 	for _, tag := range []string{one, two, broken} {
-		built, err := add(ctx, layout, osimage.ParseTag(tag))
-		if err != nil {
-			return err
-		}
-		if _, err := layout.Push(ctx, built, d.registry.Host()+"/pawl/os:"+tag, pack.PushOptions{}); err != nil {
-			return err
-		}
-		d.say("registry", "%s/pawl/os:%s %s", d.registry.Host(), tag, built.Digest)
+		d.say("registry", "%s %s", d.images.Remote(tag), d.images.Digests[tag])
 	}
 	return nil
-}
-
-// reference is an image as the guest reaches it.
-func (d *demo) reference(tag string) string {
-	_, port, _ := net.SplitHostPort(d.registry.Host())
-	return net.JoinHostPort(vmtest.Gateway, port) + "/pawl/os:" + tag
 }
 
 func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
 
 func (d *demo) install(ctx context.Context) (err error) {
-	code, err := d.command(ctx, "installer", "image", "--image", d.registry.Host()+"/pawl/os:"+one, "--loader", string(d.loader), "--output", d.disk(), "--size", "2GiB")
+	code, err := d.command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader), "--output", d.disk(), "--size", "2GiB")
 	if err != nil || code != 0 {
 		return fmt.Errorf("installer image: exit code %d, %v", code, err)
 	}
@@ -135,7 +111,7 @@ func (d *demo) install(ctx context.Context) (err error) {
 		Disks:     []vmtest.Disk{{Path: d.disk()}},
 		Variables: filepath.Join(d.dir, "variables"),
 		BIOS:      d.loader == upgrade.GRUBBIOS,
-		Forwards:  []vmtest.Forward{{Guest: apiPort}},
+		Forwards:  []vmtest.Forward{{Guest: oskit.APIPort}},
 		Log:       d,
 	})
 	if err != nil {
@@ -148,7 +124,7 @@ func (d *demo) install(ctx context.Context) (err error) {
 }
 
 func (d *demo) upgrade(ctx context.Context) error {
-	code, err := d.pawl(ctx, "upgrade", "--image", d.reference(two), "--wait", "--timeout", "3m")
+	code, err := d.pawl(ctx, "upgrade", "--image", d.images.Remote(two), "--wait", "--timeout", "3m")
 	if err != nil || code != 0 {
 		return fmt.Errorf("pawl upgrade to %s: exit code %d, want 0; %v", two, code, err)
 	}
@@ -156,9 +132,9 @@ func (d *demo) upgrade(ctx context.Context) error {
 }
 
 func (d *demo) fallback(ctx context.Context) error {
-	args := []string{"upgrade", "--image", d.reference(broken), "--wait", "--timeout", "3m"}
+	args := []string{"upgrade", "--image", d.images.Remote(broken), "--wait", "--timeout", "3m"}
 	if d.breakFallback {
-		code, err := d.pawl(ctx, "upgrade", "--image", d.reference(broken), "--reboot=false")
+		code, err := d.pawl(ctx, "upgrade", "--image", d.images.Remote(broken), "--reboot=false")
 		if err != nil || code != 0 {
 			return fmt.Errorf("pawl upgrade to %s without a reboot: exit code %d, want 0; %v", broken, code, err)
 		}
@@ -177,7 +153,7 @@ func (d *demo) fallback(ctx context.Context) error {
 
 // expect requires that the machine runs a version in a slot that is the default, with nothing armed, by its own account.
 func (d *demo) expect(ctx context.Context, version, slot string) error {
-	out, err := exec.CommandContext(ctx, d.dir+"/bin/pawl", "status", "-n", d.machine.Address(apiPort), "-o", "json").Output()
+	out, err := exec.CommandContext(ctx, d.dir+"/pawl", "status", "-n", d.machine.Address(oskit.APIPort), "-o", "json").Output()
 	if err != nil {
 		return fmt.Errorf("pawl status: %w", err)
 	}
@@ -199,13 +175,13 @@ func (d *demo) expect(ctx context.Context, version, slot string) error {
 }
 
 func (d *demo) pawl(ctx context.Context, args ...string) (int, error) {
-	return d.command(ctx, "pawl", append(args, "-n", d.machine.Address(apiPort))...)
+	return d.command(ctx, "pawl", append(args, "-n", d.machine.Address(oskit.APIPort))...)
 }
 
 // command runs one of the project's commands as a person would, with its output in the timeline, and returns its exit code.
 func (d *demo) command(ctx context.Context, name string, args ...string) (int, error) {
 	d.say("operator", "$ %s %s", name, strings.ReplaceAll(strings.Join(args, " "), d.dir+"/", ""))
-	c := exec.CommandContext(ctx, filepath.Join(d.dir, "bin", name), args...)
+	c := exec.CommandContext(ctx, filepath.Join(d.dir, name), args...)
 	out := &lines{say: func(line string) { d.say(name, "%s", strings.ReplaceAll(line, d.dir+"/", "")) }}
 	c.Stdout, c.Stderr = out, out
 	err := c.Run()

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -33,12 +34,23 @@ var (
 // Cell is one machine that dies.
 type Cell struct {
 	Loader upgrade.Loader
+	Trial  string // how the loader is had to try; empty: its usual way
 	Tries  int
 	Death  Death
 }
 
-// String is the cell's name: "grub-bios 3 kernel panic".
-func (c Cell) String() string { return fmt.Sprintf("%s %d %s", c.Loader, c.Tries, c.Death.Name) }
+// String is the cell's name: "grub-bios 3 kernel panic", "systemd-boot counting 1 missing".
+func (c Cell) String() string {
+	return fmt.Sprintf("%s %d %s", strings.TrimSpace(string(c.Loader)+" "+c.Trial), c.Tries, c.Death.Name)
+}
+
+// trials are the ways in which a loader is had to try.
+func trials(l upgrade.Loader) []string {
+	if l == upgrade.SystemdBoot {
+		return []string{"", string(sdboot.Counting)}
+	}
+	return []string{""}
+}
 
 // Cells is the whole matrix.
 func Cells() (all []Cell) {
@@ -47,8 +59,10 @@ func Cells() (all []Cell) {
 			if d.needsVariables && l == upgrade.GRUBBIOS {
 				continue
 			}
-			for _, n := range Tries {
-				all = append(all, Cell{l, n, d})
+			for _, trial := range trials(l) {
+				for _, n := range Tries {
+					all = append(all, Cell{l, trial, n, d})
+				}
 			}
 		}
 	}

@@ -37,8 +37,11 @@ const (
 
 func grub(c Cell) bool { return c.Loader != upgrade.SystemdBoot }
 
-// starts is how often a target that never says that it started is started: GRUB counts by itself; with systemd-boot, a
-// trial arms the next one once it has started.
+// counts tells that the loader counts by itself, on the disk. With a one-shot entry, a trial arms the next one once it has
+// started.
+func counts(c Cell) bool { return grub(c) || c.Trial != "" }
+
+// starts is how often a target that never says that it started is started, where the loader tells.
 func starts(c Cell) int {
 	if grub(c) {
 		return c.Tries
@@ -98,7 +101,7 @@ var deaths = []Death{
 	{Name: "hang after the watchdog runs", how: "hang", expect: wordless},
 	{Name: "hang before a watchdog", how: "hang-early", expect: func(c Cell) []ending {
 		e := silent(c)
-		if e[0].cycles = 1; grub(c) {
+		if e[0].cycles = 1; counts(c) {
 			e[0].cycles = c.Tries
 		}
 		return e
@@ -122,7 +125,7 @@ var deaths = []Death{
 		return append(wordless(c), confirmed)
 	}},
 	{Name: "variables lost", forget: true, needsVariables: true, expect: func(c Cell) []ending {
-		if grub(c) {
+		if counts(c) {
 			return []ending{confirmed}
 		}
 		return silent(c)

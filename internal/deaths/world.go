@@ -57,14 +57,14 @@ func (w *world) close() error { return w.kit.Close() }
 // of is the images of a loader.
 func (w *world) of(l upgrade.Loader) *oskit.Images { return w.images[kind(l)] }
 
-// armed is where the disk of a loader is kept, armed for so many tries; its variables are beside it.
-func (w *world) armed(l upgrade.Loader, tries int) string {
-	return filepath.Join(w.dir, fmt.Sprintf("%s-%d.raw", l, tries))
+// armed is where the disk of a loader is kept, armed in that way for so many tries; its variables are beside it.
+func (w *world) armed(l upgrade.Loader, trial string, tries int) string {
+	return filepath.Join(w.dir, fmt.Sprintf("%s%s-%d.raw", l, trial, tries))
 }
 
 func variables(disk string) string { return strings.TrimSuffix(disk, ".raw") + ".fd" }
 
-// prepare installs 1.0.0, boots it, and arms 2.0.0 once for each number of tries. The disk is copied while the guest rests.
+// prepare installs 1.0.0, boots it, and arms 2.0.0 once in each way and for each number of tries. The disk is copied while the guest rests.
 func (w *world) prepare(ctx context.Context, l upgrade.Loader) (err error) {
 	defer func() {
 		if err != nil {
@@ -83,12 +83,18 @@ func (w *world) prepare(ctx context.Context, l upgrade.Loader) (err error) {
 	if _, err := m.Event(w.Within, "ready"); err != nil {
 		return err
 	}
-	for _, tries := range Tries {
-		if _, err := m.Must(fmt.Sprintf("run installer upgrade --image %s --tries %d", w.of(l).Remote("2.0.0"), tries), w.Within); err != nil {
-			return err
-		}
-		if err := copyMachine(disk, w.armed(l, tries)); err != nil {
-			return err
+	for _, trial := range trials(l) {
+		for _, tries := range Tries {
+			order := fmt.Sprintf("run installer upgrade --image %s --tries %d", w.of(l).Remote("2.0.0"), tries)
+			if trial != "" {
+				order += " --trial " + trial
+			}
+			if _, err := m.Must(order, w.Within); err != nil {
+				return err
+			}
+			if err := copyMachine(disk, w.armed(l, trial, tries)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -120,7 +126,7 @@ const rests = 30 * time.Second
 // die boots one cell until a version has settled, and says what is known there.
 func (w *world) die(ctx context.Context, c Cell, moment time.Duration) (s seen, err error) {
 	disk := filepath.Join(w.dir, strings.ReplaceAll(c.String(), " ", "-")+".raw")
-	if err := copyMachine(w.armed(c.Loader, c.Tries), disk); err != nil {
+	if err := copyMachine(w.armed(c.Loader, c.Trial, c.Tries), disk); err != nil {
 		return s, err
 	}
 	defer os.Remove(disk)

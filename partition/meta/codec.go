@@ -153,6 +153,11 @@ func Decode(block []byte) (*Values, error) {
 	if !bytes.Equal(h.Sum(nil), block[sumAt:magic2At]) {
 		return nil, fmt.Errorf("checksum does not match")
 	}
+	return parse(block)
+}
+
+// parse reads the values of a copy whose checksum is right.
+func parse(block []byte) (*Values, error) {
 	v := new(Values)
 	for data := block[recordsAt:sumAt]; len(data) >= headerSize; {
 		tag, size := binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])

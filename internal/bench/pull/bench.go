@@ -126,6 +126,7 @@ func (b *benchmark) round(r *row, to *result) error {
 		return err
 	}
 	var slowest, cpu time.Duration
+	to.stages["twice"] = append(to.stages["twice"], stages["twice"])
 	for _, name := range stageNames {
 		c := stages[name]
 		to.stages[name] = append(to.stages[name], c)
@@ -169,6 +170,11 @@ func (b *benchmark) report(r *row, res *result) {
 		}
 		fmt.Printf("  %-8s alone %8.0f   cpu %6.0f\n", name, median(wall), median(cpu))
 	}
+	var one, two []float64
+	for i, c := range res.stages["twice"] {
+		two, one = append(two, ms(c.wall)), append(one, ms(res.stages["hash"][i].wall))
+	}
+	fmt.Printf("  hash twice at once %3.0f, %.2f of once: 1 with two cores that share nothing\n", median(two), median(two)/median(one))
 	limit, with := median(res.limit), median(res.withBack)
 	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | decoder | tar | dd, unverified %4.0f   cpu %6.0f\n",
 		limit, with, median(res.ggcr), median(res.curl), median(res.curlCPU))

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -69,6 +70,7 @@ func (b *benchmark) stages(r *row) (map[string]cost, error) {
 	}{
 		{"http", b.pid, func() error { return fetch(r.url) }},
 		{"hash", 0, func() error { sha256.Sum256(packed); return nil }},
+		{"twice", 0, func() error { return twice(packed) }},
 		{"decode", 0, func() error { return decode(packed, r.compression) }},
 		{"write", 0, func() error { return write(b.scratch(), b.size) }},
 		{"back", 0, func() error { return readBack(b.scratch(), b.size) }},
@@ -81,6 +83,16 @@ func (b *benchmark) stages(r *row) (map[string]cost, error) {
 		}
 	}
 	return out, nil
+}
+
+// twice hashes in two goroutines at once: with two cores that takes as long as once, unless they share one.
+func twice(data []byte) error {
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { sha256.Sum256(data) })
+	}
+	both.Wait()
+	return nil
 }
 
 func fetch(url string) error {
