@@ -41,7 +41,7 @@ func (c *cli) reach(ctx context.Context, node *client.Client) (st *pawlv1.Status
 		c.line(node, "does not answer; waiting for it, since it may be restarting")
 		c.object(node, "wait", map[string]string{"text": why.Error()})
 	})
-	if client.Kind(err) == client.Unreachable {
+	if waited && client.Kind(err) == client.Unreachable {
 		err = fmt.Errorf("%w (waited for %s, as --timeout says)", err, c.timeout)
 	}
 	return st, waited, err

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -21,16 +23,20 @@ type Sight struct {
 }
 
 // Reach looks at the node until it answers, and returns its state; nil if it cannot tell it, but answers. It calls unseen once if
-// the node did not answer at first. When ctx ends before, the error is why it did not answer.
+// the node did not answer at first. When ctx ends before, the error is why it did not answer. A name that nobody knows is not
+// waited for.
 func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.StatusResponse, error) {
 	var why error
 	for {
 		limited, cancel := context.WithTimeout(ctx, pollTime)
 		st, err := c.Status(limited)
 		cancel()
+		var unknown *net.DNSError
 		switch kind := Kind(err); {
 		case ctx.Err() == context.Canceled:
 			return nil, err
+		case errors.As(err, &unknown) && unknown.IsNotFound:
+			return nil, err // no restart takes a name away
 		case ctx.Err() != nil && why != nil:
 			return nil, why
 		case kind != Unreachable && kind != Timeout:

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -115,3 +117,17 @@ func TestWaitSaysWhatItSawLast(t *testing.T) {
 	_, err = f.client(t).Wait(ctx, trial(), nil)
 	require.Equal(t, "cancelled", Kind(err))
 }
+
+// A restart takes the node away, not its name.
+func TestANameThatNobodyKnowsIsNotWaitedFor(t *testing.T) {
+	unknown := &net.DNSError{Err: "no such host", Name: "node1", IsNotFound: true}
+	transport := roundTripper(func(*http.Request) (*http.Response, error) { return nil, unknown })
+	c := &Client{Node: "node1", rpc: pawlv1.NewNodeClient(&http.Client{Transport: transport}, "http://node1")}
+	_, err := c.Reach(t.Context(), func(error) { t.Error("it is waited for") })
+	require.Equal(t, Unreachable, Kind(err))
+	require.ErrorContains(t, err, "node1: no such host")
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return r(q) }
