@@ -220,6 +220,9 @@ func (l *Loader) listed(id string) bool {
 // comesBackByHand is what a trial by Counting cannot do without variables.
 const comesBackByHand = "The firmware is not known to start the loader twice in a row: a version that does not load leaves the machine in the firmware until its power is cycled, once for each try."
 
+// countingRisks is what such a trial puts at risk: see the package comment.
+const countingRisks = "The loader counts in the directory of the default's entry: a power cut that destroys a block of it meanwhile leaves nothing that boots."
+
 // readArmed finds what is armed, and everything for which Arm would be refused.
 func (l *Loader) readArmed(d *disk) error {
 	d.state.Again = !d.conf.counts && l.Trial != Counting
@@ -285,8 +288,11 @@ func (l *Loader) readArmed(d *disk) error {
 	if d.direct && order.Starts == 0 {
 		return nil // the option that started this boot says nothing of BootOrder, which was judged before it was tried
 	}
-	if l.Trial == Counting && order.Starts < 2 {
-		d.warn(comesBackByHand)
+	if l.Trial == Counting {
+		d.warn(countingRisks)
+		if order.Starts < 2 {
+			d.warn(comesBackByHand)
+		}
 	}
 	if len(names) == 0 {
 		return nil

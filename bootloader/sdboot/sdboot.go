@@ -18,9 +18,9 @@
 // behind the default's. It does not check what is inside a slot's files, and does not sign. It does not count tries: one
 // arming is one boot, and the trial arms the next one (bootloader.State.Again).
 //
-// Counting, for machines whose firmware keeps no variables, guarantees less. The loader renames the counted entry in
-// loader/entries before each boot, where the default's entry is too, and the firmware's driver writes whole pages of
-// its cache for that: a block that a power cut destroys there, and does not leave old or new, can cost the default's entry, and with
+// Counting, for machines whose firmware keeps no variables, guarantees less. Prepare makes the counted entry's file in
+// loader/entries, where the default's entry is too, the loader renames it there before each boot, and the firmware's driver writes
+// whole pages of its cache for that: a block that a power cut destroys there, and does not leave old or new, can cost the default's entry, and with
 // it the machine. Where a rename fails the loader boots the entry all the same, and does not count; a trial that comes so far
 // as to look at State then disarms itself (bootloader.State.Endless), one that does not is tried for ever. And what does not
 // load leaves the machine in the firmware, unless BootOrder starts the loader again. So it has to be asked for.

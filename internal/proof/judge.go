@@ -106,6 +106,11 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 		}
 	}
 	armed := m.armedSlot(r.counts)
+	if r.op.byWay {
+		if armed, err = m.triesNext(); err != nil {
+			return verdict{}, err
+		}
+	}
 	v := verdict{seen: r.view.loader(m)}
 	if v.read, err = m.see(); err != nil {
 		return v, err

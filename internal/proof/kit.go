@@ -24,7 +24,10 @@ const payload = 3000
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
 func TinyKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, error) {
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
-		return virtual.Spec{Size: payload, GRUB: loader != upgrade.SystemdBoot, Cmdline: arguments(version), Loader: loaderOf(version)}, nil
+		return virtual.Spec{
+			Size: payload, GRUB: loader != upgrade.SystemdBoot, Kernel: loader == upgrade.SystemdBoot && isKernel(version),
+			Cmdline: arguments(version), Loader: loaderOf(version),
+		}, nil
 	})
 }
 

@@ -64,6 +64,7 @@ type operation struct {
 	wipes    bool // may write to EPHEMERAL
 	noMeta   bool // META is destroyed at the start
 	loader   bool // replaces the loader itself
+	byWay    bool // the trial is armed in another way than by a one-shot entry
 }
 
 // target is what an image becomes in the slot that does not run.
@@ -143,6 +144,16 @@ func startedStep(m *machine) error {
 	m.disk.Step("started")
 	_, err := m.started()
 	return err
+}
+
+// disarm takes back what is armed, by the loader's backend alone.
+func disarm(m *machine) error {
+	m.disk.Step("disarm")
+	_, l, err := m.loader(slotZones...)
+	if err != nil {
+		return err
+	}
+	return l.Disarm()
 }
 
 // loader opens the boot file system and the loader on it.
@@ -273,14 +284,7 @@ func (k *Kit) table() []operation {
 		}, end: arms, commit: "arm", what: imageOf(next), do: func(m *machine) error {
 			return m.with(func(s *upgrade.Machine) error { _, err := s.Arm(context.Background(), m.options(false)); return err })
 		}},
-		{name: "disarm", starts: []start{armed}, end: stays, disarms: true, do: func(m *machine) error {
-			m.disk.Step("disarm")
-			_, l, err := m.loader(slotZones...)
-			if err != nil {
-				return err
-			}
-			return l.Disarm()
-		}},
+		{name: "disarm", starts: []start{armed}, end: stays, disarms: true, do: disarm},
 		{name: "rollback", starts: []start{targetComplete}, end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback},
 		{name: "rollback of an armed upgrade", starts: []start{armed}, end: stays, disarms: true, do: (*machine).rollback},
 		{name: "rollback of a trial", starts: []start{onTrial}, end: stays, disarms: true, do: (*machine).rollback},

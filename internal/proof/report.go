@@ -12,7 +12,7 @@ func (p *proof) result(begin time.Time) Result {
 	p.say("\n%-12s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images", "distinct", "read", "told", "again", "bricks")
 	rank := map[[2]string]int{}
 	for i, w := range p.worlds {
-		for n, o := range w.kit.operations() {
+		for n, o := range p.operations(w.kit) {
 			rank[[2]string{string(w.kit.Loader), o.name}] = 1000*(i+1) + n
 		}
 	}

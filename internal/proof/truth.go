@@ -162,6 +162,11 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 		return m, l, fmt.Errorf("%v boots, the system takes itself for on trial: %v", l, b.Trial)
 	}
 	more := m.armedSlot(r.counts)
+	if r.op.byWay {
+		if more, err = m.triesNext(); err != nil {
+			return m, l, err
+		}
+	}
 	if m.kit.grub() && more == m.last.Slot && !m.last.Trial {
 		more = bootloader.None // what is left of the count of a slot that is the default by now
 	}

@@ -18,13 +18,17 @@ func main() {
 	distinct := flag.Int("distinct", 205_000, "go on until so many disks were seen that differ for a loader")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
 	loader := flag.String("loader", "", "only this loader; all when empty")
+	counting := flag.Bool("counting", false, "only trials that systemd-boot counts in a name, which are no part of the promise")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "pawl-proof-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 		os.Exit(2)
 	}
-	o := proof.Options{Seed: *seed, Distinct: *distinct, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout}
+	o := proof.Options{Seed: *seed, Distinct: *distinct, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
+	if o.Counting {
+		o.Loader, o.Distinct = upgrade.SystemdBoot, 0 // histories have no such trials
+	}
 	r, err := proof.Run(context.Background(), dir, o)
 	os.RemoveAll(dir)
 	if err != nil {
