@@ -150,6 +150,11 @@ func (h *handle) Close() error {
 	return nil
 }
 
+func (h *handle) Runs() (bootloader.State, string, error) {
+	st, err := h.Status()
+	return st.Loader, st.Version, err
+}
+
 func (h *handle) Status() (upgrade.Status, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -103,6 +103,7 @@ type Server struct {
 
 // machine is what the service needs of upgrade.Machine.
 type machine interface {
+	Runs() (st bootloader.State, version string, err error)
 	Status() (upgrade.Status, error)
 	Plan(context.Context, *image.Image, upgrade.Options) (upgrade.Plan, error)
 	Prepare(context.Context, *image.Image, upgrade.Options) (upgrade.Attempt, error)

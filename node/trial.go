@@ -84,12 +84,12 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	}
 	var boot upgrade.Boot
 	err := s.with(false, func(m machine) (err error) {
-		if st, err := m.Status(); err == nil {
-			if st.Loader.Trial() {
+		if st, version, err := m.Runs(); err == nil {
+			if st.Trial() {
 				s.startClock()
 				s.log.Info("trial", "phase", upgrade.Started)
 			}
-			s.mark(upgrade.BootMark(s.bootID, st.Loader.Active, st.Version))
+			s.mark(upgrade.BootMark(s.bootID, st.Active, version))
 		}
 		if boot, err = m.Started(ctx); boot.Trial {
 			s.startClock()

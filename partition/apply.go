@@ -205,7 +205,7 @@ func Wipe(dev Device) error {
 		if length <= 0 {
 			continue
 		}
-		if _, err := dev.WriteAt(make([]byte, length), r.first); err != nil {
+		if err := zero(dev, r.first, length); err != nil {
 			return fmt.Errorf("wipe %d bytes at %d: %w", length, r.first, err)
 		}
 		if err := dev.Sync(); err != nil {

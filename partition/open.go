@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/siderolabs/go-blockdevice/v2/block"
 	"golang.org/x/sys/unix"
@@ -252,6 +253,22 @@ func (d *Disk) DropCache() error {
 // WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
 func (d *Disk) WriteBack(off, n int64) error {
 	return unix.SyncFileRange(int(d.f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// Zero writes n zeros at off. A block device is asked to do it by itself, which spares the kernel's cache; the zeros are as durable as
+// what WriteAt writes: once Sync has returned.
+func (d *Disk) Zero(off, n int64) error {
+	if d.block && off >= 0 && off <= d.size-n {
+		if err := d.writable(); err != nil {
+			return fmt.Errorf("write %s: %w", d.path, err)
+		}
+		area := [2]uint64{uint64(off), uint64(n)}
+		if _, _, err := unix.Syscall(unix.SYS_IOCTL, d.f.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&area))); err == 0 {
+			return nil
+		}
+	}
+	_, err := d.WriteAt(make([]byte, n), off)
+	return err
 }
 
 // Size is the size in bytes.

@@ -32,6 +32,9 @@ func (p *Opened) Direct() (io.ReaderAt, error) { return directly(p.Device) }
 // WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
 func (p *Opened) WriteBack(off, n int64) error { return writeBack(p.Device, off, n) }
 
+// Zero writes n zeros at off.
+func (p *Opened) Zero(off, n int64) error { return zero(p.Device, off, n) }
+
 // Close ends the use. It does not flush.
 func (p *Opened) Close() error {
 	err := os.ErrClosed

@@ -216,6 +216,15 @@ func writeBack(dev Device, off, n int64) error {
 	return nil
 }
 
+// zero writes n zeros at off: by one request, where dev can do that, else as data.
+func zero(dev Device, off, n int64) error {
+	if d, ok := dev.(interface{ Zero(off, n int64) error }); ok {
+		return d.Zero(off, n)
+	}
+	_, err := dev.WriteAt(make([]byte, n), off)
+	return err
+}
+
 // dropCache makes the next read come from the device itself, where dev can do that.
 func dropCache(dev Device) error {
 	if d, ok := dev.(interface{ DropCache() error }); ok {

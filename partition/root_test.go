@@ -3,6 +3,7 @@
 package partition
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -260,7 +261,16 @@ func TestTheKernelFollowsEveryChange(t *testing.T) {
 	p, err := d.Partition("more")
 	require.NoError(t, err)
 	require.Equal(t, int64(4*mib), p.Size())
+	full := bytes.Repeat([]byte{0xa5}, 4*mib)
+	_, err = p.WriteAt(full, 0)
+	require.NoError(t, err)
 	require.NoError(t, Wipe(p))
+	copy(full, make([]byte, mib))
+	copy(full[3*mib:], make([]byte, mib))
+	got := make([]byte, 4*mib)
+	_, err = p.ReadAt(got, 0)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(full, got), "by the kernel's request, and nothing else")
 	require.NoError(t, p.Close())
 
 	// Wiped and made anew: the kernel forgets what is gone, also where the new partitions lie.

@@ -29,6 +29,14 @@ func (s Status) Running() SlotStatus {
 	return SlotStatus{}
 }
 
+// Runs tells what boot this is: the loader's state, and the version that runs. Status tells more, and takes longer.
+func (m *Machine) Runs() (st bootloader.State, version string, err error) {
+	if st, err = m.Loader.State(); err != nil {
+		return st, "", fmt.Errorf("read the loader's state: %w", err)
+	}
+	return st, m.Version, nil
+}
+
 // Status reads the state of the machine. It writes nothing. A META that cannot be read is a warning.
 func (m *Machine) Status() (Status, error) {
 	st, err := m.Loader.State()
