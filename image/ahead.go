@@ -28,7 +28,7 @@ type ahead struct {
 // Sizes were chosen by measuring. What lies in the buffers when a download is cut off is fetched again.
 const (
 	packedSize, packedBuffers     = 512 << 10, 4
-	unpackedSize, unpackedBuffers = 256 << 10, 3
+	unpackedSize, unpackedBuffers = 256 << 10, 4
 
 	aheadStart = 64 << 10               // the first buffer: many layers are smaller
 	aheadDelay = 200 * time.Millisecond // a buffer that is not full is handed on after so long
