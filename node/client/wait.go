@@ -64,7 +64,7 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Sight))
 		v := view{verdict: pending, text: "the node does not answer while it restarts"}
 		if kind := Kind(err); err == nil {
 			v = judge(e, st)
-		} else if kind != Unreachable && kind != Timeout {
+		} else if kind != Unreachable && kind != Timeout && kind != "cancelled" { // by the time that one look may take
 			v.text = "the node answers with an error: " + err.(*Error).Text
 		}
 		if ctx.Err() == nil && v.text != last && seen != nil {
