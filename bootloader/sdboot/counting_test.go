@@ -63,7 +63,9 @@ func TestCountingNeedsNoVariables(t *testing.T) {
 				require.Equal(t, want, state(t, r).Active)
 			}
 			require.NoError(t, state(t, r).Blocked)
-			require.Contains(t, strings.Join(state(t, r).Warnings, " "), "until its power is cycled")
+			warnings := strings.Join(state(t, r).Warnings, " ")
+			require.Contains(t, warnings, "until its power is cycled")
+			require.Contains(t, warnings, "leaves nothing that boots")
 			m, err := r.Fill(r.FS, bootloader.B, "2")
 			require.NoError(t, err)
 			require.NoError(t, r.Prepare(bootloader.B, m, 3))

@@ -64,7 +64,7 @@ type operation struct {
 	wipes    bool // may write to EPHEMERAL
 	noMeta   bool // META is destroyed at the start
 	loader   bool // replaces the loader itself
-	byWay    bool // the trial is armed in another way than by a one-shot entry
+	byWay    bool // the trial is armed in another way than by a one-shot entry, so armedSlot does not see it
 }
 
 // target is what an image becomes in the slot that does not run.

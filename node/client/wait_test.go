@@ -128,6 +128,18 @@ func TestANameThatNobodyKnowsIsNotWaitedFor(t *testing.T) {
 	require.ErrorContains(t, err, "node1: no such host")
 }
 
+// A look that is given up before the node has answered is no answer.
+func TestALookThatTakesTooLongIsNoAnswer(t *testing.T) {
+	transport := roundTripper(func(*http.Request) (*http.Response, error) { return nil, context.Canceled })
+	c := &Client{Node: "node1", rpc: pawlv1.NewNodeClient(&http.Client{Transport: transport}, "http://node1")}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	var saw []string
+	_, err := c.Wait(ctx, trial(), func(s Sight) { saw = append(saw, s.Text) })
+	require.Equal(t, Timeout, Kind(err))
+	require.Equal(t, []string{"the node does not answer while it restarts"}, saw)
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return r(q) }
