@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/bits"
 	"strings"
+	"sync"
 	"unicode/utf16"
 )
 
@@ -85,13 +86,32 @@ func (v *volume) page(base, length, size, off int64) ([]byte, int64, error) {
 		}
 		return b, start, nil
 	}
-	b := make([]byte, min(size, base+length-start))
+	n := min(size, base+length-start)
+	var b []byte
+	if v.exact {
+		b = make([]byte, n)
+	} else {
+		b = spare.Get().(*[dataPage]byte)[:n]
+	}
 	if _, err := v.dev.ReadAt(b, start); err != nil {
 		v.pages[start] = nil
 		return nil, 0, fmt.Errorf("read at %d: %w", start, err)
 	}
 	v.pages[start] = b
 	return b, start, nil
+}
+
+// spare keeps pages that no volume caches any more: clearing new ones takes longer than most boots.
+var spare = sync.Pool{New: func() any { return new([dataPage]byte) }}
+
+// forget empties the cache.
+func (v *volume) forget() {
+	for _, b := range v.pages {
+		if cap(b) == dataPage {
+			spare.Put((*[dataPage]byte)(b[:dataPage]))
+		}
+	}
+	clear(v.pages)
 }
 
 // link is the first table's entry for cluster c.

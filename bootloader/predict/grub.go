@@ -269,7 +269,7 @@ func (g *grub) saveEnv(args []string) error {
 		return err
 	}
 	copy(whole, data)
-	g.v.pages = map[int64][]byte{}
+	g.v.forget()
 	_, err = disk.WriteAt(whole, at)
 	return err
 }

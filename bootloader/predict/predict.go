@@ -96,7 +96,7 @@ const maxResets = 20
 
 // powerOn runs firmware and loader once. again is true when the machine restarts by itself.
 func (b *boot) powerOn() (again bool, err error) {
-	b.volumes = nil
+	defer b.forget()
 	b.vars.Reset()
 	var tableErr error
 	if b.parts, tableErr = readGPT(b.disk); tableErr != nil {
@@ -182,6 +182,16 @@ func (b *boot) volume(p partition) *volume {
 	}
 	b.volumes[p.start] = v
 	return v
+}
+
+// forget closes all volumes.
+func (b *boot) forget() {
+	for _, v := range b.volumes {
+		if v != nil {
+			v.forget()
+		}
+	}
+	b.volumes = nil
 }
 
 // load reads an image and checks it as the firmware does, and notes it as what runs.

@@ -62,7 +62,7 @@ func (v *volume) rename(dir uint32, from, to string) error {
 			return err
 		}
 	}
-	v.pages = map[int64][]byte{}
+	v.forget()
 	if s, ok := v.dev.(interface{ Sync() error }); ok {
 		return s.Sync()
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/pawl-os/pawl/internal/proof"
 	"github.com/pawl-os/pawl/upgrade"
@@ -20,6 +21,7 @@ func main() {
 	loader := flag.String("loader", "", "only this loader; all when empty")
 	counting := flag.Bool("counting", false, "only trials that systemd-boot counts in a name, which are no part of the promise")
 	flag.Parse()
+	debug.SetGCPercent(400) // little lives long, and a million disks are made
 	dir, err := os.MkdirTemp("", "pawl-proof-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)
