@@ -17,6 +17,10 @@ import (
 // ErrRequest is returned for a request that lacks something. Do: read the message.
 var ErrRequest = errors.New("the request is not complete")
 
+// ErrStarting is returned over the API before Start has recorded this boot: what the disk says until then is of the boot
+// before. Do: ask again.
+var ErrStarting = errors.New("the node is starting; ask again")
+
 func errNoImage(what string) error {
 	return fmt.Errorf("%s: which image? (a reference such as registry.example.com/os:1.2): %w", what, ErrRequest)
 }
@@ -28,6 +32,7 @@ var kinds = []struct {
 	code connect.Code
 }{
 	{ErrBusy, "busy", connect.CodeAborted},
+	{ErrStarting, "starting", connect.CodeUnavailable},
 	{ErrRequest, "request", connect.CodeInvalidArgument},
 	{context.Canceled, "cancelled", connect.CodeCanceled},
 	{context.DeadlineExceeded, "timeout", connect.CodeDeadlineExceeded},
@@ -65,6 +70,7 @@ var kinds = []struct {
 // Kind is the word by which programs tell err apart over the wire; "unknown" if it is none of:
 //
 //	busy              another operation runs
+//	starting          the boot is not recorded yet
 //	request           the request lacks something
 //	cancelled         the caller ended it, or the service was stopped
 //	timeout           it took longer than it may

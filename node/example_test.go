@@ -32,9 +32,6 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := s.Start(ctx); err != nil { // early, before EPHEMERAL is mounted
-		log.Fatal(err)
-	}
 	address := "unix:" + filepath.Join(filepath.Dir(machine.Disk), "pawl.sock")
 	l, err := node.Listen(ctx, address, false)
 	if err != nil {
@@ -42,6 +39,9 @@ func Example() {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
+	if _, err := s.Start(ctx); err != nil { // early, before EPHEMERAL is mounted
+		log.Fatal(err)
+	}
 	if err := s.Prove(ctx); err != nil { // once the system is up; on a trial: the checks, then confirm
 		log.Fatal(err)
 	}

@@ -30,6 +30,7 @@ type fake struct {
 	left    []upgrade.Mark // that an attempt begins with
 	loaded  []string       // command lines of kernels
 	reached []string       // how far the trial came
+	early   bool           // the API waits for Start
 
 	hang map[string]chan struct{} // the call of that name waits until the channel is closed, or its context ends
 	deaf map[string]chan struct{} // as hang, but without regard to the context
@@ -70,6 +71,9 @@ func (f *fake) server(t *testing.T, c Config) *Server {
 	}
 	s, err := New(c)
 	require.NoError(t, err)
+	if !f.early {
+		s.has() // without a start
+	}
 	t.Cleanup(func() {
 		for _, c := range f.deaf {
 			close(c)

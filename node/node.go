@@ -1,13 +1,14 @@
 // Package node is the service that a machine runs to be upgraded: an API for operators, the sequence around an upgrade,
 // and what a boot owes to Pawl. An operating system embeds it in its PID 1 or runs it as cmd/pawld.
 //
-// Start with New, then in every boot, in this order:
+// Start with New, then in every boot:
 //
+//	s.ListenAndServe(ctx, ...) the API, as soon as there is a network; before Start has recorded the boot it tells only of
+//	                           the service, its events and the kernel's log
 //	s.Start(ctx)               early, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins, a staged
 //	                           upgrade is armed and the machine restarts (ErrRestarting)
-//	s.Serve(ctx, listener)     the API
-//	s.Prove(ctx)               once the system is up: on a trial, the checks, then confirm; then what an upgrade disturbed
-//	                           is undone (rejoin, uncordon)
+//	s.Prove(ctx)               after Start, once the system is up: on a trial, the checks, then confirm; then what an upgrade
+//	                           disturbed is undone (rejoin, uncordon)
 //
 // The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that
 // Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may take,
@@ -85,6 +86,8 @@ type Server struct {
 	cancel context.CancelFunc
 	queue  *queue
 	trial  trial
+	begun  chan struct{} // closed once this boot is recorded
+	has    func()        // closes begun
 	guard  *guard
 
 	journal    *journal
@@ -139,7 +142,8 @@ func New(c Config) (*Server, error) {
 			return nil, fmt.Errorf("new node: hook %q: a hook needs a name, something to run, and one of the phases %v", h.Name, hookPhases)
 		}
 	}
-	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, queue: newQueue()}
+	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, queue: newQueue(), begun: make(chan struct{})}
+	s.has = sync.OnceFunc(func() { close(s.begun) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

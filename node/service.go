@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -14,11 +15,27 @@ import (
 // api is the version of the API.
 const api = 1
 
-// Handler is the API, for an embedder's own HTTP server. Serve is the simple way.
+// Handler is the API, for an embedder's own HTTP server. Serve is the simple way. It may be used before Start: what
+// tells of the machine or changes it waits for Start then, or fails with ErrStarting.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(pawlv1.NewNodeHandler(service{s}))
 	return mux
+}
+
+// startTime bounds how long a call waits for Start: less than a client has patience for.
+const startTime = 3 * time.Second
+
+// recorded waits until Start has recorded this boot.
+func (v service) recorded(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTime, ErrStarting)
+	defer cancel()
+	select {
+	case <-v.s.begun:
+		return nil
+	case <-ctx.Done():
+		return wireError(context.Cause(ctx))
+	}
 }
 
 // service is the API over a Server: it converts, and ties nothing that runs to a caller who may go away.
@@ -51,16 +68,25 @@ func Version() string {
 }
 
 func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
+	if err := v.recorded(ctx); err != nil {
+		return nil, err
+	}
 	st, err := v.s.Status(ctx)
 	return st, wireError(err)
 }
 
 func (v service) Doctor(ctx context.Context, _ *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
+	if err := v.recorded(ctx); err != nil {
+		return nil, err
+	}
 	d, err := v.s.Doctor(ctx)
 	return d, wireError(err)
 }
 
 func (v service) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanResponse, error) {
+	if err := v.recorded(ctx); err != nil {
+		return nil, err
+	}
 	plan, err := v.s.Plan(ctx, r)
 	if err != nil {
 		return nil, wireError(err)
@@ -69,6 +95,9 @@ func (v service) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanR
 }
 
 func (v service) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	if err := v.recorded(ctx); err != nil {
+		return err
+	}
 	op, err := v.s.Upgrade(v.life(ctx, r.Attached), r)
 	if err != nil {
 		return wireError(err)
@@ -77,6 +106,9 @@ func (v service) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *conn
 }
 
 func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	if err := v.recorded(ctx); err != nil {
+		return err
+	}
 	op, err := v.s.Rollback(v.life(ctx, r.Attached), r)
 	if err != nil {
 		return wireError(err)
@@ -85,6 +117,9 @@ func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, to *co
 }
 
 func (v service) CancelStage(ctx context.Context, _ *pawlv1.CancelStageRequest) (*pawlv1.CancelStageResponse, error) {
+	if err := v.recorded(ctx); err != nil {
+		return nil, err
+	}
 	a, err := v.s.CancelStage(ctx)
 	if err != nil {
 		return nil, wireError(err)
@@ -109,6 +144,11 @@ func (v service) life(call context.Context, attached bool) context.Context {
 }
 
 func (v service) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.RebootResponse, error) {
+	if !r.Force { // which is for a start that hangs, too
+		if err := v.recorded(ctx); err != nil {
+			return nil, err
+		}
+	}
 	expected, err := v.s.Reboot(ctx, r)
 	if err != nil {
 		return nil, wireError(err)

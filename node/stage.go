@@ -29,13 +29,8 @@ func (s *Server) CancelStage(ctx context.Context) (a upgrade.Attempt, err error)
 var ErrRestarting = errors.New("the machine restarts")
 
 // applyStaged arms what was staged and restarts the machine into its trial. What cannot be applied has failed for good,
-// and the machine goes on as it is.
-func (s *Server) applyStaged(ctx context.Context) error {
-	op := s.newBrief("apply the staged upgrade")
-	if err := s.queue.enterWhenFree(ctx, op); err != nil {
-		return err
-	}
-	defer s.queue.leave()
+// and the machine goes on as it is. The queue is op's, and is freed only then.
+func (s *Server) applyStaged(ctx context.Context, op *Operation) error {
 	err := s.with(false, func(m machine) error {
 		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e upgrade.Event) {
 			s.logStep(op, e)
@@ -46,12 +41,20 @@ func (s *Server) applyStaged(ctx context.Context) error {
 		}
 		return err
 	})
-	op.end(err)
 	if err != nil {
+		s.queue.leave()
+		op.end(err)
 		return err
 	}
-	if err := s.restartNow("the staged upgrade is armed"); err != nil {
+	next := s.newOperation(string(stepReboot))
+	s.queue.replace(next)
+	op.end(nil)
+	err = s.restartNow("the staged upgrade is armed")
+	if err != nil {
+		s.queue.leave()
+		next.end(err)
 		return err
 	}
+	next.end(nil)
 	return ErrRestarting
 }

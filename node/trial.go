@@ -69,6 +69,7 @@ func (t *trial) stop() {
 //
 // Config.Watchdog is armed before anything else, and stays so on a trial.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
+	defer s.has()
 	s.guard.arm(time.Now().Add(s.config.TrialDeadline + recordTime))
 	boot, err := s.begin(ctx)
 	if s.checks() == nil && !errors.Is(err, ErrRestarting) {
@@ -96,10 +97,15 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		}
 		return err
 	})
-	s.queue.leave()
-	op.end(err)
 	if err == nil && boot.Staged {
-		err = s.applyStaged(ctx)
+		next := s.newBrief("apply the staged upgrade")
+		s.queue.replace(next) // whoever waits for the start comes after it
+		op.end(nil)
+		s.has()
+		err = s.applyStaged(ctx, next)
+	} else {
+		s.queue.leave()
+		op.end(err)
 	}
 	switch {
 	case errors.Is(err, ErrRestarting):

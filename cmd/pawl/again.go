@@ -38,7 +38,11 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 func (c *cli) reach(ctx context.Context, node *client.Client) (st *pawlv1.StatusResponse, waited bool, err error) {
 	st, err = node.Reach(ctx, func(why error) {
 		waited = true
-		c.line(node, "does not answer; waiting for it, since it may be restarting")
+		if client.Kind(why) == "starting" {
+			c.line(node, "is starting; waiting for it")
+		} else {
+			c.line(node, "does not answer; waiting for it, since it may be restarting")
+		}
 		c.object(node, "wait", map[string]string{"text": why.Error()})
 	})
 	if waited && client.Kind(err) == client.Unreachable {

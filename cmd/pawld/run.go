@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
 
 	"github.com/pawl-os/pawl/node"
@@ -89,7 +88,6 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 }
 
 func serve(ctx context.Context, c node.Config, listen []string, insecure bool) error {
-	var listeners []net.Listener
 	var listenErr error // a version whose API cannot be reached does not pass its trial
 	c.Checks = append(c.Checks, node.Check{Name: "listen", Run: func(context.Context) error { return listenErr }})
 	s, err := node.New(c)
@@ -97,31 +95,34 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Start(ctx); errors.Is(err, node.ErrRestarting) {
+	listened, served := make(chan error, len(listen)), make(chan error, len(listen))
+	for _, address := range listen { // beside Start, which waits for no name to be resolved
+		go func() {
+			l, err := node.Listen(ctx, address, insecure)
+			listened <- err
+			if err == nil {
+				c.Log.Info("listen", "address", address)
+				err = s.Serve(ctx, l)
+			}
+			served <- err
+		}()
+	}
+	_, err = s.Start(ctx)
+	for range listen {
+		listenErr = errors.Join(listenErr, <-listened)
+	}
+	if errors.Is(err, node.ErrRestarting) {
 		<-ctx.Done() // nothing is to be started or mounted any more
 		return nil
 	} else if err != nil {
 		c.Log.Error("start", "reason", err) // Status tells it; the machine is more use with the API than without
 	}
-	for _, address := range listen {
-		l, err := node.Listen(ctx, address, insecure)
-		if err != nil {
-			listenErr = errors.Join(listenErr, err)
-			continue
-		}
-		c.Log.Info("listen", "address", address)
-		listeners = append(listeners, l)
-	}
-	done := make(chan error)
-	for _, l := range listeners {
-		go func() { done <- s.Serve(ctx, l) }()
-	}
 	if err := s.Prove(ctx); err != nil {
 		c.Log.Error("trial", "reason", err)
 	}
-	errs := []error{listenErr}
-	for range listeners {
-		errs = append(errs, <-done)
+	var errs []error
+	for range listen {
+		errs = append(errs, <-served)
 	}
 	return errors.Join(errs...)
 }

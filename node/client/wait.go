@@ -39,7 +39,7 @@ func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.Sta
 			return nil, err // no restart takes a name away
 		case ctx.Err() != nil && why != nil:
 			return nil, why
-		case kind != Unreachable && kind != Timeout:
+		case kind != Unreachable && kind != Timeout && kind != "starting":
 			return st, nil
 		case why == nil:
 			unseen(err)
@@ -64,6 +64,8 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Sight))
 		v := view{verdict: pending, text: "the node does not answer while it restarts"}
 		if kind := Kind(err); err == nil {
 			v = judge(e, st)
+		} else if kind == "starting" {
+			v.text = "the node is starting"
 		} else if kind != Unreachable && kind != Timeout && kind != "cancelled" { // by the time that one look may take
 			v.text = "the node answers with an error: " + err.(*Error).Text
 		}

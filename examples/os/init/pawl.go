@@ -20,7 +20,7 @@ import (
 // apiAddress is where the node service listens. The machine's network is a test's own, so it is open to it.
 const apiAddress = "0.0.0.0:7295"
 
-// embed is all that an operating system has to do for Pawl: say early that this version started, serve the API, and prove
+// embed is all that an operating system has to do for Pawl: serve the API, say early that this version started, and prove
 // the version once it is up. It returns when this boot's version is settled.
 func (s *system) embed(ctx context.Context, network error) error {
 	disk, err := upgrade.Disk(efivar.Open(efivar.Dir))
@@ -47,6 +47,7 @@ func (s *system) embed(ctx context.Context, network error) error {
 	if err != nil {
 		return err
 	}
+	go func() { report("warning", "reason", fmt.Sprint(server.ListenAndServe(ctx, apiAddress, true))) }()
 	boot, err := server.Start(ctx)
 	if errors.Is(err, node.ErrRestarting) {
 		select {} // a staged upgrade is armed
@@ -61,12 +62,6 @@ func (s *system) embed(ctx context.Context, network error) error {
 	case testHang:
 		hang()
 	}
-
-	l, err := node.Listen(ctx, apiAddress, true)
-	if err != nil {
-		return err
-	}
-	go func() { report("warning", "reason", fmt.Sprint(server.Serve(ctx, l))) }()
 	if err := server.Prove(ctx); err != nil {
 		select {} // it restarts the machine
 	}
