@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/internal/vmtest"
@@ -24,8 +25,8 @@ type Nodes struct {
 	loader upgrade.Loader
 }
 
-// NewNodes makes a kit in dir and the images of all Tags. Close ends the kit.
-func NewNodes(ctx context.Context, dir string, loader upgrade.Loader) (*Nodes, error) {
+// NewNodes makes a kit in dir and the images of all Tags, with more arguments for their kernels. Close ends the kit.
+func NewNodes(ctx context.Context, dir string, loader upgrade.Loader, arguments ...string) (*Nodes, error) {
 	parts, err := osimage.FindParts()
 	if err != nil {
 		return nil, err
@@ -36,7 +37,9 @@ func NewNodes(ctx context.Context, dir string, loader upgrade.Loader) (*Nodes, e
 	}
 	var versions []osimage.Version
 	for _, tag := range Tags {
-		versions = append(versions, osimage.ParseTag(tag))
+		v := osimage.ParseTag(tag)
+		v.Arguments = strings.Join(arguments, " ")
+		versions = append(versions, v)
 	}
 	images, err := k.Pack(ctx, "os", k.AddFor(loader), versions...)
 	if err != nil {

@@ -9,8 +9,9 @@ import (
 
 // Version is one version of the example OS.
 type Version struct {
-	Number string // "1.0.0"
-	Broken Broken // how it is broken on purpose; empty for a good version
+	Number    string // "1.0.0"
+	Broken    Broken // how it is broken on purpose; empty for a good version
+	Arguments string // more of the kernel's command line
 }
 
 // Broken says how a version fails. The first two are broken files; the others boot and then misbehave.
@@ -57,6 +58,9 @@ func (v Version) cmdline() string {
 		line += " pawl-os.test=" + string(v.Broken)
 	case CheckHangs:
 		line += " pawl-os.test=" + string(v.Broken) + " pawl-os.deadline=15s"
+	}
+	if v.Arguments != "" {
+		line += " " + v.Arguments
 	}
 	return line
 }

@@ -30,6 +30,7 @@ type machine struct {
 	vm   *vmtest.Machine
 	node *client.Client
 	runs map[string]string // what the guest reported of its latest boot
+	warm bool              // that boot was by kexec
 }
 
 func start(ctx context.Context) (*machine, error) {
@@ -46,7 +47,7 @@ func start(ctx context.Context) (*machine, error) {
 }
 
 func (m *machine) start(ctx context.Context) (err error) {
-	if m.Nodes, err = oskit.NewNodes(ctx, m.dir, upgrade.SystemdBoot); err != nil {
+	if m.Nodes, err = oskit.NewNodes(ctx, m.dir, upgrade.SystemdBoot, "nokaslr"); err != nil { // see warmUp
 		return err
 	}
 	c, err := m.Install(ctx, "machine")
@@ -96,8 +97,24 @@ func (m *machine) upgrade(ctx context.Context, mode string) error {
 	return err
 }
 
+// warmUp makes every row begin with a kernel that was started by kexec and lies where each of those does. Software emulation
+// takes seconds longer to write over what was code, so it matters where the kernel before lay; and to start a kernel by kexec takes
+// longer from one that was started so itself.
+func (m *machine) warmUp(ctx context.Context) error {
+	if m.warm {
+		return nil
+	}
+	if err := m.bareKexec(ctx); err != nil {
+		return err
+	}
+	return m.ready()
+}
+
 // measure does what a row says while somebody asks, and returns for how long nobody answered.
 func (m *machine) measure(ctx context.Context, r row) (time.Duration, error) {
+	if err := m.warmUp(ctx); err != nil {
+		return 0, err
+	}
 	before, line := m.runs, len(m.vm.Lines())
 	asking, stop := context.WithCancel(ctx)
 	a := &asker{node: m.node, more: make(chan struct{}, 1), over: make(chan struct{})}
@@ -121,8 +138,9 @@ func (m *machine) measure(ctx context.Context, r row) (time.Duration, error) {
 		return 0, errors.New("it has not restarted")
 	case m.runs["default"] != m.runs["slot"]:
 		return 0, fmt.Errorf("it is not confirmed: %v", m.runs)
-	case strings.Contains(r.name, "kexec") != m.jumped(line):
-		return 0, fmt.Errorf("by kexec: %v", m.jumped(line))
+	}
+	if m.warm = m.jumped(line); m.warm != strings.Contains(r.name, "kexec") {
+		return 0, fmt.Errorf("by kexec: %v", m.warm)
 	}
 	return gap(a.answers, before["boot"], m.runs["boot"])
 }
