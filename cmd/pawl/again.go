@@ -38,7 +38,7 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 func (c *cli) reach(ctx context.Context, node *client.Client) (st *pawlv1.StatusResponse, waited bool, err error) {
 	st, err = node.Reach(ctx, func(why error) {
 		waited = true
-		if client.Kind(why) == "starting" {
+		if client.Kind(why) == client.Starting {
 			c.line(node, "is starting; waiting for it")
 		} else {
 			c.line(node, "does not answer; waiting for it, since it may be restarting")

@@ -218,20 +218,22 @@ func TestExitCodes(t *testing.T) {
 		code int
 		text string
 	}{
-		"confirmed":        {&fake{after: status("boot-2", "B", "B")}, []string{"upgrade", "--image", "os:2", "--wait"}, exitOK, ""},
-		"not waited for":   {&fake{}, []string{"upgrade", "--image", "os:2"}, exitOK, ""},
-		"fell back":        {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack, "node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
-		"never confirmed":  {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
-		"refused":          {&fake{refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it runs already"},
-		"no node":          {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable, "node1: the node does not answer"},
-		"no node ever":     {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "(waited for 300ms, as --timeout says)"},
-		"no verb":          {nil, []string{"fly"}, exitUsage, `unknown command "fly"`},
-		"an unknown flag":  {nil, []string{"status", "--fast"}, exitUsage, "unknown flag: --fast (see `pawl status --help`)"},
-		"an argument":      {nil, []string{"status", "now"}, exitUsage, `status takes no argument "now"`},
-		"no image":         {nil, []string{"upgrade"}, exitUsage, "which --image?"},
-		"no image to plan": {nil, []string{"plan"}, exitUsage, "which --image?"},
-		"wait for nothing": {nil, []string{"upgrade", "--image", "os:2", "--wait", "--reboot=false"}, exitUsage, "--wait needs the restart"},
-		"no such output":   {nil, []string{"status", "-o", "yaml"}, exitUsage, "want text or json"},
+		"confirmed":         {&fake{after: status("boot-2", "B", "B")}, []string{"upgrade", "--image", "os:2", "--wait"}, exitOK, ""},
+		"not waited for":    {&fake{}, []string{"upgrade", "--image", "os:2"}, exitOK, ""},
+		"fell back":         {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack, "node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
+		"never confirmed":   {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
+		"refused":           {&fake{refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it runs already"},
+		"no node":           {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable, "node1: the node does not answer"},
+		"no node ever":      {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "(waited for 300ms, as --timeout says)"},
+		"starting":          {&fake{refuses: kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")}, []string{"status"}, exitUnreachable, "node1: the node is starting; ask again"},
+		"starting for ever": {&fake{refuses: kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "node1: the node is starting; ask again"},
+		"no verb":           {nil, []string{"fly"}, exitUsage, `unknown command "fly"`},
+		"an unknown flag":   {nil, []string{"status", "--fast"}, exitUsage, "unknown flag: --fast (see `pawl status --help`)"},
+		"an argument":       {nil, []string{"status", "now"}, exitUsage, `status takes no argument "now"`},
+		"no image":          {nil, []string{"upgrade"}, exitUsage, "which --image?"},
+		"no image to plan":  {nil, []string{"plan"}, exitUsage, "which --image?"},
+		"wait for nothing":  {nil, []string{"upgrade", "--image", "os:2", "--wait", "--reboot=false"}, exitUsage, "--wait needs the restart"},
+		"no such output":    {nil, []string{"status", "-o", "yaml"}, exitUsage, "want text or json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := nobody

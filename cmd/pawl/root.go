@@ -21,7 +21,7 @@ const (
 	exitUsage       = 2
 	exitFellBack    = 3 // the node is back, but in another version than it should be
 	exitTimeout     = 4 // not known: it took longer than --timeout
-	exitUnreachable = 5 // the node did not answer, or the connection was lost
+	exitUnreachable = 5 // the node did not answer or is starting, or the connection was lost
 	exitBroken      = 6 // doctor: one of the node's next boots does not end well, or its machine cannot be worked on
 )
 
@@ -36,7 +36,7 @@ Exit codes:
   2  the command line is wrong
   3  the node is back, but not in the expected version: it fell back
   4  not known: it took longer than --timeout
-  5  a node does not answer, or the connection was lost
+  5  a node does not answer or is starting, or the connection was lost
   6  doctor: something is broken`
 
 // cli is one run of the program.
@@ -76,7 +76,7 @@ func exitCode(err error) int {
 		return exitFellBack
 	case client.Timeout:
 		return exitTimeout
-	case client.Unreachable, client.Foreign:
+	case client.Unreachable, client.Foreign, client.Starting:
 		return exitUnreachable
 	case client.Broken:
 		return exitBroken

@@ -68,6 +68,7 @@ func withPort(address string) string {
 
 // Kinds of errors that come from this end; the others are those of node.Kind.
 const (
+	Starting    = "starting"    // of node.Kind: the node answers, but not yet as to its machine
 	Unreachable = "unreachable" // no answer, or the connection was lost
 	Timeout     = "timeout"     // it took longer than it may
 	Foreign     = "not-a-node"  // something else answers at the address

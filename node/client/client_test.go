@@ -24,6 +24,7 @@ type fake struct {
 	mu      sync.Mutex
 	states  []*pawlv1.StatusResponse // one for each Status; the last stays
 	upgrade func(*connect.ServerStream[pawlv1.Event]) error
+	starts  int // how many Status find it starting
 }
 
 func (f *fake) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
@@ -33,6 +34,12 @@ func (f *fake) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.Version
 func (f *fake) Status(context.Context, *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.starts--; f.starts >= 0 {
+		err := connect.NewError(connect.CodeUnavailable, errors.New("the node is starting"))
+		detail, _ := connect.NewErrorDetail(&pawlv1.Error{Kind: Starting})
+		err.AddDetail(detail)
+		return nil, err
+	}
 	st := f.states[0]
 	if len(f.states) > 1 {
 		f.states = f.states[1:]

@@ -22,8 +22,8 @@ type Sight struct {
 	Status *pawlv1.StatusResponse // nil while the node does not answer
 }
 
-// Reach looks at the node until it answers, and returns its state; nil if it cannot tell it, but answers. It calls unseen once if
-// the node did not answer at first. When ctx ends before, the error is why it did not answer. A name that nobody knows is not
+// Reach looks at the node until it answers and has started, and returns its state; nil if it cannot tell it, but answers. It calls unseen
+// once if that was not so at first. When ctx ends before, the error is why it did not answer. A name that nobody knows is not
 // waited for.
 func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.StatusResponse, error) {
 	var why error
@@ -39,7 +39,7 @@ func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.Sta
 			return nil, err // no restart takes a name away
 		case ctx.Err() != nil && why != nil:
 			return nil, why
-		case kind != Unreachable && kind != Timeout && kind != "starting":
+		case kind != Unreachable && kind != Timeout && kind != Starting:
 			return st, nil
 		case why == nil:
 			unseen(err)
@@ -64,7 +64,7 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Sight))
 		v := view{verdict: pending, text: "the node does not answer while it restarts"}
 		if kind := Kind(err); err == nil {
 			v = judge(e, st)
-		} else if kind == "starting" {
+		} else if kind == Starting {
 			v.text = "the node is starting"
 		} else if kind != Unreachable && kind != Timeout && kind != "cancelled" { // by the time that one look may take
 			v.text = "the node answers with an error: " + err.(*Error).Text

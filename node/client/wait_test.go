@@ -118,6 +118,22 @@ func TestWaitSaysWhatItSawLast(t *testing.T) {
 	require.Equal(t, "cancelled", Kind(err))
 }
 
+func TestANodeThatStartsIsWaitedFor(t *testing.T) {
+	up := state("boot-2", "B", "B", "")
+	f := &fake{states: []*pawlv1.StatusResponse{up}, starts: 1}
+	var saw []string
+	_, err := f.client(t).Wait(t.Context(), trial(), func(s Sight) { saw = append(saw, s.Text) })
+	require.NoError(t, err)
+	require.Equal(t, []string{"the node is starting", "boot boot-2: 2 in slot B, confirmed"}, saw)
+
+	f.starts = 1
+	var why error
+	st, err := f.client(t).Reach(t.Context(), func(err error) { why = err })
+	require.NoError(t, err)
+	require.Equal(t, "boot-2", st.BootId)
+	require.Equal(t, Starting, Kind(why))
+}
+
 // A restart takes the node away, not its name.
 func TestANameThatNobodyKnowsIsNotWaitedFor(t *testing.T) {
 	unknown := &net.DNSError{Err: "no such host", Name: "node1", IsNotFound: true}
