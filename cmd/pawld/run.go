@@ -113,12 +113,13 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 	}
 	if errors.Is(err, node.ErrRestarting) {
 		<-ctx.Done() // nothing is to be started or mounted any more
-		return nil
-	} else if err != nil {
-		c.Log.Error("start", "reason", err) // Status tells it; the machine is more use with the API than without
-	}
-	if err := s.Prove(ctx); err != nil {
-		c.Log.Error("trial", "reason", err)
+	} else {
+		if err != nil {
+			c.Log.Error("start", "reason", err) // Status tells it; the machine is more use with the API than without
+		}
+		if err := s.Prove(ctx); err != nil {
+			c.Log.Error("trial", "reason", err)
+		}
 	}
 	var errs []error
 	for range listen {
