@@ -174,13 +174,24 @@ func (v *view) loader(m *machine) uint64 {
 func (v *view) all(m *machine) uint64 { return v.rest ^ v.sum(m.disk, v.sectors) ^ variables(m) }
 
 func (v *view) sum(d *disktest.Disk, sectors []int64) (sum uint64) {
-	b := make([]byte, 512)
-	for _, at := range sectors {
-		if _, err := d.ReadAt(b, at); err != nil {
-			sum ^= mix(1, at)
-			continue
+	var b [16 * 512]byte
+	for len(sectors) > 0 {
+		n := 1
+		for n < len(sectors) && n < len(b)/512 && sectors[n] == sectors[0]+int64(n)*512 {
+			n++
 		}
-		sum ^= number(at, b)
+		_, whole := d.ReadAt(b[:n*512], sectors[0])
+		for i, at := range sectors[:n] {
+			sector := b[i*512 : (i+1)*512]
+			if whole != nil {
+				if _, err := d.ReadAt(sector, at); err != nil {
+					sum ^= mix(1, at)
+					continue
+				}
+			}
+			sum ^= number(at, sector)
+		}
+		sectors = sectors[n:]
 	}
 	return sum
 }
