@@ -34,7 +34,7 @@ func (p *proof) histories(worker int, worlds []world) error {
 func (p *proof) enough() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.distinct >= p.Distinct || len(p.bricks) > 100
+	return p.distinct >= p.Distinct && p.distinct-p.tabled >= p.Lived || len(p.bricks) > 100
 }
 
 // live does one operation and says from where life goes on.

@@ -29,7 +29,8 @@ import (
 // Options chooses how much is looked at.
 type Options struct {
 	Seed     int64          // 0 takes one from the clock
-	Distinct int            // random histories go on until so many disks were seen that differ for a loader
+	Distinct int            // random histories go on until so many disks were seen that differ for a loader; 0: there are none
+	Lived    int            // and until so many of these were seen in histories
 	Workers  int            // 0 is 1
 	Only     string         // operations whose names begin so; empty is all
 	Loader   upgrade.Loader // only this loader; empty is all
@@ -72,6 +73,7 @@ type proof struct {
 	seen     map[uint64]bool // by what a loader can get at
 	read     map[uint64]bool // by what a loader read
 	distinct int
+	tabled   int // of distinct, those before the histories
 	rows     map[place]*count
 	order    []place
 	runs     int
@@ -150,6 +152,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 		}
 	}
 	if o.Distinct > 0 {
+		p.tabled = p.distinct
 		err = p.parallel(max(o.Workers, 1), func(n int) error {
 			var own []world
 			p.mu.Lock()

@@ -17,6 +17,7 @@ import (
 func main() {
 	seed := flag.Int64("seed", 0, "seed of samples and random histories; 0 takes one from the clock")
 	distinct := flag.Int("distinct", 205_000, "go on until so many disks were seen that differ for a loader")
+	lived := flag.Int("lived", 15_000, "and until so many of these were seen in random histories")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
 	loader := flag.String("loader", "", "only this loader; all when empty")
 	counting := flag.Bool("counting", false, "only trials that systemd-boot counts in a name, which are no part of the promise")
@@ -27,7 +28,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 		os.Exit(2)
 	}
-	o := proof.Options{Seed: *seed, Distinct: *distinct, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
+	o := proof.Options{Seed: *seed, Distinct: *distinct, Lived: *lived, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
 	if o.Counting {
 		o.Loader, o.Distinct = upgrade.SystemdBoot, 0 // histories have no such trials
 	}
