@@ -72,7 +72,7 @@ func (f *fake) server(t *testing.T, c Config) *Server {
 	s, err := New(c)
 	require.NoError(t, err)
 	if !f.early {
-		s.has() // without a start
+		s.recorded() // without a start
 	}
 	t.Cleanup(func() {
 		for _, c := range f.deaf {

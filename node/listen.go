@@ -100,16 +100,8 @@ func (s socket) Close() error {
 	return s.Listener.Close()
 }
 
-// ListenAndServe is Listen, then Serve.
-func (s *Server) ListenAndServe(ctx context.Context, address string, insecure bool) error {
-	l, err := Listen(ctx, address, insecure)
-	if err != nil {
-		return err
-	}
-	return s.Serve(ctx, l)
-}
-
-// Serve answers on l until ctx ends; l is closed. It may be called before Start, as Handler says. Calls that still run then have a second to end.
+// Serve answers on l until ctx ends; l is closed. Calls that still run then have a second to end. It may
+// be called before Start, as Handler says.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

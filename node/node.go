@@ -3,7 +3,7 @@
 //
 // Start with New, then in every boot:
 //
-//	s.ListenAndServe(ctx, ...) the API, as soon as there is a network; before Start has recorded the boot it tells only of
+//	s.Serve(ctx, listener)     the API, as soon as there is a network; before Start has recorded the boot it tells only of
 //	                           the service, its events and the kernel's log
 //	s.Start(ctx)               early, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins, a staged
 //	                           upgrade is armed and the machine restarts (ErrRestarting)
@@ -77,18 +77,18 @@ const (
 
 // Server is the node service of one machine in one boot. Its methods may be called concurrently.
 type Server struct {
-	config Config
-	bootID string
-	log    *slog.Logger
-	open   func(readOnly bool) (machine, error)
-	pull   func(ctx context.Context, reference string) (*image.Image, error)
-	ctx    context.Context // ends with Close; operations live in it
-	cancel context.CancelFunc
-	queue  *queue
-	trial  trial
-	begun  chan struct{} // closed once this boot is recorded
-	has    func()        // closes begun
-	guard  *guard
+	config   Config
+	bootID   string
+	log      *slog.Logger
+	open     func(readOnly bool) (machine, error)
+	pull     func(ctx context.Context, reference string) (*image.Image, error)
+	ctx      context.Context // ends with Close; operations live in it
+	cancel   context.CancelFunc
+	queue    *queue
+	trial    trial
+	begun    chan struct{} // closed once this boot is recorded
+	recorded func()        // closes begun
+	guard    *guard
 
 	journal    *journal
 	kmsg       func() (kernelLog, error)
@@ -143,7 +143,7 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, queue: newQueue(), begun: make(chan struct{})}
-	s.has = sync.OnceFunc(func() { close(s.begun) })
+	s.recorded = sync.OnceFunc(func() { close(s.begun) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -69,7 +69,7 @@ func (t *trial) stop() {
 //
 // Config.Watchdog is armed before anything else, and stays so on a trial.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
-	defer s.has()
+	defer s.recorded()
 	s.guard.arm(time.Now().Add(s.config.TrialDeadline + recordTime))
 	boot, err := s.begin(ctx)
 	if s.checks() == nil && !errors.Is(err, ErrRestarting) {
@@ -101,7 +101,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		next := s.newBrief("apply the staged upgrade")
 		s.queue.replace(next) // whoever waits for the start comes after it
 		op.end(nil)
-		s.has()
+		s.recorded()
 		err = s.applyStaged(ctx, next)
 	} else {
 		s.queue.leave()

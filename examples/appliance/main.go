@@ -45,14 +45,16 @@ func run(ctx context.Context, c node.Config, socket, address string) error {
 	if err != nil {
 		return err
 	}
-	served := make(chan error, 1)
-	go func() { served <- s.ListenAndServe(ctx, socket, false) }()
 	if _, err := s.Start(ctx); errors.Is(err, node.ErrRestarting) { // early: a trial wipes EPHEMERAL, or keeps it
 		select {} // a staged upgrade is armed
 	} // any other error is in the status, and the machine is more use with the API than without
 	go serve(web) // before that, the system mounts EPHEMERAL at /var/data
-	log.Print(s.Prove(ctx))
-	return <-served
+	api, err := node.Listen(ctx, socket, false)
+	if err != nil {
+		return err
+	}
+	go func() { log.Print(s.Prove(ctx)) }()
+	return s.Serve(ctx, api)
 }
 
 func serve(web *http.Server) { log.Print(web.ListenAndServe()) }

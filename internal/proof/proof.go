@@ -42,6 +42,7 @@ type Options struct {
 // Result is what a run found.
 type Result struct {
 	Operations, Writes, Images, Distinct, Read, Told, Again int
+	Lived                                                   int // of Distinct, those of histories
 	Mutants, Caught                                         int
 	Bricks                                                  []error // the first hundred
 	Escaped                                                 []string
@@ -151,8 +152,8 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 			return Result{}, err
 		}
 	}
+	p.tabled = p.distinct
 	if o.Distinct > 0 {
-		p.tabled = p.distinct
 		err = p.parallel(max(o.Workers, 1), func(n int) error {
 			var own []world
 			p.mu.Lock()

@@ -8,7 +8,7 @@ import (
 
 // result prints the rows and adds them up.
 func (p *proof) result(begin time.Time) Result {
-	r := Result{Operations: p.runs, Bricks: p.bricks, Escaped: p.escaped}
+	r := Result{Operations: p.runs, Lived: p.distinct - p.tabled, Bricks: p.bricks, Escaped: p.escaped}
 	p.say("\n%-12s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images", "distinct", "read", "told", "again", "bricks")
 	rank := map[[2]string]int{}
 	for i, w := range p.worlds {

@@ -47,7 +47,10 @@ func (s *system) embed(ctx context.Context, network error) error {
 	if err != nil {
 		return err
 	}
-	go func() { report("warning", "reason", fmt.Sprint(server.ListenAndServe(ctx, apiAddress, true))) }()
+	l, listenErr := node.Listen(ctx, apiAddress, true)
+	if listenErr == nil {
+		go func() { report("warning", "reason", fmt.Sprint(server.Serve(ctx, l))) }()
+	}
 	boot, err := server.Start(ctx)
 	if errors.Is(err, node.ErrRestarting) {
 		select {} // a staged upgrade is armed
@@ -61,6 +64,9 @@ func (s *system) embed(ctx context.Context, network error) error {
 		crash()
 	case testHang:
 		hang()
+	}
+	if listenErr != nil {
+		return listenErr // a version that cannot be reached is not confirmed
 	}
 	if err := server.Prove(ctx); err != nil {
 		select {} // it restarts the machine
