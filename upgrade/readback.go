@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-os/pawl/internal/direct"
 )
 
-// readBack reads one file of a slot back from the device and hashes it, in a goroutine of its own: as far as it is known to be
+// readBack reads one file of a slot back from the device, and hashes it, in goroutines of its own: as far as it is known to be
 // durable and no further, so that it can begin while the rest of the file still arrives. Whoever starts one stops it.
 type readBack struct {
 	file    *bootfs.File
@@ -27,7 +27,7 @@ type readBack struct {
 	err error  // why it ended before the last one; read after done
 }
 
-const readBackSize = 512 << 10
+const readBackSize = 1 << 20 // bytes; there are two
 
 func startReadBack(ctx context.Context, file *bootfs.File) *readBack {
 	ctx, cancel := context.WithCancel(ctx)
@@ -55,35 +55,62 @@ func signal(c chan struct{}) {
 	}
 }
 
+// run hashes a piece while the next one is read.
 func (b *readBack) run(ctx context.Context) (string, error) {
-	h, buffer := sha256.New(), direct.Buffer(int(min(readBackSize, (b.file.Size()/direct.Align+1)*direct.Align)))
-	for at := int64(0); at < b.file.Size(); b.read.Store(at) {
-		n := min(b.durable.Load()-at, int64(len(buffer)))
-		if n > direct.Align {
-			n -= n % direct.Align
+	var err error // why no more pieces come; read when they have ended
+	pieces := make(chan []byte)
+	go func() {
+		defer close(pieces)
+		err = b.pieces(ctx, pieces)
+	}()
+	h := sha256.New()
+	for p := range pieces {
+		h.Write(p)
+		b.read.Add(int64(len(p)))
+		signal(b.came)
+	}
+	return sum(h), err
+}
+
+// pieces reads the file and hands it over, in two buffers by turns: who takes the one is done with the other.
+func (b *readBack) pieces(ctx context.Context, to chan<- []byte) error {
+	size := min(readBackSize, (b.file.Size()/direct.Align+1)*direct.Align)
+	now, next := direct.Buffer(int(size)), direct.Buffer(int(size))
+	for at := int64(0); at < b.file.Size(); {
+		n, err := b.wait(ctx, at)
+		if err != nil {
+			return err
 		}
-		if n <= 0 {
-			select {
-			case <-b.more:
-				continue
-			case <-ctx.Done():
-				return "", context.Cause(ctx)
-			}
-		}
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
-		if got, err := b.file.ReadAt(buffer[:n], at); int64(got) < n {
+		p := now[:min(n, size)]
+		if got, err := b.file.ReadAt(p, at); got < len(p) {
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return "", err
+			return err
 		}
-		h.Write(buffer[:n])
-		at += n
-		signal(b.came)
+		to <- p
+		at += int64(len(p))
+		now, next = next, now
 	}
-	return sum(h), nil
+	return nil
+}
+
+// wait returns how many bytes are durable from at on: whole aligned pieces, but for what is less than one.
+func (b *readBack) wait(ctx context.Context, at int64) (int64, error) {
+	for {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		if n := b.durable.Load() - at; n > direct.Align {
+			return n - n%direct.Align, nil
+		} else if n > 0 {
+			return n, nil
+		}
+		select {
+		case <-b.more:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // stop ends it, wherever it is.

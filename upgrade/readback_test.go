@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,6 +69,9 @@ func (c *cached) Sync() error {
 	for range 100 {
 		runtime.Gosched() // others may write meanwhile, and read too early
 	}
+	if len(covered)*cacheBlock >= 512<<10 {
+		c.awaitWrite()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := make([]byte, cacheBlock)
@@ -82,6 +86,19 @@ func (c *cached) Sync() error {
 	}
 	c.flying -= int64(len(covered)) * cacheBlock
 	return c.Disk.Sync()
+}
+
+// awaitWrite gives whoever writes beside a flush the time to do so.
+func (c *cached) awaitWrite() {
+	for range 50 {
+		c.mu.Lock()
+		wrote := len(c.dirty) > 0
+		c.mu.Unlock()
+		if wrote {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (c *cached) Direct() (io.ReaderAt, error) { return medium{c}, nil }

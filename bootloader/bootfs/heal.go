@@ -10,17 +10,16 @@ func (w *Writer) heal() error {
 	const mine, free = 1, 2
 	_, size := f.vol.pages()
 	pages := make([]byte, (f.vol.size-f.vol.data)/size+1)
-	for c := uint32(2); c < f.vol.end; c++ {
-		first, last := f.vol.dataPages(c)
+	f.spans(func(first, last uint32, claim byte) {
+		start, _ := f.vol.dataPages(first)
+		_, end := f.vol.dataPages(last)
 		switch {
-		case f.claim[c]&w.owner != 0:
-			pages[first] |= mine
-			pages[last] |= mine
-		case f.claim[c] == 0:
-			pages[first] |= free
-			pages[last] |= free
+		case claim&w.owner != 0:
+			add(pages, start, end, mine)
+		case claim == 0:
+			add(pages, start, end, free)
 		}
-	}
+	})
 	buf := make([]byte, size)
 	for p, holds := range pages {
 		if holds != mine|free {

@@ -42,18 +42,37 @@ func (f *FS) blocks() []byte {
 	}
 	b[v.tableBlock(0, 0)] |= rest // entries 0 and 1
 	b[v.tableBlock(1, 0)] |= rest
-	for c := uint32(2); c < v.end; c++ {
-		who := f.claim[c] & (owners | alone)
-		if who == 0 {
-			continue
-		}
-		b[v.tableBlock(0, c)] |= who & owners
-		b[v.tableBlock(1, c)] |= who & owners
-		first, last := v.dataBlocks(c)
-		b[first] |= who
-		b[last] |= who
-	}
+	f.spans(func(first, last uint32, claim byte) {
+		who := claim & (owners | alone)
+		add(b, v.tableBlock(0, first), v.tableBlock(0, last), who&owners)
+		add(b, v.tableBlock(1, first), v.tableBlock(1, last), who&owners)
+		start, _ := v.dataBlocks(first)
+		_, end := v.dataBlocks(last)
+		add(b, start, end, who)
+	})
 	return b
+}
+
+// spans visits the clusters in order, as many at once as have the same claim and follow each other.
+func (f *FS) spans(visit func(first, last uint32, claim byte)) {
+	for first := 2; first < len(f.claim); {
+		claim, end := f.claim[first], first+1
+		for end < len(f.claim) && f.claim[end] == claim {
+			end++
+		}
+		visit(uint32(first), uint32(end-1), claim)
+		first = end
+	}
+}
+
+// add says that who has something in each of b from first to last.
+func add(b []byte, first, last int64, who byte) {
+	if who == 0 {
+		return
+	}
+	for i := first; i <= last; i++ {
+		b[i] |= who
+	}
 }
 
 // Firmware reads through a cache, and a sector that cannot be read makes it lose the page that the sector is in. OVMF's
@@ -65,11 +84,13 @@ const (
 )
 
 func (v *volume) pages() (table, data int64) {
-	if v.end < minClusters+2 {
+	if v.tiny() {
 		return blockSize, blockSize
 	}
 	return tablePage, dataPage
 }
+
+func (v *volume) tiny() bool { return v.end < minClusters+2 }
 
 // neighbours says who has something in each block of the device, and in each of the firmware's pages.
 type neighbours struct{ blocks, tables, data []byte }
@@ -83,31 +104,32 @@ func (f *FS) neighbours() neighbours {
 		data:   make([]byte, (v.size-v.data)/data+1),
 	}
 	n.tables[0] |= rest // entries 0 and 1
-	for c := uint32(2); c < v.end; c++ {
-		who := f.claim[c] & (owners | alone)
-		if who == 0 {
-			continue
-		}
-		n.tables[v.tablePage(c)] |= who & owners
-		first, last := v.dataPages(c)
-		for p := first; p <= last; p++ {
-			n.data[p] |= who
-		}
-	}
+	f.spans(func(first, last uint32, claim byte) {
+		who := claim & (owners | alone)
+		add(n.tables, v.tablePage(first), v.tablePage(last), who&owners)
+		start, _ := v.dataPages(first)
+		_, end := v.dataPages(last)
+		add(n.data, start, end, who)
+	})
 	return n
 }
 
 // tablePage is the page of the first table that the entry of cluster c is in.
 func (v *volume) tablePage(c uint32) int64 {
-	table, _ := v.pages()
-	return 4 * int64(c) / table
+	if v.tiny() {
+		return 4 * int64(c) / blockSize
+	}
+	return 4 * int64(c) / tablePage // a constant, which is divided by at once
 }
 
 // dataPages are the first and the last page that cluster c touches.
 func (v *volume) dataPages(c uint32) (first, last int64) {
-	_, page := v.pages()
-	off := v.offset(c) - v.data
-	return off / page, (off + int64(v.cluster) - 1) / page
+	start := v.offset(c) - v.data
+	end := start + int64(v.cluster) - 1
+	if v.tiny() {
+		return start / blockSize, end / blockSize
+	}
+	return start / dataPage, end / dataPage
 }
 
 // mayTake reports whether owner may take cluster c: nobody reaches it, and nobody else has anything in the blocks and in
