@@ -126,7 +126,9 @@ func (b *benchmark) round(r *row, to *result) error {
 		return err
 	}
 	var slowest, cpu time.Duration
-	to.stages["twice"] = append(to.stages["twice"], stages["twice"])
+	for _, name := range []string{"twice", "bare"} {
+		to.stages[name] = append(to.stages[name], stages[name])
+	}
 	for _, name := range stageNames {
 		c := stages[name]
 		to.stages[name] = append(to.stages[name], c)
@@ -175,12 +177,18 @@ func (b *benchmark) report(r *row, res *result) {
 		two, one = append(two, ms(c.wall)), append(one, ms(res.stages["hash"][i].wall))
 	}
 	fmt.Printf("  hash twice at once %3.0f, %.2f of once: 1 with two cores that share nothing\n", median(two), median(two)/median(one))
+	var bare, bareCPU []float64
+	for _, c := range res.stages["bare"] {
+		bare, bareCPU = append(bare, ms(c.wall)), append(bareCPU, ms(c.cpu))
+	}
 	limit, with := median(res.limit), median(res.withBack)
 	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | decoder | tar | dd, unverified %4.0f   cpu %6.0f\n",
 		limit, with, median(res.ggcr), median(res.curl), median(res.curlCPU))
+	fmt.Printf("  bare: the same stages at once %7.0f   cpu %6.0f   %.2f of the limit\n", median(bare), median(bareCPU), median(bare)/limit)
 	fmt.Printf("  pull %15.0f   cpu %6.0f\n  pull+back %10.0f\n", median(res.pull), median(res.pullCPU), median(res.back))
 	b.bound(r.name()+": pull / limit", median(res.pull)/limit, r.bound)
 	b.bound(r.name()+": pull+back / limit with it", median(res.back)/with, r.boundBack)
+	b.bound(r.name()+": pull / bare", median(res.pull)/median(bare), 1.30)
 	b.bound(r.name()+": pull / curl", median(res.pull)/median(res.curl), 1)
 	fmt.Println()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -71,6 +72,7 @@ func (b *benchmark) stages(r *row) (map[string]cost, error) {
 		{"http", b.pid, func() error { return fetch(r.url) }},
 		{"hash", 0, func() error { sha256.Sum256(packed); return nil }},
 		{"twice", 0, func() error { return twice(packed) }},
+		{"bare", b.pid, func() error { return bare(r.url, r.compression, b.scratch()) }},
 		{"decode", 0, func() error { return decode(packed, r.compression) }},
 		{"write", 0, func() error { return write(b.scratch(), b.size) }},
 		{"back", 0, func() error { return readBack(b.scratch(), b.size) }},
@@ -106,27 +108,38 @@ func fetch(url string) error {
 }
 
 func decode(packed []byte, c pack.Compression) error {
-	var from io.Reader = bytes.NewReader(packed)
+	if c == pack.None {
+		return nil // nothing to decode
+	}
+	from, done, err := unpack(bytes.NewReader(packed), c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{from}, make([]byte, 1<<20))
+	return err
+}
+
+// unpack returns a decoder and what ends its use.
+func unpack(from io.Reader, c pack.Compression) (r io.Reader, done func(), err error) {
 	switch c {
 	case pack.Gzip:
-		r, err := gzip.NewReader(from)
-		if err != nil {
-			return err
+		if _, ok := from.(io.ByteReader); !ok {
+			from = bufio.NewReaderSize(from, 64<<10)
 		}
-		from = r
+		r, err = gzip.NewReader(from)
+		return r, func() {}, err
 	case pack.Zstd:
 		r, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		defer r.Close()
-		from = r
-	case pack.None:
-		return nil // nothing to decode
+		return r, r.Close, nil
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{from}, make([]byte, 1<<20))
-	return err
+	return from, func() {}, nil
 }
+
+const early = 8 << 20 // bytes after which write-back is started
 
 // write is a plain file of 1 MiB pieces, whose write-back starts early, and one flush.
 func write(path string, size int64) error {
@@ -136,7 +149,6 @@ func write(path string, size int64) error {
 	}
 	defer f.Close()
 	piece := bytes.Repeat([]byte{7}, 1<<20)
-	const early = 8 << 20
 	for off := int64(0); off < size; off += int64(len(piece)) {
 		if _, err := f.WriteAt(piece[:min(int64(len(piece)), size-off)], off); err != nil {
 			return err
