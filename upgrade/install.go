@@ -126,7 +126,11 @@ func (in *install) find(context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.op.plan.Room = in.plan.Bytes(boot)/2 - manifestRoom
+	half, err := bootfs.Half(in.plan.Bytes(boot), in.dev.SectorSize(), bootloader.Zones())
+	if err != nil {
+		return err
+	}
+	in.op.plan.Room = half - manifestRoom // so that the next version has room beside it
 	first, err := in.op.source.first()
 	if err != nil {
 		return err

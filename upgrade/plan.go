@@ -39,6 +39,10 @@ func (m *Machine) Plan(ctx context.Context, img *image.Image, o Options) (Plan, 
 		return Plan{}, fmt.Errorf("plan upgrade to %s: %w", img.Reference, err)
 	}
 	o2.look(ctx)
+	if half := m.Boot.Half() - manifestRoom; o2.plan.Bytes > half {
+		o2.plan.Warnings = append(o2.plan.Warnings, fmt.Sprintf("with %d bytes in slot %s, slot %s has no room for another image of that size: each can hold %d beside the other",
+			o2.plan.Bytes, o2.plan.To, o2.plan.From, half))
+	}
 	return o2.plan, nil
 }
 

@@ -58,7 +58,12 @@ func TestKilledUpgrade(t *testing.T) {
 		}
 		b := from.box(t)
 		p := b.start("upgrade", "--image", two.Reference)
-		p.until(in, skip)
+		for !p.until(in, skip) {
+			p.kill()
+			skip /= 2
+			b = from.box(t)
+			p = b.start("upgrade", "--image", two.Reference)
+		}
 		time.Sleep(time.Duration(random.Float64() * float64(gaps[in][skip])))
 		p.kill()
 		hit[in]++

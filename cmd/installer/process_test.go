@@ -89,16 +89,21 @@ func retry(call func() (int, error)) (n int, err error) {
 	return n, err
 }
 
-// until lets the process go on until it is in a step, with skip further lines of that step told.
-func (p *process) until(want upgrade.Step, skip int) {
+// until lets the process go on until it is in a step, with skip further lines of that step told. It is false when the step told
+// fewer: how many it tells depends on how fast the disk is.
+func (p *process) until(want upgrade.Step, skip int) bool {
 	p.t.Helper()
-	for {
+	for in := false; ; {
 		line := p.peek()
+		if in && (line == "" || after(line) != want) {
+			return false
+		}
 		require.NotEmpty(p.t, line, "it ended before %s", want)
 		if after(line) == want {
 			if skip == 0 {
-				return
+				return true
 			}
+			in = true
 			skip--
 		}
 		p.take()
