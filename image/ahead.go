@@ -139,6 +139,11 @@ func (a *ahead) Read(p []byte) (int, error) {
 		}
 		a.current, a.offset = nil, 0
 		select {
+		case <-a.stop: // first: an error stays
+			return 0, a.verdict()
+		default:
+		}
+		select {
 		case a.current = <-a.full:
 		case <-a.stop:
 			return 0, a.verdict()

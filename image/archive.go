@@ -60,20 +60,34 @@ func (t *tarStore) find(f *os.File, name string) (extent, error) {
 
 // scan finds the regular files of an archive. The last of one name counts, as for tar itself.
 func scan(f *os.File) (map[string]extent, error) {
-	files := map[string]extent{}
+	files, links := map[string]extent{}, map[string]string{}
 	for r := tar.NewReader(f); ; { // it seeks over contents
 		h, err := r.Next()
 		if err == io.EOF {
+			for name, to := range links {
+				if e, found := files[to]; found {
+					files[name] = e
+				}
+			}
 			return files, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w; want a tar archive that is not packed", err)
 		}
-		if h.Typeflag != tar.TypeReg {
+		switch name := path.Clean(h.Name); h.Typeflag {
+		case tar.TypeSymlink: // "docker save" writes a layer that is there twice so
+			links[name] = path.Join(path.Dir(name), h.Linkname)
+		case tar.TypeLink:
+			links[name] = path.Clean(h.Linkname)
+		}
+		if h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeSymlink && h.Typeflag != tar.TypeLink {
 			continue
 		}
-		if len(files) >= maxEntries {
+		if len(files)+len(links) >= maxEntries {
 			return nil, fmt.Errorf("more than %d files: %w", maxEntries, ErrUnsafe)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
 		}
 		at, err := f.Seek(0, io.SeekCurrent) // the reader does not read ahead
 		if err != nil {

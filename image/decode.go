@@ -19,6 +19,7 @@ type decoder struct {
 	origin *origin
 	reader io.Reader // nil until begin
 	packed bool      // known after begin
+	stored bool      // it is known not to be packed, whatever its first bytes are
 	err    error     // of begin
 	close  func()
 }
@@ -79,6 +80,8 @@ func (d *decoder) start() error {
 	magic = magic[:n]
 	from := io.MultiReader(bytes.NewReader(magic), d.origin)
 	switch {
+	case d.stored:
+		d.reader = from
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		r, err := gzip.NewReader(bufio.NewReaderSize(from, 64<<10)) // it is quickest with this kind of reader
 		if err != nil {

@@ -95,6 +95,17 @@ func readFrames(d v1.Descriptor, a Asset) (*frames, error) {
 // start is the byte of the asset that frame k starts with.
 func (f *frames) start(k int) int64 { return int64(k) * f.Content }
 
+// stored tells that the frames of an asset of size bytes are its bytes as they are: packed ones would not all be as long as their
+// content. It has to be known, since content may begin like something packed. Who lies about it gets a digest error.
+func (f *frames) stored(size int64) bool {
+	for k, n := range f.Packed {
+		if n != min(f.Content, size-f.start(k)) {
+			return false
+		}
+	}
+	return true
+}
+
 // index is the frame that byte from lies in; of the asset's end it is the number of frames.
 func (f *frames) index(from int64) int {
 	return min(int((from+f.Content-1)/f.Content), len(f.Packed))

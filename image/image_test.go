@@ -330,3 +330,22 @@ func TestWhatWriteReturnsComesBack(t *testing.T) {
 	err = i.Extract(ctx, func(image.Asset, io.Reader) error { cancel(); return nil }, nil)
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// A variant may need what the machine does not have; the one for all machines is taken, wherever it stands.
+func TestTheVariantForAllMachinesIsTaken(t *testing.T) {
+	dir, base := layoutOf(t, stored(archive(t, asset("vmlinuz.efi", "for all"))))
+	v3 := storeIn(t, dir, stored(archive(t, asset("vmlinuz.efi", "for v3"))))
+	v3.Platform = &v1.Platform{OS: "linux", Architecture: "amd64", Variant: "v3"}
+	for _, variant := range []string{"", "v1", "v2"} {
+		base.Platform = &v1.Platform{OS: "linux", Architecture: "amd64", Variant: variant}
+		d := putBlob(t, dir, toJSON(t, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{v3, base}}), types.OCIImageIndex)
+		tagIt(t, dir, "v1", d)
+		got, err := pull("oci:"+dir, options())
+		require.NoError(t, err)
+		want := "for all"
+		if variant == "v2" {
+			want = "for v3" // the first
+		}
+		require.Equal(t, map[string]string{"vmlinuz.efi": want}, got)
+	}
+}

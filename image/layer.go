@@ -40,13 +40,14 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool
 	}
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b, length: i.layers[n].Size}
 	l.packed = readAhead(&meter{b, &l.fetched}, packedBuffers, packedSize, newVerifier(nil, l.blob).check)
-	l.unpack(&unpacked{hash: sha256.New(), unhashed: unhashed, limit: limit})
+	l.unpack(&unpacked{hash: sha256.New(), unhashed: unhashed, limit: limit}, false)
 	return l, nil
 }
 
-// unpack waits for the first bytes and begins to unpack.
-func (l *layer) unpack(u *unpacked) {
+// unpack waits for the first bytes and begins to unpack what is not known to be stored as it is.
+func (l *layer) unpack(u *unpacked, stored bool) {
 	l.decoder = newDecoder(l.packed)
+	l.decoder.stored = stored
 	u.decoder, l.unpacked, l.out = l.decoder, u, u
 	if l.decoder.begin() == nil && !l.decoder.packed {
 		return
@@ -62,7 +63,7 @@ func (l *layer) finish(cause error) error {
 	_, packedErr := io.Copy(io.Discard, l.packed)
 	switch {
 	case errors.Is(packedErr, ErrTampered):
-		return packedErr
+		return named(packedErr, l.body)
 	case cause != nil:
 		return cause
 	case outErr != nil:

@@ -46,20 +46,34 @@ func readManifest(raw []byte, arch string) (*v1.Manifest, *v1.Descriptor, error)
 	return &m, nil, nil
 }
 
-// choose finds the entry for linux on arch, or says which platforms there are.
+// baseline is the variant of an architecture that all its machines run; others may need more than a machine has.
+var baseline = map[string]string{"amd64": "v1", "arm64": "v8"}
+
+// choose finds the entry for linux on arch, or says which platforms there are. Of several, the first that needs no variant
+// counts, or else the first.
 func choose(entries []v1.Descriptor, arch string) (*v1.Descriptor, error) {
 	var others []string
+	var first *v1.Descriptor
 	for _, d := range entries {
 		p := d.Platform
 		if p == nil || p.OS == "unknown" { // an attestation or a signature
 			continue
 		}
 		if p.OS == "linux" && p.Architecture == arch {
-			return &d, nil
+			if p.Variant == "" || p.Variant == baseline[arch] {
+				return &d, nil
+			}
+			if first == nil {
+				first = &d
+			}
+			continue
 		}
 		if name := p.OS + "/" + p.Architecture; !slices.Contains(others, name) {
 			others = append(others, name)
 		}
+	}
+	if first != nil {
+		return first, nil
 	}
 	if len(others) == 0 {
 		others = []string{"nothing that names a platform"}
@@ -93,7 +107,8 @@ func (i *Image) readSmall(ctx context.Context, d v1.Descriptor) ([]byte, error) 
 		return nil, err
 	}
 	defer b.Close()
-	return io.ReadAll(newVerifier(b, d))
+	data, err := io.ReadAll(newVerifier(b, d))
+	return data, named(err, b)
 }
 
 // readAtMost reads all of r, and refuses more than limit bytes.

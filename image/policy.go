@@ -177,6 +177,9 @@ func parseKey(data []byte) (key crypto.PublicKey, der string, err error) {
 func (p *Policy) rule(repository string) (*Rule, error) {
 	for n := range p.Rules {
 		for _, ref := range p.Rules[n].References {
+			if rest, hub := strings.CutPrefix(ref, "docker.io/"); hub {
+				ref = "index.docker.io/" + rest // as Open spells it
+			}
 			prefix, open := strings.CutSuffix(ref, "*")
 			if ref == repository || (open && strings.HasPrefix(repository, prefix)) {
 				if len(p.Rules[n].keys) == 0 { // made by hand, not by ReadPolicy

@@ -289,3 +289,69 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorIs(t, err, image.ErrPolicy)
 }
+
+// What else is attached to an image does not hide its signature, however large or much it is.
+func TestAttestationsDoNotHideASignature(t *testing.T) {
+	r := serve(t)
+	ref, err := name.NewDigest(signedBy(t, r, "ecdsa-bundle", same))
+	require.NoError(t, err)
+	o := options()
+	o.Policy = policy(t, r.Host()+"/*", 0, "ecdsa.pub")
+	attest(t, ref, 800<<10)
+	for n := range maxAttached {
+		attest(t, ref, n)
+	}
+	_, err = pull(ref.String(), o)
+	require.NoError(t, err)
+}
+
+const maxAttached = 64
+
+// attest hangs a statement of size bytes on the image.
+func attest(t *testing.T, ref name.Digest, size int) {
+	t.Helper()
+	const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://spdx.dev/Document","predicate":%q}`, strings.Repeat("s", size))
+	bundle := toJSON(t, map[string]any{"dsseEnvelope": map[string]any{
+		"payload": []byte(statement), "payloadType": "application/vnd.in-toto+json", "signatures": []any{map[string]any{"sig": []byte("x")}},
+	}})
+	require.NoError(t, remote.WriteLayer(ref.Context(), static.NewLayer(bundle, bundleType)))
+	m := toJSON(t, v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: v1.Descriptor{MediaType: bundleType, Digest: digestOf(bundle)},
+		Layers:      []v1.Descriptor{{MediaType: bundleType, Size: int64(len(bundle)), Digest: digestOf(bundle)}},
+		Subject:     &v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: mustHash(t, ref.DigestStr())},
+		Annotations: map[string]string{"dev.sigstore.bundle.predicateType": "https://spdx.dev/Document"},
+	})
+	require.NoError(t, remote.Put(ref.Context().Digest(digestOf(m).String()), rawManifest(m)))
+}
+
+// A registry without a list of referrers has none, whatever it answers; and it is the registry that decides, not a mirror.
+func TestSignaturesWhereReferrersAreNotListed(t *testing.T) {
+	for _, status := range []int{400, 404, 405, 406, 501} {
+		r := serve(t)
+		ref := signedBy(t, r, "ecdsa-tag", same)
+		r.Fault(testregistry.Fault{Path: "/referrers/", Status: status})
+		o := options()
+		o.Policy = policy(t, r.Host()+"/*", 0, "ecdsa.pub")
+		_, err := pull(ref, o)
+		require.NoError(t, err, "%d", status)
+	}
+	r, mirror := serve(t), serve(t)
+	ref := signedBy(t, r, "ecdsa-tag", same)
+	require.NoError(t, mirror.Close())
+	o := options()
+	o.Policy = policy(t, r.Host()+"/*", 0, "ecdsa.pub")
+	o.Mirrors = map[string][]string{r.Host(): {mirror.Host()}}
+	_, err := pull(ref, o)
+	require.NoError(t, err)
+}
+
+func TestAPolicyNamesDockerHubAsAReferenceDoes(t *testing.T) {
+	o := options()
+	o.Transport = asking{}
+	for _, name := range []string{"docker.io/acme/os", "index.docker.io/acme/*", "docker.io/*"} {
+		o.Policy = policy(t, name, 0, "ecdsa.pub")
+		_, err := image.Open(t.Context(), "docker.io/acme/os:v1", o)
+		require.ErrorIs(t, err, image.ErrNotFound, "%s allows it to be asked for", name)
+	}
+}

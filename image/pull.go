@@ -112,7 +112,7 @@ func (x *extraction) resume(ctx context.Context, n int, a Asset, f *frames, from
 		return x.give(a, &assetReader{from: eof{}})
 	}
 	offset, length := f.rest(k)
-	l, err := x.image.openPart(ctx, n, offset, length, a.Size-from)
+	l, err := x.image.openPart(ctx, n, offset, length, a.Size-from, f.stored(a.Size))
 	if err != nil {
 		return err
 	}
@@ -145,9 +145,9 @@ type eof struct{}
 
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
-// openPart starts to fetch length bytes of the n'th layer from offset on, which unpack to size bytes. Nothing is verified
-// by it. The caller calls close.
-func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64) (*layer, error) {
+// openPart starts to fetch length bytes of the n'th layer from offset on, which unpack to size bytes, unless they are stored as they
+// are. Nothing is verified by it. The caller calls close.
+func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64, stored bool) (*layer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b, err := i.source.blob(ctx, i.layers[n])
 	if err == nil {
@@ -159,7 +159,7 @@ func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64)
 	}
 	l := &layer{blob: i.layers[n], cancel: cancel, body: b, length: length}
 	l.packed = readAhead(&meter{io.LimitReader(b, length), &l.fetched}, packedBuffers, packedSize, nil)
-	l.unpack(&unpacked{unhashed: true, limit: size})
+	l.unpack(&unpacked{unhashed: true, limit: size}, stored)
 	return l, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -115,4 +116,29 @@ func TestHeld(t *testing.T) {
 	content[0] ^= 1
 	require.Zero(t, held())
 	require.Zero(t, i.Held(context.Background(), uki, bytes.NewReader(nil)))
+}
+
+// Content that is stored as it is may begin like something packed, wherever a frame begins.
+func TestStoredContentThatLooksPackedIsTakenUp(t *testing.T) {
+	for _, magic := range []string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "BZh9", "\xfd7zXZ"} {
+		dir := filepath.Join(t.TempDir(), "layout")
+		l, err := pack.Create(dir)
+		require.NoError(t, err)
+		data := noise(3 << 20)
+		copy(data[1<<20:], magic)
+		b, err := l.Add(t.Context(), pack.Image{Version: "1", Arch: "amd64", Compression: pack.None, Assets: []pack.Asset{pack.Data("vmlinuz.efi", data)}})
+		require.NoError(t, err)
+		require.NoError(t, l.Tag("v1", b))
+		i, err := image.Open(t.Context(), "oci:"+dir, options())
+		require.NoError(t, err)
+		held := i.Held(t.Context(), i.Assets[0], bytes.NewReader(data[:1<<20]))
+		require.EqualValues(t, 1<<20, held)
+		var got []byte
+		err = i.Pull(t.Context(), image.PullOptions{From: func(image.Asset) int64 { return held }}, func(a image.Asset, r io.Reader) error {
+			got, err = io.ReadAll(r)
+			return err
+		})
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(got, data[held:]))
+	}
 }

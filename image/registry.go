@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -46,7 +47,7 @@ func newRegistry(ref name.Reference, o Options) (*registry, error) {
 		r.endpoints = append(r.endpoints, &endpoint{repository: repository, keychain: o.Keychain, base: base})
 	}
 	origin := ref.Context()
-	for _, host := range o.Mirrors[origin.RegistryStr()] {
+	for _, host := range mirrorsOf(o.Mirrors, origin.RegistryStr()) {
 		parse := []name.Option{name.StrictValidation}
 		if o.PlainHTTP {
 			parse = append(parse, name.Insecure)
@@ -59,6 +60,14 @@ func newRegistry(ref name.Reference, o Options) (*registry, error) {
 	}
 	add(origin)
 	return r, nil
+}
+
+// mirrorsOf finds the mirrors of a registry under any of its names: docker.io is index.docker.io too.
+func mirrorsOf(all map[string][]string, registry string) []string {
+	if mirrors, found := all[registry]; found || registry != name.DefaultRegistry {
+		return mirrors
+	}
+	return all["docker.io"]
 }
 
 // root asks for the reference. A tag's digest is what the registry says it is, or else what its bytes have.
@@ -183,7 +192,7 @@ func (e *endpoint) connect(ctx context.Context) (*http.Client, error) {
 	if e.client != nil {
 		return e.client, nil
 	}
-	who, err := authn.Resolve(ctx, e.keychain, e.repository)
+	who, err := e.credentials(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find credentials: %w", err)
 	}
@@ -193,6 +202,25 @@ func (e *endpoint) connect(ctx context.Context) (*http.Client, error) {
 	}
 	e.client = &http.Client{Transport: t, CheckRedirect: checkRedirect}
 	return e.client, nil
+}
+
+// credentials asks the keychain, which may run a helper that does not end.
+func (e *endpoint) credentials(ctx context.Context) (authn.Authenticator, error) {
+	type answer struct {
+		who authn.Authenticator
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		who, err := authn.Resolve(ctx, e.keychain, e.repository)
+		answers <- answer{who, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.who, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func checkRedirect(request *http.Request, via []*http.Request) error {
@@ -205,13 +233,16 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// noReferrers is what registries answer that have no list of referrers, beside 404.
+var noReferrers = []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented}
+
 // checkStatus turns every other answer into an error with its way out.
 func (e *endpoint) checkStatus(response *http.Response, path string) error {
 	host, what := e.repository.RegistryStr(), e.repository.RepositoryStr()+" "+path
 	switch status := response.StatusCode; {
 	case status == http.StatusOK || status == http.StatusPartialContent:
 		return nil
-	case status == http.StatusNotFound:
+	case strings.HasPrefix(path, "referrers/") && slices.Contains(noReferrers, status), status == http.StatusNotFound:
 		return fmt.Errorf("it has no %s; check name and tag: %w", what, ErrNotFound)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return fmt.Errorf("it answers %s for %s; log in to %s, or check the name: %w", response.Status, what, host, ErrDenied)

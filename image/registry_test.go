@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/image"
@@ -162,4 +163,98 @@ func TestMirrorsAreAskedInOrder(t *testing.T) {
 		require.ErrorContains(t, err, "mirror "+mirror.Host())
 		require.ErrorContains(t, err, origin.Host()+": it has no other")
 	})
+}
+
+func TestMirrorsThatAnswerWrongly(t *testing.T) {
+	dir, _ := packed(t, 2000, pack.None)
+	_, manifest := manifestOf(t, dir)
+	origin, mirror := serve(t), serve(t)
+	pinned := push(t, origin, dir)
+	push(t, mirror, dir)
+	o := options()
+	o.Mirrors = map[string][]string{origin.Host(): {mirror.Host()}}
+	for what, digest := range map[string]string{"config": manifest.Config.Digest.Hex, "layer": manifest.Layers[0].Digest.Hex} {
+		t.Run("wrong bytes of a "+what+" are laid to whoever sent them", func(t *testing.T) {
+			mirror.Fault(testregistry.Fault{Path: digest, Tamper: flip(5)})
+			defer mirror.Heal()
+			_, err := pull(pinned, o)
+			require.ErrorIs(t, err, image.ErrTampered)
+			require.ErrorContains(t, err, "sent by "+mirror.Host()+": ")
+		})
+	}
+	t.Run("each is told of", func(t *testing.T) {
+		defer mirror.Heal()
+		defer origin.Heal()
+		mirror.Fault(testregistry.Fault{Path: "/blobs/", Status: 404})
+		origin.Fault(testregistry.Fault{Path: "/blobs/", Status: 403})
+		_, err := pull(pinned, o)
+		require.ErrorIs(t, err, image.ErrDenied)
+		require.ErrorContains(t, err, "mirror "+mirror.Host())
+		require.ErrorContains(t, err, origin.Host())
+		require.NotContains(t, err.Error(), "gave up", "neither of them will change its mind")
+	})
+	t.Run("they are asked again when they say", func(t *testing.T) {
+		defer mirror.Heal()
+		defer origin.Heal()
+		for _, r := range []*testregistry.Registry{mirror, origin} {
+			r.Fault(testregistry.Fault{Path: "/blobs/", Status: 429, Header: http.Header{"Retry-After": {"1"}}, Times: 1})
+		}
+		begin := time.Now()
+		_, err := pull(pinned, o)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(begin), time.Second)
+	})
+}
+
+func TestRetryAfterADate(t *testing.T) {
+	dir, _ := packed(t, 2000, pack.None)
+	r := serve(t)
+	pinned := push(t, r, dir)
+	at := time.Now().Add(2 * time.Second).UTC()
+	r.Fault(testregistry.Fault{Path: "/blobs/", Status: 503, Header: http.Header{"Retry-After": {at.Format(http.TimeFormat)}}, Times: 1})
+	_, err := pull(pinned, options())
+	require.NoError(t, err)
+	require.False(t, time.Now().Before(at.Truncate(time.Second)))
+}
+
+// docker.io is another name of index.docker.io, for mirrors and policies alike.
+func TestTheNameOfDockerHub(t *testing.T) {
+	for _, host := range []string{"docker.io", "index.docker.io"} {
+		o := options()
+		asked := asking{}
+		o.Transport = asked
+		o.Mirrors = map[string][]string{host: {"mirror.example:5000"}}
+		_, err := image.Open(t.Context(), "docker.io/acme/os:v1", o)
+		require.ErrorIs(t, err, image.ErrNotFound)
+		require.Contains(t, asked, "mirror.example:5000", "mirrors of %s", host)
+	}
+}
+
+// asking has nothing, and notes who is asked.
+type asking map[string]bool
+
+func (a asking) RoundTrip(r *http.Request) (*http.Response, error) {
+	a[r.URL.Host] = true
+	status := http.StatusNotFound
+	if r.URL.Path == "/v2/" {
+		status = http.StatusOK
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+}
+
+// A helper for credentials that does not end is not waited for.
+func TestAHelperThatHangs(t *testing.T) {
+	o := options()
+	o.Keychain = hanging{t.Context()}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := image.Open(ctx, "registry.example/os:v1", o)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+type hanging struct{ until context.Context }
+
+func (h hanging) Resolve(authn.Resource) (authn.Authenticator, error) {
+	<-h.until.Done()
+	return authn.Anonymous, nil
 }

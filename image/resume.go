@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -33,10 +37,14 @@ type resumer struct {
 	from        int64 // offset at the last failure
 	interrupted atomic.Int64
 	noRange     bool
+	misses      []error // the latest of each endpoint
+
+	mu   sync.Mutex
+	sent []string // hosts that answered with bytes, in order
 }
 
 func newResumer(ctx context.Context, r *registry, d v1.Descriptor) *resumer {
-	return &resumer{ctx: ctx, registry: r, blob: d, end: d.Size}
+	return &resumer{ctx: ctx, registry: r, blob: d, end: d.Size, misses: make([]error, len(r.endpoints))}
 }
 
 // Interrupted is how often the connection had to be made again. It may be called while another goroutine reads.
@@ -94,9 +102,7 @@ func (r *resumer) failed(err error) error {
 	r.interrupted.Add(1)
 	e := r.registry.endpoints[r.at]
 	err = fmt.Errorf("%s: after %d of %d bytes: %w", e.repository.RegistryStr(), r.offset, r.blob.Size, err)
-	if len(r.registry.endpoints) > 1 {
-		err = again(err) // another host may do better
-	}
+	r.misses[r.at] = err
 	if errors.Is(err, errNoRange) {
 		r.noRange = true
 	} else {
@@ -106,7 +112,38 @@ func (r *resumer) failed(err error) error {
 	if r.failures%hosts != 0 {
 		return context.Cause(r.ctx) // nil unless it is over
 	}
-	return r.registry.retry.wait(r.ctx, err, r.failures/hosts)
+	return r.registry.retry.wait(r.ctx, r.turn(), r.failures/hosts)
+}
+
+// turn is one error of what each endpoint answered last. It may pass if one of them may.
+func (r *resumer) turn() error {
+	var misses []error
+	passes, after := false, time.Duration(0)
+	for _, err := range r.misses {
+		if err == nil {
+			continue
+		}
+		misses = append(misses, err)
+		if t := (temporary{}); errors.As(err, &t) {
+			passes, after = true, max(after, t.after)
+		}
+	}
+	err := joinMisses(misses)
+	if passes {
+		err = temporary{err, after}
+	}
+	return err
+}
+
+// named adds to the error of wrong bytes which hosts sent them, if there are mirrors: one of them has to be mended, or left out.
+func named(err error, b body) error {
+	r, ok := b.(*resumer)
+	if !ok || !errors.Is(err, ErrTampered) || len(r.registry.endpoints) < 2 {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fmt.Errorf("sent by %s: %w", strings.Join(r.sent, " and "), err)
 }
 
 // open asks the endpoint for the blob from offset on.
@@ -121,6 +158,11 @@ func (r *resumer) open() error {
 		return err
 	}
 	r.response, r.cancel = response, cancel
+	r.mu.Lock()
+	if host := e.repository.RegistryStr(); !slices.Contains(r.sent, host) {
+		r.sent = append(r.sent, host)
+	}
+	r.mu.Unlock()
 	if response.StatusCode == http.StatusPartialContent {
 		return r.checkRange()
 	}

@@ -28,8 +28,13 @@ func again(err error) error { return temporary{error: err} }
 const maxRetryAfter = 20 * time.Second
 
 func againAfter(err error, header string) error {
-	seconds, _ := strconv.Atoi(header)
-	return temporary{error: err, after: min(time.Duration(max(seconds, 0))*time.Second, maxRetryAfter)}
+	after := time.Duration(0)
+	if seconds, e := strconv.Atoi(header); e == nil {
+		after = time.Duration(min(max(seconds, 0), 3600)) * time.Second
+	} else if at, e := http.ParseTime(header); e == nil {
+		after = max(time.Until(at), 0)
+	}
+	return temporary{error: err, after: min(after, maxRetryAfter)}
 }
 
 // unreachable names an error of the connection, and tells those that may pass from those that will not.

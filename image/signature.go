@@ -21,6 +21,7 @@ const (
 	emptyType           = "application/vnd.oci.empty.v1+json"
 	signatureAnnotation = "dev.cosignproject.cosign/signature"
 	statementType       = "application/vnd.in-toto+json"
+	predicateAnnotation = "dev.sigstore.bundle.predicateType"
 	signPredicate       = "https://sigstore.dev/cosign/sign/v1"
 )
 
@@ -118,8 +119,11 @@ func (i *Image) claims(ctx context.Context, raw []byte, most int) ([]claim, erro
 		if !isBundle && d.MediaType != simpleSigningType {
 			continue
 		}
-		if len(found) >= most || d.Size < 0 || d.Size > maxSignature {
-			return nil, fmt.Errorf("more than %d of them, or one of %d bytes: %w", maxSignatures, d.Size, ErrUnsafe)
+		if d.Size < 0 || d.Size > maxSignature {
+			continue // no signature is as large; a statement with a list of packages is
+		}
+		if len(found) >= most {
+			return nil, fmt.Errorf("more than %d of them: %w", maxSignatures, ErrUnsafe)
 		}
 		data, err := i.readSmall(ctx, d)
 		if err != nil {
@@ -199,5 +203,8 @@ func signatureTag(of v1.Hash) string { return of.Algorithm + "-" + of.Hex + ".si
 // isSignature tells from what refers to an image whether it may be a signature. Some registries tell the type of the config
 // instead, which is empty for a bundle.
 func isSignature(d v1.Descriptor) bool {
+	if says := d.Annotations[predicateAnnotation]; says != "" && says != signPredicate {
+		return false // another statement
+	}
 	return d.ArtifactType == signatureType || d.ArtifactType == bundleType || d.ArtifactType == emptyType
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/stretchr/testify/require"
@@ -172,4 +173,25 @@ func TestTamperSweepOfADockerArchive(t *testing.T) {
 	got, err := pull("docker-archive:"+file, options())
 	require.NoError(t, err)
 	require.Equal(t, want, got)
+}
+
+// A layer that is there twice is saved as a link to the first.
+func TestADockerArchiveWithALayerTwice(t *testing.T) {
+	layer := archive(t, asset("vmlinuz.efi", "kernel"))
+	config := toJSON(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{digestOf(layer), digestOf(layer)}}})
+	name := digestOf(config).Hex + ".json"
+	m := toJSON(t, []map[string]any{{"Config": name, "RepoTags": []string{"os:v1"}, "Layers": []string{"aaa/layer.tar", "bbb/layer.tar"}}})
+	for link, says := range map[string]string{"../aaa/layer.tar": "", "../bbb/layer.tar": "bbb/layer.tar", "../../../etc/passwd": "bbb/layer.tar"} {
+		data := archive(t, file("aaa/layer.tar", string(layer)), symlink("bbb/layer.tar", link), file(name, string(config)), file("manifest.json", string(m)))
+		saved := filepath.Join(t.TempDir(), "saved.tar")
+		require.NoError(t, os.WriteFile(saved, data, 0o600))
+		got, err := pull("docker-archive:"+saved, options())
+		if says != "" {
+			require.ErrorIs(t, err, image.ErrNotFound)
+			require.ErrorContains(t, err, says)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, map[string]string{"vmlinuz.efi": "kernel"}, got)
+	}
 }

@@ -58,7 +58,7 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	if len(t.above.files)+len(t.current.files)+len(t.current.dirs)+len(t.above.dirs)+len(t.current.gone)+len(t.above.gone) > 4*maxAssets {
+	if len(t.above.files)+len(t.current.files)+len(t.current.dirs)+len(t.above.dirs)+len(t.current.gone)+len(t.above.gone)+len(t.current.opaque)+len(t.above.opaque) > 4*maxAssets {
 		return "", false, fmt.Errorf("more than %d entries under /%s: %w", 4*maxAssets, t.base, ErrUnsafe)
 	}
 	dir, last := path.Split(p)
@@ -68,7 +68,10 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 		return "", false, nil
 	}
 	switch {
-	case t.hidden(p) || (h.Typeflag != tar.TypeDir && t.above.dirs[p]):
+	case t.hidden(p):
+		return "", false, nil
+	case h.Typeflag != tar.TypeDir && t.above.dirs[p]:
+		t.current.gone[p] = true // a directory stands in its place again, but what was in the one below is gone
 		return "", false, nil
 	case t.leads(p):
 		if h.Typeflag != tar.TypeDir {
@@ -144,8 +147,14 @@ func (t *tree) leads(p string) bool { return p == t.base || strings.HasPrefix(t.
 // under tells that p is below base.
 func (t *tree) under(p string) bool { return strings.HasPrefix(p, t.base+"/") }
 
+// maxPath is Linux's PATH_MAX.
+const maxPath = 4096
+
 // cleanPath is an entry's path from the root, without a slash in front; "." is the root. A path that climbs is refused.
 func cleanPath(name string) (string, error) {
+	if len(name) > maxPath {
+		return "", fmt.Errorf("a path of %d bytes, at most %d are read: %w", len(name), maxPath, ErrUnsafe)
+	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
 			return "", fmt.Errorf("path %q climbs: %w", name, ErrUnsafe)

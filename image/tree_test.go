@@ -1,9 +1,14 @@
 package image_test
 
 import (
+	"archive/tar"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/image"
 )
 
 // What a container would see of the layers, the lowest first.
@@ -36,6 +41,8 @@ func TestWhiteouts(t *testing.T) {
 			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb": "file"}},
 		{"a directory hides a file", [][]byte{base, archive(t, asset("vmlinuz/x", "new"))},
 			map[string]string{"vmlinuz/x": "new", "initramfs.xz": "old", "dtb/a": "old"}},
+		{"a file in its place hides a directory for good", [][]byte{base, archive(t, asset("dtb", "file")), archive(t, directory("usr/install/amd64/dtb/"), asset("dtb/b", "new"))},
+			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb/b": "new"}},
 		{"a link that an upper file hides does no harm", [][]byte{archive(t, symlink("usr/install/amd64/vmlinuz", "x")), archive(t, asset("vmlinuz", "new"))},
 			map[string]string{"vmlinuz": "new"}},
 		{"bookkeeping of union file systems is no whiteout", [][]byte{base, archive(t, asset(".wh..wh.plnk", ""))},
@@ -47,5 +54,22 @@ func TestWhiteouts(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.want, got)
 		})
+	}
+}
+
+// A few bytes of a layer must not cost much time or memory.
+func TestEntriesAreBounded(t *testing.T) {
+	var opaque []entry
+	for n := range 4*4096 + 100 {
+		opaque = append(opaque, asset(fmt.Sprintf("%d/.wh..wh..opq", n), ""))
+	}
+	for says, layer := range map[string][]byte{
+		"more than": archive(t, opaque...),
+		"a path of": archive(t, entry{tar.Header{Typeflag: tar.TypeReg, Name: "usr/install/amd64/" + strings.Repeat("a/", 3000) + "x", Size: 1, Format: tar.FormatPAX}, "x"}),
+	} {
+		dir, _ := layoutOf(t, stored(layer))
+		_, err := pull("oci:"+dir, options())
+		require.ErrorIs(t, err, image.ErrUnsafe)
+		require.ErrorContains(t, err, says)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"time"
 )
@@ -129,6 +130,13 @@ func (i Image) check() error {
 			return fmt.Errorf("asset %s is empty", a.Name)
 		}
 		seen[a.Name] = true
+	}
+	for name := range seen {
+		for up := path.Dir(name); up != "."; up = path.Dir(up) {
+			if seen[up] {
+				return fmt.Errorf("asset %s lies in %s, which is a file", name, up)
+			}
+		}
 	}
 	if e := i.Entrypoint; e.Name != "" && (!fs.ValidPath(e.Name) || e.Size <= 0 || e.Write == nil || strings.HasPrefix(e.Name+"/", "usr/install/")) {
 		return fmt.Errorf("entrypoint %q: want a program outside of usr/install", e.Name)

@@ -24,7 +24,7 @@ type PushOptions struct {
 // Push copies b, which must have a tag in the layout, to a registry under the reference to, "host:port/repository:tag", and returns the reference with b's
 // digest in place of the tag; its signature, if it has one, goes with it. What the registry has already is not sent again. Blobs are streamed from the layout.
 func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (string, error) {
-	var parse []name.Option
+	parse := []name.Option{name.StrictValidation} // as image.Open reads it
 	if o.PlainHTTP {
 		parse = append(parse, name.Insecure)
 	}
