@@ -112,7 +112,8 @@ func (p Partition) String() string {
 // Bytes is the partition's size in bytes.
 func (l Layout) Bytes(p Partition) int64 { return p.Sectors * int64(l.SectorSize) }
 
-// Find returns the partition with the label. None is ErrNotFound, and so are several, since neither can be chosen.
+// Find returns the partition with the label. None is ErrNotFound, and so are several, since neither can be chosen. One that
+// overlaps another is ErrForeign: what is written to the one is lost to the other.
 func (l Layout) Find(label string) (Partition, error) {
 	var found []Partition
 	for _, p := range l.Partitions {
@@ -122,6 +123,11 @@ func (l Layout) Find(label string) (Partition, error) {
 	}
 	switch len(found) {
 	case 1:
+		for _, p := range l.Partitions {
+			if p.Number != found[0].Number && p.First <= found[0].Last() && found[0].First <= p.Last() {
+				return Partition{}, fmt.Errorf("find partition %s: %v and %v overlap, remove one of them: %w", label, found[0], p, ErrForeign)
+			}
+		}
 		return found[0], nil
 	case 0:
 		return Partition{}, fmt.Errorf("find partition %s: %w", label, ErrNotFound)

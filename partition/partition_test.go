@@ -211,6 +211,19 @@ func TestFindNeedsExactlyOne(t *testing.T) {
 	require.ErrorContains(t, err, "2 partitions have this label")
 }
 
+func TestFindRefusesWhatOverlaps(t *testing.T) {
+	_, l := installed(t, 64*mib, 512)
+	l.Partitions[4].First = l.Partitions[0].Last()
+	for _, label := range []string{"EFI", "EPHEMERAL"} {
+		_, err := l.Find(label)
+		require.ErrorIs(t, err, ErrForeign)
+		require.ErrorContains(t, err, "overlap, remove one of them")
+	}
+	l.Partitions[4].First = l.Partitions[3].First // it has others before it now
+	_, err := l.Find("EFI")
+	require.NoError(t, err)
+}
+
 func TestSectionStaysInside(t *testing.T) {
 	d, l := installed(t, 64*mib, 512)
 	p, err := l.Find("META")

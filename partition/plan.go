@@ -23,7 +23,7 @@ type Spec struct {
 	Attributes uint64    // of a new partition
 }
 
-// Defaults adjusts the default layout. The zero value is the layout of the documentation.
+// Defaults adjusts the default layout. The zero value is the layout of docs/architecture.md.
 type Defaults struct {
 	EFI   int64 // bytes of the boot file system; default 1 GiB
 	State int64 // bytes of STATE; default 100 MiB

@@ -3,6 +3,7 @@ package upgrade
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -206,7 +207,7 @@ func (op *operation) verify(ctx context.Context) error {
 		return err
 	}
 	version, err := op.m.fit(op.plan.To, op.img.Arch)
-	if err != nil && !op.Force {
+	if err != nil && (!op.Force || errors.Is(err, errReserved)) {
 		return err
 	}
 	if op.plan.Version == "" {
@@ -311,6 +312,9 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 		return err
 	}
 	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = Armed, o.Tries, way, 0, o.Kexec
+	if a.Stage {
+		a.Boots.Prepared = m.BootID // or Started would take this boot for one that came back from the trial
+	}
 	m.see(a)
 	err := m.record(a, nil)
 	if err != nil {

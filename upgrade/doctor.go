@@ -25,7 +25,7 @@ const (
 // Finding is one thing that was looked at.
 type Finding struct {
 	Severity Severity
-	About    string // "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots"
+	About    string // "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", "machine"
 	Text     string // a sentence
 	Do       string // what to do about it; empty where nothing is to be done
 }

@@ -16,6 +16,12 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
+// repairable reports whether `installer disk repair` would write a table as it is.
+func repairable(dev Device, l partition.Layout) bool {
+	_, err := partition.Plan(&l, dev.Size(), dev.SectorSize(), nil)
+	return err == nil
+}
+
 // table looks at the partition table, and returns the disk as a whole for the prediction: see join.
 func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device {
 	layout, err := partition.Read(dev)
@@ -23,8 +29,12 @@ func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device 
 		d.add(Broken, "partition table", "restore it, or install again", "%s.", upper(err.Error()))
 		return dev
 	}
+	do := "`installer disk repair`, while nothing of the disk is in use"
+	if !repairable(dev, layout) {
+		do = "another program for partitions, since `installer disk repair` refuses such a table"
+	}
 	for _, p := range layout.Problems {
-		d.add(Degraded, "partition table", "`installer disk repair`, while nothing of the disk is in use", "%s.", upper(p))
+		d.add(Degraded, "partition table", do, "%s.", upper(p))
 	}
 	if len(layout.Problems) == 0 {
 		d.add(Fine, "partition table", "", "Both copies are whole and agree.")

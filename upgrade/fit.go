@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/kexec"
 )
 
 // fit looks at what slot s would boot, as far as its files can be judged, and returns the version that they state.
@@ -79,10 +81,23 @@ func (m *Machine) fitArguments(s bootloader.Slot) error {
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", s.File(bootloader.CmdlineFile), err)
 	}
-	if strings.Contains(string(cmdline), "panic=") && !RebootsOnPanic(string(cmdline)) {
+	if saysPanic(string(cmdline)) && !RebootsOnPanic(string(cmdline)) {
 		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
 	}
 	return nil
+}
+
+// saysPanic reports whether kernel arguments say what a panic does, as the loaders look for it.
+func saysPanic(cmdline string) bool {
+	for _, arg := range strings.Fields(cmdline) {
+		if arg == "--" {
+			return false
+		}
+		if strings.HasPrefix(arg, "panic=") {
+			return true
+		}
+	}
+	return false
 }
 
 // fitEntry refuses arguments that the loader could not write into the slot's entry. Force does not help.
@@ -100,6 +115,12 @@ func (m *Machine) fitEntry(s bootloader.Slot, version string) error {
 	}
 	return nil
 }
+
+// reserved begin the kernel arguments by which a boot says what it is. An image that had them would be taken for another slot.
+var reserved = []string{kexec.SlotArgument, "pawl.start=", "pawl.boot=", "pawl.canary="}
+
+// errReserved is of an image that force does not help.
+var errReserved = fmt.Errorf("is Pawl's own: %w", ErrUnfit)
 
 // fitUKI looks at the UKI in slot s: that it is whole, for this machine, and that its kernel reboots after a panic, for
 // else a trial that dies would hang. It returns the version that the UKI's os-release states.
@@ -126,6 +147,12 @@ func (m *Machine) fitUKI(s bootloader.Slot, arch string) (version string, err er
 	cmdline, err := img.Text(uki.Cmdline)
 	if err != nil {
 		return "", fmt.Errorf("its UKI holds no kernel arguments: %w: %w", err, ErrUnfit)
+	}
+	for _, arg := range strings.Fields(cmdline) {
+		arg = strings.TrimPrefix(arg, `"`)
+		if slices.ContainsFunc(reserved, func(own string) bool { return strings.HasPrefix(arg, own) }) {
+			return "", fmt.Errorf("its kernel argument %s %w (leave it out of the image)", arg, errReserved)
+		}
 	}
 	if !RebootsOnPanic(cmdline) {
 		return "", fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)

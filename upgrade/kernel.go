@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -38,12 +39,13 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 			}
 		}
 	}
-	f, err := m.Boot.Open(s.File(bootloader.UKIFile))
-	if err == nil {
+	// What the manifest lists, as the loader starts it: anything else that lies there was verified by nobody.
+	if slices.ContainsFunc(status.Manifest.Files, func(f bootloader.File) bool { return f.Name == bootloader.UKIFile }) {
+		f, err := m.Boot.Open(s.File(bootloader.UKIFile))
+		if err != nil {
+			return kexec.Kernel{}, err
+		}
 		return kexec.FromUKI(f, f.Size(), ours...)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return kexec.Kernel{}, err
 	}
 	linux, err := m.section(s.File(bootloader.KernelFile))
 	if err != nil {
@@ -57,7 +59,7 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return kexec.Kernel{}, err
 	}
-	if !strings.Contains(string(cmdline), "panic=") {
+	if !saysPanic(string(cmdline)) {
 		ours = append(ours, "panic=10") // as the loader adds it: a kernel that dies must not hang
 	}
 	return kexec.Kernel{Linux: linux, Initrd: initrd, Cmdline: strings.Join(append(ours, strings.Fields(string(cmdline))...), " ")}, nil

@@ -179,3 +179,60 @@ func TestTrialByKexecNeedsTheDiskToBeConfirmed(t *testing.T) {
 	_, err = m.Confirm(t.Context(), upgrade.Options{})
 	require.ErrorIs(t, err, upgrade.ErrCold)
 }
+
+// What a panic does is said by panic=N and by nothing else that ends so.
+func TestArgumentsThatEndLikePanic(t *testing.T) {
+	r := startKernels(t)
+	r.upgrade(r.made("1.1.0", virtual.Spec{Kernel: true, Cmdline: "quiet softlockup_panic=1 -- panic=0"}))
+	r.boots(bootloader.B, "1.1.0")
+	m, err := r.Open()
+	require.NoError(t, err)
+	k, err := m.Kernel(bootloader.B)
+	require.NoError(t, err)
+	require.Contains(t, k.Cmdline, " panic=10 quiet softlockup_panic=1")
+	require.Contains(t, r.Last.Cmdline, " panic=10 quiet softlockup_panic=1")
+}
+
+// A file that no manifest lists is started by nobody.
+func TestKernelIsTheOneThatTheManifestLists(t *testing.T) {
+	r := startKernels(t)
+	r.upgrade(r.made("1.1.0", virtual.Spec{Kernel: true}))
+	r.boots(bootloader.B, "1.1.0")
+	r.confirm()
+	require.NoError(t, r.bootFiles().WriteFile(bootloader.B.File(bootloader.UKIFile), []byte("stray")))
+	m, err := r.Open()
+	require.NoError(t, err)
+	k, err := m.Kernel(bootloader.B)
+	require.NoError(t, err)
+	require.NotNil(t, k.Initrd, "a kernel and its initramfs, as the loader starts them")
+	r.boots(bootloader.B, "1.1.0")
+	require.Equal(t, bootloader.B.File(bootloader.KernelFile), r.Last.Path)
+}
+
+// The arguments by which a boot says what it is are ours, whatever is forced.
+func TestImagesWithOurArgumentsAreRefused(t *testing.T) {
+	for _, arg := range []string{"pawl.slot=A", "pawl.boot=1", "pawl.start=kexec", `"pawl.slot=A"`} {
+		r := start(t)
+		_, err := r.Upgrade(t.Context(), r.made("2.0.0", virtual.Spec{Cmdline: "panic=1 " + arg}), upgrade.Options{Force: true})
+		require.ErrorIs(t, err, upgrade.ErrUnfit, arg)
+		require.ErrorContains(t, err, "is Pawl's own")
+		require.Equal(t, bootloader.None, r.status().Loader.Armed)
+		r.boots(bootloader.A, "1.0.0")
+	}
+}
+
+// An attempt that is armed for kexec is given up as one in the loader is.
+func TestRollbackOfWhatIsArmedForKexec(t *testing.T) {
+	r := start(t)
+	m, err := r.Open()
+	require.NoError(t, err)
+	_, err = m.Prepare(t.Context(), r.image("2.0.0"), upgrade.Options{})
+	require.NoError(t, err)
+	_, err = m.Arm(t.Context(), upgrade.Options{Kexec: true})
+	require.NoError(t, err)
+	a, err := m.Rollback(t.Context(), upgrade.Options{})
+	require.NoError(t, err)
+	require.Equal(t, upgrade.Abandoned, a.Result)
+	require.Equal(t, bootloader.None, r.status().Loader.Armed)
+	r.boots(bootloader.A, "1.0.0")
+}

@@ -86,6 +86,9 @@ func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
 func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
+	if o.tries() > sdboot.MaxTries { // GRUB's is the same
+		return nil, fmt.Errorf("%d tries: want 1 to %d", o.Tries, sdboot.MaxTries)
+	}
 	if err := m.tryBy(o.Trial); err != nil {
 		return nil, err
 	}

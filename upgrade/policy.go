@@ -53,11 +53,18 @@ func (p Policy) Allow(from, to, lowest string) error {
 	}
 	path := []string{fmt.Sprintf("the latest %d.%d", f.major, f.minor)}
 	for minor := f.minor + steps; minor < t.minor; minor += steps {
+		if len(path) == maxPath {
+			path = append(path, "so on")
+			break
+		}
 		path = append(path, fmt.Sprintf("the latest %d.%d", t.major, minor))
 	}
 	return fmt.Errorf("%s to %s is %d minor versions, at most %d at once: %w (upgrade to %s, then to %s; or force)",
 		from, to, t.minor-f.minor, steps, ErrPolicy, strings.Join(path, ", then to "), to)
 }
+
+// maxPath is how many versions on the way are named.
+const maxPath = 8
 
 // AllowClient returns ErrPolicy if a client of that version is too old for what ClientAnnotation says. A client whose
 // version is not known is not judged.

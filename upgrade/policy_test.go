@@ -42,6 +42,9 @@ func TestPolicy(t *testing.T) {
 			require.ErrorContains(t, err, test.why)
 		})
 	}
+	err := upgrade.Policy{}.Allow("1.0.0", "1.20261126.0", "")
+	require.ErrorContains(t, err, "to the latest 1.7, then to so on, then to 1.20261126.0")
+	require.Less(t, len(err.Error()), 500, "not all that lie between")
 	require.NoError(t, upgrade.AllowClient("(devel)", "1.2"))
 	require.NoError(t, upgrade.AllowClient("v1.2.0", "1.2"))
 	require.ErrorContains(t, upgrade.AllowClient("v1.1.9", "1.2"), "take a newer pawl")

@@ -47,8 +47,8 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 		return Attempt{}, fmt.Errorf("read the loader's state: %w", err)
 	}
 	open, err := m.attempt()
-	staged := err == nil && open != nil && open.Phase == Staged
-	if st.Trial() || st.Armed != bootloader.None || staged {
+	waits := err == nil && open != nil && (open.Phase == Staged || open.Phase == Armed && open.Kexec) // the loader knows of neither
+	if st.Trial() || st.Armed != bootloader.None || waits {
 		return m.abandon(ctx, st, o)
 	}
 	if err := m.tryBy(o.Trial); err != nil {

@@ -134,7 +134,7 @@ func (m *Machine) Abandon(_ context.Context, reason string) error {
 	return nil
 }
 
-// Staging says in one or two words what became of a staged upgrade: "staged", "applying N", "done", "cancelled" or
+// Staging says in a few words what became of a staged upgrade: "staged", "applying N", "done", "cancelled by hand" or
 // "failed: " and the reason. It is empty for an attempt that was not staged.
 func (a Attempt) Staging() string {
 	switch {

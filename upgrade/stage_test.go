@@ -147,3 +147,18 @@ func TestMarksStayWithTheAttempt(t *testing.T) {
 }
 
 var errNoVariables = errors.New("the firmware says no")
+
+// The service may be started anew between the arming and the jump into the new kernel.
+func TestStartedAgainAfterAStagedUpgradeIsArmedForKexec(t *testing.T) {
+	r := start(t)
+	r.stage(r.image("2.0.0"), upgrade.Options{})
+	require.True(t, r.boots(bootloader.A, "1.0.0").Staged)
+	m, err := r.Open()
+	require.NoError(t, err)
+	_, err = m.ApplyStaged(t.Context(), upgrade.Options{Kexec: true})
+	require.NoError(t, err)
+	_, err = r.Started(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, upgrade.Armed, r.status().Attempt.Phase, "it was not tried yet")
+	require.Equal(t, upgrade.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result, "and came back without it")
+}

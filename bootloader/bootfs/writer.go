@@ -9,6 +9,8 @@ import (
 
 // Writer takes the content of one file, in order. Nothing of the file can be seen before Close returned nil; then it is on
 // the medium. After an error only Abort is of use; Abort after Close does nothing.
+//
+// A Writer of Fill is another matter: each write goes straight into the file, and Close only flushes.
 type Writer struct {
 	f        *FS
 	path     string
@@ -126,7 +128,8 @@ func (w *Writer) reserve(d dir) ([]extent, error) {
 	return runs, f.extend(d.owner, s.last, grow)
 }
 
-// Abort gives the file up and its room back. Nothing of it was or will be seen.
+// Abort gives the file up and its room back. Nothing of it was or will be seen. Of a Writer of Fill it takes nothing back:
+// what was written is in the file.
 func (w *Writer) Abort() {
 	if w.err == errClosed {
 		return

@@ -52,6 +52,10 @@ func (l *Loader) readCounted(d *disk) error {
 		if !ok {
 			continue
 		}
+		if f.Size != sectorSize {
+			d.warn("%s/%s is not ours: it has %d bytes.", entriesDir, f.Name, f.Size)
+			continue
+		}
 		data, err := l.sector(entriesDir+"/"+f.Name, d)
 		if err != nil {
 			return fmt.Errorf("read %s/%s: %w", entriesDir, f.Name, err)

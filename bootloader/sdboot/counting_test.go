@@ -147,6 +147,22 @@ func TestLeftoversOfCounting(t *testing.T) {
 	}
 }
 
+// What others call so is not ours to write to.
+func TestCountedEntriesOfOthersAreLeft(t *testing.T) {
+	r, err := backend.Installed()
+	require.NoError(t, err)
+	m := fill(t, r)
+	const theirs = "loader/entries/pawl-b+3.conf"
+	require.NoError(t, r.FS.WriteFile(theirs, []byte("title theirs\nefi /EFI/theirs.efi\n")))
+	require.NoError(t, r.Prepare(bootloader.B, m, 1))
+	require.NoError(t, r.Arm(bootloader.B, 1))
+	require.NoError(t, r.Disarm())
+	require.Contains(t, strings.Join(state(t, r).Warnings, " "), theirs+" is not ours")
+	data, err := r.FS.ReadFile(theirs)
+	require.NoError(t, err)
+	require.Contains(t, string(data), "title theirs")
+}
+
 func TestCountingIsRefusedWhereTheOrderWouldNotDecide(t *testing.T) {
 	for name, arrange := range map[string]func(*testing.T, *loadertest.Rig){
 		"LoaderEntryDefault is": func(t *testing.T, r *loadertest.Rig) {

@@ -38,16 +38,15 @@ type Disk struct {
 	size       int64
 	sectorSize int
 
-	mu        sync.Mutex
-	pages     pages
-	bad       map[int64]bool // unreadable units
-	atomics   map[string][]byte
-	step      string
-	trace     *Trace // nil while nothing is recorded
-	faults    []*pending
-	failed    bool
-	readBytes int64
-	flushes   int
+	mu      sync.Mutex
+	pages   pages
+	bad     map[int64]bool // unreadable units
+	atomics map[string][]byte
+	step    string
+	trace   *Trace // nil while nothing is recorded
+	faults  []*pending
+	failed  bool
+	flushes int
 }
 
 // New returns an empty disk of size bytes with sectors of 512 or 4096 bytes. It panics on a size that is not a multiple
@@ -165,7 +164,6 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("read %d bytes at %d: %w: %w", len(p), off, ErrUnreadable, syscall.EIO)
 	}
 	d.pages.read(p[:n], off)
-	d.readBytes += int64(n)
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -253,13 +251,6 @@ func (d *Disk) spoil(off, length int64) {
 	for u := off / unit; u*unit < off+length; u++ {
 		d.bad[u] = true
 	}
-}
-
-// BytesRead is the number of bytes read so far, for tests of what an operation costs.
-func (d *Disk) BytesRead() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.readBytes
 }
 
 // Flushes is the number of flushes so far that did not fail.
