@@ -124,3 +124,26 @@ func TestAnOrderThatWaitsForAStartComesAfterWhatWasStaged(t *testing.T) {
 		require.ErrorIs(t, <-refused, ErrBusy)
 	})
 }
+
+func TestAForcedRebootWaitsForNoDiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.early = true
+		s := f.server(t, Config{})
+		answers := make(chan struct{})
+		s.open = func(bool) (machine, error) { <-answers; return nil, errSick }
+		go func() { _, _ = s.Start(t.Context()) }()
+		begun := time.Now()
+		r, err := service{s}.Reboot(t.Context(), &pawlv1.RebootRequest{Force: true})
+		require.NoError(t, err)
+		require.Equal(t, patience, time.Since(begun))
+		require.Equal(t, "boot-1", r.Expected.BootId)
+		synctest.Wait()
+		require.Empty(t, f.rebooted(), "the answer goes first")
+		time.Sleep(grace)
+		synctest.Wait()
+		require.Equal(t, []string{"reboot, forced"}, f.rebooted())
+		close(answers)
+		synctest.Wait()
+	})
+}

@@ -35,7 +35,6 @@ var kinds = []struct {
 	{ErrStarting, "starting", connect.CodeUnavailable},
 	{ErrRequest, "request", connect.CodeInvalidArgument},
 	{context.Canceled, "cancelled", connect.CodeCanceled},
-	{context.DeadlineExceeded, "timeout", connect.CodeDeadlineExceeded},
 
 	{upgrade.ErrTrial, "trial", connect.CodeFailedPrecondition},
 	{upgrade.ErrSame, "same", connect.CodeFailedPrecondition},
@@ -52,6 +51,11 @@ var kinds = []struct {
 	{bootloader.ErrAmbiguous, "ambiguous", connect.CodeFailedPrecondition},
 	{bootloader.ErrNotFound, "no-loader", connect.CodeFailedPrecondition},
 
+	{image.ErrReference, "image-reference", connect.CodeInvalidArgument},
+	{image.ErrUnsigned, "image-unsigned", connect.CodeFailedPrecondition},
+	{image.ErrWrongKey, "image-wrong-key", connect.CodeFailedPrecondition},
+	{image.ErrWrongSubject, "image-wrong-subject", connect.CodeFailedPrecondition},
+	{image.ErrPolicy, "image-policy", connect.CodeFailedPrecondition},
 	{image.ErrNotFound, "image-not-found", connect.CodeNotFound},
 	{image.ErrUnreachable, "image-unreachable", connect.CodeUnavailable},
 	{image.ErrDenied, "image-denied", connect.CodePermissionDenied},
@@ -65,6 +69,8 @@ var kinds = []struct {
 	{partition.ErrForeign, "disk-foreign", connect.CodeFailedPrecondition},
 	{partition.ErrNotFound, "disk-foreign", connect.CodeFailedPrecondition},
 	{partition.ErrDamaged, "disk-damaged", connect.CodeDataLoss},
+
+	{context.DeadlineExceeded, "timeout", connect.CodeDeadlineExceeded}, // last: it may be the cause of any of these
 }
 
 // Kind is the word by which programs tell err apart over the wire; "unknown" if it is none of:
@@ -87,6 +93,9 @@ var kinds = []struct {
 //	no-variables      firmware variables cannot be kept
 //	ambiguous         it is not clear which slot is running
 //	no-loader         there is no loader that this version knows
+//	image-reference   the text is no reference of an image
+//	image-unsigned, image-wrong-key, image-wrong-subject, image-policy
+//	                  the machine's signature policy does not accept the image, or cannot be read
 //	image-not-found, image-unreachable, image-denied, image-platform, image-tampered, image-no-assets, image-unsafe
 //	                  what is wrong with the image, or with the way to it
 //	disk-busy         the disk or a partition is mounted, or held by another program

@@ -191,7 +191,10 @@ func (h *handle) Arm(ctx context.Context, o upgrade.Options) (upgrade.Attempt, e
 	if o.Kexec {
 		call = "arm by kexec"
 	}
-	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, call)
+	if err := h.call(ctx, call); err != nil {
+		return upgrade.Attempt{}, err // as when META cannot be read
+	}
+	return h.attempt(h.images["os:2"], upgrade.Armed), nil
 }
 
 func (h *handle) Stage(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {

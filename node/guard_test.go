@@ -280,3 +280,18 @@ func TestAMachineWithoutAWatchdogWorksAllTheSame(t *testing.T) {
 		require.Equal(t, "confirmed", s.checks().State)
 	})
 }
+
+func TestTheWatchdogLetsAStagedUpgradeTakeItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.boot.Staged = true
+		f.hang["apply"] = make(chan struct{})
+		s := f.server(t, Config{})
+		b := newBeast(s)
+		time.AfterFunc(time.Hour, func() { close(f.hang["apply"]) })
+		_, err := s.Start(t.Context())
+		require.ErrorIs(t, err, ErrRestarting)
+		require.Zero(t, b.bites())
+		require.Len(t, f.rebooted(), 1)
+	})
+}

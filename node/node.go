@@ -17,7 +17,7 @@
 // more is reset by the hardware. An upgrade goes on when the client that asked for it goes away.
 //
 // What the system does around an upgrade (cordon, drain, stop services, ...) are its Hooks, or executables in a directory:
-// see package node/hookdir. The order is in disturbances and in Upgrade.
+// see package node/hookdir. The order is at Server.Upgrade.
 //
 // It does not authenticate anybody: see Listen. What it does to disks is package
 // upgrade's. The API is package node/pawlv1, its client package node/client.
@@ -170,6 +170,7 @@ func New(c Config) (*Server, error) {
 	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
 	s.guard = &guard{s: s, open: s.openDog}
 	s.journal = newJournal(s.bootID)
+	s.journal.last = uint64(time.Now().UnixMicro()) // above those of a service that ran before in this boot
 	s.mark = func(string) {}
 	if strings.HasPrefix(c.Disk, "/dev/") { // this machine's
 		s.mark = s.writeKernelLog

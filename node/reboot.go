@@ -141,17 +141,33 @@ func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Exp
 		return nil, err
 	}
 	expected := &pawlv1.Expected{BootId: s.bootID}
-	err := s.with(true, func(m machine) error {
-		st, err := m.Status()
-		if err == nil {
-			expected = s.expectNext(st)
+	known := make(chan *pawlv1.Expected, 1)
+	go func() { // the disk may be what hangs
+		e := expected
+		if err := s.with(true, func(m machine) error {
+			st, err := m.Status()
+			if err == nil {
+				e = s.expectNext(st)
+			}
+			return err
+		}); err != nil {
+			s.log.Warn("what the next boot starts is not known", "reason", err)
 		}
-		return err
-	})
-	if err != nil {
-		s.log.Warn("what the next boot starts is not known", "reason", err)
+		known <- e
+	}()
+	select {
+	case expected = <-known:
+	case <-time.After(patience):
+		s.log.Warn("what the next boot starts is not known", "reason", "the disk does not answer")
+		if r.Force { // and is not asked which kernel to load
+			go func() {
+				time.Sleep(grace)
+				_ = s.restartNow("reboot, forced")
+			}()
+			return expected, nil
+		}
 	}
-	_, err = s.start(s.ctx, string(stepReboot), nil, func(_ context.Context, op *Operation) (after, error) {
+	_, err := s.start(s.ctx, string(stepReboot), nil, func(_ context.Context, op *Operation) (after, error) {
 		then := after{reboot: true}
 		if r.RebootMode != ModePowercycle {
 			_ = s.with(true, func(m machine) error {

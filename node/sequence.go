@@ -28,6 +28,7 @@ type phase struct {
 // sequence is one upgrade or rollback on its way through its phases.
 type sequence struct {
 	s        *Server
+	ctx      context.Context // of walk
 	op       *Operation
 	request  *pawlv1.UpgradeRequest
 	img      *image.Image
@@ -212,6 +213,7 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 			q.s.log.Warn("close the machine", "reason", err)
 		}
 	}()
+	q.ctx = ctx
 	for _, p := range phases {
 		q.s.log.Info(q.op.name, "phase", p.name)
 		err := ctx.Err()
@@ -239,7 +241,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 		return after{}, why
 	}
 	staged := q.attempt.Phase == upgrade.Staged
-	stuck := p.stuck && q.s.config.Stuck != StuckUndo
+	stuck := p.stuck && q.s.config.Stuck != StuckUndo && !q.cancelled()
 	if !staged {
 		if err := q.m.Abandon(ctx, why.Error()); err != nil {
 			q.s.log.Warn("the end of the attempt is not recorded", "reason", err)
@@ -248,7 +250,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	switch {
 	case staged:
 		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, `pawl stage cancel` gives it up)", why, q.attempt.Version)
-	case p.stuck:
+	case p.stuck && !q.cancelled():
 		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or use --stage, which needs nothing to be unmounted)", why)
 	}
 	if stuck {
@@ -265,6 +267,9 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	}
 	return after{}, why
 }
+
+// cancelled reports whether it was ended from outside: then nothing is stuck.
+func (q *sequence) cancelled() bool { return q.ctx.Err() != nil }
 
 func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
@@ -293,6 +298,9 @@ func (s *Server) logStep(op *Operation, e upgrade.Event) {
 // resolve finds the image and opens the machine, and tells the plan.
 func (q *sequence) resolve(ctx context.Context) error {
 	var err error
+	if q.s.trial.open() { // before a registry that does not answer keeps the trial from its confirmation
+		return fmt.Errorf("%s: %w", q.op.name, upgrade.ErrTrial)
+	}
 	begun := time.Now()
 	q.tell(upgrade.Event{Step: stepResolve})
 	q.img, err = q.s.pull(ctx, q.request.Image)
@@ -349,7 +357,11 @@ func (q *sequence) arm(ctx context.Context) (err error) {
 	}
 	o := q.options()
 	o.Kexec = q.then.loaded
-	q.attempt, err = q.m.Arm(ctx, o)
+	a, err := q.m.Arm(ctx, o)
+	if err != nil {
+		return err // q.attempt is still the one to be undone
+	}
+	q.attempt = a
 	q.expected, q.then.reboot = q.s.expectTrial(q.attempt), q.request.Reboot
 	return err
 }

@@ -276,3 +276,58 @@ func TestHooksAreChecked(t *testing.T) {
 		require.ErrorContains(t, err, "a hook needs")
 	}
 }
+
+// A file system that could not be unmounted because somebody ended the upgrade is not stuck.
+func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
+	for name, end := range map[string]func(s *Server, cancel func()){
+		"by who ordered it":         func(_ *Server, cancel func()) { cancel() },
+		"by the end of the service": func(s *Server, _ func()) { _ = s.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.hang["unmount"] = make(chan struct{})
+				s := f.server(t, Config{Hooks: f.recorder(nil), Unmount: []string{"EPHEMERAL"}})
+				ctx, cancel := context.WithCancel(s.ctx)
+				defer cancel()
+				op, err := s.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, Attached: true})
+				require.NoError(t, err)
+				synctest.Wait()
+				require.Equal(t, "cordon, drain, leave, stop, unmount, unmount", f.phases())
+				end(s, cancel)
+				err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+				require.ErrorIs(t, err, context.Canceled)
+				require.NotContains(t, err.Error(), "end what holds it")
+				time.Sleep(time.Minute)
+				require.Equal(t, "cordon, drain, leave, stop, unmount, unmount, abandon: unmount: context canceled, "+
+					"mount, resume sure=true, rejoin sure=true, uncordon sure=true", f.phases())
+				require.Empty(t, f.marks)
+				require.Empty(t, f.rebooted())
+			})
+		})
+	}
+}
+
+// What the service wants to undo may be over once it has its turn.
+func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Prepared, Marks: []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}}}
+		f.hang["prepare"] = make(chan struct{})
+		s := f.server(t, Config{Hooks: f.recorder(nil)})
+		_, err := s.Start(t.Context())
+		require.NoError(t, err)
+		op, err := s.Upgrade(s.ctx, &pawlv1.UpgradeRequest{Image: "os:2"})
+		require.NoError(t, err)
+		proved := make(chan error, 1)
+		go func() { proved <- s.Prove(t.Context()) }()
+		synctest.Wait()
+		f.mu.Lock()
+		f.status.Attempt = &upgrade.Attempt{ID: "b", Phase: upgrade.Armed}
+		f.mu.Unlock()
+		close(f.hang["prepare"])
+		require.NoError(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }))
+		require.NoError(t, <-proved)
+		require.Equal(t, "started, arm", f.phases())
+	})
+}

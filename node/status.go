@@ -50,7 +50,8 @@ func (s *Server) checks() *pawlv1.Checks {
 	return w
 }
 
-// Plan says what Upgrade would do, or fails as it would. It changes nothing, reads no layer, and needs no turn.
+// Plan says what Upgrade would do, or fails as it would, but for the version of the client that an image may ask for: only
+// Upgrade looks at that. It changes nothing, reads no layer, and needs no turn.
 func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
 	if r.Image == "" {
 		return nil, errNoImage("plan")

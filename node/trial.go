@@ -51,6 +51,13 @@ func (t *trial) move(to state, reason string, from ...state) bool {
 	return false
 }
 
+// open reports whether this boot is a trial that has not been confirmed.
+func (t *trial) open() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state != none && t.state != confirmed
+}
+
 func (t *trial) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,6 +109,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		s.queue.replace(next) // whoever waits for the start comes after it
 		op.end(nil)
 		s.recorded()
+		s.guard.arm(time.Time{}) // this is no trial, and reading back takes as long as it takes
 		err = s.applyStaged(ctx, next)
 	} else {
 		s.queue.leave()

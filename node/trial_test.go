@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -305,6 +306,30 @@ func TestAServerThatWasClosedRestartsNothing(t *testing.T) {
 		require.NoError(t, s.Close())
 		time.Sleep(2 * TrialDeadline)
 		synctest.Wait()
+		require.Empty(t, f.rebooted())
+	})
+}
+
+// An image that is asked for from a registry that does not answer would keep the trial from its confirmation.
+func TestAnOrderDuringATrialIsRefusedBeforeItsImageIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake().onTrial()
+		s := f.server(t, Config{})
+		asked := false
+		s.pull = func(ctx context.Context, _ string) (*image.Image, error) {
+			asked = true
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		_, err := s.Start(t.Context())
+		require.NoError(t, err)
+		op, err := s.Upgrade(s.ctx, &pawlv1.UpgradeRequest{Image: "os:3", Reboot: true})
+		require.NoError(t, err)
+		proved := s.Prove(t.Context())
+		require.False(t, asked)
+		require.NoError(t, proved)
+		require.ErrorIs(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }), upgrade.ErrTrial)
+		require.Equal(t, []string{"started", "confirm"}, f.called())
 		require.Empty(t, f.rebooted())
 	})
 }

@@ -58,6 +58,10 @@ func (s *Server) settle(ctx context.Context) error {
 		return err
 	}
 	defer s.queue.leave()
+	if a, trial, err = s.marked(); err != nil || a == nil || trial { // another operation may have come first
+		op.end(err)
+		return err
+	}
 	err = s.with(false, func(m machine) error {
 		marks := a.Marks
 		if a.Phase == upgrade.Prepared {

@@ -329,3 +329,19 @@ func TestAnImageThatWantsANewerClient(t *testing.T) {
 	require.Equal(t, "policy", Kind(err))
 	require.Empty(t, f.called())
 }
+
+// Who follows the events names the last id that it had, and the boot is still the same.
+func TestEventsGoOnWhenTheServiceIsStartedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last uint64
+		for service := range 2 {
+			s := newFake().server(t, Config{})
+			require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2"}))
+			all := told(t, s, &pawlv1.EventsRequest{Since: last, BootId: "boot-1"})
+			require.Equal(t, all, told(t, s, &pawlv1.EventsRequest{}), "service %d", service)
+			require.NotEmpty(t, all)
+			last = all[len(all)-1].Id
+			require.NoError(t, s.Close())
+		}
+	})
+}

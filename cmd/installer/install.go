@@ -24,7 +24,7 @@ func installCommand() *cobra.Command {
 	from.flags(c)
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
 	c.Flags().StringVar(&efivars, "efivars", "", "firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block device, none when it is a file)")
-	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table")
+	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table, and also an image that looks unfit to boot")
 	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("disk")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {

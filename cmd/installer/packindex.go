@@ -29,7 +29,7 @@ func indexCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&r.output, "output", "", "OCI layout that holds the images")
 	c.Flags().StringVar(&r.tag, "tag", "", "tag in the layout (default: the version)")
-	c.Flags().StringVar(&r.signKey, "sign-key", "", "sign the whole, as for `pack`")
+	c.Flags().StringVar(&r.signKey, "sign-key", "", "sign the whole, as for pack")
 	c.Flags().StringVar(&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG")
 	_ = c.MarkFlagRequired("output") // an error only if there were no such flag
 	c.RunE = func(c *cobra.Command, tags []string) error {

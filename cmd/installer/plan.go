@@ -52,7 +52,7 @@ func choices(c *cobra.Command, o *upgrade.Options) {
 	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
 	c.Flags().IntVar(&o.Tries, "tries", 1, "trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
 	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+ways()+" (default: one-shot)")
-	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, or that looks unfit to boot")
+	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses")
 }
 
 // ways are the ways of trying a version, for people.

@@ -55,7 +55,6 @@ var reasons = []struct {
 	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrNotComplete, exitRefused, ""},
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
-	{upgrade.ErrPolicy, exitRefused, ""},
 	{upgrade.ErrInUse, exitRefused, ""},
 	{upgrade.ErrCold, exitRefused, ""},
 	{bootloader.ErrOlder, exitRefused, "nothing; --force installs the older one"},

@@ -17,7 +17,7 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 			return err
 		}
 		restarted = restarted || waited
-		if restarted && fellBackNow(st, r.Image) {
+		if restarted && !r.Force && fellBackNow(st, r.Image) {
 			return &client.Error{Node: node.Node, Kind: client.FellBack, Text: attempt(st.Attempt)}
 		}
 		if e := c.underway(node, st, r.Image); e != nil {

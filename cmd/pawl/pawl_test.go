@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,8 @@ type fake struct {
 	after   *pawlv1.StatusResponse // once it was upgraded
 	doctor  *pawlv1.DoctorResponse
 	refuses error
+	starts  int  // how many Status find it starting
+	hangs   bool // in the middle of an upgrade
 	asked   []*pawlv1.UpgradeRequest
 }
 
@@ -36,6 +39,9 @@ func (f *fake) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.Version
 func (f *fake) Status(context.Context, *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.starts--; f.starts >= 0 {
+		return nil, kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")
+	}
 	return f.status, f.refuses
 }
 
@@ -54,12 +60,27 @@ func (f *fake) Plan(_ context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanRespo
 	return &pawlv1.PlanResponse{Plan: f.plan()}, f.refuses
 }
 
-func (f *fake) Upgrade(_ context.Context, r *pawlv1.UpgradeRequest, to *connect.ServerStream[pawlv1.Event]) error {
+func (f *fake) Events(ctx context.Context, _ *pawlv1.EventsRequest, _ *connect.ServerStream[pawlv1.Event]) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f *fake) Dmesg(ctx context.Context, _ *pawlv1.DmesgRequest, _ *connect.ServerStream[pawlv1.KernelMessage]) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f *fake) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connect.ServerStream[pawlv1.Event]) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, r)
 	if f.refuses != nil {
 		return f.refuses
+	}
+	if f.hangs {
+		_ = to.Send(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: f.plan()}})
+		<-ctx.Done()
+		return kind(connect.CodeDeadlineExceeded, "timeout", ctx.Err().Error())
 	}
 	if f.after != nil {
 		f.status = f.after
@@ -223,6 +244,7 @@ func TestExitCodes(t *testing.T) {
 		"fell back":         {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack, "node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
 		"never confirmed":   {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
 		"refused":           {&fake{refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it runs already"},
+		"too slow a hook":   {&fake{refuses: kind(connect.CodeDeadlineExceeded, "timeout", "drain: evict pod web-1: context deadline exceeded")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: drain: evict pod web-1"},
 		"no node":           {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable, "node1: the node does not answer"},
 		"no node ever":      {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "(waited for 300ms, as --timeout says)"},
 		"starting":          {&fake{refuses: kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")}, []string{"status"}, exitUnreachable, "node1: the node is starting; ask again"},
@@ -295,4 +317,64 @@ func TestTheBarFitsItsTerminal(t *testing.T) {
 	b.show(&pawlv1.Progress{Step: "write"})
 	b.show(&pawlv1.Progress{Step: "write", Done: true})
 	require.Equal(t, "\r\x1b[Kn: write\r\x1b[Kn: write\n", out.String())
+}
+
+func TestForceOrdersWhatFellBackInThisBoot(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		code int
+	}{
+		"forced": {[]string{"--force"}, exitOK},
+		"not":    {nil, exitFellBack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B"), starts: 1}
+			f.status.Attempt = &pawlv1.Attempt{Reference: "os:2", Result: "fell back", Reason: "no net", BootEnded: "boot-1"}
+			code, _, errs := pawl(t, []string{f.address(t)}, append([]string{"upgrade", "--image", "os:2", "--wait"}, test.args...)...)
+			require.Equal(t, test.code, code, errs)
+			require.Equal(t, test.code == exitOK, len(f.asked) == 1)
+		})
+	}
+}
+
+func TestACommandThatIsInterruptedDoesNotKnowHowItEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		node *fake
+		args []string
+		code int
+		says string
+	}{
+		"while it follows":        {&fake{hangs: true}, nil, exitTimeout, "no longer followed; the operation goes on"},
+		"while it waits":          {&fake{}, []string{"--wait"}, exitTimeout, "no longer waited for"},
+		"before it could order":   {&fake{starts: 99}, []string{"--wait"}, exitError, ""},
+		"with what it is tied to": {&fake{hangs: true}, []string{"--attached"}, exitError, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.node.status = status("boot-1", "A", "A")
+			ctx, interrupt := context.WithCancel(t.Context())
+			time.AfterFunc(200*time.Millisecond, interrupt)
+			var out, errs bytes.Buffer
+			code := run(ctx, append([]string{"upgrade", "--image", "os:2", "--nodes", test.node.address(t)}, test.args...), &out, &errs)
+			require.Equal(t, test.code, code, errs.String())
+			require.Contains(t, errs.String(), test.says)
+		})
+	}
+}
+
+// The node knows the deadline of its caller too, and may be the first to see that it is over.
+func TestATimeoutIsThatOfTheCommandWhoeverSeesItFirst(t *testing.T) {
+	for range 30 {
+		f := &fake{status: status("boot-1", "A", "A"), hangs: true}
+		code, _, errs := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--timeout", "20ms")
+		require.Equal(t, exitTimeout, code, errs)
+	}
+}
+
+func TestWhatIsFollowedEndsWithItsTime(t *testing.T) {
+	for _, verb := range []string{"events", "dmesg"} {
+		code, _, errs := pawl(t, []string{(&fake{}).address(t)}, verb, "--follow", "--timeout", "200ms")
+		require.Zero(t, code, "%s: %s", verb, errs)
+		code, _, _ = pawl(t, []string{(&fake{}).address(t)}, verb, "--timeout", "200ms")
+		require.NotZero(t, code, "%s that is to end by itself", verb)
+	}
 }

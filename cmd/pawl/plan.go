@@ -19,7 +19,7 @@ func (c *cli) planCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "plan --image REF", Short: "What an upgrade would do, or why it would be refused; changes nothing"}
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL")
-	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already or failed before")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses")
 	trialFlag(cmd, &r.Trial)
 	return c.verb(cmd, time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		if r.Image == "" {

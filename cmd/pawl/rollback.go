@@ -29,8 +29,15 @@ is staged is given up; nothing restarts.`,
 		}
 		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
 			bar := newBar(c.out, node.Node)
-			armed, err := node.Rollback(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
+			accepted := false
+			armed, err := node.Rollback(ctx, r, func(e *pawlv1.Event) {
+				accepted = true
+				c.event(node, bar, e)
+			})
 			bar.clear()
+			if accepted {
+				err = interrupted(err)
+			}
 			return c.finish(ctx, node, armed, err, wait)
 		})
 	})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/node/client"
@@ -20,7 +21,7 @@ const (
 	exitError       = 1 // refused, or failed; the node runs what it ran
 	exitUsage       = 2
 	exitFellBack    = 3 // the node is back, but in another version than it should be
-	exitTimeout     = 4 // not known: it took longer than --timeout
+	exitTimeout     = 4 // not known: it took longer than --timeout, or was interrupted while what it ordered goes on
 	exitUnreachable = 5 // the node did not answer or is starting, or the connection was lost
 	exitBroken      = 6 // doctor: one of the node's next boots does not end well, or its machine cannot be worked on
 )
@@ -35,7 +36,7 @@ Exit codes:
   1  refused or failed; the node runs what it ran
   2  the command line is wrong
   3  the node is back, but not in the expected version: it fell back
-  4  not known: it took longer than --timeout
+  4  not known: it took longer than --timeout, or was interrupted while what it ordered goes on
   5  a node does not answer or is starting, or the connection was lost
   6  doctor: something is broken`
 
@@ -50,6 +51,20 @@ type cli struct {
 
 // usage is an error of the command line.
 type usage struct{ error }
+
+// unfollowed is how a command ends that was interrupted while what it ordered goes on.
+type unfollowed struct{ error }
+
+// Unwrap returns the cause.
+func (u unfollowed) Unwrap() error { return u.error }
+
+// interrupted makes that of err, if it is an interruption.
+func interrupted(err error) error {
+	if client.Kind(err) == "cancelled" && !connect.IsWireError(err) {
+		return unfollowed{err}
+	}
+	return err
+}
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	c := &cli{out: out, err: errs}
@@ -71,7 +86,14 @@ func exitCode(err error) int {
 	if u := (usage{}); errors.As(err, &u) {
 		return exitUsage
 	}
-	switch client.Kind(err) {
+	if u := (unfollowed{}); errors.As(err, &u) {
+		return exitTimeout
+	}
+	kind := client.Kind(err)
+	if kind == client.Timeout && connect.IsWireError(err) {
+		return exitError // something that the node tried took too long
+	}
+	switch kind {
 	case client.FellBack:
 		return exitFellBack
 	case client.Timeout:
@@ -109,6 +131,9 @@ func (c *cli) root() *cobra.Command {
 // verb fills in what all verbs have in common.
 func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx context.Context, nodes []*client.Client) error) *cobra.Command {
 	chosen := cmd.Flags().Duration("timeout", timeout, "how long to wait for each node")
+	if timeout == forever {
+		cmd.Flags().Lookup("timeout").DefValue = "no limit" // in the help
+	}
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usage{fmt.Errorf("%s takes no argument %q (see `pawl %s --help`)", cmd.Name(), args[0], cmd.Name())}

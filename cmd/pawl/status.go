@@ -82,7 +82,7 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool
 	if ch := st.Checks; ch != nil && ch.Running != "" && ch.State == "running" {
 		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.TimeOnly)))
 	}
-	if ch := st.Checks; ch != nil && len(ch.Names) == 1 && st.Trial {
+	if ch := st.Checks; ch != nil && onlyOurs(ch.Names) && st.Trial {
 		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
 	}
 	if st.Watchdog != "" {
@@ -101,6 +101,11 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool
 		row("warning", text)
 	}
 	_ = t.Flush()
+}
+
+// onlyOurs reports whether all checks of a trial are Pawl's own: the service's, and that pawld can be reached.
+func onlyOurs(checks []string) bool {
+	return len(checks) == 1 || len(checks) == 2 && checks[1] == "listen"
 }
 
 // lastLines is how much of a kernel's log is shown when not all of it is asked for.

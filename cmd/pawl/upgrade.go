@@ -73,7 +73,15 @@ func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeR
 		bar.width = 0 // its line would be torn
 	}
 	defer bar.clear()
-	return node.Upgrade(ctx, r, func(e *pawlv1.Event) { c.event(node, bar, e) })
+	accepted := false
+	armed, err := node.Upgrade(ctx, r, func(e *pawlv1.Event) {
+		accepted = true
+		c.event(node, bar, e)
+	})
+	if accepted && !r.Attached {
+		err = interrupted(err)
+	}
+	return armed, err
 }
 
 func trialFlag(cmd *cobra.Command, trial *string) {
@@ -145,7 +153,7 @@ func (c *cli) await(ctx context.Context, node *client.Client, e *pawlv1.Expected
 		}
 	})
 	if err != nil {
-		return err
+		return interrupted(err)
 	}
 	c.object(node, "status", st)
 	return nil

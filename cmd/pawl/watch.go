@@ -25,7 +25,7 @@ interrupted or --timeout is over.`,
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
 	return c.verb(cmd, forever, func(ctx context.Context, nodes []*client.Client) error {
-		return c.watch(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+		return c.watch(ctx, nodes, follow, func(ctx context.Context, node *client.Client) error {
 			return node.Events(ctx, &pawlv1.EventsRequest{Follow: follow}, func(e *pawlv1.Event) error {
 				c.object(node, "event", e)
 				if text := told(e); text != "" {
@@ -46,7 +46,7 @@ or --timeout is over.`,
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
 	return c.verb(cmd, forever, func(ctx context.Context, nodes []*client.Client) error {
-		return c.watch(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+		return c.watch(ctx, nodes, follow, func(ctx context.Context, node *client.Client) error {
 			return node.Dmesg(ctx, &pawlv1.DmesgRequest{Follow: follow}, func(m *pawlv1.KernelMessage) error {
 				c.kernel(node, m)
 				return nil
@@ -55,11 +55,11 @@ or --timeout is over.`,
 	})
 }
 
-// watch watches all nodes at once. Being interrupted is how it is meant to end.
-func (c *cli) watch(ctx context.Context, nodes []*client.Client, do func(context.Context, *client.Client) error) error {
+// watch watches all nodes at once. Being interrupted is how it is meant to end; when it follows, --timeout is too.
+func (c *cli) watch(ctx context.Context, nodes []*client.Client, follow bool, do func(context.Context, *client.Client) error) error {
 	return c.each(ctx, nodes, func(limited context.Context, node *client.Client) (func(), error) {
 		err := do(limited, node)
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		if end := limited.Err(); end != nil && errors.Is(err, end) && (follow || ctx.Err() != nil) {
 			err = nil
 		}
 		return func() {}, err

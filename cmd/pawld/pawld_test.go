@@ -6,6 +6,7 @@ import (
 	"flag"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,4 +69,21 @@ func TestAMachineWithADiskThatCannotBeOpenedStillAnswers(t *testing.T) {
 	require.ErrorContains(t, err, "/nowhere")
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+func TestAnAddressThatCannotBeListenedOnIsLogged(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	address := "unix:" + filepath.Join(t.TempDir(), "s")
+	var out bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"--disk", "/nowhere", "--watchdog", "off", "--listen", address, "--listen", "0.0.0.0:0"}, &out)
+	}()
+	c, err := client.New(address)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { _, err := c.Version(t.Context()); return err == nil }, 5*time.Second, time.Millisecond, "the other one is served")
+	require.Empty(t, ended)
+	cancel()
+	require.ErrorIs(t, <-ended, node.ErrOpen)
+	require.Regexp(t, `level=ERROR msg=listen address=0\.0\.0\.0:0 reason=.*--insecure`, out.String())
 }

@@ -34,14 +34,14 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	deadline := flags.Duration("trial-deadline", node.TrialDeadline, "how long a trial may take until it is confirmed")
 	window := flags.Duration("window", 0, "how long the checks must go on to hold before a trial is confirmed")
 	hooks := flags.String("hooks", "", "directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a trial is confirmed once the service can read its machine")
-	hookDeadline := flags.Duration("hook-deadline", node.HookDeadline, "how long each of them may take")
+	hookDeadline := flags.Duration("hook-deadline", node.HookDeadline, "how long each executable of --hooks may take")
 	unmount := flags.String("unmount", "", "labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
 	dog := flags.String("watchdog", watchdog.Auto, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
-	dogTimeout := flags.Duration("watchdog-timeout", 0, "after the service fed it last (default 30s)")
-	dogAlways := flags.Bool("watchdog-always", false, "feed it also outside of trials, as long as pawld runs")
+	dogTimeout := flags.Duration("watchdog-timeout", 0, "how long after the service fed it last the watchdog resets the machine (default 30s)")
+	dogAlways := flags.Bool("watchdog-always", false, "feed the watchdog also outside of trials, as long as pawld runs")
 	trial := flags.String("trial", "", "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
-	letGo := flags.Duration("let-go", node.LetGo, "how long what holds them may take to let go")
-	stuck := flags.String("stuck", "reboot", "when they cannot be unmounted, after services were stopped: reboot into the running version, or undo")
+	letGo := flags.Duration("let-go", node.LetGo, "how long what holds a partition of --unmount may take to let go")
+	stuck := flags.String("stuck", "reboot", "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return err
@@ -89,6 +89,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 
 func serve(ctx context.Context, c node.Config, listen []string, insecure bool) error {
 	var listenErr error // a version whose API cannot be reached does not pass its trial
+	onlyOurs := len(c.Checks) == 0
 	c.Checks = append(c.Checks, node.Check{Name: "listen", Run: func(context.Context) error { return listenErr }})
 	s, err := node.New(c)
 	if err != nil {
@@ -100,14 +101,19 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 		go func() {
 			l, err := node.Listen(ctx, address, insecure)
 			listened <- err
-			if err == nil {
+			if err != nil {
+				c.Log.Error("listen", "address", address, "reason", err)
+			} else {
 				c.Log.Info("listen", "address", address)
 				err = s.Serve(ctx, l)
 			}
 			served <- err
 		}()
 	}
-	_, err = s.Start(ctx)
+	boot, err := s.Start(ctx)
+	if boot.Trial && onlyOurs {
+		c.Log.Warn("no checks are given: the trial is confirmed once the service can read its machine")
+	}
 	for range listen {
 		listenErr = errors.Join(listenErr, <-listened)
 	}

@@ -23,11 +23,11 @@ func main() {
 	flag.Parse()
 	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}}
 	c.Watchdog.Device = watchdog.Auto // resets the machine if a trial hangs
-	log.Fatal(run(context.Background(), c, node.DefaultSocket, "127.0.0.1:8080"))
+	log.Fatal(run(context.Background(), c, node.DefaultSocket, "127.0.0.1:8080", "/var/data"))
 }
 
-func run(ctx context.Context, c node.Config, socket, address string) error {
-	web := &http.Server{Addr: address, Handler: http.FileServer(http.Dir("/var/data"))}
+func run(ctx context.Context, c node.Config, socket, address, data string) error {
+	web := &http.Server{Addr: address, Handler: http.FileServer(http.Dir(data))}
 	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
 		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
 		{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error {
@@ -36,9 +36,19 @@ func run(ctx context.Context, c node.Config, socket, address string) error {
 			return nil
 		}},
 	}
-	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(context.Context) error { // the new version
-		_, err := http.Get("http://" + address)
-		return err
+	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(ctx context.Context) error { // the new version
+		get, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(get)
+		if err != nil {
+			return err
+		}
+		if answer.StatusCode != http.StatusOK {
+			err = errors.New(answer.Status)
+		}
+		return errors.Join(err, answer.Body.Close())
 	}}}
 	c.Window = cmp.Or(c.Window, 30*time.Second) // the check has to hold for as long before the new version is confirmed
 	s, err := node.New(c)
@@ -53,7 +63,11 @@ func run(ctx context.Context, c node.Config, socket, address string) error {
 	if err != nil {
 		return err
 	}
-	go func() { log.Print(s.Prove(ctx)) }()
+	go func() {
+		if err := s.Prove(ctx); err != nil {
+			log.Print(err)
+		}
+	}()
 	return s.Serve(ctx, api)
 }
 

@@ -34,7 +34,7 @@ func TestApplianceIsUpgraded(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
-	vars := efivar.NewMemory()
+	vars, data := efivar.NewMemory(), t.TempDir()
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestApplianceIsUpgraded(t *testing.T) {
 				return nil
 			},
 		}
-		go func() { ended <- run(ctx, c, socket, web) }()
+		go func() { ended <- run(ctx, c, socket, web, data) }()
 		return restarted, func() {
 			cancel()
 			require.NoError(t, <-ended)

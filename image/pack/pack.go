@@ -45,15 +45,18 @@ const (
 
 // Names of assets that an installer looks for.
 const (
-	UKIAsset     = "vmlinuz.efi"  // a unified kernel image, for systemd-boot; for GRUB, or in place of it or beside it, the next three
+	UKIAsset = "vmlinuz.efi" // a unified kernel image, for systemd-boot only
+
+	// For GRUB, and for systemd-boot without a UKI.
 	KernelAsset  = "vmlinuz"      // a kernel by itself
 	InitrdAsset  = "initramfs.xz" // its initramfs, however it is compressed
 	CmdlineAsset = "cmdline"      // its arguments; may be missing
 
-	// The loaders to install; a running machine keeps its own.
+	// The loaders to install. A running machine keeps its own until the version is confirmed, and then takes this one if it
+	// differs, is not older, and can be installed so that a power cut leaves a machine that starts (docs/decisions/0008).
 	LoaderAsset   = "systemd-boot.efi" // systemd-boot
 	GRUBEFIAsset  = "grub.efi"         // GRUB for UEFI
-	GRUBBootAsset = "grub-boot.img"    // GRUB for BIOS: its boot.img, as it comes
+	GRUBBootAsset = "grub-boot.img"    // GRUB for BIOS: its boot.img, as it comes; only an install takes it
 	GRUBCoreAsset = "grub-core.img"    // and a core image; both images of GRUB look for (,gpt1)/grub/grub.cfg on their own disk
 )
 

@@ -98,14 +98,27 @@ func Kind(err error) string {
 	return ""
 }
 
-// wrap makes an *Error of what a call returned.
-func (c *Client) wrap(err error) error {
+// early is how much sooner than its caller a node, which is told the caller's deadline, may end a call.
+const early = 50 * time.Millisecond
+
+// over reports whether the time of ctx is over, or as good as that.
+func over(ctx context.Context) bool {
+	at, limited := ctx.Deadline()
+	return limited && time.Until(at) < early
+}
+
+// wrap makes an *Error of what a call returned that was made with ctx.
+func (c *Client) wrap(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	e := &Error{Node: c.Node, Kind: "unknown", Text: err.Error(), err: err}
 	var wire *connect.Error
 	if !errors.As(err, &wire) {
+		return e
+	}
+	if wire.Code() == connect.CodeDeadlineExceeded && over(ctx) { // whoever saw it first
+		e.Kind, e.Text, e.err = Timeout, "no answer in time; is the node up?", context.DeadlineExceeded
 		return e
 	}
 	e.Text = wire.Message()
@@ -134,26 +147,26 @@ func (c *Client) wrap(err error) error {
 // Version says what answers.
 func (c *Client) Version(ctx context.Context) (*pawlv1.VersionResponse, error) {
 	v, err := c.rpc.Version(ctx, &pawlv1.VersionRequest{})
-	return v, c.wrap(err)
+	return v, c.wrap(ctx, err)
 }
 
 // Status reads the node's state.
 func (c *Client) Status(ctx context.Context) (*pawlv1.StatusResponse, error) {
 	st, err := c.rpc.Status(ctx, &pawlv1.StatusRequest{})
-	return st, c.wrap(err)
+	return st, c.wrap(ctx, err)
 }
 
 // Doctor predicts the node's next boots, and says what is redundant and what is broken.
 func (c *Client) Doctor(ctx context.Context) (*pawlv1.DoctorResponse, error) {
 	d, err := c.rpc.Doctor(ctx, &pawlv1.DoctorRequest{})
-	return d, c.wrap(err)
+	return d, c.wrap(ctx, err)
 }
 
 // Plan says what an upgrade would do.
 func (c *Client) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
 	p, err := c.rpc.Plan(ctx, r)
 	if err != nil {
-		return nil, c.wrap(err)
+		return nil, c.wrap(ctx, err)
 	}
 	return p.Plan, nil
 }
@@ -162,7 +175,7 @@ func (c *Client) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan,
 func (c *Client) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.Expected, error) {
 	v, err := c.rpc.Reboot(ctx, r)
 	if err != nil {
-		return nil, c.wrap(err)
+		return nil, c.wrap(ctx, err)
 	}
 	return v.Expected, nil
 }
@@ -171,7 +184,7 @@ func (c *Client) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.E
 func (c *Client) CancelStage(ctx context.Context) (*pawlv1.Attempt, error) {
 	v, err := c.rpc.CancelStage(ctx, &pawlv1.CancelStageRequest{})
 	if err != nil {
-		return nil, c.wrap(err)
+		return nil, c.wrap(ctx, err)
 	}
 	return v.Attempt, nil
 }
@@ -230,7 +243,7 @@ func (c *Client) follow(life context.Context, events *connect.ServerStreamForCli
 	switch kind := Kind(err); {
 	case attached:
 		return nil, err
-	case kind == "cancelled" && !connect.IsWireError(events.Err()), kind == Timeout:
+	case (kind == "cancelled" || kind == Timeout) && !connect.IsWireError(err):
 		return nil, &Error{Node: c.Node, Kind: kind, Text: "no longer followed; " + goesOn, err: err}
 	case kind != Unreachable:
 		return nil, err

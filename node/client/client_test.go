@@ -156,3 +156,17 @@ func TestAConnectionThatIsLostInAnUpgrade(t *testing.T) {
 		})
 	}
 }
+
+// A deadline that a hook of the node has is not the caller's.
+func TestWhatTakesTheNodeTooLongIsItsError(t *testing.T) {
+	f := &fake{upgrade: func(*connect.ServerStream[pawlv1.Event]) error {
+		err := connect.NewError(connect.CodeDeadlineExceeded, errors.New("drain: evict pod web-1: context deadline exceeded"))
+		detail, _ := connect.NewErrorDetail(&pawlv1.Error{Kind: Timeout})
+		err.AddDetail(detail)
+		return err
+	}}
+	c := f.client(t)
+	_, err := c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
+	require.Equal(t, Timeout, Kind(err))
+	require.EqualError(t, err, c.Node+": drain: evict pod web-1: context deadline exceeded")
+}

@@ -39,5 +39,5 @@ func (c *Client) ended(life context.Context, err error) error {
 	if errors.Is(context.Cause(life), errRestarted) {
 		return &Error{Node: c.Node, Kind: Unreachable, Text: "the connection was lost: " + errRestarted.Error(), err: errRestarted}
 	}
-	return c.wrap(err)
+	return c.wrap(life, err)
 }

@@ -110,7 +110,7 @@ type view struct {
 // judge compares what a node is with what it should become.
 func judge(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 	if st.BootId == e.BootId {
-		return sameBoot(st)
+		return sameBoot(e, st)
 	}
 	var running *pawlv1.Slot
 	for _, slot := range st.Slots {
@@ -127,7 +127,7 @@ func judge(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 		return view{done, "", here}
 	case running.Image == e.Image && (e.Slot == "" || e.Slot == st.Active):
 		return arrived(e, st, here)
-	case e.Trial && st.Attempt != nil && st.Attempt.Id == e.Attempt && st.Attempt.Phase == "staged":
+	case e.Trial && st.Attempt != nil && (st.Attempt.Id == e.Attempt || e.Attempt == "" && st.Attempt.Image == e.Image) && st.Attempt.Phase == "staged":
 		return view{pending, "", fmt.Sprintf("%s; the upgrade to %s is %s", here, e.Version, st.Attempt.Staging)}
 	case e.Trial && e.Slot != "" && st.Armed == e.Slot:
 		return view{pending, "", fmt.Sprintf("%s; slot %s is still armed", here, e.Slot)}
@@ -139,9 +139,11 @@ func judge(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 }
 
 // sameBoot is before the restart.
-func sameBoot(st *pawlv1.StatusResponse) view {
-	op := st.Operation
+func sameBoot(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
+	op, a := st.Operation, st.Attempt
 	switch {
+	case !op.GetRunning() && e.Trial && a.GetResult() == "abandoned" && a.BootEnded == st.BootId && a.Image == e.Image:
+		return view{lost, "unknown", "the upgrade is over: " + a.Reason} // the service was started anew
 	case op == nil:
 		return view{pending, "", "the node has not restarted yet"}
 	case op.Running && op.Progress != nil:

@@ -37,6 +37,8 @@ func attempt(id, result, reason string) func(*pawlv1.StatusResponse) {
 
 func TestJudge(t *testing.T) {
 	rollback := &pawlv1.Expected{BootId: "boot-1", Version: "1", Image: "sha256:1", Slot: "A"}
+	unnamed := trial()
+	unnamed.Attempt = ""
 	same := func(st *pawlv1.StatusResponse) { st.Slots[0].Image, st.Slots[0].Version = "sha256:2", "2" }
 	for name, test := range map[string]struct {
 		expected *pawlv1.Expected
@@ -51,6 +53,19 @@ func TestJudge(t *testing.T) {
 		"the upgrade failed": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
 			st.Operation = &pawlv1.Operation{Name: "upgrade to os:2", Error: "the disk is full"}
 		}), lost, "the disk is full"},
+		"the service was started anew": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Operation = &pawlv1.Operation{Name: "settle"}
+			st.Attempt = &pawlv1.Attempt{Id: "a", Result: "abandoned", Reason: "the node service ended", Image: "sha256:2", BootEnded: "boot-1"}
+		}), lost, "the upgrade is over: the node service ended"},
+		"another was abandoned in an earlier boot": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Attempt = &pawlv1.Attempt{Id: "b", Result: "abandoned", Image: "sha256:2", BootEnded: "boot-0"}
+		}), pending, "not restarted yet"},
+		"staged, the connection was lost before its id was known": {unnamed, state("boot-2", "A", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Attempt = &pawlv1.Attempt{Id: "a", Phase: "staged", Staging: "applying", Image: "sha256:2"}
+		}), pending, "the upgrade to 2 is applying"},
+		"another is staged": {unnamed, state("boot-2", "A", "A", "", func(st *pawlv1.StatusResponse) {
+			st.Attempt = &pawlv1.Attempt{Id: "a", Phase: "staged", Staging: "applying", Image: "sha256:3"}
+		}), lost, "fell back"},
 		"on trial": {trial(), state("boot-2", "B", "A", ""), pending, "boot boot-2: 2 in slot B, on trial"},
 		"a check runs": {trial(), state("boot-2", "B", "A", "", func(st *pawlv1.StatusResponse) {
 			st.Checks = &pawlv1.Checks{State: "running", Running: "net"}

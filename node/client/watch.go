@@ -40,7 +40,7 @@ func watch[T any](ctx context.Context, c *Client, follow bool, open func(context
 	for {
 		err := c.read(ctx, follow, func(ctx context.Context) error { return read(ctx, open, each) })
 		own := !connectionError(err)
-		wrapped := c.wrap(err)
+		wrapped := c.wrap(ctx, err)
 		switch {
 		case ctx.Err() != nil:
 			return &Error{Node: c.Node, Kind: "cancelled", Text: "no longer watched", err: ctx.Err()}

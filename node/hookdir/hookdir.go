@@ -10,9 +10,10 @@
 // says that everything was as it should be already, so that nothing is to be undone. Any other code is a failure. Each
 // line that it prints goes into the log, and the last one into the error.
 //
-// This is the only package of the library that starts programs, and it starts no others than these. Files that are not
-// executable, or whose names begin with a dot, are left alone; one that others than its owner and root may write is
-// refused.
+// This is the only package of the library that starts programs, and it starts no others than these. Beside it, what asks
+// registries starts docker's credential helpers, where docker's configuration names some, and `installer pack --grub` runs
+// grub-mkimage on the machine that builds. Files that are not executable, or whose names begin with a dot, are left alone;
+// one that others than its owner and root may write is refused.
 package hookdir
 
 import (

@@ -73,7 +73,8 @@ type NodeClient interface {
 	// Doctor predicts the next boots, and says what is redundant and what is broken. It reads every file of both slots, changes
 	// nothing, and also answers while an operation runs.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
-	// Plan says what Upgrade would do, or fails as Upgrade would. It changes nothing and pulls no layer.
+	// Plan says what Upgrade would do, or fails as Upgrade would, but for the version of the client that an image may ask for:
+	// only Upgrade looks at that. It changes nothing and pulls no layer.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// Upgrade writes an image into the slot that is not in use, arms it for a trial, and restarts the node if asked. The
 	// stream begins with the plan and ends with Armed. An upgrade goes on when its caller goes away, unless the call says
@@ -267,7 +268,8 @@ type NodeHandler interface {
 	// Doctor predicts the next boots, and says what is redundant and what is broken. It reads every file of both slots, changes
 	// nothing, and also answers while an operation runs.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
-	// Plan says what Upgrade would do, or fails as Upgrade would. It changes nothing and pulls no layer.
+	// Plan says what Upgrade would do, or fails as Upgrade would, but for the version of the client that an image may ask for:
+	// only Upgrade looks at that. It changes nothing and pulls no layer.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// Upgrade writes an image into the slot that is not in use, arms it for a trial, and restarts the node if asked. The
 	// stream begins with the plan and ends with Armed. An upgrade goes on when its caller goes away, unless the call says

@@ -1413,7 +1413,7 @@ type UpgradeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`                             // reference of an installer image
 	Preserve      bool                   `protobuf:"varint,2,opt,name=preserve,proto3" json:"preserve,omitempty"`                      // keep EPHEMERAL
-	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`                            // also an image that runs already, failed before, or looks unfit
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`                            // also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses
 	Tries         uint32                 `protobuf:"varint,4,opt,name=tries,proto3" json:"tries,omitempty"`                            // trial boots; 0 is 1
 	Reboot        bool                   `protobuf:"varint,5,opt,name=reboot,proto3" json:"reboot,omitempty"`                          // restart into the trial once it is armed
 	Attached      bool                   `protobuf:"varint,6,opt,name=attached,proto3" json:"attached,omitempty"`                      // cancel the upgrade when this call ends; once it is armed it is too late

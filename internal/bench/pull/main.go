@@ -1,7 +1,7 @@
 // Command pull measures how fast an image goes from a registry to the boot file system, against what its stages cost
 // alone and against what others do with the same bytes in the same run.
 //
-//	go run ./internal/bench/pull [-size MiB] [-rounds N]
+//	go run ./internal/bench/pull [-size MiB] [-large MiB] [-rounds N] [-only NAME] [-dir DIR]
 //
 // The registry is another process and serves files from a disk; so does every pull of ours, whose memory is the
 // largest resident size that the kernel saw of it. Each figure is the median of the rounds, which are interleaved. A row
