@@ -124,7 +124,7 @@ func TestStoredContentThatLooksPackedIsTakenUp(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "layout")
 		l, err := pack.Create(dir)
 		require.NoError(t, err)
-		data := noise(3 << 20)
+		data := noise(3<<20 + 100)
 		copy(data[1<<20:], magic)
 		b, err := l.Add(t.Context(), pack.Image{Version: "1", Arch: "amd64", Compression: pack.None, Assets: []pack.Asset{pack.Data("vmlinuz.efi", data)}})
 		require.NoError(t, err)
