@@ -33,3 +33,17 @@ func TestStatusShowsTheLastWordsOfAKernel(t *testing.T) {
 	require.NotContains(t, show(false), "reached")
 	require.NotContains(t, show(false), "kernel")
 }
+
+// A trial that is confirmed by nothing but Pawl's own checks is told of.
+func TestStatusTellsOfATrialWithoutChecks(t *testing.T) {
+	for says, names := range map[bool][][]string{
+		true:  {{"pawl"}, {"pawl", "listen"}},
+		false: {{"pawl", "web"}, {"pawl", "web", "listen"}, {"pawl", "listen", "web"}},
+	} {
+		for _, checks := range names {
+			var out strings.Builder
+			printStatus(&out, "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: checks}}, false)
+			require.Equal(t, says, strings.Contains(out.String(), "only Pawl's own"), "%v", checks)
+		}
+	}
+}
