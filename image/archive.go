@@ -74,19 +74,18 @@ func scan(f *os.File) (map[string]extent, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w; want a tar archive that is not packed", err)
 		}
-		switch name := path.Clean(h.Name); h.Typeflag {
-		case tar.TypeSymlink: // "docker save" writes a layer that is there twice so
-			links[name] = path.Join(path.Dir(name), h.Linkname)
-		case tar.TypeLink:
-			links[name] = path.Clean(h.Linkname)
-		}
-		if h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeSymlink && h.Typeflag != tar.TypeLink {
-			continue
-		}
 		if len(files)+len(links) >= maxEntries {
 			return nil, fmt.Errorf("more than %d files: %w", maxEntries, ErrUnsafe)
 		}
-		if h.Typeflag != tar.TypeReg {
+		switch name := path.Clean(h.Name); h.Typeflag {
+		case tar.TypeSymlink: // "docker save" writes a layer that is there twice so
+			links[name] = path.Join(path.Dir(name), h.Linkname)
+			continue
+		case tar.TypeLink:
+			links[name] = path.Clean(h.Linkname)
+			continue
+		case tar.TypeReg:
+		default:
 			continue
 		}
 		at, err := f.Seek(0, io.SeekCurrent) // the reader does not read ahead

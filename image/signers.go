@@ -40,25 +40,24 @@ func (r *registry) signatures(ctx context.Context, of v1.Hash) ([][]byte, error)
 	return found, nil
 }
 
-// referrers lists what may be signatures of the image, from the first endpoint that knows any.
+// referrers lists what may be signatures of the image, from the first endpoint that knows any. Where none does, the registry itself,
+// the last one, decides whether that is an error, as it does for the tag.
 func (r *registry) referrers(ctx context.Context, of v1.Hash) ([]v1.Descriptor, error) {
-	var misses []error
+	var miss error
 	for _, e := range r.endpoints {
-		if e == r.endpoints[len(r.endpoints)-1] {
-			misses = nil // the registry itself decides, as it does for the tag
-		}
+		miss = nil
 		for _, path := range []string{"referrers/" + of.String(), "manifests/" + of.Algorithm + "-" + of.Hex} {
 			raw, err := e.small(ctx, path, r.retry)
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}
 			if err != nil {
-				misses = append(misses, fmt.Errorf("%s: %w", e.repository.RegistryStr(), err))
+				miss = fmt.Errorf("%s: %w", e.repository.RegistryStr(), err)
 				break
 			}
 			var index v1.IndexManifest
 			if err := json.Unmarshal(raw, &index); err != nil {
-				misses = append(misses, fmt.Errorf("%s: read %s: %w", e.repository.RegistryStr(), path, err))
+				miss = fmt.Errorf("%s: read %s: %w", e.repository.RegistryStr(), path, err)
 				continue
 			}
 			if list := onlySignatures(index.Manifests); len(list) > 0 {
@@ -66,10 +65,7 @@ func (r *registry) referrers(ctx context.Context, of v1.Hash) ([]v1.Descriptor, 
 			}
 		}
 	}
-	if len(misses) > 0 {
-		return nil, joinMisses(misses)
-	}
-	return nil, nil
+	return nil, miss
 }
 
 // small reads a small answer.

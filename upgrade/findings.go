@@ -16,10 +16,12 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// repairable reports whether `installer disk repair` would write a table as it is.
-func repairable(dev Device, l partition.Layout) bool {
-	_, err := partition.Plan(&l, dev.Size(), dev.SectorSize(), nil)
-	return err == nil
+// mend says how problems of a table are mended: by ourselves, if we would write such a table.
+func mend(dev Device, l partition.Layout) string {
+	if _, err := partition.Plan(&l, dev.Size(), dev.SectorSize(), nil); err != nil {
+		return "another program for partitions, since `installer disk repair` refuses such a table"
+	}
+	return "`installer disk repair`, while nothing of the disk is in use"
 }
 
 // table looks at the partition table, and returns the disk as a whole for the prediction: see join.
@@ -29,12 +31,8 @@ func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device 
 		d.add(Broken, "partition table", "restore it, or install again", "%s.", upper(err.Error()))
 		return dev
 	}
-	do := "`installer disk repair`, while nothing of the disk is in use"
-	if !repairable(dev, layout) {
-		do = "another program for partitions, since `installer disk repair` refuses such a table"
-	}
 	for _, p := range layout.Problems {
-		d.add(Degraded, "partition table", do, "%s.", upper(p))
+		d.add(Degraded, "partition table", mend(dev, layout), "%s.", upper(p))
 	}
 	if len(layout.Problems) == 0 {
 		d.add(Fine, "partition table", "", "Both copies are whole and agree.")

@@ -132,12 +132,8 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		return nil, err
 	}
 	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
-	mend := " (`installer disk repair` mends it while nothing of the disk is in use)"
-	if !repairable(disk, layout) {
-		mend = " (mend it with another program: `installer disk repair` refuses such a table)"
-	}
 	for _, problem := range layout.Problems {
-		c.Problems = append(c.Problems, "partition table: "+problem+mend)
+		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout)))
 	}
 	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache

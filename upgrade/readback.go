@@ -101,9 +101,10 @@ func (b *readBack) wait(ctx context.Context, at int64) (int64, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		if n := b.durable.Load() - at; n > direct.Align {
+		switch n := b.durable.Load() - at; {
+		case n > direct.Align:
 			return n - n%direct.Align, nil
-		} else if n > 0 {
+		case n > 0:
 			return n, nil
 		}
 		select {

@@ -29,15 +29,10 @@ is staged is given up; nothing restarts.`,
 		}
 		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
 			bar := newBar(c.out, node.Node)
-			accepted := false
-			armed, err := node.Rollback(ctx, r, func(e *pawlv1.Event) {
-				accepted = true
-				c.event(node, bar, e)
+			armed, err := c.ordered(node, bar, false, func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+				return node.Rollback(ctx, r, tell)
 			})
 			bar.clear()
-			if accepted {
-				err = interrupted(err)
-			}
 			return c.finish(ctx, node, armed, err, wait)
 		})
 	})

@@ -73,12 +73,20 @@ func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeR
 		bar.width = 0 // its line would be torn
 	}
 	defer bar.clear()
+	return c.ordered(node, bar, r.Attached, func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+		return node.Upgrade(ctx, r, tell)
+	})
+}
+
+// ordered gives an order and prints what the node tells of it. From the first word on, an order that is not attached goes on when the
+// command is interrupted.
+func (c *cli) ordered(node *client.Client, bar *bar, attached bool, order func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error)) (*pawlv1.Armed, error) {
 	accepted := false
-	armed, err := node.Upgrade(ctx, r, func(e *pawlv1.Event) {
+	armed, err := order(func(e *pawlv1.Event) {
 		accepted = true
 		c.event(node, bar, e)
 	})
-	if accepted && !r.Attached {
+	if accepted && !attached {
 		err = interrupted(err)
 	}
 	return armed, err
