@@ -58,20 +58,33 @@ func (c Check) run(ctx context.Context) error {
 // own is the check that every trial begins with: the service can read its machine, and what runs is what the attempt on
 // record wrote.
 func (s *Server) own() Check {
-	return Check{Name: "pawl", Deadline: time.Minute, Run: func(context.Context) error {
-		return s.with(true, func(m machine) error {
-			st, err := m.Status()
-			if err != nil {
+	return Check{Name: "pawl", Deadline: time.Minute, Run: func(ctx context.Context) error {
+		st, err := s.status()
+		for try := 1; err != nil && try < maxTries; try++ { // that it cannot be read in this moment is no "no"
+			if err := pause(ctx); err != nil {
 				return err
 			}
-			running := st.Running()
-			switch a := st.Attempt; {
-			case running.Content != upgrade.Complete:
-				return fmt.Errorf("slot %s, which runs, is %s: %s", running.Slot, running.Content, running.Problem)
-			case a != nil && a.Open() && a.To == running.Slot && a.Image != running.Manifest.Image:
-				return fmt.Errorf("slot %s holds %s, the attempt wrote %s", running.Slot, running.Manifest.Image, a.Image)
-			}
-			return nil
-		})
+			st, err = s.status()
+		}
+		if err != nil {
+			return err
+		}
+		running := st.Running()
+		switch a := st.Attempt; {
+		case running.Content != upgrade.Complete:
+			return fmt.Errorf("slot %s, which runs, is %s: %s", running.Slot, running.Content, running.Problem)
+		case a != nil && a.Open() && a.To == running.Slot && a.Image != running.Manifest.Image:
+			return fmt.Errorf("slot %s holds %s, the attempt wrote %s", running.Slot, running.Manifest.Image, a.Image)
+		}
+		return nil
 	}}
+}
+
+// status reads the machine afresh.
+func (s *Server) status() (st upgrade.Status, err error) {
+	err = s.with(true, func(m machine) error {
+		st, err = m.Status()
+		return err
+	})
+	return st, err
 }

@@ -101,8 +101,9 @@ func (s socket) Close() error {
 }
 
 // Serve answers on l until ctx ends; l is closed. Calls that still run then have a second to end. It may
-// be called before Start, as Handler says.
+// be called before Start, as Handler says; the clock of a trial runs from then on.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.startClock()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true) // gRPC

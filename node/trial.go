@@ -13,8 +13,9 @@ import (
 // recordTime bounds how long the reason of a failed trial may take to reach META. The restart does not wait longer.
 const recordTime = 10 * time.Second
 
-// confirmTries is how often a confirmation is tried, a second apart; another program may hold the disk for a moment.
-const confirmTries = 3
+// maxTries is how often the start is recorded and the confirmation tried, a second apart: another program may hold the disk
+// for a moment, or all file descriptors.
+const maxTries = 3
 
 // state of a trial, as the API names it.
 type state string
@@ -34,6 +35,7 @@ type trial struct {
 	check    string // that runs
 	reason   string // once failed
 	gone     bool   // giveUp has begun
+	known    bool   // whether this boot is a trial
 	deadline time.Time
 	timer    *time.Timer
 }
@@ -74,12 +76,13 @@ func (t *trial) stop() {
 // An upgrade that was staged before this boot is armed now, and the machine restarts into its trial: ErrRestarting. One
 // that cannot be applied has failed for good; that is told like any other error.
 //
-// Config.Watchdog is armed before anything else, and stays so on a trial.
+// Config.Watchdog and the clock begin before anything else, with Serve if that is called before, and go on on a trial. Where
+// the machine cannot be read, so that this boot may be one, they go on too; when the time is over it is asked again.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	defer s.recorded()
-	s.guard.arm(time.Now().Add(s.config.TrialDeadline + recordTime))
+	s.startClock()
 	boot, err := s.begin(ctx)
-	if s.checks() == nil && !errors.Is(err, ErrRestarting) {
+	if !s.trial.maybe() && !errors.Is(err, ErrRestarting) {
 		s.guard.disarm()
 	}
 	return boot, err
@@ -90,20 +93,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return upgrade.Boot{}, err
 	}
-	var boot upgrade.Boot
-	err := s.with(false, func(m machine) (err error) {
-		if st, version, err := m.Runs(); err == nil {
-			if st.Trial() {
-				s.startClock()
-				s.log.Info("trial", "phase", upgrade.Started)
-			}
-			s.mark(upgrade.BootMark(s.bootID, st.Active, version))
-		}
-		if boot, err = m.Started(ctx); boot.Trial {
-			s.startClock()
-		}
-		return err
-	})
+	boot, err := s.record(ctx)
 	if err == nil && boot.Staged {
 		next := s.newBrief("apply the staged upgrade")
 		s.queue.replace(next) // whoever waits for the start comes after it
@@ -130,28 +120,125 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	return boot, err
 }
 
-// startClock starts the clock of a trial, once.
+// record has the machine write down that this version has started. What fails is tried again for a moment, since a trial is
+// lost with it.
+func (s *Server) record(ctx context.Context) (boot upgrade.Boot, err error) {
+	for try := range maxTries {
+		if try > 0 {
+			s.log.Warn("start", "reason", err)
+			if err := pause(ctx); err != nil {
+				break
+			}
+		}
+		err = s.with(false, func(m machine) error {
+			st, version, err := m.Runs()
+			if err != nil {
+				return err
+			}
+			if s.trial.isKnown(st.Trial()) {
+				if st.Trial() {
+					s.log.Info("trial", "phase", upgrade.Started)
+				}
+				s.mark(upgrade.BootMark(s.bootID, st.Active, version))
+			}
+			boot, err = m.Started(ctx)
+			return err
+		})
+		if err == nil {
+			break
+		}
+	}
+	return boot, err
+}
+
+// pause is between two tries.
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startClock starts the watchdog and the clock of a trial, once, before it is known whether this boot is one.
 func (s *Server) startClock() {
 	t := &s.trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state != none {
+	if t.timer != nil {
 		return
 	}
-	t.state, t.deadline = waiting, time.Now().Add(s.config.TrialDeadline)
+	t.deadline = time.Now().Add(s.config.TrialDeadline)
 	s.guard.arm(t.deadline.Add(recordTime))
-	t.timer = time.AfterFunc(s.config.TrialDeadline, func() {
-		t.mu.Lock()
-		reason := fmt.Sprintf("not confirmed within %s", s.config.TrialDeadline)
-		switch {
-		case t.state == running && t.check != "":
-			reason += fmt.Sprintf(": check %q has not answered", t.check)
-		case t.state == waiting:
-			reason += ": the system did not come up so far that its checks began"
+	t.timer = time.AfterFunc(s.config.TrialDeadline, s.timeUp)
+}
+
+// timeUp ends a trial that was not confirmed in time.
+func (s *Server) timeUp() {
+	t := &s.trial
+	if t.unknown() {
+		if err := s.askAgain(); err != nil {
+			s.log.Error("whether this boot is a trial is not known, so it goes on", "reason", err)
+			s.guard.disarm()
+			return
 		}
-		t.mu.Unlock()
-		s.late(reason)
-	})
+	}
+	t.mu.Lock()
+	reason := fmt.Sprintf("not confirmed within %s", s.config.TrialDeadline)
+	switch {
+	case t.state == running && t.check != "":
+		reason += fmt.Sprintf(": check %q has not answered", t.check)
+	case t.state == waiting:
+		reason += ": the system did not come up so far that its checks began"
+	}
+	t.mu.Unlock()
+	s.late(reason)
+}
+
+// askAgain finds out whether this boot is a trial, when Start could not.
+func (s *Server) askAgain() error {
+	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
+	defer cancel()
+	return Check{Run: func(context.Context) error {
+		return s.with(true, func(m machine) error {
+			st, _, err := m.Runs()
+			if err == nil && s.trial.isKnown(st.Trial()) && !st.Trial() {
+				s.guard.disarm()
+			}
+			return err
+		})
+	}}.run(ctx)
+}
+
+// isKnown says whether this boot is a trial; the clock of one that is none ends. It reports false when that was known before.
+func (t *trial) isKnown(trial bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known {
+		return false
+	}
+	t.known = true
+	if trial {
+		t.state = waiting
+	} else if t.timer != nil {
+		t.timer.Stop()
+	}
+	return true
+}
+
+// unknown reports whether this boot may be a trial.
+func (t *trial) unknown() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.known
+}
+
+// maybe reports whether this boot is or was a trial, or may be one.
+func (t *trial) maybe() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state != none || !t.known
 }
 
 func (s *Server) setProblem(err error) {
@@ -169,7 +256,7 @@ func (s *Server) confirm(ctx context.Context) error {
 	defer s.queue.leave()
 	s.log.Info("trial", "phase", upgrade.StepConfirm)
 	var err error
-	for try := range confirmTries {
+	for try := range maxTries {
 		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil || errors.Is(err, upgrade.ErrCold) {
 			break
 		}
@@ -181,10 +268,8 @@ func (s *Server) confirm(ctx context.Context) error {
 
 func (s *Server) confirmOnce(ctx context.Context, try int) error {
 	if try > 0 {
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause(ctx); err != nil {
+			return err
 		}
 	}
 	return s.with(false, func(m machine) error {
@@ -226,7 +311,7 @@ func (s *Server) leave(reason string, record func(machine, context.Context, stri
 	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
 	defer cancel()
 	recorded := make(chan error, 1)
-	go func() { recorded <- s.record(ctx, reason, record) }()
+	go func() { recorded <- s.recordWhy(ctx, reason, record) }()
 	select {
 	case err := <-recorded:
 		if err != nil {
@@ -253,8 +338,8 @@ func (t *trial) giveUp(reason string) bool {
 	return true
 }
 
-// record has the machine write down why the trial ends.
-func (s *Server) record(ctx context.Context, reason string, record func(machine, context.Context, string) error) error {
+// recordWhy has the machine write down why the trial ends.
+func (s *Server) recordWhy(ctx context.Context, reason string, record func(machine, context.Context, string) error) error {
 	op := s.newBrief("record why the trial failed")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -330,6 +331,73 @@ func TestAnOrderDuringATrialIsRefusedBeforeItsImageIsAskedFor(t *testing.T) {
 		require.NoError(t, proved)
 		require.ErrorIs(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }), upgrade.ErrTrial)
 		require.Equal(t, []string{"started", "confirm"}, f.called())
+		require.Empty(t, f.rebooted())
+	})
+}
+
+// Many connections, or another program, can take what is needed to look at the machine for a moment.
+func TestATrialIsSeenThoughTheMachineCannotBeReadAtFirst(t *testing.T) {
+	for name, lasts := range map[string]time.Duration{"for a moment": time.Second, "throughout the start": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake().onTrial()
+				f.fail["open"] = syscall.EMFILE
+				s := f.server(t, Config{TrialDeadline: time.Minute})
+				time.AfterFunc(lasts, func() {
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					delete(f.fail, "open")
+				})
+				_, err := s.Start(t.Context())
+				if name == "for a moment" {
+					require.NoError(t, err)
+					require.NoError(t, s.Prove(t.Context()), "it is confirmed")
+					return
+				}
+				require.ErrorIs(t, err, syscall.EMFILE)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Equal(t, []string{"the trial failed: not confirmed within 1m0s: the system did not come up so far that its checks began"}, f.rebooted())
+			})
+		})
+	}
+}
+
+func TestABootThatIsNoTrialGoesOnThoughTheMachineCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.fail["open"] = syscall.EIO
+		s := f.server(t, Config{TrialDeadline: time.Minute})
+		_, err := s.Start(t.Context())
+		require.ErrorIs(t, err, syscall.EIO)
+		time.Sleep(time.Hour)
+		require.Empty(t, f.rebooted())
+	})
+}
+
+func TestTheClockOfATrialRunsBeforeAnythingIsServed(t *testing.T) {
+	f := newFake().onTrial()
+	f.early = true
+	s := f.server(t, Config{TrialDeadline: 50 * time.Millisecond})
+	serve(t, s)
+	until(t, "a trial whose start never comes is given up", func() bool { return len(f.rebooted()) == 1 })
+}
+
+func TestTheServicesOwnCheckDoesNotSayNoWhereItCannotLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake().onTrial()
+		s := f.server(t, Config{})
+		_, err := s.Start(t.Context())
+		require.NoError(t, err)
+		f.mu.Lock()
+		f.fail["status"] = syscall.EMFILE
+		f.mu.Unlock()
+		time.AfterFunc(time.Second/2, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			delete(f.fail, "status")
+		})
+		require.NoError(t, s.Prove(t.Context()))
 		require.Empty(t, f.rebooted())
 	})
 }

@@ -3,6 +3,7 @@ package partition
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -44,7 +45,10 @@ func (s system) unused(path string, info fs.FileInfo) error {
 		return err
 	}
 	for _, dir := range dirs {
-		holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
+		holders, err := os.ReadDir(filepath.Join(dir, "holders"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("ask the kernel what uses %s: %w", filepath.Base(dir), err)
+		}
 		for _, h := range holders {
 			return fmt.Errorf("%s is used by %s; stop that first: %w", filepath.Base(dir), h.Name(), ErrBusy)
 		}
@@ -56,13 +60,17 @@ func key(number uint64) string { return fmt.Sprintf("%d:%d", unix.Major(number),
 
 // notMounted walks the mount tables of all processes that can be read, one for each mount name space.
 func (s system) notMounted(names map[string]string) error {
-	tables, err := filepath.Glob(filepath.Join(s.proc, "[0-9]*/mountinfo"))
+	processes, err := os.ReadDir(s.proc)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the mount tables: %w", err)
 	}
-	// Our own first, so that the plainer message wins.
-	slices.SortStableFunc(tables, func(a, b string) int { return pid(a) - pid(b) })
-	tables = append([]string{filepath.Join(s.proc, "self/mountinfo")}, tables...)
+	tables := []string{filepath.Join(s.proc, "self/mountinfo")} // our own first, so that the plainer message wins
+	for _, p := range processes {
+		if _, err := strconv.Atoi(p.Name()); err == nil {
+			tables = append(tables, filepath.Join(s.proc, p.Name(), "mountinfo"))
+		}
+	}
+	slices.SortStableFunc(tables[1:], func(a, b string) int { return pid(a) - pid(b) })
 	self, _ := os.Readlink(filepath.Join(s.proc, "self/ns/mnt"))
 	seen := map[string]bool{}
 	for i, t := range tables {
@@ -72,10 +80,10 @@ func (s system) notMounted(names map[string]string) error {
 		}
 		data, err := os.ReadFile(t)
 		if err != nil {
-			if i == 0 {
-				return fmt.Errorf("read the mount table: %w", err)
+			if i > 0 && hidden(err) {
+				continue
 			}
-			continue // the process has ended, or is not ours to look at
+			return fmt.Errorf("read the mount table: %w", err)
 		}
 		seen[space] = true
 		for _, m := range parseMounts(data) {
@@ -91,6 +99,17 @@ func (s system) notMounted(names map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// hidden reports whether a process has ended, has no mount table any more, or is not ours to look at. Whatever else is in
+// the way, too many open files say, hides a mount.
+func hidden(err error) bool {
+	for _, cause := range []error{fs.ErrNotExist, fs.ErrPermission, unix.ESRCH, unix.EINVAL} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return false
 }
 
 func pid(table string) int {
@@ -148,8 +167,11 @@ func unescape(s string) string {
 
 func (s system) noSwap(names map[string]string) error {
 	data, err := os.ReadFile(filepath.Join(s.proc, "swaps"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a kernel without swap
+	}
+	if err != nil {
+		return fmt.Errorf("read what is used as swap space: %w", err)
 	}
 	for _, line := range strings.Split(string(data), "\n") {
 		fields := strings.Fields(line)
@@ -166,12 +188,16 @@ func (s system) noSwap(names map[string]string) error {
 
 // noLoop refuses an image file that a loop device stands for: what is written to the file would not be seen there.
 func (s system) noLoop(path string, st *syscall.Stat_t) error {
-	backing, err := filepath.Glob(filepath.Join(s.sys, "block/loop*/loop/backing_file"))
-	if err != nil {
-		return err
+	disks, err := os.ReadDir(filepath.Join(s.sys, "block"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for loop devices: %w", err)
 	}
-	for _, b := range backing {
+	for _, d := range disks {
+		b := filepath.Join(s.sys, "block", d.Name(), "loop/backing_file")
 		file, err := os.ReadFile(b)
+		if err != nil && !hidden(err) && !errors.Is(err, unix.ENXIO) { // most are no loop devices, or have no file
+			return fmt.Errorf("look for loop devices: %w", err)
+		}
 		if err != nil {
 			continue
 		}

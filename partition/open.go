@@ -123,7 +123,11 @@ func (d *Disk) prepare() error {
 	if d.o.ReadOnly || d.o.Partitions {
 		return nil
 	}
-	if readOnly, err := dev.IsReadOnly(); err == nil && readOnly {
+	readOnly, err := dev.IsReadOnly()
+	if err != nil {
+		return fmt.Errorf("ask whether it is read-only: %w", err)
+	}
+	if readOnly {
 		return fmt.Errorf("the device is read-only: %w", unix.EROFS)
 	}
 	if err := d.take(); err != nil {

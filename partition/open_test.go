@@ -195,3 +195,25 @@ func TestWhatIsInUseIsNotOpened(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(s.proc, "self/mountinfo")))
 	require.ErrorContains(t, s.unused("/dev/x", disk), "read the mount table", "not knowing is not free")
 }
+
+// What hides behind an error may be a mount, a volume or swap space.
+func TestWhatCannotBeLookedAtIsNotFree(t *testing.T) {
+	disk := blockInfo{number: unix.Mkdev(8, 0)}
+	for name, file := range map[string]string{
+		"a process's mounts": "proc/77/mountinfo/x",
+		"swap space":         "proc/swaps/x",
+		"loop devices":       "sys/block/loop0/loop/backing_file/x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fake(t, nil)
+			path := filepath.Join(filepath.Dir(s.sys), file) // a directory in the file's place cannot be read
+			require.NoError(t, os.RemoveAll(filepath.Dir(path)))
+			require.NoError(t, os.MkdirAll(path, 0o755))
+			err := s.unused("/dev/sda", disk)
+			if name == "loop devices" {
+				err = s.noLoop("disk.raw", &syscall.Stat_t{})
+			}
+			require.ErrorIs(t, err, unix.EISDIR)
+		})
+	}
+}

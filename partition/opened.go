@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -183,17 +184,23 @@ func (s system) children(number uint64) (map[int]string, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
-	marks, err := filepath.Glob(filepath.Join(dir, "*/partition"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	found := map[int]string{}
-	for _, m := range marks {
-		n, err := readInt(m)
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		n, err := readInt(filepath.Join(dir, e.Name(), "partition"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		found[int(n)] = filepath.Dir(m)
+		found[int(n)] = filepath.Join(dir, e.Name())
 	}
 	return found, nil
 }

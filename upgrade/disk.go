@@ -22,7 +22,11 @@ func Disk(vars efivar.Store) (string, error) {
 	if vars == nil {
 		vars = efivar.Open(efivar.Dir)
 	}
-	return findDisk(vars, text("/proc/cmdline"), "/sys/class/block", "/dev")
+	cmdline, err := text(cmdlinePath)
+	if err != nil {
+		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+	}
+	return findDisk(vars, cmdline, "/sys/class/block", "/dev")
 }
 
 // bootPartition is the variable in which the loader names the partition that it was started from.

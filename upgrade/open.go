@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -116,9 +117,12 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	cmdline := text("/proc/cmdline")
-	if o.Cmdline != nil {
-		cmdline = *o.Cmdline
+	if o.Cmdline == nil {
+		line, err := text(cmdlinePath)
+		if err != nil {
+			return nil, err
+		}
+		o.Cmdline = &line
 	}
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
@@ -127,11 +131,11 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(kind, boot, disk, layout, o.Vars, cmdline)
+	loader, err := openLoader(kind, boot, disk, layout, o.Vars, *o.Cmdline)
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(disk, layout, parts["EFI"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout)))
 	}
@@ -151,10 +155,16 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		}
 	}
 	if c.BootID == "" {
-		c.BootID = text("/proc/sys/kernel/random/boot_id")
+		if c.BootID, err = text("/proc/sys/kernel/random/boot_id"); err != nil {
+			return nil, err
+		}
 	}
 	if c.Version == "" {
-		release := uki.ParseRelease(text(cmp.Or(o.Release, "/etc/os-release")))
+		data, err := text(cmp.Or(o.Release, "/etc/os-release"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a system without one does not say which version it is
+			return nil, err
+		}
+		release := uki.ParseRelease(data)
 		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
 	}
 	return New(c)
@@ -196,11 +206,14 @@ func wipe(d *partition.Disk, label string) error {
 	return errors.Join(partition.Wipe(p), p.Close())
 }
 
-// text is the content of a small file, or empty: what it would say is then not known.
-func text(path string) string {
+// cmdlinePath is where the kernel tells its arguments. They say which slot runs, so what cannot be read there is no answer.
+const cmdlinePath = "/proc/cmdline"
+
+// text is the content of a small file that tells of this boot.
+func text(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("read what runs: %w", err)
 	}
-	return strings.TrimSpace(string(data))
+	return strings.TrimSpace(string(data)), nil
 }

@@ -49,6 +49,10 @@ func (s system) open(path string, timeout time.Duration) (*Watchdog, error) {
 }
 
 func (s system) openOne(path string, timeout time.Duration) (*Watchdog, error) {
+	noWayOut, err := s.says(path, "nowayout") // before it counts
+	if err != nil {
+		return nil, fmt.Errorf("open watchdog: %w", err)
+	}
 	dev, err := s.dial(path)
 	if err != nil {
 		hint := ""
@@ -61,7 +65,7 @@ func (s system) openOne(path string, timeout time.Duration) (*Watchdog, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.noWayOut = s.says(path, "nowayout") == "1"
+	w.noWayOut = noWayOut == "1"
 	return w, nil
 }
 
@@ -80,7 +84,11 @@ func (s system) find() ([]found, error) {
 			continue
 		}
 		path := filepath.Join(s.dev, e.Name())
-		byNumber[n] = found{path, s.says(path, "identity")}
+		identity, err := s.says(path, "identity")
+		if err != nil {
+			return nil, fmt.Errorf("find watchdogs: %w", err)
+		}
+		byNumber[n] = found{path, identity}
 		last = max(last, n)
 	}
 	var hard, soft []found
@@ -96,8 +104,10 @@ func (s system) find() ([]found, error) {
 	all := append(hard, soft...)
 	if len(all) == 0 { // a kernel before 3.5, or a driver without the watchdog core
 		path := filepath.Join(s.dev, "watchdog")
-		if _, err := os.Stat(path); err != nil {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("find watchdogs: %w", ErrNone)
+		} else if err != nil {
+			return nil, fmt.Errorf("find watchdogs: %w", err)
 		}
 		all = []found{{path: path}}
 	}
@@ -105,16 +115,16 @@ func (s system) find() ([]found, error) {
 }
 
 // says reads what the kernel tells of a device without opening it; empty if it tells nothing.
-func (s system) says(path, attribute string) string {
+func (s system) says(path, attribute string) (string, error) {
 	name := filepath.Base(path)
 	if name == "watchdog" {
 		name = "watchdog0"
 	}
 	data, err := os.ReadFile(filepath.Join(s.sys, name, attribute))
-	if err != nil {
-		return ""
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
 	}
-	return strings.TrimSpace(string(data))
+	return strings.TrimSpace(string(data)), nil
 }
 
 // software reports whether a watchdog is the kernel's softdog, which dies with the kernel.

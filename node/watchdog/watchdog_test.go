@@ -168,3 +168,16 @@ func TestADeviceThatIsNoneIsClosed(t *testing.T) {
 	_, err = Open(path, time.Minute)
 	require.True(t, errors.Is(err, unix.ENOTTY), "%v", err)
 }
+
+// A device that cannot be stopped, and is taken for one that can, resets the machine that it was to guard.
+func TestAWatchdogOfWhichTheKernelTellsNothingIsNotArmed(t *testing.T) {
+	for _, attribute := range []string{"nowayout", "identity"} {
+		t.Run(attribute, func(t *testing.T) {
+			d := &fakeDevice{longest: 60, unit: 1}
+			s := fakeSystem(t, map[string]*fakeDevice{"watchdog0": d}, map[string]string{"watchdog0/" + attribute + "/x": ""})
+			_, err := s.open(Auto, time.Minute)
+			require.ErrorIs(t, err, unix.EISDIR)
+			require.Zero(t, d.feeds)
+		})
+	}
+}

@@ -34,7 +34,11 @@ func (s *system) startKernel(out io.Writer, args []string) error {
 	if err := use(k); err != nil {
 		return err
 	}
-	if !kexec.Loaded() {
+	loaded, err := kexec.Loaded()
+	if err != nil {
+		return err
+	}
+	if !loaded {
 		fmt.Fprintln(out, "it would start")
 		return nil
 	}
