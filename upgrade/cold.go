@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/kexec"
 )
@@ -18,7 +19,7 @@ var ErrCold = errors.New("a start through the firmware would not bring up the ru
 
 // byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts it too.
 func (m *Machine) byKexec(s bootloader.Slot) bool {
-	if slices.Contains(strings.Fields(m.Cmdline), kexec.StartArgument) {
+	if slices.ContainsFunc(cmdline.Kernel(m.Cmdline), func(a cmdline.Arg) bool { return a.String() == kexec.StartArgument }) {
 		return true
 	}
 	a, err := m.attempt()

@@ -7,13 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/uki"
-	"github.com/pawl-os/pawl/kexec"
 )
 
 // fit looks at what slot s would boot, as far as its files can be judged, and returns the version that they state.
@@ -74,30 +72,20 @@ func fitBzImage(f *bootfs.File, arch string) error {
 
 // fitArguments looks at a kernel's arguments: loaders give panic=N where they say nothing, but not against what they say.
 func (m *Machine) fitArguments(s bootloader.Slot) error {
-	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
+	line, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", s.File(bootloader.CmdlineFile), err)
 	}
-	if saysPanic(string(cmdline)) && !RebootsOnPanic(string(cmdline)) {
-		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
+	if err := noneReserved(string(line)); err != nil {
+		return err
+	}
+	if seconds, said := cmdline.Panic(string(line)); said && seconds == 0 {
+		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
 	}
 	return nil
-}
-
-// saysPanic reports whether kernel arguments say what a panic does, as the loaders look for it.
-func saysPanic(cmdline string) bool {
-	for _, arg := range strings.Fields(cmdline) {
-		if arg == "--" {
-			return false
-		}
-		if strings.HasPrefix(arg, "panic=") {
-			return true
-		}
-	}
-	return false
 }
 
 // fitEntry refuses arguments that the loader could not write into the slot's entry. Force does not help.
@@ -106,18 +94,28 @@ func (m *Machine) fitEntry(s bootloader.Slot, version string) error {
 	if _, err := m.Boot.Stat(s.File(bootloader.UKIFile)); !ok || err == nil {
 		return nil
 	}
-	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
+	line, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look at %s: %w", s.File(bootloader.CmdlineFile), err)
 	}
-	if err := l.CheckArguments(version, string(cmdline)); err != nil {
+	if err := l.CheckArguments(version, string(line)); err != nil {
 		return fmt.Errorf("%w: %w", err, ErrUnfit)
 	}
 	return nil
 }
 
-// reserved begin the kernel arguments by which a boot says what it is. An image that had them would be taken for another slot.
-var reserved = []string{kexec.SlotArgument, "pawl.start=", "pawl.boot=", "pawl.canary="}
+// reserved are the kernel arguments by which a boot says what it is. An image that had them would be taken for another slot, also
+// behind a "--" by an older reader.
+var reserved = []string{"pawl.slot", "pawl.start", "pawl.boot", "pawl.canary", "pawl.failed"}
+
+func noneReserved(line string) error {
+	for _, a := range cmdline.Split(line) {
+		if slices.Contains(reserved, a.Name) {
+			return fmt.Errorf("its kernel argument %s %w (leave it out of the image)", a.Raw, errReserved)
+		}
+	}
+	return nil
+}
 
 // errReserved is of an image that force does not help.
 var errReserved = fmt.Errorf("is Pawl's own: %w", ErrUnfit)
@@ -144,18 +142,15 @@ func (m *Machine) fitUKI(s bootloader.Slot, arch string) (version string, err er
 	if _, err := img.Section(uki.Linux); err != nil {
 		return "", fmt.Errorf("its UKI holds no kernel: %w: %w", err, ErrUnfit)
 	}
-	cmdline, err := img.Text(uki.Cmdline)
+	line, err := img.Text(uki.Cmdline)
 	if err != nil {
 		return "", fmt.Errorf("its UKI holds no kernel arguments: %w: %w", err, ErrUnfit)
 	}
-	for _, arg := range strings.Fields(cmdline) {
-		arg = strings.TrimPrefix(arg, `"`)
-		if slices.ContainsFunc(reserved, func(own string) bool { return strings.HasPrefix(arg, own) }) {
-			return "", fmt.Errorf("its kernel argument %s %w (leave it out of the image)", arg, errReserved)
-		}
+	if err := noneReserved(line); err != nil {
+		return "", err
 	}
-	if !RebootsOnPanic(cmdline) {
-		return "", fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", cmdline, ErrUnfit)
+	if !RebootsOnPanic(line) {
+		return "", fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
 	}
 	release, err := img.Release()
 	if err != nil {
@@ -164,14 +159,8 @@ func (m *Machine) fitUKI(s bootloader.Slot, arch string) (version string, err er
 	return release["VERSION_ID"], nil
 }
 
-// RebootsOnPanic reports whether kernel arguments make a panic end in a reboot: the last panic=N with an N that is not 0.
-func RebootsOnPanic(cmdline string) bool {
-	on := false
-	for _, arg := range strings.Fields(cmdline) {
-		if v, ok := strings.CutPrefix(arg, "panic="); ok {
-			n, err := strconv.Atoi(v)
-			on = err == nil && n != 0 // negative: at once
-		}
-	}
-	return on
+// RebootsOnPanic reports whether kernel arguments make a panic end in a reboot.
+func RebootsOnPanic(line string) bool {
+	seconds, _ := cmdline.Panic(line)
+	return seconds != 0 // negative: at once
 }

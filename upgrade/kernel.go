@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/kexec"
 )
 
-// carried begin the kernel arguments by which GRUB tells of this boot: which partition it was started from, and that it
+// carried are the kernel arguments by which GRUB tells of this boot: which partition it was started from, and that it
 // can write there. A kernel that is started by kexec is told the same, for nothing has changed about it.
-var carried = []string{"pawl.boot=", "pawl.canary="}
+var carried = []string{"pawl.boot", "pawl.canary"}
 
 // Kernel is what slot s holds, to be started without the firmware, with the command line that the loader would give it,
 // its slot named, and how it is started. It is read while the machine is open. A slot that is not complete is ErrNotComplete.
@@ -32,11 +33,9 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 		return kexec.Kernel{}, fmt.Errorf("it is %s: %s: %w", status.Content, status.Problem, ErrNotComplete)
 	}
 	ours := []string{kexec.SlotArgument + string(s), kexec.StartArgument}
-	for _, arg := range strings.Fields(m.Cmdline) {
-		for _, c := range carried {
-			if strings.HasPrefix(arg, c) {
-				ours = append(ours, arg)
-			}
+	for _, a := range cmdline.Kernel(m.Cmdline) {
+		if slices.Contains(carried, a.Name) {
+			ours = append(ours, a.Raw)
 		}
 	}
 	// What the manifest lists, as the loader starts it: anything else that lies there was verified by nobody.
@@ -55,14 +54,17 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	if err != nil {
 		return kexec.Kernel{}, err
 	}
-	cmdline, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
+	line, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return kexec.Kernel{}, err
 	}
-	if !saysPanic(string(cmdline)) {
+	if _, said := cmdline.Panic(string(line)); !said {
 		ours = append(ours, "panic=10") // as the loader adds it: a kernel that dies must not hang
 	}
-	return kexec.Kernel{Linux: linux, Initrd: initrd, Cmdline: strings.Join(append(ours, strings.Fields(string(cmdline))...), " ")}, nil
+	for _, a := range cmdline.Split(string(line)) {
+		ours = append(ours, a.Raw)
+	}
+	return kexec.Kernel{Linux: linux, Initrd: initrd, Cmdline: strings.Join(ours, " ")}, nil
 }
 
 // section is a whole file of the boot file system.

@@ -129,7 +129,7 @@ func TestKernelsThatSystemdBootCannotStartAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ kernel, cmdline, says string }{
 		"without an EFI stub": {string(bz), "", "no EFI program"},
 		"a panic that hangs":  {"", "panic=0", "hangs for ever"},
-		"ours in the command": {"", "panic=1 pawl.slot=A", "the loader's own"},
+		"ours in the command": {"", "panic=1 pawl.slot=A", "Pawl's own"},
 		"a line end inside":   {"", "panic=1 x=\"a\nb\"", "line end"},
 	} {
 		t.Run(name, func(t *testing.T) {

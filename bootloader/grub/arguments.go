@@ -1,19 +1,26 @@
 package grub
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
 // Names of arguments that are ours.
 const (
-	slotArgument   = "pawl.slot="   // the slot that runs
-	bootArgument   = "pawl.boot="   // GUID of the boot file system's partition
-	canaryArgument = "pawl.canary=" // what GRUB could write in this boot; see grub.cfg
-	failedArgument = "pawl.failed=" // SLOT:WHY, a slot that did not boot
+	slotArgument   = "pawl.slot"   // the slot that runs
+	bootArgument   = "pawl.boot"   // GUID of the boot file system's partition
+	canaryArgument = "pawl.canary" // what GRUB could write in this boot; see grub.cfg
+	failedArgument = "pawl.failed" // SLOT:WHY, a slot that did not boot
 )
+
+// own are the arguments that no image may have.
+var own = []string{slotArgument, bootArgument, canaryArgument, failedArgument}
 
 const (
 	// maxCmdline is what Linux on x86 keeps of its command line; GRUB cuts the rest off without a word.
@@ -25,22 +32,15 @@ const (
 )
 
 // script is the slot's args.cfg: it loads the kernel with its arguments.
-func script(s bootloader.Slot, partition, cmdline string) ([]byte, error) {
-	args, err := words(cmdline)
+func script(s bootloader.Slot, partition, arguments string) ([]byte, error) {
+	args, err := words(arguments)
 	if err != nil {
 		return nil, err
 	}
 	// Ours come first, since what follows a "--" is init's.
-	own := []string{slotArgument + string(s), bootArgument + partition}
-	rebooting := false
-	for _, a := range args {
-		if a == "--" {
-			break
-		}
-		rebooting = rebooting || strings.HasPrefix(a, "panic=")
-	}
-	if !rebooting {
-		own = append(own, defaultPanic)
+	ours := []string{slotArgument + "=" + string(s), bootArgument + "=" + partition}
+	if _, said := cmdline.Panic(arguments); !said {
+		ours = append(ours, defaultPanic)
 	}
 	line := "/" + s.File(bootloader.KernelFile)
 	length := ownArguments
@@ -50,7 +50,7 @@ func script(s bootloader.Slot, partition, cmdline string) ([]byte, error) {
 			length += len(a) + 3 // a space, and the quotes that GRUB puts around an argument with spaces
 		}
 	}
-	add(own)
+	add(ours)
 	line += " $report"
 	add(args)
 	if length > maxCmdline {
@@ -59,51 +59,35 @@ func script(s bootloader.Slot, partition, cmdline string) ([]byte, error) {
 	return fmt.Appendf(nil, "if linux %s; then\n  set loaded=%s\nfi\n", line, string(s)), nil
 }
 
-// words splits a command line as Linux does (lib/cmdline.c, next_arg): at white space outside of double quotes. The quotes
-// around an argument or around its value are taken off, because GRUB puts its own around what has spaces. What GRUB's "linux"
-// hands over in another form than it was given is refused: it puts a backslash before ', " and \, and around a tab or
-// newline it puts no quotes.
-func words(cmdline string) ([]string, error) {
+// words are the words of a command line, for GRUB to hand over. The quotes around an argument or around its value are off,
+// because GRUB puts its own around what has spaces. What GRUB's "linux" hands over in another form than it was given is refused: it
+// puts a backslash before ', " and \, and around a tab or newline it puts no quotes.
+func words(line string) ([]string, error) {
+	if strings.Contains(line, "\x00") {
+		return nil, errors.New("the kernel arguments have a NUL inside, where Linux would end them")
+	}
 	var all []string
-	for rest := strings.TrimLeft(cmdline, space); rest != ""; rest = strings.TrimLeft(rest, space) {
-		end, quoted := 0, false
-		for end < len(rest) && (quoted || !strings.ContainsRune(space, rune(rest[end]))) {
-			quoted = quoted != (rest[end] == '"')
-			end++
-		}
-		raw := rest[:end]
-		rest = rest[end:]
-		word := raw
-		switch name, value, _ := strings.Cut(raw, "="); {
-		case strings.Count(raw, `"`) != 2 || !strings.HasSuffix(raw, `"`):
-		case strings.HasPrefix(raw, `"`):
-			word = raw[1 : len(raw)-1]
-		case strings.HasPrefix(value, `"`) && len(value) > 1: // alone, its partner is in the name
-			word = name + "=" + value[1:len(value)-1]
-		}
+	for _, a := range cmdline.Split(line) {
+		word := a.String()
 		spaced := strings.Contains(word, " ")
 		switch {
-		case strings.ContainsAny(word, `'"\`):
-			return nil, fmt.Errorf("kernel argument %s: GRUB cannot hand over quotes and backslashes unchanged", raw)
-		case !spaced && strings.ContainsAny(word, space):
-			return nil, fmt.Errorf("kernel argument %q: GRUB cannot hand over tabs and line ends inside an argument", raw)
-		case strings.IndexFunc(word, func(r rune) bool { return r == 0 || r == 0x7f || r < ' ' && !strings.ContainsRune(space, r) }) >= 0:
-			return nil, fmt.Errorf("kernel argument %q has a control character", raw)
+		case strings.ContainsAny(word, `'"\`) || strings.Count(a.Raw, `"`)%2 != 0:
+			return nil, fmt.Errorf("kernel argument %s: GRUB cannot hand over quotes and backslashes unchanged", a.Raw)
+		case !spaced && strings.ContainsAny(word, "\t\n\v\f\r"):
+			return nil, fmt.Errorf("kernel argument %q: GRUB cannot hand over tabs and line ends inside an argument", a.Raw)
+		case strings.IndexFunc(word, func(r rune) bool { return r == 0x7f || r < ' ' && !cmdline.IsSpace(byte(r)) }) >= 0:
+			return nil, fmt.Errorf("kernel argument %q has a control character", a.Raw)
+		case !utf8.ValidString(word):
+			return nil, fmt.Errorf("kernel argument %q is no UTF-8, or Linux would cut it in two at a byte 0xa0", a.Raw)
 		case word == "":
-			return nil, fmt.Errorf("kernel argument %s is empty", raw)
-		}
-		for _, ours := range []string{slotArgument, bootArgument, canaryArgument, failedArgument} {
-			if strings.HasPrefix(word, ours) {
-				return nil, fmt.Errorf("kernel argument %s is the loader's own: leave it out of the image", raw)
-			}
+			return nil, fmt.Errorf("kernel argument %s is empty", a.Raw)
+		case slices.Contains(own, a.Name): // behind a "--" too: an older reader of them may not know of it
+			return nil, fmt.Errorf("kernel argument %s is the loader's own: leave it out of the image", a.Raw)
 		}
 		all = append(all, word)
 	}
 	return all, nil
 }
-
-// space is what Linux takes for white space.
-const space = " \t\n\v\f\r"
 
 // Quote writes a word for a GRUB script, so that GRUB takes it for one word with exactly these bytes: in single quotes,
 // within which only the single quote itself means anything. NUL cannot be written.
@@ -126,28 +110,22 @@ type report struct {
 	why    string
 }
 
-func parseReport(cmdline string) (report, error) {
+func parseReport(line string) (report, error) {
 	var r report
 	found := map[string]string{}
-	for _, arg := range strings.Fields(cmdline) {
-		if arg == "--" {
-			break
+	for _, name := range own {
+		value, set, err := cmdline.One(line, name)
+		if err != nil {
+			return report{}, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
 		}
-		for _, name := range []string{slotArgument, bootArgument, canaryArgument, failedArgument} {
-			value, ok := strings.CutPrefix(arg, name)
-			if !ok {
-				continue
-			}
-			if before, twice := found[name]; twice && before != value {
-				return report{}, fmt.Errorf("the kernel command line has %s%s and %s%s: %w", name, before, name, value, bootloader.ErrAmbiguous)
-			}
+		if set {
 			found[name] = value
 		}
 	}
 	if text, ok := found[slotArgument]; ok {
 		s, err := bootloader.ParseSlot(text)
 		if err != nil {
-			return report{}, fmt.Errorf("kernel argument %s%s: %w: %w", slotArgument, text, err, bootloader.ErrAmbiguous)
+			return report{}, fmt.Errorf("kernel argument %s=%s: %w: %w", slotArgument, text, err, bootloader.ErrAmbiguous)
 		}
 		r.slot = s
 	}
@@ -161,8 +139,8 @@ func parseReport(cmdline string) (report, error) {
 
 // BootPartition is the GUID of the boot file system's partition that GRUB was started from, as a kernel command line says it;
 // "" when it says none.
-func BootPartition(cmdline string) string {
-	r, err := parseReport(cmdline)
+func BootPartition(line string) string {
+	r, err := parseReport(line)
 	if err != nil {
 		return ""
 	}

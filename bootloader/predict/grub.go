@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
 // The model of GRUB 2.06: it runs the grub.cfg that it finds on partition 1 of the disk, reads files through the first FAT
@@ -376,15 +377,9 @@ func (g *grub) started(before, after map[string]string) error {
 	return nil
 }
 
-func rebootsAfterPanic(cmdline string) bool {
-	on := false
-	for _, a := range strings.Fields(cmdline) {
-		if v, ok := strings.CutPrefix(a, "panic="); ok {
-			n, err := strconv.Atoi(v)
-			on = err == nil && n != 0
-		}
-	}
-	return on
+func rebootsAfterPanic(line string) bool {
+	seconds, _ := cmdline.Panic(line)
+	return seconds != 0
 }
 
 // bios starts the disk as a BIOS does.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
@@ -120,12 +121,11 @@ func (g *grub) explainGRUB(before, after map[string]string) {
 			valid++
 		}
 	}
-	failed, why := "", ""
-	for _, a := range strings.Fields(b.out.Cmdline) {
-		if text, ok := strings.CutPrefix(a, "pawl.failed="); ok {
-			failed, why, _ = strings.Cut(text, ":")
-		}
+	said, _, err := cmdline.One(b.out.Cmdline, "pawl.failed")
+	if err != nil {
+		b.because("The reason is not known: %v.", err)
 	}
+	failed, why, _ := strings.Cut(said, ":")
 	switch why {
 	case "missing":
 		b.because("GRUB does not find all files of slot %s, or it is not to be booted.", failed)

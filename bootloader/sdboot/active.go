@@ -5,12 +5,17 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
 // other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
 func (l *Loader) active(st *bootloader.State) (s bootloader.Slot, direct bool, err error) {
-	if uuid := argument(l.Cmdline, bootArgument); uuid != "" && !strings.EqualFold(uuid, l.Partition.GUID.String()) {
+	uuid, _, err := cmdline.One(l.Cmdline, bootArgument)
+	if err != nil {
+		return bootloader.None, false, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
+	}
+	if uuid != "" && !strings.EqualFold(uuid, l.Partition.GUID.String()) {
 		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
 		return bootloader.None, false, nil
 	}
@@ -87,31 +92,18 @@ func ukiPath(s bootloader.Slot) string {
 	return "\\" + strings.ReplaceAll(s.File(bootloader.UKIFile), "/", "\\")
 }
 
-// argument is the value of the first kernel argument of that name, with its "=".
-func argument(cmdline, name string) string {
-	for _, arg := range strings.Fields(cmdline) {
-		if value, ok := strings.CutPrefix(arg, name); ok {
-			return value
-		}
+// slotFromCmdline is the slot that the kernel command line names; None when it names none.
+func slotFromCmdline(line string) (bootloader.Slot, error) {
+	name, set, err := cmdline.One(line, slotArgument)
+	if err != nil {
+		return bootloader.None, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
 	}
-	return ""
-}
-
-func slotFromCmdline(cmdline string) (bootloader.Slot, error) {
-	found := bootloader.None
-	for _, arg := range strings.Fields(cmdline) {
-		value, ok := strings.CutPrefix(arg, slotArgument)
-		if !ok {
-			continue
-		}
-		s, err := bootloader.ParseSlot(value)
-		if err != nil {
-			return bootloader.None, fmt.Errorf("kernel argument %s: %w: %w", arg, err, bootloader.ErrAmbiguous)
-		}
-		if found != bootloader.None && found != s {
-			return bootloader.None, fmt.Errorf("the kernel command line names slots %v and %v: %w", found, s, bootloader.ErrAmbiguous)
-		}
-		found = s
+	if !set {
+		return bootloader.None, nil
 	}
-	return found, nil
+	s, err := bootloader.ParseSlot(name)
+	if err != nil {
+		return bootloader.None, fmt.Errorf("kernel argument %s=%s: %w: %w", slotArgument, name, err, bootloader.ErrAmbiguous)
+	}
+	return s, nil
 }

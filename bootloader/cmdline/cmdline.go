@@ -1,0 +1,131 @@
+// Package cmdline splits a kernel's command line into arguments as Linux does.
+//
+// Start with Kernel, for what the kernel itself obeys, or with Split, for every word. It guarantees that each word is cut where
+// Linux cuts it: at white space outside of double quotes, and at the end of the line, a NUL. Quotes are taken off where Linux
+// takes them off. Behind a "--" everything is for init, and is no argument of the kernel's.
+//
+// It knows no loader: how an argument has to be written for one is the business of the loader's backend.
+//
+// Specification: Linux 6.1, lib/cmdline.c (next_arg), kernel/params.c (parse_args) and lib/kstrtox.c (kstrtoint).
+package cmdline
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Arg is one word of a command line.
+type Arg struct {
+	Raw   string // as it is written, with its quotes
+	Name  string // before the first "=", without the quotes that Linux takes off
+	Value string // behind it, likewise
+	Set   bool   // there is a "=", so Value counts even where it is empty
+}
+
+// String is the word without its quotes, as the kernel's own list of parameters has it.
+func (a Arg) String() string {
+	if a.Set {
+		return a.Name + "=" + a.Value
+	}
+	return a.Name
+}
+
+// IsSpace reports whether Linux takes a byte for white space. The last one is a space of Latin-1, and the second byte of some
+// letters in UTF-8.
+func IsSpace(b byte) bool { return b == ' ' || b >= '\t' && b <= '\r' || b == 0xa0 }
+
+// Split returns all words, a "--" and what is behind it included.
+func Split(line string) []Arg {
+	line, _, _ = strings.Cut(line, "\x00")
+	var all []Arg
+	for at := 0; at < len(line); {
+		if IsSpace(line[at]) {
+			at++
+			continue
+		}
+		end, quoted := at, false
+		for end < len(line) && (quoted || !IsSpace(line[end])) {
+			quoted = quoted != (line[end] == '"')
+			end++
+		}
+		all = append(all, parse(line[at:end]))
+		at = end
+	}
+	return all
+}
+
+// parse takes one word apart. A "=" at its very beginning belongs to the name.
+func parse(raw string) Arg {
+	a := Arg{Raw: raw}
+	word, quoted := strings.CutPrefix(raw, `"`)
+	a.Name = word
+	if at := strings.IndexByte(word, '='); at > 0 {
+		a.Name, a.Value, a.Set = word[:at], word[at+1:], true
+	} else if at == 0 {
+		if at = strings.IndexByte(word[1:], '='); at >= 0 {
+			a.Name, a.Value, a.Set = word[:at+1], word[at+2:], true
+		}
+	}
+	last := &a.Name
+	if a.Set {
+		last = &a.Value
+		value, opened := strings.CutPrefix(a.Value, `"`)
+		a.Value, quoted = value, quoted || opened
+	}
+	if quoted {
+		*last = strings.TrimSuffix(*last, `"`)
+	}
+	return a
+}
+
+// Kernel returns the words that the kernel takes for its own: those before the first "--".
+func Kernel(line string) []Arg {
+	all := Split(line)
+	for i, a := range all {
+		if a.Name == "--" && !a.Set {
+			return all[:i]
+		}
+	}
+	return all
+}
+
+// One is the value of a parameter that can have one value only; set is false when the kernel is not given it. Two values that
+// differ in more than case are an error.
+func One(line, name string) (value string, set bool, err error) {
+	for _, a := range Kernel(line) {
+		switch {
+		case a.Name != name:
+		case set && !strings.EqualFold(value, a.Value):
+			return "", false, fmt.Errorf("the kernel command line has %s=%s and %s=%s", name, value, name, a.Value)
+		default:
+			value, set = a.Value, true
+		}
+	}
+	return value, set, nil
+}
+
+// Panic is after how many seconds a panic ends in a restart: negative is at once, 0 is never. The last panic=N counts. One
+// that is no number is passed over, as the kernel does; said is false when there is none that counts.
+func Panic(line string) (seconds int, said bool) {
+	for _, a := range Kernel(line) {
+		if a.Name != "panic" || !a.Set {
+			continue
+		}
+		if n, ok := number(a.Value); ok {
+			seconds, said = n, true
+		}
+	}
+	return seconds, said
+}
+
+// number reads an int as the kernel does: decimal, hexadecimal behind 0x, octal behind 0, perhaps with a line end.
+func number(s string) (int, bool) {
+	s = strings.TrimSuffix(s, "\n")
+	digits := strings.ToLower(strings.TrimLeft(s, "+-"))
+	if strings.Contains(s, "_") || strings.HasPrefix(digits, "0b") || strings.HasPrefix(digits, "0o") {
+		return 0, false // Go's own spellings
+	}
+	n, err := strconv.ParseInt(s, 0, 32)
+	return int(n), err == nil
+}
