@@ -7,10 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/pawl-os/pawl/internal/proof"
+	"github.com/pawl-os/pawl/internal/proof/environment"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -20,6 +22,9 @@ func main() {
 	lived := flag.Int("lived", 15_000, "and until so many of these were seen in random histories")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
 	loader := flag.String("loader", "", "only this loader; all when empty")
+	environments := flag.Int("environments", 0, "so many environments besides: machines as others leave them, see docs/proof.md")
+	onlyEnvironments := flag.Bool("only-environments", false, "nothing but environments")
+	single := flag.Bool("single", false, "with -only-environments: the one of -seed alone, of which everything is told")
 	counting := flag.Bool("counting", false, "only trials that systemd-boot counts in a name, which are no part of the promise")
 	flag.Parse()
 	debug.SetGCPercent(400) // little lives long, and a million disks are made
@@ -28,18 +33,46 @@ func main() {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 		os.Exit(2)
 	}
+	if *onlyEnvironments {
+		code := surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Single: *single, Log: os.Stdout})
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}
 	o := proof.Options{Seed: *seed, Distinct: *distinct, Lived: *lived, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
 	if o.Counting {
 		o.Loader, o.Distinct = upgrade.SystemdBoot, 0 // histories have no such trials
 	}
 	r, err := proof.Run(context.Background(), dir, o)
-	os.RemoveAll(dir)
 	if err != nil {
+		os.RemoveAll(dir)
 		fmt.Fprintln(os.Stderr, "proof:", err)
 		os.Exit(2)
 	}
 	fmt.Println(r)
+	code := 0
 	if r.Err() != nil {
-		os.Exit(1)
+		code = 1
 	}
+	if *environments > 0 {
+		code = max(code, surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: o.Loader, Workers: o.Workers, Log: os.Stdout}))
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// surround makes environments, and returns the exit code: 1 when a promise was not kept in one of them.
+func surround(dir string, o environment.Options) int {
+	if o.Made == 0 {
+		o.Made = 20_000
+	}
+	r, err := environment.Run(context.Background(), filepath.Join(dir, "environments"), o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "environments:", err)
+		return 2
+	}
+	fmt.Println(r)
+	if r.Wrong > 0 {
+		return 1
+	}
+	return 0
 }

@@ -1,0 +1,30 @@
+package environment
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A short run; `make proof` makes 20,000.
+func TestEnvironmentsShort(t *testing.T) {
+	var log strings.Builder
+	r, err := Run(t.Context(), t.TempDir(), Options{Seed: 1, Made: 60, Layouts: 3, Workers: 2, Log: &log})
+	require.NoError(t, err)
+	t.Log(log.String())
+	t.Log(r)
+	require.GreaterOrEqual(t, r.Made, 60)
+	require.Equal(t, r.Made, r.Accepted+r.Refused)
+	require.Greater(t, 3*r.Accepted, r.Made)
+}
+
+// What an environment is follows from its seed, so that an example that was found can be looked at again.
+func TestAnEnvironmentFollowsFromItsSeed(t *testing.T) {
+	var log [2]strings.Builder
+	for i := range log {
+		_, err := Run(t.Context(), t.TempDir(), Options{Seed: 1351, Made: 1, Layouts: 3, Single: true, Log: &log[i]})
+		require.NoError(t, err)
+	}
+	require.Equal(t, log[0].String(), log[1].String())
+}
