@@ -36,10 +36,15 @@ type File struct {
 	SHA256 string `json:"sha256"` // 64 hex digits
 }
 
-// EncodeManifest returns m as indented JSON with a final newline. The format is set to ManifestFormat.
+// EncodeManifest returns m as indented JSON with a final newline. The format is set to ManifestFormat. A version that
+// CheckVersion refuses is ErrVersion: it can be read where an earlier program wrote it, and is not written.
 func EncodeManifest(m Manifest) ([]byte, error) {
 	m.Format = ManifestFormat
-	if err := m.check(); err != nil {
+	err := m.check()
+	if err == nil {
+		err = CheckVersion(m.Version)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
 	data, err := json.MarshalIndent(m, "", "  ")

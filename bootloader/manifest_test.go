@@ -69,6 +69,10 @@ func FuzzDecodeManifest(f *testing.F) {
 			return
 		}
 		again, err := bootloader.EncodeManifest(m)
+		if bootloader.CheckVersion(m.Version) != nil {
+			require.ErrorIs(t, err, bootloader.ErrVersion)
+			return
+		}
 		require.NoError(t, err)
 		m2, err := bootloader.DecodeManifest(again)
 		require.NoError(t, err)

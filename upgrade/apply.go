@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 
 // operation is one upgrade on its way through the steps.
 type operation struct {
-	m *Machine
+	m   *Machine // nil before an install has made it
+	log *slog.Logger
 	Options
 	img      *image.Image
 	plan     Plan
@@ -89,10 +91,10 @@ func (op *operation) steps() []step {
 	}
 }
 
-// find waits for the first file that a slot needs, so that an image without any changes nothing.
+// find waits for the first file that a slot needs, so that an image without any changes nothing, and looks at its beginning.
 func (op *operation) find(context.Context) error {
 	if op.nothingToFetch() {
-		return nil
+		return op.foresee(image.Asset{})
 	}
 	a, err := op.source.first()
 	if err != nil {
@@ -101,7 +103,7 @@ func (op *operation) find(context.Context) error {
 	if err := op.fits(a.Size); err != nil {
 		return fmt.Errorf("%s: %w", a.Name, err)
 	}
-	return nil
+	return op.foresee(a)
 }
 
 // disarm takes back whatever is armed, and closes the attempt that armed it.
@@ -210,14 +212,8 @@ func (op *operation) verify(ctx context.Context) error {
 	if err != nil && (!op.Force || errors.Is(err, errReserved)) {
 		return err
 	}
-	if op.plan.Version == "" {
-		op.plan.Version = version
-		if err := op.allowed(); err != nil {
-			return err
-		}
-	}
-	if op.plan.Version == "" {
-		op.plan.Version = op.plan.Image
+	if err := op.takeVersion(version); err != nil {
+		return err
 	}
 	return op.m.fitEntry(op.plan.To, op.plan.Version)
 }

@@ -136,12 +136,33 @@ func (d *Diagnosis) slot(ctx context.Context, m *Machine, s SlotStatus) error {
 	if len(problems) == 0 {
 		d.add(Fine, about, "", "Version %s is complete: %d files read, and their digests match.", s.Manifest.Version, len(s.Manifest.Files))
 	}
+	d.otherName(m, s, needed)
 	at := slices.IndexFunc(d.Status.KnownBad, func(b Bad) bool { return b.Image == s.Manifest.Image })
 	if at >= 0 {
 		bad := d.Status.KnownBad[at]
 		d.add(Degraded, about, "upgrade to another version", "Version %s is known to be bad: %s.", s.Manifest.Version, bad.Reason)
 	}
 	return nil
+}
+
+// otherName tells of a slot whose system calls itself something else than its manifest does.
+func (d *Diagnosis) otherName(m *Machine, s SlotStatus, needed bool) {
+	about, do := fmt.Sprintf("slot %v", s.Slot), "the next upgrade writes it anew"
+	if needed {
+		do = "upgrade with --force, to an image that states the version that the system in it has"
+	}
+	own, err := m.ownVersion(s.Slot)
+	if err != nil {
+		d.add(Degraded, about, do, "Which version its system calls itself is not known: %v.", err)
+		return
+	}
+	severity := Degraded
+	if own == "" && s.Slot == d.Status.Loader.Active { // a system that states none; where this runs may be another one, as a container is
+		severity, own, do = Fine, m.Version, "see that --os-release is that of the running system; if so, "+do
+	}
+	if own != "" && s.Manifest.Named() && own != s.Manifest.Version {
+		d.add(severity, about, do, "Its manifest says version %s, and its system calls itself %q: while it runs, upgrade and confirm are refused.", s.Manifest.Version, own)
+	}
 }
 
 // damaged reads the files of a slot and returns those that are not what its manifest says.

@@ -17,13 +17,15 @@ import (
 // fit looks at what slot s would boot, as far as its files can be judged, and returns the version that they state.
 func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error) {
 	path := s.File(bootloader.UKIFile)
-	if _, err := m.Boot.Stat(path); err == nil {
-		return m.fitUKI(s, arch)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	f, err := m.Boot.Open(path)
+	if err == nil {
+		return fitUKI(f, f.Size(), arch)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("look at %s: %w", path, err)
 	}
 	path = s.File(bootloader.KernelFile)
-	f, err := m.Boot.Open(path)
+	f, err = m.Boot.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("look at %s: %w", path, err)
 	}
@@ -120,43 +122,34 @@ func noneReserved(line string) error {
 // errReserved is of an image that force does not help.
 var errReserved = fmt.Errorf("is Pawl's own: %w", ErrUnfit)
 
-// fitUKI looks at the UKI in slot s: that it is whole, for this machine, and that its kernel reboots after a panic, for
+// fitUKI looks at a UKI of size bytes: that it is whole, for this machine, and that its kernel reboots after a panic, for
 // else a trial that dies would hang. It returns the version that the UKI's os-release states.
-func (m *Machine) fitUKI(s bootloader.Slot, arch string) (version string, err error) {
-	path := s.File(bootloader.UKIFile)
-	f, err := m.Boot.Open(path)
+func fitUKI(r io.ReaderAt, size int64, arch string) (version string, err error) {
+	img, err := uki.Parse(r, size)
 	if err != nil {
-		return "", fmt.Errorf("look at %s: %w", path, err)
+		return "", fmt.Errorf("%w: %w (force writes it all the same)", err, ErrUnfit)
 	}
-	info, err := m.Boot.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("look at %s: %w", path, err)
-	}
-	img, err := uki.Parse(f, info.Size)
-	if err != nil {
-		return "", fmt.Errorf("%v: %w (force writes it all the same)", err, ErrUnfit)
-	}
+	version, unread := img.Version()
 	if img.Arch != arch {
-		return "", fmt.Errorf("its UKI is for %q, the image says %q: %w", img.Arch, arch, ErrUnfit)
+		return version, fmt.Errorf("its UKI is for %q, the image says %q: %w", img.Arch, arch, ErrUnfit)
 	}
 	if _, err := img.Section(uki.Linux); err != nil {
-		return "", fmt.Errorf("its UKI holds no kernel: %w: %w", err, ErrUnfit)
+		return version, fmt.Errorf("its UKI holds no kernel: %w: %w", err, ErrUnfit)
 	}
 	line, err := img.Text(uki.Cmdline)
 	if err != nil {
-		return "", fmt.Errorf("its UKI holds no kernel arguments: %w: %w", err, ErrUnfit)
+		return version, fmt.Errorf("its UKI holds no kernel arguments: %w: %w", err, ErrUnfit)
 	}
 	if err := noneReserved(line); err != nil {
-		return "", err
+		return version, err
 	}
 	if !RebootsOnPanic(line) {
-		return "", fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
+		return version, fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
 	}
-	release, err := img.Release()
-	if err != nil {
-		return "", nil // the version is then the image's word
+	if unread != nil {
+		return version, fmt.Errorf("its UKI's os-release cannot be read: %w: %w", unread, ErrUnfit)
 	}
-	return release["VERSION_ID"], nil
+	return version, nil
 }
 
 // RebootsOnPanic reports whether kernel arguments make a panic end in a reboot.

@@ -47,6 +47,9 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	if in.Now == nil {
 		in.Now = time.Now
 	}
+	if in.Log == nil {
+		in.Log = slog.New(slog.DiscardHandler)
+	}
 	var err error
 	if in.Loader, err = ParseLoader(string(o.Loader)); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
@@ -54,10 +57,13 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	if in.Active && in.Loader != GRUBBIOS {
 		return fmt.Errorf("install %s: the active flag is for %s, not for %s", img.Reference, GRUBBIOS, in.Loader)
 	}
+	if err := checkStated(img); err != nil {
+		return fmt.Errorf("install %s: %w", img.Reference, err)
+	}
 	if err := in.check(); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
 	}
-	in.op = operation{img: img, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
+	in.op = operation{img: img, log: in.Log, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
 		Kind: Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
 	in.op.takes = in.takes()
@@ -152,7 +158,10 @@ func (in *install) find(context.Context) error {
 			return err
 		}
 	}
-	return in.op.fits(bytes)
+	if err := in.op.fits(bytes); err != nil {
+		return err
+	}
+	return in.op.foresee(first)
 }
 
 // lacks is the error of an image without a file that an install needs.

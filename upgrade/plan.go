@@ -78,7 +78,7 @@ func unreported(st bootloader.State) error {
 // active checks that what runs is what the active slot says it holds.
 func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 	s := m.slot(st.Active)
-	if s.Content == Complete && m.Version != "" && s.Manifest.Version != m.Version {
+	if s.Content == Complete && m.Version != "" && s.Manifest.Named() && s.Manifest.Version != m.Version {
 		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w", m.Version, st.Active, s.Manifest.Version, bootloader.ErrAmbiguous)
 	}
 	return s, nil
@@ -92,19 +92,25 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 	if err := m.tryBy(o.Trial); err != nil {
 		return nil, err
 	}
+	if err := checkStated(img); err != nil {
+		return nil, err
+	}
 	st, err := m.ready()
 	if err != nil {
 		return nil, err
 	}
-	from, err := m.active(st)
-	if err != nil {
-		return nil, err
+	from, mismatch := m.active(st)
+	if mismatch != nil && !o.Force {
+		return nil, mismatch
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, img: img, Options: o, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
+	op := &operation{m: m, log: m.log, img: img, Options: o, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
+	if mismatch != nil {
+		op.plan.Warnings = append(op.plan.Warnings, mismatch.Error())
+	}
 	if m.Version != "" {
 		op.plan.Old = m.Version
 	}
@@ -139,8 +145,22 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 	return op, nil
 }
 
+// checkStated refuses what an image states and what cannot be a version. What it does not state is found inside.
+func checkStated(img *image.Image) error {
+	if img.Version == "" {
+		return nil
+	}
+	if err := bootloader.CheckVersion(img.Version); err != nil {
+		return fmt.Errorf("what the image states: %w: %w (build it with another version, or without: the system's own counts)", err, ErrUnfit)
+	}
+	return nil
+}
+
 // allowed asks the version policy. What is forced is a warning.
 func (op *operation) allowed() error {
+	if op.m == nil { // an install: nothing came before
+		return nil
+	}
 	err := op.m.Policy.Allow(op.plan.Old, op.plan.Version, op.img.Annotations[FromAnnotation])
 	if err != nil && op.Force {
 		op.plan.Warnings = append(op.plan.Warnings, err.Error())

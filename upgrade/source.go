@@ -3,6 +3,7 @@ package upgrade
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -68,8 +69,10 @@ func (s *source) first() (image.Asset, error) {
 	case f := <-s.files:
 		if isOwn(s.takes[f.Name]) {
 			data, err := readAll(f.Asset, f)
+			if err == nil {
+				s.early = append(s.early, file{Asset: f.Asset, Reader: bytes.NewReader(data)})
+			}
 			f.taken <- err
-			s.early = append(s.early, file{Asset: f.Asset, Reader: bytes.NewReader(data)})
 			return s.first()
 		}
 		s.head = &f
@@ -103,6 +106,27 @@ func (s *source) each(use func(image.Asset, io.Reader) error) error {
 			f.taken <- use(f.Asset, f.Reader)
 		case <-s.done:
 			return s.err
+		}
+	}
+}
+
+// peek returns the first bytes of the file that first waited for, at most so many. They still come when the file is read. Where
+// reading them fails, what is offered next counts, or why nothing is.
+func (s *source) peek(most int64) ([]byte, error) {
+	for {
+		data, err := io.ReadAll(io.LimitReader(s.head, min(most, s.head.Size)))
+		if err == nil {
+			s.head.Reader = io.MultiReader(bytes.NewReader(data), s.head.Reader)
+			return data, nil
+		}
+		name := s.head.Name
+		s.head.taken <- err
+		s.head = nil
+		switch again, ended := s.first(); {
+		case ended != nil:
+			return nil, ended
+		case again.Name != name:
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 }

@@ -35,6 +35,8 @@ var (
 	// ErrFormat is returned when bytes are not a PE32+ image that this package understands, or not all of one.
 	// Do: fetch or build the file again.
 	ErrFormat = errors.New("not a whole PE32+ image")
+	// ErrBeyond is returned for what lies behind the known beginning of a file. Do: look again when the file is whole.
+	ErrBeyond = errors.New("behind what is known of the file")
 	// ErrNoSection is returned when an image has no section of that name. Do: check that it is a UKI.
 	ErrNoSection = errors.New("no such section")
 )
@@ -54,6 +56,21 @@ func Bytes(name string, data []byte) Section {
 type Image struct {
 	Arch     string    // GOARCH: "amd64", "arm64", ...; "" for a machine that this package does not know
 	Sections []Section // in file order, the stub's own (".text", ...) included
+}
+
+// Beginning is a file of which only the first Known bytes are there. Whatever lies behind them is ErrBeyond, so that Parse can tell what
+// it does not know yet from what is wrong.
+type Beginning struct {
+	io.ReaderAt
+	Known int64
+}
+
+// ReadAt reads what is known, all of it or nothing.
+func (b Beginning) ReadAt(p []byte, off int64) (int, error) {
+	if off > b.Known-int64(len(p)) {
+		return 0, ErrBeyond
+	}
+	return b.ReaderAt.ReadAt(p, off)
 }
 
 // Parse reads the headers of the size bytes in r. Each section's data is whatever is both in the file and in memory
@@ -110,4 +127,14 @@ func (i *Image) Release() (map[string]string, error) {
 		return nil, err
 	}
 	return ParseRelease(text), nil
+}
+
+// Version returns the VERSION_ID of the image's os-release section: what the system calls itself when it runs. It is empty where
+// there is no such section, or none in it.
+func (i *Image) Version() (string, error) {
+	release, err := i.Release()
+	if errors.Is(err, ErrNoSection) {
+		return "", nil
+	}
+	return release["VERSION_ID"], err
 }

@@ -257,7 +257,7 @@ func TestBadDiskImages(t *testing.T) {
 	require.Equal(t, "precious", string(data))
 }
 
-// A tampered image cannot be told before its layer ends, and on an empty disk nothing can be kept aside. So the disk is
+// A large image that was tampered with cannot be told before its layer ends, and on an empty disk nothing can be kept aside. So the disk is
 // left laid out, boots nothing, and the same install with --force finishes it.
 func TestInstallOfATamperedImageLeavesNothingThatBoots(t *testing.T) {
 	t.Parallel()
@@ -265,7 +265,9 @@ func TestInstallOfATamperedImageLeavesNothingThatBoots(t *testing.T) {
 	b := f.box(t)
 	b.writeDisk(nil)
 	require.NoError(t, os.Truncate(b.disk, 2<<30))
-	status, out := run(t, "install", "--image", f.broken("2.0.1", "layer", 0.9, false), "--disk", b.disk)
+	broken := f.reference("2.0.1", virtual.Spec{Size: 8 << 20})
+	f.damage(f.blob(broken, "layer"), 0.9, false)
+	status, out := run(t, "install", "--image", broken, "--disk", b.disk)
 	require.Equal(t, exitImage, status, out)
 	b.writeVars(nil)
 	stuck, _ := b.model()

@@ -34,6 +34,7 @@ var reasons = []struct {
 }{
 	{image.ErrReference, exitUsage, ""},
 	{upgrade.ErrDoesNotFit, exitImage, "use a smaller image, or a disk with a larger boot file system"},
+	{bootloader.ErrVersion, exitImage, "give the system another VERSION_ID, and the image the same version or none"},
 	{upgrade.ErrUnfit, exitImage, "build the image again; --force writes it all the same"},
 	{image.ErrTampered, exitImage, "push the image again, or ask who changed it"},
 	{image.ErrNotFound, exitImage, "check the reference, its tag or its digest"},

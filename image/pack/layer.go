@@ -85,7 +85,8 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	if err := packed.content(a.Size); err != nil {
 		return layer{}, err
 	}
-	if err := a.Write(io.MultiWriter(archive, content)); err != nil {
+	start := &beginning{}
+	if err := a.Write(io.MultiWriter(archive, content, start)); err != nil {
 		return layer{}, err
 	}
 	if err := archive.Close(); err != nil { // an asset that was shorter than its size is an error here
@@ -93,6 +94,11 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	}
 	if err := packed.Close(); err != nil {
 		return layer{}, err
+	}
+	if isAsset && a.Name == UKIAsset {
+		if err := start.states(a.Size, i.Version); err != nil {
+			return layer{}, err
+		}
 	}
 	digest, size, err := b.commit()
 	if err != nil {

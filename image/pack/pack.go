@@ -24,6 +24,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
 )
 
 // Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry.
@@ -62,7 +64,7 @@ const (
 
 // Image is what Add packs.
 type Image struct {
-	Version     string      // the version of the operating system; required
+	Version     string      // the version of the operating system, as bootloader.CheckVersion has it, and as the UKI's os-release says; required
 	Arch        string      // GOARCH; required
 	Assets      []Asset     // at least one; their order is the order of the layers
 	Compression Compression // the zero value is Zstd
@@ -115,6 +117,9 @@ func File(name, path string) (Asset, error) {
 func (i Image) check() error {
 	if i.Version == "" {
 		return errors.New("no version given")
+	}
+	if err := bootloader.CheckVersion(i.Version); err != nil {
+		return err
 	}
 	if i.Arch == "" || strings.ContainsAny(i.Arch, "/\\") {
 		return fmt.Errorf("architecture %q: want a GOARCH such as amd64", i.Arch)

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -49,6 +50,27 @@ func UKI(p UKIParts) (Asset, error) {
 		_, err := uki.Assemble(w, p.Stub, sections...)
 		return err
 	}}, nil
+}
+
+// beginning keeps the first bytes of what is written to it, where a UKI has what says which version it is.
+type beginning struct{ data []byte }
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.data = append(b.data, p[:min(len(p), 1<<20-len(b.data))]...)
+	return len(p), nil
+}
+
+// states refuses a UKI of size bytes whose system calls itself something else than version: once it runs it could not be confirmed.
+// What is no UKI states nothing.
+func (b *beginning) states(size int64, version string) error {
+	img, err := uki.Parse(uki.Beginning{ReaderAt: bytes.NewReader(b.data), Known: int64(len(b.data))}, size)
+	if err != nil {
+		return nil
+	}
+	if own, err := img.Version(); err == nil && own != "" && own != version {
+		return fmt.Errorf("the image is to state version %q, and the os-release inside says VERSION_ID=%q: they have to be the same", version, own)
+	}
+	return nil
 }
 
 // kernelRelease reads the release from an x86 boot image, "" from anything else. Source: the Linux kernel's

@@ -168,6 +168,7 @@ func NewImages(ctx context.Context, dir string) (*Images, error) {
 type Spec struct {
 	Cmdline string       // of the kernel; default "console=ttyS0 panic=1"
 	Size    int          // bytes that the kernel has at least
+	Release string       // the os-release in the UKI; default one of the version
 	UKI     []byte       // in place of one that is made
 	Assets  []pack.Asset // in place of all
 	Arch    string       // default amd64
@@ -199,7 +200,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	}
 	asset, err := pack.UKI(pack.UKIParts{
 		Stub: section(loadertest.Stub()), Linux: section(kernel), Cmdline: s.Cmdline,
-		OSRelease: "ID=virtual\nVERSION_ID=" + version + "\n", Uname: "6.1.0",
+		OSRelease: cmp.Or(s.Release, "ID=virtual\nVERSION_ID="+version+"\n"), Uname: "6.1.0",
 	})
 	if err != nil {
 		return "", err

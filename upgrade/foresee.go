@@ -1,0 +1,99 @@
+package upgrade
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/image"
+)
+
+// foreseen is how much of a UKI is looked at before the target is cleared. What says what it is comes before the kernel in it.
+const foreseen = 1 << 20
+
+// foresee looks at the beginning of the UKI, so that what can be refused by it is refused while the target still holds what it held.
+// first is the file that the download begins with.
+func (op *operation) foresee(first image.Asset) error {
+	start, size, err := op.beginning(first)
+	if err != nil || size == 0 {
+		return err
+	}
+	version, err := fitUKI(start, size, op.img.Arch)
+	if errors.Is(err, uki.ErrBeyond) || op.Force && !errors.Is(err, errReserved) {
+		err = nil
+	}
+	if err == nil && version != "" {
+		err = op.takeVersion(version)
+	}
+	if err == nil || op.source.head == nil {
+		return err
+	}
+	// Nothing was verified yet. Bytes that were tampered with are that, whatever else they seem to be.
+	if wrong := op.source.each(func(_ image.Asset, r io.Reader) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}); errors.Is(wrong, image.ErrTampered) {
+		return wrong
+	}
+	return err
+}
+
+// beginning is the UKI as far as it is known before anything is written: from the download, or from where it is already. Its size is
+// 0 where nothing is known.
+func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int64, err error) {
+	if r, found := op.reuse[ukiAsset]; found {
+		path := r.path
+		if path == "" {
+			path = op.plan.To.File(r.File)
+		}
+		f, err := op.m.Boot.Open(path)
+		if err != nil {
+			return start, 0, fmt.Errorf("look at %s: %w", path, err)
+		}
+		return uki.Beginning{ReaderAt: f, Known: r.Bytes}, r.Size, nil
+	}
+	if first.Name != ukiAsset || op.takes[ukiAsset] == "" {
+		return start, 0, nil
+	}
+	data, err := op.source.peek(foreseen)
+	return uki.Beginning{ReaderAt: bytes.NewReader(data), Known: int64(len(data))}, first.Size, err
+}
+
+// ownVersion is what the system in a slot calls itself; empty where its files do not say.
+func (m *Machine) ownVersion(s bootloader.Slot) (string, error) {
+	f, err := m.Boot.Open(s.File(bootloader.UKIFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	img, err := uki.Parse(f, f.Size())
+	if err != nil {
+		return "", err
+	}
+	return img.Version()
+}
+
+// takeVersion takes the system's own word for its version: the running system will go by that, so an image that states another one
+// could never be confirmed. Where neither states one, the image's digest is taken.
+func (op *operation) takeVersion(own string) error {
+	switch stated := op.plan.Version; {
+	case own == "" && stated == "":
+		op.plan.Version = bootloader.DigestVersion(op.plan.Image)
+		return nil
+	case own == "" || own == stated:
+		return nil
+	case stated != "":
+		op.log.Warn("the image states another version than the system in it, which counts", "image", stated, "system", own)
+	}
+	if err := bootloader.CheckVersion(own); err != nil {
+		return fmt.Errorf("the VERSION_ID of the system in it: %w: %w", err, ErrUnfit)
+	}
+	op.plan.Version = own
+	return op.allowed()
+}
