@@ -26,6 +26,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,7 @@ const (
 type Server struct {
 	config   Config
 	bootID   string
+	run      string // names this run of the service
 	log      *slog.Logger
 	open     func(readOnly bool) (machine, error)
 	pull     func(ctx context.Context, reference string) (*image.Image, error)
@@ -142,7 +144,7 @@ func New(c Config) (*Server, error) {
 			return nil, fmt.Errorf("new node: hook %q: a hook needs a name, something to run, and one of the phases %v", h.Name, hookPhases)
 		}
 	}
-	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, queue: newQueue(), begun: make(chan struct{})}
+	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, run: rand.Text(), queue: newQueue(), begun: make(chan struct{})}
 	s.recorded = sync.OnceFunc(func() { close(s.begun) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -45,7 +45,7 @@ var _ pawlv1.NodeHandler = service{}
 
 func (v service) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
 	return &pawlv1.VersionResponse{
-		Pawl: Version(), Api: api, Platform: runtime.GOOS + "/" + runtime.GOARCH, BootId: v.s.bootID,
+		Pawl: Version(), Api: api, Platform: runtime.GOOS + "/" + runtime.GOARCH, BootId: v.s.bootID, Service: v.s.run,
 	}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
@@ -29,7 +30,6 @@ const asInstaller = "PAWL_TEST_AS_INSTALLER"
 func TestMain(m *testing.M) {
 	if os.Getenv(asInstaller) != "" {
 		main()
-		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -259,14 +259,7 @@ func (b *box) on(command string, args ...string) (int, string) {
 func run(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	var out bytes.Buffer
-	c := root()
-	c.SetArgs(args)
-	c.SetOut(&out)
-	c.SetErr(&out)
-	err := c.ExecuteContext(t.Context())
-	if err == nil {
-		return 0, out.String()
-	}
-	status := report(&out, err)
+	to := terminal.To(&out) // one for both, which keeps lines whole
+	status := execute(t.Context(), args, to, to)
 	return status, out.String()
 }

@@ -2,11 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -25,18 +25,18 @@ func confirmCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		a, err := m.Confirm(c.Context(), upgrade.Options{Progress: progress(c.ErrOrStderr())})
+		a, err := m.Confirm(c.Context(), upgrade.Options{Progress: progress(c)})
 		if err != nil {
 			return err
 		}
 		if a == nil {
-			fmt.Fprintln(c.OutOrStdout(), "the running slot is the default; META holds no attempt for it")
+			out(c).Printf("the running slot is the default; META holds no attempt for it\n")
 		} else {
-			fmt.Fprintln(c.OutOrStdout(), a)
+			out(c).Printf("%s\n", a)
 		}
 		// The version is confirmed, whatever becomes of its loader.
 		if _, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{}); err != nil && !errors.Is(err, bootloader.ErrOlder) {
-			fmt.Fprintf(c.ErrOrStderr(), "warning: %v\n", err)
+			terminal.To(c.ErrOrStderr()).Printf("warning: %v\n", err)
 		}
 		return nil
 	}

@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"text/tabwriter"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/partition"
 )
 
@@ -17,7 +17,7 @@ func diskCommand() *cobra.Command {
 	group(c)
 	var on machine
 	var label string
-	add := func(use, short string, run func(w io.Writer, path string) error) *cobra.Command {
+	add := func(use, short string, run func(w *terminal.Printer, path string) error) *cobra.Command {
 		sub := &cobra.Command{Use: use, Short: short, Args: none, RunE: func(c *cobra.Command, _ []string) error {
 			vars, err := variables(on.efivars)
 			if err != nil {
@@ -27,22 +27,22 @@ func diskCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return run(c.OutOrStdout(), path)
+			return run(out(c), path)
 		}}
 		on.flags(sub)
 		c.AddCommand(sub)
 		return sub
 	}
 	add("show [--disk DISK]", "Say which partitions there are, and what is wrong with the table", showTable)
-	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use", func(w io.Writer, path string) error {
+	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use", func(w *terminal.Printer, path string) error {
 		return changeTable(w, path, func(l partition.Layout, size int64) (partition.Layout, error) {
 			return partition.Plan(&l, size, l.SectorSize, nil)
 		})
 	})
-	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use", func(w io.Writer, path string) error {
+	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use", func(w *terminal.Printer, path string) error {
 		return changeTable(w, path, partition.Grow)
 	})
-	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w io.Writer, path string) error {
+	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string) error {
 		return wipePartition(w, path, label)
 	})
 	wipe.Flags().StringVar(&label, "partition", "", "label of the partition, such as EPHEMERAL or STATE")
@@ -50,7 +50,7 @@ func diskCommand() *cobra.Command {
 	return c
 }
 
-func showTable(w io.Writer, path string) (err error) {
+func showTable(w *terminal.Printer, path string) (err error) {
 	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
 	if err != nil {
 		return err
@@ -60,22 +60,22 @@ func showTable(w io.Writer, path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	fmt.Fprintf(w, "%s: %d bytes, sectors of %d, GUID %s\n", path, d.Size(), l.SectorSize, l.GUID)
-	rows := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	w.Printf("%s: %d bytes, sectors of %d, GUID %s\n", path, d.Size(), l.SectorSize, l.GUID)
+	var rows [][]string
 	for _, p := range l.Partitions {
-		fmt.Fprintf(rows, "%d\t%s\tat %d\t%d bytes\ttype %s\n", p.Number, p.Label, p.First*int64(l.SectorSize), l.Bytes(p), p.Type)
+		rows = append(rows, []string{
+			strconv.Itoa(p.Number), p.Label, fmt.Sprintf("at %d", p.First*int64(l.SectorSize)), fmt.Sprintf("%d bytes", l.Bytes(p)), "type " + p.Type.String(),
+		})
 	}
-	if err := rows.Flush(); err != nil {
-		return err
-	}
+	w.Rows("", rows)
 	for _, problem := range l.Problems {
-		fmt.Fprintf(w, "warning: %s\n", problem)
+		w.Printf("warning: %s\n", problem)
 	}
 	return nil
 }
 
 // changeTable writes the table as plan has it, and says what that was good for.
-func changeTable(w io.Writer, path string, plan func(l partition.Layout, size int64) (partition.Layout, error)) (err error) {
+func changeTable(w *terminal.Printer, path string, plan func(l partition.Layout, size int64) (partition.Layout, error)) (err error) {
 	d, err := partition.Open(path, partition.OpenOptions{})
 	if err != nil {
 		return err
@@ -95,16 +95,16 @@ func changeTable(w io.Writer, path string, plan func(l partition.Layout, size in
 	said := false
 	for _, problem := range before.Problems {
 		said = true
-		fmt.Fprintf(w, "mended: %s\n", problem)
+		w.Printf("mended: %s\n", problem)
 	}
 	for i, p := range after.Partitions { // as many as before: nothing was asked for
 		if was := before.Partitions[i]; was.Sectors != p.Sectors {
 			said = true
-			fmt.Fprintf(w, "%v has %d bytes, it had %d\n", p, after.Bytes(p), before.Bytes(was))
+			w.Printf("%v has %d bytes, it had %d\n", p, after.Bytes(p), before.Bytes(was))
 		}
 	}
 	if !said {
-		fmt.Fprintf(w, "%s: nothing to do\n", path)
+		w.Printf("%s: nothing to do\n", path)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ var kept = map[string]string{
 	"META": "`installer meta reset` makes it empty",
 }
 
-func wipePartition(w io.Writer, path, label string) (err error) {
+func wipePartition(w *terminal.Printer, path, label string) (err error) {
 	if do, ok := kept[label]; ok {
 		return usageError{fmt.Errorf("--partition: the machine boots with %s; %s", label, do)}
 	}
@@ -133,6 +133,6 @@ func wipePartition(w io.Writer, path, label string) (err error) {
 	if err := partition.Wipe(p); err != nil {
 		return fmt.Errorf("%v of %s: %w", p.Entry, path, err)
 	}
-	fmt.Fprintf(w, "%v of %s is wiped\n", p.Entry, path)
+	w.Printf("%v of %s is wiped\n", p.Entry, path)
 	return nil
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -49,42 +48,42 @@ func doctorCommand() *cobra.Command {
 			return err
 		}
 		if output == "json" {
-			err = printDiagnosisJSON(c.OutOrStdout(), d)
+			printDiagnosisJSON(out(c), d)
 		} else {
-			printDiagnosis(c.OutOrStdout(), d)
+			printDiagnosis(out(c), d)
 		}
-		if err == nil && d.Severity() == upgrade.Broken {
-			err = errBroken
+		if d.Severity() == upgrade.Broken {
+			return errBroken
 		}
-		return err
+		return nil
 	}
 	return c
 }
 
-func printDiagnosis(w io.Writer, d upgrade.Diagnosis) {
+func printDiagnosis(w *terminal.Printer, d upgrade.Diagnosis) {
 	for i, b := range d.Boots {
-		fmt.Fprintf(w, "boot %d: %s", i+1, whatBoots(d, b))
+		why := ""
 		if len(b.Why) > 0 {
-			fmt.Fprintf(w, ": %s", strings.Join(b.Why, " "))
+			why = ": " + strings.Join(b.Why, " ")
 		}
-		fmt.Fprintln(w)
+		w.Printf("boot %d: %s%s\n", i+1, whatBoots(d, b), why)
 	}
 	for _, text := range d.Assumes {
-		fmt.Fprintf(w, "assumed: %s\n", text)
+		w.Printf("assumed: %s\n", text)
 	}
 	for _, severity := range []upgrade.Severity{upgrade.Broken, upgrade.Degraded, upgrade.Fine} {
 		for _, f := range d.Findings {
 			if f.Severity != severity {
 				continue
 			}
-			fmt.Fprintf(w, "%s: %s: %s", f.Severity, f.About, f.Text)
+			do := ""
 			if f.Do != "" {
-				fmt.Fprintf(w, " Do: %s.", f.Do)
+				do = " Do: " + f.Do + "."
 			}
-			fmt.Fprintln(w)
+			w.Printf("%s: %s: %s%s\n", f.Severity, f.About, f.Text, do)
 		}
 	}
-	fmt.Fprintf(w, "result: %s\n", d.Severity())
+	w.Printf("result: %s\n", d.Severity())
 }
 
 // whatBoots is a predicted boot in a few words.
@@ -113,7 +112,7 @@ func version(d upgrade.Diagnosis, s bootloader.Slot) string {
 }
 
 // printDiagnosisJSON writes the diagnosis with stable field names.
-func printDiagnosisJSON(w io.Writer, d upgrade.Diagnosis) error {
+func printDiagnosisJSON(w *terminal.Printer, d upgrade.Diagnosis) {
 	type boot struct {
 		Slot    bootloader.Slot `json:"slot"`
 		Version string          `json:"version,omitempty"`
@@ -142,7 +141,5 @@ func printDiagnosisJSON(w io.Writer, d upgrade.Diagnosis) error {
 	for _, f := range d.Findings {
 		out.Findings = append(out.Findings, finding(f))
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	w.JSON(out, "  ")
 }

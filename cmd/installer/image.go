@@ -38,7 +38,7 @@ func imageCommand() *cobra.Command {
 		if err != nil {
 			return usageError{fmt.Errorf("--size: %w", err)}
 		}
-		o := upgrade.InstallOptions{Active: active, Progress: progress(c.ErrOrStderr()), Log: logger()}
+		o := upgrade.InstallOptions{Active: active, Progress: progress(c), Log: logger()}
 		if o.Loader, err = parseLoader(loader, active); err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func imageCommand() *cobra.Command {
 		if err := build(c.Context(), output, bytes, img, o); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
+		out(c).Printf("%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
 		return nil
 	}
 	return c

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -48,7 +47,7 @@ func installCommand() *cobra.Command {
 				err = e
 			}
 		}()
-		o := upgrade.InstallOptions{Loader: kind, Active: active, Force: force, Progress: progress(c.ErrOrStderr()), Log: logger()}
+		o := upgrade.InstallOptions{Loader: kind, Active: active, Force: force, Progress: progress(c), Log: logger()}
 		if info, err := os.Stat(to); efivars == "" && err == nil && info.Mode()&os.ModeDevice != 0 {
 			efivars = efivar.Dir // a file boots elsewhere: this machine's firmware is none of its business
 		}
@@ -60,7 +59,7 @@ func installCommand() *cobra.Command {
 		if err := upgrade.Install(c.Context(), d, img, o); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s boots %s (%s)\n", to, img.Version, img.Digest)
+		out(c).Printf("%s boots %s (%s)\n", to, img.Version, img.Digest)
 		return nil
 	}
 	return c

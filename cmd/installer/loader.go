@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -38,13 +37,13 @@ func loaderCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		s, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{Force: force, Progress: progress(c.ErrOrStderr())})
+		s, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{Force: force, Progress: progress(c)})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(c.OutOrStdout(), s)
+		out(c).Printf("%s\n", s)
 		for _, note := range s.Notes {
-			fmt.Fprintf(c.OutOrStdout(), "warning: %s\n", note)
+			out(c).Printf("warning: %s\n", note)
 		}
 		return nil
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +40,7 @@ func metaCommand() *cobra.Command {
 			if err := meta.Format(p); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "META on %s is empty\n", path)
+			out(c).Printf("META on %s is empty\n", path)
 			return nil
 		},
 	}

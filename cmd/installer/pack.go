@@ -72,7 +72,7 @@ func packCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(c.OutOrStdout(), ref)
+		out(c).Printf("%s\n", ref)
 		return nil
 	}
 	c.AddCommand(indexCommand())

@@ -35,7 +35,7 @@ func indexCommand() *cobra.Command {
 	c.RunE = func(c *cobra.Command, tags []string) error {
 		reference, err := r.join(c.Context(), tags)
 		if err == nil {
-			_, err = fmt.Fprintln(c.OutOrStdout(), reference)
+			out(c).Printf("%s\n", reference)
 		}
 		return err
 	}

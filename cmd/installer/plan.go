@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -41,7 +41,7 @@ func planCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		printPlan(c.OutOrStdout(), p)
+		printPlan(out(c), p)
 		return nil
 	}
 	return c
@@ -64,32 +64,32 @@ func ways() string {
 	return strings.Join(names, ", ")
 }
 
-func printPlan(w io.Writer, p upgrade.Plan) {
-	fmt.Fprintf(w, "%s from %s (slot %s) to %s (slot %s)\n", p.Kind, p.Old, p.From, p.Version, p.To)
-	fmt.Fprintf(w, "image: %s (%s)\n", p.Image, p.Reference)
+func printPlan(w *terminal.Printer, p upgrade.Plan) {
+	w.Printf("%s from %s (slot %s) to %s (slot %s)\n", p.Kind, p.Old, p.From, p.Version, p.To)
+	w.Printf("image: %s (%s)\n", p.Image, p.Reference)
 	if p.Bytes > 0 {
-		fmt.Fprintf(w, "writes: %d bytes into slot %s, which can hold %d\n", p.Bytes, p.To, p.Room)
+		w.Printf("writes: %d bytes into slot %s, which can hold %d\n", p.Bytes, p.To, p.Room)
 	}
 	if p.Fetch > 0 && p.Restarts {
-		fmt.Fprintf(w, "downloads: %d bytes at most; cut off, it starts again from the beginning\n", p.Fetch)
+		w.Printf("downloads: %d bytes at most; cut off, it starts again from the beginning\n", p.Fetch)
 	} else {
-		fmt.Fprintf(w, "downloads: %d bytes at most; cut off, the same command goes on where it ended\n", p.Fetch)
+		w.Printf("downloads: %d bytes at most; cut off, the same command goes on where it ended\n", p.Fetch)
 	}
 	for _, r := range p.Reused {
-		fmt.Fprintf(w, "reused: %s\n", r)
+		w.Printf("reused: %s\n", r)
 	}
 	if p.Lost != "" {
-		fmt.Fprintf(w, "lost: version %s in slot %s is gone once this begins\n", p.Lost, p.To)
+		w.Printf("lost: version %s in slot %s is gone once this begins\n", p.Lost, p.To)
 	}
 	if !p.Preserve {
-		fmt.Fprintln(w, "wipes: EPHEMERAL, in the trial boot (keep it with --preserve)")
+		w.Printf("wipes: EPHEMERAL, in the trial boot (keep it with --preserve)\n")
 	}
 	var steps []string
 	for _, s := range p.Steps {
 		steps = append(steps, string(s))
 	}
-	fmt.Fprintf(w, "steps: %s\n", strings.Join(steps, ", "))
+	w.Printf("steps: %s\n", strings.Join(steps, ", "))
 	for _, warning := range p.Warnings {
-		fmt.Fprintf(w, "warning: %s\n", warning)
+		w.Printf("warning: %s\n", warning)
 	}
 }

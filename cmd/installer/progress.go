@@ -2,14 +2,17 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 // progress prints a line for each step that ends, and one for each further tenth of a step that counts bytes.
-func progress(w io.Writer) func(upgrade.Event) {
+func progress(c *cobra.Command) func(upgrade.Event) {
+	w := terminal.To(c.ErrOrStderr())
 	var tenth int64
 	var how string
 	return func(e upgrade.Event) {
@@ -19,13 +22,13 @@ func progress(w io.Writer) func(upgrade.Event) {
 		switch {
 		case e.Err != nil: // the command prints it
 		case e.Done:
-			fmt.Fprintf(w, "%s: done in %.1fs%s\n", e.Step, e.Elapsed.Seconds(), how)
+			w.Printf("%s: done in %.1fs%s\n", e.Step, e.Elapsed.Seconds(), how)
 			how = ""
 		case e.Total == 0:
 			tenth = 0
 		case e.Bytes*10/e.Total > tenth && e.Bytes < e.Total:
 			tenth = e.Bytes * 10 / e.Total
-			fmt.Fprintf(w, "%s: %s %d0%%%s\n", e.Step, e.File, tenth, pace(e.Whole))
+			w.Printf("%s: %s %d0%%%s\n", e.Step, e.File, tenth, pace(e.Whole))
 		}
 	}
 }

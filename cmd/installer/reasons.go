@@ -2,14 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
@@ -79,8 +78,8 @@ var reasons = []struct {
 }
 
 // report prints why a command failed and the way out, and returns the exit code.
-func report(w io.Writer, err error) int {
-	fmt.Fprintln(w, "installer:", err)
+func report(w *terminal.Printer, err error) int {
+	w.Error("installer", err)
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
@@ -89,7 +88,7 @@ func report(w io.Writer, err error) int {
 			continue
 		}
 		if r.do != "" {
-			fmt.Fprintln(w, "do:", r.do)
+			w.Printf("do: %s\n", r.do)
 		}
 		return r.code
 	}

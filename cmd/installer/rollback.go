@@ -29,12 +29,12 @@ func rollbackCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		o.Progress = progress(c.ErrOrStderr())
+		o.Progress = progress(c)
 		a, err := m.Rollback(c.Context(), o)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(c.OutOrStdout(), a)
+		out(c).Printf("%s\n", a)
 		return nil
 	}
 	return c

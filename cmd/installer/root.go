@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,12 +14,33 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
+
+// execute runs a command line and returns the exit code.
+func execute(ctx context.Context, args []string, out, errs io.Writer) int {
+	printed, said := terminal.To(out), terminal.To(errs)
+	c := root()
+	c.SetArgs(args)
+	c.SetOut(printed)
+	c.SetErr(said)
+	err := c.ExecuteContext(ctx)
+	if err == nil {
+		err = printed.Err() // what was done is done; but nobody was told
+	}
+	if err == nil {
+		return 0
+	}
+	return report(said, err)
+}
+
+// out is where a command prints what it was asked for.
+func out(c *cobra.Command) *terminal.Printer { return terminal.To(c.OutOrStdout()) }
 
 func root() *cobra.Command {
 	c := &cobra.Command{
@@ -199,4 +222,4 @@ func statesVersion(path string) error {
 	return nil
 }
 
-func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
+func logger() *slog.Logger { return slog.New(slog.NewTextHandler(terminal.To(os.Stderr), nil)) }

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -39,60 +38,61 @@ func statusCommand() *cobra.Command {
 			return err
 		}
 		if output == "json" {
-			return printJSON(c.OutOrStdout(), s)
+			printJSON(out(c), s)
+			return nil
 		}
-		printStatus(c.OutOrStdout(), s)
+		printStatus(out(c), s)
 		return nil
 	}
 	return c
 }
 
-func printStatus(w io.Writer, s upgrade.Status) {
-	fmt.Fprintf(w, "running: %s in slot %s, boot %s\n", orUnknown(s.Version), s.Loader.Active, orUnknown(s.BootID))
-	fmt.Fprintf(w, "loader: %s\n", orUnknown(s.Loader.Loader))
-	fmt.Fprintf(w, "default: slot %s\n", s.Loader.Default)
+func printStatus(w *terminal.Printer, s upgrade.Status) {
+	w.Printf("running: %s in slot %s, boot %s\n", orUnknown(s.Version), s.Loader.Active, orUnknown(s.BootID))
+	w.Printf("loader: %s\n", orUnknown(s.Loader.Loader))
+	w.Printf("default: slot %s\n", s.Loader.Default)
 	if s.Loader.Armed != bootloader.None {
 		by := ""
 		if s.Loader.ArmedBy != "" {
 			by = ", by " + s.Loader.ArmedBy
 		}
-		fmt.Fprintf(w, "armed: slot %s for %d boot(s)%s\n", s.Loader.Armed, s.Loader.Tries, by)
+		w.Printf("armed: slot %s for %d boot(s)%s\n", s.Loader.Armed, s.Loader.Tries, by)
 	}
 	switch {
 	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:
-		fmt.Fprintln(w, "trial: the running slot is not confirmed; a reboot tries it again")
+		w.Printf("trial: the running slot is not confirmed; a reboot tries it again\n")
 	case s.Loader.Trial():
-		fmt.Fprintln(w, "trial: the running slot is not confirmed; a reboot falls back")
+		w.Printf("trial: the running slot is not confirmed; a reboot falls back\n")
 	}
 	for _, slot := range s.Slots {
-		fmt.Fprintf(w, "slot %s: %s", slot.Slot, slot.Content)
+		holds := string(slot.Content)
 		if slot.Content == upgrade.Complete {
-			fmt.Fprintf(w, " %s %s", slot.Manifest.Version, slot.Manifest.Image)
+			holds += fmt.Sprintf(" %s %s", slot.Manifest.Version, slot.Manifest.Image)
 		} else if slot.Problem != "" {
-			fmt.Fprintf(w, " (%s)", slot.Problem)
+			holds += " (" + slot.Problem + ")"
 		}
-		fmt.Fprintln(w)
+		w.Printf("slot %s: %s\n", slot.Slot, holds)
 	}
 	if s.Attempt != nil {
-		fmt.Fprintf(w, "attempt: %s\n", s.Attempt)
+		w.Printf("attempt: %s\n", s.Attempt)
 		if s.Attempt.Reached != "" && s.Attempt.Result != upgrade.Confirmed {
-			fmt.Fprintf(w, "reached: %s\n", s.Attempt.Reached)
+			w.Printf("reached: %s\n", s.Attempt.Reached)
 		}
 		if c := s.Attempt.Crash; c != nil {
-			fmt.Fprintf(w, "its kernel's last words, at %s by its clock:\n", c.When.Format(time.DateTime))
+			w.Printf("its kernel's last words, at %s by its clock:\n", c.When.Format(time.RFC3339))
 			for line := range strings.SplitSeq(c.Log, "\n") {
-				fmt.Fprintf(w, "  %s\n", line)
+				w.Printf("  %s\n", line)
 			}
 		}
 	}
 	for _, b := range s.KnownBad {
-		fmt.Fprintf(w, "known bad: %s %s: %s\n", b.Version, b.Image, b.Reason)
+		w.Printf("known bad: %s %s: %s\n", b.Version, b.Image, b.Reason)
 	}
 	for _, warning := range s.Warnings {
-		fmt.Fprintf(w, "warning: %s\n", warning)
+		w.Printf("warning: %s\n", warning)
 	}
 	if s.Loader.Blocked != nil {
-		fmt.Fprintf(w, "blocked: no upgrade can be armed: %v\n", s.Loader.Blocked)
+		w.Printf("blocked: no upgrade can be armed: %v\n", s.Loader.Blocked)
 	}
 }
 
@@ -104,7 +104,7 @@ func orUnknown(s string) string {
 }
 
 // printJSON writes the status with stable field names.
-func printJSON(w io.Writer, s upgrade.Status) error {
+func printJSON(w *terminal.Printer, s upgrade.Status) {
 	type slot struct {
 		Slot      bootloader.Slot `json:"slot"`
 		Content   upgrade.Content `json:"content"`
@@ -138,7 +138,5 @@ func printJSON(w io.Writer, s upgrade.Status) error {
 	if s.Loader.Blocked != nil {
 		out.Blocked = s.Loader.Blocked.Error()
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	w.JSON(out, "  ")
 }

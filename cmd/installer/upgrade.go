@@ -26,7 +26,7 @@ func upgradeCommand() *cobra.Command {
 		if err := upgrade.CheckTrial(o.Trial); err != nil {
 			return usageError{fmt.Errorf("--%w", err)}
 		}
-		o.Progress = progress(c.ErrOrStderr())
+		o.Progress = progress(c)
 		img, err := from.open(c)
 		if err != nil {
 			return err
@@ -40,7 +40,7 @@ func upgradeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s; reboot to try it\n", a)
+		out(c).Printf("%s; reboot to try it\n", a)
 		return nil
 	}
 	return c

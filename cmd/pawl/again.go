@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -24,11 +27,8 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 			return c.await(ctx, node, e)
 		}
 		armed, err := c.order(ctx, node, r, debug)
-		switch kind := client.Kind(err); {
-		case kind == client.Unreachable && armed == nil:
+		if client.Kind(err) == client.Unreachable && armed == nil {
 			continue // it went down before it took the order, or told of a plan
-		case kind == "same" && c.arrived(ctx, node, r.Image):
-			return nil
 		}
 		return c.finish(ctx, node, armed, err, true)
 	}
@@ -76,13 +76,46 @@ func (c *cli) underway(node *client.Client, st *pawlv1.StatusResponse, image str
 	return e
 }
 
-// arrived reports whether the node runs the image because an upgrade to it was confirmed.
-func (c *cli) arrived(ctx context.Context, node *client.Client, image string) bool {
+// already ends an order that the node refused because it runs the image (why). Nothing is left to do, unless its next restart goes
+// elsewhere.
+func (c *cli) already(ctx context.Context, node *client.Client, why error) error {
 	st, err := node.Status(ctx)
-	if err != nil || st.Trial || st.Attempt == nil || st.Attempt.Reference != image || st.Attempt.Result != "confirmed" || st.Attempt.To != st.Active {
-		return false
+	if err != nil {
+		return err
 	}
-	c.line(node, "there already: %s", attempt(st.Attempt))
-	c.object(node, "status", st)
-	return true
+	if st.Armed != "" && st.Armed != st.Active || st.Attempt.GetPhase() == "staged" {
+		return fmt.Errorf("%w (but the next boot is to be another version: `pawl rollback` takes that back)", why)
+	}
+	c.line(node, "already: %s runs in slot %s, confirmed", cmp.Or(st.Version, "it"), st.Active)
+	c.object(node, "already", st)
+	return nil
 }
+
+// otherNames finds the nodes that were named before, under another name: by what each says of the service that runs there. A node
+// that does not answer, or does not say it, counts as one of its own.
+func (c *cli) otherNames(ctx context.Context, nodes []*client.Client) map[*client.Client]*client.Client {
+	ctx, cancel := context.WithTimeout(ctx, min(c.timeout, nameTime))
+	defer cancel()
+	services := make([]string, len(nodes))
+	var wait sync.WaitGroup
+	for i, node := range nodes {
+		wait.Go(func() {
+			if v, err := node.Version(ctx); err == nil { // what is wrong with it is told in its turn
+				services[i] = v.Service
+			}
+		})
+	}
+	wait.Wait()
+	first, same := map[string]*client.Client{}, map[*client.Client]*client.Client{}
+	for i, node := range nodes {
+		if before := first[services[i]]; before != nil && services[i] != "" {
+			same[node] = before
+		} else {
+			first[services[i]] = node
+		}
+	}
+	return same
+}
+
+// nameTime bounds how long is waited for the nodes to say who they are.
+const nameTime = 5 * time.Second

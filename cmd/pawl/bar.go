@@ -2,24 +2,23 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // bar shows the progress of one node: a line that changes on a terminal, one line a finished step elsewhere.
 type bar struct {
-	out   io.Writer
+	out   *terminal.Printer
 	node  string
 	width int // of the terminal; 0 elsewhere
 	shown bool
 }
 
-func newBar(out io.Writer, node string) *bar {
-	width, _ := isTerminal(out)
-	return &bar{out: out, node: node, width: width}
+func newBar(out *terminal.Printer, node string) *bar {
+	return &bar{out: out, node: node, width: out.Width()}
 }
 
 func (b *bar) show(p *pawlv1.Progress) {
@@ -30,11 +29,11 @@ func (b *bar) show(p *pawlv1.Progress) {
 		if d := p.Elapsed.AsDuration(); d >= time.Second {
 			text += fmt.Sprintf(" (%.1fs)", d.Seconds())
 		}
-		fmt.Fprintln(b.out, text)
+		b.out.Printf("%s\n", text)
 	case p.Done:
 		b.clear()
 	case b.width > 0:
-		fmt.Fprint(b.out, "\r\x1b[K"+draw(b.node, p, b.width))
+		b.out.Printf("\r\x1b[K%s", draw(b.node, p, b.width))
 		b.shown = true
 	}
 }
@@ -42,7 +41,7 @@ func (b *bar) show(p *pawlv1.Progress) {
 // clear removes the changing line, so that another can be printed.
 func (b *bar) clear() {
 	if b.shown {
-		fmt.Fprint(b.out, "\r\x1b[K")
+		b.out.Printf("\r\x1b[K")
 		b.shown = false
 	}
 }
@@ -65,22 +64,23 @@ func draw(node string, p *pawlv1.Progress, width int) string {
 	if p.File != "" {
 		text += " " + p.File
 	}
+	text = terminal.Escape(text) // or its length on the terminal would be another
 	amount := ""
 	if p.Bytes > 0 {
 		amount = " " + size(p.Bytes)
 	}
 	if p.Total > 0 {
-		amount = fmt.Sprintf(" %3d%% %s of %s", 100*p.Bytes/p.Total, size(p.Bytes), size(p.Total))
+		amount = fmt.Sprintf(" %3d%% %s of %s", int64(100*(float64(p.Bytes)/float64(p.Total))), size(p.Bytes), size(p.Total))
 		if more := amount + pace(p.Whole); len(text)+len(more) < width {
 			amount = more
 		}
 		if room := min(width-1-len(text)-len(amount)-3, 40); room > 4 {
-			full := int(int64(room) * min(p.Bytes, p.Total) / p.Total)
+			full := int(float64(room) * max(0, min(float64(p.Bytes)/float64(p.Total), 1)))
 			text += " [" + strings.Repeat("#", full) + strings.Repeat(".", room-full) + "]"
 		}
 	}
 	if text += amount; len(text) > width-1 {
-		text = text[:max(width-1, 0)]
+		text = strings.ToValidUTF8(text[:max(width-1, 0)], "")
 	}
 	return text
 }

@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
@@ -36,14 +35,15 @@ func (c *cli) doctorCommand() *cobra.Command {
 	})
 }
 
-func printDiagnosis(w io.Writer, node string, d *pawlv1.DoctorResponse) {
-	fmt.Fprintf(w, "%s: %s (boot %s)\n", node, d.Severity, d.BootId)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { fmt.Fprintln(t, strings.TrimRight("  "+strings.Join(cells, "\t"), "\t ")) }
+func printDiagnosis(w *terminal.Printer, node string, d *pawlv1.DoctorResponse) {
+	w.Printf("%s: %s (boot %s)\n", node, d.Severity, d.BootId)
+	var rows [][]string
+	row := func(cells ...string) { rows = append(rows, cells) }
 	for i, b := range d.Boots {
 		row(fmt.Sprintf("boot %d", i+1), predicted(b), strings.Join(b.Why, " "))
 	}
-	_ = t.Flush() // so that what follows has columns of its own
+	w.Rows("  ", rows) // what follows has columns of its own
+	rows = nil
 	for _, text := range d.Assumes {
 		row("assumed", text)
 	}
@@ -58,7 +58,7 @@ func printDiagnosis(w io.Writer, node string, d *pawlv1.DoctorResponse) {
 			}
 		}
 	}
-	_ = t.Flush()
+	w.Rows("  ", rows)
 }
 
 // predicted is a predicted boot in a few words.

@@ -3,11 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
-	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -21,9 +18,7 @@ func (c *cli) line(node *client.Client, format string, args ...any) {
 	if c.json() {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fmt.Fprintf(c.out, "%s: %s\n", node.Node, fmt.Sprintf(format, args...))
+	c.out.Printf("%s: %s\n", node.Node, fmt.Sprintf(format, args...))
 }
 
 // object prints one JSON object on a line: the node, and the value under key. Messages of the API are in their JSON form
@@ -40,26 +35,12 @@ func (c *cli) object(node *client.Client, key string, value any) {
 			value = json.RawMessage(data)
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := json.NewEncoder(c.out).Encode(map[string]any{"node": node.Node, key: value}); err != nil {
-		fmt.Fprintln(c.err, "pawl: print:", err)
-	}
+	c.out.JSON(map[string]any{"node": node.Node, key: value}, "")
 }
 
 // printError prints err as an object; as text it comes at the end, on standard error.
 func (c *cli) printError(node *client.Client, err error) {
 	c.object(node, "error", map[string]string{"kind": client.Kind(err), "text": err.Error()})
-}
-
-// isTerminal reports whether w is a terminal, and how wide it is.
-func isTerminal(w io.Writer) (width int, ok bool) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	return width, err == nil
 }
 
 // size is a number of bytes for people.

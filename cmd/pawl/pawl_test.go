@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
@@ -27,13 +28,16 @@ type fake struct {
 	after   *pawlv1.StatusResponse // once it was upgraded
 	doctor  *pawlv1.DoctorResponse
 	refuses error
+	tells   bool // its state, also where it refuses
+	reboots int
+	service string
 	starts  int  // how many Status find it starting
 	hangs   bool // in the middle of an upgrade
 	asked   []*pawlv1.UpgradeRequest
 }
 
 func (f *fake) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
-	return &pawlv1.VersionResponse{Pawl: "v9", Api: 1, Platform: "linux/amd64", BootId: "boot-1"}, f.refuses
+	return &pawlv1.VersionResponse{Pawl: "v9", Api: 1, Platform: "linux/amd64", BootId: "boot-1", Service: f.service}, nil
 }
 
 func (f *fake) Status(context.Context, *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
@@ -41,6 +45,9 @@ func (f *fake) Status(context.Context, *pawlv1.StatusRequest) (*pawlv1.StatusRes
 	defer f.mu.Unlock()
 	if f.starts--; f.starts >= 0 {
 		return nil, kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")
+	}
+	if f.tells {
+		return f.status, nil
 	}
 	return f.status, f.refuses
 }
@@ -96,6 +103,7 @@ func (f *fake) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connec
 }
 
 func (f *fake) Reboot(context.Context, *pawlv1.RebootRequest) (*pawlv1.RebootResponse, error) {
+	f.reboots++
 	return &pawlv1.RebootResponse{Expected: &pawlv1.Expected{BootId: "boot-0"}}, f.refuses
 }
 
@@ -243,7 +251,7 @@ func TestExitCodes(t *testing.T) {
 		"not waited for":    {&fake{}, []string{"upgrade", "--image", "os:2"}, exitOK, ""},
 		"fell back":         {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack, "node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
 		"never confirmed":   {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
-		"refused":           {&fake{refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it runs already"},
+		"refused":           {&fake{refuses: kind(connect.CodeFailedPrecondition, "known-bad", "it failed before")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it failed before"},
 		"too slow a hook":   {&fake{refuses: kind(connect.CodeDeadlineExceeded, "timeout", "drain: evict pod web-1: context deadline exceeded")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: drain: evict pod web-1"},
 		"no node":           {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable, "node1: the node does not answer"},
 		"no node ever":      {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "(waited for 300ms, as --timeout says)"},
@@ -313,7 +321,7 @@ func TestTheBarFitsItsTerminal(t *testing.T) {
 	require.Equal(t, "n: verify", draw("n", &pawlv1.Progress{Step: "verify"}, 80))
 
 	var out bytes.Buffer
-	b := &bar{out: &out, node: "n", width: 80}
+	b := &bar{out: terminal.To(&out), node: "n", width: 80}
 	b.show(&pawlv1.Progress{Step: "write"})
 	b.show(&pawlv1.Progress{Step: "write", Done: true})
 	require.Equal(t, "\r\x1b[Kn: write\r\x1b[Kn: write\n", out.String())

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
@@ -37,23 +37,23 @@ func (c *cli) planCommand() *cobra.Command {
 	})
 }
 
-func printPlan(w io.Writer, node string, p *pawlv1.Plan) {
-	fmt.Fprintf(w, "%s: %s\n", node, planned(p))
-	fmt.Fprintf(w, "  image %s\n", p.Image)
+func printPlan(w *terminal.Printer, node string, p *pawlv1.Plan) {
+	w.Printf("%s: %s\n", node, planned(p))
+	w.Printf("  image %s\n", p.Image)
 	if p.Bytes > 0 {
-		fmt.Fprintf(w, "  writes %s of the %s that slot %s can hold\n", size(p.Bytes), size(p.Room), p.To)
+		w.Printf("  writes %s of the %s that slot %s can hold\n", size(p.Bytes), size(p.Room), p.To)
 	}
 	if p.Lost != "" {
-		fmt.Fprintf(w, "  %s, which slot %s holds, is gone once the upgrade begins\n", p.Lost, p.To)
+		w.Printf("  %s, which slot %s holds, is gone once the upgrade begins\n", p.Lost, p.To)
 	}
 	if p.Preserve {
-		fmt.Fprintln(w, "  EPHEMERAL is kept")
+		w.Printf("  EPHEMERAL is kept\n")
 	} else {
 		fmt.Fprintln(w, "  EPHEMERAL is wiped by the trial (--preserve keeps it)")
 	}
-	fmt.Fprintf(w, "  steps: %s\n", strings.Join(p.Steps, ", "))
+	w.Printf("  steps: %s\n", strings.Join(p.Steps, ", "))
 	for _, text := range p.Warnings {
-		fmt.Fprintf(w, "  warning: %s\n", text)
+		w.Printf("  warning: %s\n", text)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 )
 
@@ -42,11 +43,10 @@ Exit codes:
 
 // cli is one run of the program.
 type cli struct {
-	out, err io.Writer
-	nodes    []string
-	output   string
-	timeout  time.Duration // per node
-	mu       sync.Mutex    // one writer at a time
+	out     *terminal.Printer
+	nodes   []string
+	output  string
+	timeout time.Duration // per node
 }
 
 // usage is an error of the command line.
@@ -67,18 +67,20 @@ func interrupted(err error) error {
 }
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	c := &cli{out: out, err: errs}
+	c := &cli{out: terminal.To(out)}
+	said := terminal.To(errs)
 	root := c.root()
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(errs)
+	root.SetOut(c.out)
+	root.SetErr(said)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = c.out.Err() // what was done is done; that it was told is part of the promise
+	}
 	if err == nil {
 		return exitOK
 	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(errs, "pawl: "+strings.TrimSuffix(line, "\n"))
-	}
+	said.Error("pawl", err)
 	return exitCode(err)
 }
 
@@ -186,7 +188,16 @@ func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context
 
 // inTurn goes through the nodes one after the other and stops at the first that fails.
 func (c *cli) inTurn(ctx context.Context, nodes []*client.Client, do func(context.Context, *client.Client) error) error {
+	var same map[*client.Client]*client.Client
+	if len(nodes) > 1 {
+		same = c.otherNames(ctx, nodes)
+	}
 	for i, node := range nodes {
+		if before := same[node]; before != nil {
+			c.line(node, "already: it is %s under another name", before.Node)
+			c.object(node, "already", map[string]string{"node": before.Node})
+			continue
+		}
 		limited, cancel := context.WithTimeout(ctx, c.timeout)
 		err := do(limited, node)
 		cancel()
@@ -199,7 +210,7 @@ func (c *cli) inTurn(ctx context.Context, nodes []*client.Client, do func(contex
 			for i, n := range left {
 				names[i] = n.Node
 			}
-			return fmt.Errorf("%w\nnot touched: %s", err, strings.Join(names, ", "))
+			return errors.Join(err, fmt.Errorf("not touched: %s", strings.Join(names, ", ")))
 		}
 		return err
 	}

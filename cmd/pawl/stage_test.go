@@ -210,7 +210,7 @@ func TestChainAClientThatIsKilledAndStartedAgain(t *testing.T) {
 	}
 	code, out, errs := l.order("upgrade", "--image", two, "--wait")
 	require.Zero(t, code, errs)
-	require.Contains(t, out, "there already: upgrade from 1.0.0 (slot A) to 2.0.0 (slot B): confirmed")
+	require.Contains(t, out, "already: 2.0.0 runs in slot B, confirmed")
 	require.Len(t, l.history(), 2, "it was one upgrade")
 }
 

@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
@@ -30,7 +29,7 @@ func (c *cli) statusCommand() *cobra.Command {
 	})
 }
 
-func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool) {
+func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, whole bool) {
 	version := st.Version
 	if version == "" {
 		version = "an unknown version"
@@ -48,12 +47,9 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool
 	if st.Active != "" {
 		slot = " in slot " + st.Active
 	}
-	fmt.Fprintf(w, "%s: %s%s, %s (boot %s)\n", node, version, slot, state, st.BootId)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) {
-		line := "  " + strings.Join(cells, "\t")
-		fmt.Fprintln(t, strings.TrimRight(line, "\t "))
-	}
+	w.Printf("%s: %s%s, %s (boot %s)\n", node, version, slot, state, st.BootId)
+	var rows [][]string
+	row := func(cells ...string) { rows = append(rows, cells) }
 	for _, s := range st.Slots {
 		what := []string{s.Content, s.Version, digest(s.Image), s.Reference}
 		if s.Problem != "" {
@@ -80,7 +76,7 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool
 		row("operation", operation(op))
 	}
 	if ch := st.Checks; ch != nil && ch.Running != "" && ch.State == "running" {
-		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.TimeOnly)))
+		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.RFC3339)))
 	}
 	if ch := st.Checks; ch != nil && onlyOurs(ch.Names) && st.Trial {
 		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
@@ -100,7 +96,7 @@ func printStatus(w io.Writer, node string, st *pawlv1.StatusResponse, whole bool
 	for _, text := range st.Warnings {
 		row("warning", text)
 	}
-	_ = t.Flush()
+	w.Rows("  ", rows)
 }
 
 // onlyOurs reports whether all checks of a trial are Pawl's own: the service's, and that pawld can be reached.

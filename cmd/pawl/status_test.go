@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
@@ -14,7 +15,7 @@ func TestStatusShowsTheLastWordsOfAKernel(t *testing.T) {
 	a := &pawlv1.Attempt{Result: "fell back", Reached: `check "net"`, Panic: "no root", Log: strings.Repeat("before\n", 9) + "Kernel panic - not syncing: no root\n" + strings.Repeat("trace\n", 9) + "end"}
 	show := func(whole bool) string {
 		var out bytes.Buffer
-		printStatus(&out, "n", &pawlv1.StatusResponse{Attempt: a}, whole)
+		printStatus(terminal.To(&out), "n", &pawlv1.StatusResponse{Attempt: a}, whole)
 		return out.String()
 	}
 	short := show(false)
@@ -42,7 +43,7 @@ func TestStatusTellsOfATrialWithoutChecks(t *testing.T) {
 	} {
 		for _, checks := range names {
 			var out strings.Builder
-			printStatus(&out, "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: checks}}, false)
+			printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: checks}}, false)
 			require.Equal(t, says, strings.Contains(out.String(), "only Pawl's own"), "%v", checks)
 		}
 	}

@@ -23,7 +23,8 @@ that does not prove itself is left again by itself.
 With --stage the image is written and read back now, and the next restart of the node, whenever it comes, goes into the
 trial. ` + "`pawl stage cancel`" + ` takes that back.
 
-Nodes are taken one after the other; the first that fails ends it. An upgrade goes on when this command is interrupted,
+Nodes are taken one after the other; the first that fails ends it. A node that runs the image already is done ("already"),
+and so is one that was reached under another name before. An upgrade goes on when this command is interrupted,
 unless --attached was given; the same command again follows it. With --wait the command ends when the node is back, in
 the new version, confirmed (exit code 0), or has fallen back (3). A node that does not answer may be restarting: with --wait
 it is waited for.`,
@@ -128,6 +129,8 @@ func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
 // finish says how an operation ended, and waits for the node if asked.
 func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Armed, err error, wait bool) error {
 	switch {
+	case client.Kind(err) == "same":
+		return c.already(ctx, node, err)
 	case err != nil && armed != nil && wait && armed.Rebooting:
 		c.line(node, "%s", err.(*client.Error).Text)
 	case err != nil:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -18,7 +17,7 @@ func (c *cli) versionCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&alone, "client", false, "only of this program")
 	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
 		if !c.json() {
-			fmt.Fprintf(c.out, "pawl: %s, API 1, %s/%s\n", version(), runtime.GOOS, runtime.GOARCH)
+			c.out.Printf("pawl: %s, API 1, %s/%s\n", version(), runtime.GOOS, runtime.GOARCH)
 		}
 		if alone {
 			return nil

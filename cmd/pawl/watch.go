@@ -29,9 +29,9 @@ interrupted or --timeout is over.`,
 			return node.Events(ctx, &pawlv1.EventsRequest{Follow: follow}, func(e *pawlv1.Event) error {
 				c.object(node, "event", e)
 				if text := told(e); text != "" {
-					c.line(node, "%s %s: %s", e.Time.AsTime().Format(time.TimeOnly), e.Operation, text)
+					c.line(node, "%s %s: %s", e.Time.AsTime().Format(time.RFC3339), e.Operation, text)
 				}
-				return nil
+				return c.out.Err() // with nobody to tell it is over
 			})
 		})
 	})
@@ -49,7 +49,7 @@ or --timeout is over.`,
 		return c.watch(ctx, nodes, follow, func(ctx context.Context, node *client.Client) error {
 			return node.Dmesg(ctx, &pawlv1.DmesgRequest{Follow: follow}, func(m *pawlv1.KernelMessage) error {
 				c.kernel(node, m)
-				return nil
+				return c.out.Err()
 			})
 		})
 	})
@@ -109,7 +109,7 @@ func told(e *pawlv1.Event) string {
 	switch {
 	case e.GetPlan() != nil:
 		return planned(e.GetPlan())
-	case e.GetArmed() != nil:
+	case e.GetArmed().GetAttempt() != nil:
 		return attempt(e.GetArmed().Attempt)
 	case e.GetTask().GetDone():
 		return task(e.GetTask())

@@ -10,22 +10,24 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/pawl-os/pawl/internal/terminal"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stderr)
+	said := terminal.To(os.Stderr) // the log too: hooks, registries and kernels have a word in it
+	err := run(ctx, os.Args[1:], said)
 	stop()
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
 		os.Exit(2)
 	default:
-		fmt.Fprintln(os.Stderr, "pawld:", err)
+		said.Error("pawld", err)
 		os.Exit(1)
 	}
 }

@@ -168,7 +168,15 @@ func (c *Client) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan,
 	if err != nil {
 		return nil, c.wrap(ctx, err)
 	}
-	return p.Plan, nil
+	return whole(c, p.Plan)
+}
+
+// whole is what a node answered, or an error where it left out what every node says.
+func whole[T any](c *Client, answer *T) (*T, error) {
+	if answer == nil {
+		return nil, &Error{Node: c.Node, Kind: Foreign, Text: "what answers there left out the answer; is it a node?"}
+	}
+	return answer, nil
 }
 
 // Reboot restarts the node and returns what to expect of its next boot.
@@ -177,7 +185,7 @@ func (c *Client) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.E
 	if err != nil {
 		return nil, c.wrap(ctx, err)
 	}
-	return v.Expected, nil
+	return whole(c, v.Expected)
 }
 
 // CancelStage gives up the staged upgrade and returns it.
@@ -186,7 +194,7 @@ func (c *Client) CancelStage(ctx context.Context) (*pawlv1.Attempt, error) {
 	if err != nil {
 		return nil, c.wrap(ctx, err)
 	}
-	return v.Attempt, nil
+	return whole(c, v.Attempt)
 }
 
 // Upgrade runs an upgrade and calls each with its events. A connection that is lost underway is Unreachable, but the
@@ -232,6 +240,9 @@ func (c *Client) follow(life context.Context, events *connect.ServerStreamForCli
 			planned = p
 		}
 		if armed := e.GetArmed(); armed != nil { // the last event; the node may well be gone by now
+			if _, err := whole(c, armed.Expected); err != nil {
+				return nil, err
+			}
 			return armed, nil
 		}
 	}

@@ -75,6 +75,7 @@ type VersionResponse struct {
 	Api           uint32                 `protobuf:"varint,2,opt,name=api,proto3" json:"api,omitempty"`                    // 1
 	Platform      string                 `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`           // GOOS/GOARCH
 	BootId        string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // names this boot
+	Service       string                 `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`             // names this run of the service: two addresses that tell the same lead to one node; empty if not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +134,13 @@ func (x *VersionResponse) GetPlatform() string {
 func (x *VersionResponse) GetBootId() string {
 	if x != nil {
 		return x.BootId
+	}
+	return ""
+}
+
+func (x *VersionResponse) GetService() string {
+	if x != nil {
+		return x.Service
 	}
 	return ""
 }
@@ -2703,12 +2711,13 @@ const file_pawl_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
 	"pawl.proto\x12\apawl.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
-	"\x0eVersionRequest\"l\n" +
+	"\x0eVersionRequest\"\x86\x01\n" +
 	"\x0fVersionResponse\x12\x12\n" +
 	"\x04pawl\x18\x01 \x01(\tR\x04pawl\x12\x10\n" +
 	"\x03api\x18\x02 \x01(\rR\x03api\x12\x1a\n" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x17\n" +
-	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\x0f\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x18\n" +
+	"\aservice\x18\x05 \x01(\tR\aservice\"\x0f\n" +
 	"\rStatusRequest\"\xad\x04\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
