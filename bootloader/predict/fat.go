@@ -3,76 +3,12 @@ package predict
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
-	"math/bits"
 	"strings"
 	"sync"
 	"unicode/utf16"
 )
-
-// The FAT driver of EDK II (and so OVMF) reads through two caches: the table in pages of 32 KiB, counted from the first
-// table's start, and the data region in pages of 64 KiB, counted from its start. Whole pages in the middle of a file are
-// read straight from the disk. One unreadable sector makes its whole page unreadable. Tried on OVMF with injected read
-// errors, at both edges of a page.
-const (
-	tablePage = 32 << 10
-	dataPage  = 64 << 10
-)
-
-var errCorrupt = errors.New("volume is corrupt")
-
-// volume is a FAT32 volume as the firmware's driver sees it: by the first table alone.
-type volume struct {
-	dev      Device
-	part     partition
-	table    int64 // bytes from the device's start
-	tableLen int64
-	data     int64 // where cluster 2 is
-	cluster  int64 // bytes
-	end      uint32
-	root     uint32
-	exact    bool             // read what is needed and no more
-	pages    map[int64][]byte // by offset on the device; nil for one that cannot be read
-}
-
-// openVolume fails where the driver would not offer a file system.
-func openVolume(dev Device, p partition, exact bool) (*volume, error) {
-	b := make([]byte, 512)
-	if _, err := dev.ReadAt(b, p.start); err != nil {
-		return nil, fmt.Errorf("read boot sector: %w", err)
-	}
-	le := binary.LittleEndian
-	sector, spc := int64(le.Uint16(b[11:])), int64(b[13])
-	reserved, tables := int64(le.Uint16(b[14:])), int64(b[16])
-	sectors, perTable := int64(le.Uint32(b[32:])), int64(le.Uint32(b[36:]))
-	media := b[21]
-	switch {
-	case sector < 512 || sector > 4096 || bits.OnesCount64(uint64(sector)) != 1, bits.OnesCount64(uint64(spc)) != 1,
-		reserved == 0, tables == 0, sectors == 0, media < 0xf8 && media != 0xf0 && media > 1:
-		return nil, fmt.Errorf("no FAT file system: %w", errCorrupt)
-	case le.Uint16(b[22:]) != 0 || le.Uint16(b[17:]) != 0 || perTable == 0:
-		return nil, fmt.Errorf("FAT12 and FAT16 are not modelled: %w", errCorrupt)
-	case le.Uint16(b[40:])&0x80 != 0:
-		return nil, fmt.Errorf("a FAT file system without mirroring is not modelled: %w", errCorrupt)
-	}
-	v := &volume{dev: dev, part: p, exact: exact, cluster: sector * spc, root: le.Uint32(b[44:]), pages: map[int64][]byte{}}
-	v.table = p.start + reserved*sector
-	v.tableLen = perTable * sector
-	v.data = v.table + tables*v.tableLen
-	first := reserved + tables*perTable
-	if first >= sectors || sectors*sector > p.size {
-		return nil, fmt.Errorf("a FAT file system that does not fit: %w", errCorrupt)
-	}
-	v.end = uint32((sectors-first)/spc) + 2
-	// The driver reads the dirty flag when it opens a volume, and does so past its cache: seen, with another sector of the first
-	// page unreadable the volume is there.
-	if _, err := dev.ReadAt(make([]byte, dev.SectorSize()), v.table); err != nil {
-		return nil, fmt.Errorf("read the dirty flag: %w", err)
-	}
-	return v, nil
-}
 
 // page returns the cached page that holds off, which lies in an area of length bytes at base.
 func (v *volume) page(base, length, size, off int64) ([]byte, int64, error) {
@@ -87,15 +23,18 @@ func (v *volume) page(base, length, size, off int64) ([]byte, int64, error) {
 		return b, start, nil
 	}
 	n := min(size, base+length-start)
+	if n <= 0 {
+		return nil, 0, errCorrupt
+	}
 	var b []byte
 	if v.exact {
 		b = make([]byte, n)
 	} else {
 		b = spare.Get().(*[dataPage]byte)[:n]
 	}
-	if _, err := v.dev.ReadAt(b, start); err != nil {
+	if err := v.read(b, start); err != nil {
 		v.pages[start] = nil
-		return nil, 0, fmt.Errorf("read at %d: %w", start, err)
+		return nil, 0, err
 	}
 	v.pages[start] = b
 	return b, start, nil
@@ -114,17 +53,31 @@ func (v *volume) forget() {
 	clear(v.pages)
 }
 
-// link is the first table's entry for cluster c.
+// link is the first table's entry for cluster c; on every FAT the end of a chain is at least endOfChain.
 func (v *volume) link(c uint32) (uint32, error) {
-	off := v.table + 4*int64(c)
-	if off+4 > v.table+v.tableLen {
-		return 0, errCorrupt
+	off, width := v.table+int64(c)*int64(v.bits)/8, (v.bits+7)/8
+	var raw [4]byte
+	for n := 0; n < width; { // an entry of a FAT12 may lie in two sectors
+		at := off + int64(n)
+		if at+1 > v.table+v.tableLen {
+			return 0, errCorrupt
+		}
+		b, start, err := v.page(v.table, v.tableLen, v.tablePage, at)
+		if err != nil {
+			return 0, err
+		}
+		n += copy(raw[n:width], b[at-start:])
 	}
-	b, start, err := v.page(v.table, v.tableLen, tablePage, off)
-	if err != nil {
-		return 0, err
+	next := binary.LittleEndian.Uint32(raw[:])
+	if v.bits == 12 && c&1 != 0 {
+		next >>= 4
 	}
-	return binary.LittleEndian.Uint32(b[off-start:]) & 0x0fffffff, nil
+	special := uint32(1)<<min(v.bits, 28) - 9
+	next &= special | 15
+	if next > special {
+		next = endOfChain
+	}
+	return next, nil
 }
 
 const endOfChain = 0x0ffffff8
@@ -153,20 +106,19 @@ func (v *volume) chain(first uint32, size int64) ([]uint32, error) {
 
 // readRun reads length bytes of the data region at off: pages through the cache, whole ones straight.
 func (v *volume) readRun(p []byte, off int64) error {
-	limit := v.data + int64(v.end-2)*v.cluster
 	for len(p) > 0 {
-		page := int64(dataPage)
+		page := v.dataPage
 		if v.exact {
 			page = int64(v.dev.SectorSize())
 		}
-		if whole := int64(len(p)) / page * page; (off-v.data)%page == 0 && whole > 0 {
-			if _, err := v.dev.ReadAt(p[:whole], off); err != nil {
-				return fmt.Errorf("read at %d: %w", off, err)
+		if whole := int64(len(p)) / page * page; (off-v.base)%page == 0 && whole > 0 {
+			if err := v.read(p[:whole], off); err != nil {
+				return err
 			}
 			p, off = p[whole:], off+whole
 			continue
 		}
-		b, start, err := v.page(v.data, limit-v.data, dataPage, off)
+		b, start, err := v.page(v.base, v.limit-v.base, v.dataPage, off)
 		if err != nil {
 			return err
 		}
@@ -188,14 +140,26 @@ type file struct {
 	size  int64
 }
 
+// directory is where a directory lies: offsets and lengths, up to where its chain breaks.
+func (v *volume) directory(first uint32) (places [][2]int64, err error) {
+	if first == 0 && v.bits != 32 {
+		return [][2]int64{{v.base, v.rootLen}}, nil
+	}
+	clusters, err := v.chain(first, -1)
+	for _, c := range clusters {
+		places = append(places, [2]int64{v.data + int64(c-2)*v.cluster, v.cluster})
+	}
+	return places, err
+}
+
 // list calls visit for the entries of a directory in order, until it returns false.
 func (v *volume) list(first uint32, visit func(file) bool) error {
 	var long []uint16
 	var sum, next byte
-	clusters, chainErr := v.chain(first, -1)
-	buf := make([]byte, v.cluster)
-	for _, c := range clusters {
-		if err := v.readRun(buf, v.data+int64(c-2)*v.cluster); err != nil {
+	places, chainErr := v.directory(first)
+	for _, place := range places {
+		buf := make([]byte, place[1])
+		if err := v.readRun(buf, place[0]); err != nil {
 			return err
 		}
 		for e := buf; len(e) >= 32; e = e[32:] {

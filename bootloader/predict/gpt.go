@@ -3,6 +3,7 @@ package predict
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -28,61 +29,265 @@ type partition struct {
 // xbootldr is the type of an Extended Boot Loader partition as it lies on disk; systemd-boot looks for entries there too.
 var xbootldr = [16]byte{0xff, 0xc2, 0x13, 0xbc, 0xe6, 0x59, 0x62, 0x42, 0xa3, 0x52, 0xb2, 0x75, 0xfd, 0x6f, 0x71, 0x72}
 
-// readGPT reads the primary table, or the backup where the primary is damaged. Firmware also repairs the damaged one; the
-// model writes nothing.
+// gptType marks the entry of a protective MBR.
+const gptType = 0xee
+
+// readGPT reads the partitions that firmware offers, by the rules of EDK II (MdeModulePkg, PartitionDxe): none without a
+// protective MBR; the primary table, or the backup in the last sector where the primary is not valid; no entry that leaves the
+// usable sectors or overlaps another. Firmware also writes a copy anew that is not valid; the model does not, and does not
+// know what happens where that would write anywhere but to a table's own place.
 func readGPT(dev Device) ([]partition, error) {
-	sector := int64(dev.SectorSize())
-	last := dev.Size()/sector - 1
-	parts, err := readTable(dev, sector, 1)
-	if err == nil {
-		return parts, nil
+	t, err := firmwareTable(dev)
+	switch {
+	case errors.Is(err, errNotModelled):
+		return nil, err
+	case err != nil:
+		if what := otherwise(dev); what != "" {
+			return nil, fmt.Errorf("%w, and there is %s: %w", err, what, errNotModelled)
+		}
+		return nil, err
 	}
-	if parts, backup := readTable(dev, sector, last); backup == nil {
-		return parts, nil
-	}
-	return nil, err
+	return t.offered(), nil
 }
 
-func readTable(dev Device, sector, lba int64) ([]partition, error) {
+func firmwareTable(dev Device) (gptTable, error) {
+	sector := int64(dev.SectorSize())
+	last := uint64(dev.Size()/sector - 1)
+	first := make([]byte, sector)
+	if _, err := dev.ReadAt(first, 0); err != nil {
+		return gptTable{}, fmt.Errorf("the first sector, with the protective MBR, cannot be read: %w", err)
+	}
+	// Its signature, 55 aa, is not asked for.
+	protective := false
+	for e := range mbrEntries(first) {
+		protective = protective || e[4] == gptType && binary.LittleEndian.Uint32(e[8:]) == 1
+	}
+	if !protective {
+		return gptTable{}, errors.New("there is no protective MBR that begins at sector 1, without which firmware looks for no partitions")
+	}
+	primary, err := readTable(dev, 1)
+	if err == nil {
+		if at := primary.other; at != 1 && at <= primary.lastUsable {
+			if _, err := readTable(dev, at); err != nil {
+				return gptTable{}, fmt.Errorf("firmware would write a backup copy of the partition table into sector %d: %w", at, errNotModelled)
+			}
+		}
+		return primary, nil
+	}
+	backup, backupErr := readTable(dev, last)
+	switch {
+	case errors.Is(err, errNotModelled):
+		return gptTable{}, err
+	case backupErr != nil:
+		return gptTable{}, err
+	case backup.other > last:
+		return gptTable{}, fmt.Errorf("%w, and the backup copy belongs to one in sector %d, beyond the disk", err, backup.other)
+	case backup.other != 1:
+		return gptTable{}, fmt.Errorf("%w, and firmware would write it into sector %d: %w", err, backup.other, errNotModelled)
+	}
+	end := 2 + uint64(int64(len(backup.entries))+sector-1)/uint64(sector)
+	for _, p := range backup.offered() {
+		if p.drive.First < end {
+			return gptTable{}, fmt.Errorf("%w, and firmware would write it into partition %d: %w", err, p.drive.Number, errNotModelled)
+		}
+	}
+	return backup, nil
+}
+
+// mbrEntries are the four entries of sector 0.
+func mbrEntries(first []byte) func(func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for i := range 4 {
+			if !yield(first[446+16*i:][:16]) {
+				return
+			}
+		}
+	}
+}
+
+// otherwise names what firmware may find on a disk where it finds no GPT, and the model does not follow: the firmware looks
+// for the file system of an optical disc, for partitions of an MBR, and for a file system on the whole disk.
+func otherwise(dev Device) string {
+	b := make([]byte, 5)
+	if _, err := dev.ReadAt(b, 32769); err == nil && (string(b) == "CD001" || string(b) == "BEA01") {
+		return "the file system of an optical disc"
+	}
+	whole := partition{size: dev.Size()}
+	if _, err := openVolume(dev, whole, true); err == nil {
+		return "a FAT file system on the whole disk"
+	}
+	first := make([]byte, dev.SectorSize())
+	if _, err := dev.ReadAt(first, 0); err != nil || first[510] != 0x55 || first[511] != 0xaa {
+		return ""
+	}
+	for e := range mbrEntries(first) {
+		start, length := int64(binary.LittleEndian.Uint32(e[8:])), int64(binary.LittleEndian.Uint32(e[12:]))
+		p := partition{start: start * int64(dev.SectorSize()), size: length * int64(dev.SectorSize())}
+		if e[4] == 0 || e[4] == gptType || length == 0 {
+			continue
+		}
+		if _, err := openVolume(dev, p, true); err == nil {
+			return "a FAT file system in a partition of the MBR"
+		}
+	}
+	return ""
+}
+
+// gptTable is one copy of the table that is valid.
+type gptTable struct {
+	sector      int64
+	other       uint64 // where it says that the other copy is
+	firstUsable uint64
+	lastUsable  uint64
+	width       int64
+	entries     []byte
+}
+
+// maxEntries bounds the bytes of entries that are read. Firmware takes as many as it has memory for.
+const maxEntries = 16 << 20
+
+func readTable(dev Device, lba uint64) (gptTable, error) {
+	sector, le := int64(dev.SectorSize()), binary.LittleEndian
+	bad := func(format string, args ...any) (gptTable, error) {
+		return gptTable{}, fmt.Errorf("the partition table at sector %d "+format, append([]any{lba}, args...)...)
+	}
 	header := make([]byte, sector)
-	if _, err := dev.ReadAt(header, lba*sector); err != nil {
-		return nil, fmt.Errorf("read partition table: %w", err)
+	if lba >= uint64(dev.Size()/sector) {
+		return bad("would be beyond the disk")
 	}
-	size := binary.LittleEndian.Uint32(header[12:])
-	if string(header[:8]) != "EFI PART" || size < 92 || int64(size) > sector {
-		return nil, fmt.Errorf("no partition table at sector %d", lba)
+	if _, err := dev.ReadAt(header, int64(lba)*sector); err != nil {
+		return bad("cannot be read: %w", err)
 	}
-	sum := binary.LittleEndian.Uint32(header[16:])
-	copy(header[16:20], make([]byte, 4))
-	if crc32.ChecksumIEEE(header[:size]) != sum || int64(binary.LittleEndian.Uint64(header[24:])) != lba {
-		return nil, fmt.Errorf("partition table at sector %d is damaged", lba)
+	size := le.Uint32(header[12:])
+	if string(header[:8]) != "EFI PART" || size < 20 || int64(size) > sector {
+		return bad("is not there")
 	}
-	count, width := int64(binary.LittleEndian.Uint32(header[80:])), int64(binary.LittleEndian.Uint32(header[84:]))
-	if width < 128 || count > 1024 || width > 1024 {
-		return nil, fmt.Errorf("partition table of %d entries of %d bytes", count, width)
+	sum := le.Uint32(header[16:])
+	clear(header[16:20])
+	if crc32.ChecksumIEEE(header[:size]) != sum {
+		return bad("is damaged: the checksum of its header does not match")
 	}
-	entries := make([]byte, count*width)
-	if _, err := dev.ReadAt(entries, int64(binary.LittleEndian.Uint64(header[72:]))*sector); err != nil {
-		return nil, fmt.Errorf("read partition entries: %w", err)
+	if at := le.Uint64(header[24:]); at != lba {
+		return bad("says that it is at sector %d", at)
 	}
-	if crc32.ChecksumIEEE(entries) != binary.LittleEndian.Uint32(header[88:]) {
-		return nil, fmt.Errorf("partition entries are damaged")
+	count, width := int64(le.Uint32(header[80:])), int64(le.Uint32(header[84:]))
+	t := gptTable{
+		sector: sector, other: le.Uint64(header[32:]), firstUsable: le.Uint64(header[40:]), lastUsable: le.Uint64(header[48:]), width: width,
 	}
-	var parts []partition
-	for i := range count {
-		e := entries[i*width:]
-		if bytes.Equal(e[:16], make([]byte, 16)) {
+	switch at := le.Uint64(header[72:]); {
+	case width < 128:
+		return bad("has entries of %d bytes", width)
+	case le.Uint32(header[8:]) != 0x00010000, size < 92, count == 0, width&(width-1) != 0:
+		return bad("is of revision %#x with a header of %d bytes and %d entries of %d, which some firmware takes and some does not: %w",
+			le.Uint32(header[8:]), size, count, width, errNotModelled)
+	case count > maxEntries/width:
+		return bad("has %d entries of %d bytes: %w", count, width, errNotModelled)
+	case at > uint64(dev.Size()/sector):
+		return bad("has its entries at sector %d, beyond the disk", at)
+	default:
+		t.entries = make([]byte, count*width)
+		if _, err := dev.ReadAt(t.entries, int64(at)*sector); err != nil {
+			return bad("has entries that cannot be read: %w", err)
+		}
+	}
+	if crc32.ChecksumIEEE(t.entries) != le.Uint32(header[88:]) {
+		return bad("is damaged: the checksum of its entries does not match")
+	}
+	return t, nil
+}
+
+// gptEntry is one place in a table.
+type gptEntry struct {
+	number      int
+	raw         []byte
+	first, last uint64
+}
+
+// used lists the places that are not free.
+func (t gptTable) used() (all []gptEntry) {
+	for i := int64(0); i < int64(len(t.entries))/t.width; i++ {
+		raw := t.entries[i*t.width:][:t.width]
+		if !bytes.Equal(raw[:16], make([]byte, 16)) {
+			all = append(all, gptEntry{int(i + 1), raw, binary.LittleEndian.Uint64(raw[32:]), binary.LittleEndian.Uint64(raw[40:])})
+		}
+	}
+	return all
+}
+
+// offered lists what firmware makes partitions of.
+func (t gptTable) offered() (parts []partition) {
+	all := t.used()
+	overlap := make([]bool, len(all))
+	outside := func(e gptEntry) bool {
+		return e.first > e.last || e.first < t.firstUsable || e.last > t.lastUsable
+	}
+	for i, e := range all {
+		if outside(e) { // it costs those before it, and not those behind
 			continue
 		}
-		first, end := binary.LittleEndian.Uint64(e[32:]), binary.LittleEndian.Uint64(e[40:])
-		p := partition{typ: [16]byte(e[:16]), start: int64(first) * sector, size: int64(end-first+1) * sector}
-		p.drive = efivar.HardDrive{Number: uint32(i + 1), First: first, Sectors: end - first + 1, GUID: mixed(e[16:32])}
-		if end < first || p.start+p.size > dev.Size() {
+		for k, other := range all[i+1:] {
+			if other.last >= e.first && other.first <= e.last {
+				overlap[i], overlap[i+1+k] = true, true
+			}
+		}
+	}
+	for i, e := range all {
+		ignored := binary.LittleEndian.Uint64(e.raw[48:])&2 != 0 // an attribute: firmware is to leave it alone
+		if !outside(e) && !overlap[i] && !ignored && e.last < farAway {
+			parts = append(parts, t.partition(e))
+		}
+	}
+	return parts
+}
+
+func (t gptTable) partition(e gptEntry) partition {
+	return partition{
+		drive: efivar.HardDrive{Number: uint32(e.number), First: e.first, Sectors: e.last - e.first + 1, GUID: mixed(e.raw[16:32])},
+		typ:   [16]byte(e.raw[:16]), start: int64(e.first) * t.sector, size: int64(e.last-e.first+1) * t.sector,
+	}
+}
+
+// farAway is beyond any disk, and keeps offsets in bytes within 63 bits.
+const farAway = 1 << 50
+
+// readGRUB reads the partitions that GRUB finds by itself, by the rules of its part_gpt: by the signature of sector 0, an entry of
+// a protective MBR wherever that begins, the mark of the primary header, and the entries that this names. It looks at no
+// checksum, at no bounds, and not at the backup copy.
+func readGRUB(dev Device) ([]partition, error) {
+	first, le := make([]byte, 512), binary.LittleEndian
+	if _, err := dev.ReadAt(first, 0); err != nil || first[510] != 0x55 || first[511] != 0xaa {
+		return nil, errors.Join(errors.New("sector 0 has no signature"), err)
+	}
+	protective := false
+	for e := range mbrEntries(first) {
+		protective = protective || e[4] == gptType
+	}
+	if !protective {
+		return nil, errors.New("there is no protective MBR")
+	}
+	for t := (gptTable{sector: 512}); t.sector <= 4096; t.sector *= 2 {
+		header := make([]byte, 512)
+		if _, err := dev.ReadAt(header, t.sector); err != nil || string(header[:8]) != "EFI PART" {
 			continue
 		}
-		parts = append(parts, p)
+		at, count := le.Uint64(header[72:]), int64(le.Uint32(header[80:]))
+		t.width = int64(le.Uint32(header[84:]))
+		if t.width < 128 || count > maxEntries/t.width || at > uint64(dev.Size()/t.sector) {
+			return nil, fmt.Errorf("a partition table of %d entries of %d bytes in sector %d: %w", count, t.width, at, errNotModelled)
+		}
+		t.entries = make([]byte, count*t.width)
+		if _, err := dev.ReadAt(t.entries, int64(at)*t.sector); err != nil {
+			return nil, fmt.Errorf("the partition table's entries cannot be read: %w", err)
+		}
+		var parts []partition
+		for _, e := range t.used() {
+			if e.first <= e.last && e.last < farAway {
+				parts = append(parts, t.partition(e))
+			}
+		}
+		return parts, nil
 	}
-	return parts, nil
+	return nil, errors.New("there is no primary partition table, and GRUB looks at no other")
 }
 
 // mixed turns the order of bytes that GUIDs have on disk into that of their text, and back.

@@ -54,12 +54,18 @@ func (b *boot) grub() error {
 	g := &grub{b: b}
 	for _, p := range b.parts {
 		if p.drive.Number == grubPartition {
-			v, err := openVolume(b.disk, p, true)
+			v, err := readVolume(b.disk, p, true)
+			if err == nil && (v.bits != 32 || v.single) {
+				return fmt.Errorf("GRUB on a FAT%d, or on one that is not mirrored: %w", v.bits, errNotModelled)
+			}
 			if err != nil {
 				return errMenu(fmt.Sprintf("GRUB finds no file system on partition %d: %v", grubPartition, err))
 			}
 			g.v = v
 		}
+	}
+	if g.v == nil && b.noTable != nil {
+		return errMenu(fmt.Sprintf("GRUB finds no partition %d: %v", grubPartition, b.noTable))
 	}
 	if g.v == nil {
 		return errMenu(fmt.Sprintf("GRUB finds no partition %d", grubPartition))

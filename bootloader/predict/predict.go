@@ -11,9 +11,9 @@
 // the firmware's cache. Of GRUB it runs the very grub.cfg that is on the disk, with the small part of GRUB's script
 // language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
 //
-// It does not model: FAT12 and FAT16, a directory that a loader makes longer, an Extended Boot Loader partition, Secure Boot, more
-// than one disk, keys pressed, or what an image does once it started. The first three are errors when they would matter; with
-// Secure Boot every signature is taken to be good.
+// It does not model: a directory that a loader makes longer, an Extended Boot Loader partition, GRUB on FAT12 and FAT16, other
+// partition tables than GPT, Secure Boot, more than one disk, keys pressed, or what an image does once it started. The first four
+// are errors when they would matter; with Secure Boot every signature is taken to be good.
 //
 // Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
 package predict
@@ -98,9 +98,17 @@ const maxResets = 20
 func (b *boot) powerOn() (again bool, err error) {
 	defer b.forget()
 	b.vars.Reset()
-	var tableErr error
-	if b.parts, tableErr = readGPT(b.disk); tableErr != nil {
-		b.log("%v", tableErr)
+	read := readGPT
+	if b.o.BIOS {
+		read = readGRUB
+	}
+	b.parts, b.noTable = read(b.disk)
+	if errors.Is(b.noTable, errNotModelled) {
+		return false, b.noTable
+	}
+	if b.noTable != nil {
+		b.log("%v", b.noTable)
+		b.because("No partitions are found: %v.", b.noTable)
 	}
 	if slices.ContainsFunc(b.parts, func(p partition) bool { return p.typ == xbootldr }) {
 		return false, fmt.Errorf("an extended boot loader partition: %w", errNotModelled)
@@ -134,6 +142,7 @@ type boot struct {
 	vars     *efivar.Memory
 	o        Options
 	parts    []partition
+	noTable  error             // why there are none
 	volumes  map[int64]*volume // by the partition's start; nil where firmware finds no file system
 	explain  bool              // fill Outcome.Why
 	followed bool              // the boot option that is tried has started a loader
@@ -176,6 +185,9 @@ func (b *boot) volume(p partition) *volume {
 	v, err := openVolume(b.disk, p, b.o.SectorReads)
 	if err != nil {
 		b.log("partition %d: %v", p.drive.Number, err)
+		if !errors.Is(err, errNoFAT) {
+			b.because("The firmware finds no file system in partition %d: %v.", p.drive.Number, err)
+		}
 	}
 	if b.volumes == nil {
 		b.volumes = map[int64]*volume{}
