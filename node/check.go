@@ -59,12 +59,12 @@ func (c Check) run(ctx context.Context) error {
 // record wrote.
 func (s *Server) own() Check {
 	return Check{Name: "pawl", Deadline: time.Minute, Run: func(ctx context.Context) error {
-		st, err := s.status()
+		st, err := s.status(ctx)
 		for try := 1; err != nil && try < maxTries; try++ { // that it cannot be read in this moment is no "no"
 			if err := pause(ctx); err != nil {
 				return err
 			}
-			st, err = s.status()
+			st, err = s.status(ctx)
 		}
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (s *Server) own() Check {
 }
 
 // status reads the machine afresh.
-func (s *Server) status() (st upgrade.Status, err error) {
+func (s *Server) status(context.Context) (st upgrade.Status, err error) {
 	err = s.with(true, func(m machine) error {
 		st, err = m.Status()
 		return err

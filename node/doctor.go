@@ -8,8 +8,13 @@ import (
 )
 
 // Doctor predicts the machine's next boots, and says what is redundant and what is broken. It changes nothing and needs no
-// turn; beside an operation that runs, what it says may be of a moment between two of the operation's steps.
+// turn; beside an operation that runs, what it says may be of a moment between two of the operation's steps. Since it reads
+// every file, callers at the same time share an answer, and it ends when they have all gone.
 func (s *Server) Doctor(ctx context.Context) (*pawlv1.DoctorResponse, error) {
+	return s.doctors.ask(ctx)
+}
+
+func (s *Server) doctor(ctx context.Context) (*pawlv1.DoctorResponse, error) {
 	d, err := s.diagnose(ctx)
 	if err != nil {
 		return nil, err
@@ -21,6 +26,7 @@ func (s *Server) Doctor(ctx context.Context) (*pawlv1.DoctorResponse, error) {
 	}
 	w := wireDiagnosis(d)
 	w.BootId = s.bootID
+	mend(w.ProtoReflect())
 	return w, nil
 }
 

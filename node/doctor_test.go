@@ -47,7 +47,7 @@ func TestDoctor(t *testing.T) {
 	require.Len(t, d.Findings, 2)
 	require.Equal(t, "It runs now, and changes what is looked at here: upgrade to os:2.", d.Findings[1].Text)
 	close(f.hang["prepare"])
-	op.finished()
+	<-op.ended
 
 	broken = errors.New("the disk cannot be read")
 	_, err = s.Doctor(t.Context())

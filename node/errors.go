@@ -4,25 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"connectrpc.com/connect"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// ErrRequest is returned for a request that lacks something. Do: read the message.
-var ErrRequest = errors.New("the request is not complete")
+// ErrRequest is returned for a request that lacks something, or has too much. Do: read the message.
+var ErrRequest = errors.New("the request is not as it has to be")
 
 // ErrStarting is returned over the API before Start has recorded this boot: what the disk says until then is of the boot
 // before. Do: ask again.
 var ErrStarting = errors.New("the node is starting; ask again")
 
-func errNoImage(what string) error {
-	return fmt.Errorf("%s: which image? (a reference such as registry.example.com/os:1.2): %w", what, ErrRequest)
+// maxVersion bounds the version of a client, in bytes.
+const maxVersion = 128
+
+// checkReference refuses what no reference of an image is, before it is looked for, told or recorded.
+func checkReference(what, reference string) error {
+	switch {
+	case reference == "":
+		return fmt.Errorf("%s: which image? (a reference such as registry.example.com/os:1.2): %w", what, ErrRequest)
+	case len(reference) > MaxReference:
+		return fmt.Errorf("%s: the reference has %d bytes, at most %d are taken: %w", what, len(reference), MaxReference, ErrRequest)
+	case strings.ContainsFunc(reference, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%s: the reference %.200q has characters that cannot be printed: %w", what, reference, ErrRequest)
+	}
+	return nil
 }
 
 // kinds are the words by which programs tell errors apart over the wire, first match first.
@@ -34,6 +49,10 @@ var kinds = []struct {
 	{ErrBusy, "busy", connect.CodeAborted},
 	{ErrStarting, "starting", connect.CodeUnavailable},
 	{ErrRequest, "request", connect.CodeInvalidArgument},
+	{ErrTooMany, "too-many", connect.CodeResourceExhausted},
+	{ErrNothingToCancel, "nothing-to-cancel", connect.CodeFailedPrecondition},
+	{ErrTooLate, "too-late", connect.CodeFailedPrecondition},
+	{ErrHost, "host", connect.CodePermissionDenied},
 	{context.Canceled, "cancelled", connect.CodeCanceled},
 
 	{upgrade.ErrTrial, "trial", connect.CodeFailedPrecondition},
@@ -77,7 +96,11 @@ var kinds = []struct {
 //
 //	busy              another operation runs
 //	starting          the boot is not recorded yet
-//	request           the request lacks something
+//	request           the request lacks something, or is too large
+//	too-many          more is asked for at once than the service gives
+//	nothing-to-cancel nothing runs that can be cancelled
+//	too-late          the operation came past its commit point before it could be cancelled
+//	host              the request is for another node, or of a web page
 //	cancelled         the caller ended it, or the service was stopped
 //	timeout           it took longer than it may
 //	trial             the running version is on trial
@@ -110,7 +133,19 @@ func Kind(err error) string {
 	return "unknown"
 }
 
-// wireError gives err its code and its kind; its text stays.
+// maxError bounds the text of an error, in bytes.
+const maxError = 8 << 10
+
+// plainError is an error with a text that can be sent.
+type plainError struct {
+	text string
+	err  error
+}
+
+func (e plainError) Error() string { return e.text }
+func (e plainError) Unwrap() error { return e.err }
+
+// wireError gives err its code and its kind; its text stays, as far as it is one.
 func wireError(err error) error {
 	if err == nil {
 		return nil
@@ -121,6 +156,9 @@ func wireError(err error) error {
 			code = k.code
 			break
 		}
+	}
+	if text := foreign.Text(err.Error(), maxError); text != err.Error() {
+		err = plainError{text, err}
 	}
 	wire := connect.NewError(code, err)
 	if detail, err := connect.NewErrorDetail(&pawlv1.Error{Kind: Kind(err)}); err == nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sort"
 	"sync"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -28,6 +29,7 @@ func newJournal(bootID string) *journal {
 
 // add completes e and keeps it.
 func (j *journal) add(operation string, e *pawlv1.Event) {
+	mend(e.ProtoReflect())
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.last++
@@ -52,10 +54,16 @@ func replaces(e, last *pawlv1.Event) bool {
 func (j *journal) after(since uint64) (next *pawlv1.Event, changed <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for i := len(j.events) - 1; i >= 0 && j.events[i].Id > since; i-- {
-		next = j.events[i]
+	return behind(j.events, since), j.changed
+}
+
+// behind is the first event with an id above since; nil if there is none.
+func behind(events []*pawlv1.Event, since uint64) *pawlv1.Event {
+	n := sort.Search(len(events), func(i int) bool { return events[i].Id > since })
+	if n == len(events) {
+		return nil
 	}
-	return next, j.changed
+	return events[n]
 }
 
 // Events calls each with what the node told in this boot after the event with id since of the boot bootID (of another

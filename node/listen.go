@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -100,14 +101,36 @@ func (s socket) Close() error {
 	return s.Listener.Close()
 }
 
+// gateOf is the measure of what may be taken over l.
+func (s *Server) gateOf(l net.Listener) *gate {
+	if l.Addr().Network() == "unix" {
+		return s.sockets
+	}
+	return s.tcp
+}
+
+// httpServer serves the API on l and holds callers to its limits.
+func (s *Server) httpServer(l net.Listener) *http.Server {
+	handler := s.handler(s.gateOf(l))
+	if s.gateOf(l) == s.tcp {
+		handler = s.forUs(handler)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true) // gRPC
+	return &http.Server{
+		Handler: handler, Protocols: protocols, ConnContext: withGuest,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+}
+
 // Serve answers on l until ctx ends; l is closed. Calls that still run then have a second to end. It may
 // be called before Start, as Handler says; the clock of a trial runs from then on.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.startClock()
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true) // gRPC
-	server := &http.Server{Handler: s.Handler(), Protocols: protocols, ReadHeaderTimeout: 10 * time.Second}
+	server := s.httpServer(l)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -117,7 +140,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			_ = server.Close()
 		}
 	})
-	err := server.Serve(l)
+	err := server.Serve(gated{l, s.gateOf(l)})
 	if stop() {
 		return fmt.Errorf("serve the API: %w", err)
 	}

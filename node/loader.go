@@ -10,12 +10,8 @@ import (
 // in a later boot where a power cut came between. It is a transaction of its own, and its failure is nobody's: the machine goes on
 // with the loader that it has, the log says why, and so does the machine's status.
 func (s *Server) ownLoader(ctx context.Context) {
-	var own upgrade.LoaderStatus
-	err := s.with(true, func(m machine) error {
-		st, err := m.Status()
-		own = st.Own
-		return err
-	})
+	st, err := s.status(ctx)
+	own := st.Own
 	switch {
 	case err != nil:
 		s.log.Warn("the loader is not looked at", "reason", err)

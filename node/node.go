@@ -40,6 +40,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/kexec"
+	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -62,6 +63,7 @@ type Config struct {
 	Reboot        func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
 	Watchdog      Watchdog                                       // the hardware that ends a trial which hangs; zero: none
 	Kexec         func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
+	Names         []string                                       // by which clients call this node, beside its host name and its addresses
 	Log           *slog.Logger                                   // nil discards
 
 	ownReboot bool // Reboot was given
@@ -91,6 +93,12 @@ type Server struct {
 	begun    chan struct{} // closed once this boot is recorded
 	recorded func()        // closes begun
 	guard    *guard
+	tcp      *gate // what may be taken over TCP
+	sockets  *gate // what may be taken over Unix sockets
+
+	doctors  shared[*pawlv1.DoctorResponse]
+	reads    shared[upgrade.Status]
+	planning chan struct{} // held while a plan looks at the machine
 
 	journal    *journal
 	kmsg       func() (kernelLog, error)
@@ -171,6 +179,8 @@ func New(c Config) (*Server, error) {
 	s.config.Watchdog.Timeout = cmp.Or(s.config.Watchdog.Timeout, watchdogTimeout)
 	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
 	s.guard = &guard{s: s, open: s.openDog}
+	tcp, sockets := connections()
+	s.tcp, s.sockets = &gate{most: tcp}, &gate{most: sockets}
 	s.journal = newJournal(s.bootID)
 	s.journal.last = uint64(time.Now().UnixMicro()) // above those of a service that ran before in this boot
 	s.mark = func(string) {}
@@ -183,6 +193,9 @@ func New(c Config) (*Server, error) {
 		s.config.LetGo = LetGo
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.doctors.do, s.doctors.life = s.doctor, s.ctx
+	s.reads.do, s.reads.life = s.status, s.ctx
+	s.planning = make(chan struct{}, 1)
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine
 		o.ReadOnly, o.Log, o.BootID = readOnly, s.log, s.bootID
@@ -215,16 +228,26 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// Close cancels the operation that runs, if any, waits until it has ended, and stops the deadline of a trial: from then
-// on a trial is neither confirmed nor given up by this Server, and its watchdog counts on. An upgrade that is cut short is as one that never was.
+// closeTime bounds how long Close waits.
+const closeTime = 10 * time.Second
+
+// Close cancels the operation that runs, if any, waits until it has ended, for a while, and stops the deadline of a trial: from
+// then on a trial is neither confirmed nor given up by this Server, and its watchdog counts on. An upgrade that is cut short is as
+// one that never was. What does not end, such as one that waits for a disk that hangs, is the error.
 func (s *Server) Close() error {
 	s.cancel()
 	s.trial.stop()
 	s.guard.close()
-	if op, running := s.queue.latest(); running {
-		op.finished()
+	op, running := s.queue.latest()
+	if !running {
+		return nil
 	}
-	return nil
+	select {
+	case <-op.ended:
+		return nil
+	case <-time.After(closeTime):
+		return fmt.Errorf("close the node service: %s does not end", op.name)
+	}
 }
 
 // with opens the machine for one use.

@@ -2,8 +2,8 @@ package node
 
 import (
 	"context"
-	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -18,6 +18,10 @@ type Operation struct {
 	asked any  // the request that it answers; nil if nobody may join it
 	log   *journal
 
+	cancel context.CancelFunc // ends it before its commit point; nil if nothing does
+	byHand atomic.Bool        // it was cancelled so
+	ended  chan struct{}      // closed when it is over
+
 	mu      sync.Mutex
 	events  []*pawlv1.Event // ids rise; an event is not changed once it is here
 	changed chan struct{}   // closed at the next change
@@ -27,7 +31,7 @@ type Operation struct {
 }
 
 func newOperation(name string, log *journal) *Operation {
-	op := &Operation{name: name, begun: time.Now(), changed: make(chan struct{}), log: log}
+	op := &Operation{name: name, begun: time.Now(), changed: make(chan struct{}), ended: make(chan struct{}), log: log}
 	return op
 }
 
@@ -52,10 +56,7 @@ func (op *Operation) Follow(ctx context.Context, since uint64, each func(*pawlv1
 	defer op.read(-1)
 	for {
 		op.mu.Lock()
-		var next *pawlv1.Event
-		for i := len(op.events) - 1; i >= 0 && op.events[i].Id > since; i-- {
-			next = op.events[i]
-		}
+		next := behind(op.events, since)
 		over, err, changed := op.over, op.err, op.changed
 		op.mu.Unlock()
 		switch {
@@ -99,6 +100,7 @@ func (op *Operation) end(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	op.over, op.err = true, err
+	close(op.ended)
 	end := &pawlv1.Sequence{Done: true}
 	if err != nil {
 		end.Error, end.Kind = err.Error(), Kind(err)
@@ -147,11 +149,6 @@ func (op *Operation) progress() *pawlv1.Progress {
 		}
 	}
 	return nil
-}
-
-// finished waits until the operation is over.
-func (op *Operation) finished() {
-	_ = op.Follow(context.Background(), math.MaxUint64, nil)
 }
 
 func (op *Operation) result() (over bool, err error) {

@@ -26,8 +26,8 @@ func (q *queue) enter(op *Operation) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.running != nil {
-		return fmt.Errorf("%s: %s has been running since %s UTC: %w (wait for it; `pawl status` tells how far it is)",
-			op.name, q.running.name, q.running.begun.UTC().Format(time.TimeOnly), ErrBusy)
+		return fmt.Errorf("%s: %s has been running since %s: %w (wait for it; `pawl status` tells how far it is)",
+			op.name, q.running.name, q.running.begun.UTC().Format(time.RFC3339), ErrBusy)
 	}
 	q.set(op)
 	return nil

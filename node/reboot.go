@@ -15,8 +15,12 @@ import (
 // grace is how long answers may take to reach their callers before the node goes down.
 const grace = 250 * time.Millisecond
 
-// patience bounds how long an order waits for what the service does by itself, such as a confirmation.
+// patience bounds how long an order waits for an answer of the disk.
 const patience = 5 * time.Second
+
+// ownTime bounds how long an order waits for what the service does by itself: a confirmation, or the replacement of the
+// loader, which reads and writes a file.
+const ownTime = 2 * time.Minute
 
 // readersGrace bounds how long a restart waits for slow followers of its operation.
 const readersGrace = 2 * time.Second
@@ -33,18 +37,23 @@ type after struct {
 func (s *Server) start(ctx context.Context, name string, asked any, do func(context.Context, *Operation) (after, error)) (*Operation, error) {
 	op := s.newOperation(name)
 	op.asked = asked
-	soon, cancel := context.WithTimeout(ctx, patience)
+	ctx, op.cancel = context.WithCancel(ctx)
+	cancel := op.cancel
+	soon, enough := context.WithTimeout(ctx, ownTime)
 	err := s.queue.enterSoon(soon, op)
-	cancel()
+	enough()
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	ctx, cancel = context.WithCancel(ctx)
 	stop := context.AfterFunc(s.ctx, cancel)
 	go func() {
 		defer cancel()
 		defer stop()
 		then, err := do(ctx, op)
+		if err != nil && op.wasCancelled() {
+			err = fmt.Errorf("%w (it was cancelled by hand)", err)
+		}
 		if err != nil {
 			s.log.Error(name, "reason", err)
 		}
@@ -141,16 +150,15 @@ func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Exp
 		return nil, err
 	}
 	expected := &pawlv1.Expected{BootId: s.bootID}
+	asking, cancel := context.WithCancel(s.ctx)
+	defer cancel()
 	known := make(chan *pawlv1.Expected, 1)
 	go func() { // the disk may be what hangs
 		e := expected
-		if err := s.with(true, func(m machine) error {
-			st, err := m.Status()
-			if err == nil {
-				e = s.expectNext(st)
-			}
-			return err
-		}); err != nil {
+		st, err := s.reads.ask(asking)
+		if err == nil {
+			e = s.expectNext(st)
+		} else if asking.Err() == nil {
 			s.log.Warn("what the next boot starts is not known", "reason", err)
 		}
 		known <- e

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -57,8 +58,11 @@ type sequence struct {
 // With ModeKexec the trial is started by kexec, while the loader is left to boot the default: a machine that dies comes
 // back in the old version. If the kernel cannot be loaded, the trial goes through the firmware.
 func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operation, error) {
-	if r.Image == "" {
-		return nil, errNoImage("upgrade")
+	if err := checkReference("upgrade", r.Image); err != nil {
+		return nil, err
+	}
+	if !foreign.Fits(r.Client, maxVersion) {
+		return nil, fmt.Errorf("upgrade: the client's version has more than %d bytes: %w", maxVersion, ErrRequest)
 	}
 	if err := upgrade.CheckTrial(r.Trial); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, ErrRequest)
@@ -217,6 +221,9 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 	for _, p := range phases {
 		q.s.log.Info(q.op.name, "phase", p.name)
 		err := ctx.Err()
+		if over := q.attempt.ID != "" && !q.attempt.Open(); over { // a rollback that gave something up has nothing left to cancel
+			err = nil
+		}
 		if err == nil {
 			err = p.do(ctx)
 		}

@@ -16,11 +16,16 @@ import (
 const api = 1
 
 // Handler is the API, for an embedder's own HTTP server. Serve is the simple way. It may be used before Start: what
-// tells of the machine or changes it waits for Start then, or fails with ErrStarting.
-func (s *Server) Handler() http.Handler {
+// tells of the machine or changes it waits for Start then, or fails with ErrStarting. It bounds requests and calls, as over TCP;
+// connections, and who may call the node by what name, are the server's own matter.
+func (s *Server) Handler() http.Handler { return s.handler(s.tcp) }
+
+func (s *Server) handler(g *gate) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(pawlv1.NewNodeHandler(service{s}))
-	return mux
+	mux.Handle(pawlv1.NewNodeHandler(service{s}, connect.WithReadMaxBytes(MaxRequest), connect.WithSendMaxBytes(MaxAnswer),
+		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
+		connect.WithInterceptors(validText{})))
+	return g.limit(mux)
 }
 
 // startTime bounds how long a call waits for Start: less than a client has patience for.
@@ -125,6 +130,14 @@ func (v service) CancelStage(ctx context.Context, _ *pawlv1.CancelStageRequest) 
 		return nil, wireError(err)
 	}
 	return &pawlv1.CancelStageResponse{Attempt: wireAttempt(&a)}, nil
+}
+
+func (v service) Cancel(ctx context.Context, _ *pawlv1.CancelRequest) (*pawlv1.CancelResponse, error) {
+	name, ended, err := v.s.Cancel(ctx)
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return &pawlv1.CancelResponse{Operation: name, Error: ended.Error()}, nil
 }
 
 func (v service) Events(ctx context.Context, r *pawlv1.EventsRequest, to *connect.ServerStream[pawlv1.Event]) error {

@@ -197,7 +197,7 @@ func TestACallerThatGoesAway(t *testing.T) {
 			leave()
 			_ = stream.Close()
 			if attached {
-				op.finished()
+				<-op.ended
 				_, err := op.result()
 				require.ErrorIs(t, err, context.Canceled)
 				require.NotContains(t, f.called(), "arm")

@@ -11,7 +11,7 @@ import (
 // CancelStage gives up the staged upgrade; upgrade.ErrNotStaged if there is none.
 func (s *Server) CancelStage(ctx context.Context) (a upgrade.Attempt, err error) {
 	op := s.newOperation("cancel the staged upgrade")
-	soon, cancel := context.WithTimeout(ctx, patience)
+	soon, cancel := context.WithTimeout(ctx, ownTime)
 	defer cancel()
 	if err := s.queue.enterSoon(soon, op); err != nil {
 		return a, err
@@ -31,6 +31,7 @@ var ErrRestarting = errors.New("the machine restarts")
 // applyStaged arms what was staged and restarts the machine into its trial. What cannot be applied has failed for good,
 // and the machine goes on as it is. The queue is op's, and is freed only then.
 func (s *Server) applyStaged(ctx context.Context, op *Operation) error {
+	defer op.cancel()
 	err := s.with(false, func(m machine) error {
 		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e upgrade.Event) {
 			s.logStep(op, e)

@@ -8,16 +8,17 @@ import (
 )
 
 // Status reads the machine afresh, beside an operation that may run, and tells of the operation and of the trial's
-// checks. While an operation changes the disk, a reading that fails is a warning; otherwise it is an error.
-func (s *Server) Status(context.Context) (*pawlv1.StatusResponse, error) {
+// checks. While an operation changes the disk, a reading that fails is a warning; otherwise it is an error. Callers at the same
+// time share what was read.
+func (s *Server) Status(ctx context.Context) (*pawlv1.StatusResponse, error) {
 	w := &pawlv1.StatusResponse{BootId: s.bootID}
-	err := s.with(true, func(m machine) error {
-		st, err := m.Status()
-		if err == nil {
-			w = wireStatus(st)
-		}
-		return err
-	})
+	st, err := s.reads.ask(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err == nil {
+		w = wireStatus(st)
+	}
 	op, running := s.queue.latest()
 	if err != nil {
 		if !running {
@@ -53,12 +54,18 @@ func (s *Server) checks() *pawlv1.Checks {
 // Plan says what Upgrade would do, or fails as it would, but for the version of the client that an image may ask for: only
 // Upgrade looks at that. It changes nothing, reads no layer, and needs no turn.
 func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
-	if r.Image == "" {
-		return nil, errNoImage("plan")
+	if err := checkReference("plan", r.Image); err != nil {
+		return nil, err
 	}
 	img, err := s.pull(ctx, r.Image)
 	if err != nil {
 		return nil, err
+	}
+	select {
+	case s.planning <- struct{}{}:
+		defer func() { <-s.planning }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	var plan upgrade.Plan
 	err = s.with(true, func(m machine) (err error) {

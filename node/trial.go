@@ -96,6 +96,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	boot, err := s.record(ctx)
 	if err == nil && boot.Staged {
 		next := s.newBrief("apply the staged upgrade")
+		ctx, next.cancel = context.WithCancel(ctx)
 		s.queue.replace(next) // whoever waits for the start comes after it
 		op.end(nil)
 		s.recorded()

@@ -49,7 +49,7 @@ func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgr
 // settle undoes what an attempt left behind that is over, or whose sequence died with the service: in the new version
 // once it is confirmed, in the old one once it runs again. What cannot be undone is tried again by the next Prove.
 func (s *Server) settle(ctx context.Context) error {
-	a, trial, err := s.marked()
+	a, trial, err := s.marked(ctx)
 	if err != nil || a == nil || trial {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Server) settle(ctx context.Context) error {
 		return err
 	}
 	defer s.queue.leave()
-	if a, trial, err = s.marked(); err != nil || a == nil || trial { // another operation may have come first
+	if a, trial, err = s.marked(ctx); err != nil || a == nil || trial { // another operation may have come first
 		op.end(err)
 		return err
 	}
@@ -83,14 +83,11 @@ func (s *Server) settle(ctx context.Context) error {
 }
 
 // marked is the latest attempt if it has marks.
-func (s *Server) marked() (a *upgrade.Attempt, trial bool, err error) {
-	err = s.with(true, func(m machine) error {
-		st, err := m.Status()
-		if err == nil && st.Attempt != nil && len(st.Attempt.Marks) > 0 {
-			a, trial = st.Attempt, st.Loader.Trial()
-		}
-		return err
-	})
+func (s *Server) marked(ctx context.Context) (a *upgrade.Attempt, trial bool, err error) {
+	st, err := s.status(ctx)
+	if err == nil && st.Attempt != nil && len(st.Attempt.Marks) > 0 {
+		a, trial = st.Attempt, st.Loader.Trial()
+	}
 	return a, trial, err
 }
 

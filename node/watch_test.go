@@ -102,7 +102,7 @@ func TestTheSameUpgradeAskedForTwiceIsOne(t *testing.T) {
 	_, err = s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Attached: true})
 	require.ErrorIs(t, err, ErrBusy)
 	close(f.hang["prepare"])
-	first.finished()
+	<-first.ended
 }
 
 // records is a kernel's log that gives what a test put in, one record a Read.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/pawl-os/pawl/node"
@@ -16,6 +17,13 @@ import (
 )
 
 var errUsage = errors.New("wrong command line")
+
+// limits are said by --help.
+var limits = fmt.Sprintf(`
+Limits: %d connections over TCP and %d over Unix sockets (fewer where few files may be open; one that is quiet gives way to a
+new one), each kind with %d calls and %d followers of events at once; %d KiB a request, %d MiB a message of an answer, %d
+bytes a reference. Over TCP, a request has to name the node by an address, localhost, its host name or a --name.
+`, node.MaxConnections, node.MaxSockets, node.MaxCalls, node.MaxFollowers, node.MaxRequest>>10, node.MaxAnswer>>20, node.MaxReference)
 
 // listenFlag collects addresses.
 type listenFlag []string
@@ -27,9 +35,15 @@ func (l *listenFlag) Set(v string) error { *l = append(*l, v); return nil }
 func run(ctx context.Context, args []string, errs io.Writer) error {
 	flags := flag.NewFlagSet("pawld", flag.ContinueOnError)
 	flags.SetOutput(errs)
-	var listen listenFlag
+	flags.Usage = func() {
+		fmt.Fprintln(errs, "Usage: pawld --disk DEVICE [flags]")
+		flags.PrintDefaults()
+		fmt.Fprint(errs, limits)
+	}
+	var listen, names listenFlag
 	disk := flags.String("disk", "", "what the machine boots from: a block device, or a disk image (required)")
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+node.DefaultSocket+")")
+	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be given more than once")
 	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
 	deadline := flags.Duration("trial-deadline", node.TrialDeadline, "how long a trial may take until it is confirmed")
 	window := flags.Duration("window", 0, "how long the checks must go on to hold before a trial is confirmed")
@@ -81,6 +95,12 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 			return err
 		}
 	}
+	c.Names = names
+	for _, address := range listen {
+		if host, _, err := net.SplitHostPort(address); err == nil && !strings.HasPrefix(address, "unix:") {
+			c.Names = append(c.Names, host)
+		}
+	}
 	if len(listen) == 0 {
 		listen = listenFlag{node.DefaultSocket}
 	}
@@ -104,6 +124,9 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 			if err != nil {
 				c.Log.Error("listen", "address", address, "reason", err)
 			} else {
+				if l.Addr().Network() != "unix" {
+					address = l.Addr().String() // with the port that was chosen for port 0
+				}
 				c.Log.Info("listen", "address", address)
 				err = s.Serve(ctx, l)
 			}

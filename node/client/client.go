@@ -28,6 +28,12 @@ const DefaultPort = "7295"
 // dialTime bounds how long a connection may take to be made.
 const dialTime = 5 * time.Second
 
+// What a client takes of whatever answers at an address, in bytes: more than a node ever sends.
+const (
+	maxMessage = 4 << 20
+	maxHeader  = 64 << 10
+)
+
 // Client talks to one node. It holds no connection between calls.
 type Client struct {
 	Node string // its address, as it was given
@@ -54,9 +60,13 @@ func New(address string) (*Client, error) {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, target)
 		},
-		DisableKeepAlives: true, // the node at the other end may be another boot by the next call
+		DisableKeepAlives:      true, // the node at the other end may be another boot by the next call
+		DisableCompression:     true, // a small answer can unpack to a very large one
+		MaxResponseHeaderBytes: maxHeader,
 	}
-	return &Client{Node: address, rpc: pawlv1.NewNodeClient(&http.Client{Transport: transport}, base)}, nil
+	h := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	rpc := pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
+	return &Client{Node: address, rpc: rpc}, nil
 }
 
 func withPort(address string) string {
@@ -195,6 +205,12 @@ func (c *Client) CancelStage(ctx context.Context) (*pawlv1.Attempt, error) {
 		return nil, c.wrap(ctx, err)
 	}
 	return whole(c, v.Attempt)
+}
+
+// Cancel ends the operation that runs, and returns its name and how it ended.
+func (c *Client) Cancel(ctx context.Context) (*pawlv1.CancelResponse, error) {
+	v, err := c.rpc.Cancel(ctx, &pawlv1.CancelRequest{})
+	return v, c.wrap(ctx, err)
 }
 
 // Upgrade runs an upgrade and calls each with its events. A connection that is lost underway is Unreachable, but the

@@ -1,12 +1,16 @@
 package client
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -169,4 +173,56 @@ func TestWhatTakesTheNodeTooLongIsItsError(t *testing.T) {
 	_, err := c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
 	require.Equal(t, Timeout, Kind(err))
 	require.EqualError(t, err, c.Node+": drain: evict pod web-1: context deadline exceeded")
+}
+
+// What answers at an address may be anybody's.
+func TestAHostileNodeCostsLittle(t *testing.T) {
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	_, err := zip.Write(make([]byte, 256<<20))
+	require.NoError(t, err)
+	require.NoError(t, zip.Close())
+	much := bytes.Repeat([]byte("a"), 1<<20)
+	endless := func(w http.ResponseWriter, head string) {
+		_, err := io.WriteString(w, head)
+		for n := 0; err == nil && n < 256<<20; n += len(much) {
+			_, err = w.Write(much)
+		}
+	}
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"a long answer": func(w http.ResponseWriter) { endless(w, "") },
+		"a long error": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusForbidden)
+			endless(w, `{"code":"permission_denied","message":"`)
+		},
+		"a packed answer": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(packed.Bytes())
+		},
+		"a long header": func(w http.ResponseWriter) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
+		"another's node": func(w http.ResponseWriter) {
+			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/proto")
+				answer(w)
+			}))
+			defer server.Close()
+			c, err := New(strings.TrimPrefix(server.URL, "http://"))
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err = c.Status(ctx)
+			runtime.ReadMemStats(&after)
+			require.Error(t, err)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
+			require.NotContains(t, err.Error(), strings.Repeat("a", 10_000))
+		})
+	}
 }

@@ -54,6 +54,8 @@ const (
 	NodeUpgradeProcedure = "/pawl.v1.Node/Upgrade"
 	// NodeCancelStageProcedure is the fully-qualified name of the Node's CancelStage RPC.
 	NodeCancelStageProcedure = "/pawl.v1.Node/CancelStage"
+	// NodeCancelProcedure is the fully-qualified name of the Node's Cancel RPC.
+	NodeCancelProcedure = "/pawl.v1.Node/Cancel"
 	// NodeRollbackProcedure is the fully-qualified name of the Node's Rollback RPC.
 	NodeRollbackProcedure = "/pawl.v1.Node/Rollback"
 	// NodeRebootProcedure is the fully-qualified name of the Node's Reboot RPC.
@@ -82,6 +84,9 @@ type NodeClient interface {
 	Upgrade(context.Context, *UpgradeRequest) (*connect.ServerStreamForClient[Event], error)
 	// CancelStage gives up the staged upgrade. With nothing staged it is refused (kind "not-staged").
 	CancelStage(context.Context, *CancelStageRequest) (*CancelStageResponse, error)
+	// Cancel ends the operation that runs, and answers when it is over and undone. Of one that came past its commit point
+	// meanwhile, and with none that runs, it is refused (kinds "too-late" and "nothing-to-cancel").
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	// Rollback goes back to what the other slot holds, or gives up the attempt that is armed or on trial.
 	Rollback(context.Context, *RollbackRequest) (*connect.ServerStreamForClient[Event], error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
@@ -144,6 +149,12 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("CancelStage")),
 			connect.WithClientOptions(opts...),
 		),
+		cancel: connect.NewClient[CancelRequest, CancelResponse](
+			httpClient,
+			baseURL+NodeCancelProcedure,
+			connect.WithSchema(nodeMethods.ByName("Cancel")),
+			connect.WithClientOptions(opts...),
+		),
 		rollback: connect.NewClient[RollbackRequest, Event](
 			httpClient,
 			baseURL+NodeRollbackProcedure,
@@ -179,6 +190,7 @@ type nodeClient struct {
 	plan        *connect.Client[PlanRequest, PlanResponse]
 	upgrade     *connect.Client[UpgradeRequest, Event]
 	cancelStage *connect.Client[CancelStageRequest, CancelStageResponse]
+	cancel      *connect.Client[CancelRequest, CancelResponse]
 	rollback    *connect.Client[RollbackRequest, Event]
 	reboot      *connect.Client[RebootRequest, RebootResponse]
 	events      *connect.Client[EventsRequest, Event]
@@ -235,6 +247,15 @@ func (c *nodeClient) CancelStage(ctx context.Context, req *CancelStageRequest) (
 	return nil, err
 }
 
+// Cancel calls pawl.v1.Node.Cancel.
+func (c *nodeClient) Cancel(ctx context.Context, req *CancelRequest) (*CancelResponse, error) {
+	response, err := c.cancel.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Rollback calls pawl.v1.Node.Rollback.
 func (c *nodeClient) Rollback(ctx context.Context, req *RollbackRequest) (*connect.ServerStreamForClient[Event], error) {
 	return c.rollback.CallServerStream(ctx, connect.NewRequest(req))
@@ -277,6 +298,9 @@ type NodeHandler interface {
 	Upgrade(context.Context, *UpgradeRequest, *connect.ServerStream[Event]) error
 	// CancelStage gives up the staged upgrade. With nothing staged it is refused (kind "not-staged").
 	CancelStage(context.Context, *CancelStageRequest) (*CancelStageResponse, error)
+	// Cancel ends the operation that runs, and answers when it is over and undone. Of one that came past its commit point
+	// meanwhile, and with none that runs, it is refused (kinds "too-late" and "nothing-to-cancel").
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	// Rollback goes back to what the other slot holds, or gives up the attempt that is armed or on trial.
 	Rollback(context.Context, *RollbackRequest, *connect.ServerStream[Event]) error
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
@@ -335,6 +359,12 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("CancelStage")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeCancelHandler := connect.NewUnaryHandlerSimple(
+		NodeCancelProcedure,
+		svc.Cancel,
+		connect.WithSchema(nodeMethods.ByName("Cancel")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeRollbackHandler := connect.NewServerStreamHandlerSimple(
 		NodeRollbackProcedure,
 		svc.Rollback,
@@ -373,6 +403,8 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodeUpgradeHandler.ServeHTTP(w, r)
 		case NodeCancelStageProcedure:
 			nodeCancelStageHandler.ServeHTTP(w, r)
+		case NodeCancelProcedure:
+			nodeCancelHandler.ServeHTTP(w, r)
 		case NodeRollbackProcedure:
 			nodeRollbackHandler.ServeHTTP(w, r)
 		case NodeRebootProcedure:
@@ -412,6 +444,10 @@ func (UnimplementedNodeHandler) Upgrade(context.Context, *UpgradeRequest, *conne
 
 func (UnimplementedNodeHandler) CancelStage(context.Context, *CancelStageRequest) (*CancelStageResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.CancelStage is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Cancel is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Rollback(context.Context, *RollbackRequest, *connect.ServerStream[Event]) error {

@@ -1613,6 +1613,94 @@ func (x *CancelStageResponse) GetAttempt() *Attempt {
 	return nil
 }
 
+type CancelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_pawl_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{19}
+}
+
+type CancelResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operation     string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"` // name of what was cancelled
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`         // how it ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelResponse) Reset() {
+	*x = CancelResponse{}
+	mi := &file_pawl_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelResponse) ProtoMessage() {}
+
+func (x *CancelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
+func (*CancelResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CancelResponse) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *CancelResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type RollbackRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reboot        bool                   `protobuf:"varint,1,opt,name=reboot,proto3" json:"reboot,omitempty"` // restart if the rollback needs it
@@ -1624,7 +1712,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_pawl_proto_msgTypes[19]
+	mi := &file_pawl_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1724,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[19]
+	mi := &file_pawl_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1737,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{19}
+	return file_pawl_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RollbackRequest) GetReboot() bool {
@@ -1683,7 +1771,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[20]
+	mi := &file_pawl_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1783,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[20]
+	mi := &file_pawl_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1796,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{20}
+	return file_pawl_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -1736,7 +1824,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_pawl_proto_msgTypes[21]
+	mi := &file_pawl_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1836,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[21]
+	mi := &file_pawl_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1849,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{21}
+	return file_pawl_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EventsRequest) GetSince() uint64 {
@@ -1796,7 +1884,7 @@ type DmesgRequest struct {
 
 func (x *DmesgRequest) Reset() {
 	*x = DmesgRequest{}
-	mi := &file_pawl_proto_msgTypes[22]
+	mi := &file_pawl_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1896,7 @@ func (x *DmesgRequest) String() string {
 func (*DmesgRequest) ProtoMessage() {}
 
 func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[22]
+	mi := &file_pawl_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1909,7 @@ func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
 func (*DmesgRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{22}
+	return file_pawl_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DmesgRequest) GetFollow() bool {
@@ -1859,7 +1947,7 @@ type KernelMessage struct {
 
 func (x *KernelMessage) Reset() {
 	*x = KernelMessage{}
-	mi := &file_pawl_proto_msgTypes[23]
+	mi := &file_pawl_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1959,7 @@ func (x *KernelMessage) String() string {
 func (*KernelMessage) ProtoMessage() {}
 
 func (x *KernelMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[23]
+	mi := &file_pawl_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1972,7 @@ func (x *KernelMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
 func (*KernelMessage) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{23}
+	return file_pawl_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *KernelMessage) GetSequence() uint64 {
@@ -1931,7 +2019,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2031,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2044,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{24}
+	return file_pawl_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -1987,7 +2075,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2087,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2100,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{25}
+	return file_pawl_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Event) GetId() uint64 {
@@ -2141,7 +2229,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2241,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2254,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{26}
+	return file_pawl_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Sequence) GetDone() bool {
@@ -2204,7 +2292,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2304,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2317,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{27}
+	return file_pawl_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Task) GetPhase() string {
@@ -2286,7 +2374,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2386,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2399,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{28}
+	return file_pawl_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Progress) GetStep() string {
@@ -2397,7 +2485,7 @@ type Amount struct {
 
 func (x *Amount) Reset() {
 	*x = Amount{}
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2497,7 @@ func (x *Amount) String() string {
 func (*Amount) ProtoMessage() {}
 
 func (x *Amount) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2510,7 @@ func (x *Amount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amount.ProtoReflect.Descriptor instead.
 func (*Amount) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{29}
+	return file_pawl_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Amount) GetBytes() int64 {
@@ -2465,7 +2553,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2565,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2578,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{30}
+	return file_pawl_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Layer) GetNumber() uint32 {
@@ -2526,7 +2614,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2626,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2639,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{31}
+	return file_pawl_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -2590,7 +2678,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2602,7 +2690,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2615,7 +2703,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{32}
+	return file_pawl_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Expected) GetBootId() string {
@@ -2670,7 +2758,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2770,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2783,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{33}
+	return file_pawl_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Error) GetKind() string {
@@ -2848,7 +2936,11 @@ const file_pawl_proto_rawDesc = "" +
 	" \x01(\tR\x05trial\"\x14\n" +
 	"\x12CancelStageRequest\"A\n" +
 	"\x13CancelStageResponse\x12*\n" +
-	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\"f\n" +
+	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\"\x0f\n" +
+	"\rCancelRequest\"D\n" +
+	"\x0eCancelResponse\x12\x1c\n" +
+	"\toperation\x18\x01 \x01(\tR\toperation\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"f\n" +
 	"\x0fRollbackRequest\x12\x16\n" +
 	"\x06reboot\x18\x01 \x01(\bR\x06reboot\x12\x1a\n" +
 	"\battached\x18\x02 \x01(\bR\battached\x12\x1f\n" +
@@ -2929,14 +3021,15 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\xdf\x04\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\x9a\x05\n" +
 	"\x04Node\x12A\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\x03\x90\x02\x01\x12>\n" +
 	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\x03\x90\x02\x01\x12>\n" +
 	"\x06Doctor\x12\x16.pawl.v1.DoctorRequest\x1a\x17.pawl.v1.DoctorResponse\"\x03\x90\x02\x01\x123\n" +
 	"\x04Plan\x12\x14.pawl.v1.PlanRequest\x1a\x15.pawl.v1.PlanResponse\x124\n" +
 	"\aUpgrade\x12\x17.pawl.v1.UpgradeRequest\x1a\x0e.pawl.v1.Event0\x01\x12H\n" +
-	"\vCancelStage\x12\x1b.pawl.v1.CancelStageRequest\x1a\x1c.pawl.v1.CancelStageResponse\x126\n" +
+	"\vCancelStage\x12\x1b.pawl.v1.CancelStageRequest\x1a\x1c.pawl.v1.CancelStageResponse\x129\n" +
+	"\x06Cancel\x12\x16.pawl.v1.CancelRequest\x1a\x17.pawl.v1.CancelResponse\x126\n" +
 	"\bRollback\x12\x18.pawl.v1.RollbackRequest\x1a\x0e.pawl.v1.Event0\x01\x129\n" +
 	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponse\x122\n" +
 	"\x06Events\x12\x16.pawl.v1.EventsRequest\x1a\x0e.pawl.v1.Event0\x01\x128\n" +
@@ -2954,7 +3047,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),        // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),       // 1: pawl.v1.VersionResponse
@@ -2975,23 +3068,25 @@ var file_pawl_proto_goTypes = []any{
 	(*UpgradeRequest)(nil),        // 16: pawl.v1.UpgradeRequest
 	(*CancelStageRequest)(nil),    // 17: pawl.v1.CancelStageRequest
 	(*CancelStageResponse)(nil),   // 18: pawl.v1.CancelStageResponse
-	(*RollbackRequest)(nil),       // 19: pawl.v1.RollbackRequest
-	(*RebootRequest)(nil),         // 20: pawl.v1.RebootRequest
-	(*EventsRequest)(nil),         // 21: pawl.v1.EventsRequest
-	(*DmesgRequest)(nil),          // 22: pawl.v1.DmesgRequest
-	(*KernelMessage)(nil),         // 23: pawl.v1.KernelMessage
-	(*RebootResponse)(nil),        // 24: pawl.v1.RebootResponse
-	(*Event)(nil),                 // 25: pawl.v1.Event
-	(*Sequence)(nil),              // 26: pawl.v1.Sequence
-	(*Task)(nil),                  // 27: pawl.v1.Task
-	(*Progress)(nil),              // 28: pawl.v1.Progress
-	(*Amount)(nil),                // 29: pawl.v1.Amount
-	(*Layer)(nil),                 // 30: pawl.v1.Layer
-	(*Armed)(nil),                 // 31: pawl.v1.Armed
-	(*Expected)(nil),              // 32: pawl.v1.Expected
-	(*Error)(nil),                 // 33: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
+	(*CancelRequest)(nil),         // 19: pawl.v1.CancelRequest
+	(*CancelResponse)(nil),        // 20: pawl.v1.CancelResponse
+	(*RollbackRequest)(nil),       // 21: pawl.v1.RollbackRequest
+	(*RebootRequest)(nil),         // 22: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),         // 23: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),          // 24: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),         // 25: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),        // 26: pawl.v1.RebootResponse
+	(*Event)(nil),                 // 27: pawl.v1.Event
+	(*Sequence)(nil),              // 28: pawl.v1.Sequence
+	(*Task)(nil),                  // 29: pawl.v1.Task
+	(*Progress)(nil),              // 30: pawl.v1.Progress
+	(*Amount)(nil),                // 31: pawl.v1.Amount
+	(*Layer)(nil),                 // 32: pawl.v1.Layer
+	(*Armed)(nil),                 // 33: pawl.v1.Armed
+	(*Expected)(nil),              // 34: pawl.v1.Expected
+	(*Error)(nil),                 // 35: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -2999,54 +3094,56 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	34, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	34, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	34, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	34, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	28, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	34, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	36, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	36, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	36, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	36, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	30, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	36, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
 	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
-	35, // 15: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	32, // 16: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	37, // 15: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	34, // 16: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
 	15, // 17: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	28, // 18: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	31, // 19: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	27, // 20: pawl.v1.Event.task:type_name -> pawl.v1.Task
-	26, // 21: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	34, // 22: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	35, // 23: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	35, // 24: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	30, // 25: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
-	29, // 26: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
-	35, // 27: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
-	29, // 28: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	30, // 18: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	33, // 19: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	29, // 20: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	28, // 21: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	36, // 22: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	37, // 23: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	37, // 24: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	32, // 25: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	31, // 26: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	37, // 27: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	31, // 28: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
 	5,  // 29: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	32, // 30: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	34, // 30: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
 	0,  // 31: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
 	2,  // 32: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
 	9,  // 33: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
 	13, // 34: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
 	16, // 35: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
 	17, // 36: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	19, // 37: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	20, // 38: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	21, // 39: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	22, // 40: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 41: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 42: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 43: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 44: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	25, // 45: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 46: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	25, // 47: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	24, // 48: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	25, // 49: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	23, // 50: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	41, // [41:51] is the sub-list for method output_type
-	31, // [31:41] is the sub-list for method input_type
+	19, // 37: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
+	21, // 38: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	22, // 39: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	23, // 40: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	24, // 41: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 42: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 43: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 44: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 45: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	27, // 46: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 47: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	20, // 48: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
+	27, // 49: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	26, // 50: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	27, // 51: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	25, // 52: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	42, // [42:53] is the sub-list for method output_type
+	31, // [31:42] is the sub-list for method input_type
 	31, // [31:31] is the sub-list for extension type_name
 	31, // [31:31] is the sub-list for extension extendee
 	0,  // [0:31] is the sub-list for field type_name
@@ -3057,7 +3154,7 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[25].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[27].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
@@ -3070,7 +3167,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

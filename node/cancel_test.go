@@ -1,0 +1,129 @@
+package node
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+func TestAnUpgradeIsCancelled(t *testing.T) {
+	f := newFake()
+	f.hang["prepare"] = make(chan struct{})
+	s := f.server(t, Config{})
+	node := serve(t, s)
+	_, err := node.Cancel(t.Context(), &pawlv1.CancelRequest{})
+	require.Equal(t, "nothing-to-cancel", kindOf(t, err))
+	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	require.NoError(t, err)
+	until(t, "it prepares", func() bool { return len(f.called()) > 1 })
+	v, err := node.Cancel(t.Context(), &pawlv1.CancelRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "upgrade to os:2", v.Operation)
+	require.Contains(t, v.Error, "it was cancelled by hand")
+	_, ended := op.result()
+	require.Equal(t, "cancelled", Kind(ended))
+	require.NotContains(t, f.called(), "arm")
+	require.Empty(t, f.rebooted())
+	delete(f.hang, "prepare")
+	op, err = s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	require.NoError(t, err, "the node takes the next order")
+	<-op.ended
+}
+
+func TestWhatIsArmedIsNotCancelled(t *testing.T) {
+	f := newFake()
+	f.deaf["arm"] = make(chan struct{})
+	s := f.server(t, Config{})
+	_, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+	require.NoError(t, err)
+	until(t, "it is being armed", func() bool { return len(f.called()) > 2 })
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		close(f.deaf["arm"])
+		delete(f.deaf, "arm")
+	}()
+	_, _, err = s.Cancel(t.Context())
+	require.ErrorIs(t, err, ErrTooLate)
+	until(t, "the node restarts", func() bool { return len(f.rebooted()) == 1 })
+}
+
+func TestWhatTheNodeDoesByItselfIsNotCancelled(t *testing.T) {
+	f := newFake().onTrial()
+	f.hang["confirm"] = make(chan struct{})
+	s := f.server(t, Config{})
+	_, err := s.Start(t.Context())
+	require.NoError(t, err)
+	proved := make(chan error, 1)
+	go func() { proved <- s.Prove(t.Context()) }()
+	until(t, "it is being confirmed", func() bool { op, running := s.queue.latest(); return running && op.name == "confirm" })
+	_, _, err = s.Cancel(t.Context())
+	require.ErrorIs(t, err, ErrNothingToCancel)
+	close(f.hang["confirm"])
+	require.NoError(t, <-proved)
+}
+
+func TestARollbackThatGaveATrialUpIsNotCancelledAfterwards(t *testing.T) {
+	f := newFake().onTrial()
+	f.deaf["rollback"] = make(chan struct{})
+	s := f.server(t, Config{})
+	_, err := s.Start(t.Context())
+	require.NoError(t, err)
+	_, err = s.Rollback(t.Context(), &pawlv1.RollbackRequest{Reboot: true})
+	require.NoError(t, err)
+	until(t, "it is being given up", func() bool { return len(f.called()) > 1 })
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		close(f.deaf["rollback"])
+		delete(f.deaf, "rollback")
+	}()
+	_, _, err = s.Cancel(t.Context())
+	require.ErrorIs(t, err, ErrTooLate)
+	until(t, "the node restarts", func() bool { return len(f.rebooted()) == 1 })
+}
+
+func TestAServiceEndsThoughItsOperationDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.deaf["prepare"] = make(chan struct{})
+		s := f.server(t, Config{})
+		_, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.ErrorContains(t, s.Close(), "upgrade to os:2 does not end")
+		close(f.deaf["prepare"])
+		delete(f.deaf, "prepare")
+	})
+}
+
+func TestARebootWaitsForWhatTheNodeDoesByItself(t *testing.T) {
+	for name, lasts := range map[string]time.Duration{"the loader is replaced": time.Minute, "it hangs": ownTime + time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.status.Own = upgrade.LoaderStatus{Own: "255"}
+				f.hang["replace the loader"] = make(chan struct{})
+				s := f.server(t, Config{})
+				_, err := s.Start(t.Context())
+				require.NoError(t, err)
+				proved := make(chan error, 1)
+				go func() { proved <- s.Prove(t.Context()) }()
+				time.AfterFunc(lasts, func() { close(f.hang["replace the loader"]) })
+				synctest.Wait()
+				_, err = service{s}.Reboot(t.Context(), &pawlv1.RebootRequest{})
+				if lasts > ownTime {
+					require.ErrorIs(t, err, ErrBusy)
+				} else {
+					require.NoError(t, err)
+					time.Sleep(readersGrace)
+					require.Equal(t, []string{"reboot"}, f.rebooted())
+				}
+				require.NoError(t, <-proved)
+			})
+		})
+	}
+}

@@ -1,0 +1,51 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// ErrHost is returned over the API for a request that a web page made, or one to a name that is not the node's: a page
+// whose name was made to point at the node would look so. Do: use the node's address, or tell the node that name.
+var ErrHost = errors.New("the request is not for this node")
+
+// forUs refuses what a browser may have been talked into.
+func (s *Server) forUs(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := s.checkHost(r.Host)
+		if len(r.Header.Values("Origin")) > 0 {
+			err = fmt.Errorf("a web page asks: %w (use pawl, or another program)", ErrHost)
+		}
+		if err != nil {
+			refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkHost refuses a host that is no address, nor localhost, nor a name of this node.
+func (s *Server) checkHost(hostport string) error {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	names := append([]string{"localhost"}, s.config.Names...)
+	if own, err := os.Hostname(); err == nil { // each time: it may be set late in a boot
+		names = append(names, own)
+	}
+	if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) }) {
+		return nil
+	}
+	return fmt.Errorf("%.100q is no name of this node, whose names are %s: %w (use its address, or start pawld with --name %.100s)", host, strings.Join(names, ", "), ErrHost, host)
+}

@@ -1,0 +1,252 @@
+package node
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// served serves s on an address and returns the one that it has.
+func served(t *testing.T, s *Server, address string) net.Addr {
+	l, err := Listen(t.Context(), address, false)
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { ended <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+	return l.Addr()
+}
+
+// post sends a request as a program does that knows nothing of the API's client.
+func post(t *testing.T, to net.Addr, method, body string, header map[string]string) (int, string) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+to.String()+"/pawl.v1.Node/"+method, strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	for name, value := range header {
+		r.Header.Set(name, value)
+		if name == "Host" {
+			r.Host = value
+		}
+	}
+	h := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := h.Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, string(said)
+}
+
+func TestOnlyRequestsForThisNodeAreServed(t *testing.T) {
+	to := served(t, newFake().server(t, Config{Names: []string{"node1.lan"}}), "127.0.0.1:0")
+	for name, test := range map[string]struct {
+		header map[string]string
+		status int
+		says   string
+	}{
+		"its address":                   {nil, 200, "boot-1"},
+		"another address":               {map[string]string{"Host": "[fe80::1]:7295"}, 200, "boot-1"},
+		"localhost":                     {map[string]string{"Host": "localhost:7295"}, 200, "boot-1"},
+		"a name it was told":            {map[string]string{"Host": "Node1.LAN."}, 200, "boot-1"},
+		"a name that was made to point": {map[string]string{"Host": "evil.example:7295"}, 403, `evil.example\" is no name of this node`},
+		"a name that begins as one":     {map[string]string{"Host": "localhost.evil.example"}, 403, "--name localhost.evil.example"},
+		"an empty name":                 {map[string]string{"Host": ":1"}, 403, "no name"},
+		"a web page":                    {map[string]string{"Origin": "http://127.0.0.1"}, 403, "a web page asks"},
+		"a web page without an origin":  {map[string]string{"Origin": "null"}, 403, "a web page asks"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, said := post(t, to, "Version", "{}", test.header)
+			require.Equal(t, test.status, status, said)
+			require.Contains(t, said, test.says)
+		})
+	}
+	t.Run("over its own socket any name will do", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "s")
+		served(t, newFake().server(t, Config{}), "unix:"+path)
+		h := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}}
+		defer h.CloseIdleConnections()
+		_, err := pawlv1.NewNodeClient(h, "http://node").Version(t.Context(), &pawlv1.VersionRequest{})
+		require.NoError(t, err)
+	})
+}
+
+func TestARequestCostsLittle(t *testing.T) {
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	_, err := zip.Write(bytes.Repeat([]byte(" "), 64<<20))
+	require.NoError(t, err)
+	require.NoError(t, zip.Close())
+	to := served(t, newFake().server(t, Config{}), "127.0.0.1:0")
+	for name, test := range map[string]struct {
+		body   string
+		header map[string]string
+		says   string
+	}{
+		"64 MiB of JSON":                     {`{"image":"` + strings.Repeat("x", 64<<20), nil, "more than 65536 bytes"},
+		"nested JSON":                        {strings.Repeat(`{"a":`, 10_000), nil, "invalid_argument"},
+		"64 MiB in gzip":                     {packed.String()[:60<<10], map[string]string{"Content-Encoding": "gzip"}, "unknown compression"},
+		"a reference of 2 KiB":               {`{"image":"` + strings.Repeat("x", 2<<10) + `"}`, nil, "at most 1024"},
+		"a reference with a newline":         {`{"image":"a\nb"}`, nil, "cannot be printed"},
+		"a reference that clears the screen": {`{"image":"\u001b[2J"}`, nil, "cannot be printed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			status, said := post(t, to, "Plan", test.body, test.header)
+			runtime.ReadMemStats(&after)
+			require.GreaterOrEqual(t, status, 400)
+			require.Contains(t, said, test.says)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
+		})
+	}
+	_, said := post(t, to, "Version", "{}", map[string]string{"Accept-Encoding": "gzip"})
+	require.Contains(t, said, "boot-1")
+}
+
+func TestAFloodOnTheNetworkLeavesRoom(t *testing.T) {
+	s := newFake().server(t, Config{})
+	s.tcp.most = 8
+	to := served(t, s, "127.0.0.1:0")
+	flood := map[string]func(net.Conn){
+		"quiet connections": func(net.Conn) {},
+		"slow bodies": func(c net.Conn) {
+			fmt.Fprintf(c, "POST /pawl.v1.Node/Status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+		},
+		"junk":           func(c net.Conn) { fmt.Fprintf(c, "\x16\x03\x01 junk\r\n\r\n") },
+		"half of HTTP/2": func(c net.Conn) { fmt.Fprintf(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") },
+	}
+	for name, send := range flood {
+		t.Run(name, func(t *testing.T) {
+			for range 50 {
+				c, err := net.Dial("tcp", to.String())
+				require.NoError(t, err)
+				defer c.Close()
+				send(c)
+			}
+			status, said := post(t, to, "Version", "{}", nil)
+			require.Equal(t, 200, status, said)
+			s.tcp.mu.Lock()
+			defer s.tcp.mu.Unlock()
+			require.LessOrEqual(t, s.tcp.open, 8)
+		})
+	}
+	until(t, "the account is even", func() bool {
+		s.tcp.mu.Lock()
+		defer s.tcp.mu.Unlock()
+		return s.tcp.reading == 0 && s.tcp.calls == 0 && s.tcp.quiet.Len() == s.tcp.open
+	})
+}
+
+func TestStreamsAreBoundedAndLeaveTheirPlace(t *testing.T) {
+	for name, options := range map[string][]connect.ClientOption{"connect": nil, "gRPC": {connect.WithGRPC()}} {
+		t.Run(name, func(t *testing.T) {
+			s := newFake().server(t, Config{})
+			s.journal.add("a", &pawlv1.Event{})
+			node := serve(t, s, options...)
+			var kinds []string
+			for range 2 {
+				ctx, cancel := context.WithCancel(t.Context())
+				for range MaxFollowers {
+					stream, err := node.Events(ctx, &pawlv1.EventsRequest{Follow: true})
+					require.NoError(t, err)
+					require.True(t, stream.Receive(), "%v", stream.Err())
+				}
+				stream, err := node.Events(ctx, &pawlv1.EventsRequest{Follow: true})
+				require.NoError(t, err)
+				require.False(t, stream.Receive())
+				kinds = append(kinds, kindOf(t, stream.Err()))
+				_, err = node.Version(t.Context(), &pawlv1.VersionRequest{})
+				require.NoError(t, err, "other calls have their own measure")
+				cancel()
+				until(t, "all have left", func() bool {
+					s.tcp.mu.Lock()
+					defer s.tcp.mu.Unlock()
+					return s.tcp.followers == 0
+				})
+			}
+			require.Equal(t, []string{"too-many", "too-many"}, kinds)
+		})
+	}
+}
+
+func TestFilesAreKeptForTheService(t *testing.T) {
+	for files, want := range map[uint64][2]int{
+		1 << 40: {MaxConnections, MaxSockets}, 20000: {MaxConnections, MaxSockets}, 256: {96, 32}, 64: {24, 8}, 2: {1, 1},
+	} {
+		tcp, sockets := share(files)
+		require.Equal(t, want, [2]int{tcp, sockets}, files)
+	}
+}
+
+func TestManyCallersShareAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		s := f.server(t, Config{})
+		var at, most, runs atomic.Int32
+		s.doctors.do = func(context.Context) (*pawlv1.DoctorResponse, error) {
+			most.Store(max(most.Load(), at.Add(1)))
+			defer at.Add(-1)
+			runs.Add(1)
+			time.Sleep(time.Second)
+			return &pawlv1.DoctorResponse{Severity: "fine"}, nil
+		}
+		var all sync.WaitGroup
+		for range 200 {
+			all.Go(func() {
+				d, err := s.Doctor(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, "fine", d.Severity)
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 1, most.Load())
+		require.LessOrEqual(t, runs.Load(), int32(2), "who asks while it runs hears of what is found after that")
+	})
+}
+
+func TestADoctorThatNobodyWaitsForEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		s := f.server(t, Config{})
+		ended := 0
+		s.diagnose = func(ctx context.Context) (upgrade.Diagnosis, error) {
+			<-ctx.Done()
+			ended++
+			return upgrade.Diagnosis{}, ctx.Err()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 10 {
+			go func() { _, _ = s.Doctor(ctx) }()
+		}
+		synctest.Wait()
+		go func() { _, _ = s.Doctor(t.Context()) }() // of the next run
+		synctest.Wait()
+		require.Zero(t, ended)
+		cancel()
+		synctest.Wait()
+		require.Equal(t, 1, ended, "the first run; the second has a caller")
+	})
+}
