@@ -128,10 +128,12 @@ func (op *operation) leaves() bool {
 // cannot be removed by itself makes it clear all, and all is fetched.
 func (op *operation) clearAround(ctx context.Context) error {
 	keep := map[string]bool{}
-	for _, r := range op.reuse {
-		keep[r.File] = keep[r.File] || r.path == ""
-	}
 	s := op.plan.To
+	for _, r := range op.reuse {
+		if info, err := op.m.Boot.Stat(s.File(r.File)); err == nil && r.path == "" {
+			keep[info.Name] = true // as the directory spells it: other tools write names in upper case
+		}
+	}
 	if err := op.m.Loader.Withdraw(s); err != nil {
 		return fmt.Errorf("withdraw slot %s: %w", s, err)
 	}

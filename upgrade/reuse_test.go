@@ -90,6 +90,25 @@ func TestWhatTheTargetHoldsIsNotDownloaded(t *testing.T) {
 	require.True(t, r.boots(bootloader.B, "2.0.0").Trial)
 }
 
+// A person's tool put a slot's files back, with names in upper case as many do.
+func TestWhatTheTargetHoldsInUpperCaseIsUsedAgain(t *testing.T) {
+	r := start(t)
+	two, three := r.image("2.0.0"), r.image("3.0.0")
+	r.upgrade(two)
+	r.boots(bootloader.B, "2.0.0")
+	r.confirm()
+	f := r.bootFiles()
+	for _, name := range []string{"os.efi", "loader.efi", "manifest.json"} {
+		path := bootloader.A.File(name)
+		data, err := f.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, f.Remove(path))
+		require.NoError(t, f.WriteFile(strings.ToUpper(path), data))
+	}
+	r.upgrade(three)
+	require.True(t, r.boots(bootloader.A, "3.0.0").Trial)
+}
+
 // reused is what a plan says of one file.
 func reused(p upgrade.Plan, file string) upgrade.Reuse {
 	for _, r := range p.Reused {
