@@ -1,6 +1,7 @@
 package bootfs
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -53,10 +54,15 @@ func (f *FS) blocks() []byte {
 	return b
 }
 
+// stride is how many clusters spans compares at once with those before them.
+const stride = 256
+
 // spans visits the clusters in order, as many at once as have the same claim and follow each other.
 func (f *FS) spans(visit func(first, last uint32, claim byte)) {
 	for first := 2; first < len(f.claim); {
 		claim, end := f.claim[first], first+1
+		for ; end+stride <= len(f.claim) && bytes.Equal(f.claim[end-1:end-1+stride], f.claim[end:end+stride]); end += stride {
+		}
 		for end < len(f.claim) && f.claim[end] == claim {
 			end++
 		}

@@ -169,6 +169,7 @@ func (r *run) plan(seed int64) plan {
 	}
 	p.judge.staged = d.Intn(4) == 0
 	p.judge.plans = d.Intn(4) == 0
+	p.judge.promise = d.Intn(5)
 	return p
 }
 

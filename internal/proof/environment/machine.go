@@ -246,3 +246,24 @@ func (m *machine) initrd(version string) string {
 	}
 	return ""
 }
+
+// spoil overwrites the beginning of what a slot starts.
+func (m *machine) spoil(s bootloader.Slot) error {
+	f, err := m.files()
+	if err != nil {
+		return err
+	}
+	path := s.File(bootloader.UKIFile)
+	if _, err := f.Stat(path); err != nil {
+		path = s.File(bootloader.KernelFile)
+	}
+	w, err := f.Fill(path, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(make([]byte, 2048)); err != nil {
+		w.Abort()
+		return err
+	}
+	return w.Close()
+}
