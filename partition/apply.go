@@ -2,9 +2,11 @@ package partition
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -19,8 +21,12 @@ import (
 //
 // When only the backup copy is valid at the start, the primary copy comes first, so that the only valid copy is never
 // written. On an empty disk the old table is no table; other programs and firmware take the disk for empty until the
-// protective MBR is there. An MBR that is there is never written again, not even after the disk grew: it has no second
-// copy, and its length is read by nobody who could boot. Within a copy no order is needed: its checksums tell.
+// protective MBR is there. A sound one is never written again, not even after the disk grew: it has no second copy, and its
+// length is read by nobody who could boot. Within a copy no order is needed: its checksums tell.
+//
+// Sector 1 has the primary header, and on a disk of 512-byte sectors whose blocks have 4096 bytes it shares its block with the
+// protective MBR. A cut that destroys that very block, not one that leaves it old or new, leaves nothing that firmware finds; so the
+// primary copy is written only where it has to change.
 func Apply(dev Device, l Layout) error {
 	if err := apply(dev, l); err != nil {
 		return fmt.Errorf("apply partition table: %w", err)
@@ -33,7 +39,7 @@ func apply(dev Device, l Layout) error {
 	if err != nil && !errors.Is(err, ErrNoTable) {
 		return err
 	}
-	if err := l.fits(dev); err != nil {
+	if err := l.fits(dev, d.layout); err != nil {
 		return err
 	}
 	if err := l.keeps(d.layout); err != nil {
@@ -43,35 +49,21 @@ func apply(dev Device, l Layout) error {
 	if err != nil {
 		return err
 	}
-	copies := []struct {
-		name    string
-		was     tableCopy
-		header  header
-		headers int64
-	}{
-		{"backup", d.backup, backup, l.Sectors - 1},
-		{"primary", d.primary, primary, 1},
-	}
+	copies := []change{{"backup", d.backup, backup}, {"primary", d.primary, primary}}
 	if !d.primary.good() && d.backup.good() {
 		copies[0], copies[1] = copies[1], copies[0]
 	}
-	sector := int64(l.SectorSize)
 	for _, c := range copies {
-		dirty, same := false, c.was.at == c.headers
-		if !same || c.was.entries == nil || c.was.header.entriesAt != c.header.entriesAt || !bytes.Equal(c.was.entries, entries) {
-			if _, err := dev.WriteAt(entries, c.header.entriesAt*sector); err != nil {
-				return fmt.Errorf("write entries of the %s copy: %w", c.name, err)
-			}
-			dirty = true
+		dirty, err := c.write(dev, entries)
+		if err != nil {
+			return err
 		}
-		if b := c.header.encode(l.SectorSize); !same || !bytes.Equal(c.was.sector, b) {
-			if _, err := dev.WriteAt(b, c.headers*sector); err != nil {
-				return fmt.Errorf("write header of the %s copy: %w", c.name, err)
+		if c.header.self == 1 && (d.mbr.kind == mbrNone || d.mbr.crooked != "") {
+			first := d.mbr.protect(l.Sectors, l.SectorSize)
+			if d.mbr.kind == mbrProtective {
+				first = d.mbr.straight()
 			}
-			dirty = true
-		}
-		if c.headers == 1 && d.mbr.kind == mbrNone {
-			if _, err := dev.WriteAt(d.mbr.protect(l.Sectors, l.SectorSize), 0); err != nil {
+			if _, err := dev.WriteAt(first, 0); err != nil {
 				return fmt.Errorf("write protective MBR: %w", err)
 			}
 			dirty = true
@@ -92,8 +84,35 @@ func apply(dev Device, l Layout) error {
 	return nil
 }
 
-// fits refuses a layout that this disk cannot hold.
-func (l Layout) fits(dev Device) error {
+// change is one copy as it was and as it is to be.
+type change struct {
+	name   string
+	was    tableCopy
+	header header
+}
+
+// write writes of a copy what is not there already. dirty says that there was something.
+func (c change) write(dev Device, entries []byte) (dirty bool, err error) {
+	sector := int64(dev.SectorSize())
+	there := make([]byte, len(entries))
+	if err := readFull(dev, there, c.header.entriesAt*sector); err != nil || !bytes.Equal(there, entries) {
+		whole := append(bytes.Clone(entries), make([]byte, (sector-int64(len(entries))%sector)%sector)...)
+		if _, err := dev.WriteAt(whole, c.header.entriesAt*sector); err != nil {
+			return true, fmt.Errorf("write entries of the %s copy: %w", c.name, err)
+		}
+		dirty = true
+	}
+	if c.was.at != c.header.self || !c.was.good() || c.was.header != c.header {
+		if _, err := dev.WriteAt(c.header.encode(int(sector)), c.header.self*sector); err != nil {
+			return true, fmt.Errorf("write header of the %s copy: %w", c.name, err)
+		}
+		dirty = true
+	}
+	return dirty, nil
+}
+
+// fits refuses a layout that this disk cannot hold. What was wrong with the table that is there is no reason.
+func (l Layout) fits(dev Device, current Layout) error {
 	if l.SectorSize != dev.SectorSize() || l.Sectors != dev.Size()/int64(dev.SectorSize()) {
 		return fmt.Errorf("the layout is for %d sectors of %d bytes, and the disk has %d of %d; plan it for this disk",
 			l.Sectors, l.SectorSize, dev.Size()/int64(dev.SectorSize()), dev.SectorSize())
@@ -101,8 +120,8 @@ func (l Layout) fits(dev Device) error {
 	if l.GUID == uuid.Nil {
 		return errors.New("the disk has no GUID")
 	}
-	if l.entriesAt < 2 || l.entrySize < entrySize || l.entriesAt+l.tableSectors() > l.FirstUsable {
-		return fmt.Errorf("the entries do not fit before the first usable sector %d", l.FirstUsable)
+	if l.entriesAt < 2 || l.entrySize < entrySize || l.entriesAt <= l.LastUsable && l.entriesAt+l.tableSectors() > l.FirstUsable {
+		return fmt.Errorf("the entries in sectors %d to %d do not fit before the first usable sector %d", l.entriesAt, l.entriesAt+l.tableSectors()-1, l.FirstUsable)
 	}
 	if l.LastUsable > l.Sectors-2-l.tableSectors() {
 		return fmt.Errorf("the backup copy does not fit after the last usable sector %d", l.LastUsable)
@@ -114,7 +133,13 @@ func (l Layout) fits(dev Device) error {
 		}
 		guids[p.GUID] = p
 	}
-	return l.check()
+	was := current.faults()
+	for _, fault := range l.faults() {
+		if !slices.Contains(was, fault) {
+			return errors.New(fault)
+		}
+	}
+	return nil
 }
 
 // keeps refuses a layout that lacks, moves or shrinks a partition of the table that is there.
@@ -128,6 +153,9 @@ func (l Layout) keeps(current Layout) error {
 			return fmt.Errorf("%v in sectors %d to %d is on the disk and the layout does not keep it as it is; plan from the table that is there, or wipe the disk: %w",
 				old, old.First, old.Last(), ErrForeign)
 		}
+	}
+	if !slices.Equal(current.bad, l.bad) {
+		return fmt.Errorf("%d entries that are no partitions are on the disk and the layout does not keep them; plan from the table that is there, or wipe the disk: %w", len(current.bad), ErrForeign)
 	}
 	return nil
 }
@@ -143,7 +171,7 @@ func (l Layout) encode() (primary, backup header, entries []byte, err error) {
 	}
 	backup = primary
 	backup.self, backup.other = primary.other, primary.self
-	backup.entriesAt = l.Sectors - 1 - l.tableSectors()
+	backup.entriesAt = cmp.Or(l.backupEntries, l.Sectors-1-l.tableSectors())
 	return primary, backup, entries, nil
 }
 
@@ -160,11 +188,11 @@ func verify(dev Device, l Layout) error {
 	if err := dropCache(dev); err != nil {
 		return fmt.Errorf("drop cached sectors: %w", err)
 	}
-	if err := l.fits(dev); err != nil {
-		return err
-	}
 	d, err := look(dev)
 	if err != nil {
+		return err
+	}
+	if err := l.fits(dev, d.layout); err != nil {
 		return err
 	}
 	primary, backup, entries, err := l.encode()
@@ -185,8 +213,8 @@ func verify(dev Device, l Layout) error {
 			return fmt.Errorf("%s copy: the entries are not the layout's", c.name)
 		}
 	}
-	if d.mbr.kind != mbrProtective {
-		return errors.New("no protective MBR")
+	if d.mbr.kind != mbrProtective || d.mbr.crooked != "" {
+		return errors.New("no protective MBR, or a wrong one")
 	}
 	return nil
 }

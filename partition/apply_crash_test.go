@@ -13,13 +13,13 @@ import (
 )
 
 // A change of a table: the disk that it starts from, and the layout that is applied.
-type change struct {
+type changed struct {
 	name  string
 	start *disktest.Disk
 	want  Layout
 }
 
-func changes(t *testing.T, sector int) []change {
+func changes(t *testing.T, sector int) []changed {
 	t.Helper()
 	size := int64(16 * mib)
 	more := []Spec{{Label: "more", Type: TypeLinux, GUID: uuid.New(), Size: mib}}
@@ -33,25 +33,25 @@ func changes(t *testing.T, sector int) []change {
 		return d, l
 	}
 	full, l := start()
-	all := []change{
+	all := []changed{
 		{"first table", disktest.New(size, sector), planned(t, nil, size, sector, small("crash"))},
 		{"add a partition", full, planned(t, &l, size, sector, more)},
 	}
 	for name, at := range map[string]int64{"primary": int64(sector), "backup": size - int64(sector)} {
 		d := full.Clone()
 		_, _ = d.WriteAt(make([]byte, sector), at)
-		all = append(all, change{"add a partition, " + name + " damaged", d, planned(t, &l, size, sector, more)})
+		all = append(all, changed{"add a partition, " + name + " damaged", d, planned(t, &l, size, sector, more)})
 	}
 	d := full.Resized(24 * mib)
 	now, err := Read(d)
 	require.NoError(t, err)
 	grown, err := Grow(now, d.Size())
 	require.NoError(t, err)
-	return append(all, change{"grow", d, grown})
+	return append(all, changed{"grow", d, grown})
 }
 
 // judge returns what every crash disk must satisfy: the old or the new table, and the same change run again finishes.
-func (c change) judge() func(*disktest.Crash) error {
+func (c changed) judge() func(*disktest.Crash) error {
 	old, oldErr := Read(c.start)
 	return func(crash *disktest.Crash) error {
 		d := crash.Device()
@@ -75,7 +75,7 @@ func (c change) judge() func(*disktest.Crash) error {
 	}
 }
 
-func record(t *testing.T, c change) *disktest.Trace {
+func record(t *testing.T, c changed) *disktest.Trace {
 	t.Helper()
 	d := c.start.Clone()
 	d.Record()

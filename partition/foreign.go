@@ -11,7 +11,8 @@ type mbr struct {
 	kind       mbrKind
 	partitions int // of a DOS table
 	sector     []byte
-	err        error // reading failed
+	err        error  // reading failed
+	crooked    string // what is wrong with a protective one
 }
 
 type mbrKind int
@@ -36,25 +37,47 @@ func readMBR(dev Device) mbr {
 		m.sector = make([]byte, dev.SectorSize())
 		return m
 	}
-	if m.sector[mbrMagic] != 0x55 || m.sector[mbrMagic+1] != 0xaa {
-		return m
-	}
-	plausible := true
+	signed := m.sector[mbrMagic] == 0x55 && m.sector[mbrMagic+1] == 0xaa
+	plausible, protects := signed, -1
 	for i := range 4 {
-		e := m.sector[mbrTable+i*mbrEntry:][:mbrEntry]
+		e := m.entry(i)
 		first, length := binary.LittleEndian.Uint32(e[8:]), binary.LittleEndian.Uint32(e[12:])
 		switch {
 		case e[4] == mbrGPT && first == 1:
-			m.kind = mbrProtective
+			m.kind, m.crooked = mbrProtective, ""
+		case e[4] == mbrGPT && m.kind == mbrNone && e[0]&0x7f == 0:
+			protects, m.crooked = i, fmt.Sprintf("it begins at sector %d and not at 1, so firmware looks for no partitions", first)
 		case e[4] != 0:
 			m.partitions++
 			plausible = plausible && e[0]&0x7f == 0 && first > 0 && length > 0
 		}
 	}
-	if m.kind == mbrNone && m.partitions > 0 && plausible {
+	switch {
+	case m.kind == mbrProtective && !signed:
+		m.crooked = "it has no signature (55 aa), so systems and BIOSes look for no partitions"
+	case m.kind == mbrProtective:
+	case protects >= 0 && signed:
+		m.kind = mbrProtective
+	case m.partitions > 0 && plausible:
 		m.kind = mbrDOS
 	}
 	return m
+}
+
+// entry is one of the four entries.
+func (m mbr) entry(i int) []byte { return m.sector[mbrTable+i*mbrEntry:][:mbrEntry] }
+
+// straight returns sector 0 with a protective MBR that was crooked put right, and nothing else changed.
+func (m mbr) straight() []byte {
+	c := mbr{sector: bytes.Clone(m.sector)}
+	c.sector[mbrMagic], c.sector[mbrMagic+1] = 0x55, 0xaa
+	for i := range 4 {
+		if e := c.entry(i); e[4] == mbrGPT {
+			binary.LittleEndian.PutUint32(e[8:], 1)
+			break
+		}
+	}
+	return c.sector
 }
 
 // protect returns sector 0 with a protective MBR for a disk, keeping the boot code that is there.

@@ -32,6 +32,7 @@ const (
 	nameUnits  = 36
 	newEntries = 128     // places in a new table
 	maxTable   = 1 << 20 // bytes of entries that are read at most
+	maxSectors = 1 << 50 // of any disk, so that offsets in bytes fit 63 bits
 )
 
 // header is one copy's header without what is computed.
@@ -77,7 +78,7 @@ func decodeHeader(b []byte, self int64) (header, error) {
 		return header{}, fmt.Errorf("entries of %d bytes", h.entrySize)
 	case h.entries < 1 || h.entries*h.entrySize > maxTable:
 		return header{}, fmt.Errorf("%d entries of %d bytes", h.entries, h.entrySize)
-	case h.firstUsable < 0 || h.lastUsable < h.firstUsable-1 || h.entriesAt < 2:
+	case h.other < 0 || h.firstUsable < 0 || h.lastUsable < h.firstUsable-1 || h.entriesAt < 2:
 		return header{}, fmt.Errorf("usable sectors %d to %d, entries at %d", h.firstUsable, h.lastUsable, h.entriesAt)
 	}
 	return h, nil
@@ -104,10 +105,16 @@ func (h header) encode(sectorSize int) []byte {
 	return b
 }
 
+// badEntry is a place of a table that is taken and holds no partition. Firmware and systems pass it over; it is kept.
+type badEntry struct {
+	number      int
+	first, last uint64
+	raw         string
+}
+
 // decodeEntries reads a table's entries; places without a type are free and left out.
-func decodeEntries(b []byte, size int) ([]Partition, error) {
+func decodeEntries(b []byte, size int) (found []Partition, bad []badEntry) {
 	le := binary.LittleEndian
-	var found []Partition
 	for n := 1; n*size <= len(b); n++ {
 		e := b[(n-1)*size : n*size]
 		if guid(e) == uuid.Nil {
@@ -118,18 +125,22 @@ func decodeEntries(b []byte, size int) ([]Partition, error) {
 			Attributes: le.Uint64(e[48:]), Label: decodeName(e[nameAt:]), raw: string(e),
 		}
 		last := int64(le.Uint64(e[40:]))
-		if p.First < 1 || last < p.First {
-			return nil, fmt.Errorf("%v: sectors %d to %d", p, p.First, last)
+		if p.First < 1 || last < p.First || last > maxSectors {
+			bad = append(bad, badEntry{n, le.Uint64(e[32:]), le.Uint64(e[40:]), string(e)})
+			continue
 		}
 		p.Sectors = last - p.First + 1
 		found = append(found, p)
 	}
-	return found, nil
+	return found, bad
 }
 
 // encodeEntries returns the table's entries. Bytes of an entry that was read and that no field holds are kept.
 func (l Layout) encodeEntries() ([]byte, error) {
 	le, b := binary.LittleEndian, make([]byte, l.Entries*l.entrySize)
+	for _, e := range l.bad {
+		copy(b[(e.number-1)*l.entrySize:][:l.entrySize], e.raw)
+	}
 	for _, p := range l.Partitions {
 		e := b[(p.Number-1)*l.entrySize:][:l.entrySize]
 		copy(e, p.raw)

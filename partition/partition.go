@@ -15,6 +15,7 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -79,10 +80,12 @@ type Layout struct {
 	// at the end of the disk. Apply mends them.
 	Problems []string
 
-	entrySize int    // bytes of one place
-	entriesAt int64  // sector of the primary copy's entries
-	backupAt  int64  // sector where the backup copy was when the table was read; 0 on a new table
-	extra     string // bytes of the header after the fields that are known
+	entrySize     int        // bytes of one place
+	entriesAt     int64      // sector of the primary copy's entries
+	backupAt      int64      // sector where the backup copy was when the table was read; 0 on a new table
+	backupEntries int64      // sector of its entries, where they may stay; 0: right before it
+	extra         string     // bytes of the header after the fields that are known
+	bad           []badEntry // places that are taken and hold no partition
 }
 
 // Partition is one entry of a table.
@@ -137,23 +140,32 @@ func (l Layout) Find(label string) (Partition, error) {
 
 // check refuses what cannot be a table: partitions that overlap, leave the usable area or share a number.
 func (l Layout) check() error {
-	sorted := slices.Clone(l.Partitions)
-	slices.SortFunc(sorted, func(a, b Partition) int { return int(min(max(a.First-b.First, -1), 1)) })
+	if faults := l.faults(); len(faults) > 0 {
+		return errors.New(faults[0])
+	}
+	return nil
+}
+
+// faults lists all that check refuses.
+func (l Layout) faults() (all []string) {
+	note := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	sorted := slices.SortedStableFunc(slices.Values(l.Partitions), func(a, b Partition) int { return cmp.Compare(a.First, b.First) })
 	numbers := map[int]bool{}
 	for i, p := range sorted {
 		switch {
 		case p.Number < 1 || p.Number > l.Entries:
-			return fmt.Errorf("%v: number out of 1 to %d", p, l.Entries)
+			note("%v: number out of 1 to %d", p, l.Entries)
 		case numbers[p.Number]:
-			return fmt.Errorf("%v: number used twice", p)
+			note("%v: number used twice", p)
 		case p.Sectors < 1 || p.First < l.FirstUsable || p.Last() > l.LastUsable:
-			return fmt.Errorf("%v: sectors %d to %d are outside of the usable %d to %d", p, p.First, p.Last(), l.FirstUsable, l.LastUsable)
-		case i > 0 && sorted[i-1].Last() >= p.First:
-			return fmt.Errorf("%v and %v overlap at sector %d", sorted[i-1], p, p.First)
+			note("%v: sectors %d to %d are outside of the usable %d to %d", p, p.First, p.Last(), l.FirstUsable, l.LastUsable)
+		}
+		if i > 0 && sorted[i-1].Last() >= p.First {
+			note("%v and %v overlap at sector %d", sorted[i-1], p, p.First)
 		}
 		numbers[p.Number] = true
 	}
-	return nil
+	return all
 }
 
 // Section returns one partition as a device. Reads and writes outside of it fail; Sync is the whole device's.

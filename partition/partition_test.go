@@ -145,7 +145,7 @@ func TestPlanRefuses(t *testing.T) {
 		"no room for a table":   {nil, 4096, 512, nil, ErrNoSpace, "does not hold a partition table"},
 		"sector size":           {nil, 64 * mib, 520, nil, nil, "sector size 520"},
 		"other sector size":     {&there, 64 * mib, 4096, nil, nil, "sectors of 512 bytes, and the disk has 4096"},
-		"disk that shrank":      {&there, 32 * mib, 512, nil, ErrForeign, "outside of the usable"},
+		"disk that shrank":      {&there, 32 * mib, 512, nil, ErrForeign, "the disk has 65536 sectors, and partition 5 (EPHEMERAL) reaches to"},
 		"label twice":           {nil, 64 * mib, 512, twice, nil, "wanted twice"},
 		"no GUID":               {nil, 64 * mib, 512, noGUID, nil, "partition BIOS"},
 		"label too long":        {nil, 64 * mib, 512, long, nil, "at most 36"},

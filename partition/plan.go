@@ -70,6 +70,9 @@ func plan(current *Layout, size int64, sectorSize int, specs []Spec) (Layout, er
 	if err != nil {
 		return Layout{}, err
 	}
+	if err := l.check(); err != nil && len(specs) > 0 {
+		return Layout{}, fmt.Errorf("the table that is there: %v: %w", err, ErrForeign)
+	}
 	if current == nil && len(specs) > 0 {
 		l.GUID = uuid.NewSHA1(specs[0].GUID, []byte("disk"))
 	}
@@ -120,19 +123,38 @@ func frame(current *Layout, size int64, sectorSize int) (Layout, error) {
 		l.Partitions, l.Problems = slices.Clone(current.Partitions), nil
 	}
 	l.Sectors = size / int64(sectorSize)
+	begin, end := l.entriesAt+l.tableSectors(), l.Sectors-2-l.tableSectors()
 	if current == nil {
-		l.FirstUsable = l.entriesAt + l.tableSectors()
+		l.FirstUsable = begin
 	}
 	if current == nil || current.backupAt != l.Sectors-1 {
-		l.LastUsable = l.Sectors - 2 - l.tableSectors()
+		l.LastUsable, l.backupEntries = end, 0
 	}
+	l.usable(begin, end)
 	if l.LastUsable < l.FirstUsable {
 		return Layout{}, fmt.Errorf("a disk of %d bytes does not hold a partition table: %w", size, ErrNoSpace)
 	}
-	if err := l.check(); err != nil {
-		return Layout{}, fmt.Errorf("the table that is there: %v: %w", err, ErrForeign)
+	for _, p := range l.Partitions {
+		if p.Last() > end {
+			return Layout{}, fmt.Errorf("the disk has %d sectors, and %v reaches to sector %d where %d is the last that leaves room for the backup copy of the table; "+
+				"make the disk larger again, or that partition smaller with another program: %w", l.Sectors, p, p.Last(), end, ErrForeign)
+		}
 	}
 	return l, nil
+}
+
+// usable keeps the usable sectors within what a disk has beside its tables, from begin to end, and widens them where that takes in a
+// partition that others left outside: firmware offers no such partition.
+func (l *Layout) usable(begin, end int64) {
+	if !slices.ContainsFunc(l.Partitions, func(p Partition) bool { return p.First < begin }) {
+		l.FirstUsable = max(l.FirstUsable, begin)
+	}
+	l.LastUsable = min(l.LastUsable, end)
+	for _, p := range l.Partitions {
+		if p.First >= begin && p.Last() <= end {
+			l.FirstUsable, l.LastUsable = min(l.FirstUsable, p.First), max(l.LastUsable, p.Last())
+		}
+	}
 }
 
 // tableSectors is the length of the entries.
@@ -165,6 +187,9 @@ func (l Layout) freeNumbers(n int) ([]int, error) {
 	used := map[int]bool{}
 	for _, p := range l.Partitions {
 		used[p.Number] = true
+	}
+	for _, e := range l.bad {
+		used[e.number] = true
 	}
 	var free []int
 	for i := 1; len(free) < n; i++ {
@@ -233,6 +258,11 @@ func (l Layout) free() (areas []area) {
 // and the backup copy follows when it is applied. A disk that did not grow gives the same table.
 func Grow(current Layout, size int64) (Layout, error) {
 	l, err := frame(&current, size, current.SectorSize)
+	if err == nil {
+		if fault := l.check(); fault != nil {
+			err = fmt.Errorf("the table that is there: %v: %w", fault, ErrForeign)
+		}
+	}
 	if err != nil {
 		return Layout{}, fmt.Errorf("grow partitions: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 )
 
 // Read reads the table of a disk. One damaged copy is no error: the other is taken, and Problems says so. A disk that
@@ -24,6 +25,7 @@ type disk struct {
 	layout          Layout
 	mbr             mbr
 	primary, backup tableCopy
+	entriesAt       int64 // sector of the primary copy's entries, or where they are to be
 }
 
 // tableCopy is one of the two copies of a table as it was read.
@@ -33,6 +35,7 @@ type tableCopy struct {
 	header  header
 	entries []byte
 	parts   []Partition
+	bad     []badEntry
 	err     error // why the copy is not valid
 }
 
@@ -51,7 +54,7 @@ func look(dev Device) (disk, error) {
 	}
 	d.backup = readCopy(dev, backupAt)
 	if !d.backup.good() && backupAt != sectors-1 {
-		if c := readCopy(dev, sectors-1); c.good() && !d.primary.good() {
+		if c := readCopy(dev, sectors-1); c.good() {
 			d.backup = c
 		}
 	}
@@ -74,6 +77,10 @@ func look(dev Device) (disk, error) {
 			return disk{}, fmt.Errorf("found %s: %w", found, ErrForeign)
 		}
 		return disk{}, fmt.Errorf("primary: %v; backup: %v: %w", d.primary.err, d.backup.err, ErrDamaged)
+	}
+	d.entriesAt = d.primary.header.entriesAt
+	if d.entriesAt == 0 {
+		d.entriesAt = lostEntries(dev, d.backup)
 	}
 	d.layout = d.merge(sectors, int(sector))
 	return d, nil
@@ -101,11 +108,8 @@ func readCopy(dev Device, at int64) tableCopy {
 		c.err = fmt.Errorf("entries at %d, disk of %d sectors", c.header.entriesAt, sectors)
 		return c
 	}
-	end := c.header.entriesAt + (length+sector-1)/sector
-	if end > sectors || c.header.lastUsable >= sectors ||
-		c.header.entriesAt <= c.header.lastUsable && end > c.header.firstUsable {
-		c.err = fmt.Errorf("usable sectors %d to %d, entries in %d to %d, disk of %d",
-			c.header.firstUsable, c.header.lastUsable, c.header.entriesAt, end-1, sectors)
+	if end := c.header.entriesAt + (length+sector-1)/sector; end > sectors {
+		c.err = fmt.Errorf("entries in %d to %d, disk of %d sectors", c.header.entriesAt, end-1, sectors)
 		return c
 	}
 	c.entries = make([]byte, length)
@@ -117,33 +121,64 @@ func readCopy(dev Device, at int64) tableCopy {
 		c.err = errors.New("checksum of the entries does not match")
 		return c
 	}
-	c.parts, c.err = decodeEntries(c.entries, c.header.entrySize)
+	c.parts, c.bad = decodeEntries(c.entries, c.header.entrySize)
 	return c
+}
+
+// lostEntries is where the primary copy's entries are, or are best put, when its header is lost and the backup copy tells what they
+// are. Tables are moved where something else has sectors 2 to 33, such as the boot code of a small board: so first where they still
+// are, then where nothing is.
+func lostEntries(dev Device, backup tableCopy) int64 {
+	sector := int64(dev.SectorSize())
+	length := (int64(len(backup.entries)) + sector - 1) / sector
+	before := make([]byte, min(backup.header.firstUsable*sector, maxTable+align))
+	if length == 0 || readFull(dev, before, 0) != nil {
+		return 2
+	}
+	last := int64(len(before))/sector - length
+	for at := int64(2); at <= last; at++ {
+		if bytes.Equal(before[at*sector:][:len(backup.entries)], backup.entries) {
+			return at
+		}
+	}
+	free := func(at int64) bool {
+		return !slices.ContainsFunc(before[at*sector:][:length*sector], func(b byte) bool { return b != 0 })
+	}
+	if last >= 2+length && !free(2) && free(last) {
+		return last
+	}
+	return 2
 }
 
 // merge makes the layout of the copy that counts, and lists what is wrong.
 func (d disk) merge(sectors int64, sectorSize int) Layout {
-	c, entriesAt, backupAt := d.primary, d.primary.header.entriesAt, d.backup.at
+	c := d.primary
 	if !c.good() {
 		c = d.backup
-		if entriesAt == 0 { // the header is lost too
-			entriesAt = 2
-		}
 	}
 	l := Layout{
 		GUID: c.header.guid, SectorSize: sectorSize, Sectors: sectors,
 		FirstUsable: c.header.firstUsable, LastUsable: c.header.lastUsable,
-		Entries: c.header.entries, Partitions: c.parts,
-		entrySize: c.header.entrySize, entriesAt: entriesAt, backupAt: backupAt, extra: c.header.extra,
+		Entries: c.header.entries, Partitions: c.parts, bad: c.bad,
+		entrySize: c.header.entrySize, entriesAt: d.entriesAt, backupAt: d.backup.at, extra: c.header.extra,
+	}
+	shares := d.primary.good() && d.backup.good() && d.backup.header.entriesAt < d.entriesAt+l.tableSectors()
+	if at := d.backup.header.entriesAt; d.backup.good() && d.backup.at == sectors-1 && at > l.LastUsable && !shares && at != sectors-1-l.tableSectors() {
+		l.backupEntries = at
 	}
 	note := func(format string, args ...any) { l.Problems = append(l.Problems, fmt.Sprintf(format, args...)) }
 	switch {
 	case !d.primary.good():
 		note("the primary copy is damaged (%v); the table was recovered from the backup copy", d.primary.err)
+	case l.LastUsable >= sectors || !d.backup.good() && d.primary.header.other >= sectors:
+		note("the primary copy is whole, but it is of a disk of %d sectors and this one has %d: the backup copy would lie beyond its end",
+			max(d.primary.header.other, l.LastUsable)+1, sectors)
 	case !d.backup.good():
 		note("the backup copy is damaged (%v)", d.backup.err)
 	case d.backup.at != sectors-1:
 		note("the backup copy is in sector %d and not in the last one, %d: the disk grew", d.backup.at, sectors-1)
+	case shares:
+		note("the backup copy has no entries of its own: its header names those of the primary copy, in sector %d", d.backup.header.entriesAt)
 	case !sameTable(d.primary, d.backup):
 		note("the copies differ; the primary one counts")
 	}
@@ -152,10 +187,16 @@ func (d disk) merge(sectors int64, sectorSize int) Layout {
 		note("the protective MBR cannot be read (%v)", d.mbr.err)
 	case d.mbr.kind == mbrNone:
 		note("the protective MBR is missing")
+	case d.mbr.crooked != "":
+		note("the protective MBR is wrong: %s", d.mbr.crooked)
 	}
-	if err := l.check(); err != nil {
-		note("%v", err)
+	if end := l.entriesAt + l.tableSectors(); l.entriesAt <= l.LastUsable && end > l.FirstUsable {
+		note("usable sectors %d to %d, and the table has its own entries in %d to %d", l.FirstUsable, l.LastUsable, l.entriesAt, end-1)
 	}
+	for _, e := range l.bad {
+		note("entry %d is no partition (sectors %d to %d); it is kept as it is, and passed over", e.number, e.first, e.last)
+	}
+	l.Problems = append(l.Problems, l.faults()...)
 	return l
 }
 

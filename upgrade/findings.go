@@ -16,10 +16,19 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// mend says how problems of a table are mended: by ourselves, if we would write such a table.
-func mend(dev Device, l partition.Layout) string {
-	if _, err := partition.Plan(&l, dev.Size(), dev.SectorSize(), nil); err != nil {
-		return "another program for partitions, since `installer disk repair` refuses such a table"
+// mend says how a problem of a table is mended: by ourselves, where a repair on an overlay of the disk takes it away.
+func mend(dev Device, l partition.Layout, problem string) string {
+	const others = "another program for partitions; `installer disk repair` does not mend this"
+	after, err := partition.Plan(&l, dev.Size(), dev.SectorSize(), nil)
+	if err != nil {
+		return fmt.Sprintf("%s (%v)", others, err)
+	}
+	over := predict.NewOverlay(dev)
+	if err := partition.Apply(over, after); err != nil {
+		return fmt.Sprintf("%s (%v)", others, err)
+	}
+	if left, err := partition.Read(over); err != nil || slices.Contains(left.Problems, problem) {
+		return others
 	}
 	return "`installer disk repair`, while nothing of the disk is in use"
 }
@@ -32,7 +41,7 @@ func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device 
 		return dev
 	}
 	for _, p := range layout.Problems {
-		d.add(Degraded, "partition table", mend(dev, layout), "%s.", upper(p))
+		d.add(Degraded, "partition table", mend(dev, layout, p), "%s.", upper(p))
 	}
 	if len(layout.Problems) == 0 {
 		d.add(Fine, "partition table", "", "Both copies are whole and agree.")

@@ -114,6 +114,19 @@ func TestWipeOnePartition(t *testing.T) {
 	b.unchanged(f.disk, f.vars)
 }
 
+// A disk that is a few sectors smaller than its table says gets its backup copy at the new end.
+func TestRepairOfADiskThatIsSmaller(t *testing.T) {
+	t.Parallel()
+	b := newFactory(t).box(t)
+	require.NoError(t, os.Truncate(b.disk, virtual.Size-8*512))
+	status, out := b.on("disk repair")
+	require.Zero(t, status, out)
+	require.Contains(t, out, "mended: the primary copy is whole, but it is of a disk of 98304 sectors and this one has 98296")
+	status, out = b.on("disk repair")
+	require.Zero(t, status, out)
+	require.Contains(t, out, "nothing to do")
+}
+
 // What these commands are not for is refused, and not written.
 func TestDiskCommandsOnOtherDisks(t *testing.T) {
 	t.Parallel()
@@ -128,7 +141,7 @@ func TestDiskCommandsOnOtherDisks(t *testing.T) {
 			b.patch(512+16, []byte{0xff})
 			b.patch(virtual.Size-512+16, []byte{0xff})
 		}, "both copies of the partition table are damaged"},
-		"a disk that shrank": {func(b *box) { require.NoError(b.t, os.Truncate(b.disk, virtual.Size-2<<20)) }, "disk of 94208"},
+		"a disk that became too small": {func(b *box) { require.NoError(b.t, os.Truncate(b.disk, virtual.Size-4<<20)) }, "the disk has 90112 sectors, and partition 5 (EPHEMERAL) reaches to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := f.box(t)
