@@ -45,7 +45,7 @@ var allowed = map[string]struct {
 	"upgrade/pstore":        {nil, "files of the kernel"},
 	"node":                  {[]string{"internal/foreign", "upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/watchdog":         {nil, "a device of the kernel; knows nothing of trials"},
-	"node/hookdir":          {[]string{"node"}, "an operator's executables as hooks"},
+	"node/hookdir":          {[]string{"internal/foreign", "node"}, "an operator's executables as hooks"},
 	"node/pawlv1":           {nil, "the API: generated messages"},
 	"node/client":           {[]string{"node/pawlv1"}, "the other end of the service"},
 }

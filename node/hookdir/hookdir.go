@@ -12,8 +12,10 @@
 //
 // This is the only package of the library that starts programs, and it starts no others than these. Beside it, what asks
 // registries starts docker's credential helpers, where docker's configuration names some, and `installer pack --grub` runs
-// grub-mkimage on the machine that builds. Files that are not executable, or whose names begin with a dot, are left alone;
-// one that others than its owner and root may write is refused.
+// grub-mkimage on the machine that builds. Files that are not executable, or whose names begin with a dot, are left alone.
+//
+// Each time before it is run, an executable is refused that others than root and the service's own user own or may write, or
+// could replace: the same holds for each directory on its path, links resolved.
 package hookdir
 
 import (
@@ -33,6 +35,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node"
 )
 
@@ -58,10 +61,21 @@ func (o Options) defaults() Options {
 	return o
 }
 
+// absolute is dir as it is when the service starts.
+func absolute(dir string) (string, error) {
+	if dir == "" {
+		return "", errors.New("no directory is named")
+	}
+	return filepath.Abs(dir)
+}
+
 // Hooks are the executables of all phases. A directory in dir that is neither a phase nor "checks" is an error: it would
 // never be run.
 func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 	o = o.defaults()
+	if dir, err = absolute(dir); err != nil {
+		return nil, fmt.Errorf("read hooks: %w", err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read hooks: %w", err)
@@ -88,6 +102,9 @@ func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 // Checks are the executables in the directory "checks" of dir.
 func Checks(dir string, o Options) (checks []node.Check, err error) {
 	o = o.defaults()
+	if dir, err = absolute(dir); err != nil {
+		return nil, fmt.Errorf("read checks: %w", err)
+	}
 	files, err := executables(filepath.Join(dir, checksDir))
 	if err != nil {
 		return nil, fmt.Errorf("read checks: %w", err)
@@ -98,6 +115,9 @@ func Checks(dir string, o Options) (checks []node.Check, err error) {
 	}
 	return checks, nil
 }
+
+// named is how many parts of a path are the operator's own hooks: DIR/PHASE/NAME.
+const named = 3
 
 // executables are those in a directory, in the order of their names. No such directory is none.
 func executables(dir string) (files []string, err error) {
@@ -116,8 +136,9 @@ func executables(dir string) (files []string, err error) {
 			return nil, err
 		case !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || strings.HasPrefix(e.Name(), "."):
 			continue
-		case info.Mode()&0o022 != 0:
-			return nil, fmt.Errorf("%s may be changed by others than its owner (mode %v); take that away with chmod go-w", path, info.Mode())
+		}
+		if err := trusted(path, named); err != nil {
+			return nil, err
 		}
 		files = append(files, path)
 	}
@@ -128,6 +149,9 @@ func executables(dir string) (files []string, err error) {
 func (o Options) run(ctx context.Context, path string, occasion any) error {
 	input, err := json.Marshal(occasion)
 	if err != nil {
+		return fmt.Errorf("run %s: %w", path, err)
+	}
+	if err := trusted(path, named); err != nil { // each time: it was long ago that it was found
 		return fmt.Errorf("run %s: %w", path, err)
 	}
 	out := &lines{log: o.Log.With("executable", path)}
@@ -141,6 +165,8 @@ func (o Options) run(ctx context.Context, path string, occasion any) error {
 	last := out.end()
 	exit := new(exec.ExitError)
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("run %s: killed, for it was cancelled: %w", path, ctx.Err())
 	case ctx.Err() != nil:
 		return fmt.Errorf("run %s: killed, for it took too long: %w", path, ctx.Err())
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
@@ -153,15 +179,20 @@ func (o Options) run(ctx context.Context, path string, occasion any) error {
 	return fmt.Errorf("run %s: %w", path, err)
 }
 
-// maxLine bounds what is kept of a line.
-const maxLine = 4096
+// maxLine bounds what is kept of a line, in bytes, and maxLines how many lines of one run are logged.
+const (
+	maxLine  = 4096
+	maxLines = 1000
+)
 
 // lines logs what is printed, line by line, and remembers the last.
 type lines struct {
 	log *slog.Logger
 
-	mu         sync.Mutex
-	rest, last []byte
+	mu     sync.Mutex
+	rest   []byte
+	last   string
+	logged int
 }
 
 func (l *lines) Write(b []byte) (int, error) {
@@ -182,9 +213,16 @@ func (l *lines) Write(b []byte) (int, error) {
 }
 
 func (l *lines) keep(line []byte) {
-	if line = bytes.TrimSpace(line); len(line) > 0 {
-		l.last = bytes.Clone(line)
-		l.log.Info("output", "line", string(line))
+	line = bytes.TrimSpace(line)
+	if len(line) == 0 {
+		return
+	}
+	l.last = foreign.Text(string(line), maxLine)
+	switch l.logged++; {
+	case l.logged <= maxLines:
+		l.log.Info("output", "line", l.last)
+	case l.logged == maxLines+1:
+		l.log.Warn("it prints more lines than are logged", "logged", maxLines)
 	}
 }
 
@@ -193,5 +231,5 @@ func (l *lines) end() (last string) {
 	defer l.mu.Unlock()
 	l.keep(l.rest)
 	l.rest = nil
-	return string(l.last)
+	return l.last
 }
