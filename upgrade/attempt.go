@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
@@ -153,6 +154,27 @@ func (m *Machine) value(tag uint8, into any) (bool, error) {
 	return true, nil
 }
 
+// What META keeps of each text, in bytes, so that it never runs out of room for the next step of an attempt: after arming that
+// would cost a trial.
+const (
+	maxReason    = 4 << 10
+	maxBadReason = 512 // of each of the known-bad images
+	maxReference = 1 << 10
+	maxWord      = 256
+)
+
+// bound cuts what others said.
+func (a *Attempt) bound() {
+	a.Reason = foreign.Text(a.Reason, maxReason)
+	a.Reference = foreign.Text(a.Reference, maxReference)
+	for _, s := range []*string{&a.ID, &a.Old, &a.Version, &a.Image, &a.Trial, &a.Mode, &a.Reached, &a.Boots.Prepared, &a.Boots.Started, &a.Boots.Ended} {
+		*s = foreign.Text(*s, maxWord)
+	}
+	if c := a.Crash; c != nil {
+		c.Panic, c.Log = foreign.Text(c.Panic, maxPanic), foreign.Text(c.Log, maxCrashLog)
+	}
+}
+
 // record writes a as the latest attempt, and the list of bad images, if it changes, in the same update of META: bad joins it,
 // and an image that was confirmed leaves it.
 func (m *Machine) record(a *Attempt, bad *Bad) error {
@@ -160,6 +182,10 @@ func (m *Machine) record(a *Attempt, bad *Bad) error {
 		return m.metaErr
 	}
 	a.Changed = m.now().UTC().Truncate(time.Second)
+	a.bound()
+	if bad != nil {
+		bad.Version, bad.Reason = foreign.Text(bad.Version, maxWord), foreign.Text(bad.Reason, maxBadReason)
+	}
 	data, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode attempt: %w", err)

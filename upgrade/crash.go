@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
@@ -56,7 +57,7 @@ func (m *Machine) crash(a *Attempt) (*Crash, []pstore.Dump) {
 		if c != nil && c.Panic != "" && why == "" {
 			continue // a panic says more than what came before or after it
 		}
-		c = &Crash{Panic: why[:min(len(why), maxPanic)], Log: d.Excerpt(maxCrashLog), When: d.When.UTC().Truncate(time.Second)}
+		c = &Crash{Panic: foreign.Text(why, maxPanic), Log: d.Excerpt(maxCrashLog), When: d.When.UTC().Truncate(time.Second)}
 	}
 	if c != nil {
 		for _, d := range theirs[:min(len(theirs), maxDumps)] {

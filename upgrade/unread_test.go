@@ -1,11 +1,14 @@
 package upgrade_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -46,4 +49,28 @@ func TestAMachineOfWhichTheKernelTellsNothingIsNotOpened(t *testing.T) {
 		_, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &cmdline, BootID: "boot", Release: "/nowhere"})
 		require.NoError(t, err)
 	})
+}
+
+// A check may say as much as it likes; the old version still has to be told that the trial is over.
+func TestAReasonThatIsLongerThanMETA(t *testing.T) {
+	for name, reason := range map[string]string{
+		"long":            strings.Repeat("x", 300<<10),
+		"not UTF-8":       strings.Repeat("\xe4", 300<<10),
+		"long in JSON":    strings.Repeat("\x01", 300<<10),
+		"cut in a letter": strings.Repeat("ä", 300<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := tried(t, 2)
+			m, err := r.Open()
+			require.NoError(t, err)
+			require.NoError(t, m.Reached(t.Context(), reason))
+			require.NoError(t, m.Failed(t.Context(), reason))
+			b := r.boots(bootloader.A, "1.0.0")
+			require.Equal(t, upgrade.FellBack, b.Attempt.Result)
+			require.NotEmpty(t, b.Attempt.Reason)
+			require.LessOrEqual(t, len(b.Attempt.Reason), 4<<10)
+			require.True(t, utf8.ValidString(b.Attempt.Reason))
+			require.Len(t, r.status().KnownBad, 1)
+		})
+	}
 }
