@@ -24,7 +24,7 @@ type tarStore struct {
 type extent struct{ offset, size int64 }
 
 func (t *tarStore) open(name string) (body, error) {
-	f, err := os.Open(t.path)
+	f, err := openFile(system{}, t.path)
 	if err != nil {
 		return nil, err
 	}

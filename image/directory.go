@@ -151,7 +151,7 @@ func (d *directory) open(a Asset) (body, error) {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.Open(path.Join(d.base(), a.Name))
+	f, err := openFile(root, path.Join(d.base(), a.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -166,9 +166,10 @@ func (d *directory) manifest(context.Context, v1.Descriptor) ([]byte, error) {
 	return nil, fmt.Errorf("%s has no manifests: %w", d.dir, ErrNotFound)
 }
 
-func (d *directory) blob(_ context.Context, b v1.Descriptor) (body, error) {
+func (d *directory) blob(ctx context.Context, b v1.Descriptor) (body, error) {
 	if a, found := d.files[b.Digest]; found {
-		return d.open(a)
+		opened, err := d.open(a)
+		return ending(ctx, opened, err)
 	}
 	return localBody{io.NopCloser(bytes.NewReader(d.config))}, nil
 }

@@ -116,8 +116,9 @@ func (a *dockerArchive) describe(ctx context.Context, name string, mediaType typ
 
 func (a *dockerArchive) manifest(context.Context, v1.Descriptor) ([]byte, error) { return a.raw, nil }
 
-func (a *dockerArchive) blob(_ context.Context, d v1.Descriptor) (body, error) {
-	return a.files.open(a.blobs[d.Digest])
+func (a *dockerArchive) blob(ctx context.Context, d v1.Descriptor) (body, error) {
+	b, err := a.files.open(a.blobs[d.Digest])
+	return ending(ctx, b, err)
 }
 
 // cancellable is a reader that ends with its context.

@@ -3,11 +3,14 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -81,12 +84,12 @@ func (l *layout) manifest(_ context.Context, d v1.Descriptor) ([]byte, error) {
 	return l.read(blobName(d.Digest))
 }
 
-func (l *layout) blob(_ context.Context, d v1.Descriptor) (body, error) {
+func (l *layout) blob(ctx context.Context, d v1.Descriptor) (body, error) {
 	b, err := l.files.open(blobName(d.Digest))
 	if isMissing(err) {
 		return nil, fmt.Errorf("it is not in %s: %w: %w", l.name, err, ErrNotFound)
 	}
-	return b, err
+	return ending(ctx, b, err)
 }
 
 // read reads a small file.
@@ -116,14 +119,68 @@ func readSmallFile(s store, name string) ([]byte, error) {
 type dirStore string
 
 func (d dirStore) open(name string) (body, error) {
-	f, err := os.Open(filepath.Join(string(d), filepath.FromSlash(name)))
+	f, err := openFile(system{}, filepath.Join(string(d), filepath.FromSlash(name)))
 	if err != nil {
 		return nil, err
 	}
 	return localBody{f}, nil
 }
 
+// files is where a file is looked for: the whole system, or an os.Root.
+type files interface {
+	Stat(name string) (fs.FileInfo, error)
+	OpenFile(name string, flag int, mode fs.FileMode) (*os.File, error)
+}
+
+type system struct{}
+
+func (system) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
+func (system) OpenFile(name string, flag int, mode fs.FileMode) (*os.File, error) {
+	return os.OpenFile(name, flag, mode)
+}
+
+// openFile opens a regular file. Anything else is refused before it is opened, which alone may do something, and at once
+// if it came in between: what reads from a pipe may wait for ever.
+func openFile(in files, name string) (*os.File, error) {
+	info, err := in.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := regular(name, info); err != nil {
+		return nil, err
+	}
+	f, err := in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err = f.Stat(); err == nil {
+		err = regular(name, info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func regular(name string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file (mode %v): %w", name, info.Mode(), ErrUnsafe)
+	}
+	return nil
+}
+
 // localBody is a blob that no connection can drop.
 type localBody struct{ io.ReadCloser }
 
 func (localBody) Interrupted() int { return 0 }
+
+// ending is b, whose reads end with ctx.
+func ending(ctx context.Context, b body, err error) (body, error) {
+	if err != nil {
+		return nil, err
+	}
+	return localBody{struct {
+		io.Reader
+		io.Closer
+	}{&cancellable{ctx, b}, b}}, nil
+}

@@ -26,7 +26,7 @@ type Options struct {
 
 // Retry says when a connection is given up.
 type Retry struct {
-	Silence  time.Duration // a connection that brings nothing for so long is made again; 0 is 30 s
+	Silence  time.Duration // a connection that brings nothing for so long, or for twice as long less than 1 KiB a second, is made again; 0 is 30 s
 	Attempts int           // tries in a row, of each host, without a gain of 64 KiB before giving up; 0 is 5
 	Pause    time.Duration // wait before the second try, doubled for each further one; 0 is 500 ms
 }

@@ -3,13 +3,20 @@ package image
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
+// maxReference bounds a reference, in bytes: it is recorded and told as it is.
+const maxReference = 1 << 10
+
 // parseReference turns a reference into the source that it names. It opens nothing.
 func parseReference(ref string, o Options) (source, error) {
+	if len(ref) > maxReference || strings.ContainsFunc(ref, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return nil, fmt.Errorf("parse reference %.200q: it has %d bytes; want at most %d, all printable: %w", ref, len(ref), maxReference, ErrReference)
+	}
 	if scheme, rest, found := strings.Cut(ref, ":"); found {
 		var s source
 		var err error

@@ -112,8 +112,10 @@ func (e *endpoint) get(ctx context.Context, identifier string, want v1.Hash, ret
 		}
 		defer cancel()
 		defer response.Body.Close()
-		if raw, err = readAtMost(response.Body, maxManifest); err != nil {
-			return again(err)
+		if raw, err = readAtMost(response.Body, maxManifest); err != nil && !errors.Is(err, ErrUnsafe) {
+			return again(fmt.Errorf("%w: %w", ErrUnreachable, err))
+		} else if err != nil {
+			return err
 		}
 		digest = want
 		if said, err := v1.NewHash(response.Header.Get("Docker-Content-Digest")); digest == (v1.Hash{}) && err == nil {

@@ -98,13 +98,21 @@ func newTransport(o Options, r Retry) http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
 	t.ResponseHeaderTimeout = r.Silence
+	t.MaxResponseHeaderBytes = 64 << 10
 	if o.RootCAs != nil {
 		t.TLSClientConfig = &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}
 	}
 	return t
 }
 
-var errSilent = errors.New("the connection fell silent")
+// minRate is the floor of speed, in bytes a second: a connection that brings less than that while someone waits for twice the
+// time of Retry.Silence is as good as silent.
+const minRate = 1 << 10
+
+var (
+	errSilent = errors.New("the connection fell silent")
+	errSlow   = fmt.Errorf("the connection brings less than %d bytes a second", minRate)
+)
 
 // watch cancels a request when it is not paused for a while.
 type watch struct {
@@ -124,12 +132,24 @@ type watched struct {
 	io.ReadCloser
 	watch *watch
 	ctx   context.Context
+
+	waited time.Duration // since it was last seen to be fast enough
+	got    int           // bytes in that time
 }
 
 func (b *watched) Read(p []byte) (int, error) {
+	begun := time.Now()
 	b.watch.resume()
 	n, err := b.ReadCloser.Read(p)
 	b.watch.pause()
+	b.waited += time.Since(begun)
+	b.got += n
+	if window := 2 * b.watch.silence; b.waited >= window {
+		if float64(b.got) < minRate*b.waited.Seconds() && err == nil {
+			return n, errSlow
+		}
+		b.waited, b.got = 0, 0
+	}
 	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errSilent) {
 		err = errSilent
 	}
