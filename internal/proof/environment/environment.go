@@ -136,6 +136,9 @@ func (r *run) work(ctx context.Context) error {
 	return nil
 }
 
+// otherLoader is a version that brings another loader.
+const otherLoader = "1.2.6"
+
 // plan is one environment, before it is made. All of it follows from the seed, and a disturbance can be left out of it.
 type plan struct {
 	seed    int64
@@ -162,9 +165,11 @@ func (r *run) plan(seed int64) plan {
 	p.judge.version = "1.2.2"
 	if p.loader == upgrade.SystemdBoot && d.Intn(5) == 0 {
 		p.judge.version = "1.2.9" // a kernel and an initramfs
+	} else if p.loader != upgrade.GRUBBIOS && d.Intn(5) == 0 {
+		p.judge.version = otherLoader
 	}
 	p.judge.options = upgrade.Options{Tries: pick(d, 0, 0, 0, 1, 2, 3), Preserve: d.Intn(2) == 0}
-	if p.loader == upgrade.SystemdBoot && p.judge.version == "1.2.2" && d.Intn(5) == 0 {
+	if p.loader == upgrade.SystemdBoot && p.judge.version != "1.2.9" && d.Intn(5) == 0 {
 		p.judge.options.Trial = "boot-next"
 	}
 	p.judge.staged = d.Intn(4) == 0

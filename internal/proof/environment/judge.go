@@ -367,8 +367,18 @@ func (j judge) isDefault(c *machine, s system, when string) error {
 	if err != nil {
 		return broken(when+", and does not know", "%v", err)
 	}
-	if err := j.boots(c, s, when+", later", 2); err != nil {
+	if err := j.boots(c, s, when+", later", 1); err != nil {
 		return err
+	}
+	if s.version == otherLoader {
+		// It has brought a loader, which is installed or left: the machine boots the same.
+		_ = c.with(func(m *upgrade.Machine) error {
+			_, err := m.ReplaceLoader(j.ctx, upgrade.LoaderOptions{})
+			return err
+		})
+		if err := j.boots(c, s, "the loader replaced", 2); err != nil {
+			return err
+		}
 	}
 	return j.untouched(c)
 }
@@ -398,8 +408,15 @@ func (j judge) confirm(c *machine) (bool, error) {
 	}
 	c.disk.writes = 0
 	runs, _ := c.runs(c.last)
+	ordered, err := c.ordered()
+	if err != nil {
+		return false, broken("META is told of wrongly", "%v", err)
+	}
 	if _, err := s.Confirm(j.ctx, upgrade.Options{}); err != nil {
 		return j.refused(c, err)
+	}
+	if !ordered && runs != j.old {
+		return true, broken("a boot that no attempt ordered is confirmed by itself", "%v, the default is %v", runs, j.old)
 	}
 	return true, j.isDefault(c, runs, "confirmed")
 }

@@ -1,6 +1,8 @@
 package environment
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -257,13 +260,42 @@ func (m *machine) spoil(s bootloader.Slot) error {
 	if _, err := f.Stat(path); err != nil {
 		path = s.File(bootloader.KernelFile)
 	}
+	data, err := f.ReadFile(path)
+	if err != nil {
+		return err
+	}
 	w, err := f.Fill(path, 0)
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(make([]byte, 2048)); err != nil {
+	clear(data[:min(2048, len(data))])
+	if _, err := w.Write(data); err != nil {
 		w.Abort()
 		return err
 	}
 	return w.Close()
+}
+
+// ordered reports whether META has an open attempt for the slot that runs, or cannot be read and so does not say that it has none.
+func (m *machine) ordered() (bool, error) {
+	p, err := m.part("META")
+	if err != nil {
+		return false, err
+	}
+	values, err := meta.Read(p)
+	if err != nil {
+		return true, nil
+	}
+	data, err := values.Value(meta.TagAttempt)
+	if errors.Is(err, meta.ErrNoTag) {
+		return false, nil
+	}
+	var a struct {
+		Phase string
+		To    bootloader.Slot
+	}
+	if err != nil || json.Unmarshal(data, &a) != nil {
+		return true, nil
+	}
+	return a.Phase != "ended" && a.To == m.last.Slot, nil
 }

@@ -19,6 +19,8 @@ func times() []disturbance {
 		{"META destroyed", 2, nil, (*disturbed).metaDestroyed},
 		{"META made anew", 2, nil, (*disturbed).metaAnew},
 		{"META holds something else", 2, nil, (*disturbed).metaEdited},
+		{"a partition table damaged", 2, nil, (*disturbed).tableDamaged},
+		{"the disk a little smaller or larger", 1, nil, (*disturbed).resized},
 		{"booted without a word", 4, nil, (*disturbed).booted},
 	}
 }
@@ -102,6 +104,19 @@ func (d *disturbed) metaEdited() (string, error) {
 	tag := pick(d.Rand, meta.TagAttempt, meta.TagBadDigests)
 	text := pick(d.Rand, "", "{}", "[]", "null", `{"phase":"armed","to":"B","from":"A"}`, `{"phase":"started","to":"A","from":"B","image":"sha256:0"}`, `{"phase":"later","to":"C"}`, strings.Repeat("x", 900))
 	return fmt.Sprintf("tag %#x: %s", tag, text), s.Set(tag, []byte(text))
+}
+
+func (d *disturbed) tableDamaged() (string, error) {
+	last := d.disk.Size()/512 - 1
+	at := pick(d.Rand, 0, 1, 2, last, last-1)
+	_, err := d.disk.Disk.WriteAt(d.noise(512), at*512)
+	return fmt.Sprintf("sector %d of %d", at, last+1), err
+}
+
+func (d *disturbed) resized() (string, error) {
+	by := pick[int64](d.Rand, -8, -1, 1, 2048)
+	d.disk.Disk = d.disk.Resized(d.disk.Size() + by*512)
+	return fmt.Sprintf("by %d sectors", by), nil
 }
 
 // booted is the machine switched off and on, one to three times, and what boots says nothing.

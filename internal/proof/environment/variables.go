@@ -18,6 +18,7 @@ func variables() []disturbance {
 		{"BootNext set", 4, uefi, (*disturbed).bootNext},
 		{"BootOrder changed", 12, uefi, (*disturbed).bootOrder},
 		{"a boot entry added", 12, uefi, (*disturbed).bootEntry},
+		{"entries of ours that start nothing", 4, uefi, (*disturbed).deadEntries},
 		{"a boot entry changed", 4, uefi, (*disturbed).editEntry},
 		{"a variable that cannot be read", 6, uefi, (*disturbed).unreadable},
 		{"a variable cut short", 5, uefi, (*disturbed).cutShort},
@@ -193,6 +194,36 @@ func (d *disturbed) bootEntry() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("Boot%04X %q, %s, %s, attributes %#x: %s; BootOrder %04x", n, title, form, where, o.Attributes, path, order), d.setOrder(order)
+}
+
+// deadEntries are those of disks that were here before: the same names, and partitions that are gone.
+func (d *disturbed) deadEntries() (string, error) {
+	drive, err := d.drive()
+	if err != nil {
+		return "", err
+	}
+	order, first := d.order(), d.Intn(2) == 0
+	n := pick(d.Rand, 1, 2, 10)
+	for i := range n {
+		number := uint16(0x20)
+		for slices.Contains(order, number) {
+			number++
+		}
+		drive.GUID[5]++
+		data, err := efivar.LoadOption{
+			Attributes: efivar.Active, Description: pick(d.Rand, "Pawl", "Pawl (start 2)"), Path: []efivar.Node{drive.Node(), efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()},
+		}.Encode()
+		if err != nil {
+			return "", err
+		}
+		if err := d.set(efivar.Boot(number), efivar.Kept, data); err != nil {
+			return "", err
+		}
+		if order = append(order, number); first {
+			order = slices.Insert(order[:len(order)-1], i, number)
+		}
+	}
+	return fmt.Sprintf("%d of them; BootOrder %04x", n, order), d.setOrder(order)
 }
 
 // editEntry changes an entry that is there.
