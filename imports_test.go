@@ -41,7 +41,7 @@ var allowed = map[string]struct {
 	"image/pack":            {[]string{"image", "bootloader", "bootloader/uki"}, "makes what image reads; of bootloader, what a version may be"},
 	"image/disk":            {[]string{"internal/direct"}, "files as devices; knows nothing of what is put on them"},
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
-	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore", "internal/direct", "internal/foreign"}, "composes the four below it"},
+	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore", "internal/direct", "internal/foreign", "internal/unrehearsed"}, "composes the four below it"},
 	"upgrade/pstore":        {nil, "files of the kernel"},
 	"node":                  {[]string{"internal/foreign", "upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/watchdog":         {nil, "a device of the kernel; knows nothing of trials"},

@@ -60,11 +60,10 @@ func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Att
 }
 
 func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, phase Phase) (Attempt, error) {
-	op, err := m.upgrade(img, o)
+	op, err := m.upgrade(ctx, img, o, phase)
 	if err != nil {
 		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
-	op.phase = phase
 	op.look(ctx)
 	op.source = open(ctx, op)
 	defer func() { op.source.stop() }() // clear may have replaced it
@@ -255,8 +254,16 @@ func (m *Machine) complete(s bootloader.Slot, man bootloader.Manifest) error {
 	return nil
 }
 
-// prepare tells the loader of the target, then META of the attempt.
-func (op *operation) prepare(context.Context) error {
+// prepare rehearses the rest with the files as they are now, and goes on if all of it holds.
+func (op *operation) prepare(ctx context.Context) error {
+	if err := op.rehearse(ctx, loaderAhead); err != nil {
+		return err
+	}
+	return op.enter()
+}
+
+// enter tells the loader of the target, then META of the attempt.
+func (op *operation) enter() error {
 	if err := op.m.Loader.Prepare(op.plan.To, op.manifest, op.tries()); err != nil {
 		return err
 	}

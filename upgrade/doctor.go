@@ -103,6 +103,11 @@ func diagnose(ctx context.Context, dev Device, part func(string) (Device, error)
 		d.attempts()
 	}
 	d.boots(disk, vars)
+	if m != nil {
+		if err := d.rehearse(ctx, m); err != nil {
+			return *d, err
+		}
+	}
 	return *d, nil
 }
 

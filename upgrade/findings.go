@@ -50,7 +50,7 @@ func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device 
 	if err != nil {
 		return dev
 	}
-	return join(dev, layout, boot)
+	return join(dev, layout, "EFI", boot)
 }
 
 // meta looks at both copies of META.
@@ -99,10 +99,7 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 		}
 	}
 	switch {
-	case l.Blocked != nil && l.Active == bootloader.None && errors.Is(l.Blocked, bootloader.ErrNoVariables):
-		// a disk image: nothing runs that could be upgraded
-	case l.Blocked != nil:
-		d.add(Degraded, "loader", "what the message says; until then an upgrade is refused", "No trial can be armed: %v.", l.Blocked)
+	case l.Blocked != nil: // the rehearsal says so
 	case len(l.Warnings) == 0:
 		d.add(Fine, "loader", "", "%s: what it keeps on the disk is whole, and slot %v is the default.", l.Loader, l.Default)
 	}
@@ -223,6 +220,43 @@ func (d *Diagnosis) attempts() {
 	if a != nil {
 		d.add(Fine, "attempt", "", "%s.", upper(a.String()))
 	}
+}
+
+// rehearse plays an upgrade, of the system that the next boot starts where none of this disk runs.
+func (d *Diagnosis) rehearse(ctx context.Context, m *Machine) error {
+	st := d.Status.Loader
+	if st.Trial() || st.Default == bootloader.None {
+		return nil // it has been said
+	}
+	var err error
+	if st.Active == bootloader.None {
+		if m, err = m.booted(st.Default); m == nil || err != nil {
+			return nil // the prediction of the boots has said so
+		}
+	}
+	switch err = m.rehearseNext(ctx); {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		d.add(Fine, "upgrade", "", "An upgrade was played on a copy of the disk: its trial, its confirmation and each way back end as they must.")
+	case errors.Is(err, errUnrehearsed) || errors.Is(err, predict.ErrNotModelled):
+		d.Assumes = append(d.Assumes, fmt.Sprintf("An upgrade works: %v.", err))
+	default:
+		d.add(Degraded, "upgrade", "mend what it names", "An upgrade would be refused: %v.", err)
+	}
+	return nil
+}
+
+// booted is the machine in its next boot, played on copies.
+func (m *Machine) booted(want bootloader.Slot) (*Machine, error) {
+	s, err := m.stage(bootloader.Manifest{})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.boots(want, false, 1); err != nil {
+		return nil, err
+	}
+	return s.open(m.slot(want).Manifest.Version)
 }
 
 // order counts how often the firmware starts the loader.

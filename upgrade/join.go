@@ -7,22 +7,22 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// joined is a disk for reading as a whole, whose boot file system is read through the partition that was opened: the kernel
+// joined is a disk for reading as a whole, one partition of which is read through the device that was opened for it: the kernel
 // caches a disk and its partitions apart, and what was written to one may not be seen in the other.
 type joined struct {
 	Device
-	boot       Device
+	part       Device
 	start, end int64
 }
 
-// join returns the disk with its boot file system.
-func join(disk Device, layout partition.Layout, boot Device) Device {
-	p, err := layout.Find("EFI")
+// join returns the disk with the partition of that label.
+func join(disk Device, layout partition.Layout, label string, part Device) Device {
+	p, err := layout.Find(label)
 	if err != nil {
 		return disk
 	}
 	start := p.First * int64(disk.SectorSize())
-	return &joined{disk, boot, start, start + boot.Size()}
+	return &joined{disk, part, start, start + part.Size()}
 }
 
 func (j *joined) ReadAt(p []byte, off int64) (int, error) {
@@ -31,7 +31,7 @@ func (j *joined) ReadAt(p []byte, off int64) (int, error) {
 		end, from, base := j.start, j.Device, int64(0)
 		switch {
 		case at >= j.start && at < j.end:
-			end, from, base = j.end, j.boot, j.start
+			end, from, base = j.end, j.part, j.start
 		case at >= j.end:
 			end = off + int64(len(p))
 		}

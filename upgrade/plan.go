@@ -34,7 +34,7 @@ type Plan struct {
 // Plan looks at the machine and at what img says of itself, and returns what Apply would do, or the error with which
 // Apply would refuse. It writes nothing and reads none of the image's layers.
 func (m *Machine) Plan(ctx context.Context, img *image.Image, o Options) (Plan, error) {
-	o2, err := m.upgrade(img, o)
+	o2, err := m.upgrade(ctx, img, o, Prepared)
 	if err != nil {
 		return Plan{}, fmt.Errorf("plan upgrade to %s: %w", img.Reference, err)
 	}
@@ -85,7 +85,7 @@ func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 }
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
-func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
+func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase Phase) (*operation, error) {
 	if o.tries() > sdboot.MaxTries { // GRUB's is the same
 		return nil, fmt.Errorf("%d tries: want 1 to %d", o.Tries, sdboot.MaxTries)
 	}
@@ -104,7 +104,7 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		return nil, mismatch
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, log: m.log, img: img, Options: o, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
+	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
@@ -137,6 +137,9 @@ func (m *Machine) upgrade(img *image.Image, o Options) (*operation, error) {
 		return nil, err
 	}
 	if err := op.room(); err != nil {
+		return nil, err
+	}
+	if err := op.rehearse(ctx, allAhead); err != nil {
 		return nil, err
 	}
 	for _, s := range op.steps() {

@@ -69,10 +69,13 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 		Kind: Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
 		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
 	}}
+	if err := op.rehearse(ctx, loaderAhead); err != nil {
+		return Attempt{}, err
+	}
 	err = m.walk(ctx, []step{
 		{StepDisarm, op.disarm},
 		{StepVerify, op.readBack},
-		{StepPrepare, op.prepare},
+		{StepPrepare, func(context.Context) error { return op.enter() }},
 	}, o.Progress)
 	if err != nil {
 		return Attempt{}, err

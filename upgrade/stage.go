@@ -47,7 +47,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
 	}
 	o.Tries, o.Trial = a.Tries, a.Trial
-	op := &operation{m: m, Options: o, plan: Plan{To: a.To}}
+	op := &operation{m: m, Options: o, phase: Staged, plan: Plan{From: a.From, To: a.To}}
 	err = m.walk(ctx, []step{
 		{StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
 		{StepArm, func(context.Context) error { return m.arm(a, o) }},
@@ -77,8 +77,11 @@ func (op *operation) verifyStaged(ctx context.Context, a *Attempt) error {
 	if to.Content != Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("slot %s is %s %s, not %s: %w", a.To, to.version(), to.Problem, a.Version, ErrNotComplete)
 	}
-	op.files = to.Manifest.Files
-	return op.readBack(ctx)
+	op.files, op.manifest = to.Manifest.Files, to.Manifest
+	if err := op.readBack(ctx); err != nil {
+		return err
+	}
+	return op.rehearse(ctx, armAhead)
 }
 
 // giveUp ends a staged attempt that could not be applied, unless arm has ended it, and returns why.

@@ -1,11 +1,12 @@
 package predict
 
+import "bytes"
+
 // What the tests of the model look at, which stand outside because the machines that they boot (loadertest) stand on it.
 
-var (
-	ErrNotModelled = errNotModelled
-	LoadImage      = loadImage
-)
+func LoadImage(b []byte, machine uint16) ([]section, error) {
+	return loadImage(bytes.NewReader(b), int64(len(b)), machine)
+}
 
 const (
 	TablePage  = tablePage

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"sync"
@@ -283,6 +284,41 @@ func (v *volume) content(f file) ([]byte, error) {
 		i += n
 	}
 	return b[:f.size], nil
+}
+
+// skim opens a file for reading a part of it. Its chain is followed to the end.
+func (v *volume) skim(f file) (*taken, error) {
+	if f.dir {
+		return nil, fs.ErrNotExist
+	}
+	clusters, err := v.chain(f.first, f.size)
+	if err != nil {
+		return nil, err
+	}
+	return &taken{&skimmed{v, clusters}, f.size}, nil
+}
+
+// skimmed is the clusters of a file.
+type skimmed struct {
+	v        *volume
+	clusters []uint32
+}
+
+// ReadAt follows io.ReaderAt.
+func (s *skimmed) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		at, from := (off+int64(n))/s.v.cluster, (off+int64(n))%s.v.cluster
+		if at >= int64(len(s.clusters)) {
+			return n, io.EOF
+		}
+		part := p[n:min(len(p), n+int(s.v.cluster-from))]
+		if err := s.v.readRun(part, s.v.data+int64(s.clusters[at]-2)*s.v.cluster+from); err != nil {
+			return n, err
+		}
+		n += len(part)
+	}
+	return n, nil
 }
 
 // text reads a configuration file: up to the first NUL.

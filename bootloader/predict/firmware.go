@@ -132,7 +132,7 @@ func (b *boot) try(n uint16, o efivar.LoadOption) (done bool, err error) {
 	b.log("Boot%04X %q: %v", n, o.Description, err)
 	var stays errMenu
 	b.explainOption(n, o, err)
-	if err == nil || errors.As(err, &stays) || errors.Is(err, errNotModelled) || errors.Is(err, errReset) {
+	if err == nil || errors.As(err, &stays) || errors.Is(err, ErrNotModelled) || errors.Is(err, errReset) {
 		return err == nil, err
 	}
 	b.out.Path, b.out.Slot, b.out.Digest = "", "", ""

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,9 +42,11 @@ type grub struct {
 
 // kernel is a loaded kernel.
 type kernel struct {
-	path, cmdline   string
-	content, initrd []byte
-	hasInitrd       bool
+	path, cmdline string
+	file          *taken
+	header        []byte // its first bytes
+	initrd        *taken // nil where none was loaded
+	initrdPath    string
 }
 
 // grub runs GRUB. It returns nil with the running system in b.out, errReset, or an errMenu.
@@ -73,7 +75,7 @@ func (b *boot) grub() error {
 	g.script = &script{
 		env: map[string]string{"prefix": grubPrefix}, functions: map[string][]statement{}, command: g.run,
 		stops: func(err error) bool {
-			return errors.Is(err, errStarted) || errors.Is(err, errReset) || errors.Is(err, errNotModelled) || errors.As(err, new(errMenu))
+			return errors.Is(err, errStarted) || errors.Is(err, errReset) || errors.Is(err, ErrNotModelled) || errors.As(err, new(errMenu))
 		},
 	}
 	before := g.trialBlock()
@@ -147,11 +149,11 @@ func (g *grub) source(name string) (status, end error) {
 		return err, nil
 	}
 	if g.depth++; g.depth > 20 {
-		return nil, errNotModelled
+		return nil, ErrNotModelled
 	}
 	defer func() { g.depth-- }()
 	list, err := parseScript(string(data))
-	if errors.Is(err, errNotModelled) {
+	if errors.Is(err, ErrNotModelled) {
 		return nil, err
 	}
 	status, end = g.script.run(list)
@@ -178,9 +180,17 @@ func (g *grub) read(name string) ([]byte, error) {
 	return g.v.content(f)
 }
 
+func (g *grub) take(name string) (*taken, error) {
+	f, err := g.v.open(g.path(name))
+	if err != nil {
+		return nil, err
+	}
+	return g.b.take(g.v, f)
+}
+
 func (g *grub) loadEnv(args []string) error {
 	if len(args) < 3 || args[0] != "-f" {
-		return fmt.Errorf("load_env %q: %w", args, errNotModelled)
+		return fmt.Errorf("load_env %q: %w", args, ErrNotModelled)
 	}
 	data, err := g.read(args[1])
 	if err != nil {
@@ -247,7 +257,7 @@ func nextLine(data []byte, p int) int {
 // saveEnv writes the variables into a block that is there, and the block to where it lies on the disk.
 func (g *grub) saveEnv(args []string) error {
 	if len(args) < 3 || args[0] != "-f" {
-		return fmt.Errorf("save_env %q: %w", args, errNotModelled)
+		return fmt.Errorf("save_env %q: %w", args, ErrNotModelled)
 	}
 	f, err := g.v.open(g.path(args[1]))
 	if err != nil {
@@ -268,7 +278,7 @@ func (g *grub) saveEnv(args []string) error {
 	disk, ok := g.b.disk.(io.WriterAt)
 	sector := int64(g.b.disk.SectorSize())
 	if !ok || int64(len(data)) > sector || g.v.cluster < sector {
-		return fmt.Errorf("save_env to a disk that cannot be written, or in more than one sector: %w", errNotModelled)
+		return fmt.Errorf("save_env to a disk that cannot be written, or in more than one sector: %w", ErrNotModelled)
 	}
 	at := g.v.data + int64(f.first-2)*g.v.cluster
 	whole := make([]byte, sector)
@@ -307,16 +317,20 @@ func setVariable(data []byte, name, value string) ([]byte, error) {
 func (g *grub) loadLinux(args []string) error {
 	if g.linux++; g.linux > 1 {
 		// Seen: the kernel then starts without its arguments.
-		return fmt.Errorf("linux for the second time in one boot: %w", errNotModelled)
+		return fmt.Errorf("linux for the second time in one boot: %w", ErrNotModelled)
 	}
-	content, err := g.read(args[0])
+	t, err := g.take(args[0])
 	if err != nil {
 		return err
 	}
-	if len(content) < 0x264 || binary.LittleEndian.Uint16(content[0x1fe:]) != 0xaa55 || string(content[0x202:0x206]) != "HdrS" {
+	header := make([]byte, 0x264)
+	if n, err := t.ReadAt(header, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	} else if whole := n == len(header); !g.b.good(g.path(args[0])) &&
+		(!whole || binary.LittleEndian.Uint16(header[0x1fe:]) != 0xaa55 || string(header[0x202:0x206]) != "HdrS") {
 		return errors.New("invalid magic number")
 	}
-	g.kernel = &kernel{path: args[0], content: content, cmdline: "BOOT_IMAGE=" + args[0]}
+	g.kernel = &kernel{path: args[0], file: t, header: header, cmdline: "BOOT_IMAGE=" + args[0]}
 	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 	for _, a := range args[1:] {
 		quoted := escape.Replace(a)
@@ -335,11 +349,11 @@ func (g *grub) loadInitrd(name string) error {
 	if g.kernel == nil {
 		return errors.New("you need to load the kernel first")
 	}
-	content, err := g.read(name)
+	t, err := g.take(name)
 	if err != nil {
 		return err
 	}
-	g.kernel.initrd, g.kernel.hasInitrd = content, true
+	g.kernel.initrd, g.kernel.initrdPath = t, name
 	return nil
 }
 
@@ -351,20 +365,16 @@ var archives = []string{"070701", "\x1f\x8b", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"
 func (g *grub) started(before, after map[string]string) error {
 	k, b := g.kernel, g.b
 	le := binary.LittleEndian
-	setup := int(k.content[0x1f1])
+	setup := int64(k.header[0x1f1])
 	if setup == 0 {
 		setup = 4
 	}
-	if whole := (setup+1)*512 + int(le.Uint32(k.content[0x1f4:]))*16; len(k.content) < whole {
-		b.log("the kernel has %d bytes of %d", len(k.content), whole)
-		b.because("GRUB starts %s, which is cut short (%d bytes of %d).", fileName(k.path), len(k.content), whole)
+	if whole := (setup+1)*512 + int64(le.Uint32(k.header[0x1f4:]))*16; k.file.size < whole && !b.good(g.path(k.path)) {
+		b.log("the kernel has %d bytes of %d", k.file.size, whole)
+		b.because("GRUB starts %s, which is cut short (%d bytes of %d).", fileName(k.path), k.file.size, whole)
 		return errReset
 	}
-	good := false
-	for _, magic := range archives {
-		good = good || bytes.HasPrefix(k.initrd, []byte(magic))
-	}
-	if !k.hasInitrd || !good {
+	if !g.unpacks() {
 		b.log("the kernel panics: its initramfs is no archive")
 		b.because("GRUB starts %s, which panics: its initramfs is no archive.", fileName(k.path))
 		if rebootsAfterPanic(k.cmdline) {
@@ -375,12 +385,20 @@ func (g *grub) started(before, after map[string]string) error {
 	b.out.Path, b.out.Slot, b.out.Cmdline = cleanPath(k.path), slotOf(k.path), k.cmdline
 	left, _ := strconv.Atoi(before["tries"])
 	b.out.Trial = left > 0 && before["trial"] == string(b.out.Slot) && after["tries"] == strconv.Itoa(left-1) && b.out.Slot != bootloader.None
-	if !b.o.NoDigest {
-		one, two := sha256.Sum256(k.content), sha256.Sum256(k.initrd)
-		b.out.Digest, b.out.Initrd = hex.EncodeToString(one[:]), hex.EncodeToString(two[:])
-	}
+	b.out.Digest, b.out.Initrd = b.digest(k.file), b.digest(k.initrd)
 	g.explainGRUB(before, after)
 	return nil
+}
+
+// unpacks reports whether there is an initramfs that is an archive.
+func (g *grub) unpacks() bool {
+	k := g.kernel
+	if k.initrd == nil || g.b.good(g.path(k.initrdPath)) {
+		return k.initrd != nil
+	}
+	head := make([]byte, 8)
+	n, _ := k.initrd.ReadAt(head, 0) // what is not read is no archive
+	return slices.ContainsFunc(archives, func(magic string) bool { return bytes.HasPrefix(head[:n], []byte(magic)) })
 }
 
 func rebootsAfterPanic(line string) bool {

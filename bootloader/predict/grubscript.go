@@ -9,7 +9,7 @@ import (
 )
 
 // A reader of GRUB's script language, as far as a grub.cfg that only decides needs it: simple commands, if, functions,
-// variables, both kinds of quotes, comments. What it does not know is errNotModelled, unless GRUB would refuse it too.
+// variables, both kinds of quotes, comments. What it does not know is ErrNotModelled, unless GRUB would refuse it too.
 
 // piece is a part of a word.
 type piece struct {
@@ -195,7 +195,7 @@ func (p *scriptParser) statement() (s statement, more bool, err error) {
 		s.body, _, err = p.until("}")
 		return s, true, err
 	case "for", "while", "until", "menuentry", "submenu", "case", "select":
-		return statement{}, false, fmt.Errorf("%s in a script: %w", p.tokens[0].plain(), errNotModelled)
+		return statement{}, false, fmt.Errorf("%s in a script: %w", p.tokens[0].plain(), ErrNotModelled)
 	case "then", "else", "elif", "fi", "{", "}", "do", "done":
 		return statement{}, false, fmt.Errorf("unexpected %s: %w", p.tokens[0].plain(), errSyntax)
 	}
@@ -303,7 +303,7 @@ func (s *script) simple(st statement) (status, end error) {
 	}
 	if body, ok := s.functions[argv[0]]; ok {
 		if s.depth > 50 {
-			return nil, fmt.Errorf("functions that call each other for ever: %w", errNotModelled)
+			return nil, fmt.Errorf("functions that call each other for ever: %w", ErrNotModelled)
 		}
 		outer := s.args
 		s.args = argv[1:]
@@ -374,7 +374,7 @@ func (s *script) builtin(argv []string) error {
 	switch argv[0] {
 	case "set":
 		if len(argv) != 2 || !strings.Contains(argv[1], "=") {
-			return fmt.Errorf("%q: %w", argv, errNotModelled)
+			return fmt.Errorf("%q: %w", argv, ErrNotModelled)
 		}
 		name, value, _ := strings.Cut(argv[1], "=")
 		s.env[name] = value
@@ -396,7 +396,7 @@ func (s *script) test(args []string) error {
 			return err
 		}
 		if rest[0] != "-a" {
-			return fmt.Errorf("test %q: %w", args, errNotModelled)
+			return fmt.Errorf("test %q: %w", args, ErrNotModelled)
 		}
 		args = rest[1:]
 	}
@@ -425,5 +425,5 @@ func (s *script) condition(args []string) (rest []string, err error) {
 	case len(args) >= 2 && args[0] == "-s":
 		return args[2:], s.command(args[:2])
 	}
-	return nil, fmt.Errorf("test %q: %w", args, errNotModelled)
+	return nil, fmt.Errorf("test %q: %w", args, ErrNotModelled)
 }

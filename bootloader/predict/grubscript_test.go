@@ -14,7 +14,7 @@ import (
 func said(t *testing.T, text string) (lines []string, err error) {
 	t.Helper()
 	list, err := parseScript(text)
-	s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return errors.Is(err, errNotModelled) }}
+	s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return errors.Is(err, ErrNotModelled) }}
 	s.command = func(argv []string) error {
 		if argv[0] == "fails" {
 			return errFalse
@@ -58,9 +58,9 @@ func TestWhatIsBeforeASyntaxErrorRuns(t *testing.T) {
 		require.Equal(t, want, lines, text)
 	}
 	_, err := said(t, "for x in a b; do say $x; done")
-	require.ErrorIs(t, err, errNotModelled)
+	require.ErrorIs(t, err, ErrNotModelled)
 	_, err = said(t, "if [ a -o b ]; then say 1; fi")
-	require.ErrorIs(t, err, errNotModelled)
+	require.ErrorIs(t, err, ErrNotModelled)
 }
 
 // The model's save_env against the codec, which grub-editenv judges.
@@ -102,14 +102,14 @@ func FuzzScript(f *testing.F) {
 	f.Add("\x00'\"")
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := parseScript(text)
-		if err != nil && !errors.Is(err, errSyntax) && !errors.Is(err, errNotModelled) {
+		if err != nil && !errors.Is(err, errSyntax) && !errors.Is(err, ErrNotModelled) {
 			t.Fatal(err)
 		}
 		s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return true }}
 		n := 0
 		s.command = func([]string) error {
 			if n++; n > 1000 {
-				return errNotModelled
+				return ErrNotModelled
 			}
 			return errFalse
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
@@ -73,15 +74,20 @@ type Overlay struct {
 // NewOverlay returns an overlay that holds nothing yet.
 func NewOverlay(disk Device) *Overlay { return &Overlay{disk, map[int64][]byte{}} }
 
+// Clone returns another overlay that holds the same, over the same disk.
+func (v *Overlay) Clone() *Overlay { return &Overlay{v.Device, maps.Clone(v.sectors)} }
+
 // ReadAt follows io.ReaderAt. A sector that was written is read from memory, also where the disk cannot read its own.
 func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
 	size := int64(v.SectorSize())
-	hit := false
-	for at := off / size; at*size < off+int64(len(p)) && len(v.sectors) > 0 && !hit; at++ {
-		hit = v.sectors[at] != nil
-	}
-	if !hit {
-		return v.Device.ReadAt(p, off)
+	if n, err := v.Device.ReadAt(p, off); err == nil && n == len(p) {
+		for at := off / size; at*size < off+int64(len(p)); at++ {
+			if s := v.sectors[at]; s != nil {
+				from := max(off-at*size, 0)
+				copy(p[at*size+from-off:], s[from:])
+			}
+		}
+		return n, nil
 	}
 	n := 0
 	for n < len(p) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 )
 
 // machine types of PE images.
@@ -16,26 +17,34 @@ var errImage = errors.New("not an image that this firmware loads")
 
 type section struct {
 	name string
-	data []byte
+	data []byte // of a long one the beginning: see mostOfSection
 }
+
+// mostOfSection is more than the model looks at in any section.
+const mostOfSection = 64 << 10
 
 // loadImage does the checks of EDK II's loader: headers that make sense, and every section's last byte there. Contents
 // are not looked at: garbage within a section loads.
-func loadImage(b []byte, machine uint16) ([]section, error) {
+func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 	le := binary.LittleEndian
-	at := 0
-	if len(b) >= 64 && b[0] == 'M' && b[1] == 'Z' {
-		at = int(le.Uint32(b[60:]))
+	at := int64(0)
+	dos, err := readAt(r, length, 0, 64)
+	if err == nil && dos[0] == 'M' && dos[1] == 'Z' {
+		at = int64(le.Uint32(dos[60:]))
 	}
 	// The loader reads the headers with all 16 directories at once.
-	if at < 0 || at > len(b) || len(b)-at < 264 || string(b[at:at+4]) != "PE\x00\x00" {
+	b, err := readAt(r, length, at, 264)
+	if err != nil {
+		return nil, err
+	}
+	if string(b[:4]) != "PE\x00\x00" {
 		return nil, errImage
 	}
-	coff, opt := b[at+4:], b[at+24:]
+	coff, opt := b[4:], b[24:]
 	count, optSize := int(le.Uint16(coff[2:])), int(le.Uint16(coff[16:]))
 	imageSize, headers := int64(le.Uint32(opt[56:])), int64(le.Uint32(opt[60:]))
 	directories := int64(le.Uint32(opt[108:]))
-	table := int64(at + 24 + optSize)
+	table := at + 24 + int64(optSize)
 	switch {
 	case le.Uint16(coff) != machine, le.Uint16(opt) != 0x20b:
 		return nil, errImage
@@ -43,7 +52,7 @@ func loadImage(b []byte, machine uint16) ([]section, error) {
 		return nil, errImage
 	case table >= imageSize, (imageSize-table)/40 <= int64(count):
 		return nil, errImage
-	case headers >= imageSize, headers < table, (headers-table)/40 < int64(count), headers > int64(len(b)):
+	case headers >= imageSize, headers < table, (headers-table)/40 < int64(count), headers > length:
 		return nil, errImage
 	}
 	if sub := le.Uint16(opt[68:]); sub < 10 || sub > 12 {
@@ -51,16 +60,20 @@ func loadImage(b []byte, machine uint16) ([]section, error) {
 	}
 	if directories > 4 {
 		// The certificate table, the only directory whose address is an offset in the file.
-		if from, size := int64(le.Uint32(opt[112+32:])), int64(le.Uint32(opt[112+36:])); size > 0 && from+size > int64(len(b)) {
+		if from, size := int64(le.Uint32(opt[112+32:])), int64(le.Uint32(opt[112+36:])); size > 0 && from+size > length {
 			return nil, errImage
 		}
 	}
+	entries, err := readAt(r, length, table, 40*int64(count))
+	if err != nil {
+		return nil, err
+	}
 	var sections []section
 	for i := range count {
-		s := b[table+int64(40*i):]
+		s := entries[40*i:]
 		virtual, address := int64(le.Uint32(s[8:])), int64(le.Uint32(s[12:]))
 		size, raw := int64(le.Uint32(s[16:])), int64(le.Uint32(s[20:]))
-		if size > 0 && (address < headers || raw < headers || raw+size > int64(len(b))) {
+		if size > 0 && (address < headers || raw < headers || raw+size > length) {
 			return nil, errImage
 		}
 		if virtual == 0 {
@@ -72,11 +85,25 @@ func loadImage(b []byte, machine uint16) ([]section, error) {
 		name, _, _ := bytes.Cut(s[:8], []byte{0})
 		var data []byte
 		if size > 0 {
-			data = b[raw : raw+min(size, virtual)]
+			if data, err = readAt(r, length, raw, min(size, virtual, mostOfSection)); err != nil {
+				return nil, err
+			}
 		}
 		sections = append(sections, section{string(name), data})
 	}
 	return sections, nil
+}
+
+// readAt reads n bytes of a file of a known length; what goes beyond it is errImage.
+func readAt(r io.ReaderAt, length, off, n int64) ([]byte, error) {
+	if off < 0 || off+n > length {
+		return nil, errImage
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(io.NewSectionReader(r, off, n), b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 func find(sections []section, name string) []byte {

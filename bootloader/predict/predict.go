@@ -19,10 +19,12 @@
 package predict
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -30,8 +32,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// errNotModelled ends a boot of which the model cannot say what happens.
-var errNotModelled = errors.New("not modelled")
+// ErrNotModelled is returned for a boot of which the model cannot say what happens. Do: boot it and see.
+var ErrNotModelled = errors.New("not modelled")
 
 // Options chooses the machine. The zero value is OVMF for amd64, with its shell.
 type Options struct {
@@ -39,7 +41,15 @@ type Options struct {
 	BIOS     bool   // a BIOS instead of UEFI: no variables, and the disk's first sector is started
 	NoShell  bool   // firmware without a shell behind the last boot option
 	NoDigest bool   // leave Outcome.Digest empty
-	Trace    bool   // fill Outcome.Log
+	// Skim reads of a program, a kernel or an initramfs only what the model looks at, and so no sector that cannot be read in
+	// the rest of it. It implies NoDigest.
+	Skim bool
+	// Good names files, by their paths on the boot file system, that are taken to be whole, signed, and right for the machine,
+	// whatever they hold: what is to be written there is not there yet. Nil: none.
+	Good  func(path string) bool
+	Trace bool // fill Outcome.Log
+	// Explain fills Outcome.Why; Next always does.
+	Explain bool
 	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that (see
 	// fat.go), so without this option an unreadable sector takes its neighbours along.
 	SectorReads bool
@@ -56,7 +66,7 @@ type Outcome struct {
 	Trial   bool            // by LoaderEntryOneShot, BootNext or GRUB's count, and so not by itself
 	Starts  int             // how often the loader was started
 	Stuck   string          // why nothing runs, and a person is needed; "" when something does
-	Why     []string        // what led there, one sentence each, in order; from Next only
+	Why     []string        // what led there, one sentence each, in order; with Options.Explain
 	Log     []string        // what was tried, with Options.Trace
 }
 
@@ -77,7 +87,7 @@ func (o Outcome) String() string {
 // of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's name counts boots; then
 // it must be an io.WriterAt. An error means that the model does not know what would happen.
 func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
-	return (&boot{disk: disk, vars: vars, o: o}).run()
+	return (&boot{disk: disk, vars: vars, o: o, explain: o.Explain}).run()
 }
 
 func (b *boot) run() (Outcome, error) {
@@ -111,7 +121,7 @@ func (b *boot) powerOn() (again bool, err error) {
 		b.because("No partitions are found: %v.", b.noTable)
 	}
 	if slices.ContainsFunc(b.parts, func(p partition) bool { return p.typ == xbootldr }) {
-		return false, fmt.Errorf("an extended boot loader partition: %w", errNotModelled)
+		return false, fmt.Errorf("an extended boot loader partition: %w", ErrNotModelled)
 	}
 	if b.o.BIOS {
 		err = b.bios()
@@ -120,7 +130,7 @@ func (b *boot) powerOn() (again bool, err error) {
 		err = b.firmware()
 	}
 	switch {
-	case errors.Is(err, errNotModelled):
+	case errors.Is(err, ErrNotModelled):
 		b.out = Outcome{}
 		return false, err
 	case errors.Is(err, errReset):
@@ -212,20 +222,51 @@ func (b *boot) load(v *volume, path string) ([]section, error) {
 	if err != nil {
 		return nil, err
 	}
+	t, err := b.take(v, f)
+	if err != nil {
+		return nil, err
+	}
+	sections := []section{{name: ".linux", data: []byte{0}}}
+	if !b.good(path) {
+		if sections, err = loadImage(t, t.size, b.machine()); err != nil {
+			return nil, err
+		}
+	}
+	b.out.Path, b.out.Slot, b.out.Digest = cleanPath(path), slotOf(path), b.digest(t)
+	return sections, nil
+}
+
+// good reports whether a file is taken for what it is to become.
+func (b *boot) good(path string) bool { return b.o.Good != nil && b.o.Good(cleanPath(path)) }
+
+// taken is a file that something loads.
+type taken struct {
+	io.ReaderAt
+	size int64
+}
+
+// take reads a file whole, as firmware and loaders do, or with Options.Skim opens it for what is asked of it.
+func (b *boot) take(v *volume, f file) (*taken, error) {
+	if b.o.Skim {
+		return v.skim(f)
+	}
 	content, err := v.content(f)
 	if err != nil {
 		return nil, err
 	}
-	sections, err := loadImage(content, b.machine())
-	if err != nil {
-		return nil, err
+	return &taken{bytes.NewReader(content), f.size}, nil
+}
+
+// digest is the SHA-256 of files, one behind the other; "" where nobody asks for it.
+func (b *boot) digest(files ...*taken) string {
+	if b.o.NoDigest || b.o.Skim {
+		return ""
 	}
-	b.out.Path, b.out.Slot, b.out.Digest = cleanPath(path), slotOf(path), ""
-	if !b.o.NoDigest {
-		sum := sha256.Sum256(content)
-		b.out.Digest = hex.EncodeToString(sum[:])
+	h := sha256.New()
+	for _, t := range files {
+		_, _ = io.Copy(h, io.NewSectionReader(t, 0, t.size)) // it is in memory
 	}
-	return sections, nil
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // slotOf is the slot whose directory holds the path.

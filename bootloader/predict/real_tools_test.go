@@ -16,13 +16,13 @@ func TestRealImages(t *testing.T) {
 	for name, isLoader := range map[string]bool{"systemd-bootx64.efi": true, "linuxx64.efi.stub": false} {
 		b, err := os.ReadFile("/usr/lib/systemd/boot/efi/" + name)
 		require.NoError(t, err)
-		sections, err := loadImage(b, machineX64)
+		sections, err := LoadImage(b, machineX64)
 		require.NoError(t, err, name)
 		require.Equal(t, isLoader, strings.HasPrefix(string(find(sections, ".sdmagic")), sdMagic), name)
-		_, err = loadImage(b, machineARM64)
+		_, err = LoadImage(b, machineARM64)
 		require.Error(t, err)
 		for _, n := range []int{0, 1, 100, 1000, len(b) / 2} {
-			_, err := loadImage(b[:n], machineX64)
+			_, err := LoadImage(b[:n], machineX64)
 			require.ErrorIs(t, err, errImage, "%s cut at %d", name, n)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 func (v *volume) rename(dir uint32, from, to string) error {
 	disk, ok := v.dev.(io.WriterAt)
 	if !ok {
-		return fmt.Errorf("a file is renamed, and the disk cannot be written: %w", errNotModelled)
+		return fmt.Errorf("a file is renamed, and the disk cannot be written: %w", ErrNotModelled)
 	}
 	clusters, err := v.chain(dir, -1)
 	if err != nil {
@@ -49,7 +49,7 @@ func (v *volume) rename(dir uint32, from, to string) error {
 		}
 	}
 	if at < 0 {
-		return fmt.Errorf("%s: no room for it in its directory: %w", to, errNotModelled)
+		return fmt.Errorf("%s: no room for it in its directory: %w", to, ErrNotModelled)
 	}
 	copy(all[at*32:], entries)
 	sector := int64(v.dev.SectorSize())

@@ -2,8 +2,6 @@ package predict
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -136,17 +134,17 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 		b.delete(efivar.Loader("LoaderEntryLastBooted"))
 	}
 	// All of them are read into one piece before the kernel is loaded; what is in them does not matter to the loader.
-	var initrd []byte
+	var initrds []*taken
 	for _, name := range chosen.initrds {
 		f, err := v.open(name)
-		var content []byte
+		var t *taken
 		if err == nil {
-			content, err = v.content(f)
+			t, err = b.take(v, f)
 		}
 		if err != nil {
 			return fmt.Errorf("error preparing initrd: %w", err)
 		}
-		initrd = append(initrd, content...)
+		initrds = append(initrds, t)
 	}
 	if _, err := b.load(v, chosen.loader); err != nil {
 		return fmt.Errorf("error loading %s: %w", chosen.loader, err)
@@ -154,11 +152,7 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 	b.out.Entry, b.out.Trial = chosen.id, byOneShot || chosen.left > 0
 	b.out.Initrd, b.out.Cmdline = "", ""
 	if chosen.kernel {
-		b.out.Cmdline = chosen.commandLine()
-		if !b.o.NoDigest {
-			sum := sha256.Sum256(initrd)
-			b.out.Initrd = hex.EncodeToString(sum[:])
-		}
+		b.out.Cmdline, b.out.Initrd = chosen.commandLine(), b.digest(initrds...)
 	}
 	return nil
 }
@@ -174,7 +168,7 @@ func (b *boot) count(v *volume, e *entry) error {
 	next := fmt.Sprintf("%s+%d-%d%s", e.name[:i], max(e.left-1, 0), max(e.done, 0)+1, suffix)
 	err = v.rename(dir.first, e.name, next)
 	b.log("count %s: %v", next, err)
-	if errors.Is(err, errNotModelled) {
+	if errors.Is(err, ErrNotModelled) {
 		return err
 	}
 	if err == nil {
@@ -276,12 +270,12 @@ func configured(v *volume, f file, text, self, arch string) (entry, bool) {
 
 // unified makes an entry of an image in EFI/Linux, from the os-release inside it.
 func (b *boot) unified(v *volume, f file) (entry, bool) {
-	content, err := v.content(f)
+	t, err := b.take(v, f)
 	if err != nil {
 		return entry{}, false
 	}
 	// systemd-boot looks for the section alone, and does not check what the firmware will check.
-	sections, err := loadImage(content, b.machine())
+	sections, err := loadImage(t, t.size, b.machine())
 	if err != nil {
 		return entry{}, false
 	}

@@ -39,7 +39,7 @@ func fileName(path string) string {
 func (b *boot) explainOption(n uint16, o efivar.LoadOption, err error) {
 	var stays errMenu
 	switch {
-	case !b.explain || errors.Is(err, errReset) || errors.Is(err, errNotModelled) || errors.As(err, &stays):
+	case !b.explain || errors.Is(err, errReset) || errors.Is(err, ErrNotModelled) || errors.As(err, &stays):
 	case err == nil && !b.followed:
 		b.because("The firmware starts %s by itself, for %s.", fileName(b.out.Path), optionName(n, o))
 	case err != nil && b.followed:

@@ -1,0 +1,412 @@
+package upgrade
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/unrehearsed"
+)
+
+// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's variables, does
+// not end as it must: a boot would start something else, or a write would be refused. Nothing that boots was changed. Do: mend
+// what the message names.
+var ErrRehearsal = errors.New("the rehearsal of the next boots failed")
+
+// errUnrehearsed is returned where there is nothing to play on.
+var errUnrehearsed = errors.New("not rehearsed")
+
+// ahead says how much of an operation is yet to come.
+type ahead int
+
+const (
+	allAhead    ahead = iota // the target's files too: others of their size stand in for them
+	loaderAhead              // the loader learns of a target that is complete
+	armAhead                 // a staged upgrade is armed
+)
+
+// rehearsal is the rest of an operation, played on copies of the disk and of the variables.
+type rehearsal struct {
+	op     *operation
+	ahead  ahead
+	counts bool // the loader counts the tries by itself
+}
+
+// rehearse plays what is to come of op, each way it may go, and returns an error for what would not hold. It writes nothing
+// and reads no payload. What cannot be played is a warning in the plan.
+func (op *operation) rehearse(ctx context.Context, what ahead) error {
+	err := op.played(ctx, what)
+	if errors.Is(err, errUnrehearsed) || errors.Is(err, predict.ErrNotModelled) {
+		op.plan.Warnings = append(op.plan.Warnings, "this upgrade cannot be rehearsed: "+err.Error())
+		return nil
+	}
+	return err
+}
+
+// played is rehearse without that exception.
+func (op *operation) played(ctx context.Context, what ahead) error {
+	if unrehearsed.Is(ctx) {
+		return nil
+	}
+	if err := (&rehearsal{op: op, ahead: what}).play(ctx); err != nil {
+		return fmt.Errorf("rehearse on a copy of this disk: %w", err)
+	}
+	return nil
+}
+
+// rehearseNext rehearses an upgrade to an image as large as what runs.
+func (m *Machine) rehearseNext(ctx context.Context) error {
+	st, err := m.ready()
+	if err != nil {
+		return err
+	}
+	from, err := m.active(st)
+	if err != nil {
+		return err
+	}
+	img := &image.Image{Digest: "sha256:" + strings.Repeat("0", 64)}
+	for _, f := range from.Manifest.Files {
+		if asset := assetOf[f.Name]; asset != "" {
+			img.Assets = append(img.Assets, image.Asset{Name: asset, Size: f.Size})
+		}
+	}
+	op := &operation{m: m, img: img, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
+		Kind: Upgrade, From: st.Active, To: st.Active.Other(), Old: from.version(), Image: img.Digest,
+	}}
+	return op.played(ctx, allAhead)
+}
+
+// play goes through the scenes: one from the prepared state, the others from the armed one.
+func (r *rehearsal) play(ctx context.Context) error {
+	s, err := r.op.m.stage(r.op.manifest)
+	if err != nil {
+		return err
+	}
+	if err := r.prepare(ctx, s); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if err := r.idle(s.clone()); err != nil {
+		return fmt.Errorf("when nothing is armed: %w", err)
+	}
+	st, err := r.arm(ctx, s)
+	if err != nil {
+		return fmt.Errorf("arm: %w", err)
+	}
+	r.counts = !st.Again
+	for _, scene := range []struct {
+		name string
+		do   func(context.Context, *stage) error
+	}{
+		{"the trial is confirmed", r.confirmed},
+		{"the trial dies before it says that it started", r.diesSilently},
+		{"the trial dies after it said that it started", r.dies},
+		{"the new version does not load", r.doesNotLoad},
+		{"it is taken back", r.takenBack},
+	} {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := scene.do(ctx, s.clone()); err != nil {
+			return fmt.Errorf("when %s: %w", scene.name, err)
+		}
+	}
+	return nil
+}
+
+// prepare brings the copy to where it is armed next.
+func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
+	if r.ahead == armAhead {
+		return nil
+	}
+	sys, err := s.open(r.op.m.Version)
+	if err != nil {
+		return err
+	}
+	op := &operation{
+		m: sys, Options: r.options(), img: r.op.img, plan: r.op.plan, takes: r.op.takes, phase: cmp.Or(r.op.phase, Prepared),
+		files: r.op.files, manifest: r.op.manifest,
+	}
+	if err := sys.tryBy(op.Trial); err != nil {
+		return err
+	}
+	if err := op.disarm(ctx); err != nil {
+		return err
+	}
+	if r.ahead == allAhead {
+		if err := op.standIn(ctx); err != nil {
+			return err
+		}
+	}
+	if r.ahead == allAhead || op.Force { // what is forced need not load
+		s.good = strings.ToLower(op.plan.To.Dir()) + "/"
+	}
+	s.target = op.manifest
+	return op.enter()
+}
+
+// options are those of the operation, with nobody to tell, and with nothing to wipe.
+func (r *rehearsal) options() Options {
+	o := r.op.Options
+	o.Progress, o.Kexec, o.Preserve = nil, false, true
+	return o
+}
+
+// standIn clears the target and gives it files as large as those of the image, whose content does not matter.
+func (op *operation) standIn(ctx context.Context) error {
+	if err := op.m.clear(op.plan.To); err != nil {
+		return err
+	}
+	for name, size := range op.sizes() {
+		f := bootloader.File{Name: name, Size: size, SHA256: strings.Repeat("0", 64)}
+		path := op.plan.To.File(name)
+		var err error
+		if name == bootloader.CmdlineFile {
+			err = op.m.Boot.WriteFile(path, bytes.Repeat([]byte("a"), int(size)))
+		} else {
+			err = op.m.Boot.Allocate(path, size)
+		}
+		if errors.Is(err, bootfs.ErrFull) {
+			err = fmt.Errorf("%w: %w", err, ErrDoesNotFit)
+		}
+		if err != nil {
+			return err
+		}
+		op.files = append(op.files, f)
+	}
+	op.plan.Version = cmp.Or(op.plan.Version, op.plan.Image)
+	return op.complete(ctx)
+}
+
+// sizes are the files that the target will have, and how large they are as far as the image says.
+func (op *operation) sizes() map[string]int64 {
+	sizes := map[string]int64{}
+	for _, a := range op.img.Assets {
+		if name := op.takes[a.Name]; name != "" {
+			sizes[name] = a.Size
+		}
+	}
+	for _, name := range op.takes {
+		needed := name == bootloader.UKIFile || !op.takes.either() && (name == bootloader.KernelFile || name == bootloader.InitrdFile)
+		if op.img.Assets == nil && needed {
+			sizes[name] = 4096
+		}
+	}
+	return sizes
+}
+
+// arm does what commits, and returns the loader's state behind it.
+func (r *rehearsal) arm(ctx context.Context, s *stage) (bootloader.State, error) {
+	if r.op.phase == Staged && r.ahead != armAhead {
+		_, b, err := s.started(ctx, r.op.plan.From, false, r.op.m.Version)
+		if err != nil {
+			return bootloader.State{}, err
+		}
+		if !b.Staged {
+			return bootloader.State{}, fmt.Errorf("the next boot does not find what is staged: %w", ErrRehearsal)
+		}
+	}
+	sys, err := s.open(r.op.m.Version)
+	if err != nil {
+		return bootloader.State{}, err
+	}
+	a, err := sys.attempt()
+	if err == nil {
+		err = sys.arm(a, r.options())
+	}
+	if err != nil {
+		return bootloader.State{}, err
+	}
+	return sys.Loader.State()
+}
+
+// idle: the default boots, again and again.
+func (r *rehearsal) idle(s *stage) error {
+	if r.ahead == armAhead {
+		return nil // the next boot is this one
+	}
+	return s.boots(r.op.plan.From, false, 2)
+}
+
+// confirmed: the trial boots, confirms itself, and is the default from then on.
+func (r *rehearsal) confirmed(ctx context.Context, s *stage) error {
+	to := r.op.plan.To
+	sys, b, err := s.started(ctx, to, true, s.target.Version)
+	if err != nil {
+		return err
+	}
+	if !b.Trial || b.Attempt == nil {
+		return fmt.Errorf("the new version does not find that it is on trial: %w", ErrRehearsal)
+	}
+	if _, err := sys.Confirm(ctx, Options{}); err != nil {
+		return err
+	}
+	if _, _, err := s.started(ctx, to, false, s.target.Version); err != nil {
+		return err
+	}
+	return s.boots(to, false, 1)
+}
+
+// diesSilently: as many boots as the loader counts by itself, then the old version.
+func (r *rehearsal) diesSilently(ctx context.Context, s *stage) error {
+	tries := 1
+	if r.counts {
+		tries = r.op.tries()
+	}
+	if err := s.boots(r.op.plan.To, true, tries); err != nil {
+		return err
+	}
+	return r.back(ctx, s)
+}
+
+// dies: as many boots as were asked for, then the old version.
+func (r *rehearsal) dies(ctx context.Context, s *stage) error {
+	for range r.op.tries() {
+		if _, _, err := s.started(ctx, r.op.plan.To, true, s.target.Version); err != nil {
+			return err
+		}
+	}
+	return r.back(ctx, s)
+}
+
+// doesNotLoad: the same power cycle ends in the old version.
+func (r *rehearsal) doesNotLoad(_ context.Context, s *stage) error {
+	sys, err := s.open(r.op.m.Version)
+	if err != nil {
+		return err
+	}
+	for _, f := range s.target.Files {
+		if f.Name != bootloader.UKIFile && f.Name != bootloader.KernelFile {
+			continue
+		}
+		if err := sys.Boot.WriteFile(r.op.plan.To.File(f.Name), []byte("does not load")); err != nil {
+			return err
+		}
+	}
+	s.good = ""
+	return s.boots(r.op.plan.From, false, 2)
+}
+
+// takenBack: the old version boots, as if nothing had been.
+func (r *rehearsal) takenBack(ctx context.Context, s *stage) error {
+	sys, err := s.open(r.op.m.Version)
+	if err != nil {
+		return err
+	}
+	if _, err := sys.Rollback(ctx, Options{}); err != nil {
+		return err
+	}
+	return s.boots(r.op.plan.From, false, 2)
+}
+
+// back: the old version boots, knows that the trial fell back, and goes on to boot.
+func (r *rehearsal) back(ctx context.Context, s *stage) error {
+	_, b, err := s.started(ctx, r.op.plan.From, false, r.op.m.Version)
+	if err != nil {
+		return err
+	}
+	if !b.Ended {
+		return fmt.Errorf("the old version does not find that the trial is over: %w", ErrRehearsal)
+	}
+	return s.boots(r.op.plan.From, false, 1)
+}
+
+// stage is where a machine is played: copies that keep what is written in memory.
+type stage struct {
+	m       *Machine // the real one
+	disk    *predict.Overlay
+	vars    *efivar.Memory
+	cmdline string // of the boot that it is in
+	count   int    // boots that were played
+	fw      predict.Options
+	good    string              // directory of files that are taken to load, in lower case; "" for none
+	target  bootloader.Manifest // what is tried
+}
+
+// stage returns a copy of the machine, in the boot that it is in.
+func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
+	switch {
+	case m.Disk == nil:
+		return nil, fmt.Errorf("the disk as a whole is not known (Config.Disk): %w", errUnrehearsed)
+	case kindOf(m.Loader) == "":
+		return nil, fmt.Errorf("the loader is none that can be predicted: %w", errUnrehearsed)
+	}
+	vars, err := predict.Variables(m.Vars)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{m: m, disk: predict.NewOverlay(m.Disk), vars: vars, cmdline: m.Cmdline, fw: firmware(m.Disk, vars), target: target}
+	s.fw.Skim, s.fw.Explain = true, true
+	return s, nil
+}
+
+func (s *stage) clone() *stage {
+	c := *s
+	c.disk, c.vars = s.disk.Clone(), s.vars.Clone()
+	return &c
+}
+
+// open opens the machine as the system that runs there would. version is what that system says of itself.
+func (s *stage) open(version string) (*Machine, error) {
+	id := cmp.Or(s.m.BootID, "rehearsal")
+	if s.count > 0 {
+		id = fmt.Sprintf("%s+%d", id, s.count)
+	}
+	return OpenDevice(s.disk, OpenOptions{
+		Vars: s.vars, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now,
+	})
+}
+
+// boots plays n boots, each of which has to start that slot, on trial or by itself.
+func (s *stage) boots(want bootloader.Slot, trial bool, n int) error {
+	for range n {
+		s.fw.Good = nil
+		if s.good != "" {
+			s.fw.Good = func(path string) bool { return strings.HasPrefix(strings.ToLower(path), s.good) }
+		}
+		s.count++
+		b, err := predict.Boot(s.disk, s.vars, s.fw)
+		if err != nil {
+			return err
+		}
+		if got, must := ending(b), ending(predict.Outcome{Slot: want, Trial: trial}); got != must {
+			return fmt.Errorf("boot %d would end in %s, and has to end in %s (%s): %w", s.count, got, must, strings.Join(b.Why, " "), ErrRehearsal)
+		}
+		s.cmdline = b.Cmdline
+	}
+	return nil
+}
+
+// ending says where a boot ends.
+func ending(b predict.Outcome) string {
+	switch {
+	case b.Stuck != "":
+		return "nothing that runs: " + b.Stuck
+	case b.Slot == bootloader.None:
+		return b.Path
+	case b.Trial:
+		return fmt.Sprintf("slot %v, on trial", b.Slot)
+	}
+	return fmt.Sprintf("slot %v, by itself", b.Slot)
+}
+
+// started plays a boot and what its system, which is returned, does early.
+func (s *stage) started(ctx context.Context, want bootloader.Slot, trial bool, version string) (*Machine, Boot, error) {
+	if err := s.boots(want, trial, 1); err != nil {
+		return nil, Boot{}, err
+	}
+	sys, err := s.open(version)
+	if err != nil {
+		return nil, Boot{}, err
+	}
+	b, err := sys.Started(ctx)
+	return sys, b, err
+}
