@@ -65,6 +65,8 @@ var kinds = []struct {
 	{upgrade.ErrNotStaged, "not-staged", connect.CodeFailedPrecondition},
 	{upgrade.ErrNothingToRollBack, "nothing-to-roll-back", connect.CodeFailedPrecondition},
 
+	{upgrade.ErrRehearsal, "rehearsal", connect.CodeFailedPrecondition},
+
 	{bootloader.ErrForeign, "foreign", connect.CodeFailedPrecondition},
 	{bootloader.ErrNoVariables, "no-variables", connect.CodeFailedPrecondition},
 	{bootloader.ErrAmbiguous, "ambiguous", connect.CodeFailedPrecondition},
@@ -112,6 +114,7 @@ var kinds = []struct {
 //	policy            the version policy does not allow the move
 //	not-staged        there is no staged upgrade
 //	nothing-to-roll-back  the other slot holds nothing
+//	rehearsal         the next boots, played on a copy, do not end as they must
 //	foreign           something that is not ours decides the next boot
 //	no-variables      firmware variables cannot be kept
 //	ambiguous         it is not clear which slot is running

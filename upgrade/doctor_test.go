@@ -42,7 +42,11 @@ func (r *rig) diagnose() upgrade.Diagnosis {
 		r.t.Errorf("variable %s was written", name.Name)
 		return errors.New("read-only")
 	}
-	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "x"})
+	version, err := r.Version()
+	if err != nil {
+		version = "x" // of a disk on which nothing runs
+	}
+	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version})
 	require.NoError(r.t, err)
 	require.True(r.t, maps.EqualFunc(before, r.Vars.Values(), slices.Equal))
 	r.Vars.BeforeWrite = writes
@@ -153,27 +157,27 @@ func TestFindings(t *testing.T) {
 		"META, one copy": {damage: func(r *rig) { off, _ := r.at("META"); r.junk(off, 1) }, slots: "AAA",
 			want: []string{"degraded", `degraded, META: Copy 1 of META is damaged\.`}},
 		"META, both copies": {damage: func(r *rig) { off, _ := r.at("META"); r.junk(off, 1); r.junk(off+meta.CopySize, 1) }, slots: "AAA",
-			want: []string{"degraded", `degraded, META: Check META: .*both copies of META are damaged. The machine boots, confirms and falls back without it\.`}},
+			want: []string{"degraded", `degraded, META: Check META: .*both copies of META are damaged. The machine boots, confirms and falls back without it\.`, `degraded, upgrade: An upgrade would be refused: open META: `}},
 		"META, a value that is no attempt": {damage: func(r *rig) {
 			m, err := r.Open()
 			require.NoError(r.t, err)
 			s, err := meta.Open(m.Meta)
 			require.NoError(r.t, err)
 			require.NoError(r.t, s.Set(meta.TagAttempt, []byte("no JSON")))
-		}, slots: "AAA", want: []string{"degraded", `degraded, META: Read META tag 0x50: it is not as Pawl writes it`}},
+		}, slots: "AAA", want: []string{"degraded", `degraded, META: Read META tag 0x50: it is not as Pawl writes it`, `degraded, upgrade: An upgrade would be refused: read META tag 0x50`}},
 
 		"the default's UKI, one byte": {damage: func(r *rig) { r.flip(bootloader.A.File(bootloader.UKIFile)) }, slots: "AAA",
 			want: []string{"broken", `broken, slot A: Version 1.0.0 is damaged: os.efi has SHA-256 .*, its manifest says `, `broken, boots: Boot 1: slot A starts, and its os.efi is not what its manifest says\.`}},
 		"the default's UKI, cut short": {damage: func(r *rig) { r.shorten(bootloader.A.File(bootloader.UKIFile)) }, slots: "---",
-			want: []string{"broken", `broken, slot A: It is partial: os.efi has .* bytes, its manifest says `, `broken, boots: Boot 1: nothing runs: `}},
+			want: []string{"broken", `broken, slot A: It is partial: os.efi has .* bytes, its manifest says `, `broken, boots: Boot 1: nothing runs: `, `degraded, upgrade: An upgrade would be refused: .*slot A is not complete`}},
 		"the default's manifest": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove(bootloader.A.File(bootloader.ManifestFile))) }, slots: "AAA",
-			want: []string{"broken", `broken, slot A: It is partial: no manifest\.`, `broken, boots: Boot 1: slot A starts, and it is partial: no manifest\.`}},
+			want: []string{"broken", `broken, slot A: It is partial: no manifest\.`, `broken, boots: Boot 1: slot A starts, and it is partial: no manifest\.`, `degraded, upgrade: An upgrade would be refused: .*slot A is not complete`}},
 		"the trial's UKI, one byte": {armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.UKIFile)) }, slots: "B!AA",
 			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: os.efi has SHA-256`, `broken, boots: Boot 1: slot B starts, and its os.efi is not what its manifest says\.`}},
 		"the trial's UKI, cut short": {armed: true, damage: func(r *rig) { r.shorten(bootloader.B.File(bootloader.UKIFile)) }, slots: "AAA",
 			want: []string{"degraded", `degraded, slot B: It is partial: os.efi has`}},
 		"the loader is gone": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
-			want: []string{"broken", `degraded, loader: No trial can be armed: a trial could not come back, because the loader cannot be found`, `degraded, loader: The loader of version 1.0.0 \(systemd-boot 252.39-1~deb12u2\) differs from the one that is installed \(nothing that can be read `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(systemd-boot 252.39-1~deb12u2\) differs from the one that is installed \(nothing that can be read `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`, `degraded, upgrade: An upgrade would be refused: a trial could not come back, because the loader cannot be found`}},
 		"the files of two loaders": {damage: func(r *rig) {
 			f := r.bootFiles()
 			require.NoError(r.t, f.Mkdir("grub"))
@@ -189,18 +193,18 @@ func TestFindings(t *testing.T) {
 			want: []string{"degraded", `degraded, loader: loader/entries/pawl-b.conf is damaged; slot B is not bootable\.`, `degraded, loader: LoaderEntryOneShot names slot B, which is not bootable; the loader ignores it\.`}},
 
 		"BootNext": {damage: func(r *rig) { r.numbers("BootNext", 1) }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: No trial can be armed: BootNext is set to `}},
+			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: BootNext is set to `}},
 		"a one-shot that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryOneShot"), efivar.EncodeString("other.conf")) }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: No trial can be armed: LoaderEntryOneShot is set to "other.conf"`}},
+			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: LoaderEntryOneShot is set to "other.conf"`}},
 		"LoaderEntryDefault": {armed: true, damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-a.conf")) }, slots: "B!AA",
 			want: []string{"degraded", `degraded, loader: LoaderEntryDefault names slot A and outranks loader.conf; confirm removes it\.`}},
 		"LoaderEntryDefault that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("other*")) }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: No trial can be armed: LoaderEntryDefault is "other\*" and outranks loader.conf`}},
+			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: LoaderEntryDefault is "other\*" and outranks loader.conf`}},
 		"another system in front": {damage: func(r *rig) {
 			require.NoError(r.t, r.bootFiles().WriteFile("EFI/other.efi", loadertest.Kernel("amd64", nil)))
 			r.option(7, "Other", `\EFI\other.efi`)
 			r.numbers("BootOrder", 7, 1)
-		}, slots: "---", want: []string{"broken", `degraded, loader: No trial can be armed: Boot0007 "Other" comes before our loader`, `broken, boots: Boot 1: EFI/other.efi starts, which is no slot of this machine\.`}},
+		}, slots: "---", want: []string{"broken", `broken, boots: Boot 1: EFI/other.efi starts, which is no slot of this machine\.`, `degraded, upgrade: An upgrade would be refused: Boot0007 "Other" comes before our loader`}},
 		"too few starts for a trial": {armed: true, damage: func(r *rig) { r.numbers("BootOrder", 1) }, slots: "B!AA",
 			want: []string{"degraded", `degraded, firmware: A trial is armed, and BootOrder starts the loader 1 times in a row: if slot B does not load, 2 are needed`}},
 
@@ -209,22 +213,22 @@ func TestFindings(t *testing.T) {
 		"GRUB: both copies": {loader: upgrade.GRUBUEFI, damage: func(r *rig) { r.overwrite("grub/default.0.env"); r.overwrite("grub/default.1.env") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: grub/default.0.env is damaged`, `degraded, loader: grub/default.1.env is damaged`, `degraded, loader: Both copies of the default are damaged; slot A boots`}},
 		"GRUB: the trial's block": {loader: upgrade.GRUBUEFI, armed: true, damage: func(r *rig) { r.overwrite("grub/trial.env") }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: grub/trial.env is damaged, so nothing is armed\.`}},
+			want: []string{"degraded", `degraded, loader: grub/trial.env is damaged, so nothing is armed\.`, `degraded, upgrade: An upgrade would be refused: .*GRUB cannot count trials`}},
 		"GRUB: the default's switch": {loader: upgrade.GRUBBIOS, armed: true, damage: func(r *rig) { r.overwrite("grub/A.cfg") }, slots: "B!BB",
 			want: []string{"degraded", `degraded, loader: grub/A.cfg is damaged; slot A is not bootable\.`, `degraded, loader: The default, slot A, is not bootable; slot B boots in its place\.`}},
 		"GRUB: the initramfs of the trial, one byte": {loader: upgrade.GRUBBIOS, armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.InitrdFile)) }, slots: "B!AA",
 			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: initrd has SHA-256`, `broken, boots: Boot 1: slot B starts, and its initrd is not what its manifest says\.`}},
 		"GRUB: the core image": {loader: upgrade.GRUBBIOS, damage: func(r *rig) { off, _ := r.at("BIOS"); r.junk(off+1024, 1) }, slots: "---",
-			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the core image is damaged`}},
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the core image is damaged`, `degraded, upgrade: An upgrade would be refused: .*the core image is damaged`}},
 		"GRUB: the first sector": {loader: upgrade.GRUBBIOS, damage: func(r *rig) {
 			b := make([]byte, 512)
 			_, _ = r.Disk.ReadAt(b, 0)
 			copy(b[:440], make([]byte, 440))
 			b[0] = 0x33
 			_, _ = r.Disk.WriteAt(b, 0)
-		}, slots: "---", want: []string{"broken", `degraded, loader: .*the boot code in sector 0 names sector 0, which is not in the BIOS boot partition`, `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`}},
+		}, slots: "---", want: []string{"broken", `degraded, loader: .*the boot code in sector 0 names sector 0, which is not in the BIOS boot partition`, `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`, `degraded, upgrade: An upgrade would be refused: .*is not GRUB's`}},
 		"GRUB: the loader is gone": {loader: upgrade.GRUBUEFI, damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
-			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`, `degraded, upgrade: An upgrade would be refused: .*the firmware ends in its shell`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.loader == "" {

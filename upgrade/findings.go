@@ -237,6 +237,7 @@ func (d *Diagnosis) rehearse(ctx context.Context, m *Machine) error {
 	switch err = m.rehearseNext(ctx); {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case err == nil && d.Severity() == Broken: // it has been said that nothing starts
 	case err == nil:
 		d.add(Fine, "upgrade", "", "An upgrade was played on a copy of the disk: its trial, its confirmation and each way back end as they must.")
 	case errors.Is(err, errUnrehearsed) || errors.Is(err, predict.ErrNotModelled):

@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -85,17 +84,24 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 	return op.played(ctx, allAhead)
 }
 
-// play goes through the scenes: one from the prepared state, the others from the armed one.
+// play goes through the scenes: one from the prepared state, the others from the armed one. Where nothing would start before
+// anything is done, only the way forward is held to the table: it makes nothing worse.
 func (r *rehearsal) play(ctx context.Context) error {
 	s, err := r.op.m.stage(r.op.manifest)
+	if err != nil {
+		return err
+	}
+	lost, err := s.clone().stuck()
 	if err != nil {
 		return err
 	}
 	if err := r.prepare(ctx, s); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	if err := r.idle(s.clone()); err != nil {
-		return fmt.Errorf("when nothing is armed: %w", err)
+	if !lost {
+		if err := r.idle(s.clone()); err != nil {
+			return fmt.Errorf("when nothing is armed: %w", err)
+		}
 	}
 	st, err := r.arm(ctx, s)
 	if err != nil {
@@ -117,6 +123,10 @@ func (r *rehearsal) play(ctx context.Context) error {
 		}
 		if err := scene.do(ctx, s.clone()); err != nil {
 			return fmt.Errorf("when %s: %w", scene.name, err)
+		}
+		if lost {
+			r.op.plan.Warnings = append(r.op.plan.Warnings, "as it is, nothing starts in the next boot, so a trial that fails has nothing to come back to")
+			break
 		}
 	}
 	return nil
@@ -170,7 +180,8 @@ func (op *operation) standIn(ctx context.Context) error {
 		path := op.plan.To.File(name)
 		var err error
 		if name == bootloader.CmdlineFile {
-			err = op.m.Boot.WriteFile(path, bytes.Repeat([]byte("a"), int(size)))
+			text := "panic=1 " + strings.Repeat("a", int(size))
+			err = op.m.Boot.WriteFile(path, []byte(text[:max(size-1, 0)]+"\n"))
 		} else {
 			err = op.m.Boot.Allocate(path, size)
 		}
@@ -383,6 +394,12 @@ func (s *stage) boots(want bootloader.Slot, trial bool, n int) error {
 		s.cmdline = b.Cmdline
 	}
 	return nil
+}
+
+// stuck reports whether the next boot starts nothing.
+func (s *stage) stuck() (bool, error) {
+	b, err := predict.Boot(s.disk, s.vars, s.fw)
+	return b.Stuck != "", err
 }
 
 // ending says where a boot ends.

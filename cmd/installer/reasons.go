@@ -57,6 +57,7 @@ var reasons = []struct {
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
 	{upgrade.ErrInUse, exitRefused, ""},
 	{upgrade.ErrCold, exitRefused, ""},
+	{upgrade.ErrRehearsal, exitRefused, "mend what the message names; `installer doctor` says what the next boots start and why"},
 	{bootloader.ErrOlder, exitRefused, "nothing; --force installs the older one"},
 	{bootloader.ErrRisk, exitRefused, "leave it; --force takes the risk that a power cut meanwhile leaves a machine that does not start"},
 	{bootloader.ErrForeign, exitRefused, ""},

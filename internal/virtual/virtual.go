@@ -77,7 +77,7 @@ func (m *Machine) Boot() error {
 
 // Open is what the running system does to work on its own disk.
 func (m *Machine) Open() (*upgrade.Machine, error) {
-	version, err := m.version()
+	version, err := m.Version()
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +90,8 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 	})
 }
 
-// version is the VERSION_ID of what was booted, as its own os-release has it.
-func (m *Machine) version() (string, error) {
+// Version is the VERSION_ID of what was booted, as its own os-release has it.
+func (m *Machine) Version() (string, error) {
 	if m.Last.Path == "" {
 		return "", fmt.Errorf("nothing runs: %s", m.Last)
 	}
