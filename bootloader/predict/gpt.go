@@ -39,11 +39,11 @@ const gptType = 0xee
 func readGPT(dev Device) ([]partition, error) {
 	t, err := firmwareTable(dev)
 	switch {
-	case errors.Is(err, errNotModelled):
+	case errors.Is(err, ErrNotModelled):
 		return nil, err
 	case err != nil:
 		if what := otherwise(dev); what != "" {
-			return nil, fmt.Errorf("%w, and there is %s: %w", err, what, errNotModelled)
+			return nil, fmt.Errorf("%w, and there is %s: %w", err, what, ErrNotModelled)
 		}
 		return nil, err
 	}
@@ -69,26 +69,26 @@ func firmwareTable(dev Device) (gptTable, error) {
 	if err == nil {
 		if at := primary.other; at != 1 && at <= primary.lastUsable {
 			if _, err := readTable(dev, at); err != nil {
-				return gptTable{}, fmt.Errorf("firmware would write a backup copy of the partition table into sector %d: %w", at, errNotModelled)
+				return gptTable{}, fmt.Errorf("firmware would write a backup copy of the partition table into sector %d: %w", at, ErrNotModelled)
 			}
 		}
 		return primary, nil
 	}
 	backup, backupErr := readTable(dev, last)
 	switch {
-	case errors.Is(err, errNotModelled):
+	case errors.Is(err, ErrNotModelled):
 		return gptTable{}, err
 	case backupErr != nil:
 		return gptTable{}, err
 	case backup.other > last:
 		return gptTable{}, fmt.Errorf("%w, and the backup copy belongs to one in sector %d, beyond the disk", err, backup.other)
 	case backup.other != 1:
-		return gptTable{}, fmt.Errorf("%w, and firmware would write it into sector %d: %w", err, backup.other, errNotModelled)
+		return gptTable{}, fmt.Errorf("%w, and firmware would write it into sector %d: %w", err, backup.other, ErrNotModelled)
 	}
 	end := 2 + uint64(int64(len(backup.entries))+sector-1)/uint64(sector)
 	for _, p := range backup.offered() {
 		if p.drive.First < end {
-			return gptTable{}, fmt.Errorf("%w, and firmware would write it into partition %d: %w", err, p.drive.Number, errNotModelled)
+			return gptTable{}, fmt.Errorf("%w, and firmware would write it into partition %d: %w", err, p.drive.Number, ErrNotModelled)
 		}
 	}
 	return backup, nil
@@ -179,9 +179,9 @@ func readTable(dev Device, lba uint64) (gptTable, error) {
 		return bad("has entries of %d bytes", width)
 	case le.Uint32(header[8:]) != 0x00010000, size < 92, count == 0, width&(width-1) != 0:
 		return bad("is of revision %#x with a header of %d bytes and %d entries of %d, which some firmware takes and some does not: %w",
-			le.Uint32(header[8:]), size, count, width, errNotModelled)
+			le.Uint32(header[8:]), size, count, width, ErrNotModelled)
 	case count > maxEntries/width:
-		return bad("has %d entries of %d bytes: %w", count, width, errNotModelled)
+		return bad("has %d entries of %d bytes: %w", count, width, ErrNotModelled)
 	case at > uint64(dev.Size()/sector):
 		return bad("has its entries at sector %d, beyond the disk", at)
 	default:
@@ -273,7 +273,7 @@ func readGRUB(dev Device) ([]partition, error) {
 		at, count := le.Uint64(header[72:]), int64(le.Uint32(header[80:]))
 		t.width = int64(le.Uint32(header[84:]))
 		if t.width < 128 || count > maxEntries/t.width || at > uint64(dev.Size()/t.sector) {
-			return nil, fmt.Errorf("a partition table of %d entries of %d bytes in sector %d: %w", count, t.width, at, errNotModelled)
+			return nil, fmt.Errorf("a partition table of %d entries of %d bytes in sector %d: %w", count, t.width, at, ErrNotModelled)
 		}
 		t.entries = make([]byte, count*t.width)
 		if _, err := dev.ReadAt(t.entries, int64(at)*t.sector); err != nil {

@@ -58,7 +58,7 @@ func (b *boot) grub() error {
 		if p.drive.Number == grubPartition {
 			v, err := readVolume(b.disk, p, true)
 			if err == nil && (v.bits != 32 || v.single) {
-				return fmt.Errorf("GRUB on a FAT%d, or on one that is not mirrored: %w", v.bits, errNotModelled)
+				return fmt.Errorf("GRUB on a FAT%d, or on one that is not mirrored: %w", v.bits, ErrNotModelled)
 			}
 			if err != nil {
 				return errMenu(fmt.Sprintf("GRUB finds no file system on partition %d: %v", grubPartition, err))

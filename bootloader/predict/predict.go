@@ -113,7 +113,7 @@ func (b *boot) powerOn() (again bool, err error) {
 		read = readGRUB
 	}
 	b.parts, b.noTable = read(b.disk)
-	if errors.Is(b.noTable, errNotModelled) {
+	if errors.Is(b.noTable, ErrNotModelled) {
 		return false, b.noTable
 	}
 	if b.noTable != nil {
