@@ -68,7 +68,7 @@ func (d *decoder) explain(err error) error {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return fmt.Errorf("unpacking needs more than %d MiB of memory; pack it without --long or --ultra: %w: %w", maxWindow>>20, ErrUnsafe, err)
 	}
-	return fmt.Errorf("unpack: %w", err)
+	return fmt.Errorf("unpack: %w: %w", err, ErrUnreadable)
 }
 
 func (d *decoder) start() error {
@@ -95,7 +95,7 @@ func (d *decoder) start() error {
 		}
 		d.reader, d.packed, d.close = r, true, r.Close
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z'}), bytes.HasPrefix(magic, []byte("BZh")):
-		return errors.New("it is packed with xz or bzip2: pack it with zstd or gzip")
+		return errors.New("it is packed with xz or bzip2; pack it with zstd or gzip")
 	default:
 		d.reader = from
 	}

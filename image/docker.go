@@ -48,7 +48,7 @@ func (a *dockerArchive) root(ctx context.Context) ([]byte, v1.Hash, error) {
 	}
 	var all []saved
 	if err := json.Unmarshal(data, &all); err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("read manifest.json: %w", err)
+		return nil, v1.Hash{}, fmt.Errorf("read manifest.json: %w: %w", err, ErrUnreadable)
 	}
 	one, err := a.find(all)
 	if err != nil {
@@ -86,7 +86,7 @@ func (a *dockerArchive) find(all []saved) (*saved, error) {
 	if a.tag == "" && len(all) == 1 {
 		return &all[0], nil
 	}
-	return nil, fmt.Errorf("%d images with the tags %s: name one as %s:TAG: %w", len(all), strings.Join(tags, ", "), a.name, ErrNotFound)
+	return nil, fmt.Errorf("%d images with the tags %s: name one as %s:TAG: %w", len(all), some(tags), a.name, ErrNotFound)
 }
 
 // describe hashes a file and compares it with its name.

@@ -125,7 +125,7 @@ func (x *extraction) walk(archive *tar.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return unreadable(err)
 		}
 		name, wanted, err := x.tree.enter(h)
 		if err != nil {
@@ -138,6 +138,14 @@ func (x *extraction) walk(archive *tar.Reader) error {
 			return err
 		}
 	}
+}
+
+// unreadable names an error of the archive as such; one of what it is read from stays what it is.
+func unreadable(err error) error {
+	if errors.Is(err, tar.ErrHeader) || err == io.ErrUnexpectedEOF || errors.Is(err, tar.ErrFieldTooLong) {
+		return fmt.Errorf("read the archive: %w: %w", err, ErrUnreadable)
+	}
+	return err
 }
 
 // asset streams one asset.
@@ -163,14 +171,14 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 	x.state.Asset = name
 	defer func() { x.state.Asset = "" }()
 	if x.options.ReadBack != nil && a.SHA256 != "" && x.options.ReadBack(a) {
-		return x.give(a, &assetReader{from: content})
+		return unreadable(x.give(a, &assetReader{from: content}))
 	}
 	r := &assetReader{from: content}
 	if a.SHA256 != "" {
 		r.hash = sha256.New()
 	}
 	if err := x.give(a, r); err != nil || r.hash == nil {
-		return err
+		return unreadable(err)
 	}
 	if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != a.SHA256 {
 		return fmt.Errorf("%s has digest %s, annotation %s says %s: %w", name, got, assetsAnnotation, a.SHA256, ErrTampered)

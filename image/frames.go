@@ -64,7 +64,7 @@ func readFrames(d v1.Descriptor, a Asset) (*frames, error) {
 	}
 	var f frames
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		return nil, fmt.Errorf("annotation %s: %w", framesAnnotation, err)
+		return nil, fmt.Errorf("annotation %s: %w: %w", framesAnnotation, err, ErrUnreadable)
 	}
 	wrong := func(what string, args ...any) error {
 		return fmt.Errorf("annotation %s of %s: %s: %w", framesAnnotation, a.Name, fmt.Sprintf(what, args...), ErrTampered)

@@ -19,13 +19,15 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/pawl-os/pawl/bootloader"
 )
 
 // Errors that callers act on.
@@ -45,6 +47,9 @@ var (
 	ErrTampered = errors.New("the bytes are not those that the digest names")
 	// ErrNoAssets is returned when an image has no boot assets. Do: use an installer image.
 	ErrNoAssets = errors.New("no boot assets inside")
+	// ErrUnreadable is returned when bytes are those that their digest names, and are not what they should be: no manifest, a packing
+	// that is broken or not known. Do: build the image again, packed with zstd or gzip or not at all.
+	ErrUnreadable = errors.New("it cannot be read as an image")
 	// ErrUnsafe is returned when a layer holds what an installer image never does: links or devices among the assets,
 	// paths that climb, more bytes than the limit. Do: build the image without.
 	ErrUnsafe = errors.New("refused as unsafe")
@@ -54,6 +59,8 @@ var (
 const (
 	versionAnnotation = "org.opencontainers.image.version"
 	assetsAnnotation  = "org.pawl-os.assets"
+
+	upgradeAnnotations = "org.pawl-os.upgrade." // begins those that hold a version: package upgrade describes them
 )
 
 // Limits on what is held in memory.
@@ -66,9 +73,9 @@ const (
 // Image is an installer image whose manifest and config have been read and verified.
 type Image struct {
 	Reference   string            // as it was given to Open
-	Digest      string            // what the reference resolved to: an index or a manifest, "sha256:" and 64 hex digits
+	Digest      string            // what the reference resolved to: an index or a manifest, "sha256:" and 64 hex digits, or "sha512:" and 128
 	Manifest    string            // digest of this platform's manifest; equal to Digest when there is no index
-	Version     string            // by annotation, else by the config's label of that name; "" if neither is there: then the UKI's .osrel tells
+	Version     string            // by annotation, else by the config's label of that name; "" if neither is there. What the UKI's .osrel says counts more
 	Arch        string            // GOARCH
 	Annotations map[string]string // the manifest's
 	Size        int64             // compressed bytes of all layers: what is downloaded at most
@@ -147,29 +154,18 @@ func (i *Image) open(ctx context.Context) error {
 			return err
 		}
 	}
-	m, child, err := readManifest(raw, i.Arch)
+	found, err := (&chooser{source: i.source, arch: i.Arch}).choose(ctx, raw, digest)
 	if err != nil {
 		return err
 	}
-	if child != nil {
-		if raw, err = i.source.manifest(ctx, *child); err != nil {
-			return err
-		}
-		if err := verify("manifest", raw, child.Digest); err != nil {
-			return err
-		}
-		i.Manifest = child.Digest.String()
-		if m, child, err = readManifest(raw, i.Arch); err != nil {
-			return err
-		}
-		if child != nil {
-			return fmt.Errorf("manifest %s: an index inside an index is not supported", i.Manifest)
-		}
-	}
-	if err := i.takeManifest(m); err != nil {
+	i.Manifest = found.digest.String()
+	if err := i.takeManifest(found.manifest); err != nil {
 		return fmt.Errorf("manifest %s: %w", i.Manifest, err)
 	}
-	return i.takeConfig(ctx, m.Config)
+	if err := i.takeConfig(found.config); err != nil {
+		return fmt.Errorf("config %s: %w", found.manifest.Config.Digest, err)
+	}
+	return i.checkWords()
 }
 
 // takeManifest keeps what Extract needs, and refuses what is absurd.
@@ -189,7 +185,7 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 		return nil
 	}
 	if err := json.Unmarshal([]byte(list), &i.Assets); err != nil {
-		return fmt.Errorf("annotation %s: %w", assetsAnnotation, err)
+		return fmt.Errorf("annotation %s: %w: %w", assetsAnnotation, err, ErrUnreadable)
 	}
 	if err := checkAssets(i.Assets); err != nil {
 		return err
@@ -197,36 +193,43 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 	return i.takeFrames()
 }
 
-// takeConfig reads the config for the architecture and the digests of the unpacked layers.
-func (i *Image) takeConfig(ctx context.Context, d v1.Descriptor) error {
-	if d.Size < 0 || d.Size > maxManifest {
-		return fmt.Errorf("config of %d bytes: at most %d are read: %w", d.Size, maxManifest, ErrUnsafe)
-	}
-	raw, err := i.readSmall(ctx, d)
-	if err != nil {
-		return fmt.Errorf("config %s: %w", d.Digest, err)
-	}
-	var c v1.ConfigFile
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return fmt.Errorf("config %s: %w", d.Digest, err)
-	}
-	if c.Architecture != i.Arch || (c.OS != "" && c.OS != "linux") {
-		return fmt.Errorf("it is for %s/%s, linux/%s is wanted: %w", c.OS, c.Architecture, i.Arch, ErrPlatform)
-	}
+// takeConfig takes the digests of the unpacked layers.
+func (i *Image) takeConfig(c *config) error {
 	if len(c.RootFS.DiffIDs) != len(i.layers) {
-		return fmt.Errorf("config %s: %d diff ids for %d layers: %w", d.Digest, len(c.RootFS.DiffIDs), len(i.layers), ErrTampered)
+		return fmt.Errorf("%d diff ids for %d layers: %w", len(c.RootFS.DiffIDs), len(i.layers), ErrTampered)
 	}
 	i.diffIDs = c.RootFS.DiffIDs
 	if i.Version == "" {
-		i.Version = c.Config.Labels[versionAnnotation]
+		i.Version = c.label(versionAnnotation)
+	}
+	return nil
+}
+
+// checkWords refuses what the image says of itself and what cannot be so: it is printed and recorded.
+func (i *Image) checkWords() error {
+	for name, text := range i.Annotations {
+		if !strings.HasPrefix(name, upgradeAnnotations) {
+			continue
+		}
+		if err := bootloader.CheckVersion(text); err != nil {
+			return fmt.Errorf("annotation %s: %w", some([]string{name}), err)
+		}
+	}
+	if i.Version == "" {
+		return nil
+	}
+	if err := bootloader.CheckVersion(i.Version); err != nil {
+		return fmt.Errorf("the image states no version that a system can have (build it with another one, or with none): %w", err)
 	}
 	return nil
 }
 
 // verify compares bytes with the digest that named them.
 func verify(what string, raw []byte, want v1.Hash) error {
-	if got := fmt.Sprintf("%x", sha256.Sum256(raw)); want.Algorithm != "sha256" || got != want.Hex {
-		return fmt.Errorf("%s %s: its bytes have digest sha256:%s: %w", what, want, got, ErrTampered)
+	h := newHash(want)
+	h.Write(raw)
+	if got := sum(h, want); got != want {
+		return fmt.Errorf("%s %s: its bytes have digest %s: %w", what, want, got, ErrTampered)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -40,7 +39,7 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool
 	}
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b, length: i.layers[n].Size}
 	l.packed = readAhead(&meter{b, &l.fetched}, packedBuffers, packedSize, newVerifier(nil, l.blob).check)
-	l.unpack(&unpacked{hash: sha256.New(), unhashed: unhashed, limit: limit}, false)
+	l.unpack(&unpacked{hash: newHash(l.diffID), hashed: l.blob.Digest.Algorithm == l.diffID.Algorithm, unhashed: unhashed, limit: limit}, false)
 	return l, nil
 }
 
@@ -72,11 +71,11 @@ func (l *layer) finish(cause error) error {
 		return packedErr
 	}
 	got := l.blob.Digest
-	if l.decoder.packed {
-		if l.unpacked.unhashed {
-			return nil
-		}
-		got = v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", l.unpacked.hash.Sum(nil))}
+	if l.decoder.packed && l.unpacked.unhashed {
+		return nil
+	}
+	if l.unpacked.hashes() {
+		got = sum(l.unpacked.hash, l.diffID)
 	}
 	if got != l.diffID {
 		return fmt.Errorf("unpacked, its digest is %s, the config says %s: %w", got, l.diffID, ErrTampered)
@@ -113,6 +112,7 @@ func (m *meter) Read(p []byte) (int, error) {
 type unpacked struct {
 	decoder  *decoder
 	hash     hash.Hash
+	hashed   bool // as a blob, unless it is packed
 	unhashed bool // what is in it is listed, and is held to that
 	read     int64
 	limit    int64
@@ -120,7 +120,7 @@ type unpacked struct {
 
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.decoder.Read(p)
-	if u.decoder.packed && !u.unhashed {
+	if u.hashes() {
 		u.hash.Write(p[:n])
 	}
 	u.read += int64(n)
@@ -128,4 +128,12 @@ func (u *unpacked) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("unpacks to more than is allowed, %d bytes: %w", u.limit, ErrUnsafe)
 	}
 	return n, err
+}
+
+// hashes tells whether the archive has to be hashed by itself. It is known once the decoder has begun.
+func (u *unpacked) hashes() bool {
+	if u.decoder.packed {
+		return !u.unhashed
+	}
+	return !u.hashed
 }

@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,6 +22,7 @@ const tagAnnotation = "org.opencontainers.image.ref.name"
 type layout struct {
 	files  store
 	name   string  // as it is written in a reference, with its scheme
+	arch   string  // GOARCH that is wanted, where a tag is there once for each
 	tag    string  // "" if none was given
 	digest v1.Hash // zero if none was given
 }
@@ -45,39 +46,73 @@ func (l *layout) root(ctx context.Context) ([]byte, v1.Hash, error) {
 	}
 	var index v1.IndexManifest
 	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("read index.json: %w", err)
+		return nil, v1.Hash{}, fmt.Errorf("read index.json: %w: %w", err, ErrUnreadable)
 	}
-	d, err := l.find(index.Manifests)
+	entries, err := l.find(index.Manifests)
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
-	raw, err = l.manifest(ctx, *d)
-	return raw, d.Digest, err
+	if len(entries) == 1 {
+		raw, err = l.manifest(ctx, entries[0])
+		return raw, entries[0].Digest, err
+	}
+	return l.forArch(ctx, entries)
 }
 
-// find chooses the entry of the tag, or the only one when no tag was given.
-func (l *layout) find(entries []v1.Descriptor) (*v1.Descriptor, error) {
+// forArch is the one of several entries that leads to an image for the architecture.
+func (l *layout) forArch(ctx context.Context, entries []v1.Descriptor) ([]byte, v1.Hash, error) {
+	c := &chooser{source: l, arch: l.arch}
+	for _, d := range c.candidates(entries) {
+		raw, err := l.manifest(ctx, d)
+		if err == nil {
+			err = verify("manifest", raw, d.Digest)
+		}
+		if err == nil {
+			_, err = c.within(ctx, raw, d.Digest, 1)
+		}
+		if err == nil {
+			return raw, d.Digest, nil
+		}
+		if !errors.Is(err, ErrPlatform) {
+			return nil, v1.Hash{}, err
+		}
+	}
+	return nil, v1.Hash{}, fmt.Errorf("it has %s, linux/%s is wanted: %w", some(c.has), l.arch, ErrPlatform)
+}
+
+// imageName is where containerd keeps the whole name of an image.
+const imageName = "io.containerd.image.name"
+
+// find returns the entries of the tag, or all images when no tag was given and they are one: several only if they have one name, for
+// several architectures.
+func (l *layout) find(entries []v1.Descriptor) ([]v1.Descriptor, error) {
+	var found []v1.Descriptor
 	var tags []string
 	for _, d := range entries {
 		tag := d.Annotations[tagAnnotation]
-		if l.tag != "" && tag == l.tag {
-			return &d, nil
+		if l.tag != "" && (tag == l.tag || d.Annotations[imageName] == l.tag) || l.tag == "" && !describesAnother(d) {
+			found = append(found, d)
 		}
-		if tag != "" {
+		if tag != "" && !slices.Contains(tags, tag) {
 			tags = append(tags, tag)
 		}
 	}
 	has := "no tags"
 	if len(tags) > 0 {
-		has = "the tags " + strings.Join(tags, ", ")
+		has = "the tags " + some(tags)
 	}
-	switch {
-	case l.tag != "":
+	if len(found) == 0 && l.tag != "" {
 		return nil, fmt.Errorf("no tag %s: the layout has %s: %w", l.tag, has, ErrNotFound)
-	case len(entries) != 1:
-		return nil, fmt.Errorf("%d entries and %s: name one as %s:TAG: %w", len(entries), has, l.name, ErrNotFound)
 	}
-	return &entries[0], nil
+	for _, d := range found {
+		if one := found[0]; len(found) > 1 && (d.Annotations[tagAnnotation] != one.Annotations[tagAnnotation] || l.tag == "" && d.Platform == nil) {
+			return nil, fmt.Errorf("%d entries and %s: name one as %s:TAG: %w", len(entries), has, l.name, ErrNotFound)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%d entries, and none is an image: %w", len(entries), ErrNotFound)
+	}
+	return found, nil
 }
 
 func (l *layout) manifest(_ context.Context, d v1.Descriptor) ([]byte, error) {

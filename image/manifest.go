@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// readManifest reads a manifest, or chooses the one for arch from an index: exactly one of the first two results is set.
-func readManifest(raw []byte, arch string) (*v1.Manifest, *v1.Descriptor, error) {
+// readManifest reads a manifest or an index: exactly one of the first two results is set.
+func readManifest(raw []byte) (*v1.Manifest, *v1.IndexManifest, error) {
 	// The shape decides, and a document of both shapes is refused: two readers could see two images in it (CVE-2021-41190).
 	var shape struct {
 		SchemaVersion int             `json:"schemaVersion"`
@@ -23,62 +22,28 @@ func readManifest(raw []byte, arch string) (*v1.Manifest, *v1.Descriptor, error)
 		Config        json.RawMessage `json:"config"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
-		return nil, nil, fmt.Errorf("read manifest: %w", err)
+		return nil, nil, fmt.Errorf("it begins with %.40q and is no manifest: %w: %w", raw[:min(len(raw), 40)], err, ErrUnreadable)
 	}
 	isIndex, isImage := shape.Manifests != nil, shape.Layers != nil || shape.Config != nil
 	switch {
 	case shape.SchemaVersion != 2:
-		return nil, nil, fmt.Errorf("read manifest: schema version %d, want 2", shape.SchemaVersion)
-	case isIndex == isImage:
-		return nil, nil, fmt.Errorf("read manifest: neither an image nor an index: %w", ErrUnsafe)
+		return nil, nil, fmt.Errorf("schema version %d, want 2: %w", shape.SchemaVersion, ErrUnreadable)
+	case isIndex && isImage:
+		return nil, nil, fmt.Errorf("an image and an index in one: %w", ErrUnsafe)
 	case isIndex:
 		var index v1.IndexManifest
 		if err := json.Unmarshal(raw, &index); err != nil {
-			return nil, nil, fmt.Errorf("read index: %w", err)
+			return nil, nil, fmt.Errorf("read index: %w: %w", err, ErrUnreadable)
 		}
-		d, err := choose(index.Manifests, arch)
-		return nil, d, err
-	}
-	var m v1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, nil, fmt.Errorf("read manifest: %w", err)
-	}
-	return &m, nil, nil
-}
-
-// baseline is the variant of an architecture that all its machines run; others may need more than a machine has.
-var baseline = map[string]string{"amd64": "v1", "arm64": "v8"}
-
-// choose finds the entry for linux on arch, or says which platforms there are. Of several, the first that needs no variant
-// counts, or else the first.
-func choose(entries []v1.Descriptor, arch string) (*v1.Descriptor, error) {
-	var others []string
-	var first *v1.Descriptor
-	for _, d := range entries {
-		p := d.Platform
-		if p == nil || p.OS == "unknown" { // an attestation or a signature
-			continue
+		return nil, &index, nil
+	case isImage:
+		var m v1.Manifest
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return nil, nil, fmt.Errorf("read manifest: %w: %w", err, ErrUnreadable)
 		}
-		if p.OS == "linux" && p.Architecture == arch {
-			if p.Variant == "" || p.Variant == baseline[arch] {
-				return &d, nil
-			}
-			if first == nil {
-				first = &d
-			}
-			continue
-		}
-		if name := p.OS + "/" + p.Architecture; !slices.Contains(others, name) {
-			others = append(others, name)
-		}
+		return &m, nil, nil
 	}
-	if first != nil {
-		return first, nil
-	}
-	if len(others) == 0 {
-		others = []string{"nothing that names a platform"}
-	}
-	return nil, fmt.Errorf("it has %s, linux/%s is wanted: %w", strings.Join(others, ", "), arch, ErrPlatform)
+	return nil, nil, fmt.Errorf("neither an image nor an index: %w", ErrUnreadable)
 }
 
 // checkAssets refuses a list that Extract could not hold an image to.
@@ -101,8 +66,8 @@ func checkAssets(assets []Asset) error {
 }
 
 // readSmall reads a blob that is kept in memory, verified.
-func (i *Image) readSmall(ctx context.Context, d v1.Descriptor) ([]byte, error) {
-	b, err := i.source.blob(ctx, d)
+func readSmall(ctx context.Context, s source, d v1.Descriptor) ([]byte, error) {
+	b, err := s.blob(ctx, d)
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64,
 	}
 	l := &layer{blob: i.layers[n], cancel: cancel, body: b, length: length}
 	l.packed = readAhead(&meter{io.LimitReader(b, length), &l.fetched}, packedBuffers, packedSize, nil)
-	l.unpack(&unpacked{unhashed: true, limit: size}, stored)
+	l.unpack(&unpacked{hashed: true, unhashed: true, limit: size}, stored)
 	return l, nil
 }
 

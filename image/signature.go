@@ -125,7 +125,7 @@ func (i *Image) claims(ctx context.Context, raw []byte, most int) ([]claim, erro
 		if len(found) >= most {
 			return nil, fmt.Errorf("more than %d of them: %w", maxSignatures, ErrUnsafe)
 		}
-		data, err := i.readSmall(ctx, d)
+		data, err := readSmall(ctx, i.source, d)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Digest, err)
 		}

@@ -116,7 +116,7 @@ func (l *layout) signatures(ctx context.Context, of v1.Hash) ([][]byte, error) {
 	}
 	var index v1.IndexManifest
 	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, fmt.Errorf("read index.json: %w", err)
+		return nil, fmt.Errorf("read index.json: %w: %w", err, ErrUnreadable)
 	}
 	var found [][]byte
 	for _, d := range index.Manifests {

@@ -103,7 +103,7 @@ func (t *tree) inside(p string, h *tar.Header) (string, bool, error) {
 		}
 		t.current.dirs[p] = true
 		return "", false, nil
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse:
 		if t.current.files[p] || t.current.dirs[p] {
 			return "", false, fmt.Errorf("/%s is twice in one layer: %w", p, ErrUnsafe)
 		}

@@ -2,6 +2,7 @@ package image
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"hash"
 	"io"
@@ -20,7 +21,7 @@ type verifier struct {
 }
 
 func newVerifier(from io.Reader, d v1.Descriptor) *verifier {
-	return &verifier{from: from, blob: d, hash: sha256.New()}
+	return &verifier{from: from, blob: d, hash: newHash(d.Digest)}
 }
 
 func (v *verifier) Read(p []byte) (int, error) {
@@ -47,12 +48,29 @@ func (v *verifier) check(p []byte, err error) error {
 }
 
 func (v *verifier) end() error {
-	got := fmt.Sprintf("%x", v.hash.Sum(nil))
+	got := sum(v.hash, v.blob.Digest)
 	switch {
 	case v.read != v.blob.Size:
 		return fmt.Errorf("ended after %d of %d bytes: %w", v.read, v.blob.Size, ErrTampered)
-	case v.blob.Digest.Algorithm != "sha256" || got != v.blob.Digest.Hex:
-		return fmt.Errorf("its bytes have digest sha256:%s: %w", got, ErrTampered)
+	case got != v.blob.Digest:
+		return fmt.Errorf("its bytes have digest %s: %w", got, ErrTampered)
 	}
 	return io.EOF
+}
+
+// newHash is the hash by which a digest was made: SHA-256, or SHA-512.
+func newHash(of v1.Hash) hash.Hash {
+	if of.Algorithm == "sha512" {
+		return sha512.New()
+	}
+	return sha256.New()
+}
+
+// sum is what newHash has come to. It is like no digest that names another algorithm, or none.
+func sum(h hash.Hash, of v1.Hash) v1.Hash {
+	algorithm := "sha256"
+	if of.Algorithm == "sha512" {
+		algorithm = of.Algorithm
+	}
+	return v1.Hash{Algorithm: algorithm, Hex: fmt.Sprintf("%x", h.Sum(nil))}
 }

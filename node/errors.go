@@ -60,6 +60,7 @@ var kinds = []struct {
 	{upgrade.ErrKnownBad, "known-bad", connect.CodeFailedPrecondition},
 	{upgrade.ErrNotComplete, "not-complete", connect.CodeFailedPrecondition},
 	{upgrade.ErrDoesNotFit, "does-not-fit", connect.CodeFailedPrecondition},
+	{bootloader.ErrVersion, "version", connect.CodeFailedPrecondition},
 	{upgrade.ErrUnfit, "unfit", connect.CodeFailedPrecondition},
 	{upgrade.ErrPolicy, "policy", connect.CodeFailedPrecondition},
 	{upgrade.ErrNotStaged, "not-staged", connect.CodeFailedPrecondition},
@@ -83,6 +84,7 @@ var kinds = []struct {
 	{image.ErrPlatform, "image-platform", connect.CodeFailedPrecondition},
 	{image.ErrTampered, "image-tampered", connect.CodeDataLoss},
 	{image.ErrNoAssets, "image-no-assets", connect.CodeFailedPrecondition},
+	{image.ErrUnreadable, "image-unreadable", connect.CodeFailedPrecondition},
 	{image.ErrUnsafe, "image-unsafe", connect.CodeFailedPrecondition},
 
 	{partition.ErrBusy, "disk-busy", connect.CodeAborted},
@@ -110,6 +112,7 @@ var kinds = []struct {
 //	known-bad         the image failed its trial before
 //	not-complete      a slot that is to boot holds no complete system
 //	does-not-fit      the boot file system is too small
+//	version           what the image or the system in it states is no version
 //	unfit             the image cannot be booted
 //	policy            the version policy does not allow the move
 //	not-staged        there is no staged upgrade
@@ -122,7 +125,8 @@ var kinds = []struct {
 //	image-reference   the text is no reference of an image
 //	image-unsigned, image-wrong-key, image-wrong-subject, image-policy
 //	                  the machine's signature policy does not accept the image, or cannot be read
-//	image-not-found, image-unreachable, image-denied, image-platform, image-tampered, image-no-assets, image-unsafe
+//	image-not-found, image-unreachable, image-denied, image-platform, image-tampered, image-no-assets,
+//	image-unreadable, image-unsafe
 //	                  what is wrong with the image, or with the way to it
 //	disk-busy         the disk or a partition is mounted, or held by another program
 //	disk-foreign      the disk is not one that was installed

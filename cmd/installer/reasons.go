@@ -45,6 +45,7 @@ var reasons = []struct {
 	{image.ErrWrongSubject, exitImage, "never use it; sign it again if it is yours"},
 	{image.ErrWrongKey, exitImage, "ask who signed it"},
 	{image.ErrPolicy, exitImage, "mend the signature policy"},
+	{image.ErrUnreadable, exitImage, "build the image again, packed with zstd or gzip or not at all"},
 	{image.ErrUnsafe, exitImage, "build the image without what the message names"},
 
 	{errBroken, exitBroken, "see what it says of each; the machine still runs what it ran"},
