@@ -185,7 +185,9 @@ func TestConfigsThatAreOdd(t *testing.T) {
 		"created is empty":  func(m map[string]any) { m["created"] = "" },
 		"created is a word": func(m map[string]any) { m["created"] = "yesterday" },
 		"labels are a list": func(m map[string]any) { m["config"] = map[string]any{"Labels": []string{"x"}} },
-		"a label is none":   func(m map[string]any) { m["config"] = map[string]any{"Labels": map[string]any{pack.VersionAnnotation: 7}} },
+		"a label is none": func(m map[string]any) {
+			m["config"] = map[string]any{"Labels": map[string]any{pack.VersionAnnotation: 7}}
+		},
 		"history is a word": func(m map[string]any) { m["history"] = "long" },
 		"config is nothing": func(m map[string]any) { m["config"] = nil },
 		"ports are odd":     func(m map[string]any) { m["config"] = map[string]any{"ExposedPorts": 80, "Env": "x"} },
@@ -291,7 +293,9 @@ func TestSparseFilesInAnArchive(t *testing.T) {
 }
 
 func TestDigestsOfSHA512(t *testing.T) {
-	long := func(data []byte) v1.Hash { return v1.Hash{Algorithm: "sha512", Hex: fmt.Sprintf("%x", sha512.Sum512(data))} }
+	long := func(data []byte) v1.Hash {
+		return v1.Hash{Algorithm: "sha512", Hex: fmt.Sprintf("%x", sha512.Sum512(data))}
+	}
 	for _, pack := range []func(testing.TB, []byte) []byte{gzipped, func(_ testing.TB, data []byte) []byte { return data }} {
 		dir, _ := layoutOf(t, stored())
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "blobs/sha512"), 0o700))
@@ -335,7 +339,9 @@ func TestWhatAnImageStates(t *testing.T) {
 		require.NotContains(t, err.Error(), "\x1b")
 	}
 	s := kernelOf(t, "amd64", "amd64")
-	s.manifest = func(m *v1.Manifest) { m.Annotations = map[string]string{"org.example.notes": strings.Repeat("long ", 20_000)} }
+	s.manifest = func(m *v1.Manifest) {
+		m.Annotations = map[string]string{"org.example.notes": strings.Repeat("long ", 20_000)}
+	}
 	dir, _ := layoutOf(t, s)
 	_, err := image.Open(t.Context(), "oci:"+dir, options())
 	require.NoError(t, err, "what nobody reads may be anything")
