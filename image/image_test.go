@@ -257,6 +257,8 @@ func TestUnsafeLayersAreRefusedByName(t *testing.T) {
 		{"a symbolic link for a parent", []entry{symlink("usr/install", "../opt"), file("opt/amd64/vmlinuz", "x")}, "/usr/install is a symbolic link"},
 		{"a file for a parent", []entry{file("usr/install/amd64", "x")}, "want a directory"},
 		{"an asset twice", []entry{asset("vmlinuz", "x"), file("./usr/install/amd64/vmlinuz", "y")}, "twice in one layer"},
+		{"an escape", []entry{asset("a\x1b[2J", "x")}, "cannot be printed"},
+		{"Latin-1", []entry{asset("a\xe9", "x")}, "cannot be printed"},
 		{"a file that is a directory", []entry{asset("x", "x"), asset("x/y", "y")}, "a file and a directory"},
 		{"a directory that is a file", []entry{asset("x/y", "y"), asset("x", "x")}, "twice in one layer"},
 		{"a backslash", []entry{asset(`..\vmlinuz`, "x")}, "backslash"},

@@ -55,7 +55,7 @@ func checkAssets(assets []Asset) error {
 		return fmt.Errorf("annotation %s lists %d assets, at most %d are read: %w", assetsAnnotation, len(assets), maxAssets, ErrUnsafe)
 	}
 	for n, a := range assets {
-		if !fs.ValidPath(a.Name) || a.Name == "." || a.Size < 0 || len(a.SHA256) != 64 || strings.Trim(a.SHA256, "0123456789abcdef") != "" {
+		if !fs.ValidPath(a.Name) || a.Name == "." || len(a.Name) > maxPath || strings.ContainsFunc(a.Name, unprintable) || a.Size < 0 || len(a.SHA256) != 64 || strings.Trim(a.SHA256, "0123456789abcdef") != "" {
 			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", assetsAnnotation, a.Name, a.Size, a.SHA256, ErrUnsafe)
 		}
 		if n > 0 && assets[n-1].Name >= a.Name {

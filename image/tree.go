@@ -18,14 +18,20 @@ type tree struct {
 
 // state is what layers say about the paths from the root to the assets.
 type state struct {
-	files  map[string]bool // hide the same path below, and everything under it
-	dirs   map[string]bool // hide a file of the same path below
-	gone   map[string]bool // whiteouts: hide the path below, and everything under it
-	opaque map[string]bool // directories that hide everything under them below
+	files   map[string]bool // hide the same path below, and everything under it
+	dirs    map[string]bool // hide what is no directory at the same path below: it has taken its place
+	implied map[string]bool // directories that a layer has files in and does not make: they may be links in a layer below
+	gone    map[string]bool // whiteouts: hide the path below, and everything under it
+	opaque  map[string]bool // directories that hide everything under them below
 }
 
 func newState() state {
-	return state{files: map[string]bool{}, dirs: map[string]bool{}, gone: map[string]bool{}, opaque: map[string]bool{}}
+	return state{files: map[string]bool{}, dirs: map[string]bool{}, implied: map[string]bool{}, gone: map[string]bool{}, opaque: map[string]bool{}}
+}
+
+// entries is how many there are, of all kinds.
+func (s state) entries() int {
+	return len(s.files) + len(s.dirs) + len(s.implied) + len(s.gone) + len(s.opaque)
 }
 
 func newTree(base string) *tree {
@@ -34,7 +40,12 @@ func newTree(base string) *tree {
 
 // seal ends a layer: what it said now holds for those below.
 func (t *tree) seal() {
+	for p := range t.current.dirs {
+		delete(t.current.implied, p)
+		delete(t.above.implied, p) // it is in the directory that this layer makes
+	}
 	for _, pair := range [][2]map[string]bool{
+		{t.above.implied, t.current.implied},
 		{t.above.files, t.current.files}, {t.above.dirs, t.current.dirs}, {t.above.gone, t.current.gone}, {t.above.opaque, t.current.opaque},
 	} {
 		for p := range pair[1] {
@@ -58,7 +69,7 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	if len(t.above.files)+len(t.current.files)+len(t.current.dirs)+len(t.above.dirs)+len(t.current.gone)+len(t.above.gone)+len(t.current.opaque)+len(t.above.opaque) > 4*maxAssets {
+	if t.above.entries()+t.current.entries() > 4*maxAssets {
 		return "", false, fmt.Errorf("more than %d entries under /%s: %w", 4*maxAssets, t.base, ErrUnsafe)
 	}
 	dir, last := path.Split(p)
@@ -70,13 +81,16 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 	switch {
 	case t.hidden(p):
 		return "", false, nil
-	case h.Typeflag != tar.TypeDir && t.above.dirs[p]:
+	case h.Typeflag == tar.TypeSymlink && t.above.implied[p]:
+		return "", false, fmt.Errorf("/%s is a symbolic link, and a layer above has files behind it; want a directory: %w", p, ErrUnsafe)
+	case h.Typeflag != tar.TypeDir && (t.above.dirs[p] || t.above.implied[p] && t.under(p)):
 		t.current.gone[p] = true // a directory stands in its place again, but what was in the one below is gone
 		return "", false, nil
 	case t.leads(p):
 		if h.Typeflag != tar.TypeDir {
 			return "", false, fmt.Errorf("/%s is %s, want a directory: %w", p, describe(h.Typeflag), ErrUnsafe)
 		}
+		t.current.dirs[p] = true
 		return "", false, nil
 	case !t.under(p):
 		return "", false, nil
@@ -87,14 +101,14 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 // inside takes an entry under base.
 func (t *tree) inside(p string, h *tar.Header) (string, bool, error) {
 	name := strings.TrimPrefix(p, t.base+"/")
-	if strings.ContainsAny(name, "\\\x00") {
-		return "", false, fmt.Errorf("asset %q: its name has a backslash or a zero: %w", name, ErrUnsafe)
+	if strings.ContainsAny(name, "\\") || strings.ContainsFunc(name, unprintable) {
+		return "", false, fmt.Errorf("asset %q: its name has a backslash, or what cannot be printed: %w", name, ErrUnsafe)
 	}
-	for up := path.Dir(p); up != t.base; up = path.Dir(up) {
+	for up := path.Dir(p); up != "."; up = path.Dir(up) {
 		if t.current.files[up] {
 			return "", false, fmt.Errorf("/%s is a file and a directory in one layer: %w", up, ErrUnsafe)
 		}
-		t.current.dirs[up] = true
+		t.current.implied[up] = true
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -104,7 +118,7 @@ func (t *tree) inside(p string, h *tar.Header) (string, bool, error) {
 		t.current.dirs[p] = true
 		return "", false, nil
 	case tar.TypeReg, tar.TypeGNUSparse:
-		if t.current.files[p] || t.current.dirs[p] {
+		if t.current.files[p] || t.current.dirs[p] || t.current.implied[p] {
 			return "", false, fmt.Errorf("/%s is twice in one layer: %w", p, ErrUnsafe)
 		}
 		t.current.files[p] = true
@@ -117,7 +131,7 @@ func (t *tree) inside(p string, h *tar.Header) (string, bool, error) {
 func (t *tree) hide(dir, last string) {
 	if last == opaque {
 		if dir == "." || t.leads(dir) || t.under(dir) {
-			t.current.opaque[dir] = true
+			t.current.opaque[dir], t.current.dirs[dir] = true, true
 		}
 		return
 	}

@@ -45,6 +45,20 @@ func TestWhiteouts(t *testing.T) {
 			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb/b": "new"}},
 		{"a link that an upper file hides does no harm", [][]byte{archive(t, symlink("usr/install/amd64/vmlinuz", "x")), archive(t, asset("vmlinuz", "new"))},
 			map[string]string{"vmlinuz": "new"}},
+		{"a directory takes the place of a link for a parent", [][]byte{archive(t, symlink("usr/install", "../opt"), file("opt/amd64/vmlinuz", "x")), archive(t, directory("usr/install/"), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"and an opaque one", [][]byte{archive(t, symlink("usr/install", "../opt")), archive(t, file("usr/install/.wh..wh..opq", ""), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"a directory takes the place of a file for a parent", [][]byte{archive(t, file("usr", "x")), archive(t, directory("usr/"), directory("usr/install/"), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"a directory takes the place of a link for the base itself", [][]byte{archive(t, symlink("usr/install/amd64", "arm64")), archive(t, directory("usr/install/amd64/"), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"a directory takes the place of a link among the assets", [][]byte{archive(t, symlink("usr/install/amd64/dtb", "/etc"), asset("vmlinuz", "old")), archive(t, directory("usr/install/amd64/dtb"), asset("dtb/a", "new"))},
+			map[string]string{"vmlinuz": "old", "dtb/a": "new"}},
+		{"a link in between ends what was below", [][]byte{base, archive(t, symlink("usr/install", "../opt")), archive(t, directory("usr/install"), asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new"}},
+		{"a directory in between takes the place of a link for a file above", [][]byte{archive(t, symlink("usr/install", "../opt")), archive(t, directory("usr/install/"), asset("dtb/a", "mid")), archive(t, asset("vmlinuz", "new"))},
+			map[string]string{"vmlinuz": "new", "dtb/a": "mid"}},
 		{"bookkeeping of union file systems is no whiteout", [][]byte{base, archive(t, asset(".wh..wh.plnk", ""))},
 			map[string]string{"vmlinuz": "old", "initramfs.xz": "old", "dtb/a": "old"}},
 	} {
@@ -54,6 +68,21 @@ func TestWhiteouts(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.want, got)
 		})
+	}
+}
+
+// Files behind a link that a layer below makes are where the link leads, with what is there beside them.
+func TestFilesBehindALinkAreRefused(t *testing.T) {
+	for what, layers := range map[string][][]byte{
+		"for a parent":     {archive(t, symlink("usr/install", "../opt")), archive(t, asset("vmlinuz", "new"))},
+		"among the assets": {archive(t, symlink("usr/install/amd64/dtb", "/etc")), archive(t, asset("vmlinuz", "new"), asset("dtb/a", "new"))},
+		"though a directory takes its place later": {archive(t, symlink("usr/install", "../opt")), archive(t, asset("dtb/a", "mid")),
+			archive(t, directory("usr/install/"), asset("vmlinuz", "new"))},
+	} {
+		dir, _ := layoutOf(t, stored(layers...))
+		_, err := pull("oci:"+dir, options())
+		require.ErrorIs(t, err, image.ErrUnsafe, what)
+		require.ErrorContains(t, err, "is a symbolic link")
 	}
 }
 
