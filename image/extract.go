@@ -30,6 +30,9 @@ const reportEvery = 100 * time.Millisecond
 // Extract streams each asset of the image to write, once: layers from top to bottom, whiteouts applied. Layers below the
 // last listed asset are not read. The reader is valid until write returns; what write leaves unread is skipped.
 //
+// Where a mirror turns out to have sent wrong bytes, the next host is asked, and what came of that layer is streamed again: an asset that
+// write is given once more replaces what it was given before. Without mirrors that does not happen.
+//
 // Only when Extract returns nil does what was written count: each layer used has then been hashed to its last byte, packed
 // and unpacked, and each listed asset has its listed size and digest. An error of write ends it and is wrapped. progress may
 // be nil; both functions are called from this goroutine.
@@ -44,7 +47,8 @@ type extraction struct {
 	progress func(Progress)
 	options  PullOptions
 	tree     *tree
-	found    map[string]bool // assets streamed so far
+	found    map[string]bool  // assets streamed so far
+	given    map[string]int64 // those of them that are in the layer that is read, and their sizes
 
 	state       Progress
 	reported    time.Time
@@ -58,13 +62,19 @@ func (x *extraction) run(ctx context.Context) error {
 	layers := x.image.layers
 	for n := len(layers) - 1; n >= 0 && !x.complete(); n-- {
 		x.state.Layer++
-		if err := x.layer(ctx, n); err != nil {
+		err := x.layer(ctx, n)
+		for errors.Is(err, errElsewhere) {
+			x.forget()
+			err = x.layer(ctx, n)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
 			return fmt.Errorf("layer %d of %d (%s): %w", n+1, len(layers), layers[n].Digest, err)
 		}
 		x.tree.seal()
+		clear(x.given)
 	}
 	if err := x.missing(); err != nil {
 		return err
@@ -72,6 +82,19 @@ func (x *extraction) run(ctx context.Context) error {
 	x.state.Total = x.state.Fetched
 	x.report(true)
 	return ctx.Err()
+}
+
+// errElsewhere is of wrong bytes of a layer that another host can be asked for.
+var errElsewhere = errors.New("another host is asked")
+
+// forget undoes what was taken of a layer that turned out to be wrong.
+func (x *extraction) forget() {
+	x.tree.current = newState()
+	for name, size := range x.given {
+		delete(x.found, name)
+		x.streamed -= size
+	}
+	clear(x.given)
 }
 
 // complete tells that every listed asset was streamed: nothing below can change them.
@@ -109,7 +132,10 @@ func (x *extraction) layer(ctx context.Context, n int) error {
 		return err
 	}
 	if err := l.finish(err); err != nil {
-		return err
+		if elsewhere(l.body, err) {
+			return errElsewhere
+		}
+		return named(err, l.body)
 	}
 	in.update(true)
 	x.fetched, x.interrupted = x.state.Fetched, x.state.Interrupted
@@ -155,6 +181,7 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 		return fmt.Errorf("%s has %d bytes: all assets may have %d: %w", name, size, limit, ErrUnsafe)
 	}
 	x.streamed += size
+	x.given[name] = size
 	if x.image.Assets != nil {
 		listed, err := x.listed(name)
 		if err != nil {

@@ -144,13 +144,13 @@ func (r *framed) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	if r.done == size {
 		if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != r.frames.SHA256[r.next] {
-			return 0, fmt.Errorf("frame %d has digest %s, annotation %s says %s: %w", r.next+1, got, framesAnnotation, r.frames.SHA256[r.next], ErrTampered)
+			return 0, wrongBytes{fmt.Errorf("frame %d has digest %s, annotation %s says %s: %w", r.next+1, got, framesAnnotation, r.frames.SHA256[r.next], ErrTampered)}
 		}
 		r.hash.Reset()
 		r.next, r.done = r.next+1, 0
 	}
 	if err == io.EOF && r.left > 0 {
-		err = fmt.Errorf("ended %d bytes early: %w", r.left, ErrTampered)
+		err = wrongBytes{fmt.Errorf("ended %d bytes early: %w", r.left, ErrTampered)}
 	}
 	return n, err
 }

@@ -61,8 +61,8 @@ func (l *layer) finish(cause error) error {
 	_, outErr := io.Copy(io.Discard, l.out)
 	_, packedErr := io.Copy(io.Discard, l.packed)
 	switch {
-	case errors.Is(packedErr, ErrTampered):
-		return named(packedErr, l.body)
+	case errors.As(packedErr, new(wrongBytes)):
+		return packedErr
 	case cause != nil:
 		return cause
 	case outErr != nil:

@@ -67,13 +67,23 @@ func checkAssets(assets []Asset) error {
 
 // readSmall reads a blob that is kept in memory, verified.
 func readSmall(ctx context.Context, s source, d v1.Descriptor) ([]byte, error) {
-	b, err := s.blob(ctx, d)
-	if err != nil {
-		return nil, err
+	for {
+		b, err := s.blob(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(newVerifier(b, d))
+		b.Close()
+		if !elsewhere(b, err) {
+			return data, named(err, b)
+		}
 	}
-	defer b.Close()
-	data, err := io.ReadAll(newVerifier(b, d))
-	return data, named(err, b)
+}
+
+// elsewhere tells that err is of wrong bytes, and that another host can be asked for the blob.
+func elsewhere(b body, err error) bool {
+	r, remote := b.(*resumer)
+	return remote && errors.As(err, new(wrongBytes)) && r.registry.accuse(r, err)
 }
 
 // readAtMost reads all of r, and refuses more than limit bytes.

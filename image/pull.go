@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -25,11 +26,11 @@ type PullOptions struct {
 	Progress func(Progress) // may be nil
 }
 
-// Pull is Extract with a choice. The callback gets each wanted asset once.
+// Pull is Extract with a choice: the callback gets each wanted asset once, or once more as Extract says.
 func (i *Image) Pull(ctx context.Context, o PullOptions, write func(Asset, io.Reader) error) error {
 	x := &extraction{
 		image: i, write: write, progress: o.Progress, options: o,
-		tree: newTree("usr/install/" + i.Arch), found: map[string]bool{},
+		tree: newTree("usr/install/" + i.Arch), found: map[string]bool{}, given: map[string]int64{},
 	}
 	x.state.Layers, x.state.Total = len(i.layers), x.total()
 	if err := x.run(ctx); err != nil {
@@ -119,8 +120,19 @@ func (x *extraction) resume(ctx context.Context, n int, a Asset, f *frames, from
 	defer l.close()
 	in := &reporting{x: x, layer: l}
 	content := &framed{from: in, frames: f, next: k, left: a.Size - from, hash: sha256.New()}
-	if err := x.give(a, &assetReader{from: content}); err != nil {
+	err = x.give(a, &assetReader{from: content})
+	var failed *writeError
+	switch {
+	case errors.As(err, &failed):
 		return err
+	case errors.Is(err, ErrUnreadable): // the frames have digests: they are not what was packed
+		err = wrongBytes{fmt.Errorf("%w: %w", err, ErrTampered)}
+	}
+	if elsewhere(l.body, err) {
+		return errElsewhere
+	}
+	if err != nil {
+		return named(err, l.body)
 	}
 	in.update(true)
 	x.fetched, x.interrupted = x.state.Fetched, x.state.Interrupted

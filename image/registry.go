@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,9 @@ type registry struct {
 	ref       name.Reference
 	endpoints []*endpoint // the mirrors in order, then the registry itself
 	retry     Retry
+
+	mu    sync.Mutex
+	liars map[*endpoint]error // sent wrong bytes, and are not asked for blobs any more
 }
 
 // endpoint is the repository on one host.
@@ -122,12 +126,50 @@ func (e *endpoint) get(ctx context.Context, identifier string, want v1.Hash, ret
 			digest = said
 		}
 		if digest == (v1.Hash{}) {
-			digest, _, err = v1.SHA256(strings.NewReader(string(raw)))
+			if digest, _, err = v1.SHA256(bytes.NewReader(raw)); err != nil {
+				return err
+			}
+		}
+		if err := verify("manifest", raw, digest); err != nil {
 			return err
 		}
-		return verify("manifest", raw, digest)
+		_, _, err = readManifest(raw) // or else another host is asked
+		return err
 	})
 	return raw, digest, err
+}
+
+// accuse notes that a blob which b has brought was wrong, so that another host is asked for it from its first byte on. It tells whether
+// there is another one. Of several that have sent a part it is the first: at each turn there is one less.
+func (r *registry) accuse(b *resumer, err error) bool {
+	sent := b.senders()
+	if len(sent) == 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.liars == nil {
+		r.liars = map[*endpoint]error{}
+	}
+	r.liars[sent[0]] = fmt.Errorf("%s: %w", sent[0].repository.RegistryStr(), err)
+	return len(r.liars) < len(r.endpoints)
+}
+
+// trusted are the endpoints that have not sent wrong bytes, and what those that have are to blame for.
+func (r *registry) trusted() (trusted []*endpoint, lies []error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.liars) == len(r.endpoints) {
+		clear(r.liars) // it was said, and there is nobody else
+	}
+	for _, e := range r.endpoints {
+		if lie, lied := r.liars[e]; lied {
+			lies = append(lies, lie)
+		} else {
+			trusted = append(trusted, e)
+		}
+	}
+	return trusted, lies
 }
 
 // blob opens a layer or config; what reads it may drop and is then opened again, perhaps elsewhere.

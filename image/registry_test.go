@@ -2,8 +2,10 @@ package image_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +168,7 @@ func TestMirrorsAreAskedInOrder(t *testing.T) {
 }
 
 func TestMirrorsThatAnswerWrongly(t *testing.T) {
-	dir, _ := packed(t, 2000, pack.None)
+	dir, want := packed(t, 2000, pack.None)
 	_, manifest := manifestOf(t, dir)
 	origin, mirror := serve(t), serve(t)
 	pinned := push(t, origin, dir)
@@ -174,14 +176,56 @@ func TestMirrorsThatAnswerWrongly(t *testing.T) {
 	o := options()
 	o.Mirrors = map[string][]string{origin.Host(): {mirror.Host()}}
 	for what, digest := range map[string]string{"config": manifest.Config.Digest.Hex, "layer": manifest.Layers[0].Digest.Hex} {
-		t.Run("wrong bytes of a "+what+" are laid to whoever sent them", func(t *testing.T) {
-			mirror.Fault(testregistry.Fault{Path: digest, Tamper: flip(5)})
+		t.Run("wrong bytes of a "+what+" are passed over, or laid to whoever sent them", func(t *testing.T) {
 			defer mirror.Heal()
-			_, err := pull(pinned, o)
+			defer origin.Heal()
+			mirror.Fault(testregistry.Fault{Path: digest, Tamper: flip(5)})
+			got, err := pull(pinned, o)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			origin.Fault(testregistry.Fault{Path: digest, Tamper: flip(6)})
+			_, err = pull(pinned, o)
 			require.ErrorIs(t, err, image.ErrTampered)
-			require.ErrorContains(t, err, "sent by "+mirror.Host()+": ")
+			require.ErrorContains(t, err, "mirror "+mirror.Host()+": its bytes have digest sha256:")
+			require.ErrorContains(t, err, "sent by "+origin.Host()+": ")
 		})
 	}
+	for what, path := range map[string]string{"a manifest": "/manifests/", "a blob": "/blobs/", "everything": "/v2/"} {
+		t.Run("HTML in the place of "+what, func(t *testing.T) {
+			page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				if strings.Contains(q.URL.Path, path) {
+					w.Header().Set("Content-Type", "text/html")
+					for range 500 { // more than is held back, so that it has no length
+						_, _ = io.WriteString(w, "<html>log in to the portal</html>")
+					}
+					return
+				}
+				mirror.ServeHTTP(w, q)
+			}))
+			defer page.Close()
+			o := o
+			o.Mirrors = map[string][]string{origin.Host(): {page.Listener.Addr().String()}}
+			for _, ref := range []string{pinned, origin.Host() + "/os:v1"} {
+				got, err := pull(ref, o)
+				require.NoError(t, err, ref)
+				require.Equal(t, want, got)
+			}
+			_, err := pull(page.Listener.Addr().String()+"/os:v1", options())
+			require.Error(t, err)
+			require.ErrorContains(t, err, page.Listener.Addr().String())
+			if what != "a blob" {
+				require.ErrorIs(t, err, image.ErrUnreadable)
+			}
+		})
+	}
+	t.Run("wrong bytes, dropped and taken up elsewhere", func(t *testing.T) {
+		defer mirror.Heal()
+		big := manifest.Layers[0].Digest.Hex
+		mirror.Fault(testregistry.Fault{Path: big, Tamper: flip(5), DropAfter: 700})
+		got, err := pull(pinned, o)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	})
 	t.Run("each is told of", func(t *testing.T) {
 		defer mirror.Heal()
 		defer origin.Heal()

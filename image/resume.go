@@ -27,7 +27,9 @@ type resumer struct {
 	ctx      context.Context
 	registry *registry
 	blob     v1.Descriptor
-	end      int64 // read up to here: the blob's size, or less
+	hosts    []*endpoint // to ask
+	lies     []error     // of those that are not asked any more
+	end      int64       // read up to here: the blob's size, or less
 
 	at          int // the endpoint in use
 	response    *http.Response
@@ -40,11 +42,19 @@ type resumer struct {
 	misses      []error // the latest of each endpoint
 
 	mu   sync.Mutex
-	sent []string // hosts that answered with bytes, in order
+	sent []*endpoint // that answered with bytes, in order
 }
 
 func newResumer(ctx context.Context, r *registry, d v1.Descriptor) *resumer {
-	return &resumer{ctx: ctx, registry: r, blob: d, end: d.Size, misses: make([]error, len(r.endpoints))}
+	hosts, lies := r.trusted()
+	return &resumer{ctx: ctx, registry: r, blob: d, hosts: hosts, lies: lies, end: d.Size, misses: make([]error, len(hosts))}
+}
+
+// senders are the hosts that bytes came from, in order.
+func (r *resumer) senders() []*endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.sent)
 }
 
 // Interrupted is how often the connection had to be made again. It may be called while another goroutine reads.
@@ -100,15 +110,15 @@ func (r *resumer) failed(err error) error {
 	r.from = r.offset
 	r.failures++
 	r.interrupted.Add(1)
-	e := r.registry.endpoints[r.at]
+	e := r.hosts[r.at]
 	err = fmt.Errorf("%s: after %d of %d bytes: %w", e.repository.RegistryStr(), r.offset, r.blob.Size, err)
 	r.misses[r.at] = err
 	if errors.Is(err, errNoRange) {
 		r.noRange = true
 	} else {
-		r.at = (r.at + 1) % len(r.registry.endpoints)
+		r.at = (r.at + 1) % len(r.hosts)
 	}
-	hosts := len(r.registry.endpoints)
+	hosts := len(r.hosts)
 	if r.failures%hosts != 0 {
 		return context.Cause(r.ctx) // nil unless it is over
 	}
@@ -117,7 +127,7 @@ func (r *resumer) failed(err error) error {
 
 // turn is one error of what each endpoint answered last. It may pass if one of them may.
 func (r *resumer) turn() error {
-	var misses []error
+	misses := slices.Clone(r.lies)
 	passes, after := false, time.Duration(0)
 	for _, err := range r.misses {
 		if err == nil {
@@ -138,17 +148,23 @@ func (r *resumer) turn() error {
 // named adds to the error of wrong bytes which hosts sent them, if there are mirrors: one of them has to be mended, or left out.
 func named(err error, b body) error {
 	r, ok := b.(*resumer)
-	if !ok || !errors.Is(err, ErrTampered) || len(r.registry.endpoints) < 2 {
+	if !ok || !errors.As(err, new(wrongBytes)) || len(r.registry.endpoints) < 2 {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return fmt.Errorf("sent by %s: %w", strings.Join(r.sent, " and "), err)
+	var names []string
+	for _, e := range r.senders() {
+		names = append(names, e.repository.RegistryStr())
+	}
+	err = fmt.Errorf("sent by %s: %w", strings.Join(names, " and "), err)
+	if len(r.lies) > 0 {
+		err = joinMisses(append(slices.Clone(r.lies), err))
+	}
+	return err
 }
 
 // open asks the endpoint for the blob from offset on.
 func (r *resumer) open() error {
-	e := r.registry.endpoints[r.at]
+	e := r.hosts[r.at]
 	byteRange := ""
 	if (r.offset > 0 || r.end < r.blob.Size) && !r.noRange {
 		byteRange = fmt.Sprintf("bytes=%d-%d", r.offset, r.end-1)
@@ -159,8 +175,8 @@ func (r *resumer) open() error {
 	}
 	r.response, r.cancel = response, cancel
 	r.mu.Lock()
-	if host := e.repository.RegistryStr(); !slices.Contains(r.sent, host) {
-		r.sent = append(r.sent, host)
+	if !slices.Contains(r.sent, e) {
+		r.sent = append(r.sent, e)
 	}
 	r.mu.Unlock()
 	if response.StatusCode == http.StatusPartialContent {

@@ -195,8 +195,8 @@ func extract(i *image.Image, progress func(image.Progress)) (map[string]string, 
 		if err != nil {
 			return err
 		}
-		if _, twice := assets[a.Name]; twice {
-			return fmt.Errorf("%s is given twice", a.Name)
+		if old, twice := assets[a.Name]; twice && old == string(data) {
+			return fmt.Errorf("%s is given twice", a.Name) // wrong bytes are replaced by others
 		}
 		assets[a.Name] = string(data)
 		if a.Size != int64(len(data)) {

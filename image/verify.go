@@ -20,6 +20,11 @@ type verifier struct {
 	err  error
 }
 
+// wrongBytes is of a blob that is not what its digest names. Who sent it is to blame, and another host may have the right one.
+type wrongBytes struct{ error }
+
+func (w wrongBytes) Unwrap() error { return w.error }
+
 func newVerifier(from io.Reader, d v1.Descriptor) *verifier {
 	return &verifier{from: from, blob: d, hash: newHash(d.Digest)}
 }
@@ -38,7 +43,7 @@ func (v *verifier) check(p []byte, err error) error {
 	v.read += int64(len(p))
 	switch {
 	case v.read > v.blob.Size:
-		v.err = fmt.Errorf("longer than the %d bytes that the manifest says: %w", v.blob.Size, ErrTampered)
+		v.err = wrongBytes{fmt.Errorf("longer than the %d bytes that the manifest says: %w", v.blob.Size, ErrTampered)}
 	case err == io.EOF:
 		v.err = v.end()
 	case err != nil:
@@ -51,9 +56,9 @@ func (v *verifier) end() error {
 	got := sum(v.hash, v.blob.Digest)
 	switch {
 	case v.read != v.blob.Size:
-		return fmt.Errorf("ended after %d of %d bytes: %w", v.read, v.blob.Size, ErrTampered)
+		return wrongBytes{fmt.Errorf("ended after %d of %d bytes: %w", v.read, v.blob.Size, ErrTampered)}
 	case got != v.blob.Digest:
-		return fmt.Errorf("its bytes have digest %s: %w", got, ErrTampered)
+		return wrongBytes{fmt.Errorf("its bytes have digest %s: %w", got, ErrTampered)}
 	}
 	return io.EOF
 }
