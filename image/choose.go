@@ -170,9 +170,14 @@ func (c *chooser) candidates(entries []v1.Descriptor) []v1.Descriptor {
 
 // describesAnother tells by an entry of an index that it is an attestation, a signature or another artifact.
 func describesAnother(d v1.Descriptor) bool {
-	return d.Annotations["vnd.docker.reference.type"] != "" || d.ArtifactType != "" ||
+	return d.Annotations["vnd.docker.reference.type"] != "" || !isImageType(d.ArtifactType) ||
 		d.Platform != nil && (d.Platform.OS == "unknown" || d.Platform.Architecture == "unknown") ||
 		d.MediaType != "" && !d.MediaType.IsIndex() && !d.MediaType.IsImage()
+}
+
+// isImageType tells the type of an artifact that is an ordinary image: none, or that of its config, as some programs write it.
+func isImageType(artifact string) bool {
+	return slices.Contains([]string{"", string(types.OCIConfigJSON), string(types.DockerConfigJSON)}, artifact)
 }
 
 // isArtifact tells the same by the manifest itself.
@@ -183,7 +188,7 @@ func isArtifact(raw []byte, m *v1.Manifest) bool {
 	}
 	_ = json.Unmarshal(raw, &says) // it has been read before
 	statement := func(d v1.Descriptor) bool { return strings.HasPrefix(string(d.MediaType), "application/vnd.in-toto") }
-	return says.ArtifactType != "" || len(says.Subject) > 0 && string(says.Subject) != "null" ||
+	return !isImageType(says.ArtifactType) || len(says.Subject) > 0 && string(says.Subject) != "null" ||
 		m.Config.MediaType == types.MediaType(emptyType) || slices.ContainsFunc(m.Layers, statement)
 }
 

@@ -77,6 +77,12 @@ func TestWhichImageOfAnIndexIsTaken(t *testing.T) {
 		{"an attestation that says it is the image", []v1.Descriptor{on(bare(note), "linux/amd64"), amd}, nil, ""},
 		{"two of one platform, and one config differs", []v1.Descriptor{on(arm, "linux/amd64"), on(amd, "linux/amd64")}, nil, ""},
 		{"an architecture by its other name", []v1.Descriptor{on(arm, "linux/aarch64"), on(amd, "linux/x86_64")}, nil, ""},
+		{"one whose type is that of its config", []v1.Descriptor{func() v1.Descriptor {
+			d := on(amd, "linux/amd64")
+			d.ArtifactType = string(types.DockerConfigJSON)
+			return d
+		}()}, nil, ""},
+		{"a chart before it", []v1.Descriptor{func() v1.Descriptor { d := amd; d.ArtifactType = "application/vnd.cncf.helm.config.v1+json"; return d }(), amd}, nil, ""},
 		{"an index in an index", []v1.Descriptor{on(arm, "linux/arm64"), indexOf(t, dir, note, indexOf(t, dir, arm, amd))}, nil, ""},
 		{"one of another platform is not there", []v1.Descriptor{gone, amd}, nil, ""},
 		{"none is there", []v1.Descriptor{gone}, image.ErrNotFound, "gone"},

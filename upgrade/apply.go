@@ -31,6 +31,7 @@ type operation struct {
 	fetching int              // the layer that ofLayer speaks of
 	ofLayer  pace
 	beside   map[string]*readBack // of the files that are read back while they are written, by name
+	begun    map[string]bool      // files that were written, whole or in part, by name
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
@@ -91,9 +92,9 @@ func (op *operation) steps() []step {
 }
 
 // find waits for the first file that a slot needs, so that an image without any changes nothing, and looks at its beginning.
-func (op *operation) find(context.Context) error {
+func (op *operation) find(ctx context.Context) error {
 	if op.nothingToFetch() {
-		return op.foresee(image.Asset{})
+		return op.foresee(ctx, image.Asset{})
 	}
 	a, err := op.source.first()
 	if err != nil {
@@ -102,7 +103,7 @@ func (op *operation) find(context.Context) error {
 	if err := op.fits(a.Size); err != nil {
 		return fmt.Errorf("%s: %w", a.Name, err)
 	}
-	return op.foresee(a)
+	return op.foresee(ctx, a)
 }
 
 // disarm takes back whatever is armed, and closes the attempt that armed it.

@@ -2,6 +2,8 @@ package upgrade
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,29 +19,50 @@ const foreseen = 1 << 20
 
 // foresee looks at the beginning of the UKI, so that what can be refused by it is refused while the target still holds what it held.
 // first is the file that the download begins with.
-func (op *operation) foresee(first image.Asset) error {
+func (op *operation) foresee(ctx context.Context, first image.Asset) error {
+	for {
+		refusal, err := op.refusal(first)
+		if err != nil || refusal == nil || op.source.head == nil {
+			return cmp.Or(err, refusal)
+		}
+		// Nothing was verified yet. Bytes that were tampered with are that, whatever else they seem to be; and those that another host
+		// sent in their place are looked at.
+		given := 0
+		err = op.source.each(func(a image.Asset, r io.Reader) error {
+			if a.Name == first.Name {
+				given++
+			}
+			_, err := io.Copy(io.Discard, r)
+			return err
+		})
+		if errors.Is(err, image.ErrTampered) {
+			return err
+		}
+		if err != nil || given == 1 {
+			return refusal
+		}
+		op.source.stop()
+		op.source = open(ctx, op, op.source.also...)
+		if first, err = op.source.first(); err != nil {
+			return err
+		}
+	}
+}
+
+// refusal is why the image cannot be taken, by the beginning of its UKI.
+func (op *operation) refusal(first image.Asset) (refusal, err error) {
 	start, size, err := op.beginning(first)
 	if err != nil || size == 0 {
-		return err
+		return nil, err
 	}
-	version, err := fitUKI(start, size, op.img.Arch)
-	if errors.Is(err, uki.ErrBeyond) || op.Force && !errors.Is(err, errReserved) {
-		err = nil
+	version, refusal := fitUKI(start, size, op.img.Arch)
+	if errors.Is(refusal, uki.ErrBeyond) || op.Force && !errors.Is(refusal, errReserved) {
+		refusal = nil
 	}
-	if err == nil && version != "" {
-		err = op.takeVersion(version)
+	if refusal == nil && version != "" {
+		refusal = op.takeVersion(version)
 	}
-	if err == nil || op.source.head == nil {
-		return err
-	}
-	// Nothing was verified yet. Bytes that were tampered with are that, whatever else they seem to be.
-	if wrong := op.source.each(func(_ image.Asset, r io.Reader) error {
-		_, err := io.Copy(io.Discard, r)
-		return err
-	}); errors.Is(wrong, image.ErrTampered) {
-		return wrong
-	}
-	return err
+	return refusal, nil
 }
 
 // beginning is the UKI as far as it is known before anything is written: from the download, or from where it is already. Its size is

@@ -68,7 +68,7 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	}}
 	in.op.takes = in.takes()
 	in.op.source = open(ctx, &in.op, in.Loader.parts()...)
-	defer in.op.source.stop()
+	defer func() { in.op.source.stop() }() // find may have replaced it
 	defer in.op.stopReading()
 	err = walk(ctx, []step{
 		{StepFind, in.find},
@@ -127,7 +127,7 @@ func (in *install) check() error {
 
 // find waits for the first file of the image, and refuses an image that is too large or lacks a file, while the disk is
 // untouched. What an image does not say beforehand is found while it is written.
-func (in *install) find(context.Context) error {
+func (in *install) find(ctx context.Context) error {
 	boot, err := in.plan.Find("EFI")
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (in *install) find(context.Context) error {
 	if err := in.op.fits(bytes); err != nil {
 		return err
 	}
-	return in.op.foresee(first)
+	return in.op.foresee(ctx, first)
 }
 
 // lacks is the error of an image without a file that an install needs.

@@ -213,6 +213,32 @@ func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, er
 	return w, true, err
 }
 
+// drop removes what was written of a file that is given once more: another host had to be asked for its bytes. What was there before
+// the download is right, and stays.
+func (op *operation) drop(a image.Asset) error {
+	name := op.takes[a.Name]
+	if op.begun == nil {
+		op.begun = map[string]bool{}
+	}
+	if !op.begun[name] {
+		op.begun[name] = true
+		return nil
+	}
+	if b := op.beside[name]; b != nil {
+		b.stop()
+		delete(op.beside, name)
+	}
+	op.files = slices.DeleteFunc(op.files, func(f bootloader.File) bool { return f.Name == name })
+	if _, found := op.reuse[a.Name]; found {
+		return nil
+	}
+	err := op.m.Boot.Remove(op.plan.To.File(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // file writes one file of the target, from in, which has what is not there yet.
 func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) error {
 	name := op.takes[a.Name]
@@ -222,6 +248,9 @@ func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) er
 		}
 	}
 	path := op.plan.To.File(name)
+	if err := op.drop(a); err != nil {
+		return fmt.Errorf("write %s anew: %w", path, err)
+	}
 	w, resumable, err := op.writer(a)
 	if errors.Is(err, bootfs.ErrFull) {
 		err = fmt.Errorf("%w: %w", err, ErrDoesNotFit)

@@ -14,6 +14,7 @@ import (
 // "write" takes it and the rest. Whoever opens it stops it.
 type source struct {
 	takes  takes
+	also   []string // what else is fetched
 	came   atomic.Pointer[image.Progress] // how far the download is; nil at first
 	files  chan file
 	head   *file         // taken by first, not yet by each
@@ -33,7 +34,7 @@ type file struct {
 // open starts to extract the files of the image that the target holds and does not have yet, and those in also.
 func open(ctx context.Context, op *operation, also ...string) *source {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &source{takes: op.takes, files: make(chan file), done: make(chan struct{}), cancel: cancel}
+	s := &source{takes: op.takes, also: also, files: make(chan file), done: make(chan struct{}), cancel: cancel}
 	o := op.pullOptions(also...)
 	o.Progress = func(p image.Progress) { s.came.Store(&p) }
 	img := op.img

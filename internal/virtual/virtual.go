@@ -178,6 +178,7 @@ type Spec struct {
 	Both    bool         // for systemd-boot: the same beside a UKI
 
 	Annotations map[string]string // of the image
+	Compression pack.Compression
 }
 
 // kernelOf begins each kernel that is made here; the version follows.
@@ -228,7 +229,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	if s.Assets == nil {
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))}
 	}
-	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Annotations: s.Annotations})
+	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Annotations: s.Annotations, Compression: s.Compression})
 	if err != nil {
 		return "", err
 	}
