@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -34,8 +33,10 @@ type endpoint struct {
 	keychain   authn.Keychain
 	base       http.RoundTripper
 
-	mu     sync.Mutex
-	client *http.Client // nil until connected
+	mu       sync.Mutex
+	client   *http.Client // nil until connected
+	asks     *challenged  // how it asks who we are, where it did so for what it holds only
+	answered []string     // its challenges so far
 }
 
 func newRegistry(ref name.Reference, o Options) (*registry, error) {
@@ -206,10 +207,20 @@ func (e *endpoint) request(ctx context.Context, path, byteRange string, retry Re
 }
 
 func (e *endpoint) send(ctx context.Context, path, byteRange string) (*http.Response, error) {
-	client, err := e.connect(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		client, err := e.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		response, err := e.sendBy(ctx, client, path, byteRange)
+		if err != nil || !e.challenge(client, response) {
+			return response, err
+		}
+		response.Body.Close()
 	}
+}
+
+func (e *endpoint) sendBy(ctx context.Context, client *http.Client, path, byteRange string) (*http.Response, error) {
 	// The scheme is replaced by the one that answered when the connection was made.
 	url := fmt.Sprintf("%s://%s/v2/%s/%s", e.repository.Scheme(), e.repository.RegistryStr(), e.repository.RepositoryStr(), path)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -229,74 +240,27 @@ func (e *endpoint) send(ctx context.Context, path, byteRange string) (*http.Resp
 	return response, nil
 }
 
-// connect finds out how to speak to the host and with which credentials, once.
-func (e *endpoint) connect(ctx context.Context) (*http.Client, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.client != nil {
-		return e.client, nil
-	}
-	who, err := e.credentials(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find credentials: %w", err)
-	}
-	t, err := transport.NewWithContext(ctx, e.repository.Registry, who, e.base, []string{e.repository.Scope(transport.PullScope)})
-	if err != nil {
-		return nil, unreachable(err)
-	}
-	e.client = &http.Client{Transport: t, CheckRedirect: checkRedirect}
-	return e.client, nil
-}
-
-// credentials asks the keychain, which may run a helper that does not end.
-func (e *endpoint) credentials(ctx context.Context) (authn.Authenticator, error) {
-	type answer struct {
-		who authn.Authenticator
-		err error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		who, err := authn.Resolve(ctx, e.keychain, e.repository)
-		answers <- answer{who, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.who, a.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-func checkRedirect(request *http.Request, via []*http.Request) error {
-	if len(via) >= 10 {
-		return errors.New("more than 10 redirects")
-	}
-	if via[0].URL.Scheme == "https" && request.URL.Scheme != "https" {
-		return fmt.Errorf("redirected from https to %s", request.URL.Redacted())
-	}
-	return nil
-}
-
 // noReferrers is what registries answer that have no list of referrers, beside 404.
 var noReferrers = []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented}
 
 // checkStatus turns every other answer into an error with its way out.
 func (e *endpoint) checkStatus(response *http.Response, path string) error {
 	host, what := e.repository.RegistryStr(), e.repository.RepositoryStr()+" "+path
+	answered := fmt.Sprintf("%d %s", response.StatusCode, http.StatusText(response.StatusCode)) // not in the words of whoever answers
 	switch status := response.StatusCode; {
 	case status == http.StatusOK || status == http.StatusPartialContent:
 		return nil
 	case strings.HasPrefix(path, "referrers/") && slices.Contains(noReferrers, status), status == http.StatusNotFound:
 		return fmt.Errorf("it has no %s; check name and tag: %w", what, ErrNotFound)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return fmt.Errorf("it answers %s for %s; log in to %s, or check the name: %w", response.Status, what, host, ErrDenied)
+		return fmt.Errorf("it answers %s for %s; log in to %s, or check the name: %w", answered, what, host, ErrDenied)
 	case status == http.StatusRequestedRangeNotSatisfiable:
 		return again(errNoRange)
 	case status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500:
-		return againAfter(fmt.Errorf("it answers %s: %w", response.Status, ErrUnreachable), response.Header.Get("Retry-After"))
+		return againAfter(fmt.Errorf("it answers %s: %w", answered, ErrUnreachable), response.Header.Get("Retry-After"))
 	default:
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 256))
-		return fmt.Errorf("it answers %s for %s: %q: %w", response.Status, what, text, ErrUnreachable)
+		return fmt.Errorf("it answers %s for %s: %q: %w", answered, what, text, ErrUnreachable)
 	}
 }
 

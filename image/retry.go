@@ -41,6 +41,7 @@ func againAfter(err error, header string) error {
 func unreachable(err error) error {
 	var status *transport.Error
 	if errors.As(err, &status) {
+		err := fmt.Errorf("it answers %.300q", err.Error()) // which quotes what it says
 		switch {
 		case status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden:
 			return fmt.Errorf("%w: %w; log in, or check the name", ErrDenied, err)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -47,29 +49,71 @@ func (r *registry) referrers(ctx context.Context, of v1.Hash) ([]v1.Descriptor, 
 	for _, e := range r.endpoints {
 		miss = nil
 		for _, path := range []string{"referrers/" + of.String(), "manifests/" + of.Algorithm + "-" + of.Hex} {
-			raw, err := e.small(ctx, path, r.retry)
-			if errors.Is(err, ErrNotFound) {
+			list, err := e.list(ctx, path, r.retry)
+			switch {
+			case errors.Is(err, ErrNotFound):
 				continue
-			}
-			if err != nil {
+			case err != nil:
 				miss = fmt.Errorf("%s: %w", e.repository.RegistryStr(), err)
-				break
-			}
-			var index v1.IndexManifest
-			if err := json.Unmarshal(raw, &index); err != nil {
-				miss = fmt.Errorf("%s: read %s: %w", e.repository.RegistryStr(), path, err)
-				continue
-			}
-			if list := onlySignatures(index.Manifests); len(list) > 0 {
+			case len(list) > 0:
 				return list, nil
+			}
+			if err != nil && !errors.Is(err, ErrUnreadable) {
+				break
 			}
 		}
 	}
 	return nil, miss
 }
 
-// small reads a small answer.
-func (e *endpoint) small(ctx context.Context, path string, retry Retry) (raw []byte, err error) {
+// maxPages bounds a list of what refers to an image, and with maxSignatures what is taken of it.
+const maxPages = 64
+
+// list reads what may be signatures from a list, all of its pages.
+func (e *endpoint) list(ctx context.Context, path string, retry Retry) (list []v1.Descriptor, err error) {
+	for range maxPages {
+		raw, link, err := e.small(ctx, path, retry)
+		if err != nil {
+			return nil, err
+		}
+		var index v1.IndexManifest
+		if err := json.Unmarshal(raw, &index); err != nil {
+			return nil, fmt.Errorf("read %s: %w: %w", path, err, ErrUnreadable)
+		}
+		list = append(list, onlySignatures(index.Manifests)...)
+		if link == "" || len(list) > maxSignatures {
+			return list, nil
+		}
+		if path, err = e.next(path, link); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("read %s: more than %d pages: %w", path, maxPages, ErrUnsafe)
+}
+
+// next is the path of the page behind that at path, below the repository, that a Link header names (RFC 8288).
+func (e *endpoint) next(path, link string) (string, error) {
+	target, _, found := strings.Cut(strings.TrimPrefix(link, "<"), ">")
+	base := &url.URL{Scheme: e.repository.Scheme(), Host: e.repository.RegistryStr(), Path: "/v2/" + e.repository.RepositoryStr() + "/"}
+	u, err := base.Parse(path)
+	if err == nil {
+		u, err = u.Parse(target)
+	}
+	if err != nil || !found {
+		return "", fmt.Errorf("the link %.64q to the next page: %w", link, ErrUnreadable)
+	}
+	page, below := strings.CutPrefix(u.EscapedPath(), base.Path)
+	if !below || !strings.HasPrefix(page, "referrers/") || u.Host != base.Host {
+		return "", fmt.Errorf("the next page %.64q is not below %s: %w", target, base, ErrUnreadable)
+	}
+	if u.RawQuery != "" {
+		page += "?" + u.RawQuery
+	}
+	return page, nil
+}
+
+// small reads a small answer, and the link to the next one, if there is one.
+func (e *endpoint) small(ctx context.Context, path string, retry Retry) (raw []byte, link string, err error) {
 	err = retry.do(ctx, func() error {
 		response, cancel, err := e.request(ctx, path, "", retry)
 		if err != nil {
@@ -80,9 +124,15 @@ func (e *endpoint) small(ctx context.Context, path string, retry Retry) (raw []b
 		if raw, err = readAtMost(response.Body, maxManifest); err != nil {
 			return again(err)
 		}
+		link = ""
+		for _, l := range response.Header.Values("Link") {
+			if strings.HasPrefix(l, "<") && strings.Contains(l, "next") {
+				link = l
+			}
+		}
 		return nil
 	})
-	return raw, err
+	return raw, link, err
 }
 
 func onlySignatures(all []v1.Descriptor) (list []v1.Descriptor) {
