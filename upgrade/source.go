@@ -14,7 +14,7 @@ import (
 // "write" takes it and the rest. Whoever opens it stops it.
 type source struct {
 	takes  takes
-	also   []string // what else is fetched
+	also   []string                       // what else is fetched
 	came   atomic.Pointer[image.Progress] // how far the download is; nil at first
 	files  chan file
 	head   *file         // taken by first, not yet by each
