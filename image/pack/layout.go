@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
 )
 
 // TagAnnotation is where an OCI layout keeps a tag.
@@ -23,7 +25,8 @@ const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 // ErrNoTag is returned when a layout has no entry of that tag. Do: list them with Layout.Tags.
 var ErrNoTag = errors.New("no such tag in the layout")
 
-// Layout is an OCI image layout in a directory. It is not safe for concurrent use, by other processes neither.
+// Layout is an OCI image layout in a directory. Several goroutines and processes may add to one at once: who changes its list of
+// tags holds a lock on the file oci-layout meanwhile, and all wait for each other.
 type Layout struct {
 	dir string
 }
@@ -32,25 +35,62 @@ type Layout struct {
 // things in it is refused.
 func Create(dir string) (*Layout, error) {
 	l := &Layout{dir: dir}
-	if _, err := os.Stat(l.path("oci-layout")); err == nil {
+	if info, err := os.Stat(l.path("oci-layout")); err == nil && info.Size() > 0 {
 		if _, err := l.index(); err != nil {
 			return nil, fmt.Errorf("open layout: %w", err)
 		}
 		return l, nil
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("create layout: %s is not empty and no OCI layout; name another directory", dir)
+	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, isForeign) {
+		if _, err := os.Stat(l.path("oci-layout")); errors.Is(err, fs.ErrNotExist) { // asked last: it is what a layout begins with
+			return nil, fmt.Errorf("create layout: %s is not empty and no OCI layout; name another directory", dir)
+		}
 	}
 	if err := os.MkdirAll(l.path("blobs", "sha256"), 0o755); err != nil {
 		return nil, fmt.Errorf("create layout: %w", err)
 	}
-	if err := l.writeIndex(&v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}}); err != nil {
-		return nil, fmt.Errorf("create layout: %w", err)
-	}
-	if err := os.WriteFile(l.path("oci-layout"), []byte(layoutFile), 0o644); err != nil {
+	if err := l.locked(l.begin); err != nil {
 		return nil, fmt.Errorf("create layout: %w", err)
 	}
 	return l, nil
+}
+
+// isForeign reports whether an entry of a directory is none that a layout begins with: another process may be making it just now.
+func isForeign(entry fs.DirEntry) bool {
+	return entry.Name() != "blobs" && entry.Name() != "oci-layout"
+}
+
+// begin makes an empty layout, unless another process has done so by now. The file oci-layout, written last, marks it as whole.
+func (l *Layout) begin(mark *os.File) error {
+	info, err := mark.Stat()
+	if err != nil || info.Size() > 0 {
+		return err
+	}
+	if _, err = l.index(); errors.Is(err, fs.ErrNotExist) {
+		err = l.writeIndex(&v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}})
+	}
+	if err != nil {
+		return err
+	}
+	_, err = mark.WriteString(layoutFile)
+	return err
+}
+
+// locked calls f while no other process that asks for the lock is in it. A process that dies lets go. A layout that another
+// tool changes meanwhile is not protected.
+func (l *Layout) locked(f func(mark *os.File) error) (err error) {
+	mark, err := os.OpenFile(l.path("oci-layout"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mark.Close()) }()
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(mark.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w (use a directory on a file system that knows locks)", mark.Name(), err)
+	}
+	return f(mark)
 }
 
 // Dir is the layout's directory, as it was given.
@@ -63,18 +103,22 @@ func (l *Layout) Tag(tag string, b Built) error {
 	if !tagShape.MatchString(tag) {
 		return fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, 128 at most", tag)
 	}
+	if err := l.locked(func(*os.File) error { return l.tag(tag, b) }); err != nil {
+		return fmt.Errorf("tag %s: %w", tag, err)
+	}
+	return nil
+}
+
+func (l *Layout) tag(tag string, b Built) error {
 	index, err := l.index()
 	if err != nil {
-		return fmt.Errorf("tag %s: %w", tag, err)
+		return err
 	}
 	index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool { return d.Annotations[TagAnnotation] == tag })
 	d := b.descriptor
 	d.Annotations = map[string]string{TagAnnotation: tag, VersionAnnotation: b.Version}
 	index.Manifests = append(index.Manifests, d)
-	if err := l.writeIndex(index); err != nil {
-		return fmt.Errorf("tag %s: %w", tag, err)
-	}
-	return nil
+	return l.writeIndex(index)
 }
 
 // Tags lists the tags of the layout in the order in which they were given.
