@@ -49,7 +49,7 @@ func newRegistry(ref name.Reference, o Options) (*registry, error) {
 		base = newTransport(o, r.retry)
 	}
 	add := func(repository name.Repository) {
-		r.endpoints = append(r.endpoints, &endpoint{repository: repository, keychain: o.Keychain, base: base})
+		r.endpoints = append(r.endpoints, &endpoint{repository: repository, keychain: o.Keychain, base: newGuarded(repository.RegistryStr(), base)})
 	}
 	origin := ref.Context()
 	for _, host := range mirrorsOf(o.Mirrors, origin.RegistryStr()) {

@@ -51,6 +51,9 @@ func unreachable(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	wrapped := fmt.Errorf("%w: %w", ErrUnreachable, err)
+	if errors.Is(err, errLed) {
+		return wrapped
+	}
 	var dns *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) || (errors.As(err, &dns) && dns.IsNotFound) {
