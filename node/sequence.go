@@ -311,8 +311,9 @@ func (q *sequence) resolve(ctx context.Context) error {
 	begun := time.Now()
 	q.tell(upgrade.Event{Step: stepResolve})
 	q.img, err = q.s.pull(ctx, q.request.Image)
-	if err == nil && !q.request.Force {
-		err = upgrade.AllowClient(q.request.Client, q.img.Annotations[upgrade.ClientAnnotation])
+	warning := ""
+	if err == nil {
+		warning, err = q.allowClient()
 	}
 	q.tell(upgrade.Event{Step: stepResolve, Done: true, Err: err, Elapsed: time.Since(begun)})
 	if err != nil {
@@ -325,8 +326,24 @@ func (q *sequence) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if warning != "" {
+		plan.Warnings = append(plan.Warnings, warning)
+	}
 	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: wirePlan(plan, q.s.follows(q.request))}})
 	return nil
+}
+
+// allowClient asks whether the command that ordered this is new enough for the image. What is forced, or cannot be told, is a warning.
+func (q *sequence) allowClient() (warning string, err error) {
+	lowest := q.img.Annotations[upgrade.ClientAnnotation]
+	err = upgrade.AllowClient(q.request.Client, lowest)
+	switch {
+	case err != nil && q.request.Force:
+		return err.Error(), nil
+	case err == nil && lowest != "" && !upgrade.IsVersion(q.request.Client):
+		warning = fmt.Sprintf("The image wants pawl %s or later, and the version of the one that asks, %q, cannot be compared.", lowest, q.request.Client)
+	}
+	return warning, err
 }
 
 func (q *sequence) prepare(ctx context.Context) (err error) {

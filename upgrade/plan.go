@@ -164,6 +164,11 @@ func (op *operation) allowed() error {
 	if op.m == nil { // an install: nothing came before
 		return nil
 	}
+	for _, warning := range []string{op.m.Policy.warning, unjudged(op.plan.Old, op.plan.Version)} {
+		if warning != "" {
+			op.plan.Warnings = append(op.plan.Warnings, warning)
+		}
+	}
 	err := op.m.Policy.Allow(op.plan.Old, op.plan.Version, op.img.Annotations[FromAnnotation])
 	if err != nil && op.Force {
 		op.plan.Warnings = append(op.plan.Warnings, err.Error())

@@ -22,12 +22,15 @@ const (
 const MinorSteps = "PAWL_MINOR_STEPS"
 
 // Policy says which version may follow which. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in
-// front, missing numbers are 0); what is no such version is not judged.
+// front, missing numbers are 0). What is no such version is not judged, and the plan warns of that; but where an image says
+// what it may follow, that has to be shown.
 //
 // A lower version is refused; a rollback is no downgrade. Within one major version at most MinorSteps minor versions are
 // taken at once. A step to another major version is for the image to judge: see FromAnnotation.
 type Policy struct {
 	MinorSteps int // 0: as the system's os-release says, or else 1; negative: any number
+
+	warning string // of what the os-release says; empty if nothing is wrong with it
 }
 
 // Allow returns ErrPolicy with the path to take if moving from the version that runs to another is not allowed. lowest is
@@ -35,11 +38,19 @@ type Policy struct {
 func (p Policy) Allow(from, to, lowest string) error {
 	f, ok1 := parseVersion(from)
 	t, ok2 := parseVersion(to)
+	if lowest != "" {
+		switch l, ok := parseVersion(lowest); {
+		case !ok:
+			return fmt.Errorf("the image says it may follow %q and later, which is no version such as 1.2.0: %w (build it again, or force)", lowest, ErrPolicy)
+		case !ok1:
+			return fmt.Errorf("%s may follow %s and later, and what runs, %q, cannot be compared with it: %w (upgrade to %s first, or force)",
+				to, lowest, from, ErrPolicy, lowest)
+		case f.compare(l) < 0:
+			return fmt.Errorf("%s may follow %s and later, %s runs: %w (upgrade to %s first, then to %s)", to, lowest, from, ErrPolicy, lowest, to)
+		}
+	}
 	if !ok1 || !ok2 {
 		return nil
-	}
-	if l, ok := parseVersion(lowest); ok && f.compare(l) < 0 {
-		return fmt.Errorf("%s may follow %s and later, %s runs: %w (upgrade to %s first, then to %s)", to, lowest, from, ErrPolicy, lowest, to)
 	}
 	steps := p.MinorSteps
 	if steps == 0 {
@@ -66,12 +77,29 @@ func (p Policy) Allow(from, to, lowest string) error {
 // maxPath is how many versions on the way are named.
 const maxPath = 8
 
-// AllowClient returns ErrPolicy if a client of that version is too old for what ClientAnnotation says. A client whose
-// version is not known is not judged.
+// unjudged says which versions kept the policy from judging a move; empty if it did.
+func unjudged(from, to string) string {
+	var odd []string
+	for _, v := range []struct{ what, version string }{{"the one that runs", from}, {"the image's", to}} {
+		if !IsVersion(v.version) {
+			odd = append(odd, fmt.Sprintf("%s, %q,", v.what, v.version))
+		}
+	}
+	if odd == nil {
+		return ""
+	}
+	return fmt.Sprintf("The version policy did not judge this move: %s cannot be compared, as 1.2.0 can.", strings.Join(odd, " and "))
+}
+
+// AllowClient returns ErrPolicy if a client of that version is too old for what ClientAnnotation says, or if that is no version. A
+// client whose version is not known is not judged.
 func AllowClient(client, lowest string) error {
 	c, ok1 := parseVersion(client)
 	l, ok2 := parseVersion(lowest)
-	if ok1 && ok2 && c.compare(l) < 0 {
+	switch {
+	case lowest != "" && !ok2:
+		return fmt.Errorf("the image wants pawl %q or later, which is no version such as 1.2.0: %w (build it again, or force)", lowest, ErrPolicy)
+	case ok1 && ok2 && c.compare(l) < 0:
 		return fmt.Errorf("the image wants pawl %s or later, this is %s: %w (take a newer pawl)", lowest, client, ErrPolicy)
 	}
 	return nil
@@ -79,9 +107,16 @@ func AllowClient(client, lowest string) error {
 
 // window is the policy of a machine: its own, or what the system's os-release says.
 func window(p Policy, release map[string]string) Policy {
-	if n, err := strconv.Atoi(release[MinorSteps]); err == nil && p.MinorSteps == 0 && n != 0 {
-		p.MinorSteps = n
+	said := release[MinorSteps]
+	if said == "" || p.MinorSteps != 0 {
+		return p
 	}
+	n, err := strconv.Atoi(said)
+	if err != nil || n == 0 {
+		p.warning = fmt.Sprintf("%s=%q in the os-release is no number of minor versions: one at once is allowed.", MinorSteps, said)
+		return p
+	}
+	p.MinorSteps = n
 	return p
 }
 

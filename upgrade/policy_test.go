@@ -31,6 +31,9 @@ func TestPolicy(t *testing.T) {
 		"a word is above a number":   {0, "1.2.3-beta", "1.2.3-1", "", "is lower"},
 		"no version":                 {0, "tuesday", "1.0.0", "", ""},
 		"too many numbers":           {0, "1.0.0", "2026.1.2.3", "", ""},
+		"what runs is not known, and the image minds": {0, "tuesday", "2.0.0", "1.9", `what runs, "tuesday", cannot be compared with it`},
+		"an image without a version that minds":       {0, "1.8.0", "tuesday", "1.9", "upgrade to 1.9 first"},
+		"an image that minds what is no version":      {0, "1.8.0", "2.0.0", "monday", `may follow "monday" and later, which is no version`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := upgrade.Policy{MinorSteps: test.steps}.Allow(test.from, test.to, test.lowest)
@@ -48,6 +51,7 @@ func TestPolicy(t *testing.T) {
 	require.NoError(t, upgrade.AllowClient("(devel)", "1.2"))
 	require.NoError(t, upgrade.AllowClient("v1.2.0", "1.2"))
 	require.ErrorContains(t, upgrade.AllowClient("v1.1.9", "1.2"), "take a newer pawl")
+	require.ErrorContains(t, upgrade.AllowClient("(devel)", "monday"), `pawl "monday" or later, which is no version`)
 }
 
 func TestDowngradeIsRefusedUnlessForced(t *testing.T) {
@@ -59,4 +63,17 @@ func TestDowngradeIsRefusedUnlessForced(t *testing.T) {
 	require.Equal(t, upgrade.Empty, r.status().Slots[1].Content, "nothing was written")
 	_, err = r.Upgrade(t.Context(), old, upgrade.Options{Force: true})
 	require.NoError(t, err)
+}
+
+func TestAVersionThatThePolicyCannotCompareIsSaid(t *testing.T) {
+	r := start(t)
+	for _, version := range []string{"tuesday", "2026.1.2.3"} {
+		img, err := r.images.Image(version, virtual.Spec{})
+		require.NoError(t, err)
+		m, err := r.Open()
+		require.NoError(t, err)
+		p, err := m.Plan(t.Context(), img, upgrade.Options{})
+		require.NoError(t, err)
+		require.Contains(t, p.Warnings, `The version policy did not judge this move: the image's, "`+version+`", cannot be compared, as 1.2.0 can.`)
+	}
 }

@@ -56,3 +56,30 @@ func TestChainTheRunningVersionSetsItsWindow(t *testing.T) {
 	code, _, errs = l.order("plan", "--image", three)
 	require.Zero(t, code, errs)
 }
+
+func TestChainAWindowThatIsNoNumberIsSaid(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "127.0.0.1:0")
+	next := l.push(software{version: "1.1.0"})
+	l.stop()
+	l.release = filepath.Join(t.TempDir(), "os-release")
+	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+upgrade.MinorSteps+"=three\n"), 0o644))
+	l.on()
+	code, out, errs := l.order("plan", "--image", next)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, `PAWL_MINOR_STEPS="three" in the os-release is no number of minor versions: one at once is allowed.`)
+}
+
+func TestChainAClientWhoseVersionIsNotKnownIsSaid(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "127.0.0.1:0")
+	wants := l.push(software{version: "1.1.0", annotations: map[string]string{upgrade.ClientAnnotation: "1.2.0"}})
+	c, err := client.New(l.address)
+	require.NoError(t, err)
+	var warnings []string
+	_, err = c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: wants, Client: "(devel)"}, func(e *pawlv1.Event) {
+		warnings = append(warnings, e.GetPlan().GetWarnings()...)
+	})
+	require.NoError(t, err)
+	require.Contains(t, warnings, `The image wants pawl 1.2.0 or later, and the version of the one that asks, "(devel)", cannot be compared.`)
+}
