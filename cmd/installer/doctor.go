@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -33,8 +34,8 @@ func doctorCommand() *cobra.Command {
 	on.flags(c)
 	c.Flags().StringVar(&output, "output", "text", "text or json")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if output != "text" && output != "json" {
-			return usageError{fmt.Errorf("--output %q: want text or json", output)}
+		if err := commandline.Word("output", output, "text", "json"); err != nil {
+			return usageError{err}
 		}
 		disk, o, err := on.options()
 		if err != nil {

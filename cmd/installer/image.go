@@ -14,6 +14,7 @@ import (
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -66,10 +67,14 @@ func loaderFlags(c *cobra.Command, loader *string, active *bool) {
 
 // parseLoader reads what loaderFlags were given.
 func parseLoader(name string, active bool) (upgrade.Loader, error) {
-	l, err := upgrade.ParseLoader(name)
-	if err != nil {
-		return "", usageError{fmt.Errorf("--loader: %w", err)}
+	var names []string
+	for _, l := range upgrade.Loaders {
+		names = append(names, string(l))
 	}
+	if err := commandline.Word("loader", name, names...); err != nil {
+		return "", usageError{err}
+	}
+	l := upgrade.Loader(name)
 	if active && l != upgrade.GRUBBIOS {
 		return "", usageError{fmt.Errorf("--active: it is for %s, not for %s", upgrade.GRUBBIOS, l)}
 	}

@@ -82,18 +82,18 @@ func packCommand() *cobra.Command {
 // pack makes the image, tags it and pushes it if it is to be. It returns the reference that pins it.
 func (r recipe) pack(ctx context.Context, epoch string) (reference string, err error) {
 	img := pack.Image{Version: r.version, Arch: r.arch, Annotations: map[string]string{}}
+	if err := r.check(); err != nil {
+		return "", usageError{err}
+	}
 	for name, lowest := range map[string]string{upgrade.FromAnnotation: r.from, upgrade.ClientAnnotation: r.client} {
-		if lowest != "" && !upgrade.IsVersion(lowest) {
-			return "", usageError{fmt.Errorf("%q is no version such as 1.2.0", lowest)}
-		}
 		if lowest != "" {
 			img.Annotations[name] = lowest
 		}
 	}
 	if epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)
-		if err != nil || seconds < 0 {
-			return "", usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970", epoch)}
+		if err != nil || seconds < 0 || seconds > maxEpoch {
+			return "", usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970, up to the year 9999", epoch)}
 		}
 		img.Created = time.Unix(seconds, 0).UTC()
 	}
@@ -143,6 +143,42 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 			pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot), pack.Data(pack.GRUBCoreAsset, parts.Core))
 	}
 	return r.store(ctx, img)
+}
+
+// maxEpoch is the end of the year 9999, beyond which RFC 3339 has no times.
+const maxEpoch = 253402300799
+
+// check refuses what would be found wrong only after the image was made.
+func (r recipe) check() error {
+	for _, v := range []struct{ flag, lowest string }{{"upgrade-from", r.from}, {"upgrade-client", r.client}} {
+		if v.lowest != "" && !upgrade.IsVersion(v.lowest) {
+			return fmt.Errorf("--%s %q is no version such as 1.2.0", v.flag, v.lowest)
+		}
+	}
+	if err := checkArch(r.arch); err != nil {
+		return err
+	}
+	return r.checkTarget()
+}
+
+// checkTarget refuses a tag, a key or a place to push to that would be found wrong only after the image was made.
+func (r recipe) checkTarget() error {
+	if r.tag != "" {
+		if err := pack.CheckTag(r.tag); err != nil {
+			return fmt.Errorf("--tag: %w", err)
+		}
+	}
+	if r.signKey != "" {
+		if _, err := readKey(r.signKey); err != nil {
+			return fmt.Errorf("--sign-key: %w", err)
+		}
+	}
+	if r.push != "" {
+		if err := pack.CheckTarget(r.push); err != nil {
+			return fmt.Errorf("--push: %w", err)
+		}
+	}
+	return nil
 }
 
 // byThemselves are the kernel, the initramfs and the arguments, for a loader that starts them without a UKI.

@@ -43,6 +43,9 @@ func indexCommand() *cobra.Command {
 }
 
 func (r recipe) join(ctx context.Context, tags []string) (reference string, err error) {
+	if err := r.checkTarget(); err != nil {
+		return "", usageError{err}
+	}
 	if _, err := os.Stat(filepath.Join(r.output, "oci-layout")); err != nil {
 		return "", usageError{fmt.Errorf("--output: %w; pack the images into it first", err)}
 	}

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -25,8 +25,8 @@ func planCommand() *cobra.Command {
 	on.flags(c)
 	choices(c, &o)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := upgrade.CheckTrial(o.Trial); err != nil {
-			return usageError{fmt.Errorf("--%w", err)}
+		if err := checkChoices(c, o); err != nil {
+			return err
 		}
 		img, err := from.open(c)
 		if err != nil {
@@ -51,17 +51,35 @@ func planCommand() *cobra.Command {
 func choices(c *cobra.Command, o *upgrade.Options) {
 	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
 	c.Flags().IntVar(&o.Tries, "tries", 1, "trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
-	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+ways()+" (default: one-shot)")
+	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+strings.Join(ways(), ", ")+" (default: one-shot)")
 	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses")
 }
 
-// ways are the ways of trying a version, for people.
-func ways() string {
+// checkChoices refuses choices that are none.
+func checkChoices(c *cobra.Command, o upgrade.Options) error {
+	if err := commandline.Within("tries", o.Tries, 1, sdboot.MaxTries); err != nil {
+		return usageError{err}
+	}
+	return checkTrial(c, o.Trial)
+}
+
+func checkTrial(c *cobra.Command, way string) error {
+	if !c.Flags().Changed("trial") {
+		return nil
+	}
+	if err := commandline.Word("trial", way, ways()...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// ways are the ways of trying a version.
+func ways() []string {
 	var names []string
 	for _, w := range sdboot.Ways {
 		names = append(names, string(w))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func printPlan(w *terminal.Printer, p upgrade.Plan) {

@@ -5,10 +5,15 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
+	"github.com/pawl-os/pawl/bootloader/grubenv"
+	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/terminal"
+	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
@@ -24,14 +29,13 @@ const (
 	exitBroken  = 6 // doctor found that one of the next boots does not end well, or that the machine cannot be worked on
 )
 
-// reasons are the errors that are told apart, the first that fits: each one's exit code, and the way out where the error
-// does not say it itself.
+// reasons are the errors that are told apart, the first that fits: each one's exit code, and the way out.
 var reasons = []struct {
 	err  error
 	code int
 	do   string
 }{
-	{image.ErrReference, exitUsage, ""},
+	{image.ErrReference, exitUsage, "write it as `installer plan --help` has it at --image"},
 	{upgrade.ErrDoesNotFit, exitImage, "use a smaller image, or a disk with a larger boot file system"},
 	{bootloader.ErrVersion, exitImage, "give the system another VERSION_ID, and the image the same version or none"},
 	{upgrade.ErrUnfit, exitImage, "build the image again; --force writes it all the same"},
@@ -50,23 +54,23 @@ var reasons = []struct {
 
 	{errBroken, exitBroken, "see what it says of each; the machine still runs what it ran"},
 
-	{upgrade.ErrTrial, exitRefused, ""},
+	{upgrade.ErrTrial, exitRefused, "wait for the trial to be confirmed; or reboot, which falls back"},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
-	{upgrade.ErrKnownBad, exitRefused, ""},
-	{upgrade.ErrPolicy, exitRefused, ""},
-	{upgrade.ErrNotComplete, exitRefused, ""},
+	{upgrade.ErrKnownBad, exitRefused, "use another version; --force tries this one again"},
+	{upgrade.ErrPolicy, exitRefused, "take the path that the message names; --force goes all the same"},
+	{upgrade.ErrNotComplete, exitRefused, "upgrade, which writes the slot anew"},
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
-	{upgrade.ErrInUse, exitRefused, ""},
-	{upgrade.ErrCold, exitRefused, ""},
+	{upgrade.ErrInUse, exitRefused, "name another disk; --force loses all that is on this one"},
+	{upgrade.ErrCold, exitRefused, "restart, which falls back; `installer doctor` says what is in the way"},
 	{upgrade.ErrRehearsal, exitRefused, "mend what the message names; `installer doctor` says what the next boots start and why"},
 	{bootloader.ErrOlder, exitRefused, "nothing; --force installs the older one"},
 	{bootloader.ErrRisk, exitRefused, "leave it; --force takes the risk that a power cut meanwhile leaves a machine that does not start"},
-	{bootloader.ErrForeign, exitRefused, ""},
+	{bootloader.ErrForeign, exitRefused, "take away what the message names; `installer doctor` says what boots next, and why"},
 	{grub.ErrNotCounted, exitRefused, "`installer confirm` writes the block anew; then reboot once, through GRUB"},
 	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},
 	{bootloader.ErrAmbiguous, exitRefused, "see that --disk and --os-release are those of the running system; reboot, then try again"},
-	{partition.ErrBusy, exitRefused, ""},
-	{disk.ErrBusy, exitRefused, ""},
+	{partition.ErrBusy, exitRefused, "end what holds it, and try again"},
+	{disk.ErrBusy, exitRefused, "end what holds it, and try again"},
 
 	{partition.ErrNoTable, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
@@ -75,8 +79,32 @@ var reasons = []struct {
 	{partition.ErrNoSpace, exitDisk, "use a larger disk; of a disk image, give a larger --size"},
 	{bootloader.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{bootfs.ErrDamaged, exitDisk, "repair the boot file system (fsck.vfat), or install again"},
-	{meta.ErrDamaged, exitDisk, ""},
+	{meta.ErrDamaged, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrSize, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
+
+	// What is told apart below, and comes up here only where nothing above says it better.
+	{pack.ErrPassword, exitUsage, "put the key's password into COSIGN_PASSWORD"},
+	{pack.ErrNoTag, exitUsage, "name a tag that `installer pack` has put into the layout"},
+	{upgrade.ErrDiskUnknown, exitUsage, "name the disk with --disk"},
+	{upgrade.ErrNotStaged, exitRefused, "nothing: there is no staged upgrade to give up"},
+	{efivar.ErrNotKept, exitRefused, "mount efivarfs writable, and say where with --efivars"},
+	{efivar.ErrFormat, exitRefused, "delete the variable that the message names, and try again"},
+	{kexec.ErrUnsupported, exitRefused, "restart through the firmware"},
+	{kexec.ErrForbidden, exitRefused, "restart through the firmware"},
+	{kexec.ErrKernel, exitRefused, "restart through the firmware"},
+	{kexec.ErrBusy, exitRefused, "wait for the other program, and try again"},
+	{bootfs.ErrFull, exitDisk, "remove files of others from the boot file system, or use a disk with a larger one"},
+	{bootfs.ErrShared, exitDisk, "move the file that shares the block: copy it, remove it, and copy it back; or install again"},
+	{bootfs.ErrTooLarge, exitImage, "build the image with smaller files"},
+	{bootloader.ErrManifest, exitDisk, "upgrade, which writes the slot anew"},
+	{grubenv.ErrFormat, exitDisk, "`installer confirm` writes the block anew"},
+	{grubenv.ErrFull, exitDisk, "`installer confirm` writes the block anew"},
+	{uki.ErrFormat, exitImage, "build the image again, with a stub, a kernel and a loader that are whole"},
+	{uki.ErrNoSection, exitImage, "build the image again, with `installer pack` or ukify"},
+	{uki.ErrBeyond, exitImage, "build the image again, with `installer pack` or ukify"},
+	{meta.ErrFull, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
+	{meta.ErrNoTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
+	{meta.ErrTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 }
 
 // report prints why a command failed and the way out, and returns the exit code.
@@ -89,9 +117,7 @@ func report(w *terminal.Printer, err error) int {
 		if !errors.Is(err, r.err) {
 			continue
 		}
-		if r.do != "" {
-			w.Printf("do: %s\n", r.do)
-		}
+		w.Printf("do: %s\n", r.do)
 		return r.code
 	}
 	return exitOther

@@ -20,7 +20,8 @@ func TestAMirrorIsAskedFirst(t *testing.T) {
 	args := []string{"--image", ref, "--attempts", "1", "--registries", file}
 
 	status, out := b.on("upgrade", args...)
-	require.Equal(t, exitOther, status, out)
+	require.Equal(t, exitUsage, status, out)
+	require.Contains(t, out, "--registries: ")
 	require.Contains(t, out, file)
 	require.NoError(t, os.WriteFile(file, []byte(`{}`), 0o600))
 	status, out = b.on("upgrade", args...)

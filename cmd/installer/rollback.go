@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +20,8 @@ func rollbackCommand() *cobra.Command {
 	on.flags(c)
 	c.Flags().StringVar(&o.Trial, "trial", "", "as of upgrade")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		if err := upgrade.CheckTrial(o.Trial); err != nil {
-			return usageError{fmt.Errorf("--%w", err)}
+		if err := checkTrial(c, o.Trial); err != nil {
+			return err
 		}
 		m, err := on.open(false)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,7 +15,9 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
+	"github.com/pawl-os/pawl/internal/verbs"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -54,13 +57,16 @@ func root() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		// Before the flags that a command requires are looked for, so that a missing one is a usage error too.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			if err := c.ValidateRequiredFlags(); err != nil {
+			if err := cmp.Or(c.ValidateRequiredFlags(), verbs.NotEmpty(c.Flags())); err != nil {
 				return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 			}
 			return nil
 		},
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+	})
+	verbs.Help(c, func(err error) error { return usageError{err} })
 	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
 	group(c)
 	return c
@@ -96,8 +102,8 @@ type source struct {
 
 func (s *source) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.ref, "image", "", "installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG] or dir:DIR (default: in an installer's container, that one)")
-	c.Flags().StringVar(&s.arch, "arch", "", "architecture of the image, as Go names it (default: this machine's)")
-	c.Flags().IntVar(&s.attempts, "attempts", 0, "tries without progress before a registry is given up (default 5)")
+	c.Flags().StringVar(&s.arch, "arch", runtime.GOARCH, "architecture of the image, as Go names it")
+	c.Flags().IntVar(&s.attempts, "attempts", 5, "tries without progress before a registry is given up, 1 to 100")
 	c.Flags().StringVar(&s.policy, "signature-policy", "", "file that says which keys must have signed the image (default "+image.PolicyFile+", where that is there)")
 	c.Flags().StringVar(&s.registries, "registries", "", "file that names mirrors of registries, and certificates to trust (default "+image.RegistriesFile+", where that is there)")
 }
@@ -107,14 +113,10 @@ const beside = "/"
 
 // named sees to it that there is an image: the one that was named, or the one that the program is the entrypoint of.
 func (s *source) named(c *cobra.Command) error {
-	arch := s.arch
-	if arch == "" {
-		arch = runtime.GOARCH
-	}
 	if s.ref != "" {
 		return nil
 	}
-	assets := filepath.Join(beside, "usr/install", arch)
+	assets := filepath.Join(beside, "usr/install", s.arch)
 	if _, err := os.Stat(assets); err != nil {
 		return usageError{fmt.Errorf(`required flag(s) "image" not set (see %s --help), and there is no %s, as in an installer's container`, c.CommandPath(), assets)}
 	}
@@ -123,6 +125,9 @@ func (s *source) named(c *cobra.Command) error {
 }
 
 func (s *source) open(c *cobra.Command) (*image.Image, error) {
+	if err := cmp.Or(checkArch(s.arch), commandline.Within("attempts", s.attempts, 1, 100)); err != nil {
+		return nil, usageError{err}
+	}
 	if err := s.named(c); err != nil {
 		return nil, err
 	}
@@ -138,11 +143,24 @@ func (s *source) open(c *cobra.Command) (*image.Image, error) {
 		registries, err = image.ReadRegistries(s.registries)
 	}
 	if err != nil {
-		return nil, err
+		return nil, usageError{fmt.Errorf("--registries: %w", err)}
 	}
 	o := image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}, Policy: policy}
 	registries.Fill(&o)
 	return image.Open(c.Context(), s.ref, o)
+}
+
+// arches are the architectures that images are made for.
+var arches = []string{"amd64", "arm64", "riscv64", "loong64", "386", "arm"}
+
+// otherNames are what architectures are called elsewhere.
+var otherNames = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64", "armv8": "arm64", "i386": "386", "i686": "386", "armv7": "arm"}
+
+func checkArch(arch string) error {
+	if name, known := otherNames[arch]; known {
+		return fmt.Errorf("--arch %q: Go names it %s", arch, name)
+	}
+	return commandline.Word("arch", arch, append(arches, runtime.GOARCH)...)
 }
 
 // machine are the flags that name the machine. Without any it is the one that this runs on.

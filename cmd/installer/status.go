@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -25,8 +26,8 @@ func statusCommand() *cobra.Command {
 	on.flags(c)
 	c.Flags().StringVar(&output, "output", "text", "text or json")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		if output != "text" && output != "json" {
-			return usageError{fmt.Errorf("--output %q: want text or json", output)}
+		if err := commandline.Word("output", output, "text", "json"); err != nil {
+			return usageError{err}
 		}
 		m, err := on.open(true)
 		if err != nil {

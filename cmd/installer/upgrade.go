@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -23,8 +22,8 @@ func upgradeCommand() *cobra.Command {
 	on.flags(c)
 	choices(c, &o)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		if err := upgrade.CheckTrial(o.Trial); err != nil {
-			return usageError{fmt.Errorf("--%w", err)}
+		if err := checkChoices(c, o); err != nil {
+			return err
 		}
 		o.Progress = progress(c)
 		img, err := from.open(c)

@@ -12,7 +12,9 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
+	"github.com/pawl-os/pawl/internal/verbs"
 	"github.com/pawl-os/pawl/node/client"
 )
 
@@ -122,6 +124,7 @@ func (c *cli) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{"unix:/run/pawl.sock"}, "nodes to talk to, separated by commas")
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text or json (one object a line)")
+	verbs.Help(root, func(err error) error { return usage{err} })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
@@ -144,8 +147,13 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx contex
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c.timeout = *chosen
-		if c.output != "text" && c.output != "json" {
-			return usage{fmt.Errorf("--output %q: want text or json", c.output)}
+		for _, err := range []error{
+			verbs.NotEmpty(cmd.Flags()), commandline.Word("output", c.output, "text", "json"),
+			commandline.Within("timeout", c.timeout, time.Millisecond, forever), checkOrder(cmd),
+		} {
+			if err != nil {
+				return usage{err}
+			}
 		}
 		var nodes []*client.Client
 		for _, address := range c.nodes {
@@ -161,6 +169,34 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx contex
 		return do(cmd.Context(), nodes)
 	}
 	return cmd
+}
+
+// checkOrder refuses what no node would take, and what would say nothing, in the flags of those commands that have them.
+func checkOrder(cmd *cobra.Command) error {
+	value := func(name string) string {
+		f := cmd.Flags().Lookup(name)
+		if f == nil || !f.Changed {
+			return ""
+		}
+		return f.Value.String()
+	}
+	if way := value("trial"); way != "" {
+		if err := commandline.Word("trial", way, "one-shot", "boot-next", "counting"); err != nil {
+			return err
+		}
+	}
+	if mode := value("reboot-mode"); mode != "" {
+		if err := commandline.Word("reboot-mode", mode, "auto", "kexec", "powercycle"); err != nil {
+			return err
+		}
+		if value("reboot") == "false" || value("stage") == "true" && value("reboot") == "" {
+			return errors.New("--reboot-mode says how to restart, and there is to be no restart: leave it out, or give --reboot")
+		}
+	}
+	if tries, err := cmd.Flags().GetUint32("tries"); err == nil {
+		return commandline.Within("tries", tries, 1, 9)
+	}
+	return nil
 }
 
 // each asks all nodes at once and prints in their order.

@@ -98,10 +98,18 @@ func (l *Layout) Dir() string { return l.dir }
 
 var tagShape = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
+// CheckTag refuses what cannot be a tag.
+func CheckTag(tag string) error {
+	if !tagShape.MatchString(tag) {
+		return fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, 128 at most, the first no dot and no dash", tag)
+	}
+	return nil
+}
+
 // Tag names b in the layout. An entry that had the tag loses it.
 func (l *Layout) Tag(tag string, b Built) error {
-	if !tagShape.MatchString(tag) {
-		return fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, 128 at most", tag)
+	if err := CheckTag(tag); err != nil {
+		return err
 	}
 	if err := l.locked(func(*os.File) error { return l.tag(tag, b) }); err != nil {
 		return fmt.Errorf("tag %s: %w", tag, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -24,11 +25,7 @@ type PushOptions struct {
 // Push copies b, which must have a tag in the layout, to a registry under the reference to, "host:port/repository:tag", and returns the reference with b's
 // digest in place of the tag; its signature, if it has one, goes with it. What the registry has already is not sent again. Blobs are streamed from the layout.
 func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (string, error) {
-	parse := []name.Option{name.StrictValidation} // as image.Open reads it
-	if o.PlainHTTP {
-		parse = append(parse, name.Insecure)
-	}
-	tag, err := name.NewTag(to, parse...)
+	tag, err := parseTarget(to, o)
 	if err != nil {
 		return "", fmt.Errorf("push: %w", err)
 	}
@@ -52,6 +49,30 @@ func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (s
 		return "", fmt.Errorf("push %s: %w", tag, err)
 	}
 	return tag.Context().Digest(b.Digest).String(), nil
+}
+
+// CheckTarget refuses a reference that Push could not push to.
+func CheckTarget(to string) error {
+	_, err := parseTarget(to, PushOptions{})
+	return err
+}
+
+// parts is how a repository is named: no part of it climbs, or is empty.
+var parts = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+
+func parseTarget(to string, o PushOptions) (name.Tag, error) {
+	parse := []name.Option{name.StrictValidation} // as image.Open reads it
+	if o.PlainHTTP {
+		parse = append(parse, name.Insecure)
+	}
+	tag, err := name.NewTag(to, parse...)
+	if err == nil && (!parts.MatchString(tag.RepositoryStr()) || !tagShape.MatchString(tag.TagStr())) {
+		err = fmt.Errorf("%q: want a repository of small letters, digits and single separators, and a tag", to)
+	}
+	if err != nil {
+		return tag, fmt.Errorf("%w; want host/repository:tag", err)
+	}
+	return tag, nil
 }
 
 func (l *Layout) push(b Built, tag name.Tag, options []remote.Option) error {
