@@ -2,16 +2,14 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/internal/commandline"
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -62,44 +60,15 @@ func doctorCommand() *cobra.Command {
 }
 
 func printDiagnosis(w *terminal.Printer, d upgrade.Diagnosis) {
-	for i, b := range d.Boots {
-		why := ""
-		if len(b.Why) > 0 {
-			why = ": " + strings.Join(b.Why, " ")
-		}
-		w.Printf("boot %d: %s%s\n", i+1, whatBoots(d, b), why)
+	r := show.Diagnosis{Assumes: d.Assumes}
+	for _, b := range d.Boots {
+		r.Boots = append(r.Boots, show.Boot{Slot: string(b.Slot), Version: version(d, b.Slot), Path: b.Path, Stuck: b.Stuck, Trial: b.Trial, Why: b.Why})
 	}
-	for _, text := range d.Assumes {
-		w.Printf("assumed: %s\n", text)
+	for _, f := range d.Findings {
+		r.Findings = append(r.Findings, show.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text, Do: f.Do})
 	}
-	for _, severity := range []upgrade.Severity{upgrade.Broken, upgrade.Degraded, upgrade.Fine} {
-		for _, f := range d.Findings {
-			if f.Severity != severity {
-				continue
-			}
-			do := ""
-			if f.Do != "" {
-				do = " Do: " + f.Do + "."
-			}
-			w.Printf("%s: %s: %s%s\n", f.Severity, f.About, f.Text, do)
-		}
-	}
+	r.Print(w, "")
 	w.Printf("result: %s\n", d.Severity())
-}
-
-// whatBoots is a predicted boot in a few words.
-func whatBoots(d upgrade.Diagnosis, b predict.Outcome) string {
-	switch {
-	case b.Stuck != "":
-		return "nothing runs, " + b.Stuck
-	case b.Slot == bootloader.None:
-		return b.Path
-	}
-	text := fmt.Sprintf("slot %s, %s", b.Slot, orUnknown(version(d, b.Slot)))
-	if b.Trial {
-		text += ", trial"
-	}
-	return text
 }
 
 // version is what the manifest of a slot says.

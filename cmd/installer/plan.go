@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/internal/commandline"
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -83,31 +85,21 @@ func ways() []string {
 }
 
 func printPlan(w *terminal.Printer, p upgrade.Plan) {
-	w.Printf("%s from %s (slot %s) to %s (slot %s)\n", p.Kind, p.Old, p.From, p.Version, p.To)
-	w.Printf("image: %s (%s)\n", p.Image, p.Reference)
-	if p.Bytes > 0 {
-		w.Printf("writes: %d bytes into slot %s, which can hold %d\n", p.Bytes, p.To, p.Room)
+	r := show.Plan{
+		Kind: string(p.Kind), From: string(p.From), To: string(p.To), Old: p.Old, Version: p.Version, Image: p.Image, Reference: p.Reference,
+		Bytes: p.Bytes, Room: p.Room, Lost: p.Lost, Preserve: p.Preserve, Warnings: p.Warnings,
 	}
+	again := "the same command goes on where it ended"
 	if p.Fetch > 0 && p.Restarts {
-		w.Printf("downloads: %d bytes at most; cut off, it starts again from the beginning\n", p.Fetch)
-	} else {
-		w.Printf("downloads: %d bytes at most; cut off, the same command goes on where it ended\n", p.Fetch)
+		again = "it starts again from the beginning"
 	}
-	for _, r := range p.Reused {
-		w.Printf("reused: %s\n", r)
+	r.Fetch = append(r.Fetch, fmt.Sprintf("downloads: %s at most; cut off, %s", show.Size(p.Fetch), again))
+	for _, reused := range p.Reused {
+		r.Fetch = append(r.Fetch, "reused: "+reused.String())
 	}
-	if p.Lost != "" {
-		w.Printf("lost: version %s in slot %s is gone once this begins\n", p.Lost, p.To)
-	}
-	if !p.Preserve {
-		w.Printf("wipes: EPHEMERAL, in the trial boot (keep it with --preserve)\n")
-	}
-	var steps []string
 	for _, s := range p.Steps {
-		steps = append(steps, string(s))
+		r.Steps = append(r.Steps, string(s))
 	}
-	w.Printf("steps: %s\n", strings.Join(steps, ", "))
-	for _, warning := range p.Warnings {
-		w.Printf("warning: %s\n", warning)
-	}
+	w.Printf("%s\n", r)
+	r.Print(w, "")
 }

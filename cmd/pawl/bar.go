@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
@@ -51,7 +52,7 @@ func pace(a *pawlv1.Amount) string {
 	if a.GetRate() <= 0 {
 		return ""
 	}
-	text := fmt.Sprintf(", %s/s", size(a.Rate))
+	text := fmt.Sprintf(", %s/s", show.Size(a.Rate))
 	if left := a.Left.AsDuration(); left > 0 {
 		text += fmt.Sprintf(", %v left", max(left.Round(time.Second), time.Second))
 	}
@@ -67,10 +68,10 @@ func draw(node string, p *pawlv1.Progress, width int) string {
 	text = terminal.Escape(text) // or its length on the terminal would be another
 	amount := ""
 	if p.Bytes > 0 {
-		amount = " " + size(p.Bytes)
+		amount = " " + show.Size(p.Bytes)
 	}
 	if p.Total > 0 {
-		amount = fmt.Sprintf(" %3d%% %s of %s", int64(100*(float64(p.Bytes)/float64(p.Total))), size(p.Bytes), size(p.Total))
+		amount = fmt.Sprintf(" %3d%% %s of %s", int64(100*(float64(p.Bytes)/float64(p.Total))), show.Size(p.Bytes), show.Size(p.Total))
 		if more := amount + pace(p.Whole); len(text)+len(more) < width {
 			amount = more
 		}

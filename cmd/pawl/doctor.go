@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -36,42 +35,13 @@ func (c *cli) doctorCommand() *cobra.Command {
 }
 
 func printDiagnosis(w *terminal.Printer, node string, d *pawlv1.DoctorResponse) {
+	r := show.Diagnosis{Assumes: d.Assumes}
+	for _, b := range d.Boots {
+		r.Boots = append(r.Boots, show.Boot{Slot: b.Slot, Version: b.Version, Path: b.Path, Stuck: b.Stuck, Trial: b.Trial, Why: b.Why})
+	}
+	for _, f := range d.Findings {
+		r.Findings = append(r.Findings, show.Finding{Severity: f.Severity, About: f.About, Text: f.Text, Do: f.Do})
+	}
 	w.Printf("%s: %s (boot %s)\n", node, d.Severity, d.BootId)
-	var rows [][]string
-	row := func(cells ...string) { rows = append(rows, cells) }
-	for i, b := range d.Boots {
-		row(fmt.Sprintf("boot %d", i+1), predicted(b), strings.Join(b.Why, " "))
-	}
-	w.Rows("  ", rows) // what follows has columns of its own
-	rows = nil
-	for _, text := range d.Assumes {
-		row("assumed", text)
-	}
-	for _, severity := range []string{"broken", "degraded", "fine"} {
-		for _, f := range d.Findings {
-			if f.Severity == severity {
-				text := f.Text
-				if f.Do != "" {
-					text += " Do: " + f.Do + "."
-				}
-				row(f.Severity, f.About+": "+text)
-			}
-		}
-	}
-	w.Rows("  ", rows)
-}
-
-// predicted is a predicted boot in a few words.
-func predicted(b *pawlv1.PredictedBoot) string {
-	switch {
-	case b.Stuck != "":
-		return "nothing runs, " + b.Stuck
-	case b.Slot == "":
-		return b.Path
-	}
-	text := strings.TrimSpace("slot " + b.Slot + " " + b.Version)
-	if b.Trial {
-		text += ", trial"
-	}
-	return text
+	r.Print(w, "  ")
 }

@@ -37,19 +37,19 @@ func TestDoctorOfNodes(t *testing.T) {
 	code, out, errs := pawl(t, []string{one}, "doctor")
 	require.Zero(t, code, errs)
 	require.Equal(t, `node1: degraded (boot boot-1)
-  boot 1  slot B 2, trial  LoaderEntryOneShot names slot B; used up by this boot.
-  boot 2  slot A 1         loader.conf names slot A.
-  assumed   Nobody confirms slot B during its trial.
-  degraded  META: Copy 1 of META is damaged. Do: open it.
-  fine      slot A: Version 1 is complete.
+  boot 1: slot B, 2, trial: LoaderEntryOneShot names slot B; used up by this boot.
+  boot 2: slot A, 1: loader.conf names slot A.
+  assumed: Nobody confirms slot B during its trial.
+  degraded: META: Copy 1 of META is damaged. Do: open it.
+  fine: slot A: Version 1 is complete.
 `, out)
 
 	code, out, errs = pawl(t, []string{two, nobody, one}, "doctor")
 	require.Equal(t, exitBroken, code, "the first node that has something decides")
 	require.Contains(t, out, `node1: broken (boot boot-7)
-  boot 1  nothing runs, the firmware ends in its shell  One. Two.
-  boot 2  EFI/other.efi
-  broken  boots: Boot 1: nothing runs. Do: mend it.
+  boot 1: nothing runs, the firmware ends in its shell: One. Two.
+  boot 2: EFI/other.efi
+  broken: boots: Boot 1: nothing runs. Do: mend it.
 node3: degraded (boot boot-1)
 `)
 	require.Contains(t, errs, "pawl: node1: something is broken\npawl: node2: the node does not answer")

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -41,25 +40,4 @@ func (c *cli) object(node *client.Client, key string, value any) {
 // printError prints err as an object; as text it comes at the end, on standard error.
 func (c *cli) printError(node *client.Client, err error) {
 	c.object(node, "error", map[string]string{"kind": client.Kind(err), "text": err.Error()})
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	switch {
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
-}
-
-// digest shortens a digest for people.
-func digest(d string) string {
-	if algorithm, hex, ok := strings.Cut(d, ":"); ok && len(hex) > 12 {
-		return algorithm + ":" + hex[:12]
-	}
-	return d
 }

@@ -211,10 +211,10 @@ func TestPlan(t *testing.T) {
 	code, out, _ := pawl(t, []string{(&fake{}).address(t)}, "plan", "--image", "os:2")
 	require.Zero(t, code)
 	require.Equal(t, `node1: upgrade from 1 (slot A) to 2 (slot B)
-  image sha256:2222222222222222
-  writes 3.0 MiB of the 500.0 MiB that slot B can hold
-  0, which slot B holds, is gone once the upgrade begins
-  EPHEMERAL is wiped by the trial (--preserve keeps it)
+  image: sha256:2222222222222222 (no reference)
+  writes: 3.0 MiB of the 500.0 MiB that slot B can hold
+  lost: version 0 in slot B is gone once this begins
+  wipes: EPHEMERAL, in the trial boot (--preserve keeps it)
   steps: resolve, write
   warning: a warning
 `, out)

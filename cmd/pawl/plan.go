@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -39,29 +38,15 @@ func (c *cli) planCommand() *cobra.Command {
 
 func printPlan(w *terminal.Printer, node string, p *pawlv1.Plan) {
 	w.Printf("%s: %s\n", node, planned(p))
-	w.Printf("  image %s\n", p.Image)
-	if p.Bytes > 0 {
-		w.Printf("  writes %s of the %s that slot %s can hold\n", size(p.Bytes), size(p.Room), p.To)
-	}
-	if p.Lost != "" {
-		w.Printf("  %s, which slot %s holds, is gone once the upgrade begins\n", p.Lost, p.To)
-	}
-	if p.Preserve {
-		w.Printf("  EPHEMERAL is kept\n")
-	} else {
-		fmt.Fprintln(w, "  EPHEMERAL is wiped by the trial (--preserve keeps it)")
-	}
-	w.Printf("  steps: %s\n", strings.Join(p.Steps, ", "))
-	for _, text := range p.Warnings {
-		w.Printf("  warning: %s\n", text)
+	reported(p).Print(w, "  ")
+}
+
+func reported(p *pawlv1.Plan) show.Plan {
+	return show.Plan{
+		Kind: p.Kind, From: p.From, To: p.To, Old: p.OldVersion, Version: p.Version, Image: p.Image, Reference: p.Reference,
+		Bytes: p.Bytes, Room: p.Room, Lost: p.Lost, Preserve: p.Preserve, Steps: p.Steps, Warnings: p.Warnings,
 	}
 }
 
 // planned is a plan in one line.
-func planned(p *pawlv1.Plan) string {
-	to := p.Version
-	if to == "" {
-		to = digest(p.Image)
-	}
-	return fmt.Sprintf("%s from %s (slot %s) to %s (slot %s)", p.Kind, p.OldVersion, p.From, to, p.To)
-}
+func planned(p *pawlv1.Plan) string { return reported(p).String() }

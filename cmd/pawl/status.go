@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -51,7 +52,7 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 	var rows [][]string
 	row := func(cells ...string) { rows = append(rows, cells) }
 	for _, s := range st.Slots {
-		what := []string{s.Content, s.Version, digest(s.Image), s.Reference}
+		what := []string{s.Content, s.Version, show.Short(s.Image), s.Reference}
 		if s.Problem != "" {
 			what = []string{s.Content, "(" + s.Problem + ")"}
 		}
@@ -85,7 +86,7 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 		row("watchdog", st.Watchdog)
 	}
 	for _, b := range st.KnownBad {
-		row("bad", fmt.Sprintf("%s %s: %s", b.Version, digest(b.Image), b.Reason))
+		row("bad", fmt.Sprintf("%s %s: %s", b.Version, show.Short(b.Image), b.Reason))
 	}
 	if st.Blocked != "" {
 		row("blocked", st.Blocked)
@@ -165,7 +166,7 @@ func operation(op *pawlv1.Operation) string {
 	case p == nil:
 		return op.Name
 	case p.Total > 0:
-		return fmt.Sprintf("%s: %s, %s of %s", op.Name, p.Step, size(p.Bytes), size(p.Total))
+		return fmt.Sprintf("%s: %s, %s of %s", op.Name, p.Step, show.Size(p.Bytes), show.Size(p.Total))
 	default:
 		return fmt.Sprintf("%s: %s", op.Name, p.Step)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
@@ -116,7 +117,7 @@ func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
 		c.line(node, "%s", task(t))
 	}
 	if p := e.GetPlan(); p != nil {
-		c.line(node, "%s, image %s", planned(p), digest(p.Image))
+		c.line(node, "%s, image %s", planned(p), show.Short(p.Image))
 		if p.Lost != "" {
 			c.line(node, "%s, which slot %s holds, is gone from now on", p.Lost, p.To)
 		}
