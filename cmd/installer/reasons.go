@@ -8,6 +8,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/bootloader/grubenv"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
@@ -93,6 +94,7 @@ var reasons = []struct {
 	{kexec.ErrForbidden, exitRefused, "restart through the firmware"},
 	{kexec.ErrKernel, exitRefused, "restart through the firmware"},
 	{kexec.ErrBusy, exitRefused, "wait for the other program, and try again"},
+	{predict.ErrNotModelled, exitRefused, "take away what the message names, or put it as Pawl lays disks out; `installer doctor` says what boots next"},
 	{bootfs.ErrFull, exitDisk, "remove files of others from the boot file system, or use a disk with a larger one"},
 	{bootfs.ErrShared, exitDisk, "move the file that shares the block: copy it, remove it, and copy it back; or install again"},
 	{bootfs.ErrTooLarge, exitImage, "build the image with smaller files"},

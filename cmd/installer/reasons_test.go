@@ -68,7 +68,9 @@ func TestEveryErrorOfTheLibraryHasAnExitCodeAndAWayOut(t *testing.T) {
 	all := sentinels(t)
 	require.Greater(t, len(all), 40, "the walk found them")
 	for _, name := range all {
-		require.Contains(t, told, name, "give it a line in reasons.go")
+		if !slices.Contains(told, name) {
+			t.Errorf("%s has no line in reasons.go: give it an exit code and a way out", name)
+		}
 	}
 	for _, r := range reasons {
 		var b bytes.Buffer
