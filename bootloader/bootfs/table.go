@@ -1,6 +1,7 @@
 package bootfs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -43,6 +44,9 @@ func (f *FS) load() {
 
 func (f *FS) loadSector(sector int64, one, two []byte, ok1, ok2 bool) {
 	f.stale[sector] = !ok1 || !ok2 || string(one) != string(two)
+	if !f.stale[sector] && one[0] == 0 && bytes.Equal(one[:len(one)-1], one[1:]) {
+		return // all of it is free, as most of a volume is
+	}
 	src := one
 	if !ok1 {
 		src = two

@@ -60,9 +60,10 @@ var (
 type Store struct {
 	mu      sync.Mutex
 	dev     Device
-	settled bool   // what is read is known to be on the medium
-	sound   []byte // the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
-	broken  error  // the write or flush that failed
+	settled bool      // what is read is known to be on the medium
+	sound   []byte    // the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
+	buffers [2][]byte // to read the copies into, made when they are needed
+	broken  error     // the write or flush that failed
 }
 
 // Open checks the META on dev and, where its copies differ, makes them agree at once: with a difference left there, a
@@ -77,7 +78,7 @@ func Open(dev Device) (*Store, error) {
 
 // Read returns the values on dev and writes nothing.
 func Read(dev Device) (*Values, error) {
-	c, err := load(dev, nil)
+	c, err := load(dev, nil, new([2][]byte))
 	if err != nil {
 		return nil, fmt.Errorf("read META: %w", err)
 	}
@@ -96,7 +97,7 @@ func (s *Store) Values() (*Values, error) {
 }
 
 func (s *Store) load() (copies, error) {
-	c, err := load(s.dev, s.sound)
+	c, err := load(s.dev, s.sound, &s.buffers)
 	if err == nil {
 		s.sound = c.block
 	}
@@ -218,7 +219,7 @@ func Format(dev Device) error {
 		return fmt.Errorf("format META: flush: %w", err)
 	}
 	order := []int{2, 1}
-	if c, err := load(dev, nil); err == nil && !c.good[0] {
+	if c, err := load(dev, nil, new([2][]byte)); err == nil && !c.good[0] {
 		order = []int{1, 2} // never write to the only valid copy
 	}
 	for _, copy := range order {
@@ -237,16 +238,21 @@ type copies struct {
 	same   bool
 }
 
-// load reads both copies. One that is the same as sound, if that is given, is valid without being hashed.
-func load(dev Device, sound []byte) (copies, error) {
+// load reads both copies into buffers, of which it keeps the one that it returns. A copy that is the same as sound, if that is
+// given, is valid without being hashed.
+func load(dev Device, sound []byte, buffers *[2][]byte) (copies, error) {
 	if dev.Size() < Size {
 		return copies{}, fmt.Errorf("%d bytes, want %d: %w", dev.Size(), Size, ErrSize)
 	}
 	var c copies
-	var blocks [2][]byte
 	var errs [2]error
+	for i := range buffers {
+		if buffers[i] == nil {
+			buffers[i] = make([]byte, CopySize)
+		}
+	}
+	blocks := *buffers
 	for i := range blocks {
-		blocks[i] = make([]byte, CopySize)
 		_, errs[i] = dev.ReadAt(blocks[i], int64(i)*CopySize)
 		if errs[i] == io.EOF { // a full read may end at the device's end
 			errs[i] = nil
@@ -259,13 +265,17 @@ func load(dev Device, sound []byte) (copies, error) {
 		case i == 1 && c.same:
 			errs[i] = errs[0]
 		case errs[i] == nil && bytes.Equal(blocks[i], sound):
-			v, errs[i] = parse(blocks[i])
+			blocks[i] = sound
+			v, errs[i] = parse(sound)
 		case errs[i] == nil:
 			v, errs[i] = Decode(blocks[i])
 		}
 		c.good[i] = errs[i] == nil
 		if c.good[i] && c.values == nil {
 			c.values, c.block = v, blocks[i]
+			if &blocks[i][0] == &buffers[i][0] {
+				buffers[i] = nil
+			}
 		}
 	}
 	if c.values == nil {

@@ -174,7 +174,7 @@ func (r *run) plan(seed int64) plan {
 	}
 	p.judge.staged = d.Intn(4) == 0
 	p.judge.plans = d.Intn(4) == 0
-	p.judge.promise = d.Intn(5)
+	p.judge.promise, p.judge.second = d.Intn(5), d.Intn(5) < 2
 	return p
 }
 
@@ -235,7 +235,7 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 	}
 	j := p.judge
 	j.ctx, j.m, j.old, j.others = ctx, m, old, others
-	f.outcomes = j.all()
+	f.outcomes = j.ask()
 	return f, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade"
@@ -53,7 +54,7 @@ func settled(m *machine) (s system, ok bool, err error) {
 	return system{}, false, nil
 }
 
-// judge has every operation done on a machine that runs, each on a copy of its own.
+// judge has operations done on a machine that runs.
 type judge struct {
 	ctx     context.Context
 	m       *machine
@@ -62,19 +63,37 @@ type judge struct {
 	options upgrade.Options
 	staged  bool // rather than armed at once
 	plans   bool // the plan is asked first
+	second  bool // the other operation is asked first
 	promise int  // which of the ends of a trial is looked at besides
 	others  map[string][]byte
 }
 
-func (j judge) all() []outcome {
+// ask has the operation done that was drawn, of those that the machine's state allows. What is refused costs little, so the next is
+// asked then, until one is accepted. A refusal must leave everything as it was.
+func (j judge) ask() (list []outcome) {
+	operations := []asked{{"upgrade", j.upgrade}, {"rollback", j.rollback}}
 	if j.m.last.Trial {
-		return []outcome{j.do("confirm", j.confirm), j.do("end of a trial", j.rollback)}
+		operations = []asked{{"confirm", j.confirm}, {"end of a trial", j.rollback}}
 	}
-	list := []outcome{j.do("upgrade", j.upgrade), j.do("rollback", j.rollback)}
+	if j.second {
+		slices.Reverse(operations)
+	}
+	for _, a := range operations {
+		o := j.do(a.name, a.do)
+		if list = append(list, o); o.accepted {
+			break
+		}
+	}
 	return list
 }
 
-// do has one operation done and finds out whether it was accepted. A refusal must leave everything as it was.
+// asked is an operation by its name.
+type asked struct {
+	name string
+	do   func(*machine) (accepted bool, err error)
+}
+
+// do has one operation done, on a copy of the machine.
 func (j judge) do(name string, operation func(*machine) (bool, error)) outcome {
 	c := j.m.clone()
 	accepted, err := operation(c)
