@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/internal/proof"
+	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -95,6 +96,9 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 		}
 	}
 	fmt.Fprintf(o.Log, "environments from seed %d\n", o.Seed)
+	if o.Without {
+		ctx = unrehearsed.Context(ctx)
+	}
 	errs := make([]error, max(o.Workers, 1))
 	var wait sync.WaitGroup
 	for i := range errs {
@@ -198,7 +202,6 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 	at := p.day * len(days) / 1000
 	m := days[at].m.clone()
 	f.day, f.layout = days[at].name, l.layout.String()
-	m.without = r.Without
 	others := map[string][]byte{}
 	for _, c := range p.changes {
 		d := &disturbed{machine: m, Rand: rand.New(rand.NewSource(c.seed)), days: days, day: at, others: others}
@@ -222,6 +225,10 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 		return found{}, nil // broken before anybody did anything, or not modelled
 	}
 	f.made, f.runs = true, told(m.last)
+	ordered, err := m.ordered()
+	if err != nil {
+		return found{}, nil
+	}
 	m.disk.writes = 0
 	if err := m.with(func(s *upgrade.Machine) error { _, err := s.Started(ctx); return err }); err != nil {
 		f.outcomes = []outcome{{"started", false, err}}
@@ -234,7 +241,7 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 		return f, nil
 	}
 	j := p.judge
-	j.ctx, j.m, j.old, j.others = ctx, m, old, others
+	j.ctx, j.m, j.old, j.others, j.ordered = ctx, m, old, others, ordered
 	f.outcomes = j.ask()
 	return f, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/internal/proof"
+	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
@@ -30,7 +31,7 @@ type life struct {
 
 // live makes the days, when they are first asked for.
 func (l *life) live(ctx context.Context, seed int64) ([]day, error) {
-	l.once.Do(func() { l.err = l.make(ctx, rand.New(rand.NewSource(seed))) })
+	l.once.Do(func() { l.err = l.make(unrehearsed.Context(ctx), rand.New(rand.NewSource(seed))) })
 	return l.days, l.err
 }
 

@@ -29,7 +29,6 @@ type machine struct {
 
 	keeps      bool // the firmware does not use up what is to be booted once
 	unrecorded bool // the loader's own writes to the disk do not arrive
-	without    bool // nothing is rehearsed
 }
 
 func (m *machine) clone() *machine {
