@@ -309,7 +309,7 @@ func (m *Machine) confirm() (*Attempt, error) {
 	if a != nil && (!a.Open() || a.To != st.Active) {
 		a = nil
 	}
-	if !st.Trial() && a == nil && (st.Armed != bootloader.None) {
+	if !st.Trial() && a == nil && st.Armed != bootloader.None && st.Armed != st.Active {
 		return nil, nil // an attempt of another slot is armed; it is not ours to disarm
 	}
 	if st.Trial() && m.byKexec(st.Active) {

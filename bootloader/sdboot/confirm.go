@@ -21,6 +21,8 @@ import (
 //     confirmed before.
 //  6. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
 //
+// An entry that another program has made longer or shorter than a sector keeps its key: State warns of it.
+//
 // Neither key is written before step 1, because until then s is not confirmed and must sort last. Between 5 and 6 both
 // keys are first; both slots are complete, and Prepare puts the next target behind whatever key the default has, so the
 // entry of a default is never rewritten to make room for a target.
@@ -66,7 +68,7 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 		key  string
 	}{{s, provenKey}, {s.Other(), untriedKey}} {
 		e := d.entries[step.slot]
-		if !e.bootable || e.sortKey == step.key {
+		if !e.bootable || e.sortKey == step.key || e.edited {
 			continue
 		}
 		e.sortKey = step.key

@@ -60,6 +60,7 @@ type slotEntry struct {
 	title, version, sortKey string
 	efi                     string
 	linux, initrd, options  string
+	edited                  bool // it is not one sector any more, so it cannot be overwritten in place
 	bootable                bool // it starts the files of its own slot, and they are there
 }
 

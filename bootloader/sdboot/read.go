@@ -103,6 +103,9 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 		return slotEntry{}, fmt.Errorf("read %s: %w", entryPath(s), err)
 	}
 	e, ok := decodeEntry(data)
+	if e.edited = len(data) != sectorSize; e.edited {
+		d.warn("%s was edited: it has %d bytes and cannot be overwritten in place; pad it to %d with newlines.", entryPath(s), len(data), sectorSize)
+	}
 	switch {
 	case !ok && len(strings.Trim(string(data), "\n")) > 0:
 		d.warn("%s is damaged; slot %v is not bootable.", entryPath(s), s)

@@ -2,6 +2,7 @@ package sdboot_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,6 +53,21 @@ func trial(t *testing.T) *loadertest.Rig {
 	require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 1))
 	require.NoError(t, r.Arm(bootloader.B, 1))
 	return boot(t, r, bootloader.B)
+}
+
+// An editor has trimmed an entry, which still starts what it did: a good trial is not lost to that.
+func TestATrialIsConfirmedBesideAnEntryThatWasEdited(t *testing.T) {
+	for _, path := range []string{entryA, entryB} {
+		t.Run(path, func(t *testing.T) {
+			r := trial(t)
+			text := content(t, r, path) + "\n"
+			require.NoError(t, r.FS.Remove(path))
+			require.NoError(t, r.FS.WriteFile(path, []byte(text)))
+			require.NoError(t, r.Confirm(bootloader.B))
+			r = boot(t, boot(t, r, bootloader.B), bootloader.B)
+			require.Contains(t, strings.Join(state(t, r).Warnings, " "), "pad it to 512")
+		})
+	}
 }
 
 func boot(t *testing.T, r *loadertest.Rig, want bootloader.Slot) *loadertest.Rig {
