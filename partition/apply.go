@@ -220,25 +220,42 @@ func verify(dev Device, l Layout) error {
 }
 
 // Wipe makes a disk or a partition look empty: it writes zeros over the first and the last MiB and over the further
-// places where file systems keep copies of their mark. Of a disk it wipes the table, of a Section or an opened partition
-// only what lies inside. The rest of the data is still there, and can be made visible again by whoever looks for it.
+// places where file systems and volumes keep copies of their mark. Of a disk it wipes the table, of a Section or an opened partition
+// only what lies inside. What is zero already is not written. The rest of the data is still there, and can be made visible again by
+// whoever looks for it.
 //
 // Steps, each flushed before the next: the end, which holds the backup copy of a table; further marks; the start. A
 // power cut leaves it wiped in part, so what was there may or may not be recognised; run it again.
 func Wipe(dev Device) error {
-	size := dev.Size()
-	ranges := []area{{max(0, size-mib), mib}, {256 << 30, 4096}, {64 * mib, 4096}, {0, mib}} // btrfs has copies at 64 MiB and 256 GiB
-	for _, r := range ranges {
-		length := min(r.length, size-r.first)
-		if length <= 0 {
+	const mark = 4096
+	for _, ranges := range [][]area{
+		{{max(0, dev.Size()-mib), mib}},
+		{{256 << 30, mark}, {64 * mib, mark}, {4 * mib, mark}, {2 * mib, mark}, {mib, mark}}, // of btrfs, LUKS, bcachefs, VMFS
+		{{0, mib}},
+	} {
+		dirty := false
+		for _, r := range ranges {
+			length := min(r.length, dev.Size()-r.first)
+			if length <= 0 || isZero(dev, r.first, length) {
+				continue
+			}
+			dirty = true
+			if err := zero(dev, r.first, length); err != nil {
+				return fmt.Errorf("wipe %d bytes at %d: %w", length, r.first, err)
+			}
+		}
+		if !dirty {
 			continue
 		}
-		if err := zero(dev, r.first, length); err != nil {
-			return fmt.Errorf("wipe %d bytes at %d: %w", length, r.first, err)
-		}
 		if err := dev.Sync(); err != nil {
-			return fmt.Errorf("wipe %d bytes at %d: flush: %w", length, r.first, err)
+			return fmt.Errorf("wipe: flush: %w", err)
 		}
 	}
 	return dropCache(dev)
+}
+
+// isZero reports whether a place can be read, and reads as zeros.
+func isZero(dev Device, off, n int64) bool {
+	b := make([]byte, n)
+	return readFull(dev, b, off) == nil && !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
 }

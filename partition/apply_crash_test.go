@@ -62,6 +62,10 @@ func (c changed) judge() func(*disktest.Crash) error {
 			return fmt.Errorf("reported as done: table %v, problems %q, error %v", entries(got), got.Problems, err)
 		case err == nil && oldErr == nil && reflect.DeepEqual(entries(got), entries(old)) && got.GUID == old.GUID:
 		case errors.Is(err, ErrNoTable) && errors.Is(oldErr, ErrNoTable):
+		case errors.Is(oldErr, ErrNoTable) && errors.Is(err, disktest.ErrUnreadable): // something of others may be there: a person says that it is lost
+			if err := Wipe(d); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("table %v, error %v", entries(got), err)
 		}

@@ -61,20 +61,22 @@ func look(dev Device) (disk, error) {
 	if d.mbr.kind == mbrDOS {
 		return disk{}, fmt.Errorf("found a DOS (MBR) partition table with %d partitions: %w", d.mbr.partitions, ErrForeign)
 	}
-	if d.mbr.kind == mbrNone {
+	whole := d.primary.good() || d.backup.good()
+	if d.mbr.kind == mbrNone || !whole {
 		// Without the mark that a GPT rules here, what lies at the start of the disk counts more than a table that may
 		// have been left over.
-		if found := probe(dev); found != "" {
+		found, err := probe(dev, whole)
+		switch {
+		case found != "":
 			return disk{}, fmt.Errorf("found %s: %w", found, ErrForeign)
+		case err != nil && !whole:
+			return disk{}, fmt.Errorf("look for what is on it, and what cannot be read may hold something: %w: %w", err, ErrForeign)
 		}
 	}
-	if !d.primary.good() && !d.backup.good() {
-		if d.mbr.kind == mbrNone {
+	if !whole {
+		if d.mbr.kind == mbrNone && d.mbr.err == nil {
 			// Also where power failed while a first table was written: its protective MBR comes last.
 			return d, ErrNoTable
-		}
-		if found := probe(dev); found != "" {
-			return disk{}, fmt.Errorf("found %s: %w", found, ErrForeign)
 		}
 		return disk{}, fmt.Errorf("primary: %v; backup: %v: %w", d.primary.err, d.backup.err, ErrDamaged)
 	}

@@ -182,6 +182,12 @@ func (in *install) layout(context.Context) error {
 	if in.Seed != "" {
 		in.plan.GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(in.Seed))
 	}
+	// Before there is a table: what the places of its partitions held in a former life, known or not, would be found in them.
+	for _, p := range in.plan.Partitions {
+		if err := partition.Wipe(partition.Section(in.dev, p)); err != nil {
+			return fmt.Errorf("%v: %w", p, err)
+		}
+	}
 	if in.over { // or the table that is there would be kept
 		if err := partition.Wipe(in.dev); err != nil {
 			return err
@@ -192,13 +198,6 @@ func (in *install) layout(context.Context) error {
 	}
 	if err := partition.Verify(in.dev, in.plan); err != nil {
 		return err
-	}
-	if in.over { // or what the old partitions held would be found again in new ones
-		for _, p := range in.plan.Partitions {
-			if err := partition.Wipe(partition.Section(in.dev, p)); err != nil {
-				return fmt.Errorf("%v: %w", p, err)
-			}
-		}
 	}
 	parts := map[string]Device{}
 	for _, label := range []string{"EFI", "META"} {

@@ -141,7 +141,7 @@ func TestDiskCommandsOnOtherDisks(t *testing.T) {
 			b.patch(512+16, []byte{0xff})
 			b.patch(virtual.Size-512+16, []byte{0xff})
 		}, "both copies of the partition table are damaged"},
-		"a disk that became too small": {func(b *box) { require.NoError(b.t, os.Truncate(b.disk, virtual.Size-4<<20)) }, "the disk has 90112 sectors, and partition 5 (EPHEMERAL) reaches to"},
+		"a disk that became too small": {func(b *box) { require.NoError(b.t, os.Truncate(b.disk, virtual.Size-4<<20)) }, "the disk has 90112 sectors, and partition 4 (STATE) reaches to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := f.box(t)
