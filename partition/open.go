@@ -24,7 +24,8 @@ type OpenOptions struct {
 	// Partitions opens a disk of which only single partitions will be written, through Partition, while others may be
 	// mounted. Writes to the disk itself fail.
 	Partitions bool
-	// SectorSize of an image file in bytes, 512 or 4096; default 512. Block devices know their own.
+	// SectorSize of an image file in bytes, 512 or 4096; 0 is that of the table that the file holds, and 512 where it holds none. Block
+	// devices know their own.
 	SectorSize int
 }
 
@@ -103,7 +104,7 @@ func (d *Disk) prepare() error {
 		}
 		d.size, d.sectorSize = info.Size(), d.o.SectorSize
 		if d.sectorSize == 0 {
-			d.sectorSize = 512
+			d.sectorSize = d.madeFor()
 		}
 		if d.sectorSize != 512 && d.sectorSize != 4096 {
 			return fmt.Errorf("sector size %d, want 512 or 4096", d.sectorSize)
@@ -138,6 +139,25 @@ func (d *Disk) prepare() error {
 	}
 	// The kernel forgets that a page could not be written, and goes on to show it. What is read from here on is on the medium.
 	return d.DropCache()
+}
+
+// madeFor is the size of the sectors that a table in an image file was made for. It does not matter what cannot be read here: who
+// reads the table says so.
+func (d *Disk) madeFor() int {
+	header := func(at int64) bool {
+		b := make([]byte, len(signature))
+		n, _ := d.f.ReadAt(b, at)
+		return n == len(b) && string(b) == signature
+	}
+	for _, sector := range []int64{512, 4096} {
+		if header(sector) {
+			return int(sector)
+		}
+	}
+	if end := d.size - d.size%4096; !header(d.size-512) && header(end-4096) {
+		return 4096
+	}
+	return 512
 }
 
 // take claims a block device for us alone: the kernel then refuses mounts and other claims of it and its partitions.

@@ -39,7 +39,7 @@ func diskCommand() *cobra.Command {
 			return partition.Plan(&l, size, l.SectorSize, nil)
 		})
 	})
-	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use", func(w *terminal.Printer, path string) error {
+	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use, and the power should not fail", func(w *terminal.Printer, path string) error {
 		return changeTable(w, path, partition.Grow)
 	})
 	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string) error {

@@ -23,6 +23,7 @@ func imageCommand() *cobra.Command {
 	var from source
 	var output, size, seed, loader string
 	var active bool
+	var sector int
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
@@ -31,6 +32,7 @@ func imageCommand() *cobra.Command {
 	from.flags(c)
 	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")
 	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
+	c.Flags().IntVar(&sector, "sector-size", 512, "bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
 	c.Flags().StringVar(&seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers)")
 	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("output")
@@ -38,6 +40,12 @@ func imageCommand() *cobra.Command {
 		bytes, err := parseSize(size)
 		if err != nil {
 			return usageError{fmt.Errorf("--size: %w", err)}
+		}
+		switch {
+		case sector != 512 && sector != 4096:
+			return usageError{fmt.Errorf("--sector-size: %d, want 512 or 4096", sector)}
+		case bytes%int64(sector) != 0:
+			return usageError{fmt.Errorf("--size: %s is no whole number of sectors of %d bytes", size, sector)}
 		}
 		o := upgrade.InstallOptions{Active: active, Progress: progress(c), Log: logger()}
 		if o.Loader, err = parseLoader(loader, active); err != nil {
@@ -50,7 +58,7 @@ func imageCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := build(c.Context(), output, bytes, img, o); err != nil {
+		if err := build(c.Context(), output, bytes, sector, img, o); err != nil {
 			return err
 		}
 		out(c).Printf("%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
@@ -82,8 +90,8 @@ func parseLoader(name string, active bool) (upgrade.Loader, error) {
 }
 
 // build makes the file and installs onto it. What fails leaves no file.
-func build(ctx context.Context, path string, size int64, img *image.Image, o upgrade.InstallOptions) (err error) {
-	raw, err := disk.Create(path, size)
+func build(ctx context.Context, path string, size int64, sector int, img *image.Image, o upgrade.InstallOptions) (err error) {
+	raw, err := disk.Options{SectorSize: sector}.Create(path, size)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return usageError{fmt.Errorf("--output: %w", err)}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -198,6 +199,26 @@ func TestTheModelAgreesOnOddDisksOfABIOS(t *testing.T) {
 		{"ESP outside of the usable sectors", both(field64(40, esp+1)), "1.1.0", 0},
 		{"entries of 256 bytes", both(sized(32, 256)), "1.1.0", 0},
 		{"FAT32 with few clusters", sector(esp, func(b []byte) { binary.LittleEndian.PutUint32(b[32:], 60000) }), "1.1.0", 0},
+	})
+}
+
+// A disk with sectors of 4096 bytes, from the install on.
+func TestTheModelAgreesOnLargeSectors(t *testing.T) {
+	kit, err := realKit(t.Context(), t.TempDir(), upgrade.SystemdBoot)
+	require.NoError(t, err)
+	kit.Partitions = func() []partition.Spec { return partition.Default(partition.Defaults{EFI: 300 << 20, Seed: "proof"}) }
+	m := newMachine(kit, disktest.New(512<<20, 4096), efivar.NewMemory())
+	require.NoError(t, m.install("1.1.0", upgrade.InstallOptions{}))
+	agree(t, m, []odd{
+		{"as installed", then(), "1.1.0", 0},
+		{"primary copy destroyed", func(t *testing.T, d *disktest.Disk) {
+			_, err := d.WriteAt(make([]byte, 4096), 4096)
+			require.NoError(t, err)
+		}, "1.1.0", 0},
+		{"no protective MBR", func(t *testing.T, d *disktest.Disk) {
+			_, err := d.WriteAt(make([]byte, 4096), 0)
+			require.NoError(t, err)
+		}, "nothing", 0},
 	})
 }
 

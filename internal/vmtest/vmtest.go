@@ -46,6 +46,7 @@ type Disk struct {
 	Path     string
 	PCI      int // device number on the PCI bus, 2 to 29: the firmware and Linux go by it; 0 takes 0x10 and up
 	ReadOnly bool
+	Sector   int    // bytes of a sector: 512, or 4096; 0 is 512
 	WriteLog string // file that gets every write and flush of the guest, in order: see ReadWriteLog; none if empty
 }
 
@@ -135,6 +136,9 @@ func (c Config) arguments() []string {
 			pci = 0x10 + i
 		}
 		device := fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x,disable-legacy=on", i, pci)
+		if d.Sector > 0 {
+			device += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", d.Sector)
+		}
 		if d.WriteLog != "" {
 			args = append(args, d.logged(i)...)
 			args = append(args, "-device", device)
