@@ -24,7 +24,7 @@ var allowed = map[string]struct {
 	why     string
 }{
 	"partition/disktest":    {nil, "a device for anybody's tests"},
-	"partition":             {[]string{"internal/direct"}, "knows disks, not what is on them"},
+	"partition":             {[]string{"internal/direct", "internal/foreign"}, "knows disks, not what is on them"},
 	"partition/meta":        {nil, "a codec over a device"},
 	"bootloader":            {nil, "types that everything above shares"},
 	"bootloader/bootfs":     {nil, "a file system over a device"},

@@ -1,11 +1,11 @@
 package node
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/partition"
 )
 
@@ -80,7 +81,11 @@ func (s *Server) release(ctx context.Context, what string, try func() error, dev
 				continue
 			}
 		}
-		if who := holders("/proc", device); len(who) > 0 {
+		who, failed := holders("/proc", device)
+		switch {
+		case failed != nil:
+			return fmt.Errorf("%s: %w (who holds it cannot be found out: %w)", what, err, failed)
+		case len(who) > 0:
 			return fmt.Errorf("%s is held by %s: %w", what, strings.Join(who, ", "), err)
 		}
 		return fmt.Errorf("%s: %w (no process of this machine shows that it holds it)", what, err)
@@ -162,10 +167,8 @@ func (m *mounted) back() error {
 // mountsOf are the mounts of a device, in order. The source of a mount of a part of it (a bind mount) is the part's path.
 func mountsOf(mountinfo []byte, device uint64) (found []mountPoint) {
 	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
-	lines := bufio.NewScanner(bytes.NewReader(mountinfo))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
+	for line := range bytes.Lines(mountinfo) {
+		f := strings.Fields(string(line))
 		dash := slices.Index(f, "-")
 		if dash < 6 || len(f) < dash+4 || f[2] != want {
 			continue
@@ -220,25 +223,42 @@ const maxHolders = 8
 
 // holders names the processes that have the device itself open, or a file, a working directory or a root on the file
 // system on it: "process 7 (postgres)".
-func holders(proc string, device uint64) (who []string) {
-	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
-	for _, dir := range dirs {
-		links, _ := filepath.Glob(filepath.Join(dir, "fd/*"))
-		for _, l := range append([]string{filepath.Join(dir, "cwd"), filepath.Join(dir, "root"), filepath.Join(dir, "exe")}, links...) {
+func holders(proc string, device uint64) (who []string, err error) {
+	processes, err := os.ReadDir(proc)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range processes {
+		if _, err := strconv.Atoi(p.Name()); err != nil {
+			continue
+		}
+		dir := filepath.Join(proc, p.Name())
+		links := []string{filepath.Join(dir, "cwd"), filepath.Join(dir, "root"), filepath.Join(dir, "exe")}
+		files, err := os.ReadDir(filepath.Join(dir, "fd"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ESRCH) {
+			return nil, err // else it has ended, or is not ours to look at
+		}
+		for _, f := range files {
+			links = append(links, filepath.Join(dir, "fd", f.Name()))
+		}
+		for _, l := range links {
 			var st unix.Stat_t
 			if unix.Stat(l, &st) != nil {
 				continue
 			}
 			block := st.Mode&unix.S_IFMT == unix.S_IFBLK
 			if block && st.Rdev == device || !block && st.Dev == device {
-				comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
-				who = append(who, fmt.Sprintf("process %s (%s)", filepath.Base(dir), strings.TrimSpace(string(comm))))
+				name := "unknown"
+				if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
+					name = foreign.Text(strings.TrimSpace(string(comm)), 64)
+				}
+				who = append(who, fmt.Sprintf("process %s (%s)", p.Name(), name))
 				break
 			}
 		}
 		if len(who) == maxHolders {
-			return append(who, "and maybe more")
+			return append(who, "and maybe more"), nil
 		}
 	}
-	return who
+	return who, nil
 }

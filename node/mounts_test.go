@@ -44,8 +44,14 @@ func TestHoldersAreNamed(t *testing.T) {
 			require.NoError(t, os.Symlink(to, filepath.Join(proc, pid, name)))
 		}
 	}
-	require.Equal(t, []string{"process 7 (name of 7)", "process 8 (name of 8)"}, holders(proc, st.Dev))
-	require.Empty(t, holders(proc, st.Dev+1000))
+	who, err := holders(proc, st.Dev)
+	require.NoError(t, err)
+	require.Equal(t, []string{"process 7 (name of 7)", "process 8 (name of 8)"}, who)
+	who, err = holders(proc, st.Dev+1000)
+	require.NoError(t, err)
+	require.Empty(t, who)
+	_, err = holders(filepath.Join(proc, "none"), st.Dev)
+	require.Error(t, err, "that is not nobody")
 }
 
 func TestWhatIsBusyIsTriedAgainForAWhile(t *testing.T) {

@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/internal/foreign"
 )
 
 // unused refuses a device that is mounted, or one of whose partitions is, in this or any mount name space that a
@@ -122,17 +123,15 @@ func (s system) command(table string) string {
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(b))
+	return foreign.Text(strings.TrimSpace(string(b)), 64)
 }
 
 type mountPoint struct{ device, at string }
 
 // parseMounts reads a mountinfo file (proc_pid_mountinfo(5)): the third field is the device, the fifth the mount point.
 func parseMounts(data []byte) (found []mountPoint) {
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
+	for line := range bytes.Lines(data) {
+		fields := strings.Fields(string(line))
 		if len(fields) < 5 {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -216,4 +217,10 @@ func TestWhatCannotBeLookedAtIsNotFree(t *testing.T) {
 			require.ErrorIs(t, err, unix.EISDIR)
 		})
 	}
+}
+
+func TestAMountBehindAVeryLongLineIsSeen(t *testing.T) {
+	long := "30 1 0:40 / /overlay rw - overlay overlay rw,lowerdir=" + strings.Repeat("/a:", 1<<20) + "\n"
+	s := fake(t, map[string]string{"proc/self/mountinfo": long + "31 1 8:1 / /boot rw - vfat /dev/sda1 rw\n"})
+	require.ErrorIs(t, s.unused("/dev/sda", blockInfo{number: unix.Mkdev(8, 0)}), ErrBusy)
 }
