@@ -226,3 +226,10 @@ func TestAHostileNodeCostsLittle(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsNoUTF8IsNotSent(t *testing.T) {
+	c := (&fake{states: []*pawlv1.StatusResponse{{}}}).client(t)
+	_, err := c.Plan(t.Context(), &pawlv1.PlanRequest{Image: "Ger\xe4t"})
+	require.Equal(t, "request", Kind(err))
+	require.ErrorContains(t, err, "is not UTF-8")
+}
