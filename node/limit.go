@@ -23,8 +23,7 @@ import (
 const (
 	MaxConnections = 512      // over TCP; fewer where the process may have few files open, see connections
 	MaxSockets     = 64       // the same over Unix sockets
-	MaxCalls       = 64       // at once; a further one is ErrTooMany
-	MaxFollowers   = 64       // calls of Events and Dmesg at once, beside those
+	MaxCalls       = 64       // at once, of each kind: followers, plans, doctor, all others; a further one is ErrTooMany
 	MaxRequest     = 64 << 10 // bytes of a request's message
 	MaxAnswer      = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
 	MaxReference   = 1 << 10  // bytes of an image's reference
@@ -62,12 +61,33 @@ func share(files uint64) (tcp, sockets int) {
 type gate struct {
 	most int // connections
 
-	mu        sync.Mutex
-	open      int
-	quiet     list.List // of *guest: those without a call that has come whole, the longest so first
-	reading   int
-	calls     int
-	followers int
+	mu      sync.Mutex
+	open    int
+	quiet   list.List // of *guest: those without a call that has come whole, the longest so first
+	reading int
+	calls   [callKinds]int
+}
+
+// Kinds of calls. Those that last long, or wait for others, do not take the place of those that do not.
+const (
+	others = iota
+	followers
+	plans
+	doctors
+	callKinds
+)
+
+// callKind is the kind of the call that a path names.
+func callKind(path string) int {
+	switch path {
+	case pawlv1.NodeEventsProcedure, pawlv1.NodeDmesgProcedure:
+		return followers
+	case pawlv1.NodePlanProcedure:
+		return plans
+	case pawlv1.NodeDoctorProcedure:
+		return doctors
+	}
+	return others
 }
 
 // guest is a connection.
@@ -115,13 +135,13 @@ func (g *gate) admit(c net.Conn) *guest {
 		oldest.leave()
 	}
 	g.open++
-	new := &guest{Conn: c, gate: g}
-	new.place = g.quiet.PushBack(new)
+	come := &guest{Conn: c, gate: g}
+	come.place = g.quiet.PushBack(come)
 	g.mu.Unlock()
 	if oldest != nil {
 		_ = oldest.Conn.Close()
 	}
-	return new
+	return come
 }
 
 // leave takes the connection out of the account; the gate's mu is held.
@@ -197,11 +217,8 @@ func (g *gate) haveRead(c *guest) {
 func (g *gate) enter(c *guest, path string) (leave func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	count, most := &g.calls, MaxCalls
-	if path == pawlv1.NodeEventsProcedure || path == pawlv1.NodeDmesgProcedure {
-		count, most = &g.followers, MaxFollowers
-	}
-	if *count >= most {
+	count := &g.calls[callKind(path)]
+	if *count >= MaxCalls {
 		return nil
 	}
 	*count++

@@ -156,7 +156,7 @@ func TestAFloodOnTheNetworkLeavesRoom(t *testing.T) {
 	until(t, "the account is even", func() bool {
 		s.tcp.mu.Lock()
 		defer s.tcp.mu.Unlock()
-		return s.tcp.reading == 0 && s.tcp.calls == 0 && s.tcp.quiet.Len() == s.tcp.open
+		return s.tcp.reading == 0 && s.tcp.calls == [callKinds]int{} && s.tcp.quiet.Len() == s.tcp.open
 	})
 }
 
@@ -169,7 +169,7 @@ func TestStreamsAreBoundedAndLeaveTheirPlace(t *testing.T) {
 			var kinds []string
 			for range 2 {
 				ctx, cancel := context.WithCancel(t.Context())
-				for range MaxFollowers {
+				for range MaxCalls {
 					stream, err := node.Events(ctx, &pawlv1.EventsRequest{Follow: true})
 					require.NoError(t, err)
 					require.True(t, stream.Receive(), "%v", stream.Err())
@@ -184,7 +184,7 @@ func TestStreamsAreBoundedAndLeaveTheirPlace(t *testing.T) {
 				until(t, "all have left", func() bool {
 					s.tcp.mu.Lock()
 					defer s.tcp.mu.Unlock()
-					return s.tcp.followers == 0
+					return s.tcp.calls[followers] == 0
 				})
 			}
 			require.Equal(t, []string{"too-many", "too-many"}, kinds)

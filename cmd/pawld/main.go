@@ -20,6 +20,10 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	said := terminal.To(os.Stderr) // the log too: hooks, registries and kernels have a word in it
+	context.AfterFunc(ctx, func() {
+		stop()
+		giveUp(said)
+	}) // a second signal ends it at once
 	err := run(ctx, os.Args[1:], said)
 	stop()
 	switch {
