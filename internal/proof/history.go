@@ -1,7 +1,6 @@
 package proof
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 
@@ -137,7 +136,7 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 				return err
 			}
 			return m.with(func(s *upgrade.Machine) error {
-				_, err := s.Prepare(context.Background(), img, forced(m))
+				_, err := s.Prepare(m.context(), img, forced(m))
 				return err
 			})
 		}}, nil

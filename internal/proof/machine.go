@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -43,6 +44,15 @@ type machine struct {
 	over  Device           // what the product sees in place of disk; nil for disk itself
 	wrote written          // by the loader, and flushed by nobody yet
 	lies  map[string]int64 // where GRUB's blocks lie on the disk, by path: they never move
+
+	rehearses bool // operations are rehearsed, which writes nothing and takes longer than all else
+}
+
+func (m *machine) context() context.Context {
+	if m.rehearses {
+		return context.Background()
+	}
+	return unrehearsed.Context(context.Background())
 }
 
 func newMachine(kit *Kit, disk *disktest.Disk, vars *efivar.Memory) *machine {
@@ -172,19 +182,19 @@ func (m *machine) upgrade(version string, o upgrade.Options) error {
 		return err
 	}
 	return m.with(func(s *upgrade.Machine) error {
-		_, err := s.Apply(context.Background(), img, o)
+		_, err := s.Apply(m.context(), img, o)
 		return err
 	})
 }
 
 func (m *machine) started() (b upgrade.Boot, err error) {
-	err = m.with(func(s *upgrade.Machine) error { b, err = s.Started(context.Background()); return err })
+	err = m.with(func(s *upgrade.Machine) error { b, err = s.Started(m.context()); return err })
 	return b, err
 }
 
 func (m *machine) confirm() error {
 	return m.with(func(s *upgrade.Machine) error {
-		_, err := s.Confirm(context.Background(), m.options(false))
+		_, err := s.Confirm(m.context(), m.options(false))
 		return err
 	})
 }

@@ -1,7 +1,6 @@
 package proof
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -130,13 +129,13 @@ func boots(n int) func(*machine, bootloader.Slot) error {
 
 func (m *machine) rollback() error {
 	return m.with(func(s *upgrade.Machine) error {
-		_, err := s.Rollback(context.Background(), m.options(false))
+		_, err := s.Rollback(m.context(), m.options(false))
 		return err
 	})
 }
 
 func (m *machine) failed(reason string) error {
-	return m.with(func(s *upgrade.Machine) error { return s.Failed(context.Background(), reason) })
+	return m.with(func(s *upgrade.Machine) error { return s.Failed(m.context(), reason) })
 }
 
 // started is the operation Started, as a step of that name.
@@ -282,7 +281,7 @@ func (k *Kit) table() []operation {
 			targetEmpty.then("prepared", func(m *machine, _ bootloader.Slot) error { return m.prepare(next) }),
 			targetComplete.then("prepared", func(m *machine, _ bootloader.Slot) error { return m.prepare(next) }),
 		}, end: arms, commit: "arm", what: imageOf(next), do: func(m *machine) error {
-			return m.with(func(s *upgrade.Machine) error { _, err := s.Arm(context.Background(), m.options(false)); return err })
+			return m.with(func(s *upgrade.Machine) error { _, err := s.Arm(m.context(), m.options(false)); return err })
 		}},
 		{name: "disarm", starts: []start{armed}, end: stays, disarms: true, do: disarm},
 		{name: "rollback", starts: []start{targetComplete}, end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback},

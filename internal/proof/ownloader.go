@@ -2,7 +2,6 @@ package proof
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 
@@ -24,7 +23,7 @@ func loaderOf(version string) string {
 
 func (m *machine) replaceLoader() error {
 	return m.with(func(s *upgrade.Machine) error {
-		_, err := s.ReplaceLoader(context.Background(), upgrade.LoaderOptions{Progress: m.step})
+		_, err := s.ReplaceLoader(m.context(), upgrade.LoaderOptions{Progress: m.step})
 		return err
 	})
 }

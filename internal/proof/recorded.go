@@ -56,9 +56,11 @@ func record(op operation, s start, side bootloader.Slot, from *machine) (*record
 	if err := m.record(); err != nil {
 		return nil, err
 	}
+	m.rehearses = true
 	if err := op.do(m); err != nil {
 		return nil, err
 	}
+	m.rehearses = false
 	r.trace = m.disk.Trace()
 	if wrote {
 		r.lost = len(r.trace.Ops) + 1

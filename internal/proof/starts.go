@@ -2,7 +2,6 @@ package proof
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -36,7 +35,7 @@ func (m *machine) install(version string, o upgrade.InstallOptions) error {
 		return err
 	}
 	o.Loader, o.Partitions, o.Seed, o.Now, o.Progress = m.kit.Loader, m.kit.Partitions(), "proof", virtual.Now, m.step
-	return upgrade.Install(context.Background(), m.device(), img, o)
+	return upgrade.Install(m.context(), m.device(), img, o)
 }
 
 // base is a machine that runs version 1 from a slot, which is the default; the other slot is empty. Files of others are
@@ -192,7 +191,7 @@ func (m *machine) prepare(version string) error {
 		return err
 	}
 	return m.with(func(s *upgrade.Machine) error {
-		_, err := s.Prepare(context.Background(), img, m.options(false))
+		_, err := s.Prepare(m.context(), img, m.options(false))
 		return err
 	})
 }
