@@ -29,7 +29,8 @@ type Boot struct {
 //
 // EPHEMERAL is wiped once, and not if the attempt preserves it. On the default with an open attempt it records how that
 // ended, and what boots is not changed. With META destroyed nothing is recorded, nothing is wiped, and a loader that
-// does not count is not armed again. A loader that was to count this boot and could not is disarmed first of all.
+// does not count is not armed again. A loader that was to count this boot and could not is disarmed first of all; so is one that has
+// not used up what armed it, in the first call of a boot.
 //
 // On the default, firmware is told to start the loader by an entry of our own, where it has none: variables, and then the order;
 // if power fails between them, the default.
@@ -47,6 +48,9 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 	}
 	a, err := m.attempt()
 	if err != nil {
+		if usedUp(st) != nil {
+			m.spend(st)
+		}
 		m.log.Warn("META is not readable; this boot is not recorded", "reason", err)
 		return Boot{Trial: st.Trial()}, nil
 	}
@@ -87,7 +91,11 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 			return err
 		}
 		m.forget(dumps)
-		m.again(st, a)
+		if usedUp(st) != nil {
+			m.spend(st)
+		} else {
+			m.again(st, a)
+		}
 	}
 	if a.Preserve || a.Wiped || a.Kind == Rollback || m.Wipe == nil {
 		return nil
@@ -98,6 +106,23 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	}
 	a.Wiped, b.Wiped, a.Reached = true, true, "wiped"
 	return m.record(a, nil)
+}
+
+// usedUp is what is wrong where the boot that runs on trial has not used up what armed it: it would be started without end.
+func usedUp(st bootloader.State) error {
+	if st.Trial() && st.Again && st.Armed == st.Active {
+		return fmt.Errorf("the firmware has not used up %s, which started this trial", st.ArmedBy)
+	}
+	return nil
+}
+
+// spend disarms in place of such a firmware. The trial gets no other boot, since nothing would end it that does not come so far.
+func (m *Machine) spend(st bootloader.State) {
+	if err := m.Loader.Disarm(); err != nil {
+		m.log.Error("this trial is started again for ever, unless it is confirmed", "cause", usedUp(st), "reason", err)
+		return
+	}
+	m.log.Warn("what started this trial is deleted in the firmware's place; the trial gets no other boot", "cause", usedUp(st))
 }
 
 // again arms the running slot for the tries that are left, in the very call that has counted this boot: a later one may come

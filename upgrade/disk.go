@@ -26,7 +26,7 @@ func Disk(vars efivar.Store) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}
-	return findDisk(vars, cmdline, "/sys/class/block", "/dev")
+	return findDisk(vars, cmdline, classDir, devDir)
 }
 
 // bootPartition is the variable in which the loader names the partition that it was started from.
@@ -53,22 +53,9 @@ func findDisk(vars efivar.Store, cmdline, class, dev string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}
-	devices, err := os.ReadDir(class)
+	found, unread, err := disksWith(text, class, dev)
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
-	}
-	var found, unread []string
-	for _, d := range devices {
-		if _, err := os.Stat(filepath.Join(class, d.Name(), "partition")); err == nil {
-			continue // of a disk that has its own line
-		}
-		path := filepath.Join(dev, strings.ReplaceAll(d.Name(), "!", "/")) // as sysfs writes names with a slash
-		switch holds, err := holdsPartition(path, text); {
-		case holds:
-			found = append(found, path)
-		case err != nil && !errors.Is(err, partition.ErrForeign) && !errors.Is(err, partition.ErrNoTable):
-			unread = append(unread, err.Error())
-		}
 	}
 	switch {
 	case len(found) == 1:
@@ -80,6 +67,62 @@ func findDisk(vars efivar.Store, cmdline, class, dev string) (string, error) {
 	}
 	return "", fmt.Errorf("find the boot disk: no disk has partition %s: %w", text, ErrDiskUnknown)
 }
+
+// disksWith are the disks with a partition of that GUID, and why those that might have it could not be read.
+func disksWith(guid, class, dev string) (found, unread []string, err error) {
+	devices, err := os.ReadDir(class)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, d := range devices {
+		if _, err := os.Stat(filepath.Join(class, d.Name(), "partition")); err == nil {
+			continue // of a disk that has its own line
+		}
+		if size, err := os.ReadFile(filepath.Join(class, d.Name(), "size")); err == nil && strings.TrimSpace(string(size)) == "0" {
+			continue // a drive without a medium
+		}
+		path := filepath.Join(dev, strings.ReplaceAll(d.Name(), "!", "/")) // as sysfs writes names with a slash
+		switch holds, err := holdsPartition(path, guid); {
+		case holds:
+			found = append(found, path)
+		case err != nil && !errors.Is(err, partition.ErrForeign) && !errors.Is(err, partition.ErrNoTable):
+			unread = append(unread, err.Error())
+		}
+	}
+	return found, unread, nil
+}
+
+// goneFrom reports of a partition whether no disk has it. A disk that cannot be read may.
+func goneFrom(class, dev string) func(efivar.HardDrive) bool {
+	known := map[efivar.GUID]bool{}
+	return func(p efivar.HardDrive) bool {
+		if _, ok := known[p.GUID]; !ok {
+			found, unread, err := disksWith(p.GUID.String(), class, dev)
+			known[p.GUID] = err == nil && len(found) == 0 && len(unread) == 0
+		}
+		return known[p.GUID]
+	}
+}
+
+// gone is goneFrom for the machine whose variables are vars. Variables that were given along with a disk image are those of a
+// machine that has this one disk.
+func gone(disk Device, vars efivar.Store) func(efivar.HardDrive) bool {
+	if vars != nil {
+		d, ok := disk.(interface{ Path() string })
+		if !ok {
+			return func(efivar.HardDrive) bool { return true }
+		}
+		if info, err := os.Stat(d.Path()); err == nil && info.Mode().IsRegular() {
+			return func(efivar.HardDrive) bool { return true }
+		}
+	}
+	return goneFrom(classDir, devDir)
+}
+
+const (
+	classDir = "/sys/class/block"
+	devDir   = "/dev"
+)
 
 // holdsPartition reports whether the table of a disk has a partition of that GUID.
 func holdsPartition(path, guid string) (holds bool, err error) {

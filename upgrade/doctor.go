@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -217,10 +218,10 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 	}
 }
 
-// secureBoot reports whether the firmware checks signatures.
+// secureBoot reports whether the firmware checks signatures, or may: what cannot be read does not say that it does not.
 func secureBoot(vars *efivar.Memory) bool {
 	v, err := vars.Read(efivar.Global("SecureBoot"))
-	return err == nil && len(v.Data) == 1 && v.Data[0] == 1
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && !(len(v.Data) == 1 && v.Data[0] == 0)
 }
 
 // firmware is the kind of machine that a disk and its variables belong to.

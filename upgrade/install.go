@@ -237,7 +237,7 @@ func (in *install) machine(parts map[string]Device) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(in.Loader, boot, in.dev, in.plan, in.Vars, "")
+	loader, err := openLoader(in.Loader, boot, in.dev, in.plan, in.Vars, gone(in.dev, in.Vars), "")
 	if err != nil {
 		return nil, err
 	}

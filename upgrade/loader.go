@@ -210,7 +210,7 @@ func listing(boot *bootfs.FS) string {
 }
 
 // openLoader opens the loader on a boot file system.
-func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout, vars efivar.Store, cmdline string) (bootloader.Bootloader, error) {
+func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout, vars efivar.Store, gone func(efivar.HardDrive) bool, cmdline string) (bootloader.Bootloader, error) {
 	esp, err := layout.Find("EFI")
 	if err != nil {
 		return nil, err
@@ -220,9 +220,9 @@ func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout,
 		return nil, err
 	}
 	if l == SystemdBoot {
-		return sdboot.New(sdboot.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline})
+		return sdboot.New(sdboot.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline, Gone: gone})
 	}
-	c := grub.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline}
+	c := grub.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline, Gone: gone}
 	if p, err := layout.Find("BIOS"); err == nil && disk.SectorSize() == 512 {
 		c.BIOS = &grub.Place{Disk: disk, First: p.First, Sectors: p.Sectors}
 	}

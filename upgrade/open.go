@@ -25,17 +25,18 @@ type OpenOptions struct {
 	// Whole takes the disk as a whole, which fails while anything of it is mounted. GRUB for BIOS can be replaced only so: it is
 	// in none of the partitions that are opened otherwise.
 	Whole    bool
-	ReadOnly bool             // for Plan and Status beside a running operation: nothing is locked, nothing is written
-	Vars     efivar.Store     // nil: this machine's, from /sys/firmware/efi/efivars
-	Cmdline  *string          // nil: this machine's, from /proc/cmdline
-	BootID   string           // empty: this machine's, from /proc/sys/kernel/random/boot_id
-	Version  string           // empty: the VERSION_ID of the running system's os-release
-	Trial    string           // see Config
-	Release  string           // where that os-release is; empty: /etc/os-release
-	Policy   Policy           // which version may follow it; without Version, the os-release may set its window
-	PStore   pstore.Dir       // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
-	Log      *slog.Logger     // nil discards
-	Now      func() time.Time // nil is time.Now
+	ReadOnly bool                        // for Plan and Status beside a running operation: nothing is locked, nothing is written
+	Vars     efivar.Store                // nil: this machine's, from /sys/firmware/efi/efivars
+	Gone     func(efivar.HardDrive) bool // whether no disk of the machine has a partition; nil: looked up among this machine's disks
+	Cmdline  *string                     // nil: this machine's, from /proc/cmdline
+	BootID   string                      // empty: this machine's, from /proc/sys/kernel/random/boot_id
+	Version  string                      // empty: the VERSION_ID of the running system's os-release
+	Trial    string                      // see Config
+	Release  string                      // where that os-release is; empty: /etc/os-release
+	Policy   Policy                      // which version may follow it; without Version, the os-release may set its window
+	PStore   pstore.Dir                  // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
+	Log      *slog.Logger                // nil discards
+	Now      func() time.Time            // nil is time.Now
 }
 
 // Open opens the machine that boots from disk: a block device, or a file that holds a disk image. The boot file system
@@ -124,6 +125,9 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 		}
 		o.Cmdline = &line
 	}
+	if o.Gone == nil {
+		o.Gone = gone(disk, o.Vars)
+	}
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
 	}
@@ -131,11 +135,11 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(kind, boot, disk, layout, o.Vars, *o.Cmdline)
+	loader, err := openLoader(kind, boot, disk, layout, o.Vars, o.Gone, *o.Cmdline)
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(join(disk, layout, "EFI", parts["EFI"]), layout, "META", parts["META"]), Vars: o.Vars, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
+	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(join(disk, layout, "EFI", parts["EFI"]), layout, "META", parts["META"]), Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}

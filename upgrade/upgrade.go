@@ -55,25 +55,26 @@ var (
 
 // Config says what an operation works on. Boot, Meta and Loader are required.
 type Config struct {
-	Boot      *bootfs.FS            // the boot file system, with the slots' directories as its zones
-	Loader    bootloader.Bootloader // what boots this machine, over the same boot file system
-	Meta      Device                // the META partition
-	Disk      Device                // the whole disk, only read: what it would boot is asked before a trial by kexec is confirmed; nil refuses that
-	Vars      efivar.Store          // the firmware's variables, only read, for the same; nil: there are none
-	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
-	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
-	Direct    io.ReaderAt           // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
-	NoDirect  error                 // why there is no Direct, for people
-	ReadOnly  bool                  // only Plan and Status are used
-	Trial     string                // how the loader is had to try a slot, where Options do not say
-	BootID    string                // names this boot, as /proc/sys/kernel/random/boot_id does
-	Version   string                // of the running system; empty if not known
-	Policy    Policy                // which version may follow it
-	Cmdline   string                // of the running kernel
-	Problems  []string              // of the partition table, for Status: one sentence each
-	PStore    pstore.Dir            // what kernels left when they died; empty: nothing is kept, or it is not this machine's
-	Log       *slog.Logger          // nil discards
-	Now       func() time.Time      // nil is time.Now
+	Boot      *bootfs.FS                  // the boot file system, with the slots' directories as its zones
+	Loader    bootloader.Bootloader       // what boots this machine, over the same boot file system
+	Meta      Device                      // the META partition
+	Disk      Device                      // the whole disk, only read: what it would boot is asked before a trial by kexec is confirmed; nil refuses that
+	Vars      efivar.Store                // the firmware's variables, only read, for the same; nil: there are none
+	Gone      func(efivar.HardDrive) bool // whether no disk of the machine has a partition, for the same; nil: not known
+	Wipe      func() error                // wipes EPHEMERAL, which is not mounted yet; nil where there is none
+	DropCache func() error                // makes the next read of Boot come from the device; nil where there is no cache
+	Direct    io.ReaderAt                 // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
+	NoDirect  error                       // why there is no Direct, for people
+	ReadOnly  bool                        // only Plan and Status are used
+	Trial     string                      // how the loader is had to try a slot, where Options do not say
+	BootID    string                      // names this boot, as /proc/sys/kernel/random/boot_id does
+	Version   string                      // of the running system; empty if not known
+	Policy    Policy                      // which version may follow it
+	Cmdline   string                      // of the running kernel
+	Problems  []string                    // of the partition table, for Status: one sentence each
+	PStore    pstore.Dir                  // what kernels left when they died; empty: nothing is kept, or it is not this machine's
+	Log       *slog.Logger                // nil discards
+	Now       func() time.Time            // nil is time.Now
 }
 
 // Machine is one machine's boot state, opened for one operation after the other. It is not safe for concurrent use.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -62,4 +63,100 @@ func TestVariablesThatAreReadOnlyAreRefusedBeforeAnythingIsWritten(t *testing.T)
 	a, err := m.Confirm(t.Context(), upgrade.Options{})
 	require.NoError(t, err, "what runs can be confirmed all the same")
 	require.Nil(t, a)
+}
+
+// keeping is a store that does not let go of one variable, nor let it be changed, as far as it says.
+type keeping struct {
+	*efivar.Memory
+	name            efivar.Name
+	deletes, writes bool
+}
+
+func (k keeping) Delete(name efivar.Name) error {
+	if name == k.name && !k.deletes {
+		return fmt.Errorf("delete variable %s: %w", name.Name, efivar.ErrNotKept)
+	}
+	return k.Memory.Delete(name)
+}
+
+func (k keeping) Write(name efivar.Name, v efivar.Variable) error {
+	if name == k.name && !k.writes {
+		return fmt.Errorf("write variable %s: %w", name.Name, efivar.ErrNotKept)
+	}
+	return k.Memory.Write(name, v)
+}
+
+// A firmware that does not use up what starts a trial: the first call of Started in it takes that back, by whatever the firmware
+// allows, so a trial that dies is not started again; and a good one is confirmed.
+func TestAOneShotThatIsNotUsedUp(t *testing.T) {
+	for _, way := range []string{"one-shot", "boot-next"} {
+		for how, k := range map[string]keeping{
+			"deleted by the system":          {deletes: true, writes: true},
+			"which cannot be deleted":        {writes: true},
+			"which cannot be written either": {},
+			"with META destroyed":            {deletes: true, writes: true},
+		} {
+			if way == "boot-next" && !k.deletes {
+				continue // the firmware starts that UKI whatever is done
+			}
+			for _, good := range []bool{false, true} {
+				t.Run(fmt.Sprint(way, " ", how, " ", good), func(t *testing.T) {
+					r := start(t)
+					m, err := r.Open()
+					require.NoError(t, err)
+					_, err = m.Apply(t.Context(), r.image("2.0.0"), upgrade.Options{Trial: way, Tries: 2})
+					require.NoError(t, err)
+					k.Memory, k.name = r.Vars, efivar.Loader("LoaderEntryOneShot")
+					if way == "boot-next" {
+						k.name = efivar.Global("BootNext")
+					}
+					armed, err := r.Vars.Read(k.name)
+					require.NoError(t, err)
+					power := func() bootloader.Slot {
+						was, err := r.Vars.Read(k.name)
+						require.NoError(t, r.Boot())
+						if err == nil {
+							require.NoError(t, r.Vars.Write(k.name, was))
+						}
+						return r.Last.Slot
+					}
+					open := func(version string) *upgrade.Machine {
+						m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: k, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version, Now: virtual.Now})
+						require.NoError(t, err)
+						return m
+					}
+					require.Equal(t, bootloader.B, power())
+					if how == "with META destroyed" {
+						off, size := r.at("META")
+						r.junk(off, int(size/512))
+					}
+					m = open("2.0.0")
+					for range 2 { // it may be called again
+						b, err := m.Started(t.Context())
+						require.NoError(t, err)
+						require.True(t, b.Trial)
+					}
+					st, err := m.Loader.State()
+					require.NoError(t, err)
+					require.Equal(t, bootloader.None, st.Armed, "of %x", armed.Data)
+					if good {
+						_, err = open("2.0.0").Confirm(t.Context(), upgrade.Options{})
+						require.NoError(t, err)
+						require.Equal(t, bootloader.B, power())
+						st, err = open("2.0.0").Loader.State()
+						require.NoError(t, err)
+						require.False(t, st.Trial())
+						return
+					}
+					require.Equal(t, bootloader.A, power(), "it died")
+					b, err := open("1.0.0").Started(t.Context())
+					require.NoError(t, err)
+					if how != "with META destroyed" {
+						require.True(t, b.Ended)
+						require.Equal(t, 1, b.Attempt.Trials)
+					}
+				})
+			}
+		}
+	}
 }

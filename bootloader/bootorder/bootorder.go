@@ -2,7 +2,7 @@
 // replaces the loader's file while the firmware has another copy of it to go on to.
 //
 // Start with Order.Survey and Order.Ensure, and with Order.Replace. It guarantees that the order of entries that are not ours
-// stays, that nothing is removed, and that a variable is written only where it changes. What counts as a start, and why, is
+// stays, that nothing is removed but entries that were made here for a partition that is gone, and that a variable is written only where it changes. What counts as a start, and why, is
 // written down in docs/decisions/0002-boot-order.md; how a loader is replaced, in 0008-loader.md.
 //
 // It does not know what a loader does once it was started, nor which loader is the better one.
@@ -22,7 +22,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// Order is the firmware's order of boot options, seen from one boot file system. All fields are required.
+// Order is the firmware's order of boot options, seen from one boot file system. All fields but Gone are required.
 type Order struct {
 	Vars      efivar.Store
 	FS        *bootfs.FS
@@ -30,6 +30,8 @@ type Order struct {
 	Loader    string           // the file that firmware starts, as it spells it: `\EFI\BOOT\BOOTX64.EFI`
 	Title     string           // what our own entries are called
 	Ours      bool             // this boot's loader was started from our partition
+	// Gone reports whether no disk of this machine has a partition: then an entry of ours for it starts nothing. nil: not known.
+	Gone func(efivar.HardDrive) bool
 }
 
 // kind is what an entry of BootOrder means for the next boot.
@@ -39,14 +41,17 @@ const (
 	ours    kind = iota // starts our loader
 	skipped             // firmware passes over it: inactive, not of the boot category, without a variable, its file gone
 	device              // names no file: what is on the device is not known; it may be nothing
-	foreign             // starts something else
+	foreign             // starts something else, or will once a slot is written
+	unread              // cannot be read, so what it starts is not known
 )
 
 // Survey is what BootOrder says of the next boots.
 type Survey struct {
-	Lost   error // why firmware does not find the loader, as a cut while it is replaced may leave it; nil when it does
-	Starts int   // of our loader in a row, from the first on
-	Files  int   // entries among and directly behind them that name partition and file of the loader or of a copy: those that we made, and not the firmware's own for a disk
+	Unknown []string // what cannot be read and may not matter, one sentence each
+	Lost    error    // why firmware does not find the loader, as a cut while it is replaced may leave it; nil when it does
+	Starts  int      // of our loader in a row, from the first on
+	Dead    []uint16 // entries of ours that start nothing, in BootOrder or not; Ensure and EnsureFile remove them
+	Files   int      // entries among and directly behind them that name partition and file of the loader or of a copy: those that we made, and not the firmware's own for a disk
 
 	numbers []uint16
 	kinds   []kind
@@ -56,7 +61,8 @@ type Survey struct {
 	current int      // position of the entry that started this boot; -1 when it is not in BootOrder or not known
 }
 
-// Survey reads BootOrder and its entries.
+// Survey reads BootOrder and its entries. A BootCurrent that cannot be read is one that the firmware does not tell, and is in
+// Unknown; so is an entry, which matters only where it comes before our loader.
 func (b Order) Survey() (Survey, error) {
 	s := Survey{first: -1, current: -1}
 	if _, err := b.FS.Stat(slashes(b.Loader)); err != nil {
@@ -68,26 +74,29 @@ func (b Order) Survey() (Survey, error) {
 	}
 	if err == nil {
 		if s.numbers, err = efivar.DecodeNumbers(v.Data); err != nil {
-			return Survey{}, fmt.Errorf("BootOrder: %w", err)
+			return Survey{}, fmt.Errorf("BootOrder: %w (delete that variable; firmware makes it anew, and so does an upgrade)", err)
 		}
 	}
 	n, set, err := Current(b.Vars)
-	if err != nil {
-		return Survey{}, fmt.Errorf("BootCurrent: %w", err)
-	}
-	if set {
+	switch {
+	case err != nil:
+		s.Unknown = append(s.Unknown, fmt.Sprintf("Which boot option started this boot is not known: BootCurrent: %v.", err))
+	case set:
 		s.current = slices.Index(s.numbers, n)
 	}
 	for i, n := range s.numbers {
 		k, err := b.kind(n)
 		if err != nil {
-			return Survey{}, err
+			s.Unknown = append(s.Unknown, fmt.Sprintf("What %s starts is not known: %v.", efivar.Boot(n).Name, err))
 		}
 		if i == s.current && b.Ours && k != skipped {
 			k = ours
 		}
 		s.kinds = append(s.kinds, k)
 		s.names = append(s.names, Describe(b.Vars, n))
+	}
+	if err := b.bury(&s, n, set); err != nil {
+		return Survey{}, err
 	}
 	s.first = slices.Index(s.kinds, ours)
 	if s.first < 0 {
@@ -109,48 +118,124 @@ func (b Order) Survey() (Survey, error) {
 	return s, nil
 }
 
-// kind judges one entry by itself.
+// kind judges one entry by itself. The error says why one is unread, or what is odd about one that firmware passes over.
 func (b Order) kind(n uint16) (kind, error) {
 	o, err := Option(b.Vars, n)
 	switch {
 	case missing(err):
 		return skipped, nil
-	case errors.Is(err, efivar.ErrFormat):
-		return foreign, nil
+	case errors.Is(err, efivar.ErrFormat): // nothing that firmware could start
+		return skipped, err
 	case err != nil:
-		return 0, err
+		return unread, err
 	case !o.Tried():
 		return skipped, nil
 	}
-	if b.onOurs(o) {
-		_, path, _ := o.File()
-		switch _, err := b.FS.Stat(slashes(path)); {
-		case err != nil: // it is not there, or a cut has damaged what leads to it: firmware finds it no more than we do
-			return skipped, nil
-		case b.starts(o):
-			return ours, nil
-		}
-		return foreign, nil
-	}
-	for _, node := range o.First() {
-		// A file on a volume (4, 4), or in the firmware's own flash (4, 6).
-		if node.Type == 4 && (node.Subtype == 4 || node.Subtype == 6) {
+	drive, path, short, ok := o.Target()
+	switch {
+	case !ok:
+		inFlash := func(node efivar.Node) bool { return node.Type == 4 && node.Subtype == 6 }
+		if slices.ContainsFunc(o.First(), inFlash) {
 			return foreign, nil
 		}
+		return device, nil
+	case drive == efivar.HardDrive{}: // on whatever volume the firmware finds first
+		if strings.EqualFold(path, b.Loader) {
+			return device, nil
+		}
+		return foreign, nil
+	case !b.here(drive):
+		return foreign, nil
+	case b.inSlot(path): // it may not be there yet
+		return foreign, nil
+	case path == "":
+		path = b.Loader
 	}
-	return device, nil
+	_, err = b.FS.Stat(slashes(path))
+	switch {
+	case err != nil: // it is not there, or a cut has damaged what leads to it: firmware finds it no more than we do
+		return skipped, nil
+	case !strings.EqualFold(path, b.Loader):
+		return foreign, nil
+	case !short: // it is ours while the disk is where it was
+		return device, nil
+	}
+	return ours, nil
 }
 
-// starts reports whether an option names our loader on our partition.
+// bury finds the entries of ours that start nothing: for a partition that no disk has any more. One that started this boot is none.
+func (b Order) bury(s *Survey, current uint16, known bool) error {
+	names, err := b.Vars.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		n, ok := name.BootNumber()
+		if !ok || known && n == current {
+			continue
+		}
+		if o, err := Option(b.Vars, n); err != nil || !b.dead(o) {
+			continue // what cannot be read is not ours to remove
+		}
+		s.Dead = append(s.Dead, n)
+		for i, number := range s.numbers {
+			if number == n {
+				s.kinds[i] = skipped
+			}
+		}
+	}
+	return nil
+}
+
+// dead reports whether an option is one that we made, for a partition that is gone.
+func (b Order) dead(o efivar.LoadOption) bool {
+	drive, path, short, ok := o.Target()
+	if !ok || !short || path == "" || len(o.Optional) > 0 || len(o.First()) != 2 {
+		return false
+	}
+	title, ofStart := strings.CutPrefix(o.Description, b.Title+" (start ")
+	var made bool
+	switch {
+	case ofStart:
+		made = strings.Trim(title, "0123456789") == ")" && inDefault(path)
+	case o.Description == b.Title:
+		made = inDefault(path)
+	case o.Description == spareTitle(b.Title), strings.HasPrefix(o.Description, b.Title+", slot "):
+		made = b.inSlot(path)
+	}
+	switch {
+	case !made || b.here(drive):
+		return false
+	case drive.GUID == b.Partition.GUID: // firmware compares the number too
+		return true
+	}
+	return b.Gone != nil && b.Gone(drive)
+}
+
+// inDefault reports whether a path is where firmware looks for a loader without being told one.
+func inDefault(path string) bool {
+	return len(path) > len(defaultDir) && strings.EqualFold(path[:len(defaultDir)], defaultDir)
+}
+
+var defaultDir = Spell(bootloader.LoaderDir) + `\`
+
+// inSlot reports whether a path is in a slot's directory, whose files come and go.
+func (b Order) inSlot(path string) bool {
+	return slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {
+		dir := Spell(s.Dir()) + `\`
+		return len(path) > len(dir) && strings.EqualFold(path[:len(dir)], dir)
+	})
+}
+
+// starts reports whether an option names our loader on our partition, whatever its spelling.
 func (b Order) starts(o efivar.LoadOption) bool {
-	_, path, _ := o.File()
-	return o.Tried() && b.onOurs(o) && strings.EqualFold(path, b.Loader)
+	drive, path, short, ok := o.Target()
+	return ok && short && o.Tried() && b.here(drive) && strings.EqualFold(path, b.Loader)
 }
 
-// onOurs reports whether an option names a file on our partition. Firmware compares number and GUID.
-func (b Order) onOurs(o efivar.LoadOption) bool {
-	drive, _, ok := o.File()
-	return ok && drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number
+// here reports whether a node names our partition. Firmware compares number and GUID.
+func (b Order) here(drive efivar.HardDrive) bool {
+	return drive.GUID == b.Partition.GUID && drive.Number == b.Partition.Number
 }
 
 // slashes is a path of the firmware as the boot file system has it.
@@ -170,9 +255,13 @@ func (s Survey) Refuse(install bool) error {
 			return fmt.Errorf("%s started this boot, and it is not our loader: %w", s.names[s.current], bootloader.ErrForeign)
 		}
 		return fmt.Errorf("nothing in BootOrder is known to start our loader, and this boot was not started from it; "+
-			"boot once without BootNext and without the firmware's menu: %w", bootloader.ErrForeign)
+			"boot once without BootNext and without the firmware's menu: %w%s", bootloader.ErrForeign, strings.Join(append([]string{""}, s.Unknown...), " "))
 	}
 	for i, k := range s.kinds[:s.first] {
+		if k == unread {
+			return fmt.Errorf("%s comes before our loader in BootOrder, and what it starts is not known, because it cannot be read; "+
+				"delete that variable, or put it behind (efibootmgr --bootorder): %w", s.names[i], bootloader.ErrForeign)
+		}
 		if k == foreign || i == s.current && k == device {
 			return fmt.Errorf("%s comes before our loader in BootOrder; deactivate it (efibootmgr --inactive) or put it behind: %w", s.names[i], bootloader.ErrForeign)
 		}
@@ -186,13 +275,18 @@ func Option(vars efivar.Store, n uint16) (efivar.LoadOption, error) {
 	if err != nil {
 		return efivar.LoadOption{}, err
 	}
-	return efivar.DecodeLoadOption(v.Data)
+	o, err := efivar.DecodeLoadOption(v.Data)
+	if err != nil {
+		return efivar.LoadOption{}, fmt.Errorf("%s: %w", efivar.Boot(n).Name, err)
+	}
+	return o, nil
 }
 
 // Describe names a boot option for people: Boot0001 "UEFI Misc Device".
 func Describe(vars efivar.Store, n uint16) string {
 	if o, err := Option(vars, n); err == nil {
-		return fmt.Sprintf("%s %q", efivar.Boot(n).Name, o.Description)
+		title := []rune(strings.ToValidUTF8(o.Description, "\uFFFD"))
+		return fmt.Sprintf("%s %q", efivar.Boot(n).Name, string(title[:min(len(title), 64)]))
 	}
 	return efivar.Boot(n).Name
 }

@@ -20,7 +20,9 @@ func (s Survey) place() int {
 // Ensure sees to it that firmware starts the loader at least want times in a row.
 //
 //  1. each missing Boot####. A cut: an entry that BootOrder does not name, which firmware ignores; the next run uses it.
-//  2. BootOrder with them inserted; the order of all others stays. A cut: the old order or the new one.
+//  2. BootOrder with them inserted, and without entries of ours that start nothing; the order of all others stays. A cut: the old
+//     order or the new one.
+//  3. the Boot#### of those go. A cut: entries that BootOrder does not name; the next run removes them.
 func (b Order) Ensure(want int, install bool) error {
 	s, err := b.Survey()
 	if err != nil {
@@ -45,12 +47,11 @@ func (b Order) EnsureFile() error {
 	return b.insert(s, 1-s.Files)
 }
 
-// insert makes so many starts more.
+// insert makes so many starts more, and removes what is dead.
 func (b Order) insert(s Survey, n int) error {
-	if n <= 0 {
+	if n <= 0 && len(s.Dead) == 0 {
 		return nil
 	}
-	want := s.Starts + n
 	names, err := b.Vars.List()
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (b Order) insert(s Survey, n int) error {
 		}
 	}
 	var insert []uint16
-	for i := s.Starts; i < want; i++ {
+	for i := s.Starts; i < s.Starts+n; i++ {
 		if len(spare) > 0 {
 			insert, spare = append(insert, spare[0]), spare[1:]
 			continue
@@ -87,8 +88,18 @@ func (b Order) insert(s Survey, n int) error {
 		insert, used = append(insert, n), append(used, n)
 	}
 	order := slices.Insert(slices.Clone(s.numbers), s.place(), insert...)
-	if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
+	order = slices.DeleteFunc(order, func(n uint16) bool { return slices.Contains(s.Dead, n) })
+	if len(order) > 0 {
+		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
+			return kept(err)
+		}
+	} else if err := b.Vars.Delete(efivar.Global("BootOrder")); err != nil {
 		return kept(err)
+	}
+	for _, n := range s.Dead {
+		if err := b.Vars.Delete(efivar.Boot(n)); err != nil {
+			return fmt.Errorf("remove an entry that starts nothing: %w", kept(err))
+		}
 	}
 	return nil
 }

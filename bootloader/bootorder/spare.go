@@ -18,6 +18,9 @@ func Copies() (paths []string) {
 	return paths
 }
 
+// spareTitle is what the entry for such a copy is called.
+func spareTitle(title string) string { return title + " (spare loader)" }
+
 // Spell is how firmware spells a path of the boot file system.
 func Spell(path string) string { return `\` + strings.ReplaceAll(path, "/", `\`) }
 
@@ -69,7 +72,7 @@ func (b Order) Spare(path string) error {
 	if err != nil {
 		return err
 	}
-	data, err := b.named(b.Title+" (spare loader)", path).Encode()
+	data, err := b.named(spareTitle(b.Title), path).Encode()
 	if err != nil {
 		return err
 	}
@@ -152,6 +155,6 @@ func (b Order) spareNumber(s Survey) (uint16, error) {
 }
 
 func (b Order) isCopy(o efivar.LoadOption) bool {
-	_, path, _ := o.File()
-	return b.onOurs(o) && slices.ContainsFunc(Copies(), func(c string) bool { return strings.EqualFold(c, path) })
+	drive, path, short, ok := o.Target()
+	return ok && short && b.here(drive) && slices.ContainsFunc(Copies(), func(c string) bool { return strings.EqualFold(c, path) })
 }

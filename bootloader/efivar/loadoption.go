@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Attributes of a load option.
@@ -109,6 +110,34 @@ func (o LoadOption) File() (h HardDrive, path string, ok bool) {
 	h, isDrive := nodes[0].HardDrive()
 	path, isFile := nodes[1].FilePath()
 	return h, path, isDrive && isFile
+}
+
+// Target returns the partition and the file that the first device path ends in, whatever leads to the partition: short is false
+// where something does, and then firmware finds it only while the device is where it was. The path is spelled as ours are:
+// with backslashes, one in front; "" where the partition alone is named, and firmware looks for a loader where loaders lie by default.
+// Without a partition, which the firmware then looks for, h is zero. What is neither is not ok.
+func (o LoadOption) Target() (h HardDrive, path string, short, ok bool) {
+	nodes := o.First()
+	end := len(nodes)
+	for end > 0 && nodes[end-1].Type == typeMedia && nodes[end-1].Subtype == subtypeFile {
+		end--
+	}
+	var parts []string
+	for _, n := range nodes[end:] {
+		part, ok := n.FilePath()
+		if !ok {
+			return HardDrive{}, "", false, false
+		}
+		parts = append(parts, strings.FieldsFunc(part, func(r rune) bool { return r == '/' || r == '\\' })...)
+	}
+	if len(parts) > 0 {
+		path = `\` + strings.Join(parts, `\`)
+	}
+	if end == 0 {
+		return HardDrive{}, path, false, path != ""
+	}
+	h, ok = nodes[end-1].HardDrive()
+	return h, path, end == 1, ok
 }
 
 // Tried reports whether firmware tries the option by itself when its turn in BootOrder comes.

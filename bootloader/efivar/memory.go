@@ -16,6 +16,9 @@ type Memory struct {
 	// data), nil for a deletion. An error refuses the change and is what the writer gets. Writes that change nothing do not
 	// reach it. A recording disk's Atomic fits here, and so does a firmware that says no.
 	BeforeWrite func(name Name, value []byte) error
+	// Unreadable are variables that are there and cannot be read, each with what a read of it says, and so does a write. They
+	// can be deleted. Values does not have them.
+	Unreadable map[Name]error
 
 	values map[Name]Variable
 }
@@ -51,10 +54,15 @@ func (m *Memory) Values() map[string][]byte {
 }
 
 // Clone returns a store with the same variables and no hook. It costs one map: values are never changed in place.
-func (m *Memory) Clone() *Memory { return &Memory{values: maps.Clone(m.values)} }
+func (m *Memory) Clone() *Memory {
+	return &Memory{values: maps.Clone(m.values), Unreadable: maps.Clone(m.Unreadable)}
+}
 
 // Read implements Store.
 func (m *Memory) Read(name Name) (Variable, error) {
+	if err := m.Unreadable[name]; err != nil {
+		return Variable{}, err
+	}
 	v, ok := m.values[name]
 	if !ok {
 		return Variable{}, fmt.Errorf("read variable %s: %w", name.Name, fs.ErrNotExist)
@@ -64,6 +72,9 @@ func (m *Memory) Read(name Name) (Variable, error) {
 
 // Write implements Store. As in firmware, a variable's attributes cannot change while it exists.
 func (m *Memory) Write(name Name, v Variable) error {
+	if err := m.Unreadable[name]; err != nil {
+		return fmt.Errorf("write variable %s: %w", name.Name, err)
+	}
 	old, ok := m.values[name]
 	if ok && old.Equal(v) {
 		return nil
@@ -83,13 +94,14 @@ func (m *Memory) Write(name Name, v Variable) error {
 
 // Delete implements Store.
 func (m *Memory) Delete(name Name) error {
-	if _, ok := m.values[name]; !ok {
+	if _, ok := m.values[name]; !ok && m.Unreadable[name] == nil {
 		return nil
 	}
 	if err := m.before(name, nil); err != nil {
 		return fmt.Errorf("delete variable %s: %w", name.Name, err)
 	}
 	delete(m.values, name)
+	delete(m.Unreadable, name)
 	return nil
 }
 
@@ -100,7 +112,9 @@ func (m *Memory) Reset() {
 
 // List implements Store.
 func (m *Memory) List() ([]Name, error) {
-	return slices.SortedFunc(maps.Keys(m.values), compareNames), nil
+	names := slices.AppendSeq(slices.Collect(maps.Keys(m.values)), maps.Keys(m.Unreadable))
+	slices.SortFunc(names, compareNames)
+	return slices.Compact(names), nil
 }
 
 func (m *Memory) before(name Name, value []byte) error {

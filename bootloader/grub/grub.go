@@ -42,10 +42,11 @@ var ErrNotCounted = errors.New("GRUB cannot count trials on this machine")
 // Config is what a Loader works on. FS and Partition are required.
 type Config struct {
 	FS        *bootfs.FS
-	Partition efivar.HardDrive // the boot file system's own partition: its GUID tells this boot from one of another disk
-	Vars      efivar.Store     // the firmware's variables, to see a foreign BootNext; nil where there are none
-	Cmdline   string           // this boot's kernel command line: what GRUB says of the boot is there
-	BIOS      *Place           // where a BIOS starts GRUB from; nil where that is not known, and then GRUB is not compared
+	Partition efivar.HardDrive            // the boot file system's own partition: its GUID tells this boot from one of another disk
+	Vars      efivar.Store                // the firmware's variables, to see a foreign BootNext; nil where there are none
+	Cmdline   string                      // this boot's kernel command line: what GRUB says of the boot is there
+	Gone      func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
+	BIOS      *Place                      // where a BIOS starts GRUB from; nil where that is not known, and then GRUB is not compared
 }
 
 // Place is where a BIOS starts GRUB from: a disk, and its BIOS boot partition in sectors of 512 bytes.
@@ -222,7 +223,7 @@ func (l *Loader) Disarm() error {
 }
 
 func (l *Loader) disarm() error {
-	if err := l.foreign(); err != nil {
+	if err := l.foreign(); errors.Is(err, bootloader.ErrForeign) {
 		return err
 	}
 	d, err := l.read()

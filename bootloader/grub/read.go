@@ -1,7 +1,6 @@
 package grub
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -194,10 +193,7 @@ func (r report) reason(standard bootloader.Slot) string {
 // blocked is everything for which Arm would be refused.
 func (l *Loader) blocked(said report, d *disk) (blocked, err error) {
 	if err := l.foreign(); err != nil {
-		if errors.Is(err, bootloader.ErrForeign) {
-			return err, nil
-		}
-		return nil, err
+		return err, nil // also where it cannot be read: only an arming needs it
 	}
 	switch {
 	case said.slot == bootloader.None:
@@ -224,7 +220,7 @@ func (l *Loader) foreign() error {
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%x", next.Data)
+	what := fmt.Sprintf("%x", next.Data[:min(len(next.Data), 64)])
 	if n, err := efivar.DecodeNumber(next.Data); err == nil {
 		what = efivar.Boot(n).Name
 	}

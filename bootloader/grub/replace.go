@@ -79,7 +79,7 @@ func name(image []byte) string { return digest(image)[:12] }
 func (l *Loader) order() (bootorder.Order, error) {
 	said, err := parseReport(l.Cmdline)
 	return bootorder.Order{
-		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(efiPath), Title: "Pawl",
+		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(efiPath), Title: "Pawl", Gone: l.Gone,
 		Ours: strings.EqualFold(said.boot, l.Partition.GUID.String()),
 	}, err
 }

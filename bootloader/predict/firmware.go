@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -95,11 +96,11 @@ func isDisk(o efivar.LoadOption) bool {
 // firmware walks BootNext and BootOrder. nil means that something runs.
 func (b *boot) firmware() error {
 	next := efivar.Global("BootNext")
-	if v, err := b.vars.Read(next); err == nil {
-		// The option that it names is started even when it is inactive (seen).
-		b.delete(next)
+	if v, ok := b.read(next); ok {
+		// What is no number is passed over, and stays. The option that it names is started even when it is inactive (seen).
 		if n, err := efivar.DecodeNumber(v.Data); err == nil {
-			o, err := b.option(n)
+			b.delete(next)
+			o, err := b.reached(n)
 			b.because("BootNext names %s; used up by this boot.", optionName(n, o))
 			if err == nil {
 				done, err := b.try(n, o)
@@ -113,7 +114,10 @@ func (b *boot) firmware() error {
 		}
 	}
 	for _, n := range b.order() {
-		o, err := b.option(n)
+		o, err := b.reached(n)
+		if b.unread != nil {
+			return b.unread
+		}
 		if err != nil || !o.Tried() {
 			continue
 		}
@@ -159,23 +163,29 @@ func (b *boot) find(o efivar.LoadOption) (*volume, string, error) {
 	if isDisk(o) {
 		return b.findRemovable(b.parts)
 	}
-	for i, node := range nodes {
-		drive, ok := node.HardDrive()
-		if !ok {
-			continue
+	drive, path, _, ok := o.Target()
+	if ok && drive == (efivar.HardDrive{}) { // the firmware looks on every volume; the model has one disk
+		for _, p := range b.parts {
+			if v := b.volume(p); v != nil {
+				if _, err := v.open(path); err == nil {
+					return v, path, nil
+				}
+			}
 		}
+		return nil, "", fmt.Errorf("no volume has %s", cleanPath(path))
+	}
+	if ok {
 		at := slices.IndexFunc(b.parts, func(p partition) bool {
 			return p.drive.GUID == drive.GUID && p.drive.Number == drive.Number
 		})
 		if at < 0 {
 			return nil, "", fmt.Errorf("no partition %d with GUID %v", drive.Number, drive.GUID)
 		}
-		if i+1 == len(nodes) {
+		if path == "" {
 			return b.findRemovable(b.parts[at : at+1])
 		}
-		path, ok := nodes[i+1].FilePath()
 		v := b.volume(b.parts[at])
-		if !ok || v == nil || i+2 != len(nodes) {
+		if v == nil {
 			return nil, "", errors.New("no file system there")
 		}
 		return v, path, nil
@@ -197,12 +207,22 @@ func (b *boot) findRemovable(parts []partition) (*volume, string, error) {
 	return nil, "", fmt.Errorf("no %s on the disk", b.removable())
 }
 
+// read reads a variable that decides. One that is there and cannot be read ends the boot as one that is not modelled.
+func (b *boot) read(name efivar.Name) (efivar.Variable, bool) {
+	v, err := b.vars.Read(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && b.unread == nil {
+		b.unread = fmt.Errorf("%w: %w", err, ErrNotModelled)
+	}
+	return v, err == nil
+}
+
+// order is BootOrder; an odd byte at its end is passed over.
 func (b *boot) order() []uint16 {
-	v, err := b.vars.Read(efivar.Global("BootOrder"))
-	if err != nil {
+	v, ok := b.read(efivar.Global("BootOrder"))
+	if !ok {
 		return nil
 	}
-	order, err := efivar.DecodeNumbers(v.Data)
+	order, err := efivar.DecodeNumbers(v.Data[:len(v.Data)&^1])
 	if err != nil {
 		return nil
 	}
@@ -215,6 +235,12 @@ func (b *boot) option(n uint16) (efivar.LoadOption, error) {
 		return efivar.LoadOption{}, err
 	}
 	return efivar.DecodeLoadOption(v.Data)
+}
+
+// reached is option for one whose turn has come.
+func (b *boot) reached(n uint16) (efivar.LoadOption, error) {
+	b.read(efivar.Boot(n))
+	return b.option(n)
 }
 
 // The model's own writes always fit.

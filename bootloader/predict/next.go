@@ -14,7 +14,7 @@ import (
 // one-shot variable, one of GRUB's counted tries) is gone for the one after it, and nobody is taken to confirm: behind a
 // trial comes the fallback. Nothing is written: what a loader would write stays in memory, and vars is copied.
 //
-// An error means that the model does not know what would happen, or that vars cannot be read.
+// An error means that the model does not know what would happen, or that vars cannot be listed.
 func Next(disk Device, vars efivar.Store, n int, o Options) ([]Outcome, error) {
 	held, err := Variables(vars)
 	if err != nil {
@@ -33,7 +33,7 @@ func Next(disk Device, vars efivar.Store, n int, o Options) ([]Outcome, error) {
 }
 
 // Variables copies those of a machine's variables that boots depend on, so that boots can be played on them. A nil store
-// has none.
+// has none. One that cannot be read is such in the copy too: a boot that depends on it is not modelled.
 func Variables(from efivar.Store) (*efivar.Memory, error) {
 	to := efivar.NewMemory()
 	if from == nil {
@@ -52,7 +52,11 @@ func Variables(from efivar.Store) (*efivar.Memory, error) {
 			continue // it has gone since
 		}
 		if err != nil {
-			return nil, err
+			if to.Unreadable == nil {
+				to.Unreadable = map[efivar.Name]error{}
+			}
+			to.Unreadable[name] = err
+			continue
 		}
 		if len(v.Data) == 0 {
 			continue // efivarfs shows a variable so while another program writes it

@@ -1,5 +1,5 @@
 // Package predict says what firmware and loader do with a disk and the firmware's variables: a model of OVMF (EDK II)
-// with systemd-boot 252 or GRUB 2.06, and of a BIOS with GRUB.
+// with systemd-boot 252 to 262 or GRUB 2.06, and of a BIOS with GRUB.
 //
 // Start with Next, which predicts the next boots and writes nothing, or with Boot, which plays one. The model reads the
 // disk's bytes by itself and shares no code with what writes them, except for the layout of load options (efivar, held by
@@ -20,6 +20,7 @@ package predict
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -130,9 +131,9 @@ func (b *boot) powerOn() (again bool, err error) {
 		err = b.firmware()
 	}
 	switch {
-	case errors.Is(err, ErrNotModelled):
+	case errors.Is(err, ErrNotModelled), b.unread != nil:
 		b.out = Outcome{}
-		return false, err
+		return false, cmp.Or(err, b.unread)
 	case errors.Is(err, errReset):
 		b.log("the machine restarts")
 		b.because("The machine restarts.")
@@ -155,6 +156,7 @@ type boot struct {
 	noTable  error             // why there are none
 	volumes  map[int64]*volume // by the partition's start; nil where firmware finds no file system
 	explain  bool              // fill Outcome.Why
+	unread   error             // a variable that decides and cannot be read
 	followed bool              // the boot option that is tried has started a loader
 	out      Outcome
 }
@@ -288,7 +290,7 @@ func (b *boot) start(v *volume, path string) error {
 	b.out.Entry, b.out.Trial = "", false
 	switch {
 	case isSystemdBoot(sections):
-		return b.systemdBoot(v, path)
+		return b.systemdBoot(v, path, sections)
 	case isGRUB(sections):
 		return b.grub()
 	}

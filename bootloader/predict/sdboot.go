@@ -2,9 +2,10 @@ package predict
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,16 +33,22 @@ type errMenu string
 
 func (e errMenu) Error() string { return string(e) }
 
-// systemdBoot does what systemd-boot 252 does when it is started from a file on v. It returns nil and the running
+// systemdBoot does what systemd-boot 252 does, or the release that the image says, when it is started from a file on v. It returns nil and the running
 // system in b.out, or the error with which systemd-boot goes back to the firmware, or an errMenu when it stays.
-func (b *boot) systemdBoot(v *volume, path string) error {
+func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	b.out.Starts++
 	b.followed = true
 	volatile := func(name, value string) {
 		b.setVolatile(efivar.Loader(name), efivar.EncodeString(value))
 	}
-	volatile("LoaderInfo", "systemd-boot 252.39-1~deb12u2")
-	b.setVolatile(efivar.Loader("LoaderFeatures"), []byte{0xff, 0x07, 0, 0, 0, 0, 0, 0}) // bits 0 to 10
+	version := loaderVersion(sections)
+	volatile("LoaderInfo", "systemd-boot "+version)
+	prefers := compareVersions(version, "260~") >= 0
+	features := uint64(1)<<11 - 1
+	if prefers {
+		features = 1<<22 - 1
+	}
+	b.setVolatile(efivar.Loader("LoaderFeatures"), binary.LittleEndian.AppendUint64(nil, features))
 	volatile("LoaderImageIdentifier", "\\"+strings.ReplaceAll(path, "/", "\\"))
 	volatile("LoaderDevicePartUUID", v.part.drive.GUID.String())
 
@@ -69,8 +76,9 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 	if s, ok := b.loaderString("LoaderConfigTimeout"); ok {
 		timeout = s
 	}
+	menu := false // asked for, and so shown also without a time
 	if s, ok := b.loaderString("LoaderConfigTimeoutOneShot"); ok {
-		timeout = s
+		timeout, menu = s, true
 		b.delete(efivar.Loader("LoaderConfigTimeoutOneShot"))
 	}
 	oneShot, armed := b.loaderString("LoaderEntryOneShot")
@@ -78,6 +86,11 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 		b.delete(efivar.Loader("LoaderEntryOneShot"))
 	}
 	byVariable, _ := b.loaderString("LoaderEntryDefault")
+	preferred, preferredConf := "", ""
+	if prefers {
+		preferred, _ = b.loaderString("LoaderEntryPreferred")
+		preferredConf = conf["preferred"]
+	}
 	saved, _ := b.loaderString("LoaderEntryLastBooted")
 
 	entries, err := b.entries(v, path)
@@ -90,7 +103,10 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 		ids = append(ids, efivar.EncodeString(e.id)...)
 		b.log("entry %s, sort-key %s, version %s: %s", e.id, show(e.sortKey), e.version, e.loader)
 	}
-	if timeout == "menu-force" {
+	if b.unread != nil {
+		return b.unread
+	}
+	if endless(timeout, menu) {
 		return errMenu("systemd-boot shows its menu until a person chooses")
 	}
 	if len(entries) == 0 {
@@ -102,16 +118,18 @@ func (b *boot) systemdBoot(v *volume, path string) error {
 
 	useSavedVariable := strings.EqualFold(byVariable, "@saved")
 	useSaved := strings.EqualFold(conf["default"], "@saved")
-	patterns := [3]string{oneShot, byVariable, conf["default"]}
-	if useSavedVariable {
-		patterns[1] = saved
-	}
-	if useSaved {
-		patterns[2] = saved
+	patterns := [...]string{oneShot, preferred, preferredConf, byVariable, conf["default"]}
+	for i, saves := range [...]bool{false, strings.EqualFold(preferred, "@saved"), strings.EqualFold(preferredConf, "@saved"), useSavedVariable, useSaved} {
+		if saves {
+			patterns[i] = saved
+		}
 	}
 	chosen, by := entries[0], -1
 	for at, p := range patterns {
-		if i := slices.IndexFunc(entries, func(e entry) bool { return p != "" && match(strings.ToLower(p), e.id) }); i >= 0 {
+		assessed := at == 1 || at == 2 // what is preferred is passed over once its tries are used up
+		if i := slices.IndexFunc(entries, func(e entry) bool {
+			return p != "" && match(strings.ToLower(p), e.id) && !(assessed && e.left == 0)
+		}); i >= 0 {
 			chosen, by = entries[i], at
 			break
 		}
@@ -372,12 +390,28 @@ func cleanPath(p string) string {
 	return strings.Join(strings.FieldsFunc(p, func(r rune) bool { return r == '/' || r == '\\' }), "/")
 }
 
-// loaderString reads a variable of the loader.
+// loaderString reads a variable of the loader. One that is no string is passed over.
 func (b *boot) loaderString(name string) (string, bool) {
-	v, err := b.vars.Read(efivar.Loader(name))
-	if errors.Is(err, fs.ErrNotExist) {
+	v, ok := b.read(efivar.Loader(name))
+	if !ok {
 		return "", false
 	}
 	s, err := efivar.DecodeString(v.Data)
 	return s, err == nil
+}
+
+// loaderVersion is what the image says of itself.
+func loaderVersion(sections []section) string {
+	text, _, _ := strings.Cut(string(find(sections, ".sdmagic")), "\x00")
+	return strings.TrimSuffix(strings.TrimPrefix(text, sdMagic), " ####")
+}
+
+// endless reports whether the menu is shown until a person chooses. Without a time it is not shown, unless it was asked for.
+func endless(timeout string, menu bool) bool {
+	seconds, err := strconv.ParseUint(timeout, 0, 64)
+	switch {
+	case timeout == "menu-force", errors.Is(err, strconv.ErrRange), err == nil && seconds >= math.MaxUint32:
+		return true
+	}
+	return menu && (timeout == "menu-hidden" || err == nil && seconds == 0)
 }

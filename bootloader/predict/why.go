@@ -49,27 +49,34 @@ func (b *boot) explainOption(n uint16, o efivar.LoadOption, err error) {
 	}
 }
 
-// explainChoice says why systemd-boot takes an entry. by is the place in the order of what may name one: the one-shot, the
-// default by variable, loader.conf; -1 when nothing did.
-func (b *boot) explainChoice(e entry, by int, patterns [3]string, conf confText) {
+// deciders are what may name an entry, the first one first; explainChoice has their places.
+var deciders = [...]string{"LoaderEntryOneShot", "LoaderEntryPreferred", "loader.conf", "LoaderEntryDefault", "loader.conf"}
+
+// explainChoice says why systemd-boot takes an entry. by is the place in deciders of what named it; -1 when nothing did.
+func (b *boot) explainChoice(e entry, by int, patterns [len(deciders)]string, conf confText) {
 	if !b.explain {
 		return
 	}
-	if by != 0 && patterns[0] != "" {
-		b.because("LoaderEntryOneShot is %q, which is no entry that can be started; used up by this boot.", patterns[0])
-	}
-	if patterns[1] != "" && (by < 0 || by > 1) {
-		b.because("LoaderEntryDefault is %q, which is no entry that can be started.", patterns[1])
+	for i, name := range deciders[:len(deciders)-1] {
+		if p := patterns[i]; p != "" && (by < 0 || i < by) {
+			used := ""
+			if i == 0 {
+				used = "; used up by this boot"
+			}
+			b.because("%s is %q, which is no entry that can be started%s.", name, p, used)
+		}
 	}
 	switch by {
 	case 0:
 		b.because("LoaderEntryOneShot names %s; used up by this boot.", e)
-	case 1:
-		b.because("LoaderEntryDefault names %s and outranks loader.conf.", e)
+	case 1, 3:
+		b.because("%s names %s and outranks loader.conf.", deciders[by], e)
 	case 2:
+		b.because("loader.conf prefers %s.", e)
+	case 4:
 		b.because("loader.conf names %s.", e)
 	default:
-		b.because("loader.conf %s: the first entry in order boots, %s.", conf.problem(patterns[2]), e)
+		b.because("loader.conf %s: the first entry in order boots, %s.", conf.problem(patterns[4]), e)
 	}
 }
 

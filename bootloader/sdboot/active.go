@@ -1,6 +1,7 @@
 package sdboot
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -10,29 +11,28 @@ import (
 
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
 // other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
-func (l *Loader) active(st *bootloader.State) (s bootloader.Slot, direct bool, err error) {
-	uuid, _, err := cmdline.One(l.Cmdline, bootArgument)
+func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
+	said, _, err := cmdline.One(l.Cmdline, bootArgument)
 	if err != nil {
 		return bootloader.None, false, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
 	}
-	if uuid != "" && !strings.EqualFold(uuid, l.Partition.GUID.String()) {
-		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
+	if said != "" && !strings.EqualFold(said, l.Partition.GUID.String()) {
+		d.warn("This boot was started from partition %s, and not from this disk's.", short(said))
 		return bootloader.None, false, nil
 	}
 	if s, err := slotFromCmdline(l.Cmdline); err != nil || s != bootloader.None {
 		return s, false, err
 	}
-	selected, isSelected, err := l.text(entrySelected)
-	if err != nil {
-		return bootloader.None, false, err
+	selected, isSelected, err1 := l.text(entrySelected)
+	uuid, hasUUID, err2 := l.startedFrom()
+	started, hasImage, err3 := l.text(imageIdentifier)
+	if isSelected && err1 == nil {
+		err3 = nil // it would only contradict
 	}
-	uuid, hasUUID, err := l.text(devicePartUUID)
-	if err != nil {
-		return bootloader.None, false, err
-	}
-	started, hasImage, err := l.text(imageIdentifier)
-	if err != nil {
-		return bootloader.None, false, err
+	if err := cmp.Or(err1, err2, err3); err != nil {
+		d.block(fmt.Errorf("which slot runs is not known: %w (restart, and look at that variable): %w", err, bootloader.ErrAmbiguous))
+		d.warn("Which slot runs is not known: %v.", err)
+		return bootloader.None, false, nil
 	}
 	image := slotOfPath(started)
 	switch here := strings.EqualFold(uuid, l.Partition.GUID.String()); {
@@ -41,20 +41,20 @@ func (l *Loader) active(st *bootloader.State) (s bootloader.Slot, direct bool, e
 	case !hasUUID:
 		return bootloader.None, false, fmt.Errorf("the loader does not say which partition it was started from: %w", bootloader.ErrAmbiguous)
 	case !here:
-		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from partition %s, and not from this disk's.", uuid))
+		d.warn("This boot was started from partition %s, and not from this disk's.", short(uuid))
 		return bootloader.None, false, nil
 	case !isSelected && image == bootloader.None:
-		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from %s, which is no slot.", started))
+		d.warn("This boot was started from %s, which is no slot.", short(started))
 		return bootloader.None, false, nil
 	case !isSelected:
 		// The firmware started the slot's own image.
 		return image, true, l.agree(image)
 	case image != bootloader.None:
-		return bootloader.None, false, fmt.Errorf("%s is %q, but the firmware started %s: %w", entrySelected, selected, started, bootloader.ErrAmbiguous)
+		return bootloader.None, false, fmt.Errorf("%s is %s, but the firmware started %s: %w", entrySelected, short(selected), short(started), bootloader.ErrAmbiguous)
 	}
 	s = slotOf(selected)
 	if s == bootloader.None {
-		st.Warnings = append(st.Warnings, fmt.Sprintf("This boot was started from entry %q, which is no slot.", selected))
+		d.warn("This boot was started from entry %s, which is no slot.", short(selected))
 	}
 	return s, false, nil
 }
@@ -63,13 +63,13 @@ func (l *Loader) active(st *bootloader.State) (s bootloader.Slot, direct bool, e
 func (l *Loader) agree(s bootloader.Slot) error {
 	n, set, err := l.current()
 	if err != nil || !set {
-		return err
+		return nil // it contradicts nothing
 	}
 	o, err := l.option(n)
 	if err != nil {
 		return nil // gone or not readable: it contradicts nothing
 	}
-	drive, path, ok := o.File()
+	drive, path, _, ok := o.Target()
 	if !ok || drive.GUID == l.Partition.GUID && slotOfPath(path) == s {
 		return nil
 	}

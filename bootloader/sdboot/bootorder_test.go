@@ -1,6 +1,8 @@
 package sdboot_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 )
 
 // The options that a firmware may hold.
@@ -36,6 +39,18 @@ func options(part efivar.HardDrive) map[string]efivar.LoadOption {
 		"stale":       {Attributes: efivar.Active, Description: "old", Path: file(part, `\EFI\gone\grubx64.efi`)},
 		"spare":       {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(part, `\EFI\pawl\A\loader.efi`)},
 		"other spare": {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(part, `\EFI\pawl\B\loader.efi`)},
+		"lower case":  {Attributes: efivar.Active, Description: "x", Path: file(part, `EFI\boot\bootx64.efi`)},
+		"slashes":     {Attributes: efivar.Active, Description: "x", Path: file(part, `/EFI//BOOT/BOOTX64.EFI`)},
+		"two nodes":   {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{part.Node(), efivar.FilePath(`\EFI`), efivar.FilePath(`BOOT\BOOTX64.EFI`), efivar.End()}},
+		"partition":   {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{part.Node(), efivar.End()}},
+		"file alone":  {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{efivar.FilePath(`EFI\boot\bootx64.efi`), efivar.End()}},
+		"in full":     {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{root, pci(2), part.Node(), efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()}},
+		"slot to be":  {Attributes: efivar.Active, Description: "x", Path: file(part, `/efi/pawl/b/os.efi`)},
+		"reflashed":   {Attributes: efivar.Active, Description: "Pawl", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
+		"reflashed 2": {Attributes: efivar.Active, Description: "Pawl (start 2)", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
+		"reflashed 3": {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(elsewhere, `\EFI\pawl\A\loader.efi`)},
+		"named alike": {Attributes: efivar.Active, Description: "Pawl (start two)", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
+		"others":      {Attributes: efivar.Active, Description: "Pawl", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
 		"direct":      {Attributes: efivar.Active, Description: "UKI", Path: file(part, `\EFI\pawl\A\os.efi`)},
 	}
 }
@@ -105,7 +120,7 @@ func TestBootOrder(t *testing.T) {
 		{"one in front, one behind something else", []string{"ours", "network", "disk"}, 2, []uint16{0, 3, 1, 2}},
 		{"one behind the shell", []string{"disk", "shell", "ours"}, 0, []uint16{0, 3, 1, 2}},
 		{"an inactive one does not count", []string{"disk", "asleep", "shell"}, 0, []uint16{0, 3, 1, 2}},
-		{"one with another partition number does not count", []string{"ours", "moved"}, 0, []uint16{0, 2, 1}},
+		{"one of ours with another partition number starts nothing", []string{"ours", "moved"}, 0, []uint16{0, 2}},
 		{"passed over between", []string{"ours", "setup", "dangling", "inactive", "ours"}, 0, []uint16{0, 1, 2, 3, 4}},
 		{"no order at all", nil, -1, []uint16{0, 1}},
 		{"nothing that is tried", []string{"setup", "inactive"}, -1, []uint16{2, 3, 0, 1}},
@@ -113,6 +128,17 @@ func TestBootOrder(t *testing.T) {
 		{"inactive in front", []string{"inactive", "disk"}, 1, []uint16{0, 1, 2}},
 		{"the firmware did not say which, and one is ours", []string{"network", "ours"}, -1, []uint16{0, 1, 2}},
 
+		{"ours in lower case, without a slash", []string{"lower case", "ours"}, 0, []uint16{0, 1}},
+		{"ours with slashes", []string{"slashes", "ours"}, 0, []uint16{0, 1}},
+		{"ours in two nodes", []string{"two nodes", "ours"}, 0, []uint16{0, 1}},
+		{"our partition without a file", []string{"partition", "ours"}, 0, []uint16{0, 1}},
+		{"a file on any volume, which started this boot", []string{"file alone", "ours"}, 0, []uint16{0, 1}},
+		{"a file on any volume", []string{"file alone", "ours"}, 1, []uint16{0, 1, 2}},
+		{"the full path, which started this boot", []string{"in full", "ours"}, 0, []uint16{0, 1}},
+		{"the full path", []string{"in full", "ours"}, 1, []uint16{0, 1, 2}},
+
+		{"a slot's image in front that is still to be written", []string{"slot to be", "disk"}, 1, nil},
+		{"an entry of ours for another disk in front", []string{"reflashed", "disk"}, 1, nil},
 		{"another loader in front", []string{"debian", "disk"}, 1, nil},
 		{"the shell in front", []string{"shell", "disk"}, 1, nil},
 		{"a slot's image in front", []string{"direct", "disk"}, 1, nil},
@@ -199,4 +225,56 @@ func TestAnotherDiskStartedThisBoot(t *testing.T) {
 func volatile(t *testing.T, r *loadertest.Rig, name, value string) {
 	t.Helper()
 	require.NoError(t, r.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: 6, Data: efivar.EncodeString(value)}))
+}
+
+// Entries of ours for a partition that no disk has any more start nothing, wherever they are: they go, and nothing of others does.
+func TestDeadEntriesOfOursAreRemoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		order []string
+		want  []uint16
+	}{
+		"in front":                    {[]string{"reflashed", "disk"}, []uint16{1, 2}},
+		"after ten re-flashes":        {[]string{"reflashed", "reflashed 2", "reflashed 3", "disk", "ours", "reflashed", "network", "reflashed 2"}, []uint16{3, 4, 6}},
+		"but not what is named alike": {[]string{"disk", "ours", "named alike", "others", "debian", "reflashed"}, []uint16{0, 1, 2, 3, 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := installed(t)
+			current := slices.Index(c.order, "disk")
+			firmware(t, r, c.order, current)
+			data, err := options(r.Partition)["reflashed 3"].Encode()
+			require.NoError(t, err)
+			set(t, r, efivar.Boot(0x70), data) // BootOrder does not name it
+			open := func(gone func(efivar.HardDrive) bool) *sdboot.Loader {
+				l, err := sdboot.New(sdboot.Config{FS: r.FS, Vars: r.Vars, Partition: r.Partition, Gone: gone})
+				require.NoError(t, err)
+				return l
+			}
+			l := open(func(efivar.HardDrive) bool { return false })
+			before := r.Vars.Clone()
+			_ = l.Prepare(bootloader.B, fill(t, r), 1)
+			for _, n := range append(number(t, r, "BootOrder"), 0x70) {
+				_, err := r.Vars.Read(efivar.Boot(n))
+				require.NoError(t, err, "another disk has that partition")
+			}
+			*r.Vars = *before
+
+			l = open(func(efivar.HardDrive) bool { return true })
+			st := state(t, l)
+			require.NoError(t, st.Blocked)
+			require.Contains(t, strings.Join(st.Warnings, " "), "starts nothing")
+			require.NoError(t, l.Prepare(bootloader.B, fill(t, r), 1))
+			require.Equal(t, c.want, number(t, r, "BootOrder"))
+			names, err := r.Vars.List()
+			require.NoError(t, err)
+			left := 0
+			for _, n := range names {
+				if _, ok := n.BootNumber(); ok {
+					left++
+				}
+			}
+			require.Len(t, c.want, left)
+			require.Empty(t, state(t, l).Warnings)
+			require.NoError(t, l.Arm(bootloader.B, 1))
+		})
+	}
 }

@@ -12,9 +12,12 @@ import (
 // Confirm implements bootloader.Bootloader. It writes variables only where one stands in the way, so a machine that
 // cannot keep variables confirms as well.
 //
+//  0. the entry of s, only where Disarm had to empty it: one sector, behind that of the default. A cut: the default, or what is
+//     armed and cannot be taken back.
 //  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it may
 //     be destroyed: then the order of the entries decides, for the old default; or for what is armed to be counted.
-//  2. LoaderEntryDefault, when there is one: deleted, since it outranks loader.conf. A cut before: what it names.
+//  2. LoaderEntryPreferred and LoaderEntryDefault, when there are any: deleted, since they outrank loader.conf. A cut before:
+//     what the first of them names.
 //  3. LoaderEntryOneShot and BootNext, when they are ours: deleted. A cut before: what it names, once, then s.
 //  4. entries that count become empty: one sector each. A cut: s, which loader.conf names.
 //  5. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
@@ -41,23 +44,36 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 	if err != nil {
 		return err
 	}
-	if !d.entries[s].bootable {
+	if !d.entries[s].bootable && (s != d.state.Active || d.state.Default == bootloader.None) {
 		return errors.New("the slot is not prepared")
 	}
-	if _, err := l.complete(s); err != nil {
+	held, err := l.complete(s)
+	if err != nil {
 		return err
+	}
+	if !d.entries[s].bootable {
+		sector, err := l.entry(s, held, behind(d.entries[d.state.Default].sortKey))
+		if err == nil {
+			err = l.FS.Overwrite(entryPath(s), sector)
+		}
+		if err != nil {
+			return err
+		}
+		if d, err = l.read(); err != nil {
+			return err
+		}
 	}
 	if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(s), timeout: l.Timeout})); err != nil {
 		return err
 	}
-	named, _, err := l.text(entryDefault)
-	if err != nil {
-		return err
+	for _, name := range outranking {
+		named, _, unread := l.text(name)
+		// What cannot be read either way was no such variable when the trial was armed.
+		if err := l.clear(efivar.Loader(name)); err != nil && unread == nil && !strings.EqualFold(named, entryID(s)) {
+			return fmt.Errorf("loader.conf names it now, but %s outranks it (delete it: %s): %w", name, deletes[name], err)
+		}
 	}
-	if err := l.vars.Delete(efivar.Loader(entryDefault)); err != nil && !strings.EqualFold(named, entryID(s)) {
-		return fmt.Errorf("loader.conf names it now, but %s outranks it: %w", entryDefault, kept(err))
-	}
-	if err := l.release(); err != nil {
+	if err := l.release(s); err != nil {
 		return fmt.Errorf("it is the default now, but %w", err)
 	}
 	if err := l.releaseCounted(d); err != nil {

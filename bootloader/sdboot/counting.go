@@ -136,9 +136,11 @@ func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
 
 // countable is why the order of the entries would not be what decides.
 func (l *Loader) countable() error {
-	if named, set, err := l.text(entryDefault); err != nil || set {
-		return errors.Join(err, fmt.Errorf("%s is %q, and would be booted in place of a counted entry; delete that variable (bootctl set-default \"\"): %w",
-			entryDefault, named, bootloader.ErrForeign))
+	for _, name := range outranking {
+		if named, set, err := l.text(name); err != nil || set {
+			return errors.Join(err, fmt.Errorf("%s is %s, and would be booted in place of a counted entry; delete that variable (%s): %w",
+				name, short(named), deletes[name], bootloader.ErrForeign))
+		}
 	}
 	if stranger, err := l.stranger(); err != nil || stranger != "" {
 		return errors.Join(err, fmt.Errorf("%s may come before a counted entry; remove it, or try by another way: %w", stranger, bootloader.ErrForeign))

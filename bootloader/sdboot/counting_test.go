@@ -165,7 +165,7 @@ func TestCountedEntriesOfOthersAreLeft(t *testing.T) {
 
 func TestCountingIsRefusedWhereTheOrderWouldNotDecide(t *testing.T) {
 	for name, arrange := range map[string]func(*testing.T, *loadertest.Rig){
-		"LoaderEntryDefault is": func(t *testing.T, r *loadertest.Rig) {
+		"LoaderEntryDefault is set": func(t *testing.T, r *loadertest.Rig) {
 			set(t, r, efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-a.conf"))
 		},
 		"debian.conf may come before": func(t *testing.T, r *loadertest.Rig) {

@@ -137,9 +137,10 @@ func decodeEntry(data []byte) (e slotEntry, ok bool) {
 
 // conf is what loader.conf says.
 type conf struct {
-	defaultID string // in lower case; "" when it names none
-	counts    bool   // the default is in a comment, and the order of the entries decides: see Counting
-	timeout   int
+	defaultID   string // in lower case; "" when it names none
+	preferredID string // outranks it, in lower case; "" when it names none. Never written by us
+	counts      bool   // the default is in a comment, and the order of the entries decides: see Counting
+	timeout     int
 }
 
 // commented begins the line of a default that is not to be followed.
@@ -176,6 +177,8 @@ func decodeConf(data []byte) (c conf, whole bool) {
 		switch key {
 		case "default":
 			c.defaultID = strings.ToLower(value)
+		case "preferred":
+			c.preferredID = strings.ToLower(value)
 		case "timeout":
 			n, err := strconv.Atoi(value)
 			c.timeout, timed = n, err == nil && n >= 0

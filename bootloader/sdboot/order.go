@@ -11,12 +11,12 @@ import (
 
 // order is the firmware's order of boot options, as this loader's.
 func (l *Loader) order() (bootorder.Order, error) {
-	uuid, _, err := l.text(devicePartUUID)
+	uuid, _, err := l.startedFrom()
 	if err != nil {
 		return bootorder.Order{}, err
 	}
 	return bootorder.Order{
-		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath()), Title: l.Title,
+		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath()), Title: l.Title, Gone: l.Gone,
 		Ours: strings.EqualFold(uuid, l.Partition.GUID.String()),
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
@@ -39,10 +40,17 @@ func Version(r io.ReaderAt, size int64) (string, error) {
 type features uint64
 
 const (
-	canOneShot features = 1 << 3 // LoaderEntryOneShot is obeyed
-	canCount   features = 1 << 4 // boots are counted in the names of entries
-	canSort    features = 1 << 8 // sort-key in entries
+	canOneShot features = 1 << 3  // LoaderEntryOneShot is obeyed
+	canCount   features = 1 << 4  // boots are counted in the names of entries
+	canSort    features = 1 << 8  // sort-key in entries
+	canPrefer  features = 1 << 19 // LoaderEntryPreferred is obeyed, and "preferred" in loader.conf
+
+	// knownFeatures is how many bits have a meaning in release 262.
+	knownFeatures = 22
 )
+
+// preferring is the release that brought canPrefer.
+const preferring = 260
 
 var releases = []struct {
 	feature features
@@ -62,25 +70,44 @@ type probed struct {
 	says               bool // this boot's loader has said which features it has
 }
 
-// probe looks at both. What the loader's file does not say is not known, and no error: a shim may lie in its place.
-func (l *Loader) probe() (probed, error) {
-	var p probed
+// probe looks at both. What the loader's file or its variables do not say is not known, and no error: a shim may lie in its place.
+func (l *Loader) probe(d *disk) {
+	p := &d.loader
 	info, _, err := l.text(loaderInfo)
 	if err != nil {
-		return p, err
+		d.warn("Which loader started this boot is not known: %v.", err)
 	}
 	p.running, _ = strings.CutPrefix(info, loaderTitle+" ")
-	v, err := l.vars.Read(efivar.Loader(loaderFeatures))
-	if err != nil && !missing(err) {
-		return p, err
+	if len(p.running) > 64 || strings.ContainsFunc(p.running, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		d.warn("%s is %s, which is no version.", loaderInfo, short(info))
+		p.running = ""
 	}
-	if err == nil && len(v.Data) == 8 {
+	v, err := l.vars.Read(efivar.Loader(loaderFeatures))
+	switch {
+	case missing(err):
+	case err != nil:
+		d.warn("Which features the loader has is not known: %v.", err)
+	case len(v.Data) != 8:
+		d.warn("Which features the loader has is not known: %s has %d bytes, not 8.", loaderFeatures, len(v.Data))
+	default:
 		p.features, p.says = features(binary.LittleEndian.Uint64(v.Data)), true
+		if bits := p.features.unknown(); len(bits) > 0 {
+			d.warn("The loader has features that are not known here (bits %v of %s): it may follow settings that are not looked at.", bits, loaderFeatures)
+		}
 	}
 	if f, err := l.FS.Open(l.loaderPath()); err == nil {
 		p.installed, _ = Version(f, f.Size())
 	}
-	return p, nil
+}
+
+// unknown are the bits that no release up to 262 has.
+func (f features) unknown() (bits []int) {
+	for i := knownFeatures; i < 64; i++ {
+		if f&(1<<i) != 0 {
+			bits = append(bits, i)
+		}
+	}
+	return bits
 }
 
 // String names the loader for people.
@@ -99,8 +126,7 @@ func (p probed) String() string {
 // offers is why a feature is missing from the loader that the next boot starts, nil when it is not. What is not known is
 // taken to be there: every release since 2022 has all of them.
 func (p probed) offers(want features) error {
-	major, err := strconv.Atoi(p.installed[:len(p.installed)-len(strings.TrimLeft(p.installed, "0123456789"))])
-	byRelease := err == nil && (!p.says || p.installed != p.running)
+	major, byRelease := p.release()
 	for _, r := range releases {
 		if want&r.feature == 0 {
 			continue
@@ -110,6 +136,18 @@ func (p probed) offers(want features) error {
 		}
 	}
 	return nil
+}
+
+// release is the main version of the loader that the next boot starts; known is false where its features say more.
+func (p probed) release() (major int, known bool) {
+	major, err := strconv.Atoi(p.installed[:len(p.installed)-len(strings.TrimLeft(p.installed, "0123456789"))])
+	return major, err == nil && (!p.says || p.installed != p.running)
+}
+
+// prefers reports whether the loader that the next boot starts looks at LoaderEntryPreferred.
+func (p probed) prefers() bool {
+	major, byRelease := p.release()
+	return byRelease && major >= preferring || !byRelease && p.says && p.features&canPrefer != 0
 }
 
 // needs is what the loader has to offer for trials by the way that is set.

@@ -1,23 +1,13 @@
 package sdboot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-)
-
-// Variables of the Boot Loader Interface.
-const (
-	oneShot         = "LoaderEntryOneShot"   // boots once, then the loader deletes it
-	entryDefault    = "LoaderEntryDefault"   // outranks loader.conf; never written by us
-	entrySelected   = "LoaderEntrySelected"  // what the loader chose in this boot
-	devicePartUUID  = "LoaderDevicePartUUID" // the partition that the loader was started from
-	imageIdentifier = "LoaderImageIdentifier"
-	loaderInfo      = "LoaderInfo"
-	loaderFeatures  = "LoaderFeatures"
 )
 
 // disk is everything that was read for one operation.
@@ -28,7 +18,10 @@ type disk struct {
 	confSize  int  // bytes
 	fresh     bool // an install that was not confirmed yet: loader.conf is whole and names no default
 	entries   map[bootloader.Slot]slotEntry
-	overrule  error // what decides instead of loader.conf, when it is not ours
+	overrule  error    // what decides instead of loader.conf, when it is not ours
+	blocked   error    // why Arm would be refused
+	remove    []string // variables that name a slot, and that loader.conf is to be obeyed without
+	loader    probed
 	counted   []counted
 	byOrder   bool // nothing names what boots, so the order of the entries decides
 	direct    bool // the firmware started the running slot's UKI by itself
@@ -60,22 +53,19 @@ func (l *Loader) read() (disk, error) {
 	if err := l.readCounted(&d); err != nil {
 		return disk{}, err
 	}
+	l.probe(&d)
+	d.state.Loader = d.loader.String()
 	if err := l.readDefault(&d); err != nil {
 		return disk{}, err
 	}
-	if d.state.Active, d.direct, err = l.active(&d.state); err != nil {
+	if d.state.Active, d.direct, err = l.active(&d); err != nil {
 		return disk{}, err
 	}
-	loader, err := l.probe()
-	if err != nil {
-		return disk{}, err
-	}
-	d.state.Loader = loader.String()
 	if err := l.readArmed(&d); err != nil {
 		return disk{}, err
 	}
 	if d.state.Blocked == nil {
-		d.state.Blocked = loader.offers(l.needs())
+		d.state.Blocked = d.loader.offers(l.needs())
 	}
 	return d, nil
 }
@@ -128,26 +118,12 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 	return e, nil
 }
 
-// readDefault finds the slot that boots when nothing is armed, as systemd-boot would: LoaderEntryDefault, loader.conf,
-// the order of the entries.
+// readDefault finds the slot that boots when nothing is armed, as systemd-boot would: the variables that outrank loader.conf,
+// loader.conf, the order of the entries.
 func (l *Loader) readDefault(d *disk) error {
-	byVariable, set, err := l.text(entryDefault)
-	if err != nil {
-		return err
-	}
-	if set && !d.fresh {
-		s := slotOf(byVariable)
-		switch {
-		case s != bootloader.None && strings.EqualFold(byVariable, entryID(s)):
-			if d.entries[s].bootable {
-				d.state.Default = s
-				d.warn("%s names slot %v and outranks loader.conf; confirm removes it.", entryDefault, s)
-				return nil
-			}
-		case strings.ContainsAny(byVariable, "*?[\\@") || l.listed(byVariable):
-			d.overrule = fmt.Errorf("%s is %q and outranks loader.conf; delete that variable (bootctl set-default \"\"), or confirm the running slot: %w",
-				entryDefault, byVariable, bootloader.ErrForeign)
-		}
+	if s, found := l.readOutranking(d); found {
+		d.state.Default = s
+		return nil
 	}
 	named := d.conf.slot()
 	switch {
@@ -205,7 +181,7 @@ func (d *disk) first() bootloader.Slot {
 
 // names reports whether a default from a loader.conf that we did not write is one that systemd-boot may follow.
 func (l *Loader) names(id string) bool {
-	return id != "" && slotOf(id) == bootloader.None && (strings.ContainsAny(id, "*?[\\@") || l.listed(id))
+	return id != "" && slotOf(id) == bootloader.None && (pattern(id) || l.listed(id))
 }
 
 // listed reports whether another program's entry of that id is there.
@@ -235,20 +211,20 @@ func (l *Loader) readArmed(d *disk) error {
 			d.warn("The loader started slot %v and could not count that in the name of %s.", c.slot, c.name)
 		}
 	}
-	once, set, err := l.text(oneShot)
-	if err != nil {
-		return err
-	}
-	if s := slotOf(once); set && s != bootloader.None && strings.EqualFold(once, entryID(s)) {
-		if d.entries[s].bootable {
-			d.state.Armed, d.state.ArmedBy, d.state.Tries = s, oneShot, 1 // before any count
-		} else {
-			d.warn("%s names slot %v, which is not bootable; the loader ignores it.", oneShot, s)
-		}
+	switch s, err := l.armedByUs(); {
+	case err != nil:
+		d.block(err)
+	case s == bootloader.None:
+	case s == d.state.Default:
+		d.warn("%s names slot %v, which is the default; that changes nothing.", oneShot, s)
+	case d.entries[s].bootable:
+		d.state.Armed, d.state.ArmedBy, d.state.Tries = s, oneShot, 1 // before any count
+	default:
+		d.warn("%s names slot %v, which is not bootable; the loader ignores it.", oneShot, s)
 	}
 	next, _, err := l.nextSlot()
 	if err != nil {
-		return err
+		d.block(err)
 	}
 	if next != bootloader.None { // the firmware obeys before the loader is started
 		if _, err := l.FS.Stat(next.File(bootloader.UKIFile)); err == nil {
@@ -261,10 +237,11 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	names, err := l.vars.List()
 	if err != nil {
-		return err
+		d.block(err)
 	}
-	d.state.Blocked = d.overrule
-	if d.overrule == nil && d.confSize != sectorSize {
+	l.readStops(d)
+	d.state.Blocked = cmp.Or(d.overrule, d.blocked)
+	if d.state.Blocked == nil && d.confSize != sectorSize {
 		d.state.Blocked = fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it to %d with newlines", confPath, d.confSize, sectorSize)
 	}
 	switch writable, _ := l.vars.(interface{ Writable() error }); {
@@ -286,7 +263,14 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	order, err := l.survey()
 	if err != nil {
-		return err
+		d.state.Blocked = err
+		return nil
+	}
+	for _, text := range order.Unknown {
+		d.warn("%s", text)
+	}
+	for _, n := range order.Dead {
+		d.warn("%s is an entry of ours that starts nothing: no disk has its partition; the next upgrade removes it.", l.describe(n))
 	}
 	if d.direct && order.Starts == 0 {
 		return nil // the option that started this boot says nothing of BootOrder, which was judged before it was tried
@@ -311,38 +295,33 @@ func (l *Loader) foreignArmed() error {
 	if _, foreign, err := l.nextSlot(); err != nil || foreign != nil {
 		return errors.Join(err, foreign)
 	}
-	ours, err := l.armedByUs()
-	if err != nil || ours {
+	once, set, err := l.text(oneShot)
+	switch s := slotOf(once); {
+	case errors.Is(err, efivar.ErrFormat):
+		return fmt.Errorf("%w; delete that variable (%s): %w", err, deletes[oneShot], bootloader.ErrForeign)
+	case err != nil, !set, s != bootloader.None && strings.EqualFold(once, entryID(s)):
 		return err
 	}
-	if once, set, err := l.text(oneShot); err != nil || set {
-		return errors.Join(err, fmt.Errorf("%s is set to %q; boot once, or delete that variable (bootctl set-oneshot \"\"): %w", oneShot, once, bootloader.ErrForeign))
-	}
-	return nil
+	return fmt.Errorf("%s is set to %s; boot once, or delete that variable (%s): %w", oneShot, short(once), deletes[oneShot], bootloader.ErrForeign)
 }
 
-// armedByUs reports whether LoaderEntryOneShot names a slot.
-func (l *Loader) armedByUs() (bool, error) {
+// armedByUs is the slot that LoaderEntryOneShot names; None when it is not set, or is nobody's.
+func (l *Loader) armedByUs() (bootloader.Slot, error) {
 	once, set, err := l.text(oneShot)
-	s := slotOf(once)
-	return set && s != bootloader.None && strings.EqualFold(once, entryID(s)), err
+	if err != nil && !errors.Is(err, efivar.ErrFormat) {
+		return bootloader.None, err
+	}
+	if s := slotOf(once); set && s != bootloader.None && strings.EqualFold(once, entryID(s)) {
+		return s, nil
+	}
+	return bootloader.None, nil
 }
 
-// text reads a string of the Boot Loader Interface; set is false when there is none. One that cannot be decoded is shown
-// in hexadecimal, so that it is nobody's.
-func (l *Loader) text(name string) (value string, set bool, err error) {
-	v, err := l.vars.Read(efivar.Loader(name))
-	if missing(err) {
-		return "", false, nil
+// block notes why Arm would be refused; the first reason stays.
+func (d *disk) block(err error) {
+	if d.blocked == nil {
+		d.blocked = err
 	}
-	if err != nil {
-		return "", false, err
-	}
-	s, err := efivar.DecodeString(v.Data)
-	if err != nil {
-		return fmt.Sprintf("%x", v.Data), true, nil
-	}
-	return s, true, nil
 }
 
 func (d *disk) warn(format string, args ...any) {

@@ -43,12 +43,13 @@ import (
 // Config is what a Loader works on. FS and Partition are required.
 type Config struct {
 	FS        *bootfs.FS
-	Partition efivar.HardDrive // the boot file system's own partition: number (from 1), place and GUID
-	Vars      efivar.Store     // nil where there are none, as on a disk image: nothing runs there and nothing can be armed
-	Cmdline   string           // this boot's kernel command line, for pawl.slot=
-	Title     string           // what the menu calls the system; "" is "Pawl"
-	Timeout   int              // seconds that the menu is shown, written with the next change of the default
-	Trial     Way              // how slots are tried; "" is OneShot
+	Partition efivar.HardDrive            // the boot file system's own partition: number (from 1), place and GUID
+	Vars      efivar.Store                // nil where there are none, as on a disk image: nothing runs there and nothing can be armed
+	Cmdline   string                      // this boot's kernel command line, for pawl.slot=
+	Title     string                      // what the menu calls the system; "" is "Pawl"
+	Timeout   int                         // seconds that the menu is shown, written with the next change of the default
+	Trial     Way                         // how slots are tried; "" is OneShot
+	Gone      func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
 }
 
 // Loader is systemd-boot on one boot file system. It implements bootloader.Bootloader.
@@ -91,7 +92,8 @@ func (l *Loader) State() (bootloader.State, error) {
 // Withdraw implements bootloader.Bootloader.
 //
 //  1. loader.conf, where it was destroyed, leaves the choice to the order, or names another slot than the one that boots by
-//     itself: one sector. A cut: the default boots, by its name or by the order of the entries; or what was armed.
+//     itself: one sector. A cut: the default boots, by its name or by the order of the entries; or what was armed. Then
+//     LoaderEntryPreferred and LoaderEntryDefault are deleted, where they name a slot. A cut: the default.
 //  2. entries that count become empty: one sector each. A cut: the default, which loader.conf names.
 //  3. the slot's entry becomes empty: one sector. A cut: the default boots; a destroyed entry is no entry.
 func (l *Loader) Withdraw(s bootloader.Slot) error {
@@ -147,13 +149,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if d.state.Default != bootloader.None {
 		key = behind(d.entries[d.state.Default].sortKey)
 	}
-	options := ""
-	if !holds(held, bootloader.UKIFile) {
-		if options, err = l.arguments(s); err != nil {
-			return err
-		}
-	}
-	sector, err := encodeEntry(entryFor(s, held, l.Title, key, options))
+	sector, err := l.entry(s, held, key)
 	if err != nil {
 		return err
 	}
@@ -181,6 +177,18 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 		}
 	}
 	return l.FS.Overwrite(entryPath(s), sector)
+}
+
+// entry is the sector of a slot's entry.
+func (l *Loader) entry(s bootloader.Slot, held bootloader.Manifest, key string) ([]byte, error) {
+	options := ""
+	if !holds(held, bootloader.UKIFile) {
+		var err error
+		if options, err = l.arguments(s); err != nil {
+			return nil, err
+		}
+	}
+	return encodeEntry(entryFor(s, held, l.Title, key, options))
 }
 
 // Arm implements bootloader.Bootloader. Whatever tries says, 1 to MaxTries, the loader boots the slot once; the trial arms its
@@ -216,8 +224,10 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	switch {
 	case other == bootloader.None:
 		return errors.New("there is no default to fall back to; confirm a slot first")
-	case d.conf.slot() != other || d.conf.counts && l.Trial != Counting:
+	case d.conf.slot() != other || d.conf.preferredID != "" || d.conf.counts && l.Trial != Counting:
 		return fmt.Errorf("loader.conf does not name the default, slot %v; prepare the slot again", other)
+	case len(d.remove) > 0:
+		return fmt.Errorf("%s is set and outranks loader.conf; prepare the slot again, which removes it: %w", d.remove[0], bootloader.ErrForeign)
 	case !d.entries[s].bootable:
 		return errors.New("the slot is not prepared")
 	case d.entries[s].sortKey <= d.entries[other].sortKey:
@@ -239,7 +249,8 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 // Disarm implements bootloader.Bootloader.
 //
 //  1. BootNext, where it starts a slot of ours, is deleted and read back. A cut before: the trial; after: what is left.
-//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left.
+//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left. Where it cannot be deleted it names the default
+//     from now on; where it cannot be written either, the entry that it names becomes empty, one sector, and confirm fills it again.
 //  3. loader.conf names the default, where entries count: one sector. A cut before, or destroyed: the trial, as counted;
 //     after: the default.
 //  4. those entries become empty: one sector each. A cut: the default.
@@ -253,15 +264,18 @@ func (l *Loader) Disarm() error {
 }
 
 func (l *Loader) disarm() error {
-	if err := l.foreignArmed(); err != nil {
+	if err := l.foreignArmed(); errors.Is(err, bootloader.ErrForeign) {
 		return err
 	}
-	if err := l.release(); err != nil {
-		return err
-	}
+	released := l.release(bootloader.None)
 	d, err := l.read()
 	if err != nil {
-		return err
+		return errors.Join(released, err)
+	}
+	if released != nil {
+		if err := l.outdo(d); err != nil {
+			return errors.Join(released, err)
+		}
 	}
 	if len(d.counted) > 0 {
 		if err := l.settle(d); err != nil {
@@ -269,6 +283,17 @@ func (l *Loader) disarm() error {
 		}
 	}
 	return l.releaseCounted(d)
+}
+
+// outdo sees to it that a LoaderEntryOneShot which cannot be deleted starts no trial.
+func (l *Loader) outdo(d disk) error {
+	if d.state.ArmedBy != oneShot || d.state.Default == bootloader.None {
+		return errors.New("nothing else stops the firmware from starting that slot")
+	}
+	if l.renameOneShot(d.state.Default) == nil {
+		return nil
+	}
+	return l.FS.Overwrite(entryPath(d.state.Armed), empty())
 }
 
 // target reads the state and refuses a slot that must not be touched.
@@ -299,12 +324,18 @@ func (l *Loader) tryable(s bootloader.Slot) (disk, error) {
 	return d, nil
 }
 
-// settle makes loader.conf name the slot that boots by itself, where damage or a cut left it otherwise.
+// settle makes loader.conf name the slot that boots by itself, where damage, a cut or others left it otherwise, and then sees to
+// it that no variable outranks it.
 func (l *Loader) settle(d disk) error {
-	if d.state.Default == bootloader.None || d.conf.slot() == d.state.Default && !d.conf.counts {
+	if d.state.Default == bootloader.None {
 		return nil
 	}
-	return l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default), timeout: l.Timeout}))
+	if d.conf.slot() != d.state.Default || d.conf.preferredID != "" || d.conf.counts {
+		if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default), timeout: l.Timeout})); err != nil {
+			return err
+		}
+	}
+	return l.settleVariables(d)
 }
 
 // complete reads the manifest of a slot and looks whether its files are there.

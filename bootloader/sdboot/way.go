@@ -104,8 +104,8 @@ func (l *Loader) startsSlot(n uint16) bootloader.Slot {
 	if err != nil {
 		return bootloader.None
 	}
-	drive, path, ok := o.File()
-	if !ok || drive.GUID != l.Partition.GUID || drive.Number != l.Partition.Number {
+	drive, path, short, ok := o.Target()
+	if !ok || !short || drive.GUID != l.Partition.GUID || drive.Number != l.Partition.Number {
 		return bootloader.None
 	}
 	return slotOfPath(path)
@@ -120,7 +120,7 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 	if err != nil {
 		return bootloader.None, nil, err
 	}
-	what := fmt.Sprintf("%x", next.Data)
+	what := fmt.Sprintf("%x", next.Data[:min(len(next.Data), 64)])
 	if n, err := efivar.DecodeNumber(next.Data); err == nil {
 		if s := l.startsSlot(n); s != bootloader.None {
 			return s, nil, nil
@@ -147,6 +147,11 @@ func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
 		name, value = efivar.Global("BootNext"), efivar.EncodeNumbers(n)
 	}
 	v := efivar.Variable{Attributes: efivar.Kept, Data: value}
+	if old, err := l.vars.Read(name); err == nil && old.Attributes != v.Attributes {
+		if err := l.clear(name); err != nil { // attributes do not change while a variable exists
+			return err
+		}
+	}
 	if err := l.vars.Write(name, v); err != nil {
 		return kept(err)
 	}
@@ -160,29 +165,42 @@ func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
 	return nil
 }
 
-// release deletes what arms one of our slots, and reads back that it is gone. What another program armed stays.
-func (l *Loader) release() error {
-	next, _, err := l.nextSlot()
-	if err != nil {
-		return err
+// renameOneShot has LoaderEntryOneShot, which cannot be deleted, name a slot that boots by itself.
+func (l *Loader) renameOneShot(s bootloader.Slot) error {
+	v := efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(entryID(s))}
+	if err := l.vars.Write(efivar.Loader(oneShot), v); err != nil {
+		return kept(err)
 	}
-	once, err := l.armedByUs()
-	if err != nil {
-		return err
+	back, err := l.vars.Read(efivar.Loader(oneShot))
+	if err == nil && !back.Equal(v) {
+		err = fmt.Errorf("%s holds something else still: %w", oneShot, bootloader.ErrNoVariables)
 	}
+	return err
+}
+
+// release deletes what arms one of our slots, and reads back that it is gone. What another program armed stays. What arms the
+// slot that was just confirmed changes nothing where it cannot be deleted; nor does what cannot be read, since it was that slot's.
+func (l *Loader) release(confirmed bootloader.Slot) error {
+	next, _, nextErr := l.nextSlot()
+	once, onceErr := l.armedByUs()
+	var errs []error
 	for _, v := range []struct {
 		name efivar.Name
-		ours bool
-	}{{efivar.Global("BootNext"), next != bootloader.None}, {efivar.Loader(oneShot), once}} {
-		if !v.ours {
-			continue
+		slot bootloader.Slot
+		err  error
+	}{{efivar.Global("BootNext"), next, nextErr}, {efivar.Loader(oneShot), once, onceErr}} {
+		err := v.err
+		if err == nil && v.slot != bootloader.None {
+			if err = l.clear(v.name); err != nil && confirmed != bootloader.None && v.name == efivar.Loader(oneShot) {
+				err = l.renameOneShot(confirmed)
+			}
+			if err != nil {
+				err = fmt.Errorf("%s is armed: %w", v.name.Name, err)
+			}
 		}
-		if err := l.vars.Delete(v.name); err != nil {
-			return fmt.Errorf("%s is armed: %w", v.name.Name, kept(err))
-		}
-		if left, err := l.vars.Read(v.name); !missing(err) {
-			return errors.Join(err, fmt.Errorf("%s holds %x still: %w", v.name.Name, left.Data, bootloader.ErrNoVariables))
+		if err != nil && (confirmed == bootloader.None || v.err == nil && v.slot != confirmed) {
+			errs = append(errs, err)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
