@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/hookdir"
@@ -45,17 +46,17 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+node.DefaultSocket+")")
 	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be given more than once")
 	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
-	deadline := flags.Duration("trial-deadline", node.TrialDeadline, "how long a trial may take until it is confirmed")
-	window := flags.Duration("window", 0, "how long the checks must go on to hold before a trial is confirmed")
-	hooks := flags.String("hooks", "", "directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a trial is confirmed once the service can read its machine")
-	hookDeadline := flags.Duration("hook-deadline", node.HookDeadline, "how long each executable of --hooks may take")
-	unmount := flags.String("unmount", "", "labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
-	dog := flags.String("watchdog", watchdog.Auto, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
-	dogTimeout := flags.Duration("watchdog-timeout", 0, "how long after the service fed it last the watchdog resets the machine (default 30s)")
+	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest, "how long a trial may take until it is confirmed")
+	window := within(flags, "window", 0, 0, longest, "how long the checks must go on to hold before a trial is confirmed")
+	hooks := checked(flags, "hooks", "", anything, "directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a trial is confirmed once the service can read its machine")
+	hookDeadline := within(flags, "hook-deadline", node.HookDeadline, time.Millisecond, longest, "how long each executable of --hooks may take")
+	unmount := checked(flags, "unmount", "", labels, "labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
+	dog := checked(flags, "watchdog", watchdog.Auto, device, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
+	dogTimeout := within(flags, "watchdog-timeout", 0, time.Second, time.Hour, "how long after the service fed it last the watchdog resets the machine (default 30s)")
 	dogAlways := flags.Bool("watchdog-always", false, "feed the watchdog also outside of trials, as long as pawld runs")
-	trial := flags.String("trial", "", "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
-	letGo := flags.Duration("let-go", node.LetGo, "how long what holds a partition of --unmount may take to let go")
-	stuck := flags.String("stuck", "reboot", "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
+	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"), "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
+	letGo := within(flags, "let-go", node.LetGo, time.Millisecond, longest, "how long what holds a partition of --unmount may take to let go")
+	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"), "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return err

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWrongFlagsNameThemselvesAndTheNearestRightValue(t *testing.T) {
+	for line, says := range map[string]string{
+		"--trial-deadline 0":         "flag -trial-deadline: --trial-deadline 0s: want 1s to 168h0m0s; the nearest is 1s",
+		"--trial-deadline -5m":       "the nearest is 1s",
+		"--trial-deadline NaN":       "flag -trial-deadline: ",
+		"--trial-deadline 900000h":   "the nearest is 168h0m0s",
+		"--trial-deadline 99999999h": "flag -trial-deadline: ",
+		"--trial-deadline 5":         "missing unit",
+		"--window -1s":               "--window -1s: want 0s to 168h0m0s; the nearest is 0s",
+		"--hook-deadline 0":          "--hook-deadline 0s: want 1ms to ",
+		"--let-go -1ns":              "--let-go -1ns: want 1ms to ",
+		"--watchdog-timeout 10ms":    "--watchdog-timeout 10ms: want 1s to 1h0m0s; the nearest is 1s",
+		"--watchdog of":              "did you mean off?",
+		"--stuck rebot":              "did you mean reboot?",
+		"--trial boot_next":          "did you mean boot-next?",
+		"--unmount=":                 "flag -unmount: it is empty",
+		"--unmount EPHEMERAL,,STATE": "want labels separated by commas",
+		"--hooks=":                   "flag -hooks: it is empty",
+		"--insecure=perhaps":         "-insecure",
+		"--disk=":                    "want --disk DEVICE",
+	} {
+		t.Run(line, func(t *testing.T) {
+			var out bytes.Buffer
+			err := run(t.Context(), strings.Fields("--disk /nowhere "+line), &out)
+			require.ErrorIs(t, err, errUsage)
+			require.Contains(t, out.String(), says)
+		})
+	}
+}
