@@ -40,6 +40,7 @@ type Options struct {
 
 // Result is what a run found.
 type Result struct {
+	Seed                           int64 // of the first
 	Made, Accepted, Refused, Wrong int
 	Seconds                        float64
 	Kinds                          []Kind // of what is wrong, most frequent first
@@ -109,6 +110,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 		return Result{}, err
 	}
 	r.report()
+	r.result.Seed = o.Seed
 	r.result.Seconds = time.Since(begin).Seconds()
 	return r.result, nil
 }

@@ -3,10 +3,12 @@ package environment
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -104,8 +106,15 @@ func (j judge) do(name string, operation func(*machine) (bool, error)) outcome {
 	return outcome{name, accepted, err}
 }
 
-// refused is how an operation's error is judged that came before its first write.
+// refused is how an operation's error is judged: it must have come before the first write. That a store of variables is full shows
+// only when it is written to; then nothing may be armed, and the default boots as before.
 func (j judge) refused(c *machine, err error) (bool, error) {
+	if c.vars.full && errors.Is(err, bootloader.ErrNoVariables) {
+		if broke := j.boots(c, j.old, "after the variables were found full", 2); broke != nil {
+			return false, broke
+		}
+		return false, err
+	}
 	if c.disk.writes > 0 || !maps.EqualFunc(c.vars.Values(), j.m.vars.Values(), bytes.Equal) {
 		return false, broken("fails after its first write", "%v", err)
 	}
@@ -181,10 +190,14 @@ func (j judge) upgrade(c *machine) (bool, error) {
 		if err != nil || !b.Staged {
 			return true, broken("what is staged is not found", "staged %v: %v", b.Staged, err)
 		}
-		if a, err = s.ApplyStaged(j.ctx, j.options); err != nil {
+		if a, err = s.ApplyStaged(j.ctx, j.options); err != nil && c.vars.full {
+			return j.refused(c, err)
+		} else if err != nil {
 			return true, broken("what is staged cannot be armed", "%v", err)
 		}
-	} else if a, err = s.Arm(j.ctx, j.options); err != nil {
+	} else if a, err = s.Arm(j.ctx, j.options); err != nil && c.vars.full {
+		return j.refused(c, err)
+	} else if err != nil {
 		return true, broken("what is prepared cannot be armed", "%v", err)
 	}
 	return true, j.armed(c, a)

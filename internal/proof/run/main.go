@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -66,6 +67,16 @@ func surround(dir string, o environment.Options) int {
 		o.Made = 20_000
 	}
 	r, err := environment.Run(context.Background(), filepath.Join(dir, "environments"), o)
+	if err == nil && !o.Single {
+		blind := o
+		blind.Made, blind.Without, blind.Log, blind.Seed = o.Made/20, true, nil, r.Seed
+		var without environment.Result
+		without, err = environment.Run(context.Background(), filepath.Join(dir, "unrehearsed"), blind)
+		fmt.Printf("without rehearsal: wrong=%d\n", without.Wrong)
+		if without.Wrong == 0 {
+			err = errors.Join(err, errors.New("nothing is wrong without a rehearsal, so it was not shown that the judge would notice"))
+		}
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "environments:", err)
 		return 2
