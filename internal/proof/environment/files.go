@@ -411,8 +411,8 @@ func (d *disturbed) fileOverwritten() (string, error) {
 		return "", err
 	}
 	path := pick(d.Rand, d.own(f)...)
-	if strings.HasPrefix(path, d.last.Slot.Dir()) && !strings.HasSuffix(path, ".json") {
-		return "", nil // bits that rot under a running system: nothing is promised
+	if inUse := strings.HasPrefix(path, d.last.Slot.Dir()) || strings.Contains(path, "/loader."); inUse && !strings.HasSuffix(path, ".json") {
+		return "", nil // bits that rot under a running system, or in what is copied from it: nothing is promised
 	}
 	data, err := f.ReadFile(path)
 	if err != nil || len(data) == 0 {

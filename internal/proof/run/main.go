@@ -23,7 +23,7 @@ func main() {
 	lived := flag.Int("lived", 15_000, "and until so many of these were seen in random histories")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
 	loader := flag.String("loader", "", "only this loader; all when empty")
-	environments := flag.Int("environments", 0, "so many environments besides: machines as others leave them, see docs/proof.md")
+	environments := flag.Int("environments", 20_000, "so many environments at the end: machines as others leave them; 0: none")
 	onlyEnvironments := flag.Bool("only-environments", false, "nothing but environments")
 	single := flag.Bool("single", false, "with -only-environments: the one of -seed alone, of which everything is told")
 	counting := flag.Bool("counting", false, "only trials that systemd-boot counts in a name, which are no part of the promise")
@@ -54,7 +54,7 @@ func main() {
 	if r.Err() != nil {
 		code = 1
 	}
-	if *environments > 0 {
+	if *environments > 0 && *only == "" && !*counting {
 		code = max(code, surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: o.Loader, Workers: o.Workers, Log: os.Stdout}))
 	}
 	os.RemoveAll(dir)
@@ -63,13 +63,10 @@ func main() {
 
 // surround makes environments, and returns the exit code: 1 when a promise was not kept in one of them.
 func surround(dir string, o environment.Options) int {
-	if o.Made == 0 {
-		o.Made = 20_000
-	}
 	r, err := environment.Run(context.Background(), filepath.Join(dir, "environments"), o)
 	if err == nil && !o.Single {
 		blind := o
-		blind.Made, blind.Without, blind.Log, blind.Seed = o.Made/20, true, nil, r.Seed
+		blind.Made, blind.Without, blind.Log, blind.Seed = max(o.Made/20, 200), true, nil, r.Seed
 		var without environment.Result
 		without, err = environment.Run(context.Background(), filepath.Join(dir, "unrehearsed"), blind)
 		fmt.Printf("without rehearsal: wrong=%d\n", without.Wrong)
