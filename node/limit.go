@@ -32,7 +32,7 @@ const (
 	maxReading     = 4 * 64   // requests at once of which not all has come
 	reserved       = 128      // files that are the service's own: the disk, hooks, registries
 	bodyTime       = 5 * time.Second
-	writeTime      = 30 * time.Second // for a caller to take a part of an answer
+	writeTime      = 30 * time.Second
 	idleTime       = 30 * time.Second
 )
 
@@ -59,7 +59,8 @@ func share(files uint64) (tcp, sockets int) {
 
 // gate lets in what one kind of address may take.
 type gate struct {
-	most int // connections
+	most  int           // connections
+	write time.Duration // for a caller to take a part of an answer
 
 	mu      sync.Mutex
 	open    int
@@ -260,7 +261,7 @@ func (g *gate) limit(next http.Handler) http.Handler {
 		}
 		defer leave()
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		next.ServeHTTP(&patient{w, http.NewResponseController(w)}, r)
+		next.ServeHTTP(&patient{w, http.NewResponseController(w), g.write}, r)
 	})
 }
 
@@ -282,21 +283,25 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 // frameHeader is what gRPC and streams of Connect have before a message.
 const frameHeader = 5
 
-// patient gives a caller so long to take each part of an answer.
+// patient gives a caller so long to take each part of an answer. Between the parts there is no limit: a stream may be silent.
 type patient struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	limit   time.Duration
 }
 
 func (p *patient) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(writeTime))
-	return p.ResponseWriter.Write(b)
+	_ = p.control.SetWriteDeadline(time.Now().Add(p.limit)) // a server that knows none has its own
+	n, err := p.ResponseWriter.Write(b)
+	_ = p.control.SetWriteDeadline(time.Time{})
+	return n, err
 }
 
 // Flush implements http.Flusher.
 func (p *patient) Flush() {
-	_ = p.control.SetWriteDeadline(time.Now().Add(writeTime))
+	_ = p.control.SetWriteDeadline(time.Now().Add(p.limit))
 	_ = p.control.Flush() // the next Write says what is wrong
+	_ = p.control.SetWriteDeadline(time.Time{})
 }
 
 // Unwrap is for http.ResponseController.

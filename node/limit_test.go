@@ -250,3 +250,46 @@ func TestADoctorThatNobodyWaitsForEnds(t *testing.T) {
 		require.Equal(t, 1, ended, "the first run; the second has a caller")
 	})
 }
+
+func TestAStreamMayBeSilent(t *testing.T) {
+	for name, options := range map[string][]connect.ClientOption{"connect": nil, "gRPC": {connect.WithGRPC()}} {
+		t.Run(name, func(t *testing.T) {
+			s := newFake().server(t, Config{})
+			s.tcp.write = 50 * time.Millisecond
+			s.journal.add("a", &pawlv1.Event{})
+			stream, err := serve(t, s, options...).Events(t.Context(), &pawlv1.EventsRequest{Follow: true})
+			require.NoError(t, err)
+			defer stream.Close()
+			require.True(t, stream.Receive(), "%v", stream.Err())
+			time.Sleep(4 * s.tcp.write)
+			s.journal.add("b", &pawlv1.Event{})
+			require.True(t, stream.Receive(), "%v", stream.Err())
+			require.Equal(t, "b", stream.Msg().Operation)
+		})
+	}
+}
+
+func TestWhoTakesNoAnswerIsLetGo(t *testing.T) {
+	s := newFake().server(t, Config{})
+	s.tcp.write = 50 * time.Millisecond
+	for range journalSize / 2 {
+		s.journal.add(strings.Repeat("x", maxText), &pawlv1.Event{})
+	}
+	c, err := net.Dial("tcp", served(t, s, "127.0.0.1:0").String())
+	require.NoError(t, err)
+	defer c.Close()
+	body := "\x00\x00\x00\x00\x02{}"
+	fmt.Fprintf(c, "POST /pawl.v1.Node/Events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/connect+json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	begun := 0
+	until(t, "it begins", func() bool {
+		s.tcp.mu.Lock()
+		defer s.tcp.mu.Unlock()
+		begun += s.tcp.calls[followers]
+		return begun > 0
+	})
+	until(t, "it ends", func() bool {
+		s.tcp.mu.Lock()
+		defer s.tcp.mu.Unlock()
+		return s.tcp.calls[followers] == 0
+	})
+}

@@ -180,7 +180,7 @@ func New(c Config) (*Server, error) {
 	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
 	s.guard = &guard{s: s, open: s.openDog}
 	tcp, sockets := connections()
-	s.tcp, s.sockets = &gate{most: tcp}, &gate{most: sockets}
+	s.tcp, s.sockets = &gate{most: tcp, write: writeTime}, &gate{most: sockets, write: writeTime}
 	s.journal = newJournal(s.bootID)
 	s.journal.last = uint64(time.Now().UnixMicro()) // above those of a service that ran before in this boot
 	s.mark = func(string) {}
