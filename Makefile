@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm
 
-.PHONY: build test unit demo proof boots bench fuzz lint vuln generate deps
+.PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -30,6 +30,10 @@ boots: deps
 	go run ./internal/proof/boots
 	go run ./internal/deaths/run
 	go run ./internal/cuts/run
+
+# Ten upgrades of nodes that are under attack: docs/sequence.md.
+soak: deps
+	go run ./internal/soak/run
 
 # Speed is a ratio within one run; the last line counts the bounds.
 bench: deps

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/internal/soak/usage"
 )
 
 // commands are the console's verbs besides run: what a test does to a machine from inside.
@@ -24,6 +27,7 @@ var commands = map[string]command{
 	"occupy":   occupy,
 	"kill":     kill,
 	"no-kexec": without,
+	"usage":    func(out io.Writer, _ []string) error { return measure(out) },
 	"crash":    func(io.Writer, []string) error { crash(); return nil },
 	"reboot":   func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
 	"poweroff": func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },
@@ -195,4 +199,13 @@ func zero(_ io.Writer, args []string) error {
 		}
 	}
 	return nil
+}
+
+// measure prints what this process takes, as JSON.
+func measure(out io.Writer) error {
+	u, err := usage.Measure()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(u)
 }
