@@ -31,7 +31,7 @@ type Load struct {
 }
 
 // most bounds a Load, whoever asks for it.
-var most = Load{Idle: 5000, Slow: 200, Streams: 500, Junk: 50, Hostile: 20, Pause: time.Minute}
+var most = Load{Idle: 5000, Slow: 200, Streams: 500, Junk: 50, Hostile: 20, Pause: time.Minute} // as to the pause: the longest that makes sense
 
 // attack is a Load on a node that runs.
 type attack struct {

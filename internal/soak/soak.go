@@ -121,6 +121,7 @@ func (s *soak) inQEMU(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	s.Load.Pause = most.Pause // its processor and its network are emulated, and the attack is not to be on the emulation
 	if err := s.leaks(ctx, m.node, m.usage, m.target, registry); err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func (c *Client) wrap(ctx context.Context, err error) error {
 		}
 	}
 	switch {
-	case wire.Code() == connect.CodeDeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
+	case (wire.Code() == connect.CodeDeadlineExceeded || errors.Is(err, context.DeadlineExceeded)) && (ctx.Err() != nil || connect.IsWireError(err)):
 		e.Kind, e.Text = Timeout, "no answer in time; is the node up?"
 	case !connect.IsWireError(err) && strings.HasPrefix(wire.Message(), "marshal message"):
 		e.Kind, e.Text = "request", "what is asked for is not UTF-8, so it cannot be sent: "+wire.Message()
