@@ -87,7 +87,7 @@ func TestBadStates(t *testing.T) {
 			upgradeTo(two), exitRefused, []string{"no boot reported a slot", "there are none on this machine", "mount efivarfs writable"}},
 		{"booted from another disk", func(b *box) {
 			b.set(efivar.Loader("LoaderDevicePartUUID"), efivar.EncodeString("11111111-2222-3333-4444-555555555555"))
-		}, upgradeTo(two), exitRefused, []string{"no boot reported a slot of this disk", "started from partition 11111111-2222", "see that --disk"}},
+		}, upgradeTo(two), exitRefused, []string{"no boot reported a slot of this disk", `started from partition "11111111-2222`, "see that --disk"}},
 		{"another version runs than the slot holds", func(b *box) { b.runs("0.9.0") },
 			upgradeTo(two), exitRefused, []string{"version 0.9.0 is running, slot A holds 1.0.0", "reboot, then try again"}},
 		{"no os-release", func(b *box) { b.osr += ".gone" }, upgradeTo(two), exitUsage, []string{"--os-release", ".gone: no such file"}},
