@@ -11,11 +11,15 @@ import (
 
 // Boot is what this boot means for the attempt on record.
 type Boot struct {
-	Trial   bool     // the running slot is not the default: it must be confirmed, or the machine falls back
+	Trial   bool     // the running slot is on trial: it must be confirmed, or the machine falls back
 	Attempt *Attempt // the attempt that this boot is the trial of, or that this boot ended; nil if there is none
 	Ended   bool     // this boot found the attempt over: it fell back, or was abandoned, or confirmed after all
 	Wiped   bool     // EPHEMERAL was wiped just now
 	Staged  bool     // an upgrade was staged before this boot: ApplyStaged, then restart, and mount nothing before
+
+	// Unordered says why this boot is no trial although the default does not run: no attempt ordered it. Do: confirm nothing, and
+	// tell a person, who decides. Empty in every other boot.
+	Unordered string
 }
 
 // Started is called once in every boot, early, before EPHEMERAL is mounted. It can be called again.
@@ -31,6 +35,10 @@ type Boot struct {
 // ended, and what boots is not changed. With META destroyed nothing is recorded, nothing is wiped, and a loader that
 // does not count is not armed again. A loader that was to count this boot and could not is disarmed first of all; so is one that has
 // not used up what armed it, in the first call of a boot.
+//
+// A boot that no attempt ordered is no trial: an entry that somebody picked in the loader's menu, or a disk or variables of an
+// earlier day. Nothing is recorded, nothing is wiped, and nothing confirms it but a person. That needs a META that can be read:
+// one that cannot rules nothing out, and what runs beside the default is then a trial.
 //
 // On the default, firmware is told to start the loader by an entry of our own, where it has none: variables, and then the order;
 // if power fails between them, the default.
@@ -53,6 +61,10 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 		}
 		m.log.Warn("META is not readable; this boot is not recorded", "reason", err)
 		return Boot{Trial: st.Trial()}, nil
+	}
+	if why := m.unordered(st, a); why != "" {
+		m.log.Warn("no attempt ordered this boot; it is not confirmed by itself", "slot", st.Active, "default", st.Default, "reason", why)
+		return Boot{Unordered: why}, nil
 	}
 	b := Boot{Trial: st.Trial(), Attempt: a}
 	if a == nil || !a.Open() || st.Active == bootloader.None {
@@ -81,9 +93,9 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 		return nil
 	}
 	if a.Phase != Started || a.Boots.Started != m.BootID {
+		crash, dumps := m.crash(a) // of a try before this one: there is not room for all
 		a.Phase, a.Boots.Started, a.Reached = Started, m.BootID, "started"
 		a.Trials++
-		crash, dumps := m.crash(a) // of a try before this one: there is not room for all
 		if crash != nil {
 			a.Crash = crash
 		}
@@ -300,18 +312,19 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 //	after it                   the new version; the next Started records the confirmation
 //
 // A trial that was started by kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is
-// ErrCold, and nothing is written. With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
+// ErrCold, and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it is ErrUnordered.
+// With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
 // The attempt is nil if META holds none for this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
 	var a *Attempt
 	err := m.walk(ctx, []step{{StepConfirm, func(context.Context) (err error) {
-		a, err = m.confirm()
+		a, err = m.confirm(o)
 		return err
 	}}}, o.Progress)
 	return a, err
 }
 
-func (m *Machine) confirm() (*Attempt, error) {
+func (m *Machine) confirm(o Options) (*Attempt, error) {
 	st, err := m.Loader.State()
 	if err != nil {
 		return nil, fmt.Errorf("read the loader's state: %w", err)
@@ -326,10 +339,16 @@ func (m *Machine) confirm() (*Attempt, error) {
 	if s.Content != Complete {
 		return nil, fmt.Errorf("%s: %w (reboot to fall back to the default)", s, ErrNotComplete)
 	}
+	reason := ""
 	a, err := m.attempt()
 	if err != nil {
 		m.log.Warn("META is not readable; the confirmation is not recorded", "reason", err)
 		a = nil
+	} else if why := m.unordered(st, a); why != "" {
+		if !o.Ordered {
+			return nil, fmt.Errorf("%s: %w", why, ErrUnordered)
+		}
+		a, reason = m.byHand(st, s, a), "confirmed by hand"
 	}
 	if a != nil && (!a.Open() || a.To != st.Active) {
 		a = nil
@@ -349,7 +368,7 @@ func (m *Machine) confirm() (*Attempt, error) {
 		return nil, nil
 	}
 	m.log.Debug("trial", "step", "record the confirmation")
-	if err := m.end(a, Confirmed, ""); err != nil {
+	if err := m.end(a, Confirmed, reason); err != nil {
 		m.log.Warn("the confirmation is not recorded", "reason", err)
 	}
 	return a, nil

@@ -214,7 +214,11 @@ func (d *Diagnosis) bootFiles(m *Machine) {
 // attempts tells of the latest attempt, and of a trial that runs.
 func (d *Diagnosis) attempts() {
 	st, a := d.Status.Loader, d.Status.Attempt
-	if st.Trial() {
+	switch {
+	case d.Status.Unordered != "":
+		d.add(Degraded, "attempt", "keep it with `pawl confirm` (`installer confirm`), or go back with `pawl rollback` (`installer rollback`)",
+			"Slot %v runs and slot %v is the default, and no attempt ordered this boot: %s. It is not confirmed by itself.", st.Active, st.Default, d.Status.Unordered)
+	case st.Trial():
 		d.add(Fine, "attempt", "confirm it, or restart to fall back", "Slot %v runs on trial; slot %v is the default.", st.Active, st.Default)
 	}
 	if a != nil {

@@ -17,6 +17,9 @@ type Status struct {
 	KnownBad []Bad
 	Own      LoaderStatus // the loader itself
 	Warnings []string     // one sentence each, the loader's included
+
+	// Unordered says why nothing confirms this boot by itself although the default does not run: see Boot.
+	Unordered string
 }
 
 // Running is what the active slot holds; its Slot is None if no boot reported one.
@@ -55,6 +58,7 @@ func (m *Machine) Status() (Status, error) {
 		s.Warnings = append(s.Warnings, err.Error())
 		return s, nil
 	}
+	s.Unordered = m.unordered(st, s.Attempt)
 	if a := s.Attempt; st.Again && a != nil && a.Open() && a.To == st.Armed {
 		s.Loader.Tries = max(a.left(), 1)
 	}

@@ -41,6 +41,9 @@ type Device interface {
 var (
 	// ErrTrial is returned when the running slot has not been confirmed. Do: confirm it, or reboot to fall back.
 	ErrTrial = errors.New("the running version is on trial")
+	// ErrUnordered is returned when the running slot is not the default and no attempt ordered this boot of it. Do: have a person
+	// decide, who confirms it (`pawl confirm`, `installer confirm`) or goes back (`pawl rollback`, `installer rollback`).
+	ErrUnordered = errors.New("no attempt ordered this boot, so only a person can confirm it (`pawl confirm` or `installer confirm`; to go back: rollback)")
 	// ErrSame is returned when the running slot already holds the image. Do: nothing, or force.
 	ErrSame = errors.New("the running slot already holds this image")
 	// ErrKnownBad is returned for an image whose trial failed before. Do: use another version, or force.
@@ -129,6 +132,7 @@ type Options struct {
 	Tries    int         // trial boots; 0 is 1
 	Trial    string      // how the loader is had to try the target, where it knows several ways (sdboot.Ways); "" is its usual one
 	Mode     string      // how the node service restarts the machine; only recorded
+	Ordered  bool        // of Confirm: also what no attempt on record ordered; a person says so, or Started found a trial in this boot
 	Kexec    bool        // the caller starts the trial by kexec, once: see Arm
 	Progress func(Event) // may be nil
 }

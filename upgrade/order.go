@@ -1,0 +1,54 @@
+package upgrade
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader"
+)
+
+// unordered says why no attempt on record ordered this boot of a slot that is not the default; empty where one did, and where the
+// default runs. a is what META holds, read without an error: a META that cannot be read rules nothing out.
+//
+// Whatever a power cut leaves, META says that a slot is armed before the loader does. So a slot that runs although META names
+// another attempt, none, or one that is not armed or is over, was started by somebody or something else.
+func (m *Machine) unordered(st bootloader.State, a *Attempt) string {
+	switch {
+	case !st.Trial() || st.Default == bootloader.None:
+		return "" // without a default there is nothing else to be: an install that was cut before its own confirm
+	case a != nil && a.From == st.Active && a.Boots.Prepared == m.BootID:
+		return "" // it was the default when this boot prepared the attempt; damage to the loader's files made another one
+	case a == nil:
+		return "META holds no attempt"
+	case a.To != st.Active:
+		return fmt.Sprintf("the latest attempt is for slot %s (%s)", a.To, a)
+	case !a.Open() && a.Boots.Started == m.BootID && m.BootID != "":
+		return fmt.Sprintf("the attempt that ordered it is over (%s)", a)
+	case !a.Open():
+		return fmt.Sprintf("the latest attempt was over before (%s)", a)
+	case a.Phase != Armed && a.Phase != Started:
+		return fmt.Sprintf("the latest attempt is not armed (%s)", a)
+	}
+	if held := m.slot(st.Active); held.Content == Complete && held.Manifest.Image != a.Image {
+		return fmt.Sprintf("%s, of image %s, and the latest attempt is for image %s (%s)", held, held.Manifest.Image, a.Image, a)
+	}
+	if a.Phase == Started && a.Boots.Started == m.BootID {
+		return "" // Started has counted this boot
+	}
+	if a.left() == 0 {
+		return fmt.Sprintf("the latest attempt has had all of its boots (%s)", a)
+	}
+	return ""
+}
+
+// byHand is the attempt of a person who confirms what runs. It takes over what the one before it has still to undo.
+func (m *Machine) byHand(st bootloader.State, runs SlotStatus, before *Attempt) *Attempt {
+	var marks []Mark
+	if before != nil {
+		marks = before.Marks
+	}
+	return &Attempt{
+		ID: newID(), Kind: Upgrade, Phase: Started, From: st.Default, To: st.Active, Old: m.slot(st.Default).version(), Version: runs.version(),
+		Image: runs.Manifest.Image, Reference: runs.Manifest.Reference, Marks: marks, Boots: Boots{Started: m.BootID}, Begun: m.now().UTC().Truncate(time.Second),
+	}
+}
