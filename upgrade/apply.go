@@ -274,7 +274,7 @@ func (op *operation) enter() error {
 	}
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&Attempt{
-		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
+		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Marks: marks, Boots: Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)

@@ -66,6 +66,7 @@ type Attempt struct {
 	Tries     int             `json:"tries,omitempty"`     // boots that its trial gets; 0 is 1
 	Trial     string          `json:"trial,omitempty"`     // how the loader is had to try it: see Options
 	Trials    int             `json:"trials,omitempty"`    // boots of its trial that have begun
+	Forced    bool            `json:"forced,omitempty"`    // it was ordered although something spoke against it
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
 	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo

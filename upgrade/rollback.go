@@ -9,8 +9,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 )
 
-// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version wanted.
-var ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
+// Errors of a rollback.
+var (
+	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version wanted.
+	ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
+	// ErrUnproved is returned when the version in the other slot was to be tried and never confirmed. Do: upgrade, or force.
+	ErrUnproved = errors.New("the version in the other slot never proved itself")
+)
 
 // Rollback goes back by hand. What that takes depends on where the machine stands, and the attempt that it returns says
 // which it was:
@@ -20,7 +25,8 @@ var ErrNothingToRollBack = errors.New("the other slot holds nothing to go back t
 //	an attempt is armed      the attempt, abandoned and disarmed: nothing else to do
 //	an upgrade is staged     the attempt, abandoned: nothing else to do
 //
-// If power fails before the arming, or in either other case, the default boots.
+// A new attempt to try a version that failed its trial, or that never came through one, is ErrKnownBad or ErrUnproved unless
+// forced. If power fails before the arming, or in either other case, the default boots.
 func (m *Machine) Rollback(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.PrepareRollback(ctx, o)
 	if err != nil || !a.Open() {
@@ -65,6 +71,12 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if to.Content != Complete {
 		return Attempt{}, fmt.Errorf("%s: %w", to, ErrNothingToRollBack)
 	}
+	if err := m.proved(to); err != nil {
+		if !o.Force {
+			return Attempt{}, fmt.Errorf("%w (upgrade to another version, or force)", err)
+		}
+		m.log.Warn("rollback, forced", "reason", err)
+	}
 	op := &operation{m: m, Options: o, phase: Prepared, manifest: to.Manifest, files: to.Manifest.Files, plan: Plan{
 		Kind: Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
 		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
@@ -87,18 +99,46 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	return *a, nil
 }
 
+// proved refuses what a slot holds if META knows that it failed its trial, or that it was to have one and was never confirmed.
+func (m *Machine) proved(s SlotStatus) error {
+	bad, err := m.knownBad()
+	if err != nil {
+		return fmt.Errorf("the list of known-bad images cannot be read: %w", err)
+	}
+	for _, b := range bad {
+		if b.Image == s.Manifest.Image {
+			return fmt.Errorf("%s, %s: %s: %w", s, b.When.Format("2006-01-02"), b.Reason, ErrKnownBad)
+		}
+	}
+	a, err := m.attempt()
+	switch {
+	case err != nil:
+		return err
+	case a == nil || a.To != s.Slot || a.Image != s.Manifest.Image || a.Result == Confirmed:
+		return nil
+	case a.Kind == Rollback && a.Result != FellBack && !a.Forced: // it had proved itself before that rollback
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %s", s, ErrUnproved, a)
+}
+
 // abandon gives up the attempt that is armed or on trial. The default needs nothing: it boots by itself.
 func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (Attempt, error) {
+	from, to := m.slot(st.Default), m.slot(st.Default.Other())
 	a := Attempt{
-		Kind: Upgrade, Phase: Ended, Result: Abandoned, From: st.Default, To: st.Default.Other(),
-		Reason: "rolled back by hand", Begun: m.now().UTC().Truncate(time.Second),
+		Kind: Upgrade, Phase: Ended, Result: Abandoned, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.version(),
+		Image: to.Manifest.Image, Reason: "rolled back by hand", Begun: m.now().UTC().Truncate(time.Second),
 	}
 	err := m.walk(ctx, []step{{StepDisarm, func(context.Context) error {
 		if err := m.Loader.Disarm(); err != nil {
 			return err
 		}
-		if old, err := m.attempt(); err == nil && old != nil && old.Open() {
+		old, err := m.attempt()
+		switch {
+		case err == nil && old != nil && old.Open():
 			a = *old
+		case err == nil && old != nil:
+			return nil // it tells more than that something was disarmed, or that a boot which nobody ordered is over
 		}
 		if err := m.end(&a, Abandoned, "rolled back by hand"); err != nil {
 			m.log.Warn("the end of the attempt is not recorded", "reason", err)

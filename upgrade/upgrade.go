@@ -128,7 +128,7 @@ func (m *Machine) Close() error { return m.close() }
 // Options are the choices of an operator. The zero value is the default.
 type Options struct {
 	Preserve bool        // keep EPHEMERAL
-	Force    bool        // also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses
+	Force    bool        // also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses; a rollback also to a version that failed or never proved itself
 	Tries    int         // trial boots; 0 is 1
 	Trial    string      // how the loader is had to try the target, where it knows several ways (sdboot.Ways); "" is its usual one
 	Mode     string      // how the node service restarts the machine; only recorded
