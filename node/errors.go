@@ -56,6 +56,8 @@ var kinds = []struct {
 	{context.Canceled, "cancelled", connect.CodeCanceled},
 
 	{upgrade.ErrTrial, "trial", connect.CodeFailedPrecondition},
+	{upgrade.ErrUnordered, "unordered", connect.CodeFailedPrecondition},
+	{ErrNothingToConfirm, "nothing-to-confirm", connect.CodeFailedPrecondition},
 	{upgrade.ErrSame, "same", connect.CodeFailedPrecondition},
 	{upgrade.ErrKnownBad, "known-bad", connect.CodeFailedPrecondition},
 	{upgrade.ErrNotComplete, "not-complete", connect.CodeFailedPrecondition},
@@ -64,6 +66,8 @@ var kinds = []struct {
 	{upgrade.ErrUnfit, "unfit", connect.CodeFailedPrecondition},
 	{upgrade.ErrPolicy, "policy", connect.CodeFailedPrecondition},
 	{upgrade.ErrNotStaged, "not-staged", connect.CodeFailedPrecondition},
+	{upgrade.ErrUnproved, "unproved", connect.CodeFailedPrecondition},
+	{upgrade.ErrCold, "cold", connect.CodeFailedPrecondition},
 	{upgrade.ErrNothingToRollBack, "nothing-to-roll-back", connect.CodeFailedPrecondition},
 
 	{upgrade.ErrRehearsal, "rehearsal", connect.CodeFailedPrecondition},
@@ -108,6 +112,8 @@ var kinds = []struct {
 //	cancelled         the caller ended it, or the service was stopped
 //	timeout           it took longer than it may
 //	trial             the running version is on trial
+//	unordered         no attempt ordered this boot, so a person has to confirm it or to go back
+//	nothing-to-confirm  the running slot is the default
 //	same              the running slot already holds the image
 //	known-bad         the image failed its trial before
 //	not-complete      a slot that is to boot holds no complete system
@@ -116,6 +122,8 @@ var kinds = []struct {
 //	unfit             the image cannot be booted
 //	policy            the version policy does not allow the move
 //	not-staged        there is no staged upgrade
+//	unproved          the version in the other slot never proved itself
+//	cold              it was started by kexec, and it is not known that the firmware starts it
 //	nothing-to-roll-back  the other slot holds nothing
 //	rehearsal         the next boots, played on a copy, do not end as they must
 //	foreign           something that is not ours decides the next boot

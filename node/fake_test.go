@@ -58,6 +58,14 @@ func (f *fake) onTrial() *fake {
 	return f
 }
 
+// unordered makes this boot one of version 2 in slot B that no attempt ordered.
+func (f *fake) unordered() *fake {
+	f.onTrial()
+	f.status.Attempt, f.status.Unordered = nil, "META holds no attempt"
+	f.boot = upgrade.Boot{Unordered: f.status.Unordered}
+	return f
+}
+
 // server is a Server on f, with its reboots recorded.
 func (f *fake) server(t *testing.T, c Config) *Server {
 	c.Disk, c.Machine.BootID = "disk.raw", "boot-1"
@@ -264,13 +272,17 @@ func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (up
 	return h.status.Own, nil
 }
 
-func (h *handle) Confirm(ctx context.Context, _ upgrade.Options) (*upgrade.Attempt, error) {
-	if err := h.call(ctx, "confirm"); err != nil {
+func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*upgrade.Attempt, error) {
+	call := "confirm"
+	if o.Ordered {
+		call = "confirm by order"
+	}
+	if err := h.call(ctx, call); err != nil {
 		return nil, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.status.Loader.Default = h.status.Loader.Active
+	h.status.Loader.Default, h.status.Unordered = h.status.Loader.Active, ""
 	if a := h.status.Attempt; a != nil {
 		ended := *a
 		ended.Phase, ended.Result = upgrade.Ended, upgrade.Confirmed

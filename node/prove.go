@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -23,11 +24,16 @@ func (s *Server) Prove(ctx context.Context) error {
 	if err := s.prove(ctx); err != nil {
 		return err
 	}
+	s.tidyUp(ctx)
+	return nil
+}
+
+// tidyUp is what comes once it is settled which version runs.
+func (s *Server) tidyUp(ctx context.Context) {
 	if err := s.settle(ctx); err != nil {
 		s.setProblem(err)
 	}
 	s.ownLoader(ctx)
-	return nil
 }
 
 func (s *Server) prove(ctx context.Context) error {
@@ -35,7 +41,7 @@ func (s *Server) prove(ctx context.Context) error {
 	if !t.move(running, "", waiting) {
 		return t.why()
 	}
-	if len(s.config.Checks) == 0 {
+	if !slices.ContainsFunc(s.allChecks(), func(c Check) bool { return !c.Own }) {
 		s.log.Warn("no checks are given: the trial is confirmed once the service can read its machine")
 	}
 	if err := s.migrate(ctx); err != nil {

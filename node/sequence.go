@@ -114,7 +114,7 @@ func (s *Server) Rollback(ctx context.Context, r *pawlv1.RollbackRequest) (*Oper
 		return nil, err
 	}
 	return s.start(ctx, "rollback", nil, func(ctx context.Context, op *Operation) (after, error) {
-		q := &sequence{s: s, op: op, request: &pawlv1.UpgradeRequest{Reboot: r.Reboot, RebootMode: r.RebootMode}}
+		q := &sequence{s: s, op: op, request: &pawlv1.UpgradeRequest{Reboot: r.Reboot, RebootMode: r.RebootMode, Force: r.Force}}
 		phases := []phase{{name: "rollback", do: q.rollback}}
 		if r.Reboot {
 			phases = append(phases, q.disturb(true)...)

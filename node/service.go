@@ -140,6 +140,14 @@ func (v service) Cancel(ctx context.Context, _ *pawlv1.CancelRequest) (*pawlv1.C
 	return &pawlv1.CancelResponse{Operation: name, Error: ended.Error()}, nil
 }
 
+func (v service) Confirm(ctx context.Context, _ *pawlv1.ConfirmRequest) (*pawlv1.ConfirmResponse, error) {
+	if err := v.recorded(ctx); err != nil {
+		return nil, err
+	}
+	c, err := v.s.Confirm(ctx)
+	return c, wireError(err)
+}
+
 func (v service) Events(ctx context.Context, r *pawlv1.EventsRequest, to *connect.ServerStream[pawlv1.Event]) error {
 	return wireError(v.s.Events(ctx, r, to.Send))
 }

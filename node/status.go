@@ -47,6 +47,9 @@ func (s *Server) checks() *pawlv1.Checks {
 	w := &pawlv1.Checks{State: string(t.state), Running: t.check, Reason: t.reason, Deadline: wireTime(t.deadline)}
 	for _, c := range s.allChecks() {
 		w.Names = append(w.Names, c.Name)
+		if c.Own {
+			w.Own = append(w.Own, c.Name)
+		}
 	}
 	return w
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -113,6 +114,10 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		s.giveUp(err.Error())
 	case err != nil:
 		s.setProblem(err)
+	case boot.Unordered != "":
+		s.journal.add(op.name, &pawlv1.Event{Event: &pawlv1.Event_Notice{Notice: &pawlv1.Notice{
+			Text: fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", boot.Unordered),
+		}}})
 	case boot.Trial:
 		s.log.Info("this boot is a trial", "deadline", s.config.TrialDeadline, "checks", len(s.config.Checks))
 	case boot.Attempt != nil:
@@ -142,7 +147,9 @@ func (s *Server) record(ctx context.Context) (boot upgrade.Boot, err error) {
 				}
 				s.mark(upgrade.BootMark(s.bootID, st.Active, version))
 			}
-			boot, err = m.Started(ctx)
+			if boot, err = m.Started(ctx); boot.Unordered != "" {
+				s.trial.isNone()
+			}
 			return err
 		})
 		if err == nil {
@@ -203,8 +210,9 @@ func (s *Server) askAgain() error {
 	defer cancel()
 	return Check{Run: func(context.Context) error {
 		return s.with(true, func(m machine) error {
-			st, _, err := m.Runs()
-			if err == nil && s.trial.isKnown(st.Trial()) && !st.Trial() {
+			st, err := m.Status()
+			trial := st.Loader.Trial() && st.Unordered == ""
+			if err == nil && s.trial.isKnown(trial) && !trial {
 				s.guard.disarm()
 			}
 			return err
@@ -226,6 +234,16 @@ func (t *trial) isKnown(trial bool) bool {
 		t.timer.Stop()
 	}
 	return true
+}
+
+// isNone ends the clock of a boot that no attempt ordered: whoever ordered it has to decide.
+func (t *trial) isNone() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == waiting && !t.gone {
+		t.state = none
+		t.timer.Stop()
+	}
 }
 
 // unknown reports whether this boot may be a trial.
@@ -258,7 +276,7 @@ func (s *Server) confirm(ctx context.Context) error {
 	s.log.Info("trial", "phase", upgrade.StepConfirm)
 	var err error
 	for try := range maxTries {
-		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil || errors.Is(err, upgrade.ErrCold) {
+		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil || errors.Is(err, upgrade.ErrCold) || errors.Is(err, upgrade.ErrUnordered) {
 			break
 		}
 		s.log.Warn("confirm", "reason", err)
@@ -274,7 +292,7 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 		}
 	}
 	return s.with(false, func(m machine) error {
-		if s.trial.why() != nil { // rolled back by hand, or out of time
+		if s.trial.why() != nil || s.trial.wasConfirmed() { // rolled back or confirmed by hand, or out of time
 			return nil
 		}
 		if err := m.Reached(ctx, "confirm"); err != nil {
@@ -284,16 +302,21 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 		if err != nil {
 			return err
 		}
-		s.trial.move(confirmed, "", running)
-		s.trial.stop()
-		s.guard.disarm()
-		if a == nil {
-			s.log.Info("confirmed")
-		} else {
-			s.log.Info("confirmed", "attempt", a.String())
-		}
+		s.isConfirmed(a)
 		return nil
 	})
+}
+
+// isConfirmed ends a trial, if this boot is one. a may be nil.
+func (s *Server) isConfirmed(a *upgrade.Attempt) {
+	s.trial.move(confirmed, "", waiting, running)
+	s.trial.stop()
+	s.guard.disarm()
+	if a == nil {
+		s.log.Info("confirmed")
+	} else {
+		s.log.Info("confirmed", "attempt", a.String())
+	}
 }
 
 // giveUp ends a trial that failed, for good: tries that are left are not used, since a check has said no. The reason is

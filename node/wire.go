@@ -82,6 +82,7 @@ func wireStatus(st upgrade.Status) *pawlv1.StatusResponse {
 		Version: st.Version, BootId: st.BootID, Loader: st.Loader.Loader, Active: string(st.Loader.Active),
 		Default: string(st.Loader.Default), Armed: string(st.Loader.Armed), ArmedBy: st.Loader.ArmedBy, Tries: uint32(max(st.Loader.Tries, 0)),
 		Trial: st.Loader.Trial(), Attempt: wireAttempt(st.Attempt), Warnings: st.Warnings,
+		Unordered: st.Unordered,
 	}
 	if st.Loader.Blocked != nil {
 		w.Blocked = st.Loader.Blocked.Error()

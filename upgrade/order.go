@@ -52,3 +52,15 @@ func (m *Machine) byHand(st bootloader.State, runs SlotStatus, before *Attempt) 
 		Image: runs.Manifest.Image, Reference: runs.Manifest.Reference, Marks: marks, Boots: Boots{Started: m.BootID}, Begun: m.now().UTC().Truncate(time.Second),
 	}
 }
+
+// notTheDefault is why no attempt may begin while a slot runs that is not the default.
+func (m *Machine) notTheDefault(st bootloader.State) error {
+	a, err := m.attempt()
+	if err != nil {
+		return err
+	}
+	if why := m.unordered(st, a); why != "" {
+		return fmt.Errorf("slot %s runs and %s is the default; %s: %w", st.Active, st.Default, why, ErrUnordered)
+	}
+	return fmt.Errorf("slot %s runs and %s is the default: %w (confirm it, or reboot to fall back)", st.Active, st.Default, ErrTrial)
+}

@@ -57,7 +57,7 @@ func (m *Machine) ready() (bootloader.State, error) {
 	case st.Active == bootloader.None:
 		return st, unreported(st)
 	case st.Trial():
-		return st, fmt.Errorf("slot %s runs and %s is the default: %w (confirm it, or reboot to fall back)", st.Active, st.Default, ErrTrial)
+		return st, m.notTheDefault(st)
 	case st.Blocked != nil:
 		return st, st.Blocked
 	}

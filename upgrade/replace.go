@@ -113,7 +113,7 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	case st.Active == bootloader.None:
 		return LoaderStatus{}, unreported(st)
 	case st.Trial():
-		return LoaderStatus{}, fmt.Errorf("slot %s runs and %s is the default: %w (confirm it first)", st.Active, st.Default, ErrTrial)
+		return LoaderStatus{}, m.notTheDefault(st)
 	case st.Armed != bootloader.None:
 		return LoaderStatus{}, fmt.Errorf("slot %s is armed (let it boot, or disarm it with a rollback)", st.Armed)
 	}

@@ -56,6 +56,8 @@ var reasons = []struct {
 	{errBroken, exitBroken, "see what it says of each; the machine still runs what it ran"},
 
 	{upgrade.ErrTrial, exitRefused, "wait for the trial to be confirmed; or reboot, which falls back"},
+	{upgrade.ErrUnordered, exitRefused, "`installer confirm` keeps what runs; `installer rollback` and a restart go back"},
+	{upgrade.ErrUnproved, exitRefused, "upgrade to another version; --force tries this one all the same"},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, "use another version; --force tries this one again"},
 	{upgrade.ErrPolicy, exitRefused, "take the path that the message names; --force goes all the same"},

@@ -18,6 +18,7 @@ func rollbackCommand() *cobra.Command {
 		Args:  none,
 	}
 	on.flags(c)
+	c.Flags().BoolVar(&o.Force, "force", false, "also to a version that failed its trial, or that never proved itself")
 	c.Flags().StringVar(&o.Trial, "trial", "", "as of upgrade")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if err := checkTrial(c, o.Trial); err != nil {

@@ -60,6 +60,8 @@ func printStatus(w *terminal.Printer, s upgrade.Status) {
 		w.Printf("armed: slot %s for %d boot(s)%s\n", s.Loader.Armed, s.Loader.Tries, by)
 	}
 	switch {
+	case s.Unordered != "":
+		fmt.Fprintf(w, "unordered: no attempt ordered this boot, so it is not confirmed by itself: %s (`installer confirm` keeps it, `installer rollback` and a restart go back)\n", s.Unordered)
 	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:
 		w.Printf("trial: the running slot is not confirmed; a reboot tries it again\n")
 	case s.Loader.Trial():
@@ -115,23 +117,24 @@ func printJSON(w *terminal.Printer, s upgrade.Status) {
 		Problem   string          `json:"problem,omitempty"`
 	}
 	out := struct {
-		Version  string           `json:"version"`
-		BootID   string           `json:"bootId"`
-		Loader   string           `json:"loader"`
-		Active   bootloader.Slot  `json:"active"`
-		Default  bootloader.Slot  `json:"default"`
-		Armed    bootloader.Slot  `json:"armed"`
-		ArmedBy  string           `json:"armedBy,omitempty"`
-		Tries    int              `json:"tries"`
-		Trial    bool             `json:"trial"`
-		Slots    []slot           `json:"slots"`
-		Attempt  *upgrade.Attempt `json:"attempt,omitempty"`
-		KnownBad []upgrade.Bad    `json:"knownBad,omitempty"`
-		Warnings []string         `json:"warnings,omitempty"`
-		Blocked  string           `json:"blocked,omitempty"`
+		Version   string           `json:"version"`
+		BootID    string           `json:"bootId"`
+		Loader    string           `json:"loader"`
+		Active    bootloader.Slot  `json:"active"`
+		Default   bootloader.Slot  `json:"default"`
+		Armed     bootloader.Slot  `json:"armed"`
+		ArmedBy   string           `json:"armedBy,omitempty"`
+		Tries     int              `json:"tries"`
+		Trial     bool             `json:"trial"`
+		Unordered string           `json:"unordered,omitempty"`
+		Slots     []slot           `json:"slots"`
+		Attempt   *upgrade.Attempt `json:"attempt,omitempty"`
+		KnownBad  []upgrade.Bad    `json:"knownBad,omitempty"`
+		Warnings  []string         `json:"warnings,omitempty"`
+		Blocked   string           `json:"blocked,omitempty"`
 	}{
 		Version: s.Version, BootID: s.BootID, Loader: s.Loader.Loader, Active: s.Loader.Active, Default: s.Loader.Default,
-		Armed: s.Loader.Armed, ArmedBy: s.Loader.ArmedBy, Tries: s.Loader.Tries, Trial: s.Loader.Trial(), Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
+		Armed: s.Loader.Armed, ArmedBy: s.Loader.ArmedBy, Tries: s.Loader.Tries, Trial: s.Loader.Trial(), Unordered: s.Unordered, Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
 	}
 	for _, sl := range s.Slots {
 		out.Slots = append(out.Slots, slot{sl.Slot, sl.Content, sl.Manifest.Version, sl.Manifest.Image, sl.Manifest.Reference, sl.Problem})

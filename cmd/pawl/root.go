@@ -128,7 +128,7 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.cancelCommand(), c.rebootCommand(),
+	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
 		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.versionCommand())
 	return root
 }

@@ -39,6 +39,8 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 	switch {
 	case st.Active == "":
 		state = "slot not known"
+	case st.Unordered != "":
+		state = "not confirmed, and ordered by no attempt"
 	case st.Trial && st.Checks != nil && st.Checks.State == "failed":
 		state = "on trial, given up: " + st.Checks.Reason
 	case st.Trial:
@@ -79,7 +81,10 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 	if ch := st.Checks; ch != nil && ch.Running != "" && ch.State == "running" {
 		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.RFC3339)))
 	}
-	if ch := st.Checks; ch != nil && onlyOurs(ch.Names) && st.Trial {
+	if st.Unordered != "" {
+		row("unordered", st.Unordered+"; it is not confirmed by itself (`pawl confirm` keeps it, `pawl rollback` goes back)")
+	}
+	if ch := st.Checks; ch != nil && len(ch.Own) > 0 && len(ch.Own) == len(ch.Names) && st.Trial {
 		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
 	}
 	if st.Watchdog != "" {
@@ -98,11 +103,6 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 		row("warning", text)
 	}
 	w.Rows("  ", rows)
-}
-
-// onlyOurs reports whether all checks of a trial are Pawl's own: the service's, and that pawld can be reached.
-func onlyOurs(checks []string) bool {
-	return len(checks) == 1 || len(checks) == 2 && checks[1] == "listen"
 }
 
 // lastLines is how much of a kernel's log is shown when not all of it is asked for.

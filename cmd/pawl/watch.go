@@ -111,6 +111,8 @@ func told(e *pawlv1.Event) string {
 		return planned(e.GetPlan())
 	case e.GetArmed().GetAttempt() != nil:
 		return attempt(e.GetArmed().Attempt)
+	case e.GetNotice() != nil:
+		return e.GetNotice().Text
 	case e.GetTask().GetDone():
 		return task(e.GetTask())
 	case e.GetSequence() != nil && !e.GetSequence().Done:

@@ -110,8 +110,7 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 
 func serve(ctx context.Context, c node.Config, listen []string, insecure bool) error {
 	var listenErr error // a version whose API cannot be reached does not pass its trial
-	onlyOurs := len(c.Checks) == 0
-	c.Checks = append(c.Checks, node.Check{Name: "listen", Run: func(context.Context) error { return listenErr }})
+	c.Checks = append(c.Checks, node.Check{Name: "listen", Own: true, Run: func(context.Context) error { return listenErr }})
 	s, err := node.New(c)
 	if err != nil {
 		return err
@@ -134,10 +133,7 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 			served <- err
 		}()
 	}
-	boot, err := s.Start(ctx)
-	if boot.Trial && onlyOurs {
-		c.Log.Warn("no checks are given: the trial is confirmed once the service can read its machine")
-	}
+	_, err = s.Start(ctx)
 	for range listen {
 		listenErr = errors.Join(listenErr, <-listened)
 	}

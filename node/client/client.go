@@ -82,6 +82,7 @@ const (
 	Unreachable = "unreachable" // no answer, or the connection was lost
 	Timeout     = "timeout"     // it took longer than it may
 	Foreign     = "not-a-node"  // something else answers at the address
+	Unordered   = "unordered"   // of node.Kind: no attempt ordered the boot that runs, so a person has to confirm it or to go back
 	FellBack    = "fell-back"   // the node runs another version than it should
 	Broken      = "broken"      // the node's doctor found something broken
 )
@@ -198,6 +199,12 @@ func (c *Client) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.E
 		return nil, c.wrap(ctx, err)
 	}
 	return whole(c, v.Expected)
+}
+
+// Confirm makes what the node runs its default, by a person's order.
+func (c *Client) Confirm(ctx context.Context) (*pawlv1.ConfirmResponse, error) {
+	v, err := c.rpc.Confirm(ctx, &pawlv1.ConfirmRequest{})
+	return v, c.wrap(ctx, err)
 }
 
 // CancelStage gives up the staged upgrade and returns it.

@@ -163,6 +163,8 @@ func arrived(e *pawlv1.Expected, st *pawlv1.StatusResponse, here string) view {
 		return view{done, "", here + ", confirmed"}
 	case !st.Trial:
 		return view{done, "", here}
+	case st.Unordered != "":
+		return view{lost, Unordered, fmt.Sprintf("%s, and no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", here, st.Unordered)}
 	case st.Checks != nil && st.Checks.State == "failed":
 		return view{pending, "", fmt.Sprintf("%s, on trial, is given up: %s", here, st.Checks.Reason)}
 	case st.Checks != nil && st.Checks.Running != "":

@@ -58,6 +58,8 @@ const (
 	NodeCancelProcedure = "/pawl.v1.Node/Cancel"
 	// NodeRollbackProcedure is the fully-qualified name of the Node's Rollback RPC.
 	NodeRollbackProcedure = "/pawl.v1.Node/Rollback"
+	// NodeConfirmProcedure is the fully-qualified name of the Node's Confirm RPC.
+	NodeConfirmProcedure = "/pawl.v1.Node/Confirm"
 	// NodeRebootProcedure is the fully-qualified name of the Node's Reboot RPC.
 	NodeRebootProcedure = "/pawl.v1.Node/Reboot"
 	// NodeEventsProcedure is the fully-qualified name of the Node's Events RPC.
@@ -89,6 +91,9 @@ type NodeClient interface {
 	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	// Rollback goes back to what the other slot holds, or gives up the attempt that is armed or on trial.
 	Rollback(context.Context, *RollbackRequest) (*connect.ServerStreamForClient[Event], error)
+	// Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else confirms, or a trial
+	// before its checks have passed. With nothing to confirm it is refused (kind "nothing-to-confirm").
+	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -161,6 +166,12 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("Rollback")),
 			connect.WithClientOptions(opts...),
 		),
+		confirm: connect.NewClient[ConfirmRequest, ConfirmResponse](
+			httpClient,
+			baseURL+NodeConfirmProcedure,
+			connect.WithSchema(nodeMethods.ByName("Confirm")),
+			connect.WithClientOptions(opts...),
+		),
 		reboot: connect.NewClient[RebootRequest, RebootResponse](
 			httpClient,
 			baseURL+NodeRebootProcedure,
@@ -192,6 +203,7 @@ type nodeClient struct {
 	cancelStage *connect.Client[CancelStageRequest, CancelStageResponse]
 	cancel      *connect.Client[CancelRequest, CancelResponse]
 	rollback    *connect.Client[RollbackRequest, Event]
+	confirm     *connect.Client[ConfirmRequest, ConfirmResponse]
 	reboot      *connect.Client[RebootRequest, RebootResponse]
 	events      *connect.Client[EventsRequest, Event]
 	dmesg       *connect.Client[DmesgRequest, KernelMessage]
@@ -261,6 +273,15 @@ func (c *nodeClient) Rollback(ctx context.Context, req *RollbackRequest) (*conne
 	return c.rollback.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// Confirm calls pawl.v1.Node.Confirm.
+func (c *nodeClient) Confirm(ctx context.Context, req *ConfirmRequest) (*ConfirmResponse, error) {
+	response, err := c.confirm.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Reboot calls pawl.v1.Node.Reboot.
 func (c *nodeClient) Reboot(ctx context.Context, req *RebootRequest) (*RebootResponse, error) {
 	response, err := c.reboot.CallUnary(ctx, connect.NewRequest(req))
@@ -303,6 +324,9 @@ type NodeHandler interface {
 	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	// Rollback goes back to what the other slot holds, or gives up the attempt that is armed or on trial.
 	Rollback(context.Context, *RollbackRequest, *connect.ServerStream[Event]) error
+	// Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else confirms, or a trial
+	// before its checks have passed. With nothing to confirm it is refused (kind "nothing-to-confirm").
+	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -371,6 +395,12 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("Rollback")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeConfirmHandler := connect.NewUnaryHandlerSimple(
+		NodeConfirmProcedure,
+		svc.Confirm,
+		connect.WithSchema(nodeMethods.ByName("Confirm")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeRebootHandler := connect.NewUnaryHandlerSimple(
 		NodeRebootProcedure,
 		svc.Reboot,
@@ -407,6 +437,8 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodeCancelHandler.ServeHTTP(w, r)
 		case NodeRollbackProcedure:
 			nodeRollbackHandler.ServeHTTP(w, r)
+		case NodeConfirmProcedure:
+			nodeConfirmHandler.ServeHTTP(w, r)
 		case NodeRebootProcedure:
 			nodeRebootHandler.ServeHTTP(w, r)
 		case NodeEventsProcedure:
@@ -452,6 +484,10 @@ func (UnimplementedNodeHandler) Cancel(context.Context, *CancelRequest) (*Cancel
 
 func (UnimplementedNodeHandler) Rollback(context.Context, *RollbackRequest, *connect.ServerStream[Event]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Rollback is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Confirm is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Reboot(context.Context, *RebootRequest) (*RebootResponse, error) {

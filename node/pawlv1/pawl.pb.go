@@ -182,25 +182,28 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 }
 
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`             // of the running system; empty if not known
-	BootId        string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // names this boot
-	Loader        string                 `protobuf:"bytes,3,opt,name=loader,proto3" json:"loader,omitempty"`               // the loader's name and version
-	Active        string                 `protobuf:"bytes,4,opt,name=active,proto3" json:"active,omitempty"`               // slot that runs: "A", "B", or empty if no boot reported one
-	Default       string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"`             // slot that boots when nothing is armed
-	Armed         string                 `protobuf:"bytes,6,opt,name=armed,proto3" json:"armed,omitempty"`                 // slot that boots next, counted; empty when nothing is armed
-	Tries         uint32                 `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`                // boots of armed that are left
-	Trial         bool                   `protobuf:"varint,8,opt,name=trial,proto3" json:"trial,omitempty"`                // active is not the default: it is to be confirmed, or the next boot falls back
-	Blocked       string                 `protobuf:"bytes,9,opt,name=blocked,proto3" json:"blocked,omitempty"`             // why no trial can be armed; empty when one can
-	Slots         []*Slot                `protobuf:"bytes,10,rep,name=slots,proto3" json:"slots,omitempty"`
-	Attempt       *Attempt               `protobuf:"bytes,11,opt,name=attempt,proto3" json:"attempt,omitempty"` // the latest; absent if there was none or META is not readable
-	KnownBad      []*Bad                 `protobuf:"bytes,12,rep,name=known_bad,json=knownBad,proto3" json:"known_bad,omitempty"`
-	Warnings      []string               `protobuf:"bytes,13,rep,name=warnings,proto3" json:"warnings,omitempty"`              // one sentence each
-	Operation     *Operation             `protobuf:"bytes,14,opt,name=operation,proto3" json:"operation,omitempty"`            // what runs now, or else what ran last in this boot; absent if nothing did
-	Checks        *Checks                `protobuf:"bytes,15,opt,name=checks,proto3" json:"checks,omitempty"`                  // of the trial that this boot is; absent on other boots
-	Problem       string                 `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`                // what went wrong early in this boot; empty if nothing did
-	Watchdog      string                 `protobuf:"bytes,17,opt,name=watchdog,proto3" json:"watchdog,omitempty"`              // the hardware that resets this machine if it hangs; empty when it is off
-	ArmedBy       string                 `protobuf:"bytes,18,opt,name=armed_by,json=armedBy,proto3" json:"armed_by,omitempty"` // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"; else empty
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Version   string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`             // of the running system; empty if not known
+	BootId    string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // names this boot
+	Loader    string                 `protobuf:"bytes,3,opt,name=loader,proto3" json:"loader,omitempty"`               // the loader's name and version
+	Active    string                 `protobuf:"bytes,4,opt,name=active,proto3" json:"active,omitempty"`               // slot that runs: "A", "B", or empty if no boot reported one
+	Default   string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"`             // slot that boots when nothing is armed
+	Armed     string                 `protobuf:"bytes,6,opt,name=armed,proto3" json:"armed,omitempty"`                 // slot that boots next, counted; empty when nothing is armed
+	Tries     uint32                 `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`                // boots of armed that are left
+	Trial     bool                   `protobuf:"varint,8,opt,name=trial,proto3" json:"trial,omitempty"`                // active is not the default: it is to be confirmed, or the next boot falls back
+	Blocked   string                 `protobuf:"bytes,9,opt,name=blocked,proto3" json:"blocked,omitempty"`             // why no trial can be armed; empty when one can
+	Slots     []*Slot                `protobuf:"bytes,10,rep,name=slots,proto3" json:"slots,omitempty"`
+	Attempt   *Attempt               `protobuf:"bytes,11,opt,name=attempt,proto3" json:"attempt,omitempty"` // the latest; absent if there was none or META is not readable
+	KnownBad  []*Bad                 `protobuf:"bytes,12,rep,name=known_bad,json=knownBad,proto3" json:"known_bad,omitempty"`
+	Warnings  []string               `protobuf:"bytes,13,rep,name=warnings,proto3" json:"warnings,omitempty"`   // one sentence each
+	Operation *Operation             `protobuf:"bytes,14,opt,name=operation,proto3" json:"operation,omitempty"` // what runs now, or else what ran last in this boot; absent if nothing did
+	Checks    *Checks                `protobuf:"bytes,15,opt,name=checks,proto3" json:"checks,omitempty"`       // of the trial that this boot is; absent on other boots
+	Problem   string                 `protobuf:"bytes,16,opt,name=problem,proto3" json:"problem,omitempty"`     // what went wrong early in this boot; empty if nothing did
+	Watchdog  string                 `protobuf:"bytes,17,opt,name=watchdog,proto3" json:"watchdog,omitempty"`   // the hardware that resets this machine if it hangs; empty when it is off
+	// Why this boot is no trial although active is not the default: no attempt ordered it, so nothing confirms it but a person (Confirm),
+	// who may as well go back (Rollback). Empty otherwise.
+	Unordered     string `protobuf:"bytes,19,opt,name=unordered,proto3" json:"unordered,omitempty"`
+	ArmedBy       string `protobuf:"bytes,18,opt,name=armed_by,json=armedBy,proto3" json:"armed_by,omitempty"` // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"; else empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +353,13 @@ func (x *StatusResponse) GetProblem() string {
 func (x *StatusResponse) GetWatchdog() string {
 	if x != nil {
 		return x.Watchdog
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetUnordered() string {
+	if x != nil {
+		return x.Unordered
 	}
 	return ""
 }
@@ -813,6 +823,7 @@ type Checks struct {
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`     // why they failed
 	Deadline      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"` // when the node gives up and restarts
 	Names         []string               `protobuf:"bytes,5,rep,name=names,proto3" json:"names,omitempty"`       // of all checks, the service's own ("pawl") first
+	Own           []string               `protobuf:"bytes,6,rep,name=own,proto3" json:"own,omitempty"`           // those of names that are Pawl's own; with no others the trial says nothing of the system's work
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -878,6 +889,13 @@ func (x *Checks) GetDeadline() *timestamppb.Timestamp {
 func (x *Checks) GetNames() []string {
 	if x != nil {
 		return x.Names
+	}
+	return nil
+}
+
+func (x *Checks) GetOwn() []string {
+	if x != nil {
+		return x.Own
 	}
 	return nil
 }
@@ -1706,6 +1724,7 @@ type RollbackRequest struct {
 	Reboot        bool                   `protobuf:"varint,1,opt,name=reboot,proto3" json:"reboot,omitempty"` // restart if the rollback needs it
 	Attached      bool                   `protobuf:"varint,2,opt,name=attached,proto3" json:"attached,omitempty"`
 	RebootMode    string                 `protobuf:"bytes,3,opt,name=reboot_mode,json=rebootMode,proto3" json:"reboot_mode,omitempty"`
+	Force         bool                   `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"` // also to a version that failed its trial, or that never proved itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1761,6 +1780,109 @@ func (x *RollbackRequest) GetRebootMode() string {
 	return ""
 }
 
+func (x *RollbackRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_pawl_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{22}
+}
+
+type ConfirmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempt       *Attempt               `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"` // that the confirmation ended; absent where META cannot be read
+	Slot          string                 `protobuf:"bytes,2,opt,name=slot,proto3" json:"slot,omitempty"`       // that is the default now
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // in it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResponse) Reset() {
+	*x = ConfirmResponse{}
+	mi := &file_pawl_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResponse) ProtoMessage() {}
+
+func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ConfirmResponse) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+func (x *ConfirmResponse) GetSlot() string {
+	if x != nil {
+		return x.Slot
+	}
+	return ""
+}
+
+func (x *ConfirmResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 type RebootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Force         bool                   `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"` // also while an operation runs
@@ -1771,7 +1893,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[22]
+	mi := &file_pawl_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1905,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[22]
+	mi := &file_pawl_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1918,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{22}
+	return file_pawl_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -1824,7 +1946,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_pawl_proto_msgTypes[23]
+	mi := &file_pawl_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1958,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[23]
+	mi := &file_pawl_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1971,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{23}
+	return file_pawl_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EventsRequest) GetSince() uint64 {
@@ -1884,7 +2006,7 @@ type DmesgRequest struct {
 
 func (x *DmesgRequest) Reset() {
 	*x = DmesgRequest{}
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2018,7 @@ func (x *DmesgRequest) String() string {
 func (*DmesgRequest) ProtoMessage() {}
 
 func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2031,7 @@ func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
 func (*DmesgRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{24}
+	return file_pawl_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DmesgRequest) GetFollow() bool {
@@ -1947,7 +2069,7 @@ type KernelMessage struct {
 
 func (x *KernelMessage) Reset() {
 	*x = KernelMessage{}
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2081,7 @@ func (x *KernelMessage) String() string {
 func (*KernelMessage) ProtoMessage() {}
 
 func (x *KernelMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2094,7 @@ func (x *KernelMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
 func (*KernelMessage) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{25}
+	return file_pawl_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KernelMessage) GetSequence() uint64 {
@@ -2019,7 +2141,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2153,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2166,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{26}
+	return file_pawl_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -2065,6 +2187,7 @@ type Event struct {
 	//	*Event_Armed
 	//	*Event_Task
 	//	*Event_Sequence
+	//	*Event_Notice
 	Event         isEvent_Event          `protobuf_oneof:"event"`
 	Operation     string                 `protobuf:"bytes,7,opt,name=operation,proto3" json:"operation,omitempty"`         // that tells it: "upgrade to REF", "trial"
 	BootId        string                 `protobuf:"bytes,8,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // ids begin anew in every boot
@@ -2075,7 +2198,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2210,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2223,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{27}
+	return file_pawl_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Event) GetId() uint64 {
@@ -2162,6 +2285,15 @@ func (x *Event) GetSequence() *Sequence {
 	return nil
 }
 
+func (x *Event) GetNotice() *Notice {
+	if x != nil {
+		if x, ok := x.Event.(*Event_Notice); ok {
+			return x.Notice
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetOperation() string {
 	if x != nil {
 		return x.Operation
@@ -2207,6 +2339,10 @@ type Event_Sequence struct {
 	Sequence *Sequence `protobuf:"bytes,6,opt,name=sequence,proto3,oneof"`
 }
 
+type Event_Notice struct {
+	Notice *Notice `protobuf:"bytes,10,opt,name=notice,proto3,oneof"`
+}
+
 func (*Event_Plan) isEvent_Event() {}
 
 func (*Event_Progress) isEvent_Event() {}
@@ -2216,6 +2352,8 @@ func (*Event_Armed) isEvent_Event() {}
 func (*Event_Task) isEvent_Event() {}
 
 func (*Event_Sequence) isEvent_Event() {}
+
+func (*Event_Notice) isEvent_Event() {}
 
 // Sequence is the beginning or the end of an operation; only Events has it.
 type Sequence struct {
@@ -2229,7 +2367,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2379,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2392,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{28}
+	return file_pawl_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Sequence) GetDone() bool {
@@ -2278,6 +2416,51 @@ func (x *Sequence) GetKind() string {
 	return ""
 }
 
+// Notice is something that a person should know of, and that no operation ends with.
+type Notice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_pawl_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Notice) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Task is one hook or check in a phase: once when it begins, and once when it is over.
 type Task struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2292,7 +2475,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2487,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2500,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{29}
+	return file_pawl_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Task) GetPhase() string {
@@ -2374,7 +2557,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2569,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2582,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{30}
+	return file_pawl_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Progress) GetStep() string {
@@ -2485,7 +2668,7 @@ type Amount struct {
 
 func (x *Amount) Reset() {
 	*x = Amount{}
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2680,7 @@ func (x *Amount) String() string {
 func (*Amount) ProtoMessage() {}
 
 func (x *Amount) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2693,7 @@ func (x *Amount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amount.ProtoReflect.Descriptor instead.
 func (*Amount) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{31}
+	return file_pawl_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Amount) GetBytes() int64 {
@@ -2553,7 +2736,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2748,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2761,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{32}
+	return file_pawl_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Layer) GetNumber() uint32 {
@@ -2614,7 +2797,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2809,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2822,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{33}
+	return file_pawl_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -2678,7 +2861,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2873,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2886,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{34}
+	return file_pawl_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Expected) GetBootId() string {
@@ -2758,7 +2941,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +2953,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +2966,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{35}
+	return file_pawl_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Error) GetKind() string {
@@ -2806,7 +2989,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aservice\x18\x05 \x01(\tR\aservice\"\x0f\n" +
-	"\rStatusRequest\"\xad\x04\n" +
+	"\rStatusRequest\"\xcb\x04\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x16\n" +
@@ -2825,7 +3008,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\toperation\x18\x0e \x01(\v2\x12.pawl.v1.OperationR\toperation\x12'\n" +
 	"\x06checks\x18\x0f \x01(\v2\x0f.pawl.v1.ChecksR\x06checks\x12\x18\n" +
 	"\aproblem\x18\x10 \x01(\tR\aproblem\x12\x1a\n" +
-	"\bwatchdog\x18\x11 \x01(\tR\bwatchdog\x12\x19\n" +
+	"\bwatchdog\x18\x11 \x01(\tR\bwatchdog\x12\x1c\n" +
+	"\tunordered\x18\x13 \x01(\tR\tunordered\x12\x19\n" +
 	"\barmed_by\x18\x12 \x01(\tR\aarmedBy\"\x9c\x01\n" +
 	"\x04Slot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2870,13 +3054,14 @@ const file_pawl_proto_rawDesc = "" +
 	"\x05begun\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x12-\n" +
 	"\bprogress\x18\x03 \x01(\v2\x11.pawl.v1.ProgressR\bprogress\x12\x18\n" +
 	"\arunning\x18\x04 \x01(\bR\arunning\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x9e\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xb0\x01\n" +
 	"\x06Checks\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\tR\arunning\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x126\n" +
 	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x14\n" +
-	"\x05names\x18\x05 \x03(\tR\x05names\"\x0f\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\x12\x10\n" +
+	"\x03own\x18\x06 \x03(\tR\x03own\"\x0f\n" +
 	"\rDoctorRequest\"\xbb\x01\n" +
 	"\x0eDoctorResponse\x12\x1a\n" +
 	"\bseverity\x18\x01 \x01(\tR\bseverity\x12,\n" +
@@ -2940,12 +3125,18 @@ const file_pawl_proto_rawDesc = "" +
 	"\rCancelRequest\"D\n" +
 	"\x0eCancelResponse\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"f\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"|\n" +
 	"\x0fRollbackRequest\x12\x16\n" +
 	"\x06reboot\x18\x01 \x01(\bR\x06reboot\x12\x1a\n" +
 	"\battached\x18\x02 \x01(\bR\battached\x12\x1f\n" +
 	"\vreboot_mode\x18\x03 \x01(\tR\n" +
-	"rebootMode\"F\n" +
+	"rebootMode\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\"\x10\n" +
+	"\x0eConfirmRequest\"k\n" +
+	"\x0fConfirmResponse\x12*\n" +
+	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\tR\x04slot\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\"F\n" +
 	"\rRebootRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12\x1f\n" +
 	"\vreboot_mode\x18\x02 \x01(\tR\n" +
@@ -2966,14 +3157,16 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x12\x17\n" +
 	"\aboot_id\x18\x05 \x01(\tR\x06bootId\"?\n" +
 	"\x0eRebootResponse\x12-\n" +
-	"\bexpected\x18\x01 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\"\xdb\x02\n" +
+	"\bexpected\x18\x01 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\"\x86\x03\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12#\n" +
 	"\x04plan\x18\x02 \x01(\v2\r.pawl.v1.PlanH\x00R\x04plan\x12/\n" +
 	"\bprogress\x18\x03 \x01(\v2\x11.pawl.v1.ProgressH\x00R\bprogress\x12&\n" +
 	"\x05armed\x18\x04 \x01(\v2\x0e.pawl.v1.ArmedH\x00R\x05armed\x12#\n" +
 	"\x04task\x18\x05 \x01(\v2\r.pawl.v1.TaskH\x00R\x04task\x12/\n" +
-	"\bsequence\x18\x06 \x01(\v2\x11.pawl.v1.SequenceH\x00R\bsequence\x12\x1c\n" +
+	"\bsequence\x18\x06 \x01(\v2\x11.pawl.v1.SequenceH\x00R\bsequence\x12)\n" +
+	"\x06notice\x18\n" +
+	" \x01(\v2\x0f.pawl.v1.NoticeH\x00R\x06notice\x12\x1c\n" +
 	"\toperation\x18\a \x01(\tR\toperation\x12\x17\n" +
 	"\aboot_id\x18\b \x01(\tR\x06bootId\x12.\n" +
 	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04timeB\a\n" +
@@ -2981,7 +3174,9 @@ const file_pawl_proto_rawDesc = "" +
 	"\bSequence\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
-	"\x04kind\x18\x03 \x01(\tR\x04kind\"\x8f\x01\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\x1c\n" +
+	"\x06Notice\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\x8f\x01\n" +
 	"\x04Task\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3021,7 +3216,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\x9a\x05\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\xd8\x05\n" +
 	"\x04Node\x12A\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\x03\x90\x02\x01\x12>\n" +
 	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\x03\x90\x02\x01\x12>\n" +
@@ -3030,7 +3225,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\aUpgrade\x12\x17.pawl.v1.UpgradeRequest\x1a\x0e.pawl.v1.Event0\x01\x12H\n" +
 	"\vCancelStage\x12\x1b.pawl.v1.CancelStageRequest\x1a\x1c.pawl.v1.CancelStageResponse\x129\n" +
 	"\x06Cancel\x12\x16.pawl.v1.CancelRequest\x1a\x17.pawl.v1.CancelResponse\x126\n" +
-	"\bRollback\x12\x18.pawl.v1.RollbackRequest\x1a\x0e.pawl.v1.Event0\x01\x129\n" +
+	"\bRollback\x12\x18.pawl.v1.RollbackRequest\x1a\x0e.pawl.v1.Event0\x01\x12<\n" +
+	"\aConfirm\x12\x17.pawl.v1.ConfirmRequest\x1a\x18.pawl.v1.ConfirmResponse\x129\n" +
 	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponse\x122\n" +
 	"\x06Events\x12\x16.pawl.v1.EventsRequest\x1a\x0e.pawl.v1.Event0\x01\x128\n" +
 	"\x05Dmesg\x12\x15.pawl.v1.DmesgRequest\x1a\x16.pawl.v1.KernelMessage0\x01B,Z*github.com/pawl-os/pawl/node/pawlv1;pawlv1b\x06proto3"
@@ -3047,7 +3243,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),        // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),       // 1: pawl.v1.VersionResponse
@@ -3071,22 +3267,25 @@ var file_pawl_proto_goTypes = []any{
 	(*CancelRequest)(nil),         // 19: pawl.v1.CancelRequest
 	(*CancelResponse)(nil),        // 20: pawl.v1.CancelResponse
 	(*RollbackRequest)(nil),       // 21: pawl.v1.RollbackRequest
-	(*RebootRequest)(nil),         // 22: pawl.v1.RebootRequest
-	(*EventsRequest)(nil),         // 23: pawl.v1.EventsRequest
-	(*DmesgRequest)(nil),          // 24: pawl.v1.DmesgRequest
-	(*KernelMessage)(nil),         // 25: pawl.v1.KernelMessage
-	(*RebootResponse)(nil),        // 26: pawl.v1.RebootResponse
-	(*Event)(nil),                 // 27: pawl.v1.Event
-	(*Sequence)(nil),              // 28: pawl.v1.Sequence
-	(*Task)(nil),                  // 29: pawl.v1.Task
-	(*Progress)(nil),              // 30: pawl.v1.Progress
-	(*Amount)(nil),                // 31: pawl.v1.Amount
-	(*Layer)(nil),                 // 32: pawl.v1.Layer
-	(*Armed)(nil),                 // 33: pawl.v1.Armed
-	(*Expected)(nil),              // 34: pawl.v1.Expected
-	(*Error)(nil),                 // 35: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*ConfirmRequest)(nil),        // 22: pawl.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),       // 23: pawl.v1.ConfirmResponse
+	(*RebootRequest)(nil),         // 24: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),         // 25: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),          // 26: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),         // 27: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),        // 28: pawl.v1.RebootResponse
+	(*Event)(nil),                 // 29: pawl.v1.Event
+	(*Sequence)(nil),              // 30: pawl.v1.Sequence
+	(*Notice)(nil),                // 31: pawl.v1.Notice
+	(*Task)(nil),                  // 32: pawl.v1.Task
+	(*Progress)(nil),              // 33: pawl.v1.Progress
+	(*Amount)(nil),                // 34: pawl.v1.Amount
+	(*Layer)(nil),                 // 35: pawl.v1.Layer
+	(*Armed)(nil),                 // 36: pawl.v1.Armed
+	(*Expected)(nil),              // 37: pawl.v1.Expected
+	(*Error)(nil),                 // 38: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -3094,59 +3293,63 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	36, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	36, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	36, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	36, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	30, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	36, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	39, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	39, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	39, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	39, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	33, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	39, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
 	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
-	37, // 15: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	34, // 16: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
-	15, // 17: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	30, // 18: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	33, // 19: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	29, // 20: pawl.v1.Event.task:type_name -> pawl.v1.Task
-	28, // 21: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	36, // 22: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	37, // 23: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	37, // 24: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	32, // 25: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
-	31, // 26: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
-	37, // 27: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
-	31, // 28: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
-	5,  // 29: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	34, // 30: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	0,  // 31: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 32: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 33: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
-	13, // 34: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	16, // 35: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	17, // 36: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	19, // 37: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
-	21, // 38: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	22, // 39: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	23, // 40: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	24, // 41: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 42: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 43: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 44: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 45: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	27, // 46: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 47: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	20, // 48: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
-	27, // 49: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	26, // 50: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	27, // 51: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	25, // 52: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	42, // [42:53] is the sub-list for method output_type
-	31, // [31:42] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	5,  // 15: pawl.v1.ConfirmResponse.attempt:type_name -> pawl.v1.Attempt
+	40, // 16: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	37, // 17: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	15, // 18: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
+	33, // 19: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	36, // 20: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	32, // 21: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	30, // 22: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	31, // 23: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
+	39, // 24: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	40, // 25: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	40, // 26: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	35, // 27: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	34, // 28: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	40, // 29: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	34, // 30: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	5,  // 31: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	37, // 32: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	0,  // 33: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 34: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 35: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
+	13, // 36: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	16, // 37: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	17, // 38: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	19, // 39: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
+	21, // 40: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	22, // 41: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
+	24, // 42: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	25, // 43: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	26, // 44: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 45: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 46: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 47: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 48: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	29, // 49: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 50: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	20, // 51: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
+	29, // 52: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	23, // 53: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
+	28, // 54: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	29, // 55: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	27, // 56: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	45, // [45:57] is the sub-list for method output_type
+	33, // [33:45] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -3154,12 +3357,13 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[27].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[29].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
 		(*Event_Task)(nil),
 		(*Event_Sequence)(nil),
+		(*Event_Notice)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3167,7 +3371,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
