@@ -84,7 +84,7 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 	if st.Unordered != "" {
 		row("unordered", st.Unordered+"; it is not confirmed by itself (`pawl confirm` keeps it, `pawl rollback` goes back)")
 	}
-	if ch := st.Checks; ch != nil && len(ch.Own) > 0 && len(ch.Own) == len(ch.Names) && st.Trial {
+	if ch := st.Checks; ch != nil && onlyOurs(ch) && st.Trial {
 		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
 	}
 	if st.Watchdog != "" {
@@ -103,6 +103,15 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 		row("warning", text)
 	}
 	w.Rows("  ", rows)
+}
+
+// onlyOurs reports whether all checks of a trial are Pawl's own. A node of an earlier version does not say whose they are; there
+// the service's is the first, and pawld's is called "listen".
+func onlyOurs(ch *pawlv1.Checks) bool {
+	if len(ch.Own) == 0 {
+		return len(ch.Names) == 1 || len(ch.Names) == 2 && ch.Names[1] == "listen"
+	}
+	return len(ch.Own) == len(ch.Names)
 }
 
 // lastLines is how much of a kernel's log is shown when not all of it is asked for.

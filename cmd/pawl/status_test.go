@@ -35,6 +35,22 @@ func TestStatusShowsTheLastWordsOfAKernel(t *testing.T) {
 	require.NotContains(t, show(false), "kernel")
 }
 
+func TestStatusKnowsWhoseAChecksIsByTheNodesWord(t *testing.T) {
+	for name, test := range map[string]struct {
+		names, own []string
+		says       bool
+	}{
+		"one of Pawl's":                  {[]string{"pawl"}, []string{"pawl"}, true},
+		"an embedder's own service":      {[]string{"pawl", "reached"}, []string{"pawl", "reached"}, true},
+		"the system's is called listen":  {[]string{"pawl", "listen"}, []string{"pawl"}, false},
+		"the system's beside Pawl's own": {[]string{"pawl", "web", "listen"}, []string{"pawl", "listen"}, false},
+	} {
+		var out strings.Builder
+		printStatus(&out, "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}, false)
+		require.Equal(t, test.says, strings.Contains(out.String(), "only Pawl's own"), name)
+	}
+}
+
 // A trial that is confirmed by nothing but Pawl's own checks is told of.
 func TestStatusTellsOfATrialWithoutChecks(t *testing.T) {
 	for says, names := range map[bool][][]string{
