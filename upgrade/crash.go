@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -32,14 +33,18 @@ func BootMark(bootID string, s bootloader.Slot, version string) string {
 	return fmt.Sprintf("pawl: boot %s runs slot %s, version %s", bootID, s, version)
 }
 
-var bootMark = regexp.MustCompile(`pawl: boot \S+ runs slot ([AB]),`)
+var bootMark = regexp.MustCompile(`pawl: boot (\S+) runs slot ([AB]), version ([^\n]*)`)
 
 // clockError is how far two readings of a clock may differ in one machine from boot to boot.
 const clockError = 2 * time.Second
 
+// noClock is a time that no clock shows which was ever set: a machine that keeps no time begins each boot years earlier.
+var noClock = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // crash finds what the kernels of an attempt's trial left, and what to remove. A dump is theirs only if nothing speaks
-// against it: it was not there when the trial was armed; its kernel was started after the attempt was prepared, by a clock
-// that goes on while the machine is off; and it does not name the old slot as its own.
+// against it: it was not there when the trial was armed, its mark (BootMark) does not name the old slot, and its kernel was started
+// after the attempt was prepared. Where its mark names the boot in which the trial said that it started, no clock is asked; where
+// the clocks cannot tell, its mark has to name the new version in another boot than the one that prepared the attempt.
 func (m *Machine) crash(a *Attempt) (*Crash, []pstore.Dump) {
 	all, err := m.PStore.Read()
 	if err != nil {
@@ -72,12 +77,22 @@ func (a *Attempt) wrote(d pstore.Dump) bool {
 	if slices.Contains(a.Seen, d.ID) {
 		return false
 	}
-	booted, ok := d.Booted()
-	if !ok || booted.Before(a.Begun.Add(-clockError)) {
-		return false
-	}
 	marks := bootMark.FindAllStringSubmatch(d.Text, -1)
-	return len(marks) == 0 || marks[len(marks)-1][1] == string(a.To)
+	boot, version := "", ""
+	if len(marks) > 0 {
+		last := marks[len(marks)-1]
+		if last[2] != string(a.To) {
+			return false
+		}
+		boot, version = last[1], strings.TrimSpace(last[3])
+	}
+	if boot != "" && boot == a.Boots.Started {
+		return true
+	}
+	if booted, ok := d.Booted(); ok && booted.After(noClock) && a.Begun.After(noClock) {
+		return !booted.Before(a.Begun.Add(-clockError))
+	}
+	return boot != "" && boot != a.Boots.Prepared && version == a.Version
 }
 
 // see notes what other kernels left before a trial is armed.

@@ -87,6 +87,34 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 		"a machine without a clock": {
 			dump: func(r *rig) { r.dies("1", time.Unix(100, 0)) }, reason: upgrade.NotKnown,
 		},
+		"a machine without a clock, and it names its boot": {
+			before: true, dump: func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-2", "B", "2.0.0")) },
+			reason: "the new version started, then its kernel panicked", bad: true, log: true, removed: true,
+		},
+		"a machine without a clock, and it names its version": {
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-2", "B", "2.0.0")) },
+			reason: "its kernel panicked before it said that it started", bad: true, log: true, removed: true,
+		},
+		"a machine without a clock, and it names another version": {
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-0", "B", "0.9.0")) },
+			reason: upgrade.NotKnown,
+		},
+		"a machine without a clock, and it names the boot that prepared the trial": {
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-1", "B", "2.0.0")) },
+			reason: upgrade.NotKnown,
+		},
+		"a machine without a clock, and the old version panicked when it came back": {
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-3", "A", "1.0.0")) },
+			reason: upgrade.NotKnown,
+		},
+		"a clock that was set back, and it names its boot": {
+			before: true, dump: func(r *rig) { r.dies("1", virtual.Now().Add(-time.Hour), upgrade.BootMark("boot-2", "B", "2.0.0")) },
+			reason: "the new version started, then its kernel panicked", bad: true, log: true, removed: true,
+		},
+		"a clock that was set back, and it may be of an earlier attempt": {
+			dump:   func(r *rig) { r.dies("1", virtual.Now().Add(-time.Hour), upgrade.BootMark("boot-0", "B", "2.0.0")) },
+			reason: upgrade.NotKnown,
+		},
 		"records that are no dump": {
 			dump: func(r *rig) {
 				require.NoError(r.t, os.WriteFile(filepath.Join(string(r.PStore), "dmesg-efi-1"), []byte("Kernel panic - not syncing: x"), 0o600))
@@ -125,6 +153,35 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The clock stands at 1970 in every boot, also when the trial is prepared, and each try finds what the one before it left.
+func TestAPanicOnAMachineThatKeepsNoTime(t *testing.T) {
+	r := start(t)
+	r.PStore = pstore.Dir(t.TempDir())
+	early := func() time.Time { return time.Unix(60, 0) }
+	open := func() *upgrade.Machine {
+		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{
+			Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: r.status().Version, Now: early, PStore: r.PStore,
+		})
+		require.NoError(t, err)
+		return m
+	}
+	_, err := open().Apply(t.Context(), r.image("2.0.0"), upgrade.Options{Tries: 2})
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, r.Boot())
+		_, err := open().Started(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, r.records(), "what the try before it left is META's now")
+		r.dies(r.BootID(), time.Unix(3, 0), upgrade.BootMark(r.BootID(), "B", "2.0.0"))
+	}
+	require.NoError(t, r.Boot())
+	b, err := open().Started(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, b.Attempt.Reason, "the new version started 2 times, then its kernel panicked")
+	require.Empty(t, r.records())
+	require.Len(t, r.status().KnownBad, 1)
 }
 
 func TestTheExcerptIsBounded(t *testing.T) {
