@@ -46,7 +46,7 @@ func TestStatusKnowsWhoseAChecksIsByTheNodesWord(t *testing.T) {
 		"the system's beside Pawl's own": {[]string{"pawl", "web", "listen"}, []string{"pawl", "listen"}, false},
 	} {
 		var out strings.Builder
-		printStatus(&out, "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}, false)
+		printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}, false)
 		require.Equal(t, test.says, strings.Contains(out.String(), "only Pawl's own"), name)
 	}
 }
