@@ -43,9 +43,10 @@ var allowed = map[string]struct {
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
 	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore", "internal/direct", "internal/foreign", "internal/unrehearsed"}, "composes the four below it"},
 	"upgrade/pstore":        {nil, "files of the kernel"},
-	"node":                  {[]string{"internal/foreign", "upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
+	"internal/nearest":      {nil, "the name that was meant"},
+	"node":                  {[]string{"internal/foreign", "internal/nearest", "upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/watchdog":         {nil, "a device of the kernel; knows nothing of trials"},
-	"node/hookdir":          {[]string{"internal/foreign", "node"}, "an operator's executables as hooks"},
+	"node/hookdir":          {[]string{"internal/foreign", "internal/nearest", "node"}, "an operator's executables as hooks"},
 	"node/pawlv1":           {nil, "the API: generated messages"},
 	"node/client":           {[]string{"node/pawlv1"}, "the other end of the service"},
 }

@@ -48,6 +48,7 @@ var kinds = []struct {
 }{
 	{ErrBusy, "busy", connect.CodeAborted},
 	{ErrStarting, "starting", connect.CodeUnavailable},
+	{ErrConfig, "config", connect.CodeFailedPrecondition},
 	{ErrRequest, "request", connect.CodeInvalidArgument},
 	{ErrTooMany, "too-many", connect.CodeResourceExhausted},
 	{ErrNothingToCancel, "nothing-to-cancel", connect.CodeFailedPrecondition},
@@ -104,6 +105,7 @@ var kinds = []struct {
 //
 //	busy              another operation runs
 //	starting          the boot is not recorded yet
+//	config            the node's configuration is wrong
 //	request           the request lacks something, or is too large
 //	too-many          more is asked for at once than the service gives
 //	nothing-to-cancel nothing runs that can be cancelled

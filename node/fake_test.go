@@ -100,6 +100,7 @@ func (f *fake) server(t *testing.T, c Config) *Server {
 		f.busy = f.busy || !readOnly
 		return &handle{f, readOnly}, nil
 	}
+	s.labels = func() ([]string, error) { return []string{"EFI", "META", "STATE", "EPHEMERAL"}, f.fail["labels"] }
 	s.kexecCheck = func() error { return f.fail["kexec check"] }
 	s.kexecLoad = func(k kexec.Kernel) error {
 		f.mu.Lock()

@@ -32,7 +32,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,21 +49,25 @@ const TrialDeadline = 5 * time.Minute
 
 // Config says what a Server serves. Only Disk is required.
 type Config struct {
-	Disk          string                                         // what the machine boots from: a block device, or a disk image
-	Machine       upgrade.OpenOptions                            // how Disk is opened; zero: as this machine's. ReadOnly and Log are set by the Server
-	Image         image.Options                                  // how images are found; without a Policy, mirrors or RootCAs: as the machine's files say
-	Checks        []Check                                        // what must hold before a trial is confirmed, in order; none: see Prove
-	TrialDeadline time.Duration                                  // from Start to the confirmation; 0 is the constant TrialDeadline
-	Window        time.Duration                                  // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
-	Hooks         []Hook                                         // what the system does in the phases around an upgrade
-	Unmount       []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
-	LetGo         time.Duration                                  // how long what holds them may take to let go; 0 is the constant LetGo
-	Stuck         Stuck                                          // what becomes of a node on which they cannot be
-	Reboot        func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
-	Watchdog      Watchdog                                       // the hardware that ends a trial which hangs; zero: none
-	Kexec         func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
-	Names         []string                                       // by which clients call this node, beside its host name and its addresses
-	Log           *slog.Logger                                   // nil discards
+	Disk          string              // what the machine boots from: a block device, or a disk image
+	Machine       upgrade.OpenOptions // how Disk is opened; zero: as this machine's. ReadOnly and Log are set by the Server
+	Image         image.Options       // how images are found; without a Policy, mirrors or RootCAs: as the machine's files say
+	Checks        []Check             // what must hold before a trial is confirmed, in order; none: see Prove
+	TrialDeadline time.Duration       // from Start to the confirmation; 0 is the constant TrialDeadline
+	Window        time.Duration       // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
+	// Load finds more Checks and Hooks, which come before the others. Start calls it once a trial's clock runs, so that what it cannot
+	// find, or hangs on, costs a trial no more than a check that fails. Its error is ErrConfig.
+	Load func(context.Context) ([]Check, []Hook, error)
+
+	Hooks    []Hook                                         // what the system does in the phases around an upgrade
+	Unmount  []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
+	LetGo    time.Duration                                  // how long what holds them may take to let go; 0 is the constant LetGo
+	Stuck    Stuck                                          // what becomes of a node on which they cannot be
+	Reboot   func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
+	Watchdog Watchdog                                       // the hardware that ends a trial which hangs; zero: none
+	Kexec    func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
+	Names    []string                                       // by which clients call this node, beside its host name and its addresses
+	Log      *slog.Logger                                   // nil discards
 
 	ownReboot bool // Reboot was given
 }
@@ -108,7 +111,8 @@ type Server struct {
 	kexecLoad  func(kexec.Kernel) error
 	unmount    func(context.Context, *mounted) error
 	isFree     func(context.Context) error
-	mounts     mounted // what was unmounted and is to come back; of whoever holds the queue
+	labels     func() ([]string, error) // of the disk's partitions
+	mounts     mounted                  // what was unmounted and is to come back; of whoever holds the queue
 
 	mu      sync.Mutex
 	problem string // of Start
@@ -137,19 +141,20 @@ type machine interface {
 	io.Closer
 }
 
-// New returns the server of this boot. Nothing is opened or changed yet.
+// New returns the server of this boot. Nothing is opened or changed yet. A program that cannot go on with its error may be in a
+// trial: see Server.GiveUp.
 func New(c Config) (*Server, error) {
 	if c.Disk == "" {
 		return nil, errors.New("new node: which disk does it boot from?")
 	}
-	for _, check := range c.Checks {
-		if check.Name == "" || check.Run == nil {
-			return nil, errors.New("new node: a check needs a name and something to run")
-		}
+	if err := judge(c.Checks, c.Hooks); err != nil {
+		return nil, fmt.Errorf("new node: %w", err)
 	}
-	for _, h := range c.Hooks {
-		if h.Name == "" || h.Run == nil || !slices.Contains(hookPhases, h.Phase) {
-			return nil, fmt.Errorf("new node: hook %q: a hook needs a name, something to run, and one of the phases %v", h.Name, hookPhases)
+	for what, d := range map[string]time.Duration{
+		"trial deadline": c.TrialDeadline, "window": c.Window, "time to let go": c.LetGo, "watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
+	} {
+		if d < 0 {
+			return nil, fmt.Errorf("new node: a %s of %s: want none or more", what, d)
 		}
 	}
 	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, run: rand.Text(), queue: newQueue(), begun: make(chan struct{})}
@@ -189,6 +194,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
 	s.unmount, s.isFree = s.unmountAll, s.free
+	s.labels = s.diskLabels
 	if s.config.LetGo == 0 {
 		s.config.LetGo = LetGo
 	}

@@ -144,7 +144,7 @@ func (s *Server) restartNow(reason string) error {
 
 // Reboot restarts the machine soon after it returned, and says what is expected of the next boot. While an operation
 // runs that is ErrBusy, unless forced: what it was writing is then as if it never had been. The phases that disturb are
-// not run, only PhaseShutdown.
+// not run, only PhaseShutdown. A disk that does not answer is an error, unless forced or through the firmware (ModePowercycle).
 func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Expected, error) {
 	if err := checkMode(r.RebootMode); err != nil {
 		return nil, err
@@ -174,14 +174,18 @@ func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Exp
 			}()
 			return expected, nil
 		}
+		if r.RebootMode != ModePowercycle {
+			return nil, s.deadDisk(patience)
+		}
 	}
 	_, err := s.start(s.ctx, string(stepReboot), nil, func(_ context.Context, op *Operation) (after, error) {
 		then := after{reboot: true}
 		if r.RebootMode != ModePowercycle {
-			_ = s.with(true, func(m machine) error {
-				then.loaded = s.loadNext(op, m, r.RebootMode)
-				return nil
-			})
+			loaded, err := s.loadSoon(op, r.RebootMode)
+			if err != nil {
+				return after{}, err
+			}
+			then.loaded = loaded
 		}
 		return then, nil
 	})
@@ -193,6 +197,38 @@ func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Exp
 		return expected, nil
 	}
 	return expected, err
+}
+
+// loadTime bounds how long it may take to load a kernel for a restart that was asked for.
+const loadTime = time.Minute
+
+// loadSoon loads the kernel that the next boot would start, if it is to be started without the firmware. What does not come to its
+// end is left behind, with the disk that does not answer.
+func (s *Server) loadSoon(op *Operation, mode string) (loaded bool, err error) {
+	done := make(chan bool, 1)
+	go func() {
+		ok := false
+		err := s.with(true, func(m machine) error {
+			ok = s.loadNext(op, m, mode)
+			return nil
+		})
+		if err != nil {
+			s.log.Warn("no kernel is loaded", "reason", err)
+		}
+		done <- ok
+	}()
+	select {
+	case loaded = <-done:
+		return loaded, nil
+	case <-time.After(loadTime):
+		return false, s.deadDisk(loadTime)
+	case <-s.ctx.Done():
+		return false, s.ctx.Err()
+	}
+}
+
+func (s *Server) deadDisk(after time.Duration) error {
+	return fmt.Errorf("reboot: %s has not answered for %s: %w (`pawl reboot --force` restarts all the same)", s.config.Disk, after, context.DeadlineExceeded)
 }
 
 // Reboot restarts this machine. As PID 1 it does so at once, after everything written has been flushed. Elsewhere it asks

@@ -308,6 +308,9 @@ func (q *sequence) resolve(ctx context.Context) error {
 	if q.s.trial.open() { // before a registry that does not answer keeps the trial from its confirmation
 		return fmt.Errorf("%s: %w", q.op.name, upgrade.ErrTrial)
 	}
+	if err := q.s.checkUnmount(); err != nil && q.request.Reboot {
+		return fmt.Errorf("%s: %w", q.op.name, err)
+	}
 	begun := time.Now()
 	q.tell(upgrade.Event{Step: stepResolve})
 	q.img, err = q.s.pull(ctx, q.request.Image)
@@ -396,6 +399,9 @@ func (q *sequence) rollback(ctx context.Context) (err error) {
 	}
 	q.attempt, err = q.m.PrepareRollback(ctx, q.options())
 	q.marks = q.attempt.Marks
+	if err == nil && q.attempt.Open() && q.request.Reboot {
+		err = q.s.checkUnmount()
+	}
 	if err != nil || q.attempt.Open() {
 		return err
 	}

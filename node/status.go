@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
@@ -59,6 +60,9 @@ func (s *Server) checks() *pawlv1.Checks {
 func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
 	if err := checkReference("plan", r.Image); err != nil {
 		return nil, err
+	}
+	if err := s.checkUnmount(); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
 	}
 	img, err := s.pull(ctx, r.Image)
 	if err != nil {

@@ -77,6 +77,8 @@ func (t *trial) stop() {
 // An upgrade that was staged before this boot is armed now, and the machine restarts into its trial: ErrRestarting. One
 // that cannot be applied has failed for good; that is told like any other error.
 //
+// The rest of the configuration is judged here: Config.Load, and the labels in Config.Unmount. What is wrong is ErrConfig.
+//
 // Config.Watchdog and the clock begin before anything else, with Serve if that is called before, and go on on a trial. Where
 // the machine cannot be read, so that this boot may be one, they go on too; when the time is over it is asked again.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
@@ -95,7 +97,11 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		return upgrade.Boot{}, err
 	}
 	boot, err := s.record(ctx)
-	if err == nil && boot.Staged {
+	staged := err == nil && boot.Staged
+	if staged {
+		err = s.configure(ctx)
+	}
+	if staged && err == nil {
 		next := s.newBrief("apply the staged upgrade")
 		ctx, next.cancel = context.WithCancel(ctx)
 		s.queue.replace(next) // whoever waits for the start comes after it
@@ -106,6 +112,9 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	} else {
 		s.queue.leave()
 		op.end(err)
+		if !staged { // the queue is free for who ends a trial on which this hangs
+			err = errors.Join(err, s.configure(ctx))
+		}
 	}
 	switch {
 	case errors.Is(err, ErrRestarting):

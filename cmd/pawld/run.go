@@ -32,8 +32,83 @@ type listenFlag []string
 func (l *listenFlag) String() string     { return fmt.Sprint([]string(*l)) }
 func (l *listenFlag) Set(v string) error { *l = append(*l, v); return nil }
 
+// daemon is what of this machine a test replaces.
+type daemon struct {
+	machine upgrade.OpenOptions
+	reboot  func(context.Context, string) error // nil: node.Reboot
+}
+
+// order is what the command line says.
+type order struct {
+	node     node.Config
+	listen   []string
+	insecure bool
+}
+
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, errs io.Writer) error {
+	return daemon{}.run(ctx, args, errs)
+}
+
+// run ends for no reason in the middle of a trial without giving it up.
+func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
+	o, err := parse(args, errs)
+	o.node.Machine.Vars, o.node.Machine.Cmdline, o.node.Machine.BootID, o.node.Machine.Version = d.machine.Vars, d.machine.Cmdline, d.machine.BootID, d.machine.Version
+	o.node.Reboot = d.reboot
+	if err == nil {
+		err = serve(ctx, o)
+	}
+	if errors.As(err, new(unserved)) {
+		giveUp(o.node, err)
+	}
+	return err
+}
+
+// unserved is why the service could not begin.
+type unserved struct{ error }
+
+// Unwrap returns the cause.
+func (u unserved) Unwrap() error { return u.error }
+
+// giveUp ends the trial that this boot may be, with nothing of a configuration that is wrong but the disk.
+func giveUp(c node.Config, why error) {
+	if c.Disk == "" {
+		return // somebody looks how pawld is called
+	}
+	s, err := node.New(node.Config{Disk: c.Disk, Machine: c.Machine, Reboot: c.Reboot, Log: c.Log})
+	if err != nil {
+		c.Log.Error("the trial, if this is one, is not given up", "reason", err)
+		return
+	}
+	defer s.Close()
+	s.GiveUp("pawld cannot work as it is configured: " + why.Error())
+}
+
+// wrong is an error of the command line, which it prints.
+func wrong(errs io.Writer, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	fmt.Fprintln(errs, "pawld:", err)
+	return unserved{fmt.Errorf("%w: %w", errUsage, err)}
+}
+
+// namedDisk finds --disk on a command line that is wrong as a whole.
+func namedDisk(args []string) string {
+	for i, arg := range args {
+		name, value, with := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case name != "disk" || !strings.HasPrefix(arg, "-"):
+		case with:
+			return value
+		case i+1 < len(args):
+			return args[i+1]
+		}
+	}
+	return ""
+}
+
+// parse reads the command line, and looks at nothing else.
+func parse(args []string, errs io.Writer) (order, error) {
+	c := node.Config{Disk: namedDisk(args), Log: slog.New(slog.NewTextHandler(errs, nil))}
 	flags := flag.NewFlagSet("pawld", flag.ContinueOnError)
 	flags.SetOutput(errs)
 	flags.Usage = func() {
@@ -59,14 +134,13 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"), "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return err
+		return order{}, err
 	case err != nil:
-		return errUsage // flag has said it
+		return order{node: c}, unserved{fmt.Errorf("%w: %w", errUsage, err)} // flag has said it
 	case flags.NArg() > 0 || *disk == "":
-		fmt.Fprintln(errs, "pawld: want --disk DEVICE and no arguments (see pawld --help)")
-		return errUsage
+		return order{node: c}, wrong(errs, "want --disk DEVICE and no arguments (see pawld --help)")
 	}
-	c := node.Config{Disk: *disk, TrialDeadline: *deadline, Window: *window, Log: slog.New(slog.NewTextHandler(errs, nil))}
+	c.Disk, c.TrialDeadline, c.Window = *disk, *deadline, *window
 	c.Watchdog = node.Watchdog{Device: *dog, Timeout: *dogTimeout, Always: *dogAlways}
 	if *dog == "off" {
 		c.Watchdog = node.Watchdog{}
@@ -76,24 +150,21 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	case "undo":
 		c.Stuck = node.StuckUndo
 	default:
-		fmt.Fprintf(errs, "pawld: --stuck %q: want reboot or undo\n", *stuck)
-		return errUsage
+		return order{node: c}, wrong(errs, "--stuck %q: want reboot or undo", *stuck)
 	}
 	if err := upgrade.CheckTrial(*trial); err != nil {
-		fmt.Fprintf(errs, "pawld: --%v\n", err)
-		return errUsage
+		return order{node: c}, wrong(errs, "--%v", err)
 	}
 	c.LetGo, c.Machine.Trial = *letGo, *trial
 	if *unmount != "" {
 		c.Unmount = strings.Split(*unmount, ",")
 	}
 	if *hooks != "" {
-		o := hookdir.Options{Deadline: *hookDeadline, Log: c.Log}
-		var err1, err2 error
-		c.Hooks, err1 = hookdir.Hooks(*hooks, o)
-		c.Checks, err2 = hookdir.Checks(*hooks, o)
-		if err := errors.Join(err1, err2); err != nil {
-			return err
+		c.Load = func(context.Context) ([]node.Check, []node.Hook, error) {
+			o := hookdir.Options{Deadline: *hookDeadline, Log: c.Log}
+			found, err1 := hookdir.Hooks(*hooks, o)
+			checks, err2 := hookdir.Checks(*hooks, o)
+			return checks, found, errors.Join(err1, err2)
 		}
 	}
 	c.Names = names
@@ -105,21 +176,25 @@ func run(ctx context.Context, args []string, errs io.Writer) error {
 	if len(listen) == 0 {
 		listen = listenFlag{node.DefaultSocket}
 	}
-	return serve(ctx, c, listen, *insecure)
+	return order{c, listen, *insecure}, nil
 }
 
-func serve(ctx context.Context, c node.Config, listen []string, insecure bool) error {
+// serve starts the node, and answers until ctx ends. A trial that is open then is given up: nobody would end it.
+func serve(ctx context.Context, o order) error {
+	c, listen := o.node, o.listen
 	var listenErr error // a version whose API cannot be reached does not pass its trial
 	c.Checks = append(c.Checks, node.Check{Name: "listen", Own: true, Run: func(context.Context) error { return listenErr }})
 	s, err := node.New(c)
 	if err != nil {
-		return err
+		return unserved{err}
 	}
 	defer s.Close()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	listened, served := make(chan error, len(listen)), make(chan error, len(listen))
 	for _, address := range listen { // beside Start, which waits for no name to be resolved
 		go func() {
-			l, err := node.Listen(ctx, address, insecure)
+			l, err := node.Listen(ctx, address, o.insecure)
 			listened <- err
 			if err != nil {
 				c.Log.Error("listen", "address", address, "reason", err)
@@ -133,7 +208,11 @@ func serve(ctx context.Context, c node.Config, listen []string, insecure bool) e
 			served <- err
 		}()
 	}
-	_, err = s.Start(ctx)
+	defer s.GiveUp("the node service was stopped in its trial")
+	boot, err := s.Start(ctx)
+	if errors.Is(err, node.ErrConfig) && !boot.Trial {
+		return err
+	}
 	for range listen {
 		listenErr = errors.Join(listenErr, <-listened)
 	}

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/internal/foreign"
+	"github.com/pawl-os/pawl/internal/nearest"
 	"github.com/pawl-os/pawl/node"
 )
 
@@ -69,8 +70,8 @@ func absolute(dir string) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Hooks are the executables of all phases. A directory in dir that is neither a phase nor "checks" is an error: it would
-// never be run.
+// Hooks are the executables of all phases. A directory in dir that is neither a phase nor "checks", and an executable in dir
+// itself, is an error: it would never be run.
 func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 	o = o.defaults()
 	if dir, err = absolute(dir); err != nil {
@@ -81,9 +82,8 @@ func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 		return nil, fmt.Errorf("read hooks: %w", err)
 	}
 	for _, e := range entries {
-		known := e.Name() == checksDir || slices.Contains(node.HookPhases(), node.Phase(e.Name()))
-		if e.IsDir() && !known && !strings.HasPrefix(e.Name(), ".") {
-			return nil, fmt.Errorf("read hooks: %s is no phase; want one of %v, or %s", filepath.Join(dir, e.Name()), node.HookPhases(), checksDir)
+		if err := known(dir, e.Name()); err != nil {
+			return nil, fmt.Errorf("read hooks: %w", err)
 		}
 	}
 	for _, p := range node.HookPhases() {
@@ -97,6 +97,28 @@ func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 		}
 	}
 	return hooks, nil
+}
+
+// known refuses what would never be run: a directory of another name than a phase's, and an executable beside them.
+func known(dir, name string) error {
+	names := []string{checksDir}
+	for _, p := range node.HookPhases() {
+		names = append(names, string(p))
+	}
+	if slices.Contains(names, name) || strings.HasPrefix(name, ".") {
+		return nil
+	}
+	path := filepath.Join(dir, name)
+	info, err := os.Stat(path) // also what a link leads to
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is no phase%s; want one of %v", path, nearest.Hint(name, names), names)
+	case info.Mode().IsRegular() && info.Mode()&0o111 != 0:
+		return fmt.Errorf("%s is in no phase, so it would never be run; put it into one of %v", path, names)
+	}
+	return nil
 }
 
 // Checks are the executables in the directory "checks" of dir.
