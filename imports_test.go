@@ -43,7 +43,6 @@ var allowed = map[string]struct {
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
 	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar", "bootloader/grub", "bootloader/predict", "bootloader/sdboot", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore", "internal/direct", "internal/foreign", "internal/unrehearsed"}, "composes the four below it"},
 	"upgrade/pstore":        {nil, "files of the kernel"},
-	"internal/nearest":      {nil, "the name that was meant"},
 	"node":                  {[]string{"internal/foreign", "internal/nearest", "upgrade", "image", "bootloader", "partition", "kexec", "node/pawlv1", "node/watchdog"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/watchdog":         {nil, "a device of the kernel; knows nothing of trials"},
 	"node/hookdir":          {[]string{"internal/foreign", "internal/nearest", "node"}, "an operator's executables as hooks"},
