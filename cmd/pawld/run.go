@@ -59,7 +59,7 @@ func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
 		err = serve(ctx, o)
 	}
 	if errors.As(err, new(unserved)) {
-		giveUp(o.node, err)
+		endTrial(o.node, err)
 	}
 	return err
 }
@@ -70,8 +70,8 @@ type unserved struct{ error }
 // Unwrap returns the cause.
 func (u unserved) Unwrap() error { return u.error }
 
-// giveUp ends the trial that this boot may be, with nothing of a configuration that is wrong but the disk.
-func giveUp(c node.Config, why error) {
+// endTrial ends the trial that this boot may be, with nothing of a configuration that is wrong but the disk.
+func endTrial(c node.Config, why error) {
 	if c.Disk == "" {
 		return // somebody looks how pawld is called
 	}
