@@ -134,7 +134,7 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 		"stuck on what":               {[]string{"--stuck", "cry"}, "want reboot or undo"},
 		"a way to try that is none":   {[]string{"--trial", "twice"}, `trial "twice"`},
 		"a window that does not fit":  {[]string{"--window", "1h"}, "does not fit a trial"},
-		"a negative time":             {[]string{"--let-go", "-1s"}, "time to let go of -1s"},
+		"a negative time":             {[]string{"--let-go", "-1s"}, "-let-go"},
 		"hooks that are not there":    {[]string{"--hooks", filepath.Join(dir, "none")}, "read hooks"},
 		"a phase that is misspelt":    {[]string{"--hooks", filepath.Join(dir, "misspelt")}, "did you mean drain?"},
 		"a partition that is not":     {[]string{"--unmount", "STATE,EPHEMERL"}, "did you mean EPHEMERAL?"},
