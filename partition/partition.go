@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -135,7 +136,27 @@ func (l Layout) Find(label string) (Partition, error) {
 	case 0:
 		return Partition{}, fmt.Errorf("find partition %s: %w", label, ErrNotFound)
 	}
-	return Partition{}, fmt.Errorf("find partition %s: %d partitions have this label, remove or rename all but one: %w", label, len(found), ErrNotFound)
+	return Partition{}, fmt.Errorf("find partition %s: %d partitions have this label (%s): %w", label, len(found), places(found), ErrSeveral)
+}
+
+// ErrSeveral is returned when several partitions have the label that one is looked for by; it is also ErrNotFound. Do: give all but one
+// another label.
+var ErrSeveral error = several{}
+
+type several struct{}
+
+func (several) Error() string {
+	return "which of them is meant is not known; remove or rename all but one"
+}
+func (several) Is(target error) bool { return target == ErrNotFound }
+
+// places says where partitions lie, to tell those apart that have the same label.
+func places(ps []Partition) string {
+	var all []string
+	for _, p := range ps {
+		all = append(all, fmt.Sprintf("partition %d at sector %d", p.Number, p.First))
+	}
+	return strings.Join(all, ", ")
 }
 
 // check refuses what cannot be a table: partitions that overlap, leave the usable area or share a number.

@@ -110,7 +110,9 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	}
 	parts := map[string]Device{}
 	for _, label := range []string{"EFI", "META"} {
-		if parts[label], err = part(label); err != nil {
+		if parts[label], err = part(label); errors.Is(err, partition.ErrSeveral) {
+			return nil, alike(err, layout, label, o)
+		} else if err != nil {
 			return nil, err
 		}
 	}

@@ -78,6 +78,7 @@ var reasons = []struct {
 	{partition.ErrNoTable, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
 	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},
+	{partition.ErrSeveral, exitDisk, "give all but the one that is meant another label, as the message says"},
 	{partition.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{partition.ErrNoSpace, exitDisk, "use a larger disk; of a disk image, give a larger --size"},
 	{bootloader.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
