@@ -91,7 +91,7 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 	}
 	l := st.Loader
 	for _, w := range l.Warnings {
-		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes anew what is damaged", "%s", upper(w))
+		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes anew what is damaged; `installer doctor --repair` removes variables and entries that it names", "%s", upper(w))
 	}
 	for _, w := range st.Warnings[len(l.Warnings):] {
 		if m.metaErr == nil && !slices.Contains(m.Problems, w) && !slices.Contains(st.Own.warnings(), w) { // else it has been said

@@ -160,6 +160,26 @@ func ownOf(s SlotStatus) (bootloader.File, error) {
 	return bootloader.File{}, fmt.Errorf("%s has a loader that its manifest does not list: %w", s, ErrNotComplete)
 }
 
+// Repair removes what stands in an upgrade's way and is certainly harmless to remove: variables of the firmware that name a slot in
+// place of the loader's own default, and boot entries of ours that start nothing. What boots by itself stays. During a trial it
+// refuses.
+func (m *Machine) Repair(context.Context) error {
+	st, err := m.Loader.State()
+	switch {
+	case err != nil:
+		return fmt.Errorf("repair: read the loader's state: %w", err)
+	case st.Trial():
+		return fmt.Errorf("repair: slot %v runs on trial: confirm it, or restart to fall back", st.Active)
+	}
+	if l, ok := m.Loader.(interface{ Repair() error }); ok {
+		return l.Repair()
+	}
+	if r, ok := m.Loader.(bootloader.Replacer); ok {
+		return r.EnsureStart()
+	}
+	return nil
+}
+
 // ensureStart sees to it that firmware starts the loader by an entry of our own, which no change of hardware takes away. A boot goes on
 // without.
 func (m *Machine) ensureStart(st bootloader.State) {

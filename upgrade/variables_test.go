@@ -160,3 +160,80 @@ func TestAOneShotThatIsNotUsedUp(t *testing.T) {
 		}
 	}
 }
+
+// What others left in the firmware goes by a repair, and what boots by itself stays; during a trial it is refused.
+func TestRepair(t *testing.T) {
+	r := start(t)
+	gone := efivar.HardDrive{Number: 1, First: 2048, Sectors: 4096, GUID: efivar.GUID{9}}
+	dead, err := efivar.LoadOption{
+		Attributes: efivar.Active, Description: "Pawl",
+		Path: []efivar.Node{gone.Node(), efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()},
+	}.Encode()
+	require.NoError(t, err)
+	order, err := r.Vars.Read(efivar.Global("BootOrder"))
+	require.NoError(t, err)
+	r.set(efivar.Boot(0x60), dead)
+	require.NoError(t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: append([]byte{0x60, 0}, order.Data...)}))
+	r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-b.conf"))
+	d := r.diagnose()
+	require.Equal(t, upgrade.Degraded, d.Severity())
+	require.NoError(t, d.Status.Loader.Blocked, "an upgrade would remove them")
+	m, err := r.Open()
+	require.NoError(t, err)
+	require.NoError(t, m.Repair(t.Context()))
+	require.Empty(t, r.status().Loader.Warnings)
+	require.Equal(t, upgrade.Fine, r.diagnose().Severity())
+	after, err := r.Vars.Read(efivar.Global("BootOrder"))
+	require.NoError(t, err)
+	require.Equal(t, order.Data, after.Data)
+	r.upgrade(r.image("2.0.0"))
+	m, err = r.Open()
+	require.NoError(t, err)
+	require.ErrorContains(t, m.Repair(t.Context()), "is armed")
+	r.boots(bootloader.B, "2.0.0")
+	m, err = r.Open()
+	require.NoError(t, err)
+	require.ErrorContains(t, m.Repair(t.Context()), "on trial")
+}
+
+// One variable that is there and cannot be read, or is malformed, costs a good trial neither Started nor its confirmation; status
+// and doctor answer.
+func TestOneOddVariableInATrial(t *testing.T) {
+	r := start(t)
+	r.upgrade(r.image("2.0.0"))
+	require.NoError(t, r.Boot())
+	disk, vars := r.Disk.Clone(), r.Vars.Clone()
+	names := []efivar.Name{efivar.Boot(0), efivar.Boot(1), efivar.Boot(2), efivar.Boot(0x99)}
+	for _, n := range []string{"BootOrder", "BootNext", "BootCurrent", "SecureBoot", "OsIndications"} {
+		names = append(names, efivar.Global(n))
+	}
+	for _, n := range []string{
+		"LoaderEntryOneShot", "LoaderEntryDefault", "LoaderEntryPreferred", "LoaderEntrySysFail", "LoaderConfigTimeout",
+		"LoaderConfigTimeoutOneShot", "LoaderInfo", "LoaderFeatures", "LoaderImageIdentifier", "LoaderEntryLastBooted",
+	} {
+		names = append(names, efivar.Loader(n))
+	}
+	for _, name := range names {
+		for _, data := range [][]byte{nil, {1}, {1, 0, 2}, []byte("x\x00y\x00")} {
+			t.Run(fmt.Sprintf("%s %x", name.Name, data), func(t *testing.T) {
+				r.Disk, r.Vars = disk.Clone(), vars.Clone()
+				if data == nil {
+					r.Vars.Unreadable = map[efivar.Name]error{name: fmt.Errorf("read variable %s: input/output error", name.Name)}
+				} else {
+					require.NoError(t, r.Vars.Delete(name))
+					r.set(name, data)
+				}
+				b, err := r.Started(t.Context())
+				require.NoError(t, err)
+				require.True(t, b.Trial)
+				require.NotNil(t, b.Attempt)
+				require.True(t, r.status().Loader.Trial())
+				_ = r.diagnose()
+				a, err := r.Confirm(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, upgrade.Confirmed, a.Result)
+				require.False(t, r.status().Loader.Trial())
+			})
+		}
+	}
+}

@@ -105,6 +105,31 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	return order.Replace(own, s, o)
 }
 
+// Repair removes what others left in the firmware and an upgrade would remove: variables that name a slot and outrank loader.conf,
+// entries of ours that start nothing. What boots by itself stays.
+//
+//  1. loader.conf, then those variables, as in Withdraw. A cut: the default.
+//  2. as EnsureStart.
+func (l *Loader) Repair() error {
+	d, err := l.read()
+	switch {
+	case err != nil:
+	case d.overrule != nil:
+		err = d.overrule
+	case d.state.Armed != bootloader.None:
+		err = fmt.Errorf("slot %v is armed; restart into it, or disarm it (`installer rollback`)", d.state.Armed)
+	default:
+		err = l.settle(d)
+	}
+	if err != nil {
+		return fmt.Errorf("repair: %w", err)
+	}
+	if d.state.Active == bootloader.None { // nothing of ours runs that could tell where entries belong
+		return nil
+	}
+	return l.EnsureStart()
+}
+
 // EnsureStart implements bootloader.Replacer.
 //
 //  1. Boot####, then BootOrder, where no start in a row is an entry of our own. A cut: as bootorder.Order.Ensure says.

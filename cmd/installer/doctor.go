@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -21,15 +22,18 @@ var errBroken = errors.New("something is broken")
 func doctorCommand() *cobra.Command {
 	var on machine
 	var output string
+	var repair bool
 	c := &cobra.Command{
-		Use:   "doctor [--disk DISK]",
+		Use:   "doctor [--disk DISK] [--repair]",
 		Short: "Predict the next three boots, and say what is redundant and what is broken",
 		Long: "Predict the next three boots from the disk and the firmware's variables, and say what is redundant and what is broken.\n" +
-			"Nothing is written or locked. Of a file that holds a disk image, without --efivars, the boots are those of a machine\n" +
+			"Nothing is written or locked, but with --repair: that first removes variables of the firmware that name a slot in place of the\n" +
+			"loader's own default, and Pawl's boot entries for disks that are gone. Of a file that holds a disk image, without --efivars, the boots are those of a machine\n" +
 			"that was never started. What is degraded does not stop the machine from booting; what is broken does, and the exit code is 6.",
 		Args: none,
 	}
 	on.flags(c)
+	c.Flags().BoolVar(&repair, "repair", false, "first remove what an upgrade would remove from the firmware's variables; what boots by itself stays")
 	c.Flags().StringVar(&output, "output", "text", "text or json")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := commandline.Word("output", output, "text", "json"); err != nil {
@@ -41,6 +45,11 @@ func doctorCommand() *cobra.Command {
 		}
 		if info, err := os.Stat(disk); err == nil && info.Mode().IsRegular() && !c.Flags().Changed("efivars") {
 			o.Vars, o.Cmdline = efivar.Absent(), new(string) // this machine's are not its
+		}
+		if repair {
+			if err := repairMachine(c.Context(), disk, o); err != nil {
+				return err
+			}
 		}
 		d, err := upgrade.Diagnose(c.Context(), disk, o)
 		if err != nil {
@@ -57,6 +66,15 @@ func doctorCommand() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err error) {
+	m, err := upgrade.Open(disk, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return m.Repair(ctx)
 }
 
 func printDiagnosis(w *terminal.Printer, d upgrade.Diagnosis) {
