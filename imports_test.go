@@ -23,6 +23,8 @@ var allowed = map[string]struct {
 	imports []string
 	why     string
 }{
+	"bootloader/authenticode": {nil, "a leaf codec that anyone may import"},
+
 	"partition/disktest":    {nil, "a device for anybody's tests"},
 	"partition":             {[]string{"internal/direct", "internal/foreign"}, "knows disks, not what is on them"},
 	"partition/meta":        {nil, "a codec over a device"},
@@ -31,12 +33,12 @@ var allowed = map[string]struct {
 	"bootloader/efivar":     {nil, "a leaf codec that anyone may import"},
 	"bootloader/uki":        {nil, "a leaf codec that anyone may import"},
 	"bootloader/cmdline":    {nil, "a leaf codec that anyone may import"},
-	"bootloader/bootorder":  {[]string{"bootloader", "bootloader/bootfs", "bootloader/efivar"}, "what the backends on UEFI share"},
+	"bootloader/bootorder":  {[]string{"bootloader", "bootloader/authenticode", "bootloader/bootfs", "bootloader/efivar", "bootloader/uki"}, "what the backends on UEFI share"},
 	"bootloader/sdboot":     {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline", "bootloader/efivar", "bootloader/uki"}, "a backend over the file system and the codecs"},
-	"bootloader/grub":       {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline", "bootloader/efivar", "bootloader/grubenv"}, "a backend over the file system and the codecs"},
+	"bootloader/grub":       {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline", "bootloader/efivar", "bootloader/grubenv", "bootloader/uki"}, "a backend over the file system and the codecs"},
 	"bootloader/grubenv":    {nil, "a leaf codec that anyone may import"},
 	"bootloader/predict":    {[]string{"bootloader", "bootloader/cmdline", "bootloader/efivar"}, "the model of firmware and loader; reads disk and file system by itself, so shares no code with what writes them"},
-	"bootloader/loadertest": {[]string{"bootloader", "bootloader/efivar", "bootloader/bootfs", "bootloader/predict", "partition/disktest"}, "machines to boot with the model, and the conformance suite"},
+	"bootloader/loadertest": {[]string{"bootloader", "bootloader/authenticode", "bootloader/efivar", "bootloader/bootfs", "bootloader/predict", "partition/disktest"}, "machines to boot with the model, and the conformance suite"},
 	"image":                 {[]string{"bootloader"}, "sources of images; knows no disk; of bootloader, what a version may be"},
 	"image/pack":            {[]string{"image", "bootloader", "bootloader/uki"}, "makes what image reads; of bootloader, what a version may be"},
 	"image/disk":            {[]string{"internal/direct"}, "files as devices; knows nothing of what is put on them"},

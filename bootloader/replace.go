@@ -9,6 +9,15 @@ var (
 	ErrRisk = errors.New("replacing the loader is not safe on this machine")
 	// ErrOlder is returned when the loader that is installed is the newer one. Nothing was written. Do: nothing, or force it.
 	ErrOlder = errors.New("the installed loader is newer")
+	// ErrMachine is returned for a loader that is for another kind of machine. Nothing was written, and force does not help.
+	// Do: use an image that was built for this machine.
+	ErrMachine = errors.New("the loader is for another kind of machine")
+	// ErrRefused is returned for a loader that this firmware did not start, or is not known to start. Nothing was written.
+	// Do: what the message says; force it only with another way to start the machine at hand.
+	ErrRefused = errors.New("this firmware is not known to start the loader")
+	// ErrNotOurs is returned when what lies in the loader's place is not what was installed there: a shim, or another loader.
+	// Nothing was written. Do: nothing, or force it.
+	ErrNotOurs = errors.New("what firmware starts was not installed by Pawl")
 )
 
 // Replacer is a Bootloader whose own file can be replaced by the one that a slot holds (LoaderFile, CoreFile). It is an
@@ -17,9 +26,14 @@ type Replacer interface {
 	// Compare says how the installed loader compares with the one in slot s. It writes nothing.
 	Compare(s Slot) (Comparison, error)
 
+	// Fits says why the loader in slot s cannot be one of this machine: it is not of this kind, or it is ErrMachine. It is nil where
+	// the slot holds none.
+	Fits(s Slot) error
+
 	// Replace installs the loader of slot s, which runs and is the default, and reads it back. It can be cut at any write and called
 	// again: unless it is forced, a machine that is cut starts s. With nothing to replace it sees to it that firmware
-	// can start the slot's own copy. It refuses with ErrRisk and ErrOlder, unless it is forced.
+	// can start the slot's own copy. It refuses with ErrRisk, ErrOlder and ErrRefused, unless it is forced, and always with
+	// ErrMachine. What is in the loader's place is replaced whatever it is: see Comparison.Digest.
 	Replace(s Slot, o ReplaceOptions) error
 
 	// EnsureStart sees to it that firmware starts the loader by an entry of our own. On a machine without such entries it does nothing.
@@ -28,17 +42,18 @@ type Replacer interface {
 
 // ReplaceOptions are the choices of Replace. The zero value takes no risk.
 type ReplaceOptions struct {
-	Force     bool         // also with a risk, and also by an older loader
+	Force     bool         // also with a risk, by an older loader, and by one that firmware may not start
 	DropCache func() error // makes the next read come from the device; nil where there is no cache
 }
 
 // Comparison is an installed loader beside the one of a slot.
 type Comparison struct {
 	Installed string // name and version of the one that is installed, for people, or why it is not known
+	Missing   bool   // firmware finds nothing in its place, as a cut while it is replaced may leave it
 	Digest    string // its SHA-256, 64 hex digits; "" when it cannot be read
 	Own       string // name and version of the slot's; "" when the slot holds none
 	Same      bool   // they are the same, byte for byte
 	Older     bool   // the slot's says that it is the older one
-	Unsafe    error  // why it cannot be replaced without risk (ErrRisk); nil when it can
+	Unsafe    error  // why it cannot be replaced (ErrMachine), or not without risk (ErrRefused, ErrRisk); nil when it can
 	Notes     []string
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootorder"
+	"github.com/pawl-os/pawl/bootloader/uki"
 )
 
 var _ bootloader.Replacer = (*Loader)(nil)
@@ -35,25 +36,28 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 	if held, err := l.FS.ReadFile(configPath); err == nil && string(held) != string(config) {
 		c.Notes = append(c.Notes, configPath+" is not the one of this version. It stays as it is: GRUB reads it in each boot, and has no second copy of it.")
 	}
-	own, err = l.FS.ReadFile(s.File(l.ownFile()))
-	if missing(err) {
-		return c, nil, nil
-	}
-	if err != nil {
+	own, err = l.own(s)
+	if err != nil || own == nil {
 		return c, nil, err
 	}
 	if !l.UEFI() {
 		return c, own, l.compareCore(&c, own)
 	}
-	if err := checkEFI(own); err != nil {
-		return c, nil, fmt.Errorf("%s: %w", s.File(bootloader.LoaderFile), err)
-	}
 	c.Own = "GRUB " + name(own)
-	installed, err := l.FS.ReadFile(efiPath)
+	installed, err := bootorder.Read(l.FS, efiPath)
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
+		_, err := l.FS.Stat(efiPath)
+		c.Missing = err != nil
 	} else {
-		c.Installed = "GRUB " + name(installed)
+		switch {
+		case bootorder.IsShim(installed):
+			c.Installed = "a shim"
+		case !isGRUB(installed):
+			c.Installed = "not known (it is not GRUB)"
+		default:
+			c.Installed = "GRUB " + name(installed)
+		}
 		c.Digest = digest(installed)
 		c.Same = bytes.Equal(own, installed)
 	}
@@ -61,10 +65,49 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 	if err != nil {
 		return c, nil, err
 	}
-	if err := order.Safe(); err != nil {
+	c.Unsafe = order.Accepts(own)
+	if err := order.Safe(); err != nil && c.Unsafe == nil {
 		c.Unsafe = fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
 	}
 	return c, own, nil
+}
+
+// own reads GRUB from a slot; nil where it holds none. What is no GRUB is an error.
+func (l *Loader) own(s bootloader.Slot) (own []byte, err error) {
+	own, err = bootorder.Read(l.FS, s.File(l.ownFile()))
+	if missing(err) {
+		return nil, nil
+	}
+	switch {
+	case err != nil:
+	case !l.UEFI():
+		err = checkCore(own)
+	case !isGRUB(own):
+		err = errors.New("it is not GRUB")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.File(l.ownFile()), err)
+	}
+	return own, nil
+}
+
+// isGRUB reports whether a program is an image of GRUB for EFI, which has its modules in a section of their own.
+func isGRUB(image []byte) bool {
+	img, err := uki.Parse(bytes.NewReader(image), int64(len(image)))
+	if err != nil {
+		return false
+	}
+	_, err = img.Section("mods")
+	return err == nil
+}
+
+// Fits implements bootloader.Replacer.
+func (l *Loader) Fits(s bootloader.Slot) error {
+	own, err := l.own(s)
+	if err == nil && own != nil && l.UEFI() {
+		err = bootorder.Order{Loader: bootorder.Spell(efiPath)}.Machine(own)
+	}
+	return err
 }
 
 func digest(data []byte) string {
@@ -125,7 +168,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 		}
 		return err
 	}
-	if c.Unsafe != nil && !o.Force {
+	if errors.Is(c.Unsafe, bootloader.ErrMachine) || c.Unsafe != nil && !o.Force {
 		return c.Unsafe
 	}
 	return order.Replace(own, s, o)

@@ -1,6 +1,7 @@
 package sdboot
 
 import (
+	"cmp"
 	"runtime"
 	"strings"
 
@@ -45,18 +46,19 @@ func (l *Loader) describe(n uint16) string { return bootorder.Describe(l.vars, n
 
 func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Current(l.vars) }
 
-// loaderPath is where the loader lies. A cut while it is replaced may have left none; then it belongs where this machine's
-// firmware looks for it.
+// loaderPath is where the loader lies: the one for this program's architecture, where a disk has several. A cut while it is
+// replaced may have left none; then it belongs where this machine's firmware looks for it.
 func (l *Loader) loaderPath() string {
-	usual := ""
+	usual, there := "", ""
 	for _, n := range loaderNames {
 		path := bootloader.LoaderDir + "/" + n.name
-		if _, err := l.FS.Stat(path); err == nil {
-			return path
+		_, err := l.FS.Stat(path)
+		if err == nil && (there == "" || n.arch == runtime.GOARCH) {
+			there = path
 		}
-		if n.arch == runtime.GOARCH || usual == "" {
+		if usual == "" || n.arch == runtime.GOARCH {
 			usual = path
 		}
 	}
-	return usual
+	return cmp.Or(there, usual)
 }

@@ -23,32 +23,28 @@ func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
 }
 
 func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte, err error) {
-	installed, err := l.FS.ReadFile(l.loaderPath())
+	installed, err := bootorder.Read(l.FS, l.loaderPath())
 	version := ""
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
+		_, err := l.FS.Stat(l.loaderPath())
+		c.Missing = err != nil
 	} else {
 		sum := sha256.Sum256(installed)
 		c.Digest = hex.EncodeToString(sum[:])
-		if version, err = Version(bytes.NewReader(installed), int64(len(installed))); err != nil {
+		version, err = Version(bytes.NewReader(installed), int64(len(installed)))
+		switch {
+		case bootorder.IsShim(installed):
+			c.Installed = "a shim"
+		case err != nil:
 			c.Installed = "not known (" + err.Error() + ")"
-		} else {
+		default:
 			c.Installed = "systemd-boot " + version
 		}
 	}
-	own, err = l.FS.ReadFile(s.File(bootloader.LoaderFile))
-	if missing(err) {
-		return c, nil, nil
-	}
-	if err != nil {
+	own, ownVersion, err := l.own(s)
+	if err != nil || own == nil {
 		return c, nil, err
-	}
-	ownVersion, err := Version(bytes.NewReader(own), int64(len(own)))
-	if err == nil {
-		_, err = loaderName(own)
-	}
-	if err != nil {
-		return c, nil, fmt.Errorf("%s: %w", s.File(bootloader.LoaderFile), err)
 	}
 	c.Own = "systemd-boot " + ownVersion
 	c.Same = c.Digest != "" && string(own) == string(installed)
@@ -57,10 +53,35 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 	if err != nil {
 		return c, nil, err
 	}
-	if err := order.Safe(); err != nil {
+	c.Unsafe = order.Accepts(own)
+	if err := order.Safe(); err != nil && c.Unsafe == nil {
 		c.Unsafe = fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
 	}
 	return c, own, nil
+}
+
+// own reads the loader of a slot; nil where it holds none. What is no systemd-boot is an error.
+func (l *Loader) own(s bootloader.Slot) (own []byte, version string, err error) {
+	own, err = bootorder.Read(l.FS, s.File(bootloader.LoaderFile))
+	if missing(err) {
+		return nil, "", nil
+	}
+	if err == nil {
+		version, err = Version(bytes.NewReader(own), int64(len(own)))
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", s.File(bootloader.LoaderFile), err)
+	}
+	return own, version, nil
+}
+
+// Fits implements bootloader.Replacer.
+func (l *Loader) Fits(s bootloader.Slot) error {
+	own, _, err := l.own(s)
+	if err == nil && own != nil {
+		err = bootorder.Order{Loader: bootorder.Spell(l.loaderPath())}.Machine(own)
+	}
+	return err
 }
 
 // Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Replace.
@@ -96,6 +117,8 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 			return nil // and no firmware that could be told
 		}
 		return err
+	case errors.Is(c.Unsafe, bootloader.ErrMachine):
+		return c.Unsafe
 	case o.Force:
 	case c.Older:
 		return fmt.Errorf("%s is installed, slot %v has %s: %w", c.Installed, s, c.Own, bootloader.ErrOlder)

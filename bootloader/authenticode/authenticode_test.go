@@ -1,0 +1,112 @@
+package authenticode_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/authenticode"
+	"github.com/pawl-os/pawl/bootloader/loadertest"
+)
+
+func file(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	require.NoError(t, err)
+	return data
+}
+
+func certificate(t testing.TB, name string) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(file(t, name))
+	c, err := x509.ParseCertificate(block.Bytes)
+	require.NoError(t, err)
+	return c
+}
+
+// What sbsign signed, and with which certificates: testdata/README.md.
+func TestSignersOfWhatSbsignSigned(t *testing.T) {
+	a, b, ca, e := certificate(t, "a.pem"), certificate(t, "b.pem"), certificate(t, "ca.pem"), certificate(t, "e.pem")
+	bare, err := authenticode.Read(file(t, "loader.efi"))
+	require.NoError(t, err)
+	for name, want := range map[string][]*x509.Certificate{"loader.efi": nil, "a.efi": {a}, "ab.efi": {a, b}, "e.efi": {e}} {
+		s, err := authenticode.Read(file(t, name))
+		require.NoError(t, err, name)
+		require.Empty(t, s.Bad, name)
+		require.Len(t, s.Signers, len(want), name)
+		for i, c := range want {
+			require.True(t, c.Equal(s.Signers[i]), name)
+		}
+		require.Equal(t, bare.Digest, s.Digest, "signing changes nothing that is covered")
+		require.False(t, s.By([]*x509.Certificate{ca}), "who issued a certificate has signed nothing")
+		require.Equal(t, len(want) > 0, s.By(want), name)
+	}
+	s, err := authenticode.Read(file(t, "a.efi"))
+	require.NoError(t, err)
+	require.True(t, ca.Equal(s.Others[0]) || ca.Equal(s.Others[1]), "what came with it")
+}
+
+// No byte of what is covered can change, and a signature that was moved to another program counts for nothing.
+func TestSignatureOfOtherBytesDoesNotCount(t *testing.T) {
+	signed, bare := file(t, "a.efi"), file(t, "loader.efi")
+	for at := 0; at < len(bare); at += 7 {
+		if at >= 88+64 && at < 88+68 || at >= 88+144 && at < 88+152 { // the checksum and the directory's entry of the certificates
+			continue
+		}
+		changed := bytes.Clone(signed)
+		changed[at] ^= 1
+		s, err := authenticode.Read(changed)
+		require.True(t, err != nil || len(s.Signers) == 0, "byte %d", at)
+	}
+	for at := len(bare) + 8; at < len(signed)-8; at += 11 {
+		changed := bytes.Clone(signed)
+		changed[at] ^= 1
+		s, err := authenticode.Read(changed)
+		require.NoError(t, err)
+		if a := certificate(t, "a.pem"); s.By([]*x509.Certificate{a}) {
+			require.NotEmpty(t, s.Others, "byte %d is of another certificate, or of what nothing depends on", at)
+		}
+	}
+}
+
+func TestNotAProgram(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"nothing": nil, "text": bytes.Repeat([]byte("text "), 100), "cut in the headers": file(t, "a.efi")[:200], "cut in a section": file(t, "a.efi")[:1030],
+		"cut in the certificates": file(t, "a.efi")[:2000],
+	} {
+		_, err := authenticode.Read(data)
+		require.ErrorIs(t, err, authenticode.ErrFormat, name)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, name := range []string{"loader.efi", "a.efi", "ab.efi", "e.efi"} {
+		f.Add(file(f, name))
+	}
+	a := certificate(f, "a.pem")
+	whole, err := authenticode.Read(file(f, "a.efi"))
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := authenticode.Read(data)
+		if err == nil && s.By([]*x509.Certificate{a}) && s.Digest != whole.Digest {
+			t.Fatal("a signature counts for another program")
+		}
+	})
+}
+
+// What loadertest signs, sbsign's like reads; so what tests sign is signed.
+func TestSignersOfWhatLoadertestSigned(t *testing.T) {
+	key, err := loadertest.NewKey("Pawl test")
+	require.NoError(t, err)
+	signed, err := key.Sign(loadertest.Loader("arm64"))
+	require.NoError(t, err)
+	s, err := authenticode.Read(signed)
+	require.NoError(t, err)
+	require.Empty(t, s.Bad)
+	require.True(t, s.By([]*x509.Certificate{key.Certificate}))
+}

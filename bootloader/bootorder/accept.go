@@ -1,0 +1,155 @@
+package bootorder
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/authenticode"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/uki"
+)
+
+// maxLoader bounds what is taken for a loader: systemd-boot has about 100 KiB, GRUB 600, a shim 1000.
+const maxLoader = 8 << 20
+
+// Read reads a loader from the boot file system. A file that is larger than any is an error.
+func Read(f *bootfs.FS, path string) ([]byte, error) {
+	file, err := f.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if file.Size() > maxLoader {
+		return nil, fmt.Errorf("%s has %d bytes, more than a loader has", path, file.Size())
+	}
+	data, err := io.ReadAll(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return data, nil
+}
+
+// archs are the machines by the names that firmware looks for.
+var archs = map[string]string{"BOOTX64.EFI": "amd64", "BOOTAA64.EFI": "arm64"}
+
+// Machine says why content is no loader for the machines that look for b.Loader: ErrMachine where it is one for others.
+func (b Order) Machine(content []byte) error {
+	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return fmt.Errorf("it is no program for EFI: %w: %w", err, bootloader.ErrRefused)
+	}
+	want := archs[strings.ToUpper(path.Base(slashes(b.Loader)))]
+	if img.Arch == want {
+		return nil
+	}
+	is := img.Arch
+	if is == "" {
+		is = "a machine that is not known"
+	}
+	return fmt.Errorf("it is for %s, and this machine is %s: %w", is, want, bootloader.ErrMachine)
+}
+
+// Accepts says why firmware does not start content in place of the loader that starts today, or is not known to: ErrMachine or
+// ErrRefused. With Secure Boot on, firmware is known to trust who signed that one, and nobody else.
+func (b Order) Accepts(content []byte) error {
+	if err := b.Machine(content); err != nil {
+		return err
+	}
+	why, err := b.checks()
+	if err != nil || why == "" {
+		return err
+	}
+	own, err := authenticode.Read(content)
+	if err != nil {
+		return fmt.Errorf("%s; look for its signatures: %w: %w", why, err, bootloader.ErrRefused)
+	}
+	if len(own.Signers) == 0 {
+		return fmt.Errorf("%s, and it is not signed%s: %w (sign it with the key of the loader that starts today, and build the image again)",
+			why, bad(own), bootloader.ErrRefused)
+	}
+	path, today, err := b.today()
+	if err != nil {
+		return fmt.Errorf("%s, and the loader that starts today cannot be read: %w: %w", why, err, bootloader.ErrRefused)
+	}
+	trusted, err := authenticode.Read(today)
+	if err != nil {
+		return fmt.Errorf("%s, and the signatures of %s cannot be read: %w: %w", why, path, err, bootloader.ErrRefused)
+	}
+	if own.By(trusted.Signers) {
+		return nil
+	}
+	return fmt.Errorf("%s, and it is signed by %s, while %s, which starts today, is signed by %s: %w (sign it with the same key, and build the image again)",
+		why, people(own.Signers), path, people(trusted.Signers), bootloader.ErrRefused)
+}
+
+// checks says why signatures count, "" when this firmware checks none.
+func (b Order) checks() (why string, err error) {
+	v, err := b.Vars.Read(efivar.Global("SecureBoot"))
+	switch {
+	case missing(err):
+		return "", nil // firmware that knows of no Secure Boot
+	case err != nil:
+		return fmt.Sprintf("whether Secure Boot is on cannot be read (%v)", err), nil
+	case len(v.Data) == 1 && v.Data[0] == 0:
+		return "", nil
+	case len(v.Data) == 1 && v.Data[0] == 1:
+		return "Secure Boot is on", nil
+	}
+	return fmt.Sprintf("whether Secure Boot is on is not known (the variable holds %x)", v.Data), nil
+}
+
+// today reads the loader that this boot came through: the one that BootCurrent names where that is ours or a copy, else the one
+// in its usual place.
+func (b Order) today() (path string, content []byte, err error) {
+	path = slashes(b.Loader)
+	if n, set, err := Current(b.Vars); err == nil && set {
+		if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
+			_, named, _ := o.File()
+			path = slashes(named)
+		}
+	}
+	path = strings.TrimPrefix(path, "/")
+	content, err = Read(b.FS, path)
+	return path, content, err
+}
+
+func people(certs []*x509.Certificate) string {
+	var names []string
+	for _, c := range certs {
+		names = append(names, fmt.Sprintf("%q", c.Subject.CommonName))
+	}
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, " and ")
+}
+
+// bad says why signatures do not count.
+func bad(s authenticode.Signed) string {
+	if len(s.Bad) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (it has %v)", errors.Join(s.Bad...))
+}
+
+// IsShim reports whether a program is a shim: what firmware trusts in the place of a loader, and what checks the loader's signature.
+// Nothing else can take its place where Secure Boot is on.
+func IsShim(content []byte) bool {
+	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return false
+	}
+	for _, name := range []string{".vendor_cert", ".data.ident"} {
+		if _, err := img.Section(name); err == nil {
+			return true
+		}
+	}
+	levels, err := img.Text(".sbat")
+	return err == nil && strings.Contains("\n"+levels, "\nshim,")
+}
