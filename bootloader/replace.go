@@ -26,9 +26,9 @@ type Replacer interface {
 	// Compare says how the installed loader compares with the one in slot s. It writes nothing.
 	Compare(s Slot) (Comparison, error)
 
-	// Fits says why the loader in slot s cannot be one of this machine: it is not of this kind, or it is ErrMachine. It is nil where
-	// the slot holds none.
-	Fits(s Slot) error
+	// Fits says why the loader in slot s is none for machines of that architecture (a GOARCH): it is no such loader, or it is
+	// ErrMachine. It is nil where the slot holds none.
+	Fits(s Slot, arch string) error
 
 	// Replace installs the loader of slot s, which runs and is the default, and reads it back. It can be cut at any write and called
 	// again: unless it is forced, a machine that is cut starts s. With nothing to replace it sees to it that firmware

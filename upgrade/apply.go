@@ -120,6 +120,7 @@ func (op *operation) disarm(context.Context) error {
 
 // clear makes the target unbootable, then incomplete, then empty but for what is used again.
 func (op *operation) clear(ctx context.Context) error {
+	op.m.rememberLoader(op.plan.To)
 	if !op.leaves() {
 		return op.m.clear(op.plan.To)
 	}
@@ -210,6 +211,9 @@ func (op *operation) verify(ctx context.Context) error {
 	}
 	version, err := op.m.fit(op.plan.To, op.img.Arch)
 	if err != nil && (!op.Force || errors.Is(err, errReserved)) {
+		return err
+	}
+	if err := op.m.fitLoader(op.plan.To, op.img.Arch); err != nil && (!op.Force || errors.Is(err, bootloader.ErrMachine)) {
 		return err
 	}
 	if err := op.takeVersion(version); err != nil {

@@ -107,9 +107,28 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 		d.add(Fine, "loader", "", "%s.", upper(l.Failed))
 	}
 	for _, w := range st.Own.warnings() {
-		d.add(Degraded, "loader", "`installer loader` installs it; with --force also where it is left, which is not safe in a power cut", "%s", w)
+		severity, do := Degraded, ""
+		if w == st.Own.String() {
+			severity, do = adviseLoader(st.Own.Left)
+		}
+		d.add(severity, "loader", do, "%s", w)
 	}
 	return nil
+}
+
+// adviseLoader says how bad it is that a loader is left, and what to do. What firmware would not start is never advised.
+func adviseLoader(left error) (s Severity, do string) {
+	switch {
+	case errors.Is(left, bootloader.ErrNotOurs):
+		return Fine, ""
+	case errors.Is(left, bootloader.ErrMachine):
+		return Degraded, "nothing to the machine; build the image with the loader for it"
+	case errors.Is(left, bootloader.ErrRefused):
+		return Degraded, "nothing to the machine, which starts by the installed one; what the message says, for the next image"
+	case left != nil:
+		return Degraded, "what the message says; `installer loader --force` installs it all the same, which is not safe in a power cut"
+	}
+	return Degraded, "`installer loader` installs it"
 }
 
 // slot hashes the files of one slot. Only a context that ends is an error.

@@ -40,6 +40,19 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	return "", m.fitArguments(s)
 }
 
+// fitLoader looks at the loader that slot s holds beside its system. One for other machines is refused whatever is forced: nothing
+// would start any more once it was installed.
+func (m *Machine) fitLoader(s bootloader.Slot, arch string) error {
+	r, ok := m.Loader.(bootloader.Replacer)
+	if !ok {
+		return nil
+	}
+	if err := r.Fits(s, arch); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrUnfit)
+	}
+	return nil
+}
+
 // fitProgram looks at a kernel that firmware is to start: that it is a whole program for this machine.
 func fitProgram(f *bootfs.File, arch string) error {
 	img, err := uki.Parse(f, f.Size())

@@ -16,7 +16,7 @@ type LoaderStatus struct {
 	Installed string          // name and version of the loader that is installed, for people
 	Own       string          // those of the slot's; "" when the version has brought none
 	Same      bool            // they are the same, byte for byte
-	Left      error           // why it is left as it is: ErrOlder, ErrRisk; nil when it is the same, or would be replaced
+	Left      error           // why it is left as it is: ErrOlder, ErrRisk, ErrMachine, ErrRefused, ErrNotOurs; nil when it is the same, or would be replaced
 	Notes     []string        // what is odd but does no harm, one sentence each
 }
 
@@ -55,8 +55,13 @@ func (m *Machine) loaderStatus(st bootloader.State) (LoaderStatus, error) {
 	s := LoaderStatus{
 		Slot: st.Active, Version: slot.version(), Installed: c.Installed, Own: c.Own, Same: c.Same, Notes: c.Notes,
 	}
+	ours := m.ours(c)
 	switch {
 	case c.Same || c.Own == "":
+	case errors.Is(c.Unsafe, bootloader.ErrMachine):
+		s.Left = c.Unsafe
+	case ours != nil:
+		s.Left = ours
 	case c.Older || m.newer(st.Active.Other(), slot, c.Digest):
 		s.Left = bootloader.ErrOlder
 	default:
@@ -84,7 +89,7 @@ func (m *Machine) newer(other bootloader.Slot, than SlotStatus, digest string) b
 
 // LoaderOptions are the choices of ReplaceLoader. The zero value takes no risk.
 type LoaderOptions struct {
-	Force    bool        // also where a power cut meanwhile could leave a machine that does not start, and by an older loader
+	Force    bool        // whatever Left says, but for ErrMachine: the machine may then not start
 	Progress func(Event) // may be nil
 }
 
@@ -96,7 +101,7 @@ type LoaderOptions struct {
 //	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which the firmware
 //	        was told of first: see bootorder.Order.Replace. Run again, it finishes
 //
-// On a trial it is ErrTrial. ErrRisk and ErrOlder say why the loader was left as it is. The status is that of afterwards.
+// On a trial it is ErrTrial. ErrRisk, ErrOlder, ErrMachine, ErrRefused and ErrNotOurs say why the loader was left as it is. The status is that of afterwards.
 func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
 	s, err := m.replaceLoader(ctx, o)
 	if err != nil {
@@ -125,7 +130,7 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	if err != nil || s.Own == "" {
 		return s, err
 	}
-	if s.Left != nil && !o.Force {
+	if s.Left != nil && (!o.Force || errors.Is(s.Left, bootloader.ErrMachine)) {
 		return s, fmt.Errorf("%s is installed, version %s has %s: %w", s.Installed, s.Version, s.Own, s.Left)
 	}
 	own, err := ownOf(slot)

@@ -104,10 +104,10 @@ func (op *operation) pullOptions(also ...string) image.PullOptions {
 	}
 }
 
-// nothingToFetch tells that every file of the slot is there.
+// nothingToFetch tells that every file that the slot needs to boot is there: the loader itself may be missing.
 func (op *operation) nothingToFetch() bool {
 	for _, a := range op.img.Assets {
-		if op.takes[a.Name] != "" && !op.reuse[a.Name].complete() {
+		if name := op.takes[a.Name]; name != "" && !isOwn(name) && !op.reuse[a.Name].complete() {
 			return false
 		}
 	}

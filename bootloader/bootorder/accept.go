@@ -38,27 +38,24 @@ func Read(f *bootfs.FS, path string) ([]byte, error) {
 // archs are the machines by the names that firmware looks for.
 var archs = map[string]string{"BOOTX64.EFI": "amd64", "BOOTAA64.EFI": "arm64"}
 
-// Machine says why content is no loader for the machines that look for b.Loader: ErrMachine where it is one for others.
-func (b Order) Machine(content []byte) error {
+// For says why content is no loader for machines of that architecture (a GOARCH): ErrMachine where it is one for others.
+func For(content []byte, arch string) error {
 	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
-	if err != nil {
-		return fmt.Errorf("it is no program for EFI: %w: %w", err, bootloader.ErrRefused)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrRefused)
+	case img.Arch == "":
+		return fmt.Errorf("it is for no machine that is known, and %s is wanted: %w", arch, bootloader.ErrMachine)
+	case img.Arch != arch:
+		return fmt.Errorf("it is for %s, and %s is wanted: %w", img.Arch, arch, bootloader.ErrMachine)
 	}
-	want := archs[strings.ToUpper(path.Base(slashes(b.Loader)))]
-	if img.Arch == want {
-		return nil
-	}
-	is := img.Arch
-	if is == "" {
-		is = "a machine that is not known"
-	}
-	return fmt.Errorf("it is for %s, and this machine is %s: %w", is, want, bootloader.ErrMachine)
+	return nil
 }
 
 // Accepts says why firmware does not start content in place of the loader that starts today, or is not known to: ErrMachine or
 // ErrRefused. With Secure Boot on, firmware is known to trust who signed that one, and nobody else.
 func (b Order) Accepts(content []byte) error {
-	if err := b.Machine(content); err != nil {
+	if err := For(content, archs[strings.ToUpper(path.Base(slashes(b.Loader)))]); err != nil {
 		return err
 	}
 	why, err := b.checks()

@@ -10,22 +10,21 @@ import (
 )
 
 // compareCore compares a core image with the one that a BIOS starts.
-func (l *Loader) compareCore(c *bootloader.Comparison, own []byte) error {
+func (l *Loader) compareCore(c *bootloader.Comparison, own []byte) {
 	if l.BIOS == nil {
-		return nil
+		return
 	}
 	c.Own = "GRUB " + name(plain(own))
 	c.Unsafe = fmt.Errorf("a BIOS starts what one sector of the disk names, and goes on to nothing else where that is destroyed: %w", bootloader.ErrRisk)
 	_, installed, err := l.BIOS.core()
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
-		return nil
+		return
 	}
 	c.Installed, c.Digest = "GRUB "+name(plain(installed)), digest(own)
 	if c.Same = bytes.Equal(plain(installed), plain(own)); !c.Same {
 		c.Digest = digest(installed)
 	}
-	return nil
 }
 
 func checkCore(core []byte) error {

@@ -2,13 +2,12 @@ package grub
 
 import (
 	_ "embed" // grub.cfg
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
 )
 
 //go:embed grub.cfg
@@ -77,7 +76,7 @@ func Install(fsys *bootfs.FS, efi []byte) error {
 	if efi == nil {
 		return nil
 	}
-	if err := checkEFI(efi); err != nil {
+	if err := bootorder.For(efi, "amd64"); err != nil {
 		return fmt.Errorf("install GRUB: %w", err)
 	}
 	if err := fsys.Mkdir("EFI/BOOT"); err != nil {
@@ -95,19 +94,6 @@ func replace(fsys *bootfs.FS, path string, data []byte) error {
 		return nil
 	}
 	return fsys.WriteFile(path, data)
-}
-
-// checkEFI refuses what is no EFI image for amd64.
-func checkEFI(image []byte) error {
-	if len(image) >= 64 && string(image[:2]) == "MZ" {
-		if at := int64(binary.LittleEndian.Uint32(image[60:])); at+6 <= int64(len(image)) && string(image[at:at+4]) == "PE\x00\x00" {
-			if machine := binary.LittleEndian.Uint16(image[at+4:]); machine != 0x8664 {
-				return fmt.Errorf("its EFI image is for machine type %#x, which is not supported", machine)
-			}
-			return nil
-		}
-	}
-	return errors.New("its image is no EFI image")
 }
 
 // script makes a slot's args.cfg from the kernel arguments that the slot holds.

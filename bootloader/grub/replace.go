@@ -41,7 +41,8 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		return c, nil, err
 	}
 	if !l.UEFI() {
-		return c, own, l.compareCore(&c, own)
+		l.compareCore(&c, own)
+		return c, own, nil
 	}
 	c.Own = "GRUB " + name(own)
 	installed, err := bootorder.Read(l.FS, efiPath)
@@ -102,12 +103,19 @@ func isGRUB(image []byte) bool {
 }
 
 // Fits implements bootloader.Replacer.
-func (l *Loader) Fits(s bootloader.Slot) error {
+func (l *Loader) Fits(s bootloader.Slot, arch string) error {
 	own, err := l.own(s)
-	if err == nil && own != nil && l.UEFI() {
-		err = bootorder.Order{Loader: bootorder.Spell(efiPath)}.Machine(own)
+	switch {
+	case err != nil || own == nil:
+	case l.UEFI():
+		err = bootorder.For(own, arch)
+	case arch != "amd64":
+		err = fmt.Errorf("it is for BIOS, and %s is wanted: %w", arch, bootloader.ErrMachine)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("GRUB in slot %v: %w", s, err)
+	}
+	return nil
 }
 
 func digest(data []byte) string {

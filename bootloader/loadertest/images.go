@@ -30,6 +30,11 @@ func LoaderOf(arch, version string) []byte {
 	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot " + version + " ####")})
 }
 
+// Shim returns a small file that is taken for a shim. No real firmware starts it.
+func Shim(arch string) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{".sbat", []byte("sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\nshim,4,UEFI shim,shim,1,https://github.com/rhboot/shim\n")})
+}
+
 // Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
 // starts it.
 func Kernel(arch string, payload []byte) []byte {
@@ -100,8 +105,11 @@ func GRUBCoreOf(mark string) (boot, core []byte) {
 func GRUBEFI() []byte { return GRUBEFIOf("") }
 
 // GRUBEFIOf is GRUBEFI with another content, which differs by its mark.
-func GRUBEFIOf(mark string) []byte {
-	return image("amd64", section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)})
+func GRUBEFIOf(mark string) []byte { return GRUBEFIFor("amd64", mark) }
+
+// GRUBEFIFor is GRUBEFIOf for machines of another architecture (a GOARCH).
+func GRUBEFIFor(arch, mark string) []byte {
+	return image(arch, section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)})
 }
 
 // LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside:

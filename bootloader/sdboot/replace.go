@@ -76,12 +76,15 @@ func (l *Loader) own(s bootloader.Slot) (own []byte, version string, err error) 
 }
 
 // Fits implements bootloader.Replacer.
-func (l *Loader) Fits(s bootloader.Slot) error {
+func (l *Loader) Fits(s bootloader.Slot, arch string) error {
 	own, _, err := l.own(s)
 	if err == nil && own != nil {
-		err = bootorder.Order{Loader: bootorder.Spell(l.loaderPath())}.Machine(own)
+		err = bootorder.For(own, arch)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("the loader in slot %v: %w", s, err)
+	}
+	return nil
 }
 
 // Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Replace.

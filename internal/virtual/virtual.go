@@ -174,6 +174,7 @@ type Spec struct {
 	Arch    string       // default amd64
 	GRUB    bool         // for GRUB: a kernel and an initramfs instead of a UKI
 	Loader  string       // version of systemd-boot, default 252.39-1~deb12u2; with GRUB, what tells one from another
+	Own     []byte       // the loader itself, in place of one that is made
 	Kernel  bool         // for systemd-boot: the same instead of a UKI
 	Both    bool         // for systemd-boot: the same beside a UKI
 
@@ -213,7 +214,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		boot, core := loadertest.GRUBCoreOf(cmp.Or(s.Loader, "core"))
 		s.Assets = []pack.Asset{
 			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
-			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, loadertest.GRUBEFIOf(s.Loader)),
+			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, or(s.Own, loadertest.GRUBEFIOf(s.Loader))),
 			pack.Data(pack.GRUBBootAsset, boot), pack.Data(pack.GRUBCoreAsset, core),
 		}
 	}
@@ -227,7 +228,8 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		}
 	}
 	if s.Assets == nil {
-		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))}
+		own := or(s.Own, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))
+		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, own)}
 	}
 	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Annotations: s.Annotations, Compression: s.Compression})
 	if err != nil {
@@ -247,4 +249,11 @@ func (i *Images) Image(version string, s Spec) (*image.Image, error) {
 
 func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
+}
+
+func or(given, made []byte) []byte {
+	if given != nil {
+		return given
+	}
+	return made
 }

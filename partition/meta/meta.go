@@ -38,6 +38,7 @@ const (
 	TagAttempt        uint8 = 0x50 // the attempt to move to a version, JSON
 	TagBadDigests     uint8 = 0x51 // digests of images known as bad
 	TagMachineSpecial uint8 = 0x52 // marks that make a machine unique
+	TagLoader         uint8 = 0x53 // what is known of the loader that is installed, and of one that is to be, JSON
 )
 
 // Errors that callers act on.
