@@ -16,6 +16,13 @@ const (
 	arm64 = 0xaa64
 )
 
+func machineOf(arch string) uint16 {
+	if arch == "arm64" {
+		return arm64
+	}
+	return x64
+}
+
 type section struct {
 	name string
 	data []byte
@@ -43,10 +50,6 @@ func Kernel(arch string, payload []byte) []byte {
 
 func image(arch string, sections ...section) []byte {
 	const align, optSize = 512, 112 + 8*16
-	machine := uint16(x64)
-	if arch == "arm64" {
-		machine = arm64
-	}
 	round := func(n int) int { return (n + align - 1) / align * align }
 	headers := round(64 + 24 + optSize + 40*len(sections))
 	le := binary.LittleEndian
@@ -54,7 +57,7 @@ func image(arch string, sections ...section) []byte {
 	copy(b, "MZ")
 	le.PutUint32(b[60:], 64)
 	copy(b[64:], "PE\x00\x00")
-	le.PutUint16(b[68:], machine)
+	le.PutUint16(b[68:], machineOf(arch))
 	le.PutUint16(b[70:], uint16(len(sections)))
 	le.PutUint16(b[84:], optSize)
 	le.PutUint16(b[86:], 0x0202)

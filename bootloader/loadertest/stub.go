@@ -5,7 +5,10 @@ import "encoding/binary"
 // Stub returns a UKI stub of 1.5 KiB for amd64 that firmware would start and that ends at once with success. It carries
 // no loader of kernels: with it a test or an example makes a UKI (uki.Assemble, pack.UKI) that a model boots, on a
 // machine that has no systemd-stub.
-func Stub() []byte {
+func Stub() []byte { return StubFor("amd64") }
+
+// StubFor is Stub for machines of another architecture (a GOARCH).
+func StubFor(arch string) []byte {
 	const (
 		headers = 0x400 // leaves room for the section headers of a UKI
 		text    = 0x200
@@ -18,7 +21,7 @@ func Stub() []byte {
 	put32(0x3c, 0x40) // where the PE header is
 	copy(b[0x40:], "PE\x00\x00")
 	const coff = 0x44
-	put16(coff, 0x8664) // amd64
+	put16(coff, machineOf(arch))
 	put16(coff+2, 1)    // sections
 	put16(coff+16, 240) // size of the optional header
 	put16(coff+18, 0x0222)

@@ -114,6 +114,9 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if err != nil {
 		return "", usageError{fmt.Errorf("--loader: %w", err)}
 	}
+	if err := r.checkMachine(parts); err != nil {
+		return "", usageError{err}
+	}
 	if r.stub != "" {
 		kernel, err := pack.UKI(parts)
 		if err != nil {

@@ -111,6 +111,9 @@ func TestPackIsReproducible(t *testing.T) {
 func TestBadPacks(t *testing.T) {
 	t.Parallel()
 	closed := closedPort(t)
+	arm64, shim := filepath.Join(t.TempDir(), "arm64.efi"), filepath.Join(t.TempDir(), "shim.efi")
+	require.NoError(t, os.WriteFile(arm64, loadertest.Loader("arm64"), 0o600))
+	require.NoError(t, os.WriteFile(shim, loadertest.Shim("amd64"), 0o600))
 	for _, c := range []struct {
 		name string
 		args []string // after the good ones, which they override
@@ -129,7 +132,7 @@ func TestBadPacks(t *testing.T) {
 		{"a panic would hang all the same", []string{"--cmdline", "panic=10 panic=0"}, exitUsage, `has no panic=N`, false},
 		{"two versions", []string{"--version", "5"}, exitUsage, "--version 5, but ", false},
 		{"a lowest version that is none", []string{"--upgrade-from", "tuesday"}, exitUsage, `--upgrade-from "tuesday" is no version such as 1.2.0`, false},
-		{"a stub that is none", []string{"--stub", os.Args[0]}, exitUsage, "stub: it does not start with MZ", false},
+		{"a stub that is none", []string{"--stub", os.Args[0]}, exitUsage, "it does not start with MZ", false},
 		{"a tag that is none", []string{"--tag", "a b"}, exitUsage, `--tag: tag "a b": want letters`, false},
 		{"a place to push to that climbs", []string{"--push", closed + "/a/../b:v1"}, exitUsage, "--push: ", false},
 		{"a place to push to without a tag", []string{"--push", closed + "/os"}, exitUsage, "--push: ", false},
@@ -138,6 +141,13 @@ func TestBadPacks(t *testing.T) {
 		{"an architecture that is none", []string{"--arch", "amd46"}, exitUsage, "did you mean amd64?", false},
 		{"a key that is not there", []string{"--sign-key", "/gone"}, exitUsage, "--sign-key: ", false},
 		{"nothing for a tag", []string{"--tag", ""}, exitUsage, "--tag is empty", false},
+		{"a loader for another architecture", []string{"--loader", arm64}, exitUsage, `it is for "arm64", and the image is for amd64 (give the file for amd64`, false},
+		{"a loader that is a shim", []string{"--loader", shim}, exitUsage, "it does not say that it is systemd-boot", false},
+		{"a loader that is none", []string{"--loader", os.Args[0]}, exitUsage, "it does not start with MZ", false},
+		{"a stub for another architecture", []string{"--stub", arm64}, exitUsage, `it is for "arm64", and the image is for amd64`, false},
+		{"a kernel for another architecture", []string{"--kernel", arm64}, exitUsage, `it is for "arm64", and the image is for amd64`, false},
+		{"an image for another architecture than all in it", []string{"--arch", "arm64"}, exitUsage, `it is for "amd64", and the image is for arm64`, false},
+		{"GRUB for another architecture", []string{"--arch", "arm64", "--grub"}, exitUsage, "--grub makes GRUB for amd64", false},
 		{"a directory that is no layout", []string{"--output", "/"}, exitOther, "/ is not empty and no OCI layout; name another directory", false},
 		{"no registry there", []string{"--push", closed + "/pawl/os:v1"}, exitOther, closed, true},
 	} {

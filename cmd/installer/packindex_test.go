@@ -29,6 +29,7 @@ func TestPackForTwoArchitectures(t *testing.T) {
 		layout := filepath.Join(dir, "layout")
 		for _, arch := range []string{"amd64", "arm64"} {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "loader.efi"), loadertest.Loader(arch), 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "stub"), loadertest.StubFor(arch), 0o600))
 			status, out := run(t, append(flags, "--arch", arch, "--tag", "v4-"+arch, "--output", layout)...)
 			require.Zero(t, status, out)
 		}
