@@ -37,7 +37,7 @@ var allowed = map[string]struct {
 	"bootloader/sdboot":     {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline", "bootloader/efivar", "bootloader/uki"}, "a backend over the file system and the codecs"},
 	"bootloader/grub":       {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline", "bootloader/efivar", "bootloader/grubenv", "bootloader/uki"}, "a backend over the file system and the codecs"},
 	"bootloader/grubenv":    {nil, "a leaf codec that anyone may import"},
-	"bootloader/predict":    {[]string{"bootloader", "bootloader/cmdline", "bootloader/efivar"}, "the model of firmware and loader; reads disk and file system by itself, so shares no code with what writes them"},
+	"bootloader/predict":    {[]string{"bootloader", "bootloader/authenticode", "bootloader/cmdline", "bootloader/efivar"}, "the model of firmware and loader; reads disk and file system by itself, so shares no code with what writes them"},
 	"bootloader/loadertest": {[]string{"bootloader", "bootloader/authenticode", "bootloader/efivar", "bootloader/bootfs", "bootloader/predict", "partition/disktest"}, "machines to boot with the model, and the conformance suite"},
 	"image":                 {[]string{"bootloader"}, "sources of images; knows no disk; of bootloader, what a version may be"},
 	"image/pack":            {[]string{"image", "bootloader", "bootloader/uki"}, "makes what image reads; of bootloader, what a version may be"},

@@ -36,8 +36,26 @@ type Replacer interface {
 	// ErrMachine. What is in the loader's place is replaced whatever it is: see Comparison.Digest.
 	Replace(s Slot, o ReplaceOptions) error
 
+	// Try has the firmware start the loader of slot s, which runs and is the default, once at the next start, where that lies in the
+	// slot. It boots what the installed one would boot. It refuses with ErrForeign and ErrNoVariables, and with ErrRisk on a machine
+	// without such entries. Disarm and Arm take it back.
+	Try(s Slot) error
+
+	// Tried says what became of it. On a machine without such entries it is the zero value.
+	Tried(s Slot) (Tried, error)
+
+	// Untry takes it back.
+	Untry() error
+
 	// EnsureStart sees to it that firmware starts the loader by an entry of our own. On a machine without such entries it does nothing.
 	EnsureStart() error
+}
+
+// Tried is what the firmware says of a loader that was to be started once. After a start by kexec it is what it said before.
+type Tried struct {
+	Waits bool   // the next start through the firmware is to go through it
+	Came  bool   // this boot came through it
+	By    string // what started this boot, for people; "" when that is not known
 }
 
 // ReplaceOptions are the choices of Replace. The zero value takes no risk.
@@ -49,7 +67,7 @@ type ReplaceOptions struct {
 // Comparison is an installed loader beside the one of a slot.
 type Comparison struct {
 	Installed string // name and version of the one that is installed, for people, or why it is not known
-	Missing   bool   // firmware finds nothing in its place, as a cut while it is replaced may leave it
+	Missing   bool   // firmware finds no program in its place, as a cut while it is replaced may leave it
 	Digest    string // its SHA-256, 64 hex digits; "" when it cannot be read
 	Own       string // name and version of the slot's; "" when the slot holds none
 	Same      bool   // they are the same, byte for byte

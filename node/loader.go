@@ -21,6 +21,9 @@ func (s *Server) ownLoader(ctx context.Context) {
 	case own.Left != nil:
 		s.log.Info("the loader is left as it is", "reason", own.String())
 		return
+	case own.Waits:
+		s.log.Info("the next start through the firmware tries the new loader", "status", own.String())
+		return
 	case own.Same && !s.trial.wasConfirmed():
 		return
 	}

@@ -108,6 +108,9 @@ func (op *operation) find(ctx context.Context) error {
 
 // disarm takes back whatever is armed, and closes the attempt that armed it.
 func (op *operation) disarm(context.Context) error {
+	if err := op.m.forgetTry(); err != nil {
+		return err
+	}
 	if err := op.m.Loader.Disarm(); err != nil {
 		return err
 	}
@@ -317,6 +320,9 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	}
 	way := cmp.Or(o.Trial, a.Trial, m.Trial)
 	if err := m.tryBy(way); err != nil {
+		return err
+	}
+	if err := m.forgetTry(); err != nil {
 		return err
 	}
 	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = Armed, o.Tries, way, 0, o.Kexec

@@ -41,13 +41,15 @@ type Boot struct {
 // one that cannot rules nothing out, and what runs beside the default is then a trial.
 //
 // On the default, firmware is told to start the loader by an entry of our own, where it has none: variables, and then the order;
-// if power fails between them, the default.
+// if power fails between them, the default. Whether a new loader has started this boot, which it was to do once, goes into META: see
+// ReplaceLoader.
 func (m *Machine) Started(context.Context) (Boot, error) {
 	st, err := m.Loader.State()
 	if err != nil {
 		return Boot{}, fmt.Errorf("started: read the loader's state: %w", err)
 	}
 	m.ensureStart(st)
+	m.noticeLoader(st)
 	if st.Trial() && st.Endless {
 		m.log.Warn("the loader does not count this trial; it gets no other boot")
 		if err := m.Loader.Disarm(); err != nil {

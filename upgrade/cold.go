@@ -3,13 +3,10 @@ package upgrade
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/predict"
-	"github.com/pawl-os/pawl/kexec"
 )
 
 // ErrCold is returned by Confirm in a trial that was started by kexec, when firmware and loader would not start the slot once
@@ -19,7 +16,7 @@ var ErrCold = errors.New("a start through the firmware would not bring up the ru
 
 // byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts it too.
 func (m *Machine) byKexec(s bootloader.Slot) bool {
-	if slices.ContainsFunc(cmdline.Kernel(m.Cmdline), func(a cmdline.Arg) bool { return a.String() == kexec.StartArgument }) {
+	if m.startedByKexec() {
 		return true
 	}
 	a, err := m.attempt()

@@ -211,7 +211,7 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.", a.Version)
 	}
 	if secureBoot(vars) {
-		note("The firmware accepts the signature of everything that it loads: Secure Boot is on.")
+		note("Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the firmware does not say who may sign.")
 	}
 	if len(vars.Values()) == 0 && !o.BIOS {
 		note("The firmware holds no variables, as on a machine that was never started.")

@@ -315,7 +315,7 @@ func TestStagedIsAssumedNotToBeArmed(t *testing.T) {
 func TestSecureBootIsAssumedToAccept(t *testing.T) {
 	r := start(t)
 	require.NoError(t, r.Vars.Write(efivar.Global("SecureBoot"), efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}))
-	require.Equal(t, []string{"The firmware accepts the signature of everything that it loads: Secure Boot is on."}, r.diagnose().Assumes)
+	require.Equal(t, []string{"Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the firmware does not say who may sign."}, r.diagnose().Assumes)
 }
 
 func TestDiagnosisEndsWithItsContext(t *testing.T) {

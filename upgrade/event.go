@@ -17,6 +17,7 @@ const (
 	StepPrepare  Step = "prepare"  // the loader learns of the target; META learns of the attempt
 	StepArm      Step = "arm"      // the commit point
 	StepConfirm  Step = "confirm"  // the active slot becomes the default
+	StepTry      Step = "try"      // firmware is told to start the new loader once
 	StepLoader   Step = "loader"   // the loader itself is replaced
 )
 

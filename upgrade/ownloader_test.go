@@ -2,16 +2,22 @@ package upgrade_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -34,8 +40,15 @@ func (r *rig) secure(data ...byte) {
 
 func (r *rig) put(path string, content []byte) {
 	r.t.Helper()
-	f := r.bootFiles()
-	require.NoError(r.t, f.Remove(path))
+	layout, err := partition.Read(r.Disk)
+	require.NoError(r.t, err)
+	p, err := layout.Find("EFI")
+	require.NoError(r.t, err)
+	f, err := bootfs.Open(partition.Section(r.Disk, p), bootfs.Options{Zones: bootloader.Zones(), Now: virtual.Now})
+	require.NoError(r.t, err)
+	if err := f.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(r.t, err)
+	}
 	require.NoError(r.t, f.WriteFile(path, content))
 }
 
@@ -174,7 +187,6 @@ func TestLoaderOfOthersIsLeft(t *testing.T) {
 			"a shim":              loadertest.Shim("amd64"),
 			"another loader":      loadertest.Kernel("amd64", []byte("rEFInd")),
 			"another one like it": foreign(loader, "amd64"),
-			"no program":          []byte("text"),
 		} {
 			t.Run(fmt.Sprintf("%s, %s", loader, name), func(t *testing.T) {
 				r := onLoader(t, loader)
@@ -202,6 +214,48 @@ func TestLoaderOfOthersIsLeft(t *testing.T) {
 	}
 }
 
+// What no firmware starts is nobody's loader: the machine came by the spare, and the loader is put back.
+func TestLoaderThatIsNoProgramIsPutBack(t *testing.T) {
+	for _, loader := range onUEFI {
+		t.Run(string(loader), func(t *testing.T) {
+			r := onLoader(t, loader)
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			r.installs(bootloader.B, "2.0.0")
+			good := r.installed()
+			for _, bad := range [][]byte{[]byte("text"), make([]byte, len(good)), bytes.Repeat([]byte{0xa5}, len(good))} {
+				r.put("EFI/BOOT/BOOTX64.EFI", bad)
+				r.boots(bootloader.B, "2.0.0")
+				_, err := r.replace(upgrade.LoaderOptions{})
+				require.NoError(t, err)
+				require.Equal(t, good, r.installed())
+			}
+		})
+	}
+}
+
+// A machine that starts through a shim is as it should be, and stays so.
+func TestDoctorLeavesAShimAlone(t *testing.T) {
+	for _, loader := range onUEFI {
+		t.Run(string(loader), func(t *testing.T) {
+			r := onLoader(t, loader)
+			behind := r.installed()
+			r.put("EFI/BOOT/BOOTX64.EFI", loadertest.Shim("amd64"))
+			r.put("EFI/BOOT/grubx64.efi", behind)
+			r.boots(bootloader.A, "1.0.0")
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			r.boots(bootloader.B, "2.0.0")
+			_, err := r.replace(upgrade.LoaderOptions{})
+			require.ErrorIs(t, err, bootloader.ErrNotOurs)
+			d := r.diagnose()
+			require.Equal(t, upgrade.Fine, d.Severity(), "%v", d.Findings)
+			for _, f := range d.Findings {
+				require.NotContains(t, f.Do, "loader")
+				require.NotContains(t, f.Do, "take what starts it out of the way")
+			}
+		})
+	}
+}
+
 // A loader that was left is ours still when no slot holds it any more.
 func TestLoaderThatWasLeftStaysOurs(t *testing.T) {
 	for _, loader := range onUEFI {
@@ -218,4 +272,260 @@ func TestLoaderThatWasLeftStaysOurs(t *testing.T) {
 			require.ErrorIs(t, r.status().Own.Left, bootloader.ErrNotOurs, "but not once META is lost")
 		})
 	}
+}
+
+// tries has the first call tell the firmware to start the new loader once.
+func (r *rig) tries() {
+	r.t.Helper()
+	s, err := r.replace(upgrade.LoaderOptions{})
+	require.NoError(r.t, err)
+	require.True(r.t, s.Waits)
+	require.Contains(r.t, r.status().Warnings, s.String())
+	require.NoError(r.t, r.status().Loader.Blocked, "it stands in nobody's way")
+	require.Equal(r.t, bootloader.None, r.status().Loader.Armed)
+}
+
+func (r *rig) hasNext() bool {
+	r.t.Helper()
+	_, err := r.Vars.Read(efivar.Global("BootNext"))
+	return err == nil
+}
+
+// A loader that firmware does not start takes the place of none, is remembered, and the next version's gets its own chance.
+func TestLoaderThatDoesNotStartIsLeft(t *testing.T) {
+	for _, loader := range onUEFI {
+		t.Run(string(loader), func(t *testing.T) {
+			r := onLoader(t, loader)
+			before := r.installed()
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			r.tries()
+			good, err := r.bootFiles().ReadFile("EFI/pawl/B/loader.efi")
+			require.NoError(t, err)
+			r.put("EFI/pawl/B/loader.efi", make([]byte, len(good))) // this firmware does not start it
+			require.NoError(t, r.Boot())
+			require.Equal(t, bootloader.B, r.Last.Slot)
+			r.put("EFI/pawl/B/loader.efi", good)
+			_, err = r.Started(t.Context())
+			require.NoError(t, err)
+			require.False(t, r.hasNext())
+			for range 2 {
+				_, err = r.replace(upgrade.LoaderOptions{})
+				require.ErrorIs(t, err, bootloader.ErrRefused)
+				require.ErrorContains(t, err, "this boot was started by Boot0001")
+				require.False(t, r.hasNext(), "it is not tried again")
+				require.Equal(t, before, r.installed())
+				require.Contains(t, r.status().Warnings, r.status().Own.String())
+				r.boots(bootloader.B, "2.0.0")
+			}
+			r.movedTo(bootloader.A, r.with("3.0.0", "254.1"))
+			r.installs(bootloader.A, "3.0.0")
+		})
+	}
+}
+
+// A start by kexec says nothing of the firmware: BootCurrent is what it was, and BootNext waits.
+func TestLoaderWaitsForAStartThroughTheFirmware(t *testing.T) {
+	for _, loader := range onUEFI {
+		t.Run(string(loader), func(t *testing.T) {
+			r := onLoader(t, loader)
+			before := r.installed()
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			r.tries()
+			cold := r.Last.Cmdline
+			for range 2 {
+				r.Boots++ // another kernel, and firmware has not run
+				r.Last.Cmdline = strings.TrimSpace(cold + " pawl.slot=B pawl.start=kexec")
+				_, err := r.Started(t.Context())
+				require.NoError(t, err)
+				require.True(t, r.status().Own.Waits)
+				_, err = r.replace(upgrade.LoaderOptions{})
+				require.NoError(t, err)
+				require.True(t, r.hasNext())
+				require.Equal(t, before, r.installed())
+			}
+			r.boots(bootloader.B, "2.0.0")
+			s, err := r.replace(upgrade.LoaderOptions{})
+			require.NoError(t, err)
+			require.True(t, s.Same)
+		})
+	}
+}
+
+// The boot that is to go through the new loader is any boot; the machine is upgraded all the same, and nothing is concluded from
+// what the attempt took back.
+func TestLoaderThatWaitsGivesWayToAnAttempt(t *testing.T) {
+	for _, loader := range onUEFI {
+		for _, end := range []string{"confirmed", "fallen back", "another version's loader"} {
+			t.Run(fmt.Sprintf("%s, %s", loader, end), func(t *testing.T) {
+				r := onLoader(t, loader)
+				before := r.installed()
+				r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+				r.tries()
+				next := "253.1"
+				if end == "another version's loader" {
+					next = "254.1"
+				}
+				_, err := r.Upgrade(t.Context(), r.with("3.0.0", next), upgrade.Options{})
+				require.NoError(t, err)
+				require.False(t, r.hasNext(), "the trial goes through the loader that has proved itself")
+				_, err = r.replace(upgrade.LoaderOptions{})
+				require.ErrorContains(t, err, "slot A is armed")
+				require.True(t, r.boots(bootloader.A, "3.0.0").Trial)
+				name, err := bootCurrent(r.Vars)
+				require.NoError(t, err)
+				require.NotEqual(t, "Pawl (spare loader)", name)
+				s := bootloader.A
+				version := "3.0.0"
+				if end == "fallen back" {
+					s, version = bootloader.B, "2.0.0"
+					r.boots(s, version)
+				} else {
+					r.confirm()
+				}
+				require.Equal(t, before, r.installed())
+				require.NoError(t, r.status().Own.Left, "nothing is known of it")
+				r.installs(s, version)
+			})
+		}
+	}
+}
+
+// A prepared or staged attempt comes first.
+func TestLoaderIsNotTriedBesideAnAttempt(t *testing.T) {
+	r := start(t)
+	r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+	r.stage(r.with("3.0.0", "253.1"), upgrade.Options{})
+	_, err := r.replace(upgrade.LoaderOptions{})
+	require.ErrorContains(t, err, "upgrade is staged")
+	require.False(t, r.hasNext())
+}
+
+// Firmware that does not use BootNext up, and one that does not say what started it, prove nothing.
+func TestLoaderIsLeftWhereFirmwareProvesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(r *rig)
+		want string
+	}{
+		"BootNext is still there": {func(r *rig) {
+			v, err := r.Vars.Read(efivar.Global("BootCurrent"))
+			require.NoError(r.t, err)
+			require.NoError(r.t, r.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept, Data: v.Data}))
+		}, "did not use up BootNext"},
+		"no BootCurrent": {func(r *rig) { require.NoError(r.t, r.Vars.Delete(efivar.Global("BootCurrent"))) }, "does not say what started this boot"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t)
+			before := r.installed()
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			r.tries()
+			require.NoError(t, r.Boot())
+			c.do(r)
+			_, err := r.Started(t.Context())
+			require.NoError(t, err)
+			require.False(t, r.hasNext())
+			require.NoError(t, r.Boot())
+			_, err = r.Started(t.Context())
+			require.NoError(t, err)
+			_, err = r.replace(upgrade.LoaderOptions{})
+			require.ErrorIs(t, err, bootloader.ErrRefused)
+			require.ErrorContains(t, err, c.want)
+			require.Equal(t, before, r.installed())
+		})
+	}
+}
+
+// What another program set is not overwritten.
+func TestLoaderIsNotTriedOverAForeignBootNext(t *testing.T) {
+	r := start(t)
+	r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+	r.numbers("BootNext", 1)
+	_, err := r.replace(upgrade.LoaderOptions{})
+	require.ErrorIs(t, err, bootloader.ErrForeign)
+	v, err := r.Vars.Read(efivar.Global("BootNext"))
+	require.NoError(t, err)
+	require.Equal(t, efivar.EncodeNumbers(1), v.Data)
+}
+
+// Without META nobody could remember that it did not start.
+func TestLoaderIsLeftWithoutMeta(t *testing.T) {
+	r := start(t)
+	r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+	r.zeroMeta()
+	_, err := r.replace(upgrade.LoaderOptions{})
+	require.ErrorIs(t, err, bootloader.ErrRisk)
+	require.False(t, r.hasNext())
+}
+
+// Cut at every write of telling the firmware, and of the boot that takes note: the default boots, the old loader is in its place, and
+// run to its end the new one is installed, or, where the boot that came through it could not say so, left for good.
+func TestLoaderTrialCutAnywhere(t *testing.T) {
+	for _, loader := range onUEFI {
+		t.Run(string(loader), func(t *testing.T) {
+			t.Parallel()
+			r := onLoader(t, loader)
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			r.record()
+			_, err := r.replace(upgrade.LoaderOptions{})
+			require.NoError(t, err)
+			require.NoError(t, r.cutAnywhere(loader, false))
+			r.boots(bootloader.B, "2.0.0")
+
+			r = onLoader(t, loader)
+			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
+			_, err = r.replace(upgrade.LoaderOptions{})
+			require.NoError(t, err)
+			require.NoError(t, r.Boot())
+			r.record()
+			_, err = r.Started(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, r.cutAnywhere(loader, true))
+		})
+	}
+}
+
+func (r *rig) cutAnywhere(loader upgrade.Loader, mayBeLeft bool) error {
+	old := r.installed()
+	done := map[string]int{}
+	err := r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: 512, Exhaustive: 9, Destroyed: 64, Samples: 16}, func(c *disktest.Crash) error {
+		vars, err := efivar.LoadMemory(c.Atomics())
+		if err != nil {
+			return err
+		}
+		m := &virtual.Machine{Disk: c.Device(), Vars: vars, Loader: loader, Boots: r.Boots}
+		for range 4 {
+			if err := m.Boot(); err != nil {
+				return err
+			}
+			if m.Last.Slot != bootloader.B || m.Last.Trial {
+				return fmt.Errorf("%v: %v", c, m.Last)
+			}
+			if _, err := m.Started(r.t.Context()); err != nil {
+				return fmt.Errorf("%v: started: %w", c, err)
+			}
+			sys, err := m.Open()
+			if err != nil {
+				return err
+			}
+			s, err := sys.ReplaceLoader(r.t.Context(), upgrade.LoaderOptions{})
+			switch {
+			case mayBeLeft && errors.Is(err, bootloader.ErrRefused):
+				if now, err := sys.Boot.ReadFile("EFI/BOOT/BOOTX64.EFI"); err != nil || !bytes.Equal(now, old) {
+					return fmt.Errorf("%v: it was left, and is another one: %w", c, err)
+				}
+				done["left"]++
+				return nil
+			case err != nil:
+				return fmt.Errorf("%v: %w", c, err)
+			case s.Same:
+				done["installed"]++
+				return nil
+			}
+		}
+		return fmt.Errorf("%v: it is never installed", c)
+	})
+	r.t.Log(done)
+	if err == nil && done["installed"] == 0 {
+		return errors.New("nothing was installed")
+	}
+	return err
 }

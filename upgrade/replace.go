@@ -17,6 +17,7 @@ type LoaderStatus struct {
 	Own       string          // those of the slot's; "" when the version has brought none
 	Same      bool            // they are the same, byte for byte
 	Left      error           // why it is left as it is: ErrOlder, ErrRisk, ErrMachine, ErrRefused, ErrNotOurs; nil when it is the same, or would be replaced
+	Waits     bool            // the next start through the firmware goes through it, and then it is installed
 	Notes     []string        // what is odd but does no harm, one sentence each
 }
 
@@ -29,6 +30,8 @@ func (s LoaderStatus) String() string {
 		return fmt.Sprintf("The loader is that of version %s: %s.", s.Version, s.Own)
 	case s.Left != nil:
 		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), which is left as it is: %v.", s.Version, s.Own, s.Installed, s.Left)
+	case s.Waits:
+		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s): the next start through the firmware goes through it, and the boot after that installs it.", s.Version, s.Own, s.Installed)
 	}
 	return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), and is not installed yet.", s.Version, s.Own, s.Installed)
 }
@@ -64,10 +67,38 @@ func (m *Machine) loaderStatus(st bootloader.State) (LoaderStatus, error) {
 		s.Left = ours
 	case c.Older || m.newer(st.Active.Other(), slot, c.Digest):
 		s.Left = bootloader.ErrOlder
-	default:
+	case c.Unsafe != nil:
 		s.Left = c.Unsafe
+	default:
+		s.Waits, s.Left = m.waits(r, st.Active, slot)
 	}
 	return s, nil
+}
+
+// waits reports whether firmware is to start the loader of a slot once, and why it is left where that came to nothing or cannot be done.
+func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatus) (bool, error) {
+	own, err := ownOf(slot)
+	if err != nil {
+		return false, err
+	}
+	known, err := m.loaderRecord()
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("it could not be remembered whether it starts: %w: %w", err, bootloader.ErrRisk)
+	case m.BootID == "":
+		return false, fmt.Errorf("this boot has no id, so it could not be told whether it starts: %w", bootloader.ErrRisk)
+	case !known.tried(own.SHA256):
+		return false, nil
+	case known.Ended && known.Failed != "":
+		return false, fmt.Errorf("%s: %w", known.Failed, bootloader.ErrRefused)
+	case known.Ended:
+		return false, nil
+	}
+	t, err := r.Tried(s)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
+	}
+	return t.Waits, nil
 }
 
 // newer reports whether the installed loader is that of a higher version, which the other slot holds still: after a rollback. It is
@@ -94,10 +125,14 @@ type LoaderOptions struct {
 }
 
 // ReplaceLoader installs the loader that the running version has brought, when it differs from the one that is installed. It is
-// called once that version is confirmed, by itself: what it does is no part of an upgrade, and its failure is none of one. If
+// called once that version is confirmed, by itself, and in later boots: what it does is no part of an upgrade, and its failure is none of one.
+//
+// A loader is confirmed like a version. The first call has the firmware start the version's own copy once, and returns a status that Waits;
+// no restart is asked for. Started sees in the boot after the next start whether that came through it. Only then does a call install it. If
 // power fails in
 //
 //	verify  the default, started by the old loader: nothing is written
+//	try     the default, started by the old loader, or once by the copy
 //	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which the firmware
 //	        was told of first: see bootorder.Order.Replace. Run again, it finishes
 //
@@ -139,12 +174,20 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	}
 	r := m.Loader.(bootloader.Replacer)                                                // loaderStatus has found one
 	back := &operation{m: m, plan: Plan{To: slot.Slot}, files: []bootloader.File{own}} // it reads, and writes nothing
-	err = m.walk(ctx, []step{
-		{StepVerify, back.readBack},
-		{StepLoader, func(context.Context) error {
-			return r.Replace(slot.Slot, bootloader.ReplaceOptions{Force: o.Force, DropCache: m.DropCache})
-		}},
-	}, o.Progress)
+	proved := s.Same || o.Force
+	steps := []step{{StepVerify, back.readBack}}
+	if !proved {
+		steps = append(steps, step{StepTry, func(context.Context) (err error) {
+			proved, err = m.proved(r, slot.Slot, own.SHA256)
+			return err
+		}})
+	}
+	err = m.walk(ctx, append(steps, step{StepLoader, func(context.Context) error {
+		if !proved {
+			return nil
+		}
+		return r.Replace(slot.Slot, bootloader.ReplaceOptions{Force: o.Force, DropCache: m.DropCache})
+	}}), o.Progress)
 	if err != nil {
 		return s, err
 	}

@@ -47,6 +47,24 @@ func (r *rig) replace(o upgrade.LoaderOptions) (upgrade.LoaderStatus, error) {
 	return m.ReplaceLoader(r.t.Context(), o)
 }
 
+// installs has the new loader start the machine once, and then installs it.
+func (r *rig) installs(s bootloader.Slot, version string) upgrade.LoaderStatus {
+	r.t.Helper()
+	before := r.installed()
+	got, err := r.replace(upgrade.LoaderOptions{})
+	require.NoError(r.t, err)
+	require.True(r.t, got.Waits)
+	require.Equal(r.t, before, r.installed(), "not before it has started once")
+	r.boots(s, version)
+	name, err := bootCurrent(r.Vars)
+	require.NoError(r.t, err)
+	require.Equal(r.t, "Pawl (spare loader)", name)
+	got, err = r.replace(upgrade.LoaderOptions{})
+	require.NoError(r.t, err)
+	require.True(r.t, got.Same)
+	return got
+}
+
 func (r *rig) installed() []byte {
 	r.t.Helper()
 	data, err := r.bootFiles().ReadFile("EFI/BOOT/BOOTX64.EFI")
@@ -68,9 +86,7 @@ func TestLoaderIsReplacedAfterAConfirm(t *testing.T) {
 			require.NoError(t, s.Own.Left)
 			require.Contains(t, s.Warnings, s.Own.String())
 
-			got, err := r.replace(upgrade.LoaderOptions{})
-			require.NoError(t, err)
-			require.True(t, got.Same)
+			r.installs(bootloader.B, "2.0.0")
 			require.NotEqual(t, old, r.installed())
 			require.Empty(t, r.status().Warnings)
 			r.boots(bootloader.B, "2.0.0")
@@ -79,13 +95,13 @@ func TestLoaderIsReplacedAfterAConfirm(t *testing.T) {
 			require.NoError(t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI"))
 			r.boots(bootloader.B, "2.0.0")
 			require.NotEmpty(t, r.status().Warnings)
-			_, err = r.replace(upgrade.LoaderOptions{})
+			_, err := r.replace(upgrade.LoaderOptions{})
 			require.NoError(t, err, "it is put back")
 			r.boots(bootloader.B, "2.0.0")
 
 			// And so it is with an upgrade that brings no other loader.
 			r.movedTo(bootloader.A, r.with("3.0.0", "253.1"))
-			got, err = r.replace(upgrade.LoaderOptions{})
+			got, err := r.replace(upgrade.LoaderOptions{})
 			require.NoError(t, err)
 			require.True(t, got.Same)
 			r.Disk.Record()
@@ -105,8 +121,7 @@ func TestLoaderIsNotReplacedByAnOlderOne(t *testing.T) {
 		t.Run(string(loader), func(t *testing.T) {
 			r := onLoader(t, loader)
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
-			_, err := r.replace(upgrade.LoaderOptions{})
-			require.NoError(t, err)
+			r.installs(bootloader.B, "2.0.0")
 			newer := r.installed()
 			m, err := r.Open()
 			require.NoError(t, err)
@@ -296,8 +311,11 @@ func TestLoaderReplacementCutAnywhere(t *testing.T) {
 				t.Parallel()
 				r := onLoader(t, loader)
 				r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
-				r.record()
 				_, err := r.replace(upgrade.LoaderOptions{})
+				require.NoError(t, err)
+				r.boots(bootloader.B, "2.0.0")
+				r.record()
+				_, err = r.replace(upgrade.LoaderOptions{})
 				require.NoError(t, err)
 				disks, copies := 0, 0
 				again := map[string]bool{}

@@ -3,6 +3,7 @@ package bootorder
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -107,7 +108,7 @@ func (b Order) today() (path string, content []byte, err error) {
 	path = slashes(b.Loader)
 	if n, set, err := Current(b.Vars); err == nil && set {
 		if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
-			_, named, _ := o.File()
+			_, named, _, _ := o.Target()
 			path = slashes(named)
 		}
 	}
@@ -133,6 +134,15 @@ func bad(s authenticode.Signed) string {
 		return ""
 	}
 	return fmt.Sprintf(" (it has %v)", errors.Join(s.Bad...))
+}
+
+// IsProgram reports whether firmware would take a file for a program at all, whoever's.
+func IsProgram(content []byte) bool {
+	if len(content) < 64 || content[0] != 'M' || content[1] != 'Z' {
+		return false
+	}
+	at := int64(binary.LittleEndian.Uint32(content[60:]))
+	return at+4 <= int64(len(content)) && string(content[at:at+4]) == "PE\x00\x00"
 }
 
 // IsShim reports whether a program is a shim: what firmware trusts in the place of a loader, and what checks the loader's signature.

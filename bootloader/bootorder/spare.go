@@ -61,24 +61,29 @@ func (b Order) Reliable() error {
 //
 // Both are read back.
 func (b Order) Spare(path string) error {
+	_, err := b.spare(path)
+	return err
+}
+
+// spare is Spare, and returns the number of that entry.
+func (b Order) spare(path string) (n uint16, err error) {
 	if err := b.Reliable(); err != nil {
-		return err
+		return 0, err
 	}
 	s, err := b.Survey()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	n, err := b.spareNumber(s)
-	if err != nil {
-		return err
+	if n, err = b.spareNumber(s); err != nil {
+		return 0, err
 	}
 	data, err := b.named(spareTitle(b.Title), path).Encode()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	want := efivar.Variable{Attributes: efivar.Kept, Data: data}
 	if err := b.Vars.Write(efivar.Boot(n), want); err != nil {
-		return kept(err)
+		return 0, kept(err)
 	}
 	if !s.reaches(n) {
 		var order []uint16
@@ -94,20 +99,20 @@ func (b Order) Spare(path string) error {
 			order = append(order, n)
 		}
 		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
-			return kept(err)
+			return 0, kept(err)
 		}
 	}
 	back, err := b.Vars.Read(efivar.Boot(n))
 	if err != nil {
-		return fmt.Errorf("read back %s: %w", efivar.Boot(n).Name, err)
+		return 0, fmt.Errorf("read back %s: %w", efivar.Boot(n).Name, err)
 	}
 	if s, err = b.Survey(); err != nil {
-		return err
+		return 0, err
 	}
 	if !back.Equal(want) || !s.reaches(n) {
-		return fmt.Errorf("read back %s and BootOrder: the spare loader is not where it was put: %w", efivar.Boot(n).Name, bootloader.ErrNoVariables)
+		return 0, fmt.Errorf("read back %s and BootOrder: the spare loader is not where it was put: %w", efivar.Boot(n).Name, bootloader.ErrNoVariables)
 	}
-	return nil
+	return n, nil
 }
 
 // reaches reports whether firmware gets from the starts in a row to option n without anything between them that could stay.

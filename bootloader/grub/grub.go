@@ -193,6 +193,9 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 			return err
 		}
 	}
+	if err := l.Untry(); err != nil {
+		return err
+	}
 	return l.setTrial(trial{slot: s, tries: tries, canary: d.trial.canary})
 }
 
@@ -215,6 +218,8 @@ func (l *Loader) setTrial(t trial) error {
 // Disarm implements bootloader.Bootloader.
 //
 //  1. trial.env names no slot: one sector, read back. A cut before: the trial; after, or destroyed: the default.
+//
+// A BootNext that starts a copy of GRUB (Try) goes before: it decides nothing.
 func (l *Loader) Disarm() error {
 	if err := l.disarm(); err != nil {
 		return fmt.Errorf("disarm: %w", err)
@@ -224,6 +229,9 @@ func (l *Loader) Disarm() error {
 
 func (l *Loader) disarm() error {
 	if err := l.foreign(); errors.Is(err, bootloader.ErrForeign) {
+		return err
+	}
+	if err := l.Untry(); err != nil {
 		return err
 	}
 	d, err := l.read()

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
@@ -211,7 +212,7 @@ func (l *Loader) blocked(said report, d *disk) (blocked, err error) {
 	return nil, nil
 }
 
-// foreign is ErrForeign when the firmware was told to start something else next.
+// foreign is ErrForeign when the firmware was told to start something else next. A copy of GRUB is nothing else.
 func (l *Loader) foreign() error {
 	next, err := l.vars.Read(efivar.Global("BootNext"))
 	if missing(err) {
@@ -223,6 +224,9 @@ func (l *Loader) foreign() error {
 	what := fmt.Sprintf("%x", next.Data[:min(len(next.Data), 64)])
 	if n, err := efivar.DecodeNumber(next.Data); err == nil {
 		what = efivar.Boot(n).Name
+	}
+	if copied, err := bootorder.NextIsCopy(l.vars, l.Partition); err != nil || copied {
+		return err
 	}
 	return fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign)
 }

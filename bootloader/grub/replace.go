@@ -59,7 +59,7 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		default:
 			c.Installed = "GRUB " + name(installed)
 		}
-		c.Digest = digest(installed)
+		c.Digest, c.Missing = digest(installed), !bootorder.IsProgram(installed)
 		c.Same = bytes.Equal(own, installed)
 	}
 	order, err := l.order()
@@ -197,4 +197,36 @@ func (l *Loader) EnsureStart() error {
 		return fmt.Errorf("see to an entry of our own in the firmware's boot order: %w", err)
 	}
 	return nil
+}
+
+// Try implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Try.
+func (l *Loader) Try(s bootloader.Slot) error {
+	if !l.UEFI() {
+		return fmt.Errorf("have a BIOS start GRUB of slot %v once: %w", s, bootloader.ErrRisk)
+	}
+	order, err := l.order()
+	if err == nil {
+		err = order.Try(bootorder.Spell(s.File(bootloader.LoaderFile)))
+	}
+	if err != nil {
+		return fmt.Errorf("have the firmware start GRUB of slot %v once: %w", s, err)
+	}
+	return nil
+}
+
+// Tried implements bootloader.Replacer.
+func (l *Loader) Tried(s bootloader.Slot) (bootloader.Tried, error) {
+	if !l.UEFI() {
+		return bootloader.Tried{}, nil
+	}
+	order, err := l.order()
+	if err != nil {
+		return bootloader.Tried{}, err
+	}
+	return order.Tried(bootorder.Spell(s.File(bootloader.LoaderFile)))
+}
+
+// Untry implements bootloader.Replacer.
+func (l *Loader) Untry() error {
+	return bootorder.Order{Vars: l.vars, Partition: l.Partition}.Untry()
 }

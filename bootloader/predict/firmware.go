@@ -105,7 +105,7 @@ func (b *boot) firmware() error {
 			if err == nil {
 				done, err := b.try(n, o)
 				if done || err != nil {
-					b.out.Trial = b.out.Trial || b.out.Entry == ""
+					b.out.Trial = b.out.Trial || !b.followed // a loader decides by itself
 					return err
 				}
 			} else {
@@ -131,7 +131,7 @@ func (b *boot) firmware() error {
 // try starts one option. done is false when the firmware goes on with the next one; an error ends the boot.
 func (b *boot) try(n uint16, o efivar.LoadOption) (done bool, err error) {
 	b.setVolatile(efivar.Global("BootCurrent"), efivar.EncodeNumbers(n))
-	b.followed = false
+	b.followed, b.shimmed = false, false
 	err = b.startOption(o)
 	b.log("Boot%04X %q: %v", n, o.Description, err)
 	var stays errMenu

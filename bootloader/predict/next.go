@@ -44,7 +44,7 @@ func Variables(from efivar.Store) (*efivar.Memory, error) {
 		return nil, fmt.Errorf("list the firmware's variables: %w", err)
 	}
 	for _, name := range names {
-		if name.GUID != efivar.Global("").GUID && name.GUID != efivar.Loader("").GUID {
+		if name.GUID != efivar.Global("").GUID && name.GUID != efivar.Loader("").GUID && name.GUID != Signatures("").GUID {
 			continue
 		}
 		v, err := from.Read(name)

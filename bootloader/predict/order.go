@@ -42,7 +42,7 @@ func Order(disk Device, vars efivar.Store, o Options) ([]Option, error) {
 		if err == nil {
 			var sections []section
 			if sections, err = b.load(v, path); err == nil {
-				option.Path, option.Loader = cleanPath(path), isSystemdBoot(sections) || isGRUB(sections)
+				option.Path, option.Loader = cleanPath(path), b.isLoader(v, path, sections)
 			}
 		}
 		if err != nil {

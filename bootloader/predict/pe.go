@@ -13,7 +13,11 @@ const (
 	machineARM64 = 0xaa64
 )
 
-var errImage = errors.New("not an image that this firmware loads")
+var (
+	errImage   = errors.New("not an image that this firmware loads")
+	errMachine = errors.New("refused: it is for another kind of machine")
+	errRefused = errors.New("refused by this firmware")
+)
 
 type section struct {
 	name string
@@ -46,7 +50,9 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 	directories := int64(le.Uint32(opt[108:]))
 	table := at + 24 + int64(optSize)
 	switch {
-	case le.Uint16(coff) != machine, le.Uint16(opt) != 0x20b:
+	case le.Uint16(coff) != machine:
+		return nil, errMachine
+	case le.Uint16(opt) != 0x20b:
 		return nil, errImage
 	case directories > 16, int64(optSize) != 112+8*directories:
 		return nil, errImage

@@ -12,8 +12,9 @@
 // language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
 //
 // It does not model: a directory that a loader makes longer, an Extended Boot Loader partition, GRUB on FAT12 and FAT16, other
-// partition tables than GPT, Secure Boot, more than one disk, keys pressed, or what an image does once it started. The first four
-// are errors when they would matter; with Secure Boot every signature is taken to be good.
+// partition tables than GPT, more than one disk, keys pressed, or what an image does once it started. The first four
+// are errors when they would matter. With Secure Boot on, a program is refused that nobody signed who may by db and dbx; where those cannot
+// be read, behind a shim, and of what GRUB loads, every signature is taken to be good.
 //
 // Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
 package predict
@@ -49,6 +50,9 @@ type Options struct {
 	// whatever they hold: what is to be written there is not there yet. Nil: none.
 	Good  func(path string) bool
 	Trace bool // fill Outcome.Log
+	// Refuses is the SHA-256 of a program that this firmware does not start, for a reason that is not in the file; "" for none. Not
+	// with Skim.
+	Refuses string
 	// Explain fills Outcome.Why; Next always does.
 	Explain bool
 	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that (see
@@ -108,7 +112,11 @@ const maxResets = 20
 // powerOn runs firmware and loader once. again is true when the machine restarts by itself.
 func (b *boot) powerOn() (again bool, err error) {
 	defer b.forget()
+	secure, noSecure := b.vars.Read(efivar.Global("SecureBoot"))
 	b.vars.Reset()
+	if noSecure == nil {
+		b.setVolatile(efivar.Global("SecureBoot"), secure.Data) // it is switched in the firmware's setup alone
+	}
 	read := readGPT
 	if b.o.BIOS {
 		read = readGRUB
@@ -158,6 +166,7 @@ type boot struct {
 	explain  bool              // fill Outcome.Why
 	unread   error             // a variable that decides and cannot be read
 	followed bool              // the boot option that is tried has started a loader
+	shimmed  bool              // through a shim, which checks signatures by itself
 	out      Outcome
 }
 
@@ -233,6 +242,12 @@ func (b *boot) load(v *volume, path string) ([]section, error) {
 		if sections, err = loadImage(t, t.size, b.machine()); err != nil {
 			return nil, err
 		}
+		if b.o.Refuses != "" && b.digest(t) == b.o.Refuses {
+			return nil, errRefused
+		}
+		if err := b.signed(t); err != nil {
+			return nil, err
+		}
 	}
 	b.out.Path, b.out.Slot, b.out.Digest = cleanPath(path), slotOf(path), b.digest(t)
 	return sections, nil
@@ -289,6 +304,8 @@ func (b *boot) start(v *volume, path string) error {
 	}
 	b.out.Entry, b.out.Trial = "", false
 	switch {
+	case isShim(sections):
+		return b.shim(v, path)
 	case isSystemdBoot(sections):
 		return b.systemdBoot(v, path, sections)
 	case isGRUB(sections):

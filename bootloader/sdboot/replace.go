@@ -32,6 +32,7 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 	} else {
 		sum := sha256.Sum256(installed)
 		c.Digest = hex.EncodeToString(sum[:])
+		c.Missing = !bootorder.IsProgram(installed)
 		version, err = Version(bytes.NewReader(installed), int64(len(installed)))
 		switch {
 		case bootorder.IsShim(installed):
@@ -168,4 +169,30 @@ func (l *Loader) EnsureStart() error {
 		return fmt.Errorf("see to an entry of our own in the firmware's boot order: %w", err)
 	}
 	return nil
+}
+
+// Try implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Try.
+func (l *Loader) Try(s bootloader.Slot) error {
+	order, err := l.order()
+	if err == nil {
+		err = order.Try(bootorder.Spell(s.File(bootloader.LoaderFile)))
+	}
+	if err != nil {
+		return fmt.Errorf("have the firmware start the loader of slot %v once: %w", s, err)
+	}
+	return nil
+}
+
+// Tried implements bootloader.Replacer.
+func (l *Loader) Tried(s bootloader.Slot) (bootloader.Tried, error) {
+	order, err := l.order()
+	if err != nil {
+		return bootloader.Tried{}, err
+	}
+	return order.Tried(bootorder.Spell(s.File(bootloader.LoaderFile)))
+}
+
+// Untry implements bootloader.Replacer.
+func (l *Loader) Untry() error {
+	return bootorder.Order{Vars: l.vars, Partition: l.Partition}.Untry()
 }

@@ -197,7 +197,8 @@ func (l *Loader) entry(s bootloader.Slot, held bootloader.Manifest, key string) 
 //  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default. With
 //     Config.Trial BootNext := the boot option for the slot's UKI, likewise.
 //
-// With Config.Trial Counting it is two sectors, of which the second decides:
+// A BootNext that starts a copy of the loader (Try) goes before: it decides nothing. With Config.Trial Counting it is two sectors, of
+// which the second decides:
 //
 //  1. the entry that counts: the slot's own, with a sort key in front of all. A cut: the default, which loader.conf names.
 //  2. loader.conf leaves the choice to the order of the entries. A cut before: the default; after, or destroyed: the trial,
@@ -243,6 +244,9 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	} else if l.Trial != Counting && order.Starts < l.starts(tries) && !(d.direct && l.Trial == BootNext) {
 		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.Starts, l.starts(tries))
 	}
+	if err := l.Untry(); err != nil {
+		return err
+	}
 	return l.commit(d, s, tries)
 }
 
@@ -255,7 +259,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 //     after: the default.
 //  4. those entries become empty: one sector each. A cut: the default.
 //
-// Only one of the three arms anything, but where ways of trying were mixed.
+// Only one of the three arms anything, but where ways of trying were mixed. A BootNext that starts a copy of the loader (Try) goes first.
 func (l *Loader) Disarm() error {
 	if err := l.disarm(); err != nil {
 		return fmt.Errorf("disarm: %w", err)
@@ -267,6 +271,7 @@ func (l *Loader) disarm() error {
 	if err := l.foreignArmed(); errors.Is(err, bootloader.ErrForeign) {
 		return err
 	}
+	untried := l.Untry() // told of in the end: it starts no trial
 	released := l.release(bootloader.None)
 	d, err := l.read()
 	if err != nil {
@@ -282,7 +287,7 @@ func (l *Loader) disarm() error {
 			return err
 		}
 	}
-	return l.releaseCounted(d)
+	return errors.Join(l.releaseCounted(d), untried)
 }
 
 // outdo sees to it that a LoaderEntryOneShot which cannot be deleted starts no trial.

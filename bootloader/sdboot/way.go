@@ -111,7 +111,8 @@ func (l *Loader) startsSlot(n uint16) bootloader.Slot {
 	return slotOfPath(path)
 }
 
-// nextSlot is the slot that BootNext starts; None when it is not set, or set to something else: then foreign says so.
+// nextSlot is the slot that BootNext starts; None when it is not set, starts a copy of the loader, which decides nothing, or is set to
+// something else: then foreign says so.
 func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 	next, err := l.vars.Read(efivar.Global("BootNext"))
 	if missing(err) {
@@ -126,6 +127,9 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 			return s, nil, nil
 		}
 		what = l.describe(n)
+	}
+	if copied, err := bootorder.NextIsCopy(l.vars, l.Partition); err != nil || copied {
+		return bootloader.None, nil, err
 	}
 	return bootloader.None, fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign), nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// TestLoaderIsReplaced confirms a version that brings another loader. The loader is installed then and starts the machine; and where
-// it is destroyed or gone, firmware goes on to the copy in the slot, and the running system puts it back.
+// TestLoaderIsReplaced confirms a version that brings another loader. The next restart goes through its own copy, the loader is
+// installed then and starts the machine; and where it is destroyed or gone, firmware goes on to the copy in the slot, and the running system puts it back.
 func TestLoaderIsReplaced(t *testing.T) {
 	const loader = "EFI/BOOT/BOOTX64.EFI"
 	m := install(t, "1.0.0")
@@ -26,6 +26,10 @@ func TestLoaderIsReplaced(t *testing.T) {
 	m.restart()
 	m.trial("2.1.0-loader", "B")
 	m.ready("2.1.0-loader", "B")
+	require.Contains(t, m.do("run installer status"), "the next start through the firmware goes through it")
+	m.cut(func() {})
+	m.ready("2.1.0-loader", "B")
+	require.Equal(t, `\EFI\pawl\B\loader.efi`, m.startedBy(), "it starts the machine once before it is installed")
 	require.NotContains(t, m.do("run installer status"), "warning")
 
 	var own []byte

@@ -45,7 +45,8 @@ type machine struct {
 	wrote written          // by the loader, and flushed by nobody yet
 	lies  map[string]int64 // where GRUB's blocks lie on the disk, by path: they never move
 
-	rehearses bool // operations are rehearsed, which writes nothing and takes longer than all else
+	refuses   string // SHA-256 of a program that this firmware does not start; "" for none
+	rehearses bool   // operations are rehearsed, which writes nothing and takes longer than all else
 }
 
 func (m *machine) context() context.Context {
@@ -68,7 +69,7 @@ func newMachine(kit *Kit, disk *disktest.Disk, vars *efivar.Memory) *machine {
 func (m *machine) clone() *machine {
 	c := newMachine(m.kit, m.disk.Clone(), m.vars.Clone())
 	c.boots, c.last, c.bad = m.boots, m.last, m.bad
-	c.lies = m.lies
+	c.lies, c.refuses = m.lies, m.refuses
 	c.wrote = written{writes: m.unflushed()}
 	return c
 }
@@ -81,14 +82,14 @@ func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
 	}
 	off := newMachine(m.kit, c.Device(), vars)
 	_, cannotBeRead := c.Destroyed()
-	off.boots, off.bad, off.lies = m.boots, m.bad || cannotBeRead, m.lies
+	off.boots, off.bad, off.lies, off.refuses = m.boots, m.bad || cannotBeRead, m.lies, m.refuses
 	return off, nil
 }
 
 // firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does not
 // depend on it, and reading only what is needed is faster.
 func (m *machine) firmware() predict.Options {
-	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == upgrade.GRUBBIOS}
+	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == upgrade.GRUBBIOS, Refuses: m.refuses}
 }
 
 // boot switches the machine off and on.

@@ -63,6 +63,7 @@ type operation struct {
 	wipes    bool // may write to EPHEMERAL
 	noMeta   bool // META is destroyed at the start
 	loader   bool // replaces the loader itself
+	leaves   bool // or is about to: the old one is in its place to the end
 	byWay    bool // the trial is armed in another way than by a one-shot entry, so armedSlot does not see it
 }
 
@@ -260,7 +261,7 @@ func (k *Kit) operations() []operation {
 		return grubOperations(withTries(table))
 	case upgrade.GRUBUEFI:
 		return slices.DeleteFunc(append(table, bootItself()), func(o operation) bool {
-			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader"}, o.name)
+			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader", "try the loader", "a loader that does not start"}, o.name)
 		})
 	default:
 		return sdbootOperations(withTries(table))
@@ -352,7 +353,7 @@ func (k *Kit) table() []operation {
 		}},
 	}
 	if k.Loader != upgrade.GRUBBIOS {
-		table = append(table, replacement())
+		table = append(table, replacements()...)
 	}
 	for n := range 8 {
 		table = append(table, operation{

@@ -2,6 +2,8 @@ package proof
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -31,37 +33,69 @@ func (m *machine) replaceLoader() error {
 // otherLoader is a machine whose default has brought another loader, which is not installed.
 var otherLoader = start{"another loader", func(m *machine, t bootloader.Slot) error { return m.moveTo(t, "1.2.6") }}
 
-// ownLoader is the same machine once the loader is installed, so that firmware knows of the copy in the slot.
-var ownLoader = otherLoader.then("installed", func(m *machine, _ bootloader.Slot) error { return m.replaceLoader() })
+// triedLoader is the same machine once that loader has started it.
+var triedLoader = otherLoader.then("tried", tryLoader)
 
-// replacement is the operation that replaces the loader. In all of it the default boots; what starts it is the old loader, the
-// new one, or the copy in the default's slot.
-func replacement() operation {
+// refusedLoader is the same machine with firmware that does not start that loader.
+var refusedLoader = otherLoader.then("which does not start", func(m *machine, _ bootloader.Slot) error {
+	l, err := m.loaders()
+	sum := sha256.Sum256(l.new)
+	m.refuses = hex.EncodeToString(sum[:])
+	return err
+})
+
+// ownLoader is the same machine once the loader is installed, so that firmware knows of the copy in the slot.
+var ownLoader = triedLoader.then("installed", func(m *machine, _ bootloader.Slot) error { return m.replaceLoader() })
+
+// tryLoader has firmware start the new loader, and boots.
+func tryLoader(m *machine, _ bootloader.Slot) error {
+	if err := m.replaceLoader(); err != nil {
+		return err
+	}
+	return m.next(m.last.Slot)
+}
+
+// replacements are the operations that try and replace the loader. In all of them the default boots; what starts it is the old loader,
+// the new one, or the copy in the default's slot.
+func replacements() []operation {
 	moved := func(version string) func(*machine, bootloader.Slot) error {
 		return func(m *machine, t bootloader.Slot) error { return m.moveTo(t.Other(), version) }
 	}
-	return operation{name: "replace the loader", end: stays, loader: true, do: (*machine).replaceLoader, starts: []start{
-		otherLoader,
-		ownLoader.then("then yet another", moved("1.2.7")),
-		ownLoader.then("then the same in the other slot", moved("1.2.8")),
-		ownLoader.then("then its file gone", func(m *machine, _ bootloader.Slot) error {
-			f, err := m.fs(slotZones...)
-			if err == nil {
-				err = f.Remove(loaderFile)
-			}
-			if err != nil {
+	another := ownLoader.then("then yet another", moved("1.2.7"))
+	return []operation{
+		{name: "try the loader", end: stays, loader: true, leaves: true, do: (*machine).replaceLoader, starts: []start{otherLoader, another}},
+		{name: "a loader that does not start", end: stays, loader: true, leaves: true, do: func(m *machine) error {
+			if err := m.replaceLoader(); !errors.Is(err, bootloader.ErrRefused) {
 				return err
 			}
-			return m.boot()
-		}),
-		ownLoader.then("then its directory destroyed", func(m *machine, _ bootloader.Slot) error {
-			if err := m.destroyLoaderDir(); err != nil {
-				return err
-			}
-			return m.boot()
-		}),
-	}}
+			return nil
+		}, starts: []start{refusedLoader, refusedLoader.then("and was tried", tryLoader)}},
+		{name: "replace the loader", end: stays, loader: true, do: (*machine).replaceLoader, starts: []start{
+			triedLoader,
+			another.then("tried", tryLoader),
+			ownLoader.then("then the same in the other slot", moved("1.2.8")),
+			ownLoader.then("then its file gone", func(m *machine, _ bootloader.Slot) error {
+				f, err := m.fs(slotZones...)
+				if err == nil {
+					err = f.Remove(loaderFile)
+				}
+				if err != nil {
+					return err
+				}
+				return m.boot()
+			}),
+			ownLoader.then("then its directory destroyed", func(m *machine, _ bootloader.Slot) error {
+				if err := m.destroyLoaderDir(); err != nil {
+					return err
+				}
+				return m.boot()
+			}),
+		}},
+	}
 }
+
+// replacement is the last of them.
+func replacement() operation { return replacements()[2] }
 
 // destroyLoaderDir overwrites the directory that the loader is in, as a cut can.
 func (m *machine) destroyLoaderDir() error {
@@ -101,6 +135,10 @@ func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
 	}
 	data, err := f.ReadFile(loaderFile)
 	switch {
+	case r.op.leaves && (err != nil || !bytes.Equal(data, r.loaders.old)):
+		return fmt.Errorf("the loader is not the old one, and the new one has not started the machine: %v", err)
+	case r.op.leaves:
+		return nil
 	case c.Finished && err != nil:
 		return fmt.Errorf("it is done, and the loader is not there: %w", err)
 	case err != nil, bytes.Equal(data, r.loaders.new):
@@ -113,13 +151,27 @@ func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
 	return errors.New("the loader that firmware would start is neither the old one nor the new one")
 }
 
-// again runs the replacement once more.
+// replaceAgain runs it once more, as often as a loader that starts needs, and requires that the new one is installed. One that does not start
+// is left, and so is one whose boot could not say so.
 func (r *recorded) replaceAgain(m *machine) error {
-	if err := m.replaceLoader(); err != nil {
-		return fmt.Errorf("replace the loader again: %w", err)
+	var l loaders
+	for range 3 {
+		err := m.replaceLoader()
+		if left := errors.Is(err, bootloader.ErrRefused); err != nil && !(left && r.op.leaves) {
+			return fmt.Errorf("replace the loader again: %w", err)
+		}
+		if l, err = m.loaders(); err != nil {
+			return err
+		}
+		if bytes.Equal(l.old, r.loaders.new) {
+			break
+		}
+		if err := m.next(m.last.Slot); err != nil {
+			return err
+		}
 	}
-	if l, err := m.loaders(); err != nil || !bytes.Equal(l.old, r.loaders.new) {
-		return fmt.Errorf("after it was run again, the loader is not the new one: %v", err)
+	if installed := bytes.Equal(l.old, r.loaders.new); installed == (m.refuses != "") {
+		return fmt.Errorf("after it was run again, the new loader is installed: %v", installed)
 	}
 	if err := r.settled(m, r.old); err != nil {
 		return err
@@ -139,16 +191,17 @@ type loaderByHand struct {
 }
 
 var loaderHands = []loaderByHand{
-	{name: "the order as it is", start: otherLoader, zones: slotZones, real: true, steps: []string{"spare", "remove", "write", "read"}},
+	{name: "replaced before it was started once", start: refusedLoader, zones: slotZones, steps: []string{"spare", "remove", "write", "read"}},
+	{name: "the order as it is", start: triedLoader, zones: slotZones, real: true, steps: []string{"spare", "remove", "write", "read"}},
 	{name: "without a spare", start: otherLoader, zones: slotZones, steps: []string{"remove", "write", "read"}},
 	{name: "the spare last", start: otherLoader, zones: slotZones, steps: []string{"remove", "write", "read", "spare"}},
-	{name: "the spare of the other slot", start: otherLoader, zones: slotZones, steps: []string{"clear other", "spare of other", "remove", "write", "read"}},
-	{name: "the old one stays until the new one is there", start: otherLoader, zones: slotZones, steps: []string{"spare", "write", "read"}},
-	{name: "both copies at once", start: otherLoader, zones: slotZones, steps: []string{"spare", "remove copy", "remove", "write", "write copy", "read"}},
+	{name: "the spare of the other slot", start: triedLoader, zones: slotZones, steps: []string{"clear other", "spare of other", "remove", "write", "read"}},
+	{name: "the old one stays until the new one is there", start: triedLoader, zones: slotZones, steps: []string{"spare", "write", "read"}},
+	{name: "both copies at once", start: triedLoader, zones: slotZones, steps: []string{"spare", "remove copy", "remove", "write", "write copy", "read"}},
 	{name: "first the copy that the machine was started from", start: replacement().starts[3], zones: slotZones,
 		steps: []string{"spare", "remove copy", "write copy", "write", "read"}},
-	{name: "not read back", start: otherLoader, zones: slotZones, lies: true, steps: []string{"spare", "remove", "write"}},
-	{name: "isolation off", start: otherLoader, steps: []string{"spare", "remove", "write", "read"}},
+	{name: "not read back", start: triedLoader, zones: slotZones, lies: true, steps: []string{"spare", "remove", "write"}},
+	{name: "isolation off", start: triedLoader, steps: []string{"spare", "remove", "write", "read"}},
 }
 
 func (h loaderByHand) run(m *machine) error {

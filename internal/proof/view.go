@@ -198,6 +198,9 @@ func (v *view) sum(d *disktest.Disk, sectors []int64) (sum uint64) {
 
 func variables(m *machine) (sum uint64) {
 	m.vars.Reset()
+	if m.refuses != "" {
+		sum = maphash.String(seed, m.refuses) // another firmware
+	}
 	for name, value := range m.vars.Values() {
 		sum ^= maphash.Bytes(seed, append([]byte(name+"="), value...))
 	}
