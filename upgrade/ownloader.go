@@ -145,13 +145,13 @@ func (m *Machine) forgetTry() error {
 	return l.Untry()
 }
 
-// proved reports whether the loader of slot s, of that SHA-256, has started the machine once; if not, firmware is told to start it so, at
+// provedLoader reports whether the loader of slot s, of that SHA-256, has started the machine once; if not, firmware is told to start it so, at
 // the next start. If power fails
 //
 //	before firmware is told      the usual loader
 //	before META says so          the version's own copy of the new loader, once, then the usual one; it is told again
 //	after it                     the same, and the boot sees what became of it: see noticeLoader
-func (m *Machine) proved(l bootloader.Replacer, s bootloader.Slot, digest string) (bool, error) {
+func (m *Machine) provedLoader(l bootloader.Replacer, s bootloader.Slot, digest string) (bool, error) {
 	r, err := m.loaderRecord()
 	if err != nil {
 		return false, err

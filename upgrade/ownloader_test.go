@@ -113,7 +113,7 @@ func TestImageForAnotherArchitectureIsRefusedByPlan(t *testing.T) {
 	require.NoError(t, err)
 	for _, force := range []bool{false, true} {
 		_, err = m.Plan(t.Context(), img, upgrade.Options{Force: force})
-		require.ErrorIs(t, err, upgrade.ErrUnfit)
+		require.ErrorIs(t, err, image.ErrPlatform)
 		require.ErrorContains(t, err, "it is for arm64, and this machine runs amd64")
 	}
 }

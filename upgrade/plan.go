@@ -104,7 +104,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 		return nil, mismatch
 	}
 	if from.Content == Complete && from.Manifest.Arch != img.Arch {
-		return nil, fmt.Errorf("it is for %s, and this machine runs %s: %w (choose the image for %s)", img.Arch, from.Manifest.Arch, ErrUnfit, from.Manifest.Arch)
+		return nil, fmt.Errorf("it is for %s, and this machine runs %s: %w", img.Arch, from.Manifest.Arch, image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
 	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{

@@ -161,6 +161,7 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	if err != nil {
 		return LoaderStatus{}, err
 	}
+	m.noticeLoader(st) // where no Started did
 	s, err := m.loaderStatus(st)
 	if err != nil || s.Own == "" {
 		return s, err
@@ -178,7 +179,7 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	steps := []step{{StepVerify, back.readBack}}
 	if !proved {
 		steps = append(steps, step{StepTry, func(context.Context) (err error) {
-			proved, err = m.proved(r, slot.Slot, own.SHA256)
+			proved, err = m.provedLoader(r, slot.Slot, own.SHA256)
 			return err
 		}})
 	}

@@ -150,7 +150,7 @@ func TestLoaderIsLeft(t *testing.T) {
 		"on a trial": {func(r *rig) {
 			r.upgrade(r.with("3.0.0", "254"))
 			r.boots(bootloader.A, "3.0.0")
-		}, "confirm it first", upgrade.ErrTrial},
+		}, "confirm it", upgrade.ErrTrial},
 		"while a slot is armed": {func(r *rig) { r.upgrade(r.with("3.0.0", "254")) }, "slot A is armed", nil},
 		"no entry of ours in the order": {func(r *rig) {
 			require.NoError(r.t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(1)}))

@@ -35,7 +35,11 @@ func confirmCommand() *cobra.Command {
 			out(c).Printf("%s\n", a)
 		}
 		// The version is confirmed, whatever becomes of its loader.
-		if _, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{}); err != nil && !errors.Is(err, bootloader.ErrOlder) {
+		own, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{})
+		if err == nil && own.Waits {
+			out(c).Printf("%s\n", own)
+		}
+		if err != nil && !errors.Is(err, bootloader.ErrOlder) {
 			terminal.To(c.ErrOrStderr()).Printf("warning: %v\n", err)
 		}
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/pawl-os/pawl/internal/virtual"
 )
 
-// A confirm installs the loader of the version. Where that is not safe it says so, and --force does it.
+// A confirm has the loader of the version start the machine, and the boot after that installs it. Where that is not safe it says so, and --force does it.
 func TestConfirmInstallsTheLoader(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -27,9 +27,15 @@ func TestConfirmInstallsTheLoader(t *testing.T) {
 	status, out = b.on("confirm")
 	require.Zero(t, status, out)
 	require.NotContains(t, out, "warning")
-	status, out = b.on("status")
+	require.Contains(t, out, "the next start through the firmware goes through it")
+	status, out = b.on("loader")
 	require.Zero(t, status, out)
-	require.NotContains(t, out, "warning")
+	require.Contains(t, out, "the next start through the firmware goes through it", "and a restart is not forced")
+	require.Equal(t, bootloader.B, b.boot().Slot)
+	m = b.open("boot-2", "2.0.0")
+	_, err = m.Started(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
 	status, out = b.on("loader")
 	require.Zero(t, status, out)
 	require.Contains(t, out, "The loader is that of version 2.0.0: systemd-boot 253.\n")
