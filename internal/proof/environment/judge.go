@@ -162,11 +162,10 @@ func (j judge) upgrade(c *machine) (bool, error) {
 			return false, broken("the plan writes", "")
 		}
 	}
-	var a upgrade.Attempt
 	if j.staged {
-		a, err = s.Stage(j.ctx, img, j.options)
+		_, err = s.Stage(j.ctx, img, j.options)
 	} else {
-		a, err = s.Prepare(j.ctx, img, j.options)
+		_, err = s.Prepare(j.ctx, img, j.options)
 	}
 	switch {
 	case err != nil && j.plans && planned == nil && c.disk.writes == 0:
@@ -179,6 +178,7 @@ func (j judge) upgrade(c *machine) (bool, error) {
 	if err := j.boots(c, j.old, "after prepare", 2); err != nil {
 		return true, err
 	}
+	var a upgrade.Attempt
 	if j.staged {
 		if err := c.boot(); err != nil {
 			return true, broken("the model does not know", "%v", err)
