@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/authenticode"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
@@ -39,6 +40,7 @@ var reasons = []struct {
 	{image.ErrReference, exitUsage, "write it as `installer plan --help` has it at --image"},
 	{upgrade.ErrDoesNotFit, exitImage, "use a smaller image, or a disk with a larger boot file system"},
 	{bootloader.ErrVersion, exitImage, "give the system another VERSION_ID, and the image the same version or none"},
+	{authenticode.ErrFormat, exitImage, "build the loader again, or use another image"},
 	{bootloader.ErrMachine, exitImage, "use an image whose loader is for this machine (`installer pack --arch`)"},
 	{upgrade.ErrUnfit, exitImage, "build the image again; --force writes it all the same"},
 	{image.ErrTampered, exitImage, "push the image again, or ask who changed it"},

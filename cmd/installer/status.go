@@ -61,7 +61,8 @@ func printStatus(w *terminal.Printer, s upgrade.Status) {
 	}
 	switch {
 	case s.Unordered != "":
-		fmt.Fprintf(w, "unordered: no attempt ordered this boot, so it is not confirmed by itself: %s (`installer confirm` keeps it, `installer rollback` and a restart go back)\n", s.Unordered)
+		w.Printf("unordered: no attempt ordered this boot, so it is not confirmed by itself: %s (`installer confirm` keeps it,"+
+			" `installer rollback` and a restart go back)\n", s.Unordered)
 	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:
 		w.Printf("trial: the running slot is not confirmed; a reboot tries it again\n")
 	case s.Loader.Trial():

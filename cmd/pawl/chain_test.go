@@ -136,8 +136,8 @@ func TestChainWhatIsRefusedLeavesTheDiskAsItWas(t *testing.T) {
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "the other slot holds nothing to go back to")
 	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.0.0"}), "--tries", "10")
-	require.Equal(t, exitError, code)
-	require.Contains(t, errs, "10 tries: want 1 to 9")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "--tries 10: want 1 to 9")
 	require.Equal(t, before, l.sum())
 	require.Len(t, l.history(), 1)
 }
