@@ -267,6 +267,8 @@ func TestTheKernelFollowsEveryChange(t *testing.T) {
 	require.NoError(t, Wipe(p))
 	copy(full, make([]byte, mib))
 	copy(full[3*mib:], make([]byte, mib))
+	copy(full[mib:], make([]byte, 4096)) // where VMFS and bcachefs have their marks
+	copy(full[2*mib:], make([]byte, 4096))
 	got := make([]byte, 4*mib)
 	_, err = p.ReadAt(got, 0)
 	require.NoError(t, err)
