@@ -197,7 +197,7 @@ func TestFindings(t *testing.T) {
 		"a one-shot that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryOneShot"), efivar.EncodeString("other.conf")) }, slots: "AAA",
 			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: LoaderEntryOneShot is set to "other.conf"`}},
 		"LoaderEntryDefault": {armed: true, damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-a.conf")) }, slots: "B!AA",
-			want: []string{"degraded", `degraded, loader: LoaderEntryDefault names slot A and outranks loader.conf; confirm removes it\.`}},
+			want: []string{"degraded", `degraded, loader: LoaderEntryDefault names slot A and outranks loader.conf; the next upgrade removes that variable, and so does confirm\.`}},
 		"LoaderEntryDefault that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("other*")) }, slots: "AAA",
 			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: LoaderEntryDefault is "other\*" and outranks loader.conf`}},
 		"another system in front": {damage: func(r *rig) {
