@@ -168,7 +168,7 @@ func TestSequenceThroughPawl(t *testing.T) {
 func (m *machine) refusals() {
 	before, line := m.contents(), len(m.vm.Lines())
 	require.Contains(m, m.order(1, "upgrade", "--image", m.Remote("nowhere"), "--wait"), "no such image")
-	require.Contains(m, m.order(1, "upgrade", "--image", m.Remote("1.0.0"), "--wait"), "already holds this image")
+	require.Contains(m, m.order(0, "upgrade", "--image", m.Remote("1.0.0"), "--wait"), "already: 1.0.0 runs in slot A, confirmed")
 	require.Contains(m, m.order(1, "rollback", "--wait"), "nothing to go back to")
 	require.Contains(m, m.order(1, "stage", "cancel"), "no upgrade is staged")
 	require.Equal(m, before, m.contents(), "EFI, BIOS, META and STATE")
