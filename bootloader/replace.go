@@ -20,9 +20,14 @@ var (
 	ErrNotOurs = errors.New("what firmware starts was not installed by Pawl")
 )
 
-// Replacer is a Bootloader whose own file can be replaced by the one that a slot holds (LoaderFile, CoreFile). It is an
-// interface of its own, because an upgrade does not need it.
+// Replacer is a Bootloader whose own file can be replaced by the one that a slot holds (LoaderFile, CoreFile): see Takes.OwnFile.
 type Replacer interface {
+	Bootloader
+
+	// InWholeDisk reports whether the loader is in none of the partitions that a running system may open by themselves, so that it
+	// is replaced only while the disk is opened as a whole.
+	InWholeDisk() bool
+
 	// Compare says how the installed loader compares with the one in slot s. It writes nothing.
 	Compare(s Slot) (Comparison, error)
 

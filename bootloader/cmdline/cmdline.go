@@ -4,7 +4,8 @@
 // Linux cuts it: at white space outside of double quotes, and at the end of the line, a NUL. Quotes are taken off where Linux
 // takes them off. Behind a "--" everything is for init, and is no argument of the kernel's.
 //
-// It knows no loader: how an argument has to be written for one is the business of the loader's backend.
+// The arguments by which a boot says what it is, and which no image may have, are named here for all who write or read them. How an
+// argument has to be written for a loader is the business of its backend.
 //
 // Specification: Linux 6.1, lib/cmdline.c (next_arg), kernel/params.c (parse_args) and lib/kstrtox.c (kstrtoint).
 package cmdline
@@ -14,6 +15,35 @@ import (
 	"strconv"
 	"strings"
 )
+
+// Names of the arguments by which a boot says what it is.
+const (
+	// Slot names the slot that runs. It wins over what firmware and loader say: after a start by kexec they tell of the boot before.
+	Slot = "pawl.slot"
+	// Boot is the GUID of the boot file system's partition, so that another disk's boot is told from ours.
+	Boot = "pawl.boot"
+	// Start says how the kernel was started, where it was not by a loader: StartKexec.
+	Start = "pawl.start"
+	// Canary is what GRUB could write in this boot: see grub.cfg.
+	Canary = "pawl.canary"
+	// Failed is "SLOT:WHY" of a slot that was to boot and did not.
+	Failed = "pawl.failed"
+)
+
+// StartKexec is the whole argument Start of a kernel that was started by kexec.
+const StartKexec = Start + "=kexec"
+
+// DefaultPanic is added where a slot's arguments do not say what a panic does: a trial that dies must not hang.
+const DefaultPanic = "panic=10"
+
+// Ours reports whether an argument is one by which a boot says what it is. An image that had it would be taken for another slot.
+func Ours(name string) bool {
+	switch name {
+	case Slot, Boot, Start, Canary, Failed:
+		return true
+	}
+	return false
+}
 
 // Arg is one word of a command line.
 type Arg struct {

@@ -3,7 +3,6 @@ package grub
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -11,24 +10,11 @@ import (
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
-// Names of arguments that are ours.
-const (
-	slotArgument   = "pawl.slot"   // the slot that runs
-	bootArgument   = "pawl.boot"   // GUID of the boot file system's partition
-	canaryArgument = "pawl.canary" // what GRUB could write in this boot; see grub.cfg
-	failedArgument = "pawl.failed" // SLOT:WHY, a slot that did not boot
-)
-
-// own are the arguments that no image may have.
-var own = []string{slotArgument, bootArgument, canaryArgument, failedArgument}
-
 const (
 	// maxCmdline is what Linux on x86 keeps of its command line; GRUB cuts the rest off without a word.
 	maxCmdline = 2047
 	// ownArguments is what GRUB and grub.cfg put in front at most: BOOT_IMAGE=, pawl.canary= and pawl.failed=.
 	ownArguments = 100
-	// defaultPanic is added where the arguments do not say what a panic does: a trial that dies must not hang.
-	defaultPanic = "panic=10"
 )
 
 // script is the slot's args.cfg: it loads the kernel with its arguments.
@@ -38,9 +24,9 @@ func script(s bootloader.Slot, partition, arguments string) ([]byte, error) {
 		return nil, err
 	}
 	// Ours come first, since what follows a "--" is init's.
-	ours := []string{slotArgument + "=" + string(s), bootArgument + "=" + partition}
+	ours := []string{cmdline.Slot + "=" + string(s), cmdline.Boot + "=" + partition}
 	if _, said := cmdline.Panic(arguments); !said {
-		ours = append(ours, defaultPanic)
+		ours = append(ours, cmdline.DefaultPanic)
 	}
 	line := "/" + s.File(bootloader.KernelFile)
 	length := ownArguments
@@ -81,7 +67,7 @@ func words(line string) ([]string, error) {
 			return nil, fmt.Errorf("kernel argument %q is no UTF-8, or Linux would cut it in two at a byte 0xa0", a.Raw)
 		case word == "":
 			return nil, fmt.Errorf("kernel argument %s is empty", a.Raw)
-		case slices.Contains(own, a.Name): // behind a "--" too: an older reader of them may not know of it
+		case cmdline.Ours(a.Name): // behind a "--" too: an older reader of them may not know of it
 			return nil, fmt.Errorf("kernel argument %s is the loader's own: leave it out of the image", a.Raw)
 		}
 		all = append(all, word)
@@ -113,7 +99,7 @@ type report struct {
 func parseReport(line string) (report, error) {
 	var r report
 	found := map[string]string{}
-	for _, name := range own {
+	for _, name := range []string{cmdline.Slot, cmdline.Boot, cmdline.Canary, cmdline.Failed} {
 		value, set, err := cmdline.One(line, name)
 		if err != nil {
 			return report{}, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
@@ -122,15 +108,15 @@ func parseReport(line string) (report, error) {
 			found[name] = value
 		}
 	}
-	if text, ok := found[slotArgument]; ok {
+	if text, ok := found[cmdline.Slot]; ok {
 		s, err := bootloader.ParseSlot(text)
 		if err != nil {
-			return report{}, fmt.Errorf("kernel argument %s=%s: %w: %w", slotArgument, text, err, bootloader.ErrAmbiguous)
+			return report{}, fmt.Errorf("kernel argument %s=%s: %w: %w", cmdline.Slot, text, err, bootloader.ErrAmbiguous)
 		}
 		r.slot = s
 	}
-	r.boot, r.canary = found[bootArgument], found[canaryArgument]
-	slot, why, _ := strings.Cut(found[failedArgument], ":")
+	r.boot, r.canary = found[cmdline.Boot], found[cmdline.Canary]
+	slot, why, _ := strings.Cut(found[cmdline.Failed], ":")
 	if s, err := bootloader.ParseSlot(slot); err == nil {
 		r.failed, r.why = s, why
 	}

@@ -78,16 +78,8 @@ func New(c Config) (*Loader, error) {
 	return l, nil
 }
 
-// SlotFiles names the files that a slot has for this loader, apart from its manifest. The last may be missing.
-func (l *Loader) SlotFiles() []string {
-	return []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
-}
-
 // UEFI reports whether firmware starts this GRUB from a file, and no BIOS from the disk's first sector.
-func (l *Loader) UEFI() bool {
-	_, err := l.FS.Stat(bootloader.LoaderDir) // which stays, whatever happens to the file in it
-	return !missing(err)
-}
+func (l *Loader) UEFI() bool { return onUEFI(l.FS) }
 
 // State implements bootloader.Bootloader.
 func (l *Loader) State() (bootloader.State, error) {
@@ -134,7 +126,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if err != nil {
 		return err
 	}
-	if err := checkTries(tries); err != nil {
+	if err := bootloader.CheckTries(tries, MaxTries); err != nil {
 		return err
 	}
 	held, err := l.complete(s)
@@ -175,7 +167,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTries(tries); err != nil {
+	if err := bootloader.CheckTries(tries, MaxTries); err != nil {
 		return err
 	}
 	switch {
@@ -335,40 +327,18 @@ func (l *Loader) target(s bootloader.Slot) (disk, error) {
 	return d, nil
 }
 
-// complete reads the manifest of a slot and looks whether its files are there.
+// complete reads the manifest of a slot that is complete, and that GRUB could start.
 func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
-	data, err := l.FS.ReadFile(s.File(bootloader.ManifestFile))
+	m, err := bootloader.ReadSlot(l.FS, s)
 	if err != nil {
 		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
-	}
-	m, err := bootloader.DecodeManifest(data)
-	if err != nil {
-		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
-	}
-	has := map[string]bool{}
-	for _, f := range m.Files {
-		info, err := l.FS.Stat(s.File(f.Name))
-		if err != nil {
-			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
-		}
-		if info.Size != f.Size {
-			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %s has %d bytes, want %d", s, f.Name, info.Size, f.Size)
-		}
-		has[f.Name] = true
 	}
 	for _, name := range []string{bootloader.KernelFile, bootloader.InitrdFile} {
-		if !has[name] {
+		if !m.Holds(name) {
 			return bootloader.Manifest{}, fmt.Errorf("slot %v has no %s, and GRUB starts a kernel with an initramfs: %w", s, name, errors.ErrUnsupported)
 		}
 	}
 	return m, nil
-}
-
-func checkTries(tries int) error {
-	if tries < 1 || tries > MaxTries {
-		return fmt.Errorf("%d tries: want 1 to %d", tries, MaxTries)
-	}
-	return nil
 }
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

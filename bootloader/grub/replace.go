@@ -15,6 +15,9 @@ import (
 
 var _ bootloader.Replacer = (*Loader)(nil)
 
+// InWholeDisk implements bootloader.Replacer: a BIOS starts GRUB from outside of the boot file system.
+func (l *Loader) InWholeDisk() bool { return !l.UEFI() }
+
 // ownFile is where a slot has GRUB itself.
 func (l *Loader) ownFile() string {
 	if l.UEFI() {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
@@ -16,18 +14,18 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
-// Backend is a Bootloader under test.
-type Backend struct {
-	// Install puts the loader on an empty boot file system, and on the machine's disk if it needs more than that.
-	Install func(m *Machine, f *bootfs.FS) error
-	// Open returns the Bootloader of a running machine. vars is nil while a disk image is built.
-	Open func(m *Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error)
-	// Options is the firmware.
+// Subject is a loader under test.
+type Subject struct {
+	bootloader.Backend
+	Files map[string][]byte // what Install gets
+	Trial string            // the way of trying, one of Backend.Ways
+	// Vars are the firmware's variables as the running system has them; nil: as they are. It is given nil while a disk image is
+	// built.
+	Vars func(efivar.Store) efivar.Store
+	// Options is the firmware, and for a loader that package predict does not know, its model.
 	Options predict.Options
 	// Separate says that slots hold a kernel and an initramfs instead of a UKI.
 	Separate bool
-	// Tries is the highest number of trial boots that the loader counts; 0 is 1.
-	Tries int
 	// NotIsolated says that the loader itself writes where it finds the default too: a block that a cut destroys may then cost
 	// more than the trial, and such disks are left out.
 	NotIsolated bool
@@ -35,8 +33,9 @@ type Backend struct {
 
 // Conformance holds a backend to what bootloader.Bootloader promises, judged by the model: single operations, then each
 // of them cut at every write.
-func Conformance(t *testing.T, b Backend) {
-	s := &suite{Backend: b}
+func Conformance(t *testing.T, subject Subject) {
+	s := &suite{subject}
+	t.Run("backend", s.backend)
 	t.Run("install", s.install)
 	t.Run("upgrade and confirm", s.upgrade)
 	t.Run("fall back", s.fallBack)
@@ -48,7 +47,7 @@ func Conformance(t *testing.T, b Backend) {
 	t.Run("crash", s.crash)
 }
 
-type suite struct{ Backend }
+type suite struct{ Subject }
 
 // Rig is a machine with its loader opened.
 type Rig struct {
@@ -58,20 +57,36 @@ type Rig struct {
 }
 
 // Rig opens the machine anew, as after a boot.
-func (b Backend) Rig(m *Machine) (*Rig, error) {
+func (b Subject) Rig(m *Machine) (*Rig, error) {
 	f, err := m.FS()
 	if err != nil {
 		return nil, err
 	}
-	loader, err := b.Open(m, f, m.Vars)
+	loader, err := b.open(m, f, m.Vars)
 	if err != nil {
 		return nil, err
 	}
 	return &Rig{m, f, loader}, nil
 }
 
+// open opens the loader of a machine; vars is nil while a disk image is built.
+func (b Subject) open(m *Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
+	if b.Vars != nil {
+		vars = b.Vars(vars)
+	}
+	l, err := b.Open(bootloader.Config{Disk: m.Place(), FS: f, Vars: vars, Cmdline: m.Cmdline})
+	if err != nil || b.Trial == "" {
+		return l, err
+	}
+	chooser, ok := l.(bootloader.WayChooser)
+	if !ok {
+		return nil, fmt.Errorf("%s has ways of trying, and is no WayChooser", b.Name())
+	}
+	return l, chooser.TryBy(b.Trial)
+}
+
 // machine returns an empty machine.
-func (b Backend) machine() (*Machine, error) {
+func (b Subject) machine() (*Machine, error) {
 	m, err := NewMachine(512)
 	if err != nil {
 		return nil, err
@@ -81,7 +96,7 @@ func (b Backend) machine() (*Machine, error) {
 }
 
 // Installed returns a machine that runs version 1 from slot A, after its first boot.
-func (b Backend) Installed() (*Rig, error) {
+func (b Subject) Installed() (*Rig, error) {
 	m, err := b.machine()
 	if err != nil {
 		return nil, err
@@ -96,16 +111,16 @@ func (b Backend) Installed() (*Rig, error) {
 }
 
 // installAll is a whole first install, as an image builder does it: the firmware's variables are not there yet.
-func (b Backend) installAll(m *Machine) error {
+func (b Subject) installAll(m *Machine) error {
 	f, err := m.FS()
 	if err != nil {
 		return err
 	}
 	m.Disk.Step("loader")
-	if err := b.Install(m, f); err != nil {
+	if err := b.Install(m.Place(), f, b.Files); err != nil {
 		return err
 	}
-	loader, err := b.Open(m, f, nil)
+	loader, err := b.open(m, f, nil)
 	if err != nil {
 		return err
 	}
@@ -150,24 +165,24 @@ func (r *Rig) arm(s bootloader.Slot) error {
 }
 
 // next boots and opens the machine anew.
-func (b Backend) next(t *testing.T, r *Rig) (*Rig, predict.Outcome) {
+func (b Subject) next(t *testing.T, r *Rig) (*Rig, predict.Outcome) {
 	t.Helper()
 	o, err := r.Boot()
-	require.NoError(t, err)
+	noError(t, err)
 	again, err := b.Rig(r.Machine)
-	require.NoError(t, err)
+	noError(t, err)
 	return again, o
 }
 
 func (s *suite) installed(t *testing.T) *Rig {
 	t.Helper()
 	r, err := s.Installed()
-	require.NoError(t, err)
+	noError(t, err)
 	return r
 }
 
 // boots says what an outcome should be.
-func (b Backend) boots(slot bootloader.Slot, version string, trial bool) func(predict.Outcome) error {
+func (b Subject) boots(slot bootloader.Slot, version string, trial bool) func(predict.Outcome) error {
 	_, m := payload(version, b.Separate)
 	return func(o predict.Outcome) error {
 		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" || b.Separate && o.Initrd != m.Files[1].SHA256 {
@@ -177,125 +192,163 @@ func (b Backend) boots(slot bootloader.Slot, version string, trial bool) func(pr
 	}
 }
 
+// backend: what is asked of the kind of loader, without a machine or on an empty one.
+func (s *suite) backend(t *testing.T) {
+	holds(t, s.Name() != "", "its name is not empty")
+	holds(t, s.MaxTries() >= 1, "MaxTries is at least 1")
+	takes := s.Takes()
+	wants := bootloader.UKIFile
+	if s.Separate {
+		wants = bootloader.KernelFile
+	}
+	holds(t, slices.Contains(takes.Slot, wants), "a slot may hold %s", wants)
+	equal(t, takes.Own == "", takes.OwnFile == "")
+	for _, name := range takes.Install {
+		holds(t, s.Files[name] != nil, "the test gives %s", name)
+	}
+	holds(t, len(s.Ways()) != 1, "a single way has no name")
+
+	m, err := s.machine()
+	noError(t, err)
+	noError(t, s.Fits(m.Place()))
+	f, err := m.FS()
+	noError(t, err)
+	found, err := s.Probe(f)
+	noError(t, err)
+	holds(t, !found, "nothing is found on an empty boot file system")
+	noError(t, s.Install(m.Place(), f, s.Files))
+	found, err = s.Probe(f)
+	noError(t, err)
+	holds(t, found, "what was installed is found")
+	loader, err := s.open(m, f, m.Vars)
+	noError(t, err)
+	st, err := loader.State()
+	noError(t, err)
+	equal(t, 0, len(st.Bootable), "slots that are bootable after an install")
+	equal(t, bootloader.None, st.Default)
+	_, replaces := loader.(bootloader.Replacer)
+	equal(t, takes.Own != "", replaces, "a Replacer, where slots hold the loader")
+}
+
 func (s *suite) install(t *testing.T) {
 	r := s.installed(t)
 	st, err := r.State()
-	require.NoError(t, err)
-	require.Equal(t, bootloader.A, st.Active)
-	require.Equal(t, bootloader.A, st.Default)
-	require.Equal(t, bootloader.None, st.Armed)
-	require.Equal(t, []bootloader.Slot{bootloader.A}, st.Bootable)
-	require.NoError(t, st.Blocked)
+	noError(t, err)
+	equal(t, bootloader.A, st.Active)
+	equal(t, bootloader.A, st.Default)
+	equal(t, bootloader.None, st.Armed)
+	equal(t, []bootloader.Slot{bootloader.A}, st.Bootable)
+	noError(t, st.Blocked)
 	_, o := s.next(t, r)
-	require.NoError(t, s.boots(bootloader.A, "1", false)(o))
+	noError(t, s.boots(bootloader.A, "1", false)(o))
 }
 
 func (s *suite) upgrade(t *testing.T) {
 	r := s.installed(t)
 	slot, version := bootloader.B, 2
 	for range 4 {
-		require.NoError(t, r.prepare(slot, fmt.Sprint(version)))
+		noError(t, r.prepare(slot, fmt.Sprint(version)))
 		probe := r.Clone()
 		o, err := probe.Boot()
-		require.NoError(t, err)
-		require.NoError(t, s.boots(slot.Other(), fmt.Sprint(version-1), false)(o), "prepared alone must not boot")
+		noError(t, err)
+		noError(t, s.boots(slot.Other(), fmt.Sprint(version-1), false)(o), "prepared alone must not boot")
 
-		require.NoError(t, r.arm(slot))
+		noError(t, r.arm(slot))
 		st, err := r.State()
-		require.NoError(t, err)
-		require.Equal(t, slot, st.Armed)
-		require.Equal(t, 1, st.Tries)
+		noError(t, err)
+		equal(t, slot, st.Armed)
+		equal(t, 1, st.Tries)
 		r, o = s.next(t, r)
-		require.NoError(t, s.boots(slot, fmt.Sprint(version), true)(o))
+		noError(t, s.boots(slot, fmt.Sprint(version), true)(o))
 		st, err = r.State()
-		require.NoError(t, err)
-		require.True(t, st.Trial())
-		require.Equal(t, slot, st.Active)
-		require.Equal(t, slot.Other(), st.Default)
+		noError(t, err)
+		holds(t, st.Trial())
+		equal(t, slot, st.Active)
+		equal(t, slot.Other(), st.Default)
 
-		require.NoError(t, r.Confirm(slot))
+		noError(t, r.Confirm(slot))
 		st, err = r.State()
-		require.NoError(t, err)
-		require.Equal(t, slot, st.Default)
-		require.Len(t, st.Bootable, 2)
+		noError(t, err)
+		equal(t, slot, st.Default)
+		equal(t, 2, len(st.Bootable))
 		r, o = s.next(t, r)
-		require.NoError(t, s.boots(slot, fmt.Sprint(version), false)(o))
+		noError(t, s.boots(slot, fmt.Sprint(version), false)(o))
 		slot, version = slot.Other(), version+1
 	}
 }
 
 func (s *suite) fallBack(t *testing.T) {
 	r := s.installed(t)
-	require.NoError(t, r.prepare(bootloader.B, "2"))
-	require.NoError(t, r.arm(bootloader.B))
+	noError(t, r.prepare(bootloader.B, "2"))
+	noError(t, r.arm(bootloader.B))
 	r, o := s.next(t, r)
-	require.NoError(t, s.boots(bootloader.B, "2", true)(o))
+	noError(t, s.boots(bootloader.B, "2", true)(o))
 	r, o = s.next(t, r)
-	require.NoError(t, s.boots(bootloader.A, "1", false)(o))
+	noError(t, s.boots(bootloader.A, "1", false)(o))
 	st, err := r.State()
-	require.NoError(t, err)
-	require.Equal(t, bootloader.A, st.Active)
-	require.Equal(t, bootloader.None, st.Armed)
+	noError(t, err)
+	equal(t, bootloader.A, st.Active)
+	equal(t, bootloader.None, st.Armed)
 
 	// The firmware's variables lost between two boots.
 	r.Vars = efivar.NewMemory()
 	_, o = s.next(t, r)
-	require.NoError(t, s.boots(bootloader.A, "1", false)(o))
+	noError(t, s.boots(bootloader.A, "1", false)(o))
 }
 
 func (s *suite) rollback(t *testing.T) {
 	r := s.installed(t)
-	require.NoError(t, r.prepare(bootloader.B, "2"))
-	require.NoError(t, r.arm(bootloader.B))
+	noError(t, r.prepare(bootloader.B, "2"))
+	noError(t, r.arm(bootloader.B))
 	r, _ = s.next(t, r)
-	require.NoError(t, r.Confirm(bootloader.B))
+	noError(t, r.Confirm(bootloader.B))
 	r, _ = s.next(t, r)
-	require.NoError(t, r.Prepare(bootloader.A, r.Manifest("1"), 1))
-	require.NoError(t, r.arm(bootloader.A))
+	noError(t, r.Prepare(bootloader.A, r.Manifest("1"), 1))
+	noError(t, r.arm(bootloader.A))
 	r, o := s.next(t, r)
-	require.NoError(t, s.boots(bootloader.A, "1", true)(o))
+	noError(t, s.boots(bootloader.A, "1", true)(o))
 	_, o = s.next(t, r)
-	require.NoError(t, s.boots(bootloader.B, "2", false)(o))
+	noError(t, s.boots(bootloader.B, "2", false)(o))
 }
 
 // counted: each count that the loader knows is used up and no more, and a confirm in the middle ends it.
 func (s *suite) counted(t *testing.T) {
-	most := max(s.Tries, 1)
+	most := s.MaxTries()
 	r := s.installed(t)
-	require.NoError(t, r.prepare(bootloader.B, "2"))
-	require.Error(t, r.Prepare(bootloader.B, r.Manifest("2"), most+1))
-	require.NoError(t, r.Prepare(bootloader.B, r.Manifest("2"), most))
-	require.Error(t, r.Arm(bootloader.B, most+1))
+	noError(t, r.prepare(bootloader.B, "2"))
+	isError(t, r.Prepare(bootloader.B, r.Manifest("2"), most+1))
+	noError(t, r.Prepare(bootloader.B, r.Manifest("2"), most))
+	isError(t, r.Arm(bootloader.B, most+1))
 	for tries := 1; tries <= most; tries++ {
-		require.NoError(t, r.Arm(bootloader.B, tries))
+		noError(t, r.Arm(bootloader.B, tries))
 		for left := tries; left > 0; left-- {
 			st, err := r.State()
-			require.NoError(t, err)
-			require.Equal(t, bootloader.B, st.Armed)
+			noError(t, err)
+			equal(t, bootloader.B, st.Armed)
 			if !st.Again {
-				require.Equal(t, left, st.Tries)
+				equal(t, left, st.Tries)
 			}
 			var o predict.Outcome
 			r, o = s.next(t, r)
-			require.NoError(t, s.boots(bootloader.B, "2", true)(o), "%d of %d tries left", left, tries)
-			require.NoError(t, r.again(left-1))
+			noError(t, s.boots(bootloader.B, "2", true)(o), "%d of %d tries left", left, tries)
+			noError(t, r.again(left-1))
 		}
 		var o predict.Outcome
 		r, o = s.next(t, r)
-		require.NoError(t, s.boots(bootloader.A, "1", false)(o))
+		noError(t, s.boots(bootloader.A, "1", false)(o))
 		st, err := r.State()
-		require.NoError(t, err)
-		require.Equal(t, bootloader.None, st.Armed)
-		require.Zero(t, st.Tries)
+		noError(t, err)
+		equal(t, bootloader.None, st.Armed)
+		equal(t, 0, st.Tries)
 	}
-	require.NoError(t, r.Arm(bootloader.B, most))
+	noError(t, r.Arm(bootloader.B, most))
 	r, _ = s.next(t, r)
-	require.NoError(t, r.again(most-1))
-	require.NoError(t, r.Confirm(bootloader.B))
+	noError(t, r.again(most-1))
+	noError(t, r.Confirm(bootloader.B))
 	for range most + 1 {
 		var o predict.Outcome
 		r, o = s.next(t, r)
-		require.NoError(t, s.boots(bootloader.B, "2", false)(o))
+		noError(t, s.boots(bootloader.B, "2", false)(o))
 	}
 }
 
@@ -318,16 +371,16 @@ func (s *suite) doesNotLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := s.installed(t)
-			require.NoError(t, r.prepare(bootloader.B, "2"))
-			require.NoError(t, r.arm(bootloader.B))
+			noError(t, r.prepare(bootloader.B, "2"))
+			noError(t, r.arm(bootloader.B))
 			path := bootloader.B.File(files[0].name)
 			if content == nil {
-				require.NoError(t, r.FS.Remove(path))
+				noError(t, r.FS.Remove(path))
 			} else {
-				require.NoError(t, r.FS.WriteFile(path, content))
+				noError(t, r.FS.WriteFile(path, content))
 			}
 			_, o := s.next(t, r)
-			require.NoError(t, s.boots(bootloader.A, "1", false)(o))
+			noError(t, s.boots(bootloader.A, "1", false)(o))
 		})
 	}
 }
@@ -335,31 +388,31 @@ func (s *suite) doesNotLoad(t *testing.T) {
 func (s *suite) refusals(t *testing.T) {
 	r := s.installed(t)
 	one := r.Manifest("1")
-	require.Error(t, r.Withdraw(bootloader.A), "the active and default slot")
-	require.Error(t, r.Withdraw(bootloader.None))
-	require.Error(t, r.Prepare(bootloader.A, one, 1))
-	require.Error(t, r.Arm(bootloader.A, 1))
-	require.Error(t, r.Arm(bootloader.B, 1), "not prepared")
-	require.Error(t, r.Confirm(bootloader.B), "not complete")
+	isError(t, r.Withdraw(bootloader.A), "the active and default slot")
+	isError(t, r.Withdraw(bootloader.None))
+	isError(t, r.Prepare(bootloader.A, one, 1))
+	isError(t, r.Arm(bootloader.A, 1))
+	isError(t, r.Arm(bootloader.B, 1), "not prepared")
+	isError(t, r.Confirm(bootloader.B), "not complete")
 	two := r.Manifest("2")
-	require.Error(t, r.Prepare(bootloader.B, two, 1), "nothing is in the slot")
+	isError(t, r.Prepare(bootloader.B, two, 1), "nothing is in the slot")
 
-	require.NoError(t, r.prepare(bootloader.B, "2"))
-	require.Error(t, r.Prepare(bootloader.B, one, 1), "the slot holds something else")
-	require.Error(t, r.Arm(bootloader.B, 0))
-	require.NoError(t, r.FS.Remove(bootloader.B.File(bootloader.ManifestFile)))
-	require.Error(t, r.Arm(bootloader.B, 1), "no longer complete")
-	require.Error(t, r.Confirm(bootloader.B))
-	require.NoError(t, r.prepare(bootloader.B, "2"))
-	require.NoError(t, r.arm(bootloader.B))
+	noError(t, r.prepare(bootloader.B, "2"))
+	isError(t, r.Prepare(bootloader.B, one, 1), "the slot holds something else")
+	isError(t, r.Arm(bootloader.B, 0))
+	noError(t, r.FS.Remove(bootloader.B.File(bootloader.ManifestFile)))
+	isError(t, r.Arm(bootloader.B, 1), "no longer complete")
+	isError(t, r.Confirm(bootloader.B))
+	noError(t, r.prepare(bootloader.B, "2"))
+	noError(t, r.arm(bootloader.B))
 	r, _ = s.next(t, r)
-	require.Error(t, r.Withdraw(bootloader.B), "the trial runs from it")
-	require.Error(t, r.Withdraw(bootloader.A), "the default")
+	isError(t, r.Withdraw(bootloader.B), "the trial runs from it")
+	isError(t, r.Withdraw(bootloader.A), "the default")
 }
 
 func (s *suite) idle(t *testing.T) {
 	r := s.installed(t)
-	require.NoError(t, r.prepare(bootloader.B, "2"))
+	noError(t, r.prepare(bootloader.B, "2"))
 	m := r.Manifest("2")
 	for name, op := range map[string]func() error{
 		"state":   func() error { _, err := r.State(); return err },
@@ -368,13 +421,13 @@ func (s *suite) idle(t *testing.T) {
 		"confirm": func() error { return r.Confirm(bootloader.A) },
 	} {
 		r.Disk.Record()
-		require.NoError(t, op(), name)
-		require.Empty(t, changes(r), name)
+		noError(t, op(), name)
+		equal(t, 0, len(changes(r)), name)
 	}
-	require.NoError(t, r.arm(bootloader.B))
+	noError(t, r.arm(bootloader.B))
 	r.Disk.Record()
-	require.NoError(t, r.Arm(bootloader.B, 1))
-	require.Empty(t, changes(r), "armed already")
+	noError(t, r.Arm(bootloader.B, 1))
+	equal(t, 0, len(changes(r)), "armed already")
 }
 
 // changes are the recorded operations but for flushes, which may be needed though nothing is written.

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -38,7 +36,7 @@ func (s *suite) crash(t *testing.T) {
 		{name: "upgrade over an armed target", from: s.armed, do: func(r *Rig) error { return r.prepare(b, "3") }, ok: either(oldA, trialB), then: oldA},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(t, s.Backend) })
+		t.Run(c.name, func(t *testing.T) { c.run(t, s.Subject) })
 	}
 }
 
@@ -49,7 +47,7 @@ func (r *Rig) boot() error {
 	return err
 }
 
-func (b Backend) prepared() (*Rig, error) {
+func (b Subject) prepared() (*Rig, error) {
 	r, err := b.Installed()
 	if err == nil {
 		err = r.prepare(bootloader.B, "2")
@@ -57,7 +55,7 @@ func (b Backend) prepared() (*Rig, error) {
 	return r, err
 }
 
-func (b Backend) armed() (*Rig, error) {
+func (b Subject) armed() (*Rig, error) {
 	r, err := b.prepared()
 	if err == nil {
 		err = r.arm(bootloader.B)
@@ -65,7 +63,7 @@ func (b Backend) armed() (*Rig, error) {
 	return r, err
 }
 
-func (b Backend) trial() (*Rig, error) {
+func (b Subject) trial() (*Rig, error) {
 	r, err := b.armed()
 	if err != nil {
 		return nil, err
@@ -77,7 +75,7 @@ func (b Backend) trial() (*Rig, error) {
 }
 
 // tried is a trial that is to get another boot.
-func (b Backend) tried() (*Rig, error) {
+func (b Subject) tried() (*Rig, error) {
 	r, err := b.trial()
 	if err == nil {
 		err = r.again(1)
@@ -85,7 +83,7 @@ func (b Backend) tried() (*Rig, error) {
 	return r, err
 }
 
-func (b Backend) confirmed() (*Rig, error) {
+func (b Subject) confirmed() (*Rig, error) {
 	r, err := b.trial()
 	if err != nil {
 		return nil, err
@@ -117,11 +115,11 @@ type crashCase struct {
 	once bool                        // the operation cannot be run again on what the cut left
 }
 
-func (c crashCase) run(t *testing.T, b Backend) {
+func (c crashCase) run(t *testing.T, b Subject) {
 	r, err := c.from()
-	require.NoError(t, err)
+	noError(t, err)
 	r.Disk.Record()
-	require.NoError(t, c.do(r))
+	noError(t, c.do(r))
 	trace, seen := r.Disk.Trace(), 0
 	for _, block := range []int{512, 4096} {
 		err := trace.Crashes(disktest.Options{Block: block, Samples: 8, NoDestroyed: b.NotIsolated}, func(crash *disktest.Crash) error {
@@ -154,15 +152,15 @@ func (c crashCase) run(t *testing.T, b Backend) {
 			}
 			return c.repeat(b, m)
 		})
-		require.NoError(t, err)
+		noError(t, err)
 	}
 	t.Logf("%d operations, %d disks", len(trace.Ops), seen)
-	require.True(t, seen > 2 || len(trace.Ops) == 0)
+	holds(t, seen > 2 || len(trace.Ops) == 0)
 }
 
 // repeat runs the operation again after the boot that followed the cut. It may say that there is nothing to do any more
 // (the slot that runs is confirmed), but what it leaves must boot.
-func (c crashCase) repeat(b Backend, m *Machine) error {
+func (c crashCase) repeat(b Subject, m *Machine) error {
 	r, err := b.Rig(m)
 	if err != nil {
 		return fmt.Errorf("open after the cut: %w", err)

@@ -86,6 +86,11 @@ func (m *Machine) Crashed(c *disktest.Crash) (*Machine, error) {
 	return m.with(c.Device(), vars), nil
 }
 
+// Place is the machine's disk as backends are told of it.
+func (m *Machine) Place() bootloader.Disk {
+	return bootloader.Disk{Device: m.Disk, Boot: m.Partition, BIOS: m.BIOS}
+}
+
 // Boot powers the machine on.
 func (m *Machine) Boot() (predict.Outcome, error) {
 	o, err := predict.Boot(m.Disk, m.Vars, m.Options)

@@ -23,7 +23,8 @@ func Next(disk Device, vars efivar.Store, n int, o Options) ([]Outcome, error) {
 	over := NewOverlay(disk)
 	var boots []Outcome
 	for i := range n {
-		out, err := (&boot{disk: over, vars: held, o: o, explain: true}).run()
+		o.Explain = true
+		out, err := Boot(over, held, o)
 		if err != nil {
 			return boots, fmt.Errorf("predict boot %d: %w", i+1, err)
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
@@ -172,25 +171,17 @@ func TestWhyUnderSystemdBoot(t *testing.T) {
 	}
 }
 
-// grubBackend is GRUB on BIOS.
-func grubBackend() loadertest.Backend {
-	return loadertest.Backend{
-		Install: func(m *loadertest.Machine, f *bootfs.FS) error {
-			if err := grub.Install(f, nil); err != nil {
-				return err
-			}
-			boot, core := loadertest.GRUBCore()
-			return grub.InstallBIOS(m.Disk, grub.BIOS{Boot: boot, Core: core, First: int64(m.BIOS.First), Sectors: int64(m.BIOS.Sectors)})
-		},
-		Open: func(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
-			return grub.New(grub.Config{FS: f, Vars: vars, Partition: m.Partition, Cmdline: m.Cmdline})
-		},
+// grubOnBIOS is GRUB on BIOS.
+func grubOnBIOS() loadertest.Subject {
+	boot, core := loadertest.GRUBCore()
+	return loadertest.Subject{
+		Backend: grub.Backend{BIOS: true}, Files: map[string][]byte{"grub-boot.img": boot, "grub-core.img": core},
 		Options: predict.Options{BIOS: true}, Separate: true,
 	}
 }
 
 // armed is a machine that runs version 1 from slot A, and whose slot B holds version 2, armed.
-func armed(t *testing.T, b loadertest.Backend, tries int) *loadertest.Rig {
+func armed(t *testing.T, b loadertest.Subject, tries int) *loadertest.Rig {
 	t.Helper()
 	r, err := b.Installed()
 	require.NoError(t, err)
@@ -248,7 +239,7 @@ func TestWhyUnderGRUB(t *testing.T) {
 		}, []string{"vmlinuz: grub.cfg starts vmlinuz, which is no slot."}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := armed(t, grubBackend(), c.tries)
+			r := armed(t, grubOnBIOS(), c.tries)
 			if c.change != nil {
 				c.change(t, r)
 			}
@@ -329,7 +320,7 @@ func TestOrderAndStarts(t *testing.T) {
 
 func TestMade(t *testing.T) {
 	require.Equal(t, predict.Options{Arch: "amd64"}, predict.Made(disk(t, base(nil)).Disk))
-	r, err := grubBackend().Installed()
+	r, err := grubOnBIOS().Installed()
 	require.NoError(t, err)
 	require.Equal(t, predict.Options{BIOS: true}, predict.Made(r.Disk))
 	m, err := loadertest.NewMachine(512)

@@ -55,9 +55,25 @@ type Options struct {
 	Refuses string
 	// Explain fills Outcome.Why; Next always does.
 	Explain bool
+	// Model predicts in place of this package, for a loader that this package does not know; nil: it does.
+	Model Model
 	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that (see
 	// fat.go), so without this option an unreadable sector takes its neighbours along.
 	SectorReads bool
+}
+
+// Model predicts the boots of machines whose loader this package does not know. A loader from outside (bootloader.Backend) that
+// is also a Model can be rehearsed and diagnosed; with another one, an upgrade says that it was not rehearsed.
+type Model interface {
+	// Boot does what Boot of this package does, for that loader: it powers the machine on and says where that ends. It follows
+	// Options.Good and Options.Skim, so that a rehearsal can go on with files that are not there yet, and is quick. The others it
+	// may leave alone.
+	Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error)
+}
+
+// Knows reports whether this package models the loader of that name (bootloader.Backend.Name) by itself.
+func Knows(loader string) bool {
+	return loader == "systemd-boot" || loader == "grub-uefi" || loader == "grub-bios"
 }
 
 // Outcome is where a boot ended.
@@ -92,6 +108,9 @@ func (o Outcome) String() string {
 // of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's name counts boots; then
 // it must be an io.WriterAt. An error means that the model does not know what would happen.
 func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
+	if o.Model != nil {
+		return o.Model.Boot(disk, vars, o)
+	}
 	return (&boot{disk: disk, vars: vars, o: o, explain: o.Explain}).run()
 }
 

@@ -12,7 +12,7 @@ import (
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
 // other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
 func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
-	said, _, err := cmdline.One(l.Cmdline, bootArgument)
+	said, _, err := cmdline.One(l.Cmdline, cmdline.Boot)
 	if err != nil {
 		return bootloader.None, false, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
 	}
@@ -94,7 +94,7 @@ func ukiPath(s bootloader.Slot) string {
 
 // slotFromCmdline is the slot that the kernel command line names; None when it names none.
 func slotFromCmdline(line string) (bootloader.Slot, error) {
-	name, set, err := cmdline.One(line, slotArgument)
+	name, set, err := cmdline.One(line, cmdline.Slot)
 	if err != nil {
 		return bootloader.None, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)
 	}
@@ -103,7 +103,7 @@ func slotFromCmdline(line string) (bootloader.Slot, error) {
 	}
 	s, err := bootloader.ParseSlot(name)
 	if err != nil {
-		return bootloader.None, fmt.Errorf("kernel argument %s=%s: %w: %w", slotArgument, name, err, bootloader.ErrAmbiguous)
+		return bootloader.None, fmt.Errorf("kernel argument %s=%s: %w: %w", cmdline.Slot, name, err, bootloader.ErrAmbiguous)
 	}
 	return s, nil
 }

@@ -10,25 +10,14 @@ import (
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
-// Names of kernel arguments that are ours.
-const (
-	// slotArgument names the slot that runs: of a kernel that we started by kexec, while the loader's variables still tell of
-	// the boot before, and of one that an entry with arguments starts. It wins.
-	slotArgument = "pawl.slot"
-	// bootArgument is the GUID of the boot file system's partition, so that another disk's boot is told from ours.
-	bootArgument = "pawl.boot"
-	// defaultPanic is added where the arguments do not say what a panic does: a trial that dies must not hang.
-	defaultPanic = "panic=10"
-)
-
 // options are the arguments of the kernel in slot s: ours first, since what follows a "--" is init's.
 func (l *Loader) options(s bootloader.Slot, line string) (string, error) {
 	if strings.Contains(line, "\x00") {
 		return "", errors.New("the kernel arguments have a NUL inside, where Linux would end them")
 	}
-	args := []string{slotArgument + "=" + string(s), bootArgument + "=" + l.Partition.GUID.String()}
+	args := []string{cmdline.Slot + "=" + string(s), cmdline.Boot + "=" + l.Partition.GUID.String()}
 	if _, said := cmdline.Panic(line); !said {
-		args = append(args, defaultPanic)
+		args = append(args, cmdline.DefaultPanic)
 	}
 	for _, a := range cmdline.Split(line) {
 		switch {
@@ -36,7 +25,7 @@ func (l *Loader) options(s bootloader.Slot, line string) (string, error) {
 			return "", fmt.Errorf("kernel argument %q has a line end or a control character, which an entry of systemd-boot cannot hold", a.Raw)
 		case !utf8.ValidString(a.Raw):
 			return "", fmt.Errorf("kernel argument %q is no UTF-8, or Linux would cut it in two at a byte 0xa0", a.Raw)
-		case a.Name == slotArgument || a.Name == bootArgument: // behind a "--" too: an older reader of them may not know of it
+		case cmdline.Ours(a.Name): // behind a "--" too: an older reader of them may not know of it
 			return "", fmt.Errorf("kernel argument %s is the loader's own: leave it out of the image", a.Raw)
 		}
 		args = append(args, a.Raw)
@@ -47,10 +36,9 @@ func (l *Loader) options(s bootloader.Slot, line string) (string, error) {
 // keyRoom is what a sort key may take: each upgrade over a default that was never confirmed needs one character more.
 const keyRoom = 8
 
-// ArgumentsRoom is how many bytes of kernel arguments of its own a system of that version may have, where it is a kernel and
-// an initramfs: its entry is one sector, and holds our arguments too. Without a panic=N among them it is 9 less.
+// ArgumentsRoom implements bootloader.ArgumentChecker: an entry is one sector, and holds our arguments too. Without a panic=N among them it is 9 less.
 func (l *Loader) ArgumentsRoom(version string) int {
-	own := slotArgument + "=" + string(bootloader.A) + " " + bootArgument + "=" + l.Partition.GUID.String() + " "
+	own := cmdline.Slot + "=" + string(bootloader.A) + " " + cmdline.Boot + "=" + l.Partition.GUID.String() + " "
 	return sectorSize - len(l.anyEntry(version, own).text())
 }
 
@@ -59,7 +47,7 @@ func (l *Loader) anyEntry(version, options string) slotEntry {
 	return entryFor(bootloader.A, bootloader.Manifest{Version: version}, l.Title, strings.Repeat(untriedKey, keyRoom), options)
 }
 
-// CheckArguments is why a system with these kernel arguments of its own could not have an entry; nil if it could.
+// CheckArguments implements bootloader.ArgumentChecker.
 func (l *Loader) CheckArguments(version, line string) error {
 	options, err := l.options(bootloader.A, line)
 	if err != nil {

@@ -101,9 +101,7 @@ func TestTrialByBootNextArmsItselfAgain(t *testing.T) {
 }
 
 func TestBootNextStartsUKIsOnly(t *testing.T) {
-	b := kernels
-	b.Open = openDirect
-	r, err := b.Installed()
+	r, err := triedBy(sdboot.BootNext, true).Installed()
 	require.NoError(t, err)
 	m, err := r.Fill(r.FS, bootloader.B, "2")
 	require.NoError(t, err)

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
@@ -31,19 +30,16 @@ func (r readOnly) Delete(n efivar.Name) error {
 }
 
 // without are systems that cannot keep variables: they read them and have a UKI, or have none at all and a kernel.
-func without() map[string]loadertest.Backend {
-	reads, none := counting, counting
-	reads.Open = func(m *loadertest.Machine, f *bootfs.FS, vars efivar.Store) (bootloader.Bootloader, error) {
-		if vars != nil {
-			vars = readOnly{vars}
+func without() map[string]loadertest.Subject {
+	reads, none := counting, triedBy(sdboot.Counting, true)
+	reads.Vars = func(vars efivar.Store) efivar.Store {
+		if vars == nil {
+			return nil
 		}
-		return openCounting(m, f, vars)
+		return readOnly{vars}
 	}
-	none.Separate = true
-	none.Open = func(m *loadertest.Machine, f *bootfs.FS, _ efivar.Store) (bootloader.Bootloader, error) {
-		return openCounting(m, f, nil)
-	}
-	return map[string]loadertest.Backend{"read-only": reads, "none": none}
+	none.Vars = func(efivar.Store) efivar.Store { return nil }
+	return map[string]loadertest.Subject{"read-only": reads, "none": none}
 }
 
 func TestCountingNeedsNoVariables(t *testing.T) {
@@ -126,7 +122,7 @@ func TestCountedEntryIsEmptyUntilItIsArmed(t *testing.T) {
 // What a killed run left is found, whatever way is set: no file of a count is an entry once something is disarmed or prepared.
 func TestLeftoversOfCounting(t *testing.T) {
 	entry := "title Pawl\nversion 2\nsort-key !\nefi /EFI/pawl/B/os.efi\n"
-	for name, b := range map[string]loadertest.Backend{"one-shot": backend, "counting": counting} {
+	for name, b := range map[string]loadertest.Subject{"one-shot": backend, "counting": counting} {
 		t.Run(name, func(t *testing.T) {
 			r, err := b.Installed()
 			require.NoError(t, err)

@@ -67,7 +67,7 @@ type slotEntry struct {
 // entryFor is the entry of a slot that holds a UKI, or else of its kernel with these arguments.
 func entryFor(s bootloader.Slot, m bootloader.Manifest, title, sortKey, options string) slotEntry {
 	e := slotEntry{title: title, version: m.Version, sortKey: sortKey}
-	if holds(m, bootloader.UKIFile) {
+	if m.Holds(bootloader.UKIFile) {
 		e.efi = "/" + s.File(bootloader.UKIFile)
 	} else {
 		e.linux, e.initrd, e.options = "/"+s.File(bootloader.KernelFile), "/"+s.File(bootloader.InitrdFile), options

@@ -11,7 +11,15 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootorder"
 )
 
-var _ bootloader.Replacer = (*Loader)(nil)
+var (
+	_ bootloader.Replacer        = (*Loader)(nil)
+	_ bootloader.Repairer        = (*Loader)(nil)
+	_ bootloader.WayChooser      = (*Loader)(nil)
+	_ bootloader.ArgumentChecker = (*Loader)(nil)
+)
+
+// InWholeDisk implements bootloader.Replacer.
+func (l *Loader) InWholeDisk() bool { return false }
 
 // Compare implements bootloader.Replacer. Versions are those that the images state.
 func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
@@ -132,7 +140,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	return order.Replace(own, s, o)
 }
 
-// Repair removes what others left in the firmware and an upgrade would remove: variables that name a slot and outrank loader.conf,
+// Repair implements bootloader.Repairer. It removes what others left in the firmware and an upgrade would remove: variables that name a slot and outrank loader.conf,
 // entries of ours that start nothing. What boots by itself stays.
 //
 //  1. loader.conf, then those variables, as in Withdraw. A cut: the default.
@@ -144,7 +152,7 @@ func (l *Loader) Repair() error {
 	case d.overrule != nil:
 		err = d.overrule
 	case d.state.Armed != bootloader.None:
-		err = fmt.Errorf("slot %v is armed; restart into it, or disarm it (`installer rollback`)", d.state.Armed)
+		err = fmt.Errorf("slot %v is armed; restart into it, or disarm it (roll back)", d.state.Armed)
 	default:
 		err = l.settle(d)
 	}

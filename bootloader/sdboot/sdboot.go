@@ -33,7 +33,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -135,7 +134,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if err != nil {
 		return err
 	}
-	if err := checkTries(tries); err != nil {
+	if err := bootloader.CheckTries(tries, MaxTries); err != nil {
 		return err
 	}
 	held, err := l.complete(s)
@@ -153,7 +152,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	if err != nil {
 		return err
 	}
-	if l.Trial == BootNext && !d.fresh && !holds(held, bootloader.UKIFile) {
+	if l.Trial == BootNext && !d.fresh && !held.Holds(bootloader.UKIFile) {
 		return fmt.Errorf("the firmware can start a UKI by itself, and the slot has none (try it by %s): %w", OneShot, errors.ErrUnsupported)
 	}
 	if err := l.settle(d); err != nil {
@@ -182,7 +181,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 // entry is the sector of a slot's entry.
 func (l *Loader) entry(s bootloader.Slot, held bootloader.Manifest, key string) ([]byte, error) {
 	options := ""
-	if !holds(held, bootloader.UKIFile) {
+	if !held.Holds(bootloader.UKIFile) {
 		var err error
 		if options, err = l.arguments(s); err != nil {
 			return nil, err
@@ -215,7 +214,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	if err != nil {
 		return err
 	}
-	if err := checkTries(tries); err != nil {
+	if err := bootloader.CheckTries(tries, MaxTries); err != nil {
 		return err
 	}
 	if d.state.Blocked != nil {
@@ -343,51 +342,17 @@ func (l *Loader) settle(d disk) error {
 	return l.settleVariables(d)
 }
 
-// complete reads the manifest of a slot and looks whether its files are there.
+// complete reads the manifest of a slot that is complete, and that systemd-boot could start.
 func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
-	data, err := l.FS.ReadFile(s.File(bootloader.ManifestFile))
+	m, err := bootloader.ReadSlot(l.FS, s)
 	if err != nil {
 		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
 	}
-	m, err := bootloader.DecodeManifest(data)
-	if err != nil {
-		return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
-	}
-	for _, f := range m.Files {
-		info, err := l.FS.Stat(s.File(f.Name))
-		if err != nil {
-			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %w", s, err)
-		}
-		if info.Size != f.Size {
-			return bootloader.Manifest{}, fmt.Errorf("slot %v is not complete: %s has %d bytes, want %d", s, f.Name, info.Size, f.Size)
-		}
-	}
-	if !holds(m, bootloader.UKIFile) && !(holds(m, bootloader.KernelFile) && holds(m, bootloader.InitrdFile)) {
+	if !m.Holds(bootloader.UKIFile) && !(m.Holds(bootloader.KernelFile) && m.Holds(bootloader.InitrdFile)) {
 		return bootloader.Manifest{}, fmt.Errorf("slot %v has neither %s nor %s with %s: %w",
 			s, bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, errors.ErrUnsupported)
 	}
 	return m, nil
-}
-
-// holds reports whether a manifest lists a file.
-func holds(m bootloader.Manifest, name string) bool {
-	return slices.ContainsFunc(m.Files, func(f bootloader.File) bool { return f.Name == name })
-}
-
-// SlotFiles names the files that a slot may have for this loader, apart from its manifest: a UKI, or a kernel, an
-// initramfs and perhaps arguments. Where both are there the UKI is started.
-func (l *Loader) SlotFiles() []string {
-	return []string{bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
-}
-
-// MaxTries is the highest number of trial boots, the same as with GRUB.
-const MaxTries = 9
-
-func checkTries(tries int) error {
-	if tries < 1 || tries > MaxTries {
-		return fmt.Errorf("%d tries: want 1 to %d", tries, MaxTries)
-	}
-	return nil
 }
 
 // kept turns the store's way of saying that variables cannot be kept into the interface's.

@@ -29,7 +29,7 @@ const (
 // Ways lists them.
 var Ways = []Way{OneShot, BootNext, Counting}
 
-// TryBy chooses the way of the trials that are prepared and armed from now on; "" is OneShot.
+// TryBy implements bootloader.WayChooser; "" is OneShot.
 func (l *Loader) TryBy(way string) error {
 	if way != "" && !slices.Contains(Ways, Way(way)) {
 		return fmt.Errorf("try by %q: systemd-boot knows %v", way, Ways)

@@ -1,0 +1,129 @@
+package grub
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// Names of [Backend].
+const (
+	NameUEFI = "grub-uefi"
+	NameBIOS = "grub-bios"
+)
+
+// GRUB in an installer image.
+const (
+	bootAsset = "grub-boot.img"
+	coreAsset = "grub-core.img"
+	efiAsset  = "grub.efi"
+)
+
+// Backend is GRUB, on UEFI or on BIOS. A slot is a kernel and an initramfs, with its arguments.
+type Backend struct {
+	BIOS   bool // started by a BIOS, from the disk's first sector
+	Active bool // with BIOS, for Install: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
+}
+
+var _ bootloader.KernelChecker = Backend{}
+
+// Name implements bootloader.Backend.
+func (b Backend) Name() string {
+	if b.BIOS {
+		return NameBIOS
+	}
+	return NameUEFI
+}
+
+// Probe implements bootloader.Backend.
+func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
+	_, err := boot.Stat(configPath)
+	if missing(err) {
+		return false, nil
+	}
+	return err == nil && onUEFI(boot) != b.BIOS, err
+}
+
+// onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first sector.
+func onUEFI(boot *bootfs.FS) bool {
+	_, err := boot.Stat(bootloader.LoaderDir) // which stays, whatever happens to the file in it
+	return !missing(err)
+}
+
+// Open implements bootloader.Backend.
+func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
+	own := Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Gone: c.Gone}
+	if c.Disk.BIOS != (efivar.HardDrive{}) && c.Disk.SectorSize() == sector {
+		own.BIOS = &Place{Disk: c.Disk, First: int64(c.Disk.BIOS.First), Sectors: int64(c.Disk.BIOS.Sectors)}
+	}
+	return New(own)
+}
+
+// Takes implements bootloader.Backend.
+func (b Backend) Takes() bootloader.Takes {
+	slot := []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
+	if b.BIOS {
+		return bootloader.Takes{Slot: slot, Own: coreAsset, OwnFile: bootloader.CoreFile, Install: []string{bootAsset, coreAsset}}
+	}
+	return bootloader.Takes{Slot: slot, Own: efiAsset, OwnFile: bootloader.LoaderFile, Install: []string{efiAsset}}
+}
+
+// Ways implements bootloader.Backend: there is one.
+func (Backend) Ways() []bootloader.Way { return nil }
+
+// MaxTries implements bootloader.Backend.
+func (Backend) MaxTries() int { return MaxTries }
+
+// Fits implements bootloader.Backend.
+func (b Backend) Fits(d bootloader.Disk) error {
+	switch {
+	case d.Boot.Number != PartitionNumber:
+		return fmt.Errorf("the boot file system is partition %d, and GRUB's image looks for it in partition %d", d.Boot.Number, PartitionNumber)
+	case b.BIOS && d.SectorSize() != sector:
+		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only (use %s)", d.SectorSize(), sector, NameUEFI)
+	case b.BIOS && d.BIOS == (efivar.HardDrive{}):
+		return errors.New("the disk has no BIOS boot partition, in which GRUB's core image lies")
+	}
+	return nil
+}
+
+// Install implements bootloader.Backend.
+func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
+	if !b.BIOS {
+		return Install(boot, files[efiAsset])
+	}
+	if err := Install(boot, nil); err != nil {
+		return err
+	}
+	return InstallBIOS(d, BIOS{
+		Boot: files[bootAsset], Core: files[coreAsset], First: int64(d.BIOS.First), Sectors: int64(d.BIOS.Sectors), Active: b.Active,
+	})
+}
+
+// CheckKernel implements bootloader.KernelChecker: the kernel has to be a bzImage, and as long as it says, since GRUB starts one
+// that is cut short. Specification: Documentation/arch/x86/boot.rst of Linux.
+func (Backend) CheckKernel(kernel io.ReaderAt, size int64, arch string) error {
+	header, le := make([]byte, 0x264), binary.LittleEndian
+	if _, err := io.ReadFull(io.NewSectionReader(kernel, 0, size), header); err != nil || string(header[0x202:0x206]) != "HdrS" || le.Uint16(header[0x1fe:]) != 0xaa55 {
+		return errors.New("its kernel is no bzImage")
+	}
+	if arch != "amd64" {
+		return fmt.Errorf("its kernel is for amd64, the image says %q", arch)
+	}
+	setup := int64(header[0x1f1])
+	if setup == 0 {
+		setup = 4
+	}
+	if says := (setup+1)*512 + 16*int64(le.Uint32(header[0x1f4:])); size < says {
+		return fmt.Errorf("its kernel has %d bytes and says that it has %d", size, says)
+	}
+	return nil
+}
+
+// SlotFiles names the files that a slot has for this loader, apart from its manifest.
+func (l *Loader) SlotFiles() []string { return Backend{}.Takes().Slot }
