@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image"
 )
 
@@ -32,6 +33,7 @@ type operation struct {
 	ofLayer  pace
 	beside   map[string]*readBack // of the files that are read back while they are written, by name
 	begun    map[string]bool      // files that were written, whole or in part, by name
+	kept     int                  // bytes of firmware variables that the rehearsal wrote
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
@@ -93,17 +95,31 @@ func (op *operation) steps() []step {
 
 // find waits for the first file that a slot needs, so that an image without any changes nothing, and looks at its beginning.
 func (op *operation) find(ctx context.Context) error {
-	if op.nothingToFetch() {
-		return op.foresee(ctx, image.Asset{})
+	var a image.Asset
+	if !op.nothingToFetch() {
+		var err error
+		if a, err = op.source.first(); err != nil {
+			return err
+		}
+		if err := op.fits(a.Size); err != nil {
+			return fmt.Errorf("%s: %w", a.Name, err)
+		}
 	}
-	a, err := op.source.first()
-	if err != nil {
+	if err := op.foresee(ctx, a); err != nil {
 		return err
 	}
-	if err := op.fits(a.Size); err != nil {
-		return fmt.Errorf("%s: %w", a.Name, err)
+	return op.probe()
+}
+
+// probe asks the firmware, before anything is changed, whether it would keep what the rehearsal wrote to its variables.
+func (op *operation) probe() error {
+	if op.kept == 0 {
+		return nil
 	}
-	return op.foresee(ctx, a)
+	if err := efivar.Probe(op.m.Vars, op.kept); err != nil {
+		return fmt.Errorf("%w: %w (delete boot entries that nothing needs, then restart once)", bootloader.ErrNoVariables, err)
+	}
+	return nil
 }
 
 // disarm takes back whatever is armed, and closes the attempt that armed it.

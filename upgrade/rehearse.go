@@ -91,6 +91,7 @@ func (r *rehearsal) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	before := s.vars.Clone()
 	lost, err := s.clone().stuck()
 	if err != nil {
 		return err
@@ -107,7 +108,7 @@ func (r *rehearsal) play(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("arm: %w", err)
 	}
-	r.counts = !st.Again
+	r.counts, r.op.kept = !st.Again, before.Grown(s.vars)
 	for _, scene := range []struct {
 		name string
 		do   func(context.Context, *stage) error
@@ -254,12 +255,14 @@ func (r *rehearsal) confirmed(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
+	armed := s.vars.Clone()
 	if !b.Trial || b.Attempt == nil {
 		return fmt.Errorf("the new version does not find that it is on trial: %w", ErrRehearsal)
 	}
 	if _, err := sys.Confirm(ctx, Options{}); err != nil {
 		return err
 	}
+	r.op.kept += armed.Grown(s.vars)
 	if _, _, err := s.started(ctx, to, false, s.target.Version); err != nil {
 		return err
 	}

@@ -84,6 +84,9 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	if err := op.rehearse(ctx, loaderAhead); err != nil {
 		return Attempt{}, err
 	}
+	if err := op.probe(); err != nil {
+		return Attempt{}, err
+	}
 	err = m.walk(ctx, []step{
 		{StepDisarm, op.disarm},
 		{StepVerify, op.readBack},

@@ -13,8 +13,7 @@ import (
 )
 
 // Firmware that takes the first n changes of an upgrade and refuses the next: the upgrade says so, nothing is armed, the
-// default boots, and with better firmware the same upgrade ends right. The target is written by then: that firmware refuses
-// is only known when it is asked, and it is asked for nothing before the target is complete.
+// default boots, and with better firmware the same upgrade ends right.
 func TestVariablesThatAreRefused(t *testing.T) {
 	for n := 0; ; n++ {
 		r := start(t)
@@ -33,7 +32,7 @@ func TestVariablesThatAreRefused(t *testing.T) {
 			return
 		}
 		require.ErrorIs(t, err, bootloader.ErrNoVariables)
-		require.ErrorContains(t, err, "write variable ")
+		require.ErrorContains(t, err, "e variable ")
 		require.Equal(t, bootloader.None, r.status().Loader.Armed)
 		if a := r.status().Attempt; a != nil {
 			require.NotEqual(t, upgrade.Armed, a.Phase)
@@ -41,6 +40,53 @@ func TestVariablesThatAreRefused(t *testing.T) {
 		r.boots(bootloader.A, "1.0.0")
 		r.upgrade(two)
 		r.boots(bootloader.B, "2.0.0")
+	}
+}
+
+// A firmware that is full is asked, by a variable as large as all that the upgrade will write, before the disk is touched.
+func TestVariablesWithoutRoomAreFoundBeforeTheDiskIsTouched(t *testing.T) {
+	for what, refuses := range map[string]func(efivar.Name, []byte) bool{
+		"no room for anything":                 func(_ efivar.Name, value []byte) bool { return value != nil },
+		"room for the trial, not for the rest": func(_ efivar.Name, value []byte) bool { return len(value) > 100 },
+		"nothing is ever deleted":              func(_ efivar.Name, value []byte) bool { return value == nil },
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := start(t)
+			r.upgrade(r.image("2.0.0"))
+			r.boots(bootloader.B, "2.0.0")
+			r.confirm()
+			img := r.image("3.0.0")
+			before := r.Vars.Values()
+			r.Vars.BeforeWrite = func(name efivar.Name, value []byte) error {
+				if refuses(name, value) {
+					return fmt.Errorf("no space left on device: %w", efivar.ErrNotKept)
+				}
+				return nil
+			}
+			r.Disk.Record()
+			for _, do := range []func() error{
+				func() error { _, err := r.Upgrade(t.Context(), img, upgrade.Options{Tries: 2}); return err },
+				func() error {
+					m, err := r.Open()
+					require.NoError(t, err)
+					_, err = m.Rollback(t.Context(), upgrade.Options{Tries: 2})
+					return err
+				},
+			} {
+				err := do()
+				require.ErrorIs(t, err, bootloader.ErrNoVariables)
+				require.ErrorContains(t, err, "delete boot entries that nothing needs")
+			}
+			require.Empty(t, r.Disk.Trace().Ops)
+			for name, value := range before {
+				require.Equal(t, value, r.Vars.Values()[name], name)
+			}
+			r.Vars.BeforeWrite = nil
+			r.boots(bootloader.B, "2.0.0")
+			r.upgrade(img)
+			r.boots(bootloader.A, "3.0.0")
+			require.Len(t, r.Vars.Values(), len(before), "what was tried is gone")
+		})
 	}
 }
 
