@@ -25,11 +25,13 @@ proof:
 	go run ./internal/proof/run
 
 # Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
-# loader: docs/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md.
+# loader: docs/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md. Then the
+# sequences of the example system, on every loader: `make test` leaves some out.
 boots: deps
 	go run ./internal/proof/boots
 	go run ./internal/deaths/run
 	go run ./internal/cuts/run
+	PAWL_LONG=1 go test -tags vm -count 1 -timeout 120m ./examples/os/
 
 # Ten upgrades of nodes that are under attack: docs/sequence.md.
 soak: deps

@@ -134,7 +134,11 @@ func (m *machine) goes(how string) {
 
 // TestSequenceThroughPawl is what an operator does to a machine, under each loader.
 func TestSequenceThroughPawl(t *testing.T) {
-	for _, loader := range []upgrade.Loader{upgrade.SystemdBoot, upgrade.GRUBBIOS, upgrade.GRUBUEFI} {
+	loaders := []upgrade.Loader{upgrade.SystemdBoot, upgrade.GRUBBIOS}
+	if long() {
+		loaders = append(loaders, upgrade.GRUBUEFI)
+	}
+	for _, loader := range loaders {
 		t.Run(string(loader), func(t *testing.T) {
 			t.Parallel()
 			build := build
