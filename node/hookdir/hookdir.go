@@ -6,7 +6,8 @@
 //	DIR/checks/50-network   the trial's checks
 //
 // An executable gets the occasion as JSON on its standard input (node.Occasion; a check gets {"phase":"checks"}), and may
-// run for as long as the deadline says; then it is killed with all that it started. Exit code 0 is success. In a hook, 10
+// run for as long as the deadline says; then it is killed with all that it started. One that needs longer, or shall have
+// less, says so in a file beside it: 10-pods.deadline, with a time such as 10m. Exit code 0 is success. In a hook, 10
 // says that everything was as it should be already, so that nothing is to be undone. Any other code is a failure. Each
 // line that it prints goes into the log, and the last one into the error.
 //
@@ -48,7 +49,7 @@ const checksDir = "checks"
 
 // Options say how executables are run. The zero value works.
 type Options struct {
-	Deadline time.Duration // of each; 0 is node.HookDeadline
+	Deadline time.Duration // of each that does not say; 0 is node.HookDeadline
 	Log      *slog.Logger  // gets what they print; nil discards
 }
 
@@ -92,7 +93,11 @@ func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 			return nil, fmt.Errorf("read hooks: %w", err)
 		}
 		for _, file := range files {
-			hooks = append(hooks, node.Hook{Phase: p, Name: filepath.Base(file), Deadline: o.Deadline,
+			limit, err := o.deadline(file)
+			if err != nil {
+				return nil, fmt.Errorf("read hooks: %w", err)
+			}
+			hooks = append(hooks, node.Hook{Phase: p, Name: filepath.Base(file), Deadline: limit,
 				Run: func(ctx context.Context, at node.Occasion) error { return o.run(ctx, file, at) }})
 		}
 	}
@@ -132,7 +137,11 @@ func Checks(dir string, o Options) (checks []node.Check, err error) {
 		return nil, fmt.Errorf("read checks: %w", err)
 	}
 	for _, file := range files {
-		checks = append(checks, node.Check{Name: filepath.Base(file), Deadline: o.Deadline,
+		limit, err := o.deadline(file)
+		if err != nil {
+			return nil, fmt.Errorf("read checks: %w", err)
+		}
+		checks = append(checks, node.Check{Name: filepath.Base(file), Deadline: limit,
 			Run: func(ctx context.Context) error { return o.run(ctx, file, map[string]string{"phase": checksDir}) }})
 	}
 	return checks, nil
@@ -156,6 +165,11 @@ func executables(dir string) (files []string, err error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case strings.HasSuffix(path, deadlineSuffix):
+			if _, err := os.Stat(strings.TrimSuffix(path, deadlineSuffix)); err != nil {
+				return nil, fmt.Errorf("%s is the deadline of nothing: %w", path, err)
+			}
+			continue
 		case !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || strings.HasPrefix(e.Name(), "."):
 			continue
 		}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ import (
 func write(t *testing.T, dir, name, script string, mode os.FileMode) string {
 	path := filepath.Join(dir, name)
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	syscall.ForkLock.RLock() // or a process that another test starts holds it open for writing, so that it cannot be run
+	defer syscall.ForkLock.RUnlock()
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), mode))
 	require.NoError(t, os.Chmod(path, mode))
 	return path
@@ -45,6 +49,36 @@ func TestHooksInTheirOrder(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, checks, 1)
 	require.NoError(t, checks[0].Run(t.Context()))
+}
+
+func TestAnExecutableStatesItsOwnDeadline(t *testing.T) {
+	dir := t.TempDir()
+	for name, deadline := range map[string]string{"drain/10-pods": "10m\n", "checks/50-network": "90s"} {
+		file := write(t, dir, name, "exit 0", 0o755)
+		require.NoError(t, os.WriteFile(file+".deadline", []byte(deadline), 0o644))
+	}
+	write(t, dir, "drain/20-second", "exit 0", 0o755)
+	hooks, err := hookdir.Hooks(dir, hookdir.Options{Deadline: time.Second})
+	require.NoError(t, err)
+	require.Len(t, hooks, 2)
+	require.Equal(t, []time.Duration{10 * time.Minute, time.Second}, []time.Duration{hooks[0].Deadline, hooks[1].Deadline})
+	checks, err := hookdir.Checks(dir, hookdir.Options{})
+	require.NoError(t, err)
+	require.Len(t, checks, 1)
+	require.Equal(t, 90*time.Second, checks[0].Deadline)
+
+	file := filepath.Join(dir, "drain", "10-pods.deadline")
+	for _, wrong := range []string{"", "soon", "0s", "-1m", "10", "1m" + strings.Repeat(" ", 100)} {
+		require.NoError(t, os.WriteFile(file, []byte(wrong), 0o644))
+		_, err = hookdir.Hooks(dir, hookdir.Options{})
+		require.ErrorContains(t, err, "is no deadline", "%q", wrong)
+	}
+	require.NoError(t, os.Chmod(file, 0o666))
+	_, err = hookdir.Hooks(dir, hookdir.Options{})
+	require.ErrorIs(t, err, hookdir.ErrUntrusted)
+	require.NoError(t, os.Rename(file, filepath.Join(dir, "drain", "10-podz.deadline")))
+	_, err = hookdir.Hooks(dir, hookdir.Options{})
+	require.ErrorContains(t, err, "is the deadline of nothing")
 }
 
 func TestWhatWouldNotDoWhatItSeemsToIsRefused(t *testing.T) {
