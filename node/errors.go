@@ -53,6 +53,7 @@ var kinds = []struct {
 	{ErrTooMany, "too-many", connect.CodeResourceExhausted},
 	{ErrNothingToCancel, "nothing-to-cancel", connect.CodeFailedPrecondition},
 	{ErrTooLate, "too-late", connect.CodeFailedPrecondition},
+	{ErrRefused, "refused", connect.CodeFailedPrecondition},
 	{ErrHost, "host", connect.CodePermissionDenied},
 	{context.Canceled, "cancelled", connect.CodeCanceled},
 
@@ -110,6 +111,7 @@ var kinds = []struct {
 //	too-many          more is asked for at once than the service gives
 //	nothing-to-cancel nothing runs that can be cancelled
 //	too-late          the operation came past its commit point before it could be cancelled
+//	refused           a hook of the phase allow refuses the order
 //	host              the request is for another node, or of a web page
 //	cancelled         the caller ended it, or the service was stopped
 //	timeout           it took longer than it may

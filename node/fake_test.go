@@ -228,6 +228,11 @@ func (h *handle) Mark(marks []upgrade.Mark) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.marks = append([]upgrade.Mark(nil), marks...)
+	if a := h.status.Attempt; a != nil {
+		marked := *a
+		marked.Marks = h.marks
+		h.status.Attempt = &marked
+	}
 	return h.fail["mark"]
 }
 

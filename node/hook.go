@@ -16,20 +16,25 @@ import (
 // Phase names a part of the sequence around an upgrade that hooks can join.
 type Phase string
 
-// The phases. Those from cordon to free disturb the node; they run only when everything that can fail beforehand has
-// been done, and before the commit point. One that fails ends the upgrade: what was done is undone in reverse.
+// The phases, of an order that restarts the node. Those from lock to free disturb it; they run only when everything that
+// can fail beforehand has been done, and before the commit point. One that fails ends the upgrade, and so does PhaseLast:
+// what was done is undone in reverse.
 const (
+	PhaseAllow   Phase = "allow"   // may refuse, before anything is written; it disturbs nothing, so nothing undoes it
+	PhaseLock    Phase = "lock"    // take what lets so many nodes be disturbed at a time: the first disturbance, undone last
 	PhaseCordon  Phase = "cordon"  // take no new work
 	PhaseDrain   Phase = "drain"   // hand over the work there is
 	PhaseLeave   Phase = "leave"   // leave what counts its members
 	PhaseStop    Phase = "stop"    // stop services
 	PhaseUnmount Phase = "unmount" // unmount what Config.Unmount names
 	PhaseFree    Phase = "free"    // see that nothing holds it any more; has no hooks
+	PhaseLast    Phase = "last"    // the last look, after all that and before arm, or before the restart that applies what is staged
 
 	PhaseMount    Phase = "mount"    // undoes unmount
 	PhaseResume   Phase = "resume"   // undoes stop
 	PhaseRejoin   Phase = "rejoin"   // undoes leave; also after the restart, in whichever version runs
 	PhaseUncordon Phase = "uncordon" // undoes cordon; likewise
+	PhaseUnlock   Phase = "unlock"   // undoes lock; likewise, and only once nothing else is left to be undone
 
 	PhaseShutdown Phase = "shutdown" // before every restart by order; an error is logged and holds nothing up
 
@@ -39,8 +44,8 @@ const (
 
 // hookPhases are the phases that hooks can join.
 var hookPhases = []Phase{
-	PhaseCordon, PhaseDrain, PhaseLeave, PhaseStop, PhaseUnmount, PhaseMount, PhaseResume, PhaseRejoin, PhaseUncordon,
-	PhaseShutdown, PhaseMigrate, PhaseRevert,
+	PhaseAllow, PhaseLock, PhaseCordon, PhaseDrain, PhaseLeave, PhaseStop, PhaseUnmount, PhaseLast,
+	PhaseMount, PhaseResume, PhaseRejoin, PhaseUncordon, PhaseUnlock, PhaseShutdown, PhaseMigrate, PhaseRevert,
 }
 
 // HookPhases lists the phases that hooks can join.
@@ -48,6 +53,7 @@ func HookPhases() []Phase { return slices.Clone(hookPhases) }
 
 // disturbances are the phases that disturb, in order.
 var disturbances = []disturbance{
+	{name: PhaseLock, undo: PhaseUnlock, lasts: true, outlasts: true},
 	{name: PhaseCordon, undo: PhaseUncordon, lasts: true},
 	{name: PhaseDrain},
 	{name: PhaseLeave, undo: PhaseRejoin, lasts: true},
@@ -58,10 +64,11 @@ var disturbances = []disturbance{
 
 // disturbance is a phase before the commit point.
 type disturbance struct {
-	name  Phase
-	undo  Phase // empty: there is nothing to undo
-	lasts bool  // a restart does not undo it
-	stuck bool  // when it fails, services have been stopped and something does not let go: see Config.Stuck
+	name     Phase
+	undo     Phase // empty: there is nothing to undo
+	lasts    bool  // a restart does not undo it
+	outlasts bool  // it is undone only once nothing else is left
+	stuck    bool  // when it fails, services have been stopped and something does not let go: see Config.Stuck
 }
 
 // HookDeadline is how long a hook may take when it does not say.
@@ -70,6 +77,9 @@ const HookDeadline = time.Minute
 // ErrAlready is returned by a hook when it found everything as it should be, so that there is nothing to undo: a node that
 // an administrator cordoned stays cordoned.
 var ErrAlready = errors.New("it was so already")
+
+// ErrRefused is returned for an order that a hook of PhaseAllow refuses. Nothing was changed. Do: read the message.
+var ErrRefused = errors.New("refused")
 
 // Hook is what an operating system does in a phase. Hooks of one phase run one after the other.
 type Hook struct {
@@ -84,10 +94,13 @@ type Occasion struct {
 	Phase     Phase           `json:"phase"`
 	Operation string          `json:"operation"` // "upgrade to REF", "rollback", "reboot", "settle", "trial"
 	BootID    string          `json:"boot_id"`
-	Attempt   upgrade.Attempt `json:"attempt"` // zero where there is none
+	Attempt   upgrade.Attempt `json:"attempt"` // zero where there is none; in PhaseAllow what is planned, without an ID
+	Force     bool            `json:"force"`   // the order was forced
 	// Sure is for hooks that undo: the phase came to its end and changed something. If it is false the phase was cut
 	// short, and the hook has to find out by itself whether there is something to undo.
 	Sure bool `json:"sure"`
+	// Tell tells whoever follows the operation, and status while the hook runs, what it does or waits for, in one line.
+	Tell func(text string) `json:"-"`
 }
 
 // hooks are those of a phase.
@@ -104,7 +117,7 @@ func (s *Server) hooks(p Phase) (found []Hook) {
 // unless all are to be tried.
 func (s *Server) runHooks(ctx context.Context, tell teller, o Occasion, all bool) (did bool, err error) {
 	var errs []error
-	o.BootID = s.bootID
+	o.BootID, o.Tell = s.bootID, func(text string) { tell.tell(notice(text)) }
 	for _, h := range s.hooks(o.Phase) {
 		deadline := h.Deadline
 		if deadline == 0 {
@@ -125,6 +138,11 @@ func (s *Server) runHooks(ctx context.Context, tell teller, o Occasion, all bool
 		}
 	}
 	return did, errors.Join(errs...)
+}
+
+// notice is what a person should know of.
+func notice(text string) *pawlv1.Event {
+	return &pawlv1.Event{Event: &pawlv1.Event_Notice{Notice: &pawlv1.Notice{Text: text}}}
 }
 
 // teller is whoever takes events: an operation, or the journal alone.

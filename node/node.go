@@ -66,8 +66,10 @@ type Config struct {
 	Reboot   func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
 	Watchdog Watchdog                                       // the hardware that ends a trial which hangs; zero: none
 	Kexec    func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
-	Names    []string                                       // by which clients call this node, beside its host name and its addresses
-	Log      *slog.Logger                                   // nil discards
+	// Notes is asked for lines for the status, such as which pool the node belongs to and who holds its lock. It has two seconds.
+	Notes func(context.Context) []string
+	Names []string     // by which clients call this node, beside its host name and its addresses
+	Log   *slog.Logger // nil discards
 
 	ownReboot bool // Reboot was given
 }
@@ -115,7 +117,10 @@ type Server struct {
 	mounts     mounted                  // what was unmounted and is to come back; of whoever holds the queue
 
 	mu      sync.Mutex
-	problem string // of Start
+	problem string   // of Start
+	undoing []string // what is left to be undone, and why it is
+
+	settling settling
 }
 
 // machine is what the service needs of upgrade.Machine.

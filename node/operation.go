@@ -151,6 +151,16 @@ func (op *Operation) progress() *pawlv1.Progress {
 	return nil
 }
 
+// notice is what the task that runs told last; empty when it told nothing, or none runs.
+func (op *Operation) notice() string {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if n := len(op.events); n > 0 {
+		return op.events[n-1].GetNotice().GetText()
+	}
+	return ""
+}
+
 func (op *Operation) result() (over bool, err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()

@@ -96,9 +96,7 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	if err := s.restartAs(reason, then); err != nil {
 		s.queue.leave()
 		next.end(err)
-		if err := s.settle(s.ctx); err != nil { // the node goes on, so it is to work
-			s.setProblem(err)
-		}
+		s.settle(s.ctx) // the node goes on, so it is to work
 		return
 	}
 	next.end(nil)

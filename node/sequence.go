@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -34,6 +35,8 @@ type sequence struct {
 	request  *pawlv1.UpgradeRequest
 	img      *image.Image
 	m        machine
+	planned  upgrade.Attempt // what the attempt will be, for hooks that are asked before there is one
+	givesUp  bool            // a rollback that gives something up: nobody is asked
 	attempt  upgrade.Attempt
 	expected *pawlv1.Expected
 	then     after
@@ -46,8 +49,10 @@ type sequence struct {
 // that of "disturb late":
 //
 //	resolve    nothing is changed
+//	allow      if the node restarts: hooks, which may refuse
 //	prepare    the target is written, read back and completed, while the node serves
-//	cordon, drain, leave, stop, unmount, free   if the node restarts: the hooks, then what Config.Unmount names
+//	lock, cordon, drain, leave, stop, unmount, free   if the node restarts: the hooks, then what Config.Unmount names
+//	last       if the node restarts: hooks, the last that may say no
 //	arm        the commit point
 //	reboot     if asked, and only then
 //
@@ -75,18 +80,17 @@ func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operat
 	}
 	return s.start(ctx, "upgrade to "+r.Image, r, func(ctx context.Context, op *Operation) (after, error) {
 		q := &sequence{s: s, op: op, request: r}
-		phases := []phase{{name: "resolve", do: q.resolve}}
+		phases := q.ask(phase{name: "resolve", do: q.resolve})
 		switch {
 		case r.Stage:
 			phases = append(phases, phase{name: "stage", do: q.stage})
 			if r.Reboot {
-				phases = append(phases, q.disturb(false)...)
-				phases = append(phases, phase{name: "load", do: q.loadRunning})
+				phases = append(phases, q.disturb(false, q.loadRunning)...)
 			}
 		case r.Reboot:
 			phases = append(phases, phase{name: "prepare", do: q.prepare})
-			phases = append(phases, q.disturb(true)...)
-			phases = append(phases, phase{name: "load", do: q.loadTrial}, phase{name: "arm", do: q.arm})
+			phases = append(phases, q.disturb(true, q.loadTrial)...)
+			phases = append(phases, phase{name: "arm", do: q.arm})
 		default:
 			phases = append(phases, phase{name: "prepare", do: q.prepare}, phase{name: "arm", do: q.arm})
 		}
@@ -115,21 +119,65 @@ func (s *Server) Rollback(ctx context.Context, r *pawlv1.RollbackRequest) (*Oper
 	}
 	return s.start(ctx, "rollback", nil, func(ctx context.Context, op *Operation) (after, error) {
 		q := &sequence{s: s, op: op, request: &pawlv1.UpgradeRequest{Reboot: r.Reboot, RebootMode: r.RebootMode, Force: r.Force}}
-		phases := []phase{{name: "rollback", do: q.rollback}}
+		phases := append(q.ask(phase{name: "open", do: q.open}), phase{name: "rollback", do: q.rollback})
 		if r.Reboot {
-			phases = append(phases, q.disturb(true)...)
-			phases = append(phases, phase{name: "load", do: q.loadTrial})
+			phases = append(phases, q.disturb(true, q.loadTrial)...)
 		}
 		return q.walk(ctx, append(phases, phase{name: "arm", do: q.arm}))
 	})
 }
 
-// disturb are the phases that disturb. Without unmounting they end before it.
-func (q *sequence) disturb(unmount bool) (phases []phase) {
+// ask are the phases that change nothing: the first, which finds out what is asked for, and then whether hooks allow it.
+func (q *sequence) ask(first phase) []phase {
+	if !q.request.Reboot || len(q.s.hooks(PhaseAllow)) == 0 {
+		return []phase{first}
+	}
+	return []phase{first, {name: PhaseAllow, do: func(ctx context.Context) error {
+		if q.givesUp {
+			return nil
+		}
+		if err := q.hooks(ctx, PhaseAllow, q.planned); err != nil {
+			return fmt.Errorf("%s: %w: %w", PhaseAllow, ErrRefused, err)
+		}
+		return nil
+	}}}
+}
+
+// hooks runs hooks that disturb nothing, so that there is nothing to undo.
+func (q *sequence) hooks(ctx context.Context, p Phase, a upgrade.Attempt) error {
+	begun := time.Now()
+	q.tell(upgrade.Event{Step: upgrade.Step(p)})
+	_, err := q.s.runHooks(ctx, q.op, q.occasion(p, a), false)
+	q.tell(upgrade.Event{Step: upgrade.Step(p), Done: true, Err: err, Elapsed: time.Since(begun)})
+	return err
+}
+
+func (q *sequence) occasion(p Phase, a upgrade.Attempt) Occasion {
+	return Occasion{Phase: p, Operation: q.op.name, Attempt: a, Force: q.request.Force}
+}
+
+// disturb are the phases that disturb, then load, which loads a kernel, then the last look. Without unmounting the
+// disturbances end before it.
+func (q *sequence) disturb(unmount bool, load func(context.Context) error) (phases []phase) {
 	for _, d := range q.s.disturbing(unmount) {
 		phases = append(phases, phase{name: d.name, disturbance: d, do: func(ctx context.Context) error { return q.do(ctx, d) }})
 	}
+	phases = append(phases, phase{name: "load", do: load})
+	if len(q.s.hooks(PhaseLast)) > 0 {
+		phases = append(phases, phase{name: PhaseLast, do: q.last})
+	}
 	return phases
+}
+
+// last has hooks look once more, when nothing but the commit, or the restart, is left.
+func (q *sequence) last(ctx context.Context) error {
+	if !q.attempt.Open() {
+		return nil
+	}
+	if err := q.hooks(ctx, PhaseLast, q.attempt); err != nil {
+		return fmt.Errorf("%s: %w", PhaseLast, err)
+	}
+	return nil
 }
 
 // disturbing are the disturbances in which there is something to do.
@@ -145,11 +193,23 @@ func (s *Server) disturbing(unmount bool) (all []disturbance) {
 	return all
 }
 
+// asks is what comes before the preparation, for a plan.
+func (s *Server) asks(r *pawlv1.UpgradeRequest) (phases []Phase) {
+	phases = []Phase{Phase(stepResolve)}
+	if r.Reboot && len(s.hooks(PhaseAllow)) > 0 {
+		phases = append(phases, PhaseAllow)
+	}
+	return phases
+}
+
 // follows is what a request has follow after the preparation, for a plan.
 func (s *Server) follows(r *pawlv1.UpgradeRequest) (phases []Phase) {
 	if r.Reboot {
 		for _, d := range s.disturbing(!r.Stage) {
 			phases = append(phases, d.name)
+		}
+		if len(s.hooks(PhaseLast)) > 0 {
+			phases = append(phases, PhaseLast)
 		}
 	}
 	if !r.Stage {
@@ -184,7 +244,7 @@ func (q *sequence) disturbOnce(ctx context.Context, d disturbance) error {
 			return err
 		}
 	}
-	did, err := q.s.runHooks(ctx, q.op, Occasion{Phase: d.name, Operation: q.op.name, Attempt: q.attempt}, false)
+	did, err := q.s.runHooks(ctx, q.op, q.occasion(d.name, q.attempt), false)
 	switch {
 	case err != nil:
 		return err
@@ -263,7 +323,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	if stuck {
 		return after{reboot: true}, fmt.Errorf("%w; the node restarts into the version that runs", why)
 	}
-	left, err := q.s.undo(ctx, q.op, Occasion{Operation: q.op.name, Attempt: q.attempt}, q.marks)
+	left, err := q.s.undo(ctx, q.op, q.occasion("", q.attempt), q.marks)
 	if len(q.marks) > 0 {
 		if err := q.m.Mark(left); err != nil {
 			q.s.log.Warn("what was undone is not recorded", "reason", err)
@@ -271,6 +331,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	}
 	if err != nil {
 		why = fmt.Errorf("%w (and not all was undone: %w)", why, err)
+		q.s.settling.later(q.s)
 	}
 	return after{}, why
 }
@@ -332,8 +393,16 @@ func (q *sequence) resolve(ctx context.Context) error {
 	if warning != "" {
 		plan.Warnings = append(plan.Warnings, warning)
 	}
-	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: wirePlan(plan, q.s.follows(q.request))}})
+	q.planned = attemptOf(plan)
+	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: wirePlan(plan, q.s.asks(q.request), q.s.follows(q.request))}})
 	return nil
+}
+
+// attemptOf is the attempt that a plan would make.
+func attemptOf(p upgrade.Plan) upgrade.Attempt {
+	return upgrade.Attempt{
+		Kind: p.Kind, From: p.From, To: p.To, Old: p.Old, Version: p.Version, Image: p.Image, Reference: p.Reference, Preserve: p.Preserve,
+	}
 }
 
 // allowClient asks whether the command that ordered this is new enough for the image. What is forced, or cannot be told, is a warning.
@@ -393,10 +462,31 @@ func (q *sequence) arm(ctx context.Context) (err error) {
 	return err
 }
 
-func (q *sequence) rollback(ctx context.Context) (err error) {
+// open opens the machine for a rollback, and sees what it would do.
+func (q *sequence) open(context.Context) (err error) {
 	if q.m, err = q.s.open(false); err != nil {
 		return fmt.Errorf("rollback: %w", err)
 	}
+	if len(q.s.hooks(PhaseAllow)) == 0 {
+		return nil
+	}
+	st, err := q.m.Status()
+	if err != nil {
+		return fmt.Errorf("rollback: %w", err)
+	}
+	a := st.Attempt
+	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.Phase == upgrade.Staged || a.Phase == upgrade.Armed)
+	from := st.Running()
+	q.planned = upgrade.Attempt{Kind: upgrade.Rollback, From: from.Slot, To: from.Slot.Other(), Old: from.Manifest.Version, Preserve: true}
+	for _, to := range st.Slots {
+		if to.Slot == q.planned.To {
+			q.planned.Version, q.planned.Image, q.planned.Reference = to.Manifest.Version, to.Manifest.Image, to.Manifest.Reference
+		}
+	}
+	return nil
+}
+
+func (q *sequence) rollback(ctx context.Context) (err error) {
 	q.attempt, err = q.m.PrepareRollback(ctx, q.options())
 	q.marks = q.attempt.Marks
 	if err == nil && q.attempt.Open() && q.request.Reboot {

@@ -51,7 +51,7 @@ func order(t *testing.T, s *Server, r *pawlv1.UpgradeRequest) error {
 }
 
 func TestSequence(t *testing.T) {
-	const all = "cordon, drain, leave, stop, unmount, unmount, free"
+	const all = "allow, lock, cordon, drain, leave, stop, unmount, unmount, free, last"
 	sick := errors.New("sick")
 	for name, test := range map[string]struct {
 		fails   map[Phase]error // hooks
@@ -63,64 +63,87 @@ func TestSequence(t *testing.T) {
 		why     string // contained in the error; empty: it works
 		left    []string
 	}{
-		"it works": {want: all + ", arm, shutdown", restart: true, left: []string{"cordon", "leave", "stop", "unmount"}},
+		"it works": {want: all + ", arm, shutdown", restart: true, left: []string{"lock", "cordon", "leave", "stop", "unmount"}},
 		"without a restart nothing is disturbed": {
 			request: &pawlv1.UpgradeRequest{Image: "os:2"}, want: "arm",
 		},
 		"staged, restarted later": {request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true}, want: "stage"},
 		"staged, restarted now: nothing is unmounted": {
 			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true}, restart: true,
-			want: "stage, cordon, drain, leave, stop, shutdown", left: []string{"cordon", "leave", "stop"},
+			want: "allow, stage, lock, cordon, drain, leave, stop, last, shutdown", left: []string{"lock", "cordon", "leave", "stop"},
 		},
 		"cordon fails": {
 			fails: map[Phase]error{PhaseCordon: sick}, why: `cordon: hook "test": sick`,
-			want: "cordon, abandon: cordon: hook \"test\": sick, uncordon",
+			want: "allow, lock, cordon, abandon: cordon: hook \"test\": sick, uncordon, unlock sure=true",
 		},
 		"drain fails": {
 			fails: map[Phase]error{PhaseDrain: sick}, why: "sick",
-			want: "cordon, drain, abandon: drain: hook \"test\": sick, uncordon sure=true",
+			want: "allow, lock, cordon, drain, abandon: drain: hook \"test\": sick, uncordon sure=true, unlock sure=true",
 		},
 		"leave fails": {
 			fails: map[Phase]error{PhaseLeave: sick}, why: "sick",
-			want: "cordon, drain, leave, abandon: leave: hook \"test\": sick, rejoin, uncordon sure=true",
+			want: "allow, lock, cordon, drain, leave, abandon: leave: hook \"test\": sick, rejoin, uncordon sure=true, unlock sure=true",
 		},
 		"stop fails": {
 			fails: map[Phase]error{PhaseStop: sick}, why: "sick",
-			want: "cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true",
+			want: "allow, lock, cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"something does not let go": {
 			call: "unmount", why: "the node restarts into the version that runs", restart: true,
-			want: "cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown", left: []string{"cordon", "leave", "stop", "unmount"},
+			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown", left: []string{"lock", "cordon", "leave", "stop", "unmount"},
 		},
 		"something does not let go, and the node is to go on": {
 			call: "unmount", why: "or use --stage", stuck: StuckUndo,
-			want: "cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume sure=true, rejoin sure=true, uncordon sure=true",
+			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"the disk is held elsewhere": {
 			call: "free", why: "or use --stage", stuck: StuckUndo,
-			want: all + ", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true",
+			want: strings.TrimSuffix(all, ", last") + ", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"arming fails": {
 			call: "arm", why: "sick",
-			want: all + ", arm, abandon: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true",
+			want: all + ", arm, abandon: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"it was cordoned already": {
 			fails: map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: sick}, why: "sick",
-			want: "cordon, drain, abandon: drain: hook \"test\": sick",
+			want: "allow, lock, cordon, drain, abandon: drain: hook \"test\": sick, unlock sure=true",
+		},
+		"the last look says no": {
+			fails: map[Phase]error{PhaseLast: sick}, why: `last: hook "test": sick`,
+			want: all + ", abandon: last: hook \"test\": sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+		},
+		"the last look says no to the restart of what is staged": {
+			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
+			fails:   map[Phase]error{PhaseLast: sick}, why: `last: hook "test": sick`,
+			want: "allow, stage, lock, cordon, drain, leave, stop, last, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+		},
+		"it is not allowed": {
+			fails: map[Phase]error{PhaseAllow: sick}, why: `allow: refused: hook "test": sick`, want: "allow",
+		},
+		"it is not allowed to stage and restart": {
+			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
+			fails:   map[Phase]error{PhaseAllow: sick}, why: `allow: refused: hook "test": sick`, want: "allow",
+		},
+		"without a restart nobody is asked": {
+			request: &pawlv1.UpgradeRequest{Image: "os:2"}, fails: map[Phase]error{PhaseAllow: sick}, want: "arm",
+		},
+		"the lock is not to be had": {
+			fails: map[Phase]error{PhaseLock: sick}, why: `lock: hook "test": sick`,
+			want: "allow, lock, abandon: lock: hook \"test\": sick, unlock",
 		},
 		"what cannot be undone is kept, and the rest is undone": {
 			fails: map[Phase]error{PhaseStop: sick, PhaseRejoin: errors.New("alone")}, why: "and not all was undone: rejoin",
-			want: "cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true",
-			left: []string{"leave"},
+			want: "allow, lock, cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true",
+			left: []string{"lock", "leave"},
 		},
 		"what is staged stays staged": {
 			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
 			fails:   map[Phase]error{PhaseDrain: sick}, why: "`pawl stage cancel` gives it up",
-			want: "stage, cordon, drain, uncordon sure=true",
+			want: "allow, stage, lock, cordon, drain, uncordon sure=true, unlock sure=true",
 		},
 		"a shutdown that fails holds nothing up": {
 			fails: map[Phase]error{PhaseShutdown: sick}, restart: true,
-			want: all + ", arm, shutdown", left: []string{"cordon", "leave", "stop", "unmount"},
+			want: all + ", arm, shutdown", left: []string{"lock", "cordon", "leave", "stop", "unmount"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,7 +289,7 @@ func TestANodeThatDoesNotRestartWorksAgain(t *testing.T) {
 		f.status.Attempt = &a
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
 		require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
-		require.True(t, strings.HasSuffix(f.phases(), "shutdown, resume sure=true, uncordon sure=true"), f.phases())
+		require.True(t, strings.HasSuffix(f.phases(), "shutdown, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true"), f.phases())
 	})
 }
 
@@ -293,14 +316,14 @@ func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
 				op, err := s.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, Attached: true})
 				require.NoError(t, err)
 				synctest.Wait()
-				require.Equal(t, "cordon, drain, leave, stop, unmount, unmount", f.phases())
+				require.Equal(t, "allow, lock, cordon, drain, leave, stop, unmount, unmount", f.phases())
 				end(s, cancel)
 				err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
 				require.ErrorIs(t, err, context.Canceled)
 				require.NotContains(t, err.Error(), "end what holds it")
 				time.Sleep(time.Minute)
-				require.Equal(t, "cordon, drain, leave, stop, unmount, unmount, abandon: unmount: context canceled, "+
-					"mount, resume sure=true, rejoin sure=true, uncordon sure=true", f.phases())
+				require.Equal(t, "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: context canceled, "+
+					"mount, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true", f.phases())
 				require.Empty(t, f.marks)
 				require.Empty(t, f.rebooted())
 			})

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
@@ -32,8 +33,9 @@ func (s *Server) Status(ctx context.Context) (*pawlv1.StatusResponse, error) {
 	w.Checks = s.checks()
 	w.Watchdog = s.guard.say()
 	s.mu.Lock()
-	w.Problem = s.problem
+	w.Problem, w.Undoing = s.problem, s.undoing
 	s.mu.Unlock()
+	w.Notes = s.notes(ctx)
 	return w, nil
 }
 
@@ -82,5 +84,30 @@ func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan,
 	if err != nil {
 		return nil, err
 	}
-	return wirePlan(plan, s.follows(&pawlv1.UpgradeRequest{Reboot: true})), nil
+	order := &pawlv1.UpgradeRequest{Reboot: true}
+	w := wirePlan(plan, s.asks(order), s.follows(order))
+	o := Occasion{Phase: PhaseAllow, Operation: "plan", Attempt: attemptOf(plan), Force: r.Force}
+	if _, err := s.runHooks(ctx, silent{}, o, false); err != nil {
+		w.Warnings = append(w.Warnings, fmt.Sprintf("An upgrade would be refused now: %s: %v.", PhaseAllow, err))
+	}
+	return w, ctx.Err()
+}
+
+// noteTime bounds how long Config.Notes may take.
+const noteTime = 2 * time.Second
+
+// notes are what the system has to say in the status.
+func (s *Server) notes(ctx context.Context) []string {
+	if s.config.Notes == nil {
+		return nil
+	}
+	said := make(chan []string, 1)
+	err := Check{Deadline: noteTime, Run: func(ctx context.Context) error {
+		said <- s.config.Notes(ctx)
+		return nil
+	}}.run(ctx)
+	if err != nil {
+		return []string{"what else there is to say is not known: " + err.Error()}
+	}
+	return <-said
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -124,9 +123,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	case err != nil:
 		s.setProblem(err)
 	case boot.Unordered != "":
-		s.journal.add(op.name, &pawlv1.Event{Event: &pawlv1.Event_Notice{Notice: &pawlv1.Notice{
-			Text: fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", boot.Unordered),
-		}}})
+		s.journal.add(op.name, notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", boot.Unordered)))
 	case boot.Trial:
 		s.log.Info("this boot is a trial", "deadline", s.config.TrialDeadline, "checks", len(s.config.Checks))
 	case boot.Attempt != nil:

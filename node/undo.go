@@ -1,64 +1,163 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// undoes is the phase that undoes another, and whether there is something to undo after a restart.
-func undoes(p string) (undo Phase, lasts bool) {
-	for _, d := range disturbances {
+// undoing is what undoes the phase of a mark. rank is the phase's place in the order of disturbing.
+func undoing(p string) (d disturbance, rank int) {
+	for i, d := range disturbances {
 		if string(d.name) == p {
-			return d.undo, d.lasts
+			return d, i
 		}
 	}
-	if p == string(PhaseMigrate) {
-		return PhaseRevert, true
+	if p == string(PhaseMigrate) { // in the trial, so after all others
+		return disturbance{name: PhaseMigrate, undo: PhaseRevert, lasts: true}, len(disturbances)
 	}
-	return "", false
+	return disturbance{}, len(disturbances)
 }
 
-// undo undoes the marked phases in reverse and returns the marks of what could not be undone.
+// undo undoes the marked phases in reverse and returns the marks of what could not be undone, and why each was not.
 func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgrade.Mark) (left []upgrade.Mark, err error) {
+	marks = slices.SortedStableFunc(slices.Values(marks), func(a, b upgrade.Mark) int { // some may be of an earlier attempt
+		_, first := undoing(a.Phase)
+		_, second := undoing(b.Phase)
+		return cmp.Compare(first, second)
+	})
 	var errs []error
-	for i := len(marks) - 1; i >= 0; i-- {
-		mark := marks[i]
-		undo, lasts := undoes(mark.Phase)
-		if undo == "" || mark.Boot != s.bootID && !lasts {
+	for _, mark := range slices.Backward(marks) {
+		d, _ := undoing(mark.Phase)
+		if d.undo == "" || mark.Boot != s.bootID && !d.lasts {
 			continue
 		}
-		o.Phase, o.Sure = undo, mark.Ours
-		s.log.Info(o.Operation, "phase", undo)
-		var err error
-		if undo == PhaseMount {
-			err = s.mounts.back()
+		err := error(nil)
+		if d.outlasts && len(left) > 0 {
+			err = errors.New("waits until the rest is undone")
+		} else {
+			o.Phase, o.Sure = d.undo, mark.Ours
+			err = s.undoOne(ctx, tell, o)
 		}
-		_, failed := s.runHooks(ctx, tell, o, true)
-		if err = errors.Join(err, failed); err != nil {
-			s.log.Error(o.Operation, "phase", undo, "reason", err)
+		if err != nil {
 			left = append([]upgrade.Mark{mark}, left...)
-			errs = append(errs, fmt.Errorf("%s: %w", undo, err))
+			errs = append(errs, fmt.Errorf("%s: %w", d.undo, err))
 		}
 	}
+	s.setUndoing(errs...)
 	return left, errors.Join(errs...)
 }
 
+func (s *Server) undoOne(ctx context.Context, tell teller, o Occasion) error {
+	s.log.Info(o.Operation, "phase", o.Phase)
+	var err error
+	if o.Phase == PhaseMount {
+		err = s.mounts.back()
+	}
+	_, failed := s.runHooks(ctx, tell, o, true)
+	if err = errors.Join(err, failed); err != nil {
+		s.log.Error(o.Operation, "phase", o.Phase, "reason", err)
+	}
+	return err
+}
+
+// setUndoing says in the status what is left to be undone, and why.
+func (s *Server) setUndoing(errs ...error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.undoing = nil
+	for _, err := range errs {
+		s.undoing = append(s.undoing, err.Error())
+	}
+}
+
+// The pause before what could not be undone is tried again, at first and at most; it doubles.
+const (
+	settlePause    = 5 * time.Second
+	settleMaxPause = time.Minute
+)
+
+// settling tries again, in the background, until nothing is left to be undone.
+type settling struct {
+	mu             sync.Mutex
+	running, again bool
+}
+
+// later begins to try again, with a pause first. It holds the queue only while it tries.
+func (t *settling) later(s *Server) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.again = true
+	if t.running {
+		return
+	}
+	t.running = true
+	go func() {
+		pause := settlePause
+		for t.asked() {
+			select {
+			case <-time.After(pause):
+			case <-s.ctx.Done():
+				return
+			}
+			if s.settleOnce(s.ctx) == nil {
+				pause = settlePause
+				continue
+			}
+			pause = min(2*pause, settleMaxPause)
+			t.mu.Lock()
+			t.again = true
+			t.mu.Unlock()
+		}
+	}()
+}
+
+// asked reports whether there is something to try; if not, the trying is over.
+func (t *settling) asked() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running, t.again = t.again, false
+	return t.running
+}
+
 // settle undoes what an attempt left behind that is over, or whose sequence died with the service: in the new version
-// once it is confirmed, in the old one once it runs again. What cannot be undone is tried again by the next Prove.
-func (s *Server) settle(ctx context.Context) error {
+// once it is confirmed, in the old one once it runs again. What cannot be undone is tried again until it is.
+func (s *Server) settle(ctx context.Context) {
+	if err := s.settleOnce(ctx); err != nil {
+		s.log.Error("not all is undone; it is tried again", "reason", err)
+		s.settling.later(s)
+	}
+}
+
+func (s *Server) settleOnce(ctx context.Context) error {
 	a, trial, err := s.marked(ctx)
-	if err != nil || a == nil || trial {
+	if err == nil && a != nil && !trial {
+		return s.settleNow(ctx)
+	}
+	if err != nil {
+		err = fmt.Errorf("see what an attempt left: %w", err)
+		s.setUndoing(err)
 		return err
 	}
+	s.setUndoing()
+	return nil
+}
+
+// settleNow waits for its turn, and undoes what is left then: another operation may have come first.
+func (s *Server) settleNow(ctx context.Context) error {
 	op := s.newBrief("settle")
 	if err := s.queue.enterWhenFree(ctx, op); err != nil {
 		return err
 	}
 	defer s.queue.leave()
-	if a, trial, err = s.marked(ctx); err != nil || a == nil || trial { // another operation may have come first
+	a, trial, err := s.marked(ctx)
+	if err != nil || a == nil || trial {
 		op.end(err)
 		return err
 	}
@@ -76,10 +175,7 @@ func (s *Server) settle(ctx context.Context) error {
 		return errors.Join(err, m.Mark(left))
 	})
 	op.end(err)
-	if err != nil {
-		return fmt.Errorf("undo what the attempt left: %w", err)
-	}
-	return nil
+	return err
 }
 
 // marked is the latest attempt if it has marks.

@@ -37,11 +37,14 @@ func wireAttempt(a *upgrade.Attempt) *pawlv1.Attempt {
 	return w
 }
 
-func wirePlan(p upgrade.Plan, then []Phase) *pawlv1.Plan {
+func wirePlan(p upgrade.Plan, before, then []Phase) *pawlv1.Plan {
 	w := &pawlv1.Plan{
 		Kind: string(p.Kind), From: string(p.From), To: string(p.To), OldVersion: p.Old, Version: p.Version,
 		Image: p.Image, Reference: p.Reference, Lost: p.Lost, Bytes: p.Bytes, Room: p.Room, Preserve: p.Preserve,
-		Warnings: p.Warnings, Steps: []string{string(stepResolve)},
+		Warnings: p.Warnings,
+	}
+	for _, phase := range before {
+		w.Steps = append(w.Steps, string(phase))
 	}
 	for _, step := range p.Steps {
 		w.Steps = append(w.Steps, string(step))
@@ -104,6 +107,9 @@ func wireOperation(op *Operation, running bool) *pawlv1.Operation {
 		return nil
 	}
 	w := &pawlv1.Operation{Name: op.name, Begun: wireTime(op.begun), Progress: op.progress(), Running: running}
+	if running {
+		w.Notice = op.notice()
+	}
 	if _, err := op.result(); err != nil {
 		w.Error = err.Error()
 	}

@@ -24,8 +24,8 @@ import (
 
 // records is what the hooks of a node change.
 type records struct {
-	cordoned, left bool
-	config, before string // the version that the configuration is for
+	locked, cordoned, left bool
+	config, before         string // the version that the configuration is for
 }
 
 // outside is where they are kept.
@@ -53,6 +53,16 @@ func (o *outside) system(version string) software {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			switch was := o.records; p {
+			case node.PhaseLock:
+				o.locked = true
+				if was.locked {
+					return node.ErrAlready
+				}
+			case node.PhaseUnlock:
+				o.locked = false
+				if was.cordoned || was.left {
+					return errors.New("it is unlocked too early")
+				}
 			case node.PhaseCordon:
 				o.cordoned = true
 				if was.cordoned {
@@ -154,7 +164,7 @@ func TestPowerCutWhileAFailureIsUndone(t *testing.T) {
 	o.works(t, "1.0.0")
 	l.stop()
 	l.reach = nil
-	for _, at := range []string{"upgrade/resume", "upgrade/rejoin", "upgrade/uncordon"} {
+	for _, at := range []string{"upgrade/resume", "upgrade/rejoin", "upgrade/uncordon", "upgrade/unlock"} {
 		t.Run(filepath.Base(at), func(t *testing.T) {
 			t.Parallel()
 			cut, o := moments[at].boot(t, l)
@@ -205,7 +215,7 @@ func (m moment) boot(t *testing.T, l *lab) (*lab, *outside) {
 func (o *outside) works(t *testing.T, config string) {
 	require.Eventually(t, func() bool {
 		now := o.now()
-		return !now.cordoned && !now.left && now.config == config
+		return !now.locked && !now.cordoned && !now.left && now.config == config
 	}, 10*time.Second, 10*time.Millisecond, "%+v", o.now())
 }
 

@@ -99,6 +99,12 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 	if st.Problem != "" {
 		row("problem", st.Problem)
 	}
+	for _, text := range st.Undoing {
+		row("to undo", text+" (it is tried again)")
+	}
+	for _, text := range st.Notes {
+		row("note", text)
+	}
 	for _, text := range st.Warnings {
 		row("warning", text)
 	}
@@ -172,6 +178,8 @@ func operation(op *pawlv1.Operation) string {
 	switch p := op.Progress; {
 	case op.Error != "":
 		return op.Name + " failed: " + op.Error
+	case op.Notice != "":
+		return op.Name + ": " + op.Notice
 	case p == nil:
 		return op.Name
 	case p.Total > 0:

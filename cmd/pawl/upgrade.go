@@ -116,6 +116,9 @@ func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
 	if t := e.GetTask(); t.GetDone() {
 		c.line(node, "%s", task(t))
 	}
+	if n := e.GetNotice(); n != nil {
+		c.line(node, "%s", n.Text)
+	}
 	if p := e.GetPlan(); p != nil {
 		c.line(node, "%s, image %s", planned(p), show.Short(p.Image))
 		if p.Lost != "" {

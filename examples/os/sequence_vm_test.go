@@ -176,7 +176,7 @@ func (m *machine) refusals() {
 	require.Contains(m, m.order(1, "rollback", "--wait"), "nothing to go back to")
 	require.Contains(m, m.order(1, "stage", "cancel"), "no upgrade is staged")
 	require.Equal(m, before, m.contents(), "EFI, BIOS, META and STATE")
-	require.Equal(m, []string{"upgrade/resolve", "upgrade/resolve", "rollback/rollback"}, m.phases(line))
+	require.Equal(m, []string{"upgrade/resolve", "upgrade/resolve", "rollback/open", "rollback/allow", "rollback/rollback"}, m.phases(line))
 }
 
 // failures: a phase that fails is undone in reverse, and a process that holds the disk is named.
@@ -191,7 +191,7 @@ func (m *machine) failures() {
 		out := m.order(1, "upgrade", "--image", m.Remote("2.0.0"), "--preserve", "--wait")
 		require.Contains(m, out, phase+`: hook "os": as it was told to`)
 		at := m.phases(line)
-		require.Equal(m, "upgrade/uncordon", at[len(at)-1])
+		require.Equal(m, "upgrade/unlock", at[len(at)-1])
 		require.Contains(m, at, "upgrade/"+undone[i])
 		require.NotContains(m, at, "upgrade/arm")
 		require.Contains(m, m.do("records"), `"cordoned":false,"left":false`)
@@ -234,9 +234,9 @@ func (m *machine) operators() {
 	out := again.ends(0)
 	require.Contains(m, out, "2.0.0 in slot B, confirmed")
 	require.Equal(m, []string{
-		"upgrade/resolve", "upgrade/prepare", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/unmount",
-		"upgrade/free", "upgrade/load", "upgrade/arm", "upgrade/shutdown",
-		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin", "settle/uncordon",
+		"upgrade/resolve", "upgrade/allow", "upgrade/prepare", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave",
+		"upgrade/stop", "upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/last", "upgrade/arm", "upgrade/shutdown",
+		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin", "settle/uncordon", "settle/unlock",
 	}, m.phases(line), "it was one upgrade")
 	require.Equal(m, "\"keep me\"\n", m.do("head "+ephemeral))
 	require.Contains(m, m.do("records"), `"cordoned":false,"left":false,"config":"2.0.0"`)
@@ -296,8 +296,9 @@ func (m *machine) staged() {
 	m.ready("2.0.0", "B")
 	require.Contains(m, o.ends(0), "2.0.0 in slot B, confirmed")
 	require.Equal(m, []string{
-		"upgrade/resolve", "upgrade/stage", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/load", "upgrade/shutdown",
-		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin", "settle/uncordon",
+		"upgrade/resolve", "upgrade/allow", "upgrade/stage", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave",
+		"upgrade/stop", "upgrade/load", "upgrade/last", "upgrade/shutdown",
+		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin", "settle/uncordon", "settle/unlock",
 	}, m.phases(line))
 	require.Regexp(m, `staging +done`, m.order(0, "status"))
 	require.Equal(m, "\"\"\n", m.do("head "+ephemeral))
@@ -334,7 +335,7 @@ func (m *machine) migration() {
 	m.ready("3.0.0", "A")
 	require.Contains(m, o.ends(3), "self-check failed, as this version was built to")
 	at := m.phases(line)
-	require.Equal(m, []string{"trial/started", "trial/migrate", "trial/checks", "settle/migrate-back", "settle/rejoin", "settle/uncordon"}, at[len(at)-6:])
+	require.Equal(m, []string{"trial/started", "trial/migrate", "trial/checks", "settle/migrate-back", "settle/rejoin", "settle/uncordon", "settle/unlock"}, at[len(at)-7:])
 	require.Contains(m, m.do("records"), `"config":"3.0.0"`)
 
 	m.order(0, "reboot", "--reboot-mode", "powercycle") // where auto would kexec

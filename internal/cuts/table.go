@@ -43,20 +43,20 @@ func Table() (all []Cut) {
 	}
 	before := []string{"upgrade:find", "upgrade:disarm", "upgrade:clear", "upgrade:write", "upgrade:verify", "upgrade:complete"}
 	trial := []string{"trial:wipe-EPHEMERAL", "trial/migrate", "trial/checks", "trial/window", "trial/confirm"}
-	after := []string{"trial:record-the-confirmation", "settle/rejoin", "settle/uncordon"}
+	after := []string{"trial:record-the-confirmation", "settle/rejoin", "settle/uncordon", "settle/unlock"}
 
-	add(Upgrade, false, "", append([]string{"upgrade/resolve", "upgrade/prepare"}, before...)...)
+	add(Upgrade, false, "", append([]string{"upgrade/resolve", "upgrade/allow", "upgrade/prepare"}, before...)...)
 	add(Upgrade, false, "", "upgrade:prepare")
-	add(Upgrade, false, abandoned, "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/arm", "upgrade:arm")
+	add(Upgrade, false, abandoned, "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/last", "upgrade/arm", "upgrade:arm")
 	add(Upgrade, false, notKnown, "upgrade:arm-the-loader")
 	add(Upgrade, true, confirmed, "upgrade/shutdown")
 	add(Upgrade, false, notKnown, "trial/started")
 	add(Upgrade, false, started, trial...)
 	add(Upgrade, true, confirmed, after...)
 
-	add(Staged, false, "", append([]string{"upgrade/resolve", "upgrade/stage"}, before...)...)
+	add(Staged, false, "", append([]string{"upgrade/resolve", "upgrade/allow", "upgrade/stage"}, before...)...)
 	add(Staged, false, "", "upgrade:prepare")
-	add(Staged, true, confirmed, "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/load", "upgrade/shutdown", "apply:verify", "apply:arm")
+	add(Staged, true, confirmed, "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/load", "upgrade/last", "upgrade/shutdown", "apply:verify", "apply:arm")
 	add(Staged, false, notKnown, "upgrade:arm-the-loader")
 	add(Staged, false, notKnown, "trial/started")
 	add(Staged, false, started, trial...)

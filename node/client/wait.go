@@ -146,6 +146,8 @@ func sameBoot(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 		return view{lost, "unknown", "the upgrade is over: " + a.Reason} // the service was started anew
 	case op == nil:
 		return view{pending, "", "the node has not restarted yet"}
+	case op.Running && op.Notice != "":
+		return view{pending, "", fmt.Sprintf("%s: %s", op.Name, op.Notice)}
 	case op.Running && op.Progress != nil:
 		return view{pending, "", fmt.Sprintf("%s: %s", op.Name, op.Progress.Step)}
 	case op.Running:

@@ -202,8 +202,10 @@ type StatusResponse struct {
 	Watchdog  string                 `protobuf:"bytes,17,opt,name=watchdog,proto3" json:"watchdog,omitempty"`   // the hardware that resets this machine if it hangs; empty when it is off
 	// Why this boot is no trial although active is not the default: no attempt ordered it, so nothing confirms it but a person (Confirm),
 	// who may as well go back (Rollback). Empty otherwise.
-	Unordered     string `protobuf:"bytes,19,opt,name=unordered,proto3" json:"unordered,omitempty"`
-	ArmedBy       string `protobuf:"bytes,18,opt,name=armed_by,json=armedBy,proto3" json:"armed_by,omitempty"` // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"; else empty
+	Unordered     string   `protobuf:"bytes,19,opt,name=unordered,proto3" json:"unordered,omitempty"`
+	Undoing       []string `protobuf:"bytes,20,rep,name=undoing,proto3" json:"undoing,omitempty"`                // what an upgrade disturbed and what is still to be undone, and why, each; it is tried again until it is
+	Notes         []string `protobuf:"bytes,21,rep,name=notes,proto3" json:"notes,omitempty"`                    // what the system has to say, a line each
+	ArmedBy       string   `protobuf:"bytes,18,opt,name=armed_by,json=armedBy,proto3" json:"armed_by,omitempty"` // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"; else empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +364,20 @@ func (x *StatusResponse) GetUnordered() string {
 		return x.Unordered
 	}
 	return ""
+}
+
+func (x *StatusResponse) GetUndoing() []string {
+	if x != nil {
+		return x.Undoing
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 func (x *StatusResponse) GetArmedBy() string {
@@ -745,7 +761,8 @@ type Operation struct {
 	Begun         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=begun,proto3" json:"begun,omitempty"`
 	Progress      *Progress              `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"` // the step it is at
 	Running       bool                   `protobuf:"varint,4,opt,name=running,proto3" json:"running,omitempty"`
-	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"` // why it ended, if it failed
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`   // why it ended, if it failed
+	Notice        string                 `protobuf:"bytes,6,opt,name=notice,proto3" json:"notice,omitempty"` // what it is waiting for, or does, as far as it tells; empty when it is over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -811,6 +828,13 @@ func (x *Operation) GetRunning() bool {
 func (x *Operation) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *Operation) GetNotice() string {
+	if x != nil {
+		return x.Notice
 	}
 	return ""
 }
@@ -2989,7 +3013,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\bplatform\x18\x03 \x01(\tR\bplatform\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aservice\x18\x05 \x01(\tR\aservice\"\x0f\n" +
-	"\rStatusRequest\"\xcb\x04\n" +
+	"\rStatusRequest\"\xfb\x04\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x16\n" +
@@ -3009,7 +3033,9 @@ const file_pawl_proto_rawDesc = "" +
 	"\x06checks\x18\x0f \x01(\v2\x0f.pawl.v1.ChecksR\x06checks\x12\x18\n" +
 	"\aproblem\x18\x10 \x01(\tR\aproblem\x12\x1a\n" +
 	"\bwatchdog\x18\x11 \x01(\tR\bwatchdog\x12\x1c\n" +
-	"\tunordered\x18\x13 \x01(\tR\tunordered\x12\x19\n" +
+	"\tunordered\x18\x13 \x01(\tR\tunordered\x12\x18\n" +
+	"\aundoing\x18\x14 \x03(\tR\aundoing\x12\x14\n" +
+	"\x05notes\x18\x15 \x03(\tR\x05notes\x12\x19\n" +
 	"\barmed_by\x18\x12 \x01(\tR\aarmedBy\"\x9c\x01\n" +
 	"\x04Slot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -3048,13 +3074,14 @@ const file_pawl_proto_rawDesc = "" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12.\n" +
-	"\x04when\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04when\"\xb0\x01\n" +
+	"\x04when\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04when\"\xc8\x01\n" +
 	"\tOperation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05begun\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x12-\n" +
 	"\bprogress\x18\x03 \x01(\v2\x11.pawl.v1.ProgressR\bprogress\x12\x18\n" +
 	"\arunning\x18\x04 \x01(\bR\arunning\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\xb0\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
+	"\x06notice\x18\x06 \x01(\tR\x06notice\"\xb0\x01\n" +
 	"\x06Checks\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\tR\arunning\x12\x16\n" +
