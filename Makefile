@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm
 
-.PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps
+.PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps cluster explore deps-cluster
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -12,6 +12,7 @@ test: deps lint
 	go test -tags tools,root ./...
 	PAWL_LONG=1 go test -run TestAFaultAtAnyOperation ./upgrade
 	go test -tags vm -p 1 -count 1 -timeout 40m $(sort $(dir $(shell find . -name '*_vm_test.go')))
+	cd cluster && go test ./...
 
 # No root, no network, no other programs.
 unit:
@@ -50,6 +51,16 @@ lint:
 	go vet -tags $(TAGS) ./...
 	go tool staticcheck -tags $(TAGS) ./...
 
+	cd cluster && go vet ./... && $(shell go tool -n staticcheck) ./...
+
+# Every test of the module cluster, with real servers: docs/explanation/lock.md.
+cluster: deps-cluster
+	cd cluster && PAWL_LONG=1 go test -count 1 ./...
+
+# The lock's decisions, in every order of events: docs/explanation/lock.md.
+explore:
+	cd cluster && go run ./lock/explore/run
+
 # Needs its database from the internet.
 vuln:
 	go tool govulncheck -tags $(TAGS) ./...
@@ -60,3 +71,7 @@ generate:
 
 deps:
 	@hack/deps.sh
+
+# The servers that the tests of the module cluster start, built from their modules into a cache.
+deps-cluster:
+	cd cluster && go run ./internal/real/build
