@@ -25,21 +25,22 @@ type Spec struct {
 
 // Defaults adjusts the default layout. The zero value is the layout of docs/architecture.md.
 type Defaults struct {
-	EFI   int64 // bytes of the boot file system; default 1 GiB
-	State int64 // bytes of STATE; default 100 MiB
+	EFI    int64  // bytes of the boot file system; default 1 GiB
+	State  int64  // bytes of STATE; default 100 MiB
+	Labels Labels // of the partitions; whoever opens the disk needs the same
 	// Seed makes the same GUIDs for the same seed, for images that can be built again bit by bit. Without it they are
 	// random.
 	Seed string
 }
 
-// Default returns the partitions of a Pawl disk: EFI, BIOS, META, STATE, EPHEMERAL.
+// Default returns the partitions of a Pawl disk, one for each of [Roles].
 func Default(d Defaults) []Spec {
 	specs := []Spec{
-		{Label: "EFI", Type: TypeESP, Size: cmp.Or(d.EFI, 1024*mib)},
-		{Label: "BIOS", Type: TypeBIOS, Size: mib, Attributes: AttrLegacyBootable},
-		{Label: "META", Type: TypeLinux, Size: mib},
-		{Label: "STATE", Type: TypeLinux, Size: cmp.Or(d.State, 100*mib)},
-		{Label: "EPHEMERAL", Type: TypeLinux},
+		{Label: string(EFI), Type: TypeESP, Size: cmp.Or(d.EFI, 1024*mib)},
+		{Label: string(BIOS), Type: TypeBIOS, Size: mib, Attributes: AttrLegacyBootable},
+		{Label: string(Meta), Type: TypeLinux, Size: mib},
+		{Label: string(State), Type: TypeLinux, Size: cmp.Or(d.State, 100*mib)},
+		{Label: string(Ephemeral), Type: TypeLinux},
 	}
 	for i := range specs {
 		specs[i].Attributes |= AttrNoAutomount
@@ -47,6 +48,7 @@ func Default(d Defaults) []Spec {
 		if d.Seed != "" {
 			specs[i].GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(d.Seed+"\x00"+specs[i].Label))
 		}
+		specs[i].Label = d.Labels.Of(Role(specs[i].Label))
 	}
 	return specs
 }

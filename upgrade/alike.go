@@ -10,8 +10,8 @@ import (
 )
 
 // alike says of several partitions with one label which of them this machine was started from, and how the others get another.
-func alike(err error, layout partition.Layout, label string, o OpenOptions) error {
-	if label != "EFI" {
+func alike(err error, layout partition.Layout, role partition.Role, o OpenOptions) error {
+	if role != partition.EFI {
 		return fmt.Errorf("%w (give all but one a label of its own: sfdisk --part-label DISK NUMBER OTHER)", err)
 	}
 	guid, source := started(o)
@@ -19,7 +19,7 @@ func alike(err error, layout partition.Layout, label string, o OpenOptions) erro
 	other := "NUMBER"
 	for _, p := range layout.Partitions {
 		switch {
-		case p.Label != label:
+		case p.Label != o.Labels.Of(role):
 		case guid != "" && strings.EqualFold(p.GUID.String(), guid):
 			said = fmt.Sprintf("this machine was started from partition %d, as %s says", p.Number, source)
 		default:

@@ -37,7 +37,7 @@ func (m *Machine) startsCold(s SlotStatus) error {
 	if secureBoot(vars) {
 		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, with Secure Boot on: %w", ErrCold)
 	}
-	sure, err := OpenDevice(disk, OpenOptions{Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.Config.Now})
+	sure, err := OpenDevice(disk, OpenOptions{Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.Config.Now})
 	if err == nil {
 		err = sure.Loader.Confirm(s.Slot)
 	}

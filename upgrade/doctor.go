@@ -64,7 +64,7 @@ func Diagnose(ctx context.Context, disk string, o OpenOptions) (Diagnosis, error
 	if err != nil {
 		return Diagnosis{}, err
 	}
-	opened := opening{disk: d}
+	opened := opening{disk: d, labels: o.Labels}
 	found, err := diagnose(ctx, d, opened.part, o)
 	if err != nil {
 		err = fmt.Errorf("diagnose %s: %w", disk, err)
@@ -75,14 +75,17 @@ func Diagnose(ctx context.Context, disk string, o OpenOptions) (Diagnosis, error
 // DiagnoseDevice is Diagnose for a disk that is a device already, and that stays the caller's.
 func DiagnoseDevice(ctx context.Context, dev Device, o OpenOptions) (Diagnosis, error) {
 	o.ReadOnly = true
-	d, err := diagnose(ctx, dev, func(label string) (Device, error) { return section(dev, label) }, o)
+	d, err := diagnose(ctx, dev, sections(dev, o.Labels), o)
 	if err != nil {
 		return d, fmt.Errorf("diagnose: %w", err)
 	}
 	return d, nil
 }
 
-func diagnose(ctx context.Context, dev Device, part func(string) (Device, error), o OpenOptions) (Diagnosis, error) {
+func diagnose(ctx context.Context, dev Device, part opener, o OpenOptions) (Diagnosis, error) {
+	if err := o.Labels.Check(); err != nil {
+		return Diagnosis{}, err
+	}
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
 	}
@@ -91,7 +94,7 @@ func diagnose(ctx context.Context, dev Device, part func(string) (Device, error)
 		return Diagnosis{}, err
 	}
 	d := &Diagnosis{}
-	disk := d.table(dev, part)
+	disk := d.table(dev, part, o.Labels)
 	d.meta(part)
 	m, err := machine(dev, part, o)
 	if err != nil {

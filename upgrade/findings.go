@@ -34,7 +34,7 @@ func mend(dev Device, l partition.Layout, problem string) string {
 }
 
 // table looks at the partition table, and returns the disk as a whole for the prediction: see join.
-func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device {
+func (d *Diagnosis) table(dev Device, part opener, labels partition.Labels) Device {
 	layout, err := partition.Read(dev)
 	if err != nil {
 		d.add(Broken, "partition table", "restore it, or install again", "%s.", upper(err.Error()))
@@ -46,16 +46,16 @@ func (d *Diagnosis) table(dev Device, part func(string) (Device, error)) Device 
 	if len(layout.Problems) == 0 {
 		d.add(Fine, "partition table", "", "Both copies are whole and agree.")
 	}
-	boot, err := part("EFI")
+	boot, err := part(partition.EFI)
 	if err != nil {
 		return dev
 	}
-	return join(dev, layout, "EFI", boot)
+	return join(dev, layout, labels.Of(partition.EFI), boot)
 }
 
 // meta looks at both copies of META.
-func (d *Diagnosis) meta(part func(string) (Device, error)) {
-	p, err := part("META")
+func (d *Diagnosis) meta(part opener) {
+	p, err := part(partition.Meta)
 	if err != nil {
 		return // opening the machine says so
 	}

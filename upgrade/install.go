@@ -31,6 +31,7 @@ type InstallOptions struct {
 	Loader     Loader           // what starts the disk; "" is SystemdBoot
 	Active     bool             // with GRUBBIOS: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
 	Partitions []partition.Spec // nil: partition.Default
+	Labels     partition.Labels // of the partitions, where they are not those of partition.Default; also what Open is to be told
 	Force      bool             // also over an existing partition table, and also an image that looks unfit to boot
 	Vars       efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
 	Seed       string           // makes the disk's identifiers repeatable; empty: random ones
@@ -105,6 +106,9 @@ func (in *install) takes() takes {
 
 // check refuses a disk in use and makes the layout, before anything is pulled or written.
 func (in *install) check() error {
+	if err := in.Labels.Check(); err != nil {
+		return err
+	}
 	found, err := partition.Read(in.dev)
 	switch {
 	case errors.Is(err, partition.ErrNoTable):
@@ -117,18 +121,23 @@ func (in *install) check() error {
 	}
 	specs := in.Partitions
 	if specs == nil {
-		specs = partition.Default(partition.Defaults{Seed: in.Seed})
+		specs = partition.Default(partition.Defaults{Seed: in.Seed, Labels: in.Labels})
 	}
 	if in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), specs); err != nil {
 		return err
 	}
-	return in.Loader.fits(in.plan)
+	for _, role := range []partition.Role{partition.EFI, partition.Meta} {
+		if _, err := in.Labels.Find(in.plan, role); err != nil {
+			return err
+		}
+	}
+	return in.Loader.fits(in.plan, in.Labels)
 }
 
 // find waits for the first file of the image, and refuses an image that is too large or lacks a file, while the disk is
 // untouched. What an image does not say beforehand is found while it is written.
 func (in *install) find(ctx context.Context) error {
-	boot, err := in.plan.Find("EFI")
+	boot, err := in.Labels.Find(in.plan, partition.EFI)
 	if err != nil {
 		return err
 	}
@@ -199,27 +208,21 @@ func (in *install) layout(context.Context) error {
 	if err := partition.Verify(in.dev, in.plan); err != nil {
 		return err
 	}
-	parts := map[string]Device{}
-	for _, label := range []string{"EFI", "META"} {
-		p, err := in.plan.Find(label)
-		if err != nil {
-			return err
-		}
-		parts[label] = partition.Section(in.dev, p)
-	}
-	if err := meta.Format(parts["META"]); err != nil {
+	esp, err1 := in.Labels.Find(in.plan, partition.EFI)
+	state, err2 := in.Labels.Find(in.plan, partition.Meta)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	esp, err := in.plan.Find("EFI")
-	if err != nil {
+	part, record := partition.Section(in.dev, esp), partition.Section(in.dev, state)
+	if err := meta.Format(record); err != nil {
 		return err
 	}
 	volume := uuid.NewSHA1(esp.GUID, []byte("volume"))
-	err = bootfs.Format(parts["EFI"], bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Time: in.Now()})
+	err := bootfs.Format(part, bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Time: in.Now()})
 	if err != nil {
 		return err
 	}
-	m, err := in.machine(parts)
+	m, err := in.machine(part, record)
 	if err != nil {
 		return err
 	}
@@ -232,20 +235,20 @@ func (in *install) layout(context.Context) error {
 	return nil
 }
 
-func (in *install) machine(parts map[string]Device) (*Machine, error) {
-	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: bootloader.Zones(), Now: in.Now})
+func (in *install) machine(part, record Device) (*Machine, error) {
+	boot, err := bootfs.Open(part, bootfs.Options{Zones: bootloader.Zones(), Now: in.Now})
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(in.Loader, boot, in.dev, in.plan, in.Vars, gone(in.dev, in.Vars), "")
+	loader, err := openLoader(in.Loader, boot, in.dev, in.plan, in.Labels, in.Vars, gone(in.dev, in.Vars), "")
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Log: in.Log, Now: in.Now}
+	c := Config{Boot: boot, Loader: loader, Meta: record, Log: in.Log, Now: in.Now}
 	if d, ok := in.dev.(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}
-	c.Direct, c.NoDirect = directly(parts["EFI"])
+	c.Direct, c.NoDirect = directly(part)
 	return New(c)
 }
 
@@ -293,7 +296,7 @@ func (in *install) keep() error {
 
 // prepare writes the loader and its files, and tells it of slot A.
 func (in *install) prepare(context.Context) error {
-	if err := in.Loader.install(in.dev, in.plan, in.op.m.Boot, in.loader, in.Active); err != nil {
+	if err := in.Loader.install(in.dev, in.plan, in.Labels, in.op.m.Boot, in.loader, in.Active); err != nil {
 		return err
 	}
 	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)

@@ -210,8 +210,8 @@ func listing(boot *bootfs.FS) string {
 }
 
 // openLoader opens the loader on a boot file system.
-func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout, vars efivar.Store, gone func(efivar.HardDrive) bool, cmdline string) (bootloader.Bootloader, error) {
-	esp, err := layout.Find("EFI")
+func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout, labels partition.Labels, vars efivar.Store, gone func(efivar.HardDrive) bool, cmdline string) (bootloader.Bootloader, error) {
+	esp, err := labels.Find(layout, partition.EFI)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func openLoader(l Loader, boot *bootfs.FS, disk Device, layout partition.Layout,
 		return sdboot.New(sdboot.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline, Gone: gone})
 	}
 	c := grub.Config{FS: boot, Vars: vars, Partition: at, Cmdline: cmdline, Gone: gone}
-	if p, err := layout.Find("BIOS"); err == nil && disk.SectorSize() == 512 {
+	if p, err := labels.Find(layout, partition.BIOS); err == nil && disk.SectorSize() == 512 {
 		c.BIOS = &grub.Place{Disk: disk, First: p.First, Sectors: p.Sectors}
 	}
 	return grub.New(c)
@@ -241,11 +241,11 @@ func (l Loader) parts() []string {
 }
 
 // fits refuses a disk that the loader cannot be started from.
-func (l Loader) fits(plan partition.Layout) error {
+func (l Loader) fits(plan partition.Layout, labels partition.Labels) error {
 	if l == SystemdBoot {
 		return nil
 	}
-	esp, err := plan.Find("EFI")
+	esp, err := labels.Find(plan, partition.EFI)
 	if err != nil {
 		return err
 	}
@@ -256,13 +256,13 @@ func (l Loader) fits(plan partition.Layout) error {
 		if plan.SectorSize != 512 {
 			return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of 512 only (use %s)", plan.SectorSize, GRUBUEFI)
 		}
-		_, err = plan.Find("BIOS")
+		_, err = labels.Find(plan, partition.BIOS)
 	}
 	return err
 }
 
 // install puts the loader on a disk. parts are the files that parts names; active is InstallOptions.Active.
-func (l Loader) install(dev Device, plan partition.Layout, boot *bootfs.FS, parts map[string][]byte, active bool) error {
+func (l Loader) install(dev Device, plan partition.Layout, labels partition.Labels, boot *bootfs.FS, parts map[string][]byte, active bool) error {
 	switch l {
 	case GRUBUEFI:
 		return grub.Install(boot, parts[grubEFIAsset])
@@ -270,7 +270,7 @@ func (l Loader) install(dev Device, plan partition.Layout, boot *bootfs.FS, part
 		if err := grub.Install(boot, nil); err != nil {
 			return err
 		}
-		p, err := plan.Find("BIOS")
+		p, err := labels.Find(plan, partition.BIOS)
 		if err != nil {
 			return err
 		}

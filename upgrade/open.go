@@ -25,6 +25,7 @@ type OpenOptions struct {
 	// Whole takes the disk as a whole, which fails while anything of it is mounted. GRUB for BIOS can be replaced only so: it is
 	// in none of the partitions that are opened otherwise.
 	Whole    bool
+	Labels   partition.Labels            // of the disk's partitions, where they are not those of partition.Default
 	ReadOnly bool                        // for Plan and Status beside a running operation: nothing is locked, nothing is written
 	Vars     efivar.Store                // nil: this machine's, from /sys/firmware/efi/efivars
 	Gone     func(efivar.HardDrive) bool // whether no disk of the machine has a partition; nil: looked up among this machine's disks
@@ -50,10 +51,10 @@ func Open(disk string, o OpenOptions) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := opening{disk: d}
+	opened := opening{disk: d, labels: o.Labels}
 	part := opened.part
 	if o.Whole {
-		part = func(label string) (Device, error) { return section(d, label) }
+		part = sections(d, o.Labels)
 	}
 	m, err := machine(d, part, o)
 	if err != nil {
@@ -61,19 +62,23 @@ func Open(disk string, o OpenOptions) (*Machine, error) {
 	}
 	m.close = opened.close
 	if m.Wipe != nil {
-		m.Wipe = func() error { return wipe(d, ephemeral) }
+		m.Wipe = func() error { return wipe(d, o.Labels.Of(partition.Ephemeral)) }
 	}
 	return m, nil
 }
 
 // opening is a disk with those of its partitions that were opened.
 type opening struct {
-	disk  *partition.Disk
-	parts []io.Closer
+	disk   *partition.Disk
+	labels partition.Labels
+	parts  []io.Closer
 }
 
-func (o *opening) part(label string) (Device, error) {
-	p, err := o.disk.Partition(label)
+// opener opens the partition of a role.
+type opener func(partition.Role) (Device, error)
+
+func (o *opening) part(role partition.Role) (Device, error) {
+	p, err := o.disk.Partition(o.labels.Of(role))
 	if err != nil {
 		return nil, err
 	}
@@ -92,31 +97,31 @@ func (o *opening) close() error {
 // OpenDevice is Open for a disk that is a device already, such as a disk image or a disk in memory. The device stays
 // the caller's to close and to keep others from.
 func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
-	m, err := machine(dev, func(label string) (Device, error) { return section(dev, label) }, o)
+	m, err := machine(dev, sections(dev, o.Labels), o)
 	if err != nil {
 		return nil, fmt.Errorf("open machine: %w", err)
 	}
 	return m, nil
 }
 
-// ephemeral is the label of the partition that a trial wipes.
-const ephemeral = "EPHEMERAL"
-
 // machine opens the partitions of a disk, each with part, and the loader on them.
-func machine(disk Device, part func(label string) (Device, error), o OpenOptions) (*Machine, error) {
+func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
+	if err := o.Labels.Check(); err != nil {
+		return nil, err
+	}
 	layout, err := partition.Read(disk)
 	if err != nil {
 		return nil, err
 	}
-	parts := map[string]Device{}
-	for _, label := range []string{"EFI", "META"} {
-		if parts[label], err = part(label); errors.Is(err, partition.ErrSeveral) {
-			return nil, alike(err, layout, label, o)
+	parts := map[partition.Role]Device{}
+	for _, role := range []partition.Role{partition.EFI, partition.Meta} {
+		if parts[role], err = part(role); errors.Is(err, partition.ErrSeveral) {
+			return nil, alike(err, layout, role, o)
 		} else if err != nil {
 			return nil, err
 		}
 	}
-	boot, err := bootfs.Open(parts["EFI"], bootfs.Options{Zones: bootloader.Zones(), Now: o.Now})
+	boot, err := bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(), Now: o.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -137,23 +142,27 @@ func machine(disk Device, part func(label string) (Device, error), o OpenOptions
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(kind, boot, disk, layout, o.Vars, o.Gone, *o.Cmdline)
+	loader, err := openLoader(kind, boot, disk, layout, o.Labels, o.Vars, o.Gone, *o.Cmdline)
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts["META"], Disk: join(join(disk, layout, "EFI", parts["EFI"]), layout, "META", parts["META"]), Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
+	whole := disk
+	for role, part := range parts {
+		whole = join(whole, layout, o.Labels.Of(role), part)
+	}
+	c := Config{Boot: boot, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}
-	if d, ok := parts["EFI"].(interface{ DropCache() error }); ok {
+	if d, ok := parts[partition.EFI].(interface{ DropCache() error }); ok {
 		c.DropCache = d.DropCache
 	}
 	if !o.ReadOnly {
-		c.Direct, c.NoDirect = directly(parts["EFI"])
+		c.Direct, c.NoDirect = directly(parts[partition.EFI])
 	}
-	if _, err := layout.Find(ephemeral); err == nil {
+	if _, err := o.Labels.Find(layout, partition.Ephemeral); err == nil {
 		c.Wipe = func() error {
-			p, err := section(disk, ephemeral)
+			p, err := sections(disk, o.Labels)(partition.Ephemeral)
 			if err != nil {
 				return err
 			}
@@ -190,17 +199,19 @@ func place(p partition.Partition) (efivar.HardDrive, error) {
 	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
 }
 
-// section is one partition of a disk, by its label.
-func section(disk Device, label string) (Device, error) {
-	layout, err := partition.Read(disk)
-	if err != nil {
-		return nil, err
+// sections gives the partitions of a disk as sections of it.
+func sections(disk Device, labels partition.Labels) opener {
+	return func(role partition.Role) (Device, error) {
+		layout, err := partition.Read(disk)
+		if err != nil {
+			return nil, err
+		}
+		p, err := labels.Find(layout, role)
+		if err != nil {
+			return nil, err
+		}
+		return partition.Section(disk, p), nil
 	}
-	p, err := layout.Find(label)
-	if err != nil {
-		return nil, err
-	}
-	return partition.Section(disk, p), nil
 }
 
 // wipe takes one partition exclusively, so that nothing has it mounted, and wipes it.

@@ -375,7 +375,7 @@ func (s *stage) open(version string) (*Machine, error) {
 		id = fmt.Sprintf("%s+%d", id, s.count)
 	}
 	return OpenDevice(s.disk, OpenOptions{
-		Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now,
+		Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now,
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
@@ -62,6 +63,7 @@ type Config struct {
 	Loader    bootloader.Bootloader       // what boots this machine, over the same boot file system
 	Meta      Device                      // the META partition
 	Disk      Device                      // the whole disk, only read: what it would boot is asked before a trial by kexec is confirmed; nil refuses that
+	Labels    partition.Labels            // of Disk's partitions, where they are not those of partition.Default
 	Vars      efivar.Store                // the firmware's variables, only read, for the same; nil: there are none
 	Gone      func(efivar.HardDrive) bool // whether no disk of the machine has a partition, for the same; nil: not known
 	Wipe      func() error                // wipes EPHEMERAL, which is not mounted yet; nil where there is none

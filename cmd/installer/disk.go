@@ -17,40 +17,36 @@ func diskCommand() *cobra.Command {
 	group(c)
 	var on machine
 	var label string
-	add := func(use, short string, run func(w *terminal.Printer, path string) error) *cobra.Command {
+	add := func(use, short string, run func(w *terminal.Printer, path string, l partition.Labels) error) *cobra.Command {
 		sub := &cobra.Command{Use: use, Short: short, Args: none, RunE: func(c *cobra.Command, _ []string) error {
-			vars, err := variables(on.efivars)
+			path, o, err := on.options()
 			if err != nil {
 				return err
 			}
-			path, err := on.path(vars)
-			if err != nil {
-				return err
-			}
-			return run(out(c), path)
+			return run(out(c), path, o.Labels)
 		}}
 		on.flags(sub)
 		c.AddCommand(sub)
 		return sub
 	}
 	add("show [--disk DISK]", "Say which partitions there are, and what is wrong with the table", showTable)
-	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use", func(w *terminal.Printer, path string) error {
+	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use", func(w *terminal.Printer, path string, _ partition.Labels) error {
 		return changeTable(w, path, func(l partition.Layout, size int64) (partition.Layout, error) {
 			return partition.Plan(&l, size, l.SectorSize, nil)
 		})
 	})
-	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use, and the power should not fail", func(w *terminal.Printer, path string) error {
+	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use, and the power should not fail", func(w *terminal.Printer, path string, _ partition.Labels) error {
 		return changeTable(w, path, partition.Grow)
 	})
-	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string) error {
-		return wipePartition(w, path, label)
+	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string, l partition.Labels) error {
+		return wipePartition(w, path, label, l)
 	})
 	wipe.Flags().StringVar(&label, "partition", "", "label of the partition, such as EPHEMERAL or STATE")
 	_ = wipe.MarkFlagRequired("partition")
 	return c
 }
 
-func showTable(w *terminal.Printer, path string) (err error) {
+func showTable(w *terminal.Printer, path string, _ partition.Labels) (err error) {
 	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
 	if err != nil {
 		return err
@@ -110,15 +106,17 @@ func changeTable(w *terminal.Printer, path string, plan func(l partition.Layout,
 }
 
 // kept are the partitions that a machine needs to boot, and what empties them the right way.
-var kept = map[string]string{
-	"EFI":  "`installer install --force` makes it anew, with the whole disk",
-	"BIOS": "`installer install --force` makes it anew, with the whole disk",
-	"META": "`installer meta reset` makes it empty",
+var kept = map[partition.Role]string{
+	partition.EFI:  "`installer install --force` makes it anew, with the whole disk",
+	partition.BIOS: "`installer install --force` makes it anew, with the whole disk",
+	partition.Meta: "`installer meta reset` makes it empty",
 }
 
-func wipePartition(w *terminal.Printer, path, label string) (err error) {
-	if do, ok := kept[label]; ok {
-		return usageError{fmt.Errorf("--partition: the machine boots with %s; %s", label, do)}
+func wipePartition(w *terminal.Printer, path, label string, l partition.Labels) (err error) {
+	for role, do := range kept {
+		if label == l.Of(role) {
+			return usageError{fmt.Errorf("--partition: the machine boots with %s; %s", label, do)}
+		}
 	}
 	d, err := partition.Open(path, partition.OpenOptions{Partitions: true})
 	if err != nil {

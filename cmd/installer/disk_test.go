@@ -167,3 +167,30 @@ func TestDiskCommandsOnOtherDisks(t *testing.T) {
 	require.NoError(t, d.Close())
 	b.unchanged(f.disk, f.vars)
 }
+
+// A disk whose partitions another system has labelled: an image is made so, and each command finds its way with --label, and not
+// without.
+func TestADiskWithOtherLabels(t *testing.T) {
+	t.Parallel()
+	f := newFactory(t)
+	b := f.box(t)
+	require.NoError(t, os.Remove(b.disk))
+	labels := []string{"--label", "EFI=COS_GRUB", "--label", "META=PAWL-META", "--label", "EPHEMERAL=COS_PERSISTENT"}
+	status, out := run(t, append([]string{"image", "--image", f.one, "--output", b.disk, "--size", "2GiB"}, labels...)...)
+	require.Zero(t, status, out)
+	b.writeVars(nil)
+	require.Empty(t, b.boot().Stuck)
+	status, out = b.on("status")
+	require.NotZero(t, status)
+	require.Contains(t, out, "find partition EFI")
+	for _, command := range []string{"status", "doctor", "upgrade --image " + f.reference("2.0.0", virtual.Spec{}), "meta reset", "disk wipe --partition COS_PERSISTENT"} {
+		status, out = b.on(command, labels...)
+		require.Zero(t, status, out)
+	}
+	status, out = b.on("disk wipe --partition PAWL-META", labels...)
+	require.Equal(t, 2, status)
+	require.Contains(t, out, "the machine boots with PAWL-META")
+	status, out = b.on("status", "--label", "META=EFI")
+	require.Equal(t, 2, status)
+	require.Contains(t, out, `--label: label "EFI" is that of EFI and of META`)
+}

@@ -24,6 +24,7 @@ func imageCommand() *cobra.Command {
 	var output, size, seed, loader string
 	var active bool
 	var sector int
+	var named labels
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
@@ -34,6 +35,7 @@ func imageCommand() *cobra.Command {
 	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
 	c.Flags().IntVar(&sector, "sector-size", 512, "bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
 	c.Flags().StringVar(&seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers)")
+	named.flag(c)
 	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -49,6 +51,9 @@ func imageCommand() *cobra.Command {
 		}
 		o := upgrade.InstallOptions{Active: active, Progress: progress(c), Log: logger()}
 		if o.Loader, err = parseLoader(loader, active); err != nil {
+			return err
+		}
+		if o.Labels, err = named.parse(); err != nil {
 			return err
 		}
 		if o.Seed = seed; seed != "" {

@@ -15,6 +15,7 @@ func installCommand() *cobra.Command {
 	var from source
 	var to, efivars, loader string
 	var force, active bool
+	var named labels
 	c := &cobra.Command{
 		Use:   "install --image REF --disk DISK",
 		Short: "Install onto a disk; everything on it is lost",
@@ -24,10 +25,15 @@ func installCommand() *cobra.Command {
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
 	c.Flags().StringVar(&efivars, "efivars", "", "firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block device, none when it is a file)")
 	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table, and also an image that looks unfit to boot")
+	named.flag(c)
 	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("disk")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		kind, err := parseLoader(loader, active)
+		if err != nil {
+			return err
+		}
+		roles, err := named.parse()
 		if err != nil {
 			return err
 		}
@@ -47,7 +53,7 @@ func installCommand() *cobra.Command {
 				err = e
 			}
 		}()
-		o := upgrade.InstallOptions{Loader: kind, Active: active, Force: force, Progress: progress(c), Log: logger()}
+		o := upgrade.InstallOptions{Loader: kind, Labels: roles, Active: active, Force: force, Progress: progress(c), Log: logger()}
 		if info, err := os.Stat(to); efivars == "" && err == nil && info.Mode()&os.ModeDevice != 0 {
 			efivars = efivar.Dir // a file boots elsewhere: this machine's firmware is none of its business
 		}

@@ -19,11 +19,7 @@ func metaCommand() *cobra.Command {
 		Short: "Make META empty; every tag in it is lost, the slots are not touched",
 		Args:  none,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			vars, err := variables(on.efivars)
-			if err != nil {
-				return err
-			}
-			path, err := on.path(vars)
+			path, o, err := on.options()
 			if err != nil {
 				return err
 			}
@@ -32,7 +28,7 @@ func metaCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, d.Close()) }()
-			p, err := d.Partition("META")
+			p, err := d.Partition(o.Labels.Of(partition.Meta))
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/internal/verbs"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -164,12 +166,32 @@ func checkArch(arch string) error {
 }
 
 // machine are the flags that name the machine. Without any it is the one that this runs on.
-type machine struct{ disk, efivars, osRelease string }
+type machine struct {
+	disk, efivars, osRelease string
+	labels                   labels
+}
 
 func (m *machine) flags(c *cobra.Command) {
 	c.Flags().StringVar(&m.disk, "disk", "", "the disk that the machine boots from: a block device, or a file that holds a disk image (default: the one that this machine booted from)")
 	c.Flags().StringVar(&m.efivars, "efivars", efivar.Dir, "the machine's firmware variables: a mounted efivarfs, or a directory of such files")
+	m.labels.flag(c)
 	c.Flags().StringVar(&m.osRelease, "os-release", "", "file that states the version of the running system; in a container, the host's (default /etc/os-release)")
+}
+
+// labels is the flag that says how partitions are labelled.
+type labels []string
+
+func (l *labels) flag(c *cobra.Command) {
+	c.Flags().StringArrayVar((*[]string)(l), "label", nil, "label of a partition that is not called as its role is, ROLE=LABEL, such as META=PAWL-META; the roles are "+
+		strings.Trim(fmt.Sprint(partition.Roles()), "[]")+"; may be given more than once")
+}
+
+func (l labels) parse() (partition.Labels, error) {
+	parsed, err := partition.ParseLabels(l...)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--label: %w", err)}
+	}
+	return parsed, nil
 }
 
 func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
@@ -184,6 +206,9 @@ func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
 // options are the disk and how it is opened.
 func (m *machine) options() (disk string, o upgrade.OpenOptions, err error) {
 	o.Log = logger()
+	if o.Labels, err = m.labels.parse(); err != nil {
+		return "", o, err
+	}
 	if o.Vars, err = variables(m.efivars); err != nil {
 		return "", o, err
 	}

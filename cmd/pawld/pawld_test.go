@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -138,6 +139,7 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 		"hooks that are not there":    {[]string{"--hooks", filepath.Join(dir, "none")}, "read hooks"},
 		"a phase that is misspelt":    {[]string{"--hooks", filepath.Join(dir, "misspelt")}, "did you mean drain?"},
 		"a partition that is not":     {[]string{"--unmount", "STATE,EPHEMERL"}, "did you mean EPHEMERAL?"},
+		"a label that is none":        {[]string{"--label", "META"}, "want ROLE=LABEL"},
 		"an address that is none":     {[]string{"--listen", "nonsense"}, `listen on "nonsense"`},
 		"an address open to everyone": {[]string{"--listen", "0.0.0.0:0"}, "--insecure"},
 		"it is stopped":               {[]string{"--hooks", dir, "--trial-deadline", "1h"}, "the node service was stopped in its trial"},
@@ -181,6 +183,21 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 			require.Equal(t, bootloader.A, st.Loader.Default)
 		})
 	}
+}
+
+// A command line that is wrong elsewhere still says where META is.
+func TestAWrongCommandLineGivesUpATrialOnADiskWithOtherLabels(t *testing.T) {
+	d, disk, reboots := onTrial(t)
+	raw, err := partition.Open(disk, partition.OpenOptions{})
+	require.NoError(t, err)
+	l, err := partition.Read(raw)
+	require.NoError(t, err)
+	l.Partitions[2].Label = "PAWL-META"
+	require.NoError(t, partition.Apply(raw, l))
+	require.NoError(t, raw.Close())
+	err = d.run(t.Context(), []string{"--disk", disk, "--watchdog", "off", "--fast", "--label", "META=PAWL-META"}, new(synced))
+	require.ErrorIs(t, err, errUsage)
+	require.Contains(t, <-reboots, "not defined: -fast")
 }
 
 // Outside of a trial the same ends the service with an error, and nothing restarts.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/hookdir"
 	"github.com/pawl-os/pawl/node/watchdog"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -91,24 +93,27 @@ func wrong(errs io.Writer, format string, args ...any) error {
 	return unserved{fmt.Errorf("%w: %w", errUsage, err)}
 }
 
-// namedDisk finds --disk on a command line that is wrong as a whole.
-func namedDisk(args []string) string {
+// named finds the values of a flag on a command line that is wrong as a whole.
+func named(flag string, args []string) (values []string) {
 	for i, arg := range args {
 		name, value, with := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		switch {
-		case name != "disk" || !strings.HasPrefix(arg, "-"):
+		case name != flag || !strings.HasPrefix(arg, "-"):
 		case with:
-			return value
+			values = append(values, value)
 		case i+1 < len(args):
-			return args[i+1]
+			values = append(values, args[i+1])
 		}
 	}
-	return ""
+	return values
 }
 
 // parse reads the command line, and looks at nothing else.
 func parse(args []string, errs io.Writer) (order, error) {
-	c := node.Config{Disk: namedDisk(args), Log: slog.New(slog.NewTextHandler(errs, nil))}
+	c := node.Config{Disk: cmp.Or(named("disk", args)...), Log: slog.New(slog.NewTextHandler(errs, nil))}
+	if roles, err := partition.ParseLabels(named("label", args)...); err == nil {
+		c.Machine.Labels = roles
+	}
 	flags := flag.NewFlagSet("pawld", flag.ContinueOnError)
 	flags.SetOutput(errs)
 	flags.Usage = func() {
@@ -116,8 +121,10 @@ func parse(args []string, errs io.Writer) (order, error) {
 		flags.PrintDefaults()
 		fmt.Fprint(errs, limits)
 	}
-	var listen, names listenFlag
+	var listen, names, roles listenFlag
 	disk := flags.String("disk", "", "what the machine boots from: a block device, or a disk image (required)")
+	flags.Var(&roles, "label", "ROLE=LABEL of a partition that is not called as its role is, such as META=PAWL-META; the roles are "+
+		strings.Trim(fmt.Sprint(partition.Roles()), "[]")+"; may be given more than once")
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+node.DefaultSocket+")")
 	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be given more than once")
 	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
@@ -140,6 +147,11 @@ func parse(args []string, errs io.Writer) (order, error) {
 	case flags.NArg() > 0 || *disk == "":
 		return order{node: c}, wrong(errs, "want --disk DEVICE and no arguments (see pawld --help)")
 	}
+	parsed, err := partition.ParseLabels(roles...)
+	if err != nil {
+		return order{node: c}, wrong(errs, "--label: %w", err)
+	}
+	c.Machine.Labels = parsed
 	c.Disk, c.TrialDeadline, c.Window = *disk, *deadline, *window
 	c.Watchdog = node.Watchdog{Device: *dog, Timeout: *dogTimeout, Always: *dogAlways}
 	if *dog == "off" {

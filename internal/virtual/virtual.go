@@ -32,7 +32,8 @@ type Machine struct {
 	Disk   *disktest.Disk
 	Vars   *efivar.Memory
 	Loader upgrade.Loader // "" is systemd-boot
-	Blind  bool           // the system cannot see the firmware's variables
+	Labels partition.Labels
+	Blind  bool // the system cannot see the firmware's variables
 	Log    *slog.Logger
 	Boots  int             // so far; this boot's id is BootID
 	Last   predict.Outcome // of the latest boot
@@ -86,7 +87,7 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 		vars = efivar.Absent()
 	}
 	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{
-		Vars: vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
+		Labels: m.Labels, Vars: vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
 	})
 }
 
@@ -99,7 +100,7 @@ func (m *Machine) Version() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := layout.Find("EFI")
+	p, err := m.Labels.Find(layout, partition.EFI)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,83 @@
+package partition
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Role is what a partition of the machine is for.
+type Role string
+
+// The roles, in the order of [Default]. Each is also the label of its partition, as Talos has it, unless [Labels] say otherwise.
+const (
+	EFI       Role = "EFI"       // the boot file system: the loader and both slots
+	BIOS      Role = "BIOS"      // GRUB's core image on BIOS
+	Meta      Role = "META"      // attempts, images known to be bad, values of the system's own: package meta
+	State     Role = "STATE"     // the system's own; no upgrade touches it
+	Ephemeral Role = "EPHEMERAL" // the system's own; the trial of an upgrade wipes it, unless it is preserved
+)
+
+// Roles lists them in that order.
+func Roles() []Role { return []Role{EFI, BIOS, Meta, State, Ephemeral} }
+
+// Labels are the labels of those roles whose partitions are not labelled as the role is called, so that the disk of another system
+// is taken as it is. The zero value is for a disk that [Default] laid out. See [ParseLabels].
+type Labels map[Role]string
+
+// Of is the label of the partition of a role.
+func (l Labels) Of(r Role) string { return cmp.Or(l[r], string(r)) }
+
+// Find is [Layout.Find] for the partition of a role.
+func (l Labels) Find(in Layout, r Role) (Partition, error) {
+	p, err := in.Find(l.Of(r))
+	if err != nil && l[r] != "" {
+		err = fmt.Errorf("%s of this machine: %w", r, err)
+	}
+	return p, err
+}
+
+// Check refuses roles that there are not, labels that no table holds, and one label for two roles.
+func (l Labels) Check() error {
+	for r, label := range l {
+		if !slices.Contains(Roles(), r) {
+			return fmt.Errorf("no partition has the role %q; the roles are %v", r, Roles())
+		}
+		if label == "" {
+			return fmt.Errorf("label of %s: it is empty", r)
+		}
+		if err := encodeName(make([]byte, 2*nameUnits), label); err != nil {
+			return fmt.Errorf("label of %s: %w", r, err)
+		}
+	}
+	owner := map[string]Role{}
+	for _, r := range Roles() {
+		if other, taken := owner[l.Of(r)]; taken {
+			return fmt.Errorf("label %q is that of %s and of %s; give one of them another label", l.Of(r), other, r)
+		}
+		owner[l.Of(r)] = r
+	}
+	return nil
+}
+
+// ParseLabels reads labels as commands are told them: "ROLE=LABEL", each role at most once.
+func ParseLabels(texts ...string) (Labels, error) {
+	var l Labels
+	for _, text := range texts {
+		role, label, ok := strings.Cut(text, "=")
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("label %q: want ROLE=LABEL, such as META=PAWL-META", text)
+		case l[Role(role)] != "":
+			return nil, fmt.Errorf("label %q: %s has the label %q already", text, role, l[Role(role)])
+		case l == nil:
+			l = Labels{}
+		}
+		l[Role(role)] = label
+	}
+	if err := l.Check(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
