@@ -9,7 +9,7 @@
 set -eu
 
 packages="
-	qemu-system-x86 ovmf systemd-boot-efi
+	qemu-system-x86 qemu-utils ovmf systemd-boot-efi
 	mtools dosfstools e2fsprogs gdisk fdisk binutils zstd
 	grub-common grub-pc-bin grub-efi-amd64-bin
 "

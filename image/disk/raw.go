@@ -1,8 +1,11 @@
-// Package disk makes disk-image files that act as devices.
+// Package disk makes disk-image files that act as devices, and writes them in the formats that hypervisors and clouds
+// take.
 //
 // Start with Create or Open. A Raw image is the bytes of the disk, one to one, in a sparse file: what was never written
 // takes no room. Reads and writes outside the disk's size fail, so an image never grows by accident; it is locked
-// against other programs that lock it too while it is open for writing.
+// against other programs that lock it too while it is open for writing. Kind.Write makes a qcow2, VHD, VHDX, VMDK, OVA
+// or Google's tar of any disk, to a file or to a pipe; the same disk makes the same bytes. NewOutput is a file that
+// appears under its name only when it is whole.
 //
 // The package knows nothing of what is put on a disk.
 package disk

@@ -1,0 +1,63 @@
+package disk
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnOutputAppearsWholeOrNotAtAll(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "disk.raw")
+	names := func() (all []string) {
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			all = append(all, e.Name())
+		}
+		return all
+	}
+	out, err := NewOutput(path)
+	require.NoError(t, err)
+	require.NoFileExists(t, path)
+	require.NoError(t, out.Close())
+	require.Empty(t, names())
+
+	out, err = NewOutput(path)
+	require.NoError(t, err)
+	raw, err := out.Raw(1<<20, 4096)
+	require.NoError(t, err)
+	require.Equal(t, 4096, raw.SectorSize())
+	_, err = raw.WriteAt([]byte("x"), 1<<19)
+	require.NoError(t, err)
+	require.NoError(t, out.Commit())
+	require.NoError(t, out.Close())
+	require.Equal(t, []string{"disk.raw"}, names())
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, int64(1<<20), info.Size())
+
+	// What came there meanwhile stays.
+	out, err = NewOutput(path + "2")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path+"2", []byte("precious"), 0o600))
+	require.ErrorIs(t, out.Commit(), fs.ErrExist)
+	require.NoError(t, out.Close())
+	require.Equal(t, []string{"disk.raw", "disk.raw2"}, names())
+	data, err := os.ReadFile(path + "2")
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(data))
+
+	_, err = NewOutput(path)
+	require.ErrorIs(t, err, fs.ErrExist)
+	require.ErrorContains(t, err, "remove the file that is there")
+	for _, name := range []string{dir, dir + "/"} {
+		_, err = NewOutput(name)
+		require.ErrorContains(t, err, "it is a directory; name a file in it")
+	}
+	_, err = NewOutput(filepath.Join(dir, "none", "disk"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}

@@ -1,0 +1,171 @@
+//go:build tools
+
+package disk
+
+import (
+	"encoding/xml"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	require.NoError(t, err, "%s %s: %s", name, strings.Join(args, " "), out)
+	return string(out)
+}
+
+// called is what qemu-img calls a format.
+var called = map[Format]string{RawDisk: "raw", QCOW2: "qcow2", VHD: "vpc", VHDDynamic: "vpc", VHDX: "vhdx", VMDK: "vmdk"}
+
+// judge looks at a file with QEMU's tools, and converts it back: the disk is the raw one, byte for byte.
+func judge(t *testing.T, format Format, raw, path string) {
+	t.Helper()
+	name := called[format]
+	info := tool(t, "qemu-img", "info", "-f", name, path)
+	require.Contains(t, info, "file format: "+name)
+	if format != RawDisk && format != VHD && format != VHDDynamic { // it has no check of these
+		require.Contains(t, tool(t, "qemu-img", "check", "-f", name, path), "No errors were found")
+	}
+	require.Contains(t, tool(t, "qemu-img", "compare", "-f", "raw", "-F", name, raw, path), "Images are identical")
+	back := filepath.Join(t.TempDir(), "back")
+	tool(t, "qemu-img", "convert", "-f", name, "-O", "raw", path, back)
+	tool(t, "cmp", raw, back)
+}
+
+func TestForeignToolsReadWhatIsWritten(t *testing.T) {
+	for size, sectors := range map[int64][]int{10 << 20: {512, 4096}, 1 << 30: {512}} { // of more than one L1 entry, and whole GiB
+		for _, sector := range sectors {
+			raw := written(t, content(10<<20), sector)
+			require.NoError(t, raw.f.Truncate(size))
+			raw.size = size
+			for _, c := range codecs {
+				k := Kind{Format: c.format}
+				if k.Fits(size, sector, false) != nil {
+					continue
+				}
+				t.Run(string(c.format), func(t *testing.T) {
+					path := fileOf(t, k, raw, when)
+					switch c.format {
+					case GCP:
+						dir := t.TempDir()
+						tool(t, "tar", "-C", dir, "-xf", path)
+						tool(t, "cmp", raw.Name(), filepath.Join(dir, gcpMember))
+					case OVA:
+						judgeOVA(t, raw.Name(), path)
+					case VHDX:
+						require.Contains(t, tool(t, "qemu-img", "info", path), "cluster_size: 1048576")
+						judge(t, c.format, raw.Name(), path)
+					default:
+						judge(t, c.format, raw.Name(), path)
+					}
+				})
+			}
+			t.Run("compressed", func(t *testing.T) {
+				o := when
+				o.Compress = true
+				path := fileOf(t, Kind{Format: QCOW2}, raw, o)
+				judge(t, QCOW2, raw.Name(), path)
+				require.Contains(t, tool(t, "qemu-img", "check", path), "compressed clusters")
+			})
+			for packing, unpack := range map[string]string{"zst": "zstd", "gz": "gzip"} {
+				t.Run(packing, func(t *testing.T) {
+					path := fileOf(t, Kind{RawDisk, packing}, raw, when)
+					tool(t, "sh", "-c", unpack+" -dc <"+path+" | cmp - "+raw.Name())
+				})
+			}
+		}
+	}
+}
+
+// fileOf writes a file.
+func fileOf(t *testing.T, k Kind, src Source, o WriteOptions) string {
+	t.Helper()
+	out, err := NewOutput(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	require.NoError(t, k.Write(t.Context(), out.File, src, o))
+	require.NoError(t, out.Commit())
+	require.NoError(t, out.Close())
+	return out.path
+}
+
+// judgeOVA unpacks an OVA, and holds what it says of its disk to the disk.
+func judgeOVA(t *testing.T, raw, path string) {
+	t.Helper()
+	dir := t.TempDir()
+	require.Equal(t, "disk.ovf\ndisk.mf\ndisk-disk1.vmdk\n", tool(t, "tar", "-tf", path))
+	tool(t, "tar", "-C", dir, "-xf", path)
+	judge(t, VMDK, raw, filepath.Join(dir, "disk-disk1.vmdk"))
+	for line := range strings.Lines(text(t, dir, "disk.mf")) {
+		name, sum, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(line, "SHA256("), "\n"), ")= ")
+		require.True(t, ok)
+		require.Contains(t, tool(t, "sha256sum", filepath.Join(dir, name)), sum)
+	}
+	var ovf struct {
+		References struct {
+			File struct {
+				ID   string `xml:"id,attr"`
+				Href string `xml:"href,attr"`
+				Size int64  `xml:"size,attr"`
+			}
+		}
+		DiskSection struct {
+			Disk struct {
+				ID       string `xml:"diskId,attr"`
+				File     string `xml:"fileRef,attr"`
+				Capacity int64  `xml:"capacity,attr"`
+			}
+		}
+		NetworkSection struct {
+			Network struct {
+				Name string `xml:"name,attr"`
+			}
+		}
+		VirtualSystem struct {
+			VirtualHardwareSection struct {
+				Item []struct {
+					InstanceID, Parent, HostResource, Connection, ResourceType string
+				}
+			}
+		}
+	}
+	require.NoError(t, xml.Unmarshal([]byte(text(t, dir, "disk.ovf")), &ovf))
+	file, d := ovf.References.File, ovf.DiskSection.Disk
+	info, err := os.Stat(filepath.Join(dir, file.Href))
+	require.NoError(t, err)
+	require.Equal(t, info.Size(), file.Size)
+	whole, err := os.Stat(raw)
+	require.NoError(t, err)
+	require.Equal(t, whole.Size(), d.Capacity)
+	require.Equal(t, file.ID, d.File)
+	ids, disks, networks := map[string]bool{}, 0, 0
+	for _, item := range ovf.VirtualSystem.VirtualHardwareSection.Item {
+		require.False(t, ids[item.InstanceID], "instance %s twice", item.InstanceID)
+		ids[item.InstanceID] = true
+		if item.Parent != "" {
+			require.True(t, ids[item.Parent])
+		}
+		if item.HostResource != "" {
+			require.Equal(t, "ovf:/disk/"+d.ID, item.HostResource)
+			disks++
+		}
+		if item.Connection != "" {
+			require.Equal(t, ovf.NetworkSection.Network.Name, item.Connection)
+			networks++
+		}
+	}
+	require.Equal(t, 1, disks)
+	require.Equal(t, 1, networks)
+}
+
+func text(t *testing.T, dir, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	require.NoError(t, err)
+	return string(data)
+}
