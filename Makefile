@@ -26,7 +26,7 @@ proof:
 	go run ./internal/proof/run
 
 # Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
-# loader: docs/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md. Then the
+# loader: docs/explanation/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md. Then the
 # sequences of the example system, on every loader: `make test` leaves some out.
 boots: deps
 	go run ./internal/proof/boots

@@ -58,7 +58,7 @@ func TestSecondDiskWithALoaderInFront(t *testing.T) {
 	out, code, err := m.vm.Do("run installer upgrade --disk /dev/vdb --image "+m.Remote("1.0.0"), within)
 	require.NoError(t, err)
 	require.Equal(t, 4, code, out)
-	m.cut(func() { // OVMF's own entry for our disk has moved behind the shell by now: docs/firmware.md
+	m.cut(func() { // OVMF's own entry for our disk has moved behind the shell by now: docs/explanation/firmware.md
 		m.config.Disks = []vmtest.Disk{own}
 		m.forget()
 	})

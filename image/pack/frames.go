@@ -29,7 +29,7 @@ const (
 	FramesAnnotation = "org.pawl-os.frames"
 )
 
-// frameContent is how much of an asset is packed by itself. Smaller pieces pack worse: see docs/images.md.
+// frameContent is how much of an asset is packed by itself. Smaller pieces pack worse: see docs/explanation/pull.md.
 const frameContent = 1 << 20
 
 // frames is FramesAnnotation.

@@ -10,7 +10,7 @@
 // afterwards, flushed or not; states with lost writes are partition/disktest's.
 //
 // QEMU devices get no boot index, because OVMF rewrites BootOrder from those at every boot. What OVMF does with
-// BootOrder otherwise is written down in docs/firmware.md.
+// BootOrder otherwise is written down in docs/explanation/firmware.md.
 package vmtest
 
 import (

@@ -1,5 +1,5 @@
 // Command run boots the matrix of deaths, as a part of `make boots`, and exits 1 if one of them does not end as it should. See
-// docs/deaths.md.
+// docs/explanation/deaths.md.
 //
 //	go run ./internal/deaths/run -only "grub-bios panic"
 package main
