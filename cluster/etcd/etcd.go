@@ -2,7 +2,7 @@
 // in it. Start with Open.
 //
 // Every call is made in tries of a few seconds, each to whichever member answers: one that is paused or cut off answers
-// nothing until a deadline. Nothing here starts or stops etcd: see Service.
+// nothing until a deadline. Nothing here starts or stops etcd: the system does.
 package etcd
 
 import (
@@ -17,6 +17,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/pawl-os/pawl/cluster/quorum"
 )
 
 // Config says which cluster, and which of its members this node runs.
@@ -25,6 +27,7 @@ type Config struct {
 	TLS       *tls.Config   // nil: without
 	Name      string        // of the member that this node runs (etcd --name)
 	Self      string        // client URL of that member
+	Peers     []string      // peer URLs of that member; needed by a node that leaves
 	Spare     int           // how many of the others may be missing already: see quorum.View
 	Try       time.Duration // for one call to one member; 0 is 2 s
 }
@@ -110,13 +113,10 @@ func (c *Cluster) members(ctx context.Context) (found []*etcdserverpb.Member, er
 func (c *Cluster) self(members []*etcdserverpb.Member) (*etcdserverpb.Member, error) {
 	i := slices.IndexFunc(members, func(m *etcdserverpb.Member) bool { return m.Name == c.config.Name })
 	if i < 0 {
-		return nil, fmt.Errorf("etcd has no member %q: %w", c.config.Name, ErrNoMember)
+		return nil, fmt.Errorf("etcd has no member %q: %w", c.config.Name, quorum.ErrNoMember)
 	}
 	return members[i], nil
 }
-
-// ErrNoMember is returned when this node's member is none of the cluster. Do: see that the name is right; Join adds it.
-var ErrNoMember = errors.New("this node is no member")
 
 // direct uses a client of one member alone.
 func (c *Cluster) direct(urls []string, use func(*clientv3.Client) error) error {

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -147,7 +144,7 @@ func (c *Cluster) Leave(ctx context.Context) error {
 		return fmt.Errorf("leave etcd: %w", err)
 	}
 	self, err := c.self(members)
-	if errors.Is(err, ErrNoMember) {
+	if errors.Is(err, quorum.ErrNoMember) {
 		return nil
 	}
 	for _, step := range []func() error{
@@ -183,78 +180,4 @@ func (c *Cluster) remove(ctx context.Context, gone *etcdserverpb.Member, members
 		return fmt.Errorf("leave etcd: member %x: %w", gone.ID, err)
 	}
 	return nil
-}
-
-// Join adds this node's member as a learner, and returns what etcd's flag --initial-cluster has to be, with
-// --initial-cluster-state existing and an empty directory of data. One that was added before and has not started is found
-// again; one that has started, or is a voter, is ErrIsMember.
-func (c *Cluster) Join(ctx context.Context, peerURLs []string) (initial string, err error) {
-	for {
-		members, err := c.members(ctx)
-		if err != nil {
-			return "", fmt.Errorf("join etcd: %w", err)
-		}
-		added := slices.ContainsFunc(members, func(m *etcdserverpb.Member) bool { return m.Name == "" && slices.Equal(m.PeerURLs, peerURLs) })
-		switch {
-		case added:
-			return c.initial(members, peerURLs), nil
-		case slices.ContainsFunc(members, func(m *etcdserverpb.Member) bool { return m.Name == c.config.Name }):
-			return "", fmt.Errorf("join etcd: %w", ErrIsMember)
-		}
-		limited, cancel := context.WithTimeout(ctx, c.config.Try)
-		_, err = c.client.MemberAddAsLearner(limited, peerURLs)
-		cancel()
-		if err != nil && ctx.Err() != nil {
-			return "", fmt.Errorf("join etcd: %w (another member that is a learner has to be promoted or removed first)", err)
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// ErrIsMember is returned by Join for a node that is a member already. Do: start it with its data, or remove it.
-var ErrIsMember = errors.New("this node is a member already")
-
-func (c *Cluster) initial(members []*etcdserverpb.Member, own []string) string {
-	var all []string
-	for _, m := range members {
-		name := m.Name
-		if name == "" && slices.Equal(m.PeerURLs, own) {
-			name = c.config.Name
-		}
-		for _, u := range m.PeerURLs {
-			all = append(all, name+"="+u)
-		}
-	}
-	return strings.Join(all, ",")
-}
-
-// Promote makes this node's learner a voter, once it has caught up, which it is asked for until ctx ends. Voters are asked
-// alone: a learner cannot answer. A member that votes already is no error.
-func (c *Cluster) Promote(ctx context.Context) error {
-	return c.tried(ctx, "promote this node's member of etcd", func(ctx context.Context) error {
-		r, err := c.client.MemberList(ctx)
-		if err != nil {
-			return err
-		}
-		self, err := c.self(r.Members)
-		if err != nil || !self.IsLearner {
-			return err // one that has not started has no name yet
-		}
-		var voters []string
-		for _, m := range r.Members {
-			if !m.IsLearner {
-				voters = append(voters, m.ClientURLs...)
-			}
-		}
-		return c.direct(voters, func(client *clientv3.Client) error {
-			_, err := client.MemberPromote(ctx, self.ID)
-			if errors.Is(err, rpctypes.ErrMemberNotLearner) {
-				return nil
-			}
-			return err
-		})
-	})
 }

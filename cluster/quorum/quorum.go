@@ -29,6 +29,9 @@ type View struct {
 // ErrNotNow is returned when a member should not go now. Do what the error says, and ask again.
 var ErrNotNow = errors.New("the cluster cannot spare this member now")
 
+// ErrNoMember is returned for a node that is no member of the cluster. Do: see that its name is right; or have it join.
+var ErrNoMember = errors.New("this node is no member")
+
 // Allow returns why the member must not go, or nil.
 func Allow(v View) error {
 	var ill []string

@@ -142,6 +142,12 @@ func (m *Member) Ended() int {
 	return m.run.ProcessState.ExitCode()
 }
 
+// Gone is closed once the member has ended.
+func (m *Member) Gone() <-chan struct{} { return m.ended }
+
+// Forget removes what the member knows.
+func (m *Member) Forget() error { return os.RemoveAll(m.Dir) }
+
 // Pause stops the member where it is, until Continue.
 func (m *Member) Pause() { m.signal(syscall.SIGSTOP) }
 

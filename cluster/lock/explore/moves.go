@@ -69,6 +69,9 @@ func (c *Case) goOn(w world, i int, to found) {
 	case arm:
 		n.armed, n.at = true, off
 		to(w, said("%s is armed and restarts", nodeNames[i]))
+	case back:
+		n.at, n.pending = c.after(back), write{}
+		to(w, said("%s cannot say that it is back, and goes on", nodeNames[i]))
 	case off:
 		n.armed = false
 		if n.at = idle; n.marked && !c.forgets {

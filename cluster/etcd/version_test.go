@@ -1,0 +1,72 @@
+package etcd_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/cluster/internal/real"
+)
+
+// TestTheLastMembersTrialKeepsItsWayBack: etcd of a minor version less cannot start any more once the last member has
+// started a newer one, unless the cluster is had to go back to the version before.
+func TestTheLastMembersTrialKeepsItsWayBack(t *testing.T) {
+	members := real.Members(t, 3)
+	older, err := real.Etcd(t.Context(), real.Older)
+	require.NoError(t, err)
+	newer := members[0].Binary
+	restart := func(m *real.Member, binary string) {
+		m.Kill()
+		m.Binary = binary
+		m.Start()
+		m.Ready()
+	}
+	for _, m := range members { // a new cluster would be of the newer version at once
+		m.Kill()
+	}
+	for _, m := range members {
+		require.NoError(t, m.Forget())
+		m.Binary = older
+		m.Start()
+	}
+	c := open(t, members, 2)
+	eventually(t, func() error { return c.Allow(t.Context(), false) })
+	require.NoError(t, c.Hold(within(t, 20*time.Second)), "it is not the last")
+	require.NoError(t, c.Held(within(t, 20*time.Second)), "so nothing is held")
+	restart(members[0], newer)
+	restart(members[1], newer)
+	eventually(t, func() error { return c.Allow(t.Context(), false) })
+
+	require.NoError(t, c.Hold(within(t, 20*time.Second)))
+	restart(members[2], newer)
+	eventually(t, func() error { return c.Serves(t.Context()) })
+	require.NoError(t, c.Held(within(t, time.Minute)))
+	restart(members[2], older)
+	eventually(t, func() error { return c.Serves(t.Context()) })
+	require.NoError(t, c.LetGo(within(t, 20*time.Second)))
+	require.NoError(t, c.LetGo(within(t, 20*time.Second)), "again, after a restart of the service")
+
+	require.NoError(t, c.Hold(within(t, 20*time.Second)))
+	restart(members[2], newer)
+	eventually(t, func() error { return c.Serves(t.Context()) })
+	require.NoError(t, c.Held(within(t, time.Minute)))
+	require.NoError(t, c.LetGo(within(t, 20*time.Second)), "confirmed")
+	eventually(t, func() error { // what happens to a way back that nobody holds
+		members[2].Kill()
+		members[2].Binary = older
+		members[2].Start()
+		select {
+		case <-members[2].Gone():
+			return nil
+		case <-time.After(3 * time.Second):
+			members[2].Kill()
+			members[2].Binary = newer
+			members[2].Start()
+			time.Sleep(5 * time.Second) // the leader looks every 5 s
+			return errors.New("it starts still")
+		}
+	})
+	require.Contains(t, members[2].Log(), "server version is lower than determined cluster version")
+}
