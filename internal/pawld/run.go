@@ -1,4 +1,6 @@
-package main
+// Package pawld is the node service as a program of its own: its flags, what they mean, and how it ends. Start with Main,
+// which a command that links more than Pawl's own calls with its parts.
+package pawld
 
 import (
 	"cmp"
@@ -38,7 +40,12 @@ func (l *listenFlag) Set(v string) error { *l = append(*l, v); return nil }
 type daemon struct {
 	machine upgrade.OpenOptions
 	reboot  func(context.Context, string) error // nil: node.Reboot
+	parts   []Part
 }
+
+// Part is what a program adds to the service: it defines flags, and what it returns adds to a configuration what they say,
+// once they have been read.
+type Part func(*flag.FlagSet) func(*node.Config) error
 
 // order is what the command line says.
 type order struct {
@@ -47,14 +54,9 @@ type order struct {
 	insecure bool
 }
 
-// run serves until ctx ends.
-func run(ctx context.Context, args []string, errs io.Writer) error {
-	return daemon{}.run(ctx, args, errs)
-}
-
 // run ends for no reason in the middle of a trial without giving it up.
 func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
-	o, err := parse(args, errs)
+	o, err := parse(args, errs, d.parts)
 	o.node.Machine.Vars, o.node.Machine.Cmdline, o.node.Machine.BootID, o.node.Machine.Version = d.machine.Vars, d.machine.Cmdline, d.machine.BootID, d.machine.Version
 	o.node.Reboot = d.reboot
 	if err == nil {
@@ -109,7 +111,7 @@ func named(flag string, args []string) (values []string) {
 }
 
 // parse reads the command line, and looks at nothing else.
-func parse(args []string, errs io.Writer) (order, error) {
+func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	c := node.Config{Disk: cmp.Or(named("disk", args)...), Log: slog.New(slog.NewTextHandler(errs, nil))}
 	if roles, err := partition.ParseLabels(named("label", args)...); err == nil {
 		c.Machine.Labels = roles
@@ -139,6 +141,10 @@ func parse(args []string, errs io.Writer) (order, error) {
 	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"), "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
 	letGo := within(flags, "let-go", node.LetGo, time.Millisecond, longest, "how long what holds a partition of --unmount may take to let go")
 	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"), "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
+	var more []func(*node.Config) error
+	for _, part := range parts {
+		more = append(more, part(flags))
+	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return order{}, err
@@ -187,6 +193,11 @@ func parse(args []string, errs io.Writer) (order, error) {
 	}
 	if len(listen) == 0 {
 		listen = listenFlag{node.DefaultSocket}
+	}
+	for _, configure := range more {
+		if err := configure(&c); err != nil {
+			return order{node: c}, wrong(errs, "%w", err)
+		}
 	}
 	return order{c, listen, *insecure}, nil
 }

@@ -1,4 +1,4 @@
-package main
+package pawld
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ func TestWrongFlagsNameThemselvesAndTheNearestRightValue(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			var out bytes.Buffer
-			err := run(t.Context(), strings.Fields("--disk /nowhere "+line), &out)
+			err := daemon{}.run(t.Context(), strings.Fields("--disk /nowhere "+line), &out)
 			require.ErrorIs(t, err, errUsage)
 			require.Contains(t, out.String(), says)
 		})

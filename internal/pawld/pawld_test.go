@@ -1,4 +1,4 @@
-package main
+package pawld
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			require.ErrorIs(t, run(t.Context(), test.args, &out), test.err)
+			require.ErrorIs(t, daemon{}.run(t.Context(), test.args, &out), test.err)
 			require.Contains(t, out.String(), test.text)
 		})
 	}
@@ -43,15 +43,15 @@ func TestCommandLine(t *testing.T) {
 
 func TestHooksThatCannotBeReadEndTheService(t *testing.T) {
 	var out bytes.Buffer
-	err := run(t.Context(), []string{"--disk", "d", "--hooks", filepath.Join(t.TempDir(), "none")}, &out)
+	err := daemon{}.run(t.Context(), []string{"--disk", "d", "--hooks", filepath.Join(t.TempDir(), "none")}, &out)
 	require.ErrorContains(t, err, "read hooks")
-	err = run(t.Context(), []string{"--disk", "d", "--listen", "unix:" + filepath.Join(t.TempDir(), "s"), "--window", "1h"}, &out)
+	err = daemon{}.run(t.Context(), []string{"--disk", "d", "--listen", "unix:" + filepath.Join(t.TempDir(), "s"), "--window", "1h"}, &out)
 	require.ErrorContains(t, err, "does not fit a trial")
 }
 
 func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {
 	var out bytes.Buffer
-	err := run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"}, &out)
+	err := daemon{}.run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"}, &out)
 	require.ErrorIs(t, err, node.ErrOpen)
 	require.ErrorContains(t, err, "--insecure")
 }
@@ -62,7 +62,7 @@ func TestAMachineWithADiskThatCannotBeOpenedStillAnswers(t *testing.T) {
 	var out bytes.Buffer
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"--disk", "/nowhere", "--listen", address, "--listen", "127.0.0.1:0"}, &out)
+		ended <- daemon{}.run(ctx, []string{"--disk", "/nowhere", "--listen", address, "--listen", "127.0.0.1:0"}, &out)
 	}()
 	c, err := client.New(address)
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestAnAddressThatCannotBeListenedOnIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"--disk", "/nowhere", "--watchdog", "off", "--listen", address, "--listen", "0.0.0.0:0"}, &out)
+		ended <- daemon{}.run(ctx, []string{"--disk", "/nowhere", "--watchdog", "off", "--listen", address, "--listen", "0.0.0.0:0"}, &out)
 	}()
 	c, err := client.New(address)
 	require.NoError(t, err)
