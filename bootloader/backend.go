@@ -8,7 +8,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Backend is a kind of loader: how it is found on a disk, opened and installed, and what it takes of an installer image.
@@ -49,9 +49,9 @@ type Backend interface {
 
 // Disk is a disk with the partitions that loaders need to know.
 type Disk struct {
-	partition.Device                  // the whole disk
-	Boot             efivar.HardDrive // the partition with the boot file system
-	BIOS             efivar.HardDrive // the BIOS boot partition; the zero value where there is none
+	device.Device                  // the whole disk
+	Boot          efivar.HardDrive // the partition with the boot file system
+	BIOS          efivar.HardDrive // the BIOS boot partition; the zero value where there is none
 }
 
 // Config is what a loader is opened on. Disk and FS are required.

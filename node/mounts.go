@@ -17,6 +17,7 @@ import (
 
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // LetGo is how long what holds a partition of Config.Unmount may take to let go of it when Config does not say.
@@ -141,7 +142,7 @@ func (s *Server) partitionNode(label string) (node string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	named, ok := p.Device.(interface{ Path() string })
+	named, ok := p.Device.(device.Named)
 	if !ok {
 		return "", fmt.Errorf("partition %s has no device node", label)
 	}

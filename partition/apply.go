@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Apply writes a layout to a disk, reads it back, and tells the kernel when dev is a real disk. What is there already
@@ -185,7 +187,7 @@ func Verify(dev Device, l Layout) error {
 }
 
 func verify(dev Device, l Layout) error {
-	if err := dropCache(dev); err != nil {
+	if err := device.DropCache(dev); err != nil {
 		return fmt.Errorf("drop cached sectors: %w", err)
 	}
 	d, err := look(dev)
@@ -240,7 +242,7 @@ func Wipe(dev Device) error {
 				continue
 			}
 			dirty = true
-			if err := zero(dev, r.first, length); err != nil {
+			if err := device.Zero(dev, r.first, length); err != nil {
 				return fmt.Errorf("wipe %d bytes at %d: %w", length, r.first, err)
 			}
 		}
@@ -251,7 +253,7 @@ func Wipe(dev Device) error {
 			return fmt.Errorf("wipe: flush: %w", err)
 		}
 	}
-	return dropCache(dev)
+	return device.DropCache(dev)
 }
 
 // isZero reports whether a place can be read, and reads as zeros.

@@ -14,7 +14,7 @@ import (
 	"github.com/siderolabs/go-blockdevice/v2/block"
 	"golang.org/x/sys/unix"
 
-	"github.com/pawl-os/pawl/internal/direct"
+	"github.com/pawl-os/pawl/partition/direct"
 )
 
 // OpenOptions says how a disk is opened. The zero value opens it for writing and keeps everyone else out.

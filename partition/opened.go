@@ -13,6 +13,8 @@ import (
 
 	"github.com/siderolabs/go-blockdevice/v2/block"
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Opened is an open partition, and a Device. The caller closes it, before the disk.
@@ -25,16 +27,16 @@ type Opened struct {
 }
 
 // DropCache makes everything written durable and forgets it, so that the next read comes from the device.
-func (p *Opened) DropCache() error { return dropCache(p.Device) }
+func (p *Opened) DropCache() error { return device.DropCache(p.Device) }
 
 // Direct reads the partition past the kernel's cache, or the error says why that cannot be done; see Disk.Direct.
-func (p *Opened) Direct() (io.ReaderAt, error) { return directly(p.Device) }
+func (p *Opened) Direct() (io.ReaderAt, error) { return device.Direct(p.Device) }
 
 // WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
-func (p *Opened) WriteBack(off, n int64) error { return writeBack(p.Device, off, n) }
+func (p *Opened) WriteBack(off, n int64) error { return device.WriteBack(p.Device, off, n) }
 
 // Zero writes n zeros at off.
-func (p *Opened) Zero(off, n int64) error { return zero(p.Device, off, n) }
+func (p *Opened) Zero(off, n int64) error { return device.Zero(p.Device, off, n) }
 
 // Close ends the use. It does not flush.
 func (p *Opened) Close() error {

@@ -18,21 +18,16 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
-// Device is a disk, an image of one, or a partition of either.
-type Device interface {
-	io.ReaderAt
-	io.WriterAt
-	Sync() error
-	Size() int64     // bytes
-	SectorSize() int // bytes: 512 or 4096
-}
+// Device is a disk, an image of one, or a partition of either: see package [device].
+type Device = device.Device
 
 // Errors that callers act on.
 var (
@@ -189,85 +184,8 @@ func (l Layout) faults() (all []string) {
 	return all
 }
 
-// Section returns one partition as a device. Reads and writes outside of it fail; Sync is the whole device's.
+// Section returns one partition as a device: see [device.Section].
 func Section(dev Device, p Partition) Device {
 	sector := int64(dev.SectorSize())
-	return &section{dev: dev, off: p.First * sector, size: p.Sectors * sector}
-}
-
-type section struct {
-	dev       Device
-	off, size int64
-}
-
-func (s *section) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("read at %d: before the start of the partition", off)
-	}
-	n := max(0, min(int64(len(p)), s.size-off))
-	got, err := s.dev.ReadAt(p[:n], s.off+off)
-	if int64(got) == n && (err == nil || err == io.EOF) {
-		err = nil
-		if n < int64(len(p)) {
-			err = io.EOF
-		}
-	}
-	return got, err
-}
-
-func (s *section) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > s.size-int64(len(p)) {
-		return 0, fmt.Errorf("write %d bytes at %d: outside of the partition of %d bytes", len(p), off, s.size)
-	}
-	return s.dev.WriteAt(p, s.off+off)
-}
-
-func (s *section) Sync() error     { return s.dev.Sync() }
-func (s *section) Size() int64     { return s.size }
-func (s *section) SectorSize() int { return s.dev.SectorSize() }
-func (s *section) DropCache() error {
-	return dropCache(s.dev)
-}
-
-func (s *section) Direct() (io.ReaderAt, error) {
-	r, err := directly(s.dev)
-	if err != nil {
-		return nil, err
-	}
-	return io.NewSectionReader(r, s.off, s.size), nil
-}
-
-// directly reads past every cache, where dev can do that.
-func directly(dev Device) (io.ReaderAt, error) {
-	if d, ok := dev.(interface{ Direct() (io.ReaderAt, error) }); ok {
-		return d.Direct()
-	}
-	return nil, errors.New("the device has no way past its cache")
-}
-
-func (s *section) WriteBack(off, n int64) error { return writeBack(s.dev, s.off+off, n) }
-
-// writeBack starts to write to the medium, where dev can do that.
-func writeBack(dev Device, off, n int64) error {
-	if d, ok := dev.(interface{ WriteBack(off, n int64) error }); ok {
-		return d.WriteBack(off, n)
-	}
-	return nil
-}
-
-// zero writes n zeros at off: by one request, where dev can do that, else as data.
-func zero(dev Device, off, n int64) error {
-	if d, ok := dev.(interface{ Zero(off, n int64) error }); ok {
-		return d.Zero(off, n)
-	}
-	_, err := dev.WriteAt(make([]byte, n), off)
-	return err
-}
-
-// dropCache makes the next read come from the device itself, where dev can do that.
-func dropCache(dev Device) error {
-	if d, ok := dev.(interface{ DropCache() error }); ok {
-		return d.DropCache()
-	}
-	return nil
+	return device.Section(dev, p.First*sector, p.Sectors*sector)
 }

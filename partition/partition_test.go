@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -249,7 +250,7 @@ func TestSectionStaysInside(t *testing.T) {
 func TestWriteBackReachesTheDeviceAtItsOwnPlace(t *testing.T) {
 	dev := &eager{Device: disktest.New(8*mib, 512)}
 	s := Section(dev, Partition{Number: 1, First: 2048, Sectors: 2048})
-	require.NoError(t, s.(interface{ WriteBack(off, n int64) error }).WriteBack(512, 1024))
+	require.NoError(t, s.(device.Backer).WriteBack(512, 1024))
 	require.Equal(t, [][2]int64{{mib + 512, 1024}}, dev.begun)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // ErrDiskUnknown is returned when this machine's own disk cannot be found by itself. Do: name it.
@@ -108,7 +109,7 @@ func goneFrom(class, dev string) func(efivar.HardDrive) bool {
 // machine that has this one disk.
 func gone(disk Device, vars efivar.Store) func(efivar.HardDrive) bool {
 	if vars != nil {
-		d, ok := disk.(interface{ Path() string })
+		d, ok := disk.(device.Named)
 		if !ok {
 			return func(efivar.HardDrive) bool { return true }
 		}

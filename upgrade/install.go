@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
@@ -245,10 +246,10 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 		return nil, err
 	}
 	c := Config{Boot: boot, Loader: loader, Meta: record, Log: in.Log, Now: in.Now}
-	if d, ok := in.dev.(interface{ DropCache() error }); ok {
+	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
-	c.Direct, c.NoDirect = directly(part)
+	c.Direct, c.NoDirect = device.Direct(part)
 	return New(c)
 }
 

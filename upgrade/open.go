@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
@@ -154,11 +155,11 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}
-	if d, ok := parts[partition.EFI].(interface{ DropCache() error }); ok {
+	if d, ok := parts[partition.EFI].(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
 	if !o.ReadOnly {
-		c.Direct, c.NoDirect = directly(parts[partition.EFI])
+		c.Direct, c.NoDirect = device.Direct(parts[partition.EFI])
 	}
 	if _, err := o.Labels.Find(layout, partition.Ephemeral); err == nil {
 		c.Wipe = func() error {
@@ -183,14 +184,6 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
 	}
 	return New(c)
-}
-
-// directly reads a partition past the caches; nil, and why, where that cannot be done.
-func directly(part Device) (io.ReaderAt, error) {
-	if d, ok := part.(interface{ Direct() (io.ReaderAt, error) }); ok {
-		return d.Direct()
-	}
-	return nil, nil
 }
 
 // place says where a partition lies, as firmware names it.

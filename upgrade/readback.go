@@ -9,7 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
-	"github.com/pawl-os/pawl/internal/direct"
+	"github.com/pawl-os/pawl/partition/direct"
 )
 
 // readBack reads one file of a slot back from the device, and hashes it, in goroutines of its own: as far as it is known to be

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -271,7 +272,7 @@ func TestADirectReaderOfAPartition(t *testing.T) {
 	_, err = part.WriteAt(append([]byte("here"), make([]byte, 508)...), 0)
 	require.NoError(t, err)
 	require.NoError(t, part.Sync())
-	r, err := part.(interface{ Direct() (io.ReaderAt, error) }).Direct()
+	r, err := part.(device.Bypass).Direct()
 	require.NoError(t, err)
 	got := make([]byte, 4)
 	_, err = r.ReadAt(got, 0)
@@ -279,6 +280,6 @@ func TestADirectReaderOfAPartition(t *testing.T) {
 	require.Equal(t, "here", string(got))
 	_, err = r.ReadAt(got, l.Bytes(p)-2)
 	require.Equal(t, io.EOF, err, "no byte of the next partition")
-	_, err = partition.Section(disktest.New(virtual.Size, 512), p).(interface{ Direct() (io.ReaderAt, error) }).Direct()
+	_, err = partition.Section(disktest.New(virtual.Size, 512), p).(device.Bypass).Direct()
 	require.Error(t, err)
 }

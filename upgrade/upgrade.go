@@ -24,19 +24,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
-// Device is a disk, a partition or a file: bytes at offsets, a barrier, and a geometry. Offsets and Size are in bytes;
-// SectorSize is the logical sector, 512 or 4096.
-type Device interface {
-	io.ReaderAt
-	io.WriterAt
-	Sync() error
-	Size() int64
-	SectorSize() int
-}
+// Device is a disk, a partition of one or a file: see package [device].
+type Device = device.Device
 
 // Errors that callers act on.
 var (

@@ -45,19 +45,9 @@ import (
 	"io"
 	"strings"
 	"time"
-)
 
-// Device is what a volume lies on. Offsets and lengths of writes are multiples of SectorSize.
-//
-// If the device also has WriteBack(off, n int64) error, it is called while a file is streamed, to start writing those
-// bytes to the medium without waiting for them.
-type Device interface {
-	io.ReaderAt
-	io.WriterAt
-	Sync() error
-	Size() int64     // bytes
-	SectorSize() int // 512 or 4096: what the device writes whole or not at all
-}
+	"github.com/pawl-os/pawl/partition/device"
+)
 
 // Errors that callers act on. Missing and existing files wrap fs.ErrNotExist and fs.ErrExist.
 var (
@@ -83,7 +73,7 @@ type Options struct {
 
 // FS is an opened volume. It holds the table and one byte a cluster in memory, and no file.
 type FS struct {
-	dev   Device
+	dev   device.Device
 	vol   volume
 	now   func() time.Time
 	zones [][]string // path elements of each zone
@@ -101,7 +91,7 @@ type FS struct {
 
 // Open reads the volume's tables and directories. It writes nothing. Damage does not fail it, unless the boot sector
 // itself makes no sense (ErrDamaged): see Check.
-func Open(dev Device, o Options) (*FS, error) {
+func Open(dev device.Device, o Options) (*FS, error) {
 	vol, err := readVolume(dev)
 	if err != nil {
 		return nil, fmt.Errorf("open boot file system: %w", err)

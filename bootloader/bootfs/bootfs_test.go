@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // memory is a sparse device.
@@ -80,7 +81,7 @@ func volume(t testing.TB, size int64, sector int) (*memory, *bootfs.FS) {
 	return dev, reopen(t, dev)
 }
 
-func reopen(t testing.TB, dev bootfs.Device) *bootfs.FS {
+func reopen(t testing.TB, dev device.Device) *bootfs.FS {
 	f, err := bootfs.Open(dev, bootfs.Options{Zones: slotZones, Now: clock})
 	require.NoError(t, err)
 	return f

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // FormatOptions says how a volume is made. The zero value has no label, volume id 0 and the time of time.Now.
@@ -28,14 +30,14 @@ const (
 //  1. zeros over both boot sectors; flush. From here on there is no file system, whatever was here before.
 //  2. tables, root directory, FSInfo, copy of the boot sector; flush.
 //  3. the boot sector; flush. A cut before leaves a device without a file system, one after an empty one.
-func Format(dev Device, o FormatOptions) error {
+func Format(dev device.Device, o FormatOptions) error {
 	if err := format(dev, o); err != nil {
 		return fmt.Errorf("format boot file system: %w", err)
 	}
 	return nil
 }
 
-func format(dev Device, o FormatOptions) error {
+func format(dev device.Device, o FormatOptions) error {
 	label, err := formatLabel(o.Label)
 	if err != nil {
 		return err

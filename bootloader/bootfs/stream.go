@@ -3,6 +3,8 @@ package bootfs
 import (
 	"fmt"
 	"io"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 const (
@@ -124,8 +126,8 @@ func (w *Writer) out(p []byte) error {
 // backlog starts the write-back of what was written, in large pieces, so that the flush at the end has little left.
 type backlog struct{ start, end int64 }
 
-func (b *backlog) add(dev Device, off, n int64) error {
-	backer, ok := dev.(interface{ WriteBack(off, n int64) error })
+func (b *backlog) add(dev device.Device, off, n int64) error {
+	backer, ok := dev.(device.Backer)
 	if !ok {
 		return nil
 	}
@@ -141,7 +143,7 @@ func (b *backlog) add(dev Device, off, n int64) error {
 	return nil
 }
 
-func (b *backlog) drain(backer interface{ WriteBack(off, n int64) error }) error {
+func (b *backlog) drain(backer device.Backer) error {
 	start, n := b.start, b.end-b.start
 	b.start = b.end
 	if n == 0 {

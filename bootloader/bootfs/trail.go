@@ -3,6 +3,8 @@ package bootfs
 import (
 	"fmt"
 	"slices"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // trail makes what is written durable while writing goes on.
@@ -30,7 +32,7 @@ func (w *Writer) Trail(every int64, beside bool, durable func(n int64)) {
 	go t.run(w.f.dev, t.ask)
 }
 
-func (t *trail) run(dev Device, asked <-chan int64) {
+func (t *trail) run(dev device.Device, asked <-chan int64) {
 	defer close(t.done)
 	for n := range asked {
 		if t.err = dev.Sync(); t.err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // blockSize is what a device may destroy as a whole when power fails while it writes a part of it.
@@ -31,7 +33,7 @@ type volume struct {
 	size     int64
 }
 
-func readVolume(dev Device) (volume, error) {
+func readVolume(dev device.Device) (volume, error) {
 	b := make([]byte, 512)
 	if err := readFull(dev, 0, b); err != nil {
 		return volume{}, fmt.Errorf("boot sector: %w", err)

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // BIOS is what a machine without UEFI starts GRUB from. Sectors have 512 bytes.
@@ -36,14 +38,14 @@ const (
 //  1. the core image into the BIOS boot partition; flush. A cut: what started before, if anything; a core image that is
 //     replaced does not start.
 //  2. the first 440 bytes of the disk, and the active flag: one sector; flush. A cut: nothing starts, or GRUB.
-func InstallBIOS(disk Device, b BIOS) error {
+func InstallBIOS(disk device.Device, b BIOS) error {
 	if err := installBIOS(disk, b); err != nil {
 		return fmt.Errorf("install GRUB for BIOS: %w", err)
 	}
 	return nil
 }
 
-func installBIOS(disk Device, b BIOS) error {
+func installBIOS(disk device.Device, b BIOS) error {
 	le := binary.LittleEndian
 	sectors := (int64(len(b.Core)) + sector - 1) / sector
 	switch {
@@ -84,7 +86,7 @@ func installBIOS(disk Device, b BIOS) error {
 }
 
 // write writes unless the bytes are there already, and flushes.
-func write(disk Device, data []byte, off int64) error {
+func write(disk device.Device, data []byte, off int64) error {
 	old := make([]byte, len(data))
 	if _, err := disk.ReadAt(old, off); err != nil || string(old) != string(data) {
 		if _, err := disk.WriteAt(data, off); err != nil {

@@ -33,6 +33,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // ErrNotCounted is returned when GRUB could not write trial.env in this boot, so it could not count a trial either. The
@@ -51,7 +52,7 @@ type Config struct {
 
 // Place is where a BIOS starts GRUB from: a disk, and its BIOS boot partition in sectors of 512 bytes.
 type Place struct {
-	Disk           Device
+	Disk           device.Device
 	First, Sectors int64
 }
 

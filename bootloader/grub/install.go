@@ -3,7 +3,6 @@ package grub
 import (
 	_ "embed" // grub.cfg
 	"fmt"
-	"io"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -103,12 +102,4 @@ func (l *Loader) script(s bootloader.Slot) ([]byte, error) {
 		return nil, err
 	}
 	return script(s, l.Partition.GUID.String(), string(cmdline))
-}
-
-// Device is a whole disk. Offsets are in bytes.
-type Device interface {
-	io.ReaderAt
-	io.WriterAt
-	Sync() error
-	SectorSize() int // bytes
 }

@@ -1,6 +1,10 @@
 package predict
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/pawl-os/pawl/partition/device"
+)
 
 // What the tests of the model look at, which stand outside because the machines that they boot (loadertest) stand on it.
 
@@ -15,7 +19,7 @@ const (
 )
 
 // Volume opens the file system of the first of the disk's partitions.
-func Volume(dev Device, exact bool) (*volume, error) {
+func Volume(dev device.Reader, exact bool) (*volume, error) {
 	parts, err := readGPT(dev)
 	if err != nil {
 		return nil, err

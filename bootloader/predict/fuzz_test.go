@@ -6,6 +6,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Whatever a disk holds, the model answers: no panic, no endless loop.
@@ -67,7 +68,7 @@ func FuzzVariables(f *testing.F) {
 }
 
 // answers requires that each boot ends somewhere, and that Next says the same of the first as Boot.
-func answers(t *testing.T, d predict.Device, vars *efivar.Memory) {
+func answers(t *testing.T, d device.Reader, vars *efivar.Memory) {
 	o := predict.Made(d)
 	boots, err := predict.Next(d, vars, 2, o)
 	for _, b := range boots {

@@ -6,17 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/device"
 )
-
-// Device is what the model reads: a whole disk.
-type Device interface {
-	io.ReaderAt
-	Size() int64     // bytes
-	SectorSize() int // 512 or 4096
-}
 
 // partition is one used entry of the table, as firmware sees it.
 type partition struct {
@@ -36,7 +29,7 @@ const gptType = 0xee
 // protective MBR; the primary table, or the backup in the last sector where the primary is not valid; no entry that leaves the
 // usable sectors or overlaps another. Firmware also writes a copy anew that is not valid; the model does not, and does not
 // know what happens where that would write anywhere but to a table's own place.
-func readGPT(dev Device) ([]partition, error) {
+func readGPT(dev device.Reader) ([]partition, error) {
 	t, err := firmwareTable(dev)
 	switch {
 	case errors.Is(err, ErrNotModelled):
@@ -50,7 +43,7 @@ func readGPT(dev Device) ([]partition, error) {
 	return t.offered(), nil
 }
 
-func firmwareTable(dev Device) (gptTable, error) {
+func firmwareTable(dev device.Reader) (gptTable, error) {
 	sector := int64(dev.SectorSize())
 	last := uint64(dev.Size()/sector - 1)
 	first := make([]byte, sector)
@@ -107,7 +100,7 @@ func mbrEntries(first []byte) func(func([]byte) bool) {
 
 // otherwise names what firmware may find on a disk where it finds no GPT, and the model does not follow: the firmware looks
 // for the file system of an optical disc, for partitions of an MBR, and for a file system on the whole disk.
-func otherwise(dev Device) string {
+func otherwise(dev device.Reader) string {
 	b := make([]byte, 5)
 	if _, err := dev.ReadAt(b, 32769); err == nil && (string(b) == "CD001" || string(b) == "BEA01") {
 		return "the file system of an optical disc"
@@ -146,7 +139,7 @@ type gptTable struct {
 // maxEntries bounds the bytes of entries that are read. Firmware takes as many as it has memory for.
 const maxEntries = 16 << 20
 
-func readTable(dev Device, lba uint64) (gptTable, error) {
+func readTable(dev device.Reader, lba uint64) (gptTable, error) {
 	sector, le := int64(dev.SectorSize()), binary.LittleEndian
 	bad := func(format string, args ...any) (gptTable, error) {
 		return gptTable{}, fmt.Errorf("the partition table at sector %d "+format, append([]any{lba}, args...)...)
@@ -253,7 +246,7 @@ const farAway = 1 << 50
 // readGRUB reads the partitions that GRUB finds by itself, by the rules of its part_gpt: by the signature of sector 0, an entry of
 // a protective MBR wherever that begins, the mark of the primary header, and the entries that this names. It looks at no
 // checksum, at no bounds, and not at the backup copy.
-func readGRUB(dev Device) ([]partition, error) {
+func readGRUB(dev device.Reader) ([]partition, error) {
 	first, le := make([]byte, 512), binary.LittleEndian
 	if _, err := dev.ReadAt(first, 0); err != nil || first[510] != 0x55 || first[511] != 0xaa {
 		return nil, errors.Join(errors.New("sector 0 has no signature"), err)

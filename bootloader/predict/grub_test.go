@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // grubDisk is a disk that a BIOS starts GRUB from, with a grub.cfg.
@@ -85,7 +86,7 @@ func TestWhatGRUBDoesNotSurvive(t *testing.T) {
 	}
 	_, err := grubDisk(t, "linux /gone\nlinux /vmlinuz\nboot").Boot()
 	require.ErrorIs(t, err, predict.ErrNotModelled, "the second starts without its arguments")
-	readOnly := struct{ predict.Device }{grubDisk(t, "save_env -f /grub/grub.cfg x y").Disk}
+	readOnly := struct{ device.Reader }{grubDisk(t, "save_env -f /grub/grub.cfg x y").Disk}
 	_, err = predict.Boot(readOnly, efivar.NewMemory(), predict.Options{BIOS: true})
 	require.NoError(t, err, "no block, so nothing is written")
 }

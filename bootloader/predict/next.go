@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Next predicts the next n boots, one after the other, each with the reasons in Outcome.Why. What a boot uses up (a
@@ -15,7 +16,7 @@ import (
 // trial comes the fallback. Nothing is written: what a loader would write stays in memory, and vars is copied.
 //
 // An error means that the model does not know what would happen, or that vars cannot be listed.
-func Next(disk Device, vars efivar.Store, n int, o Options) ([]Outcome, error) {
+func Next(disk device.Reader, vars efivar.Store, n int, o Options) ([]Outcome, error) {
 	held, err := Variables(vars)
 	if err != nil {
 		return nil, fmt.Errorf("predict: %w", err)
@@ -72,20 +73,20 @@ func Variables(from efivar.Store) (*efivar.Memory, error) {
 // Overlay is a disk that keeps what is written to it in memory and leaves the one below as it is. It is for a few small
 // writes, each of whole sectors, and not safe for concurrent use.
 type Overlay struct {
-	Device
+	device.Reader
 	sectors map[int64][]byte
 }
 
 // NewOverlay returns an overlay that holds nothing yet.
-func NewOverlay(disk Device) *Overlay { return &Overlay{disk, map[int64][]byte{}} }
+func NewOverlay(disk device.Reader) *Overlay { return &Overlay{disk, map[int64][]byte{}} }
 
 // Clone returns another overlay that holds the same, over the same disk.
-func (v *Overlay) Clone() *Overlay { return &Overlay{v.Device, maps.Clone(v.sectors)} }
+func (v *Overlay) Clone() *Overlay { return &Overlay{v.Reader, maps.Clone(v.sectors)} }
 
 // ReadAt follows io.ReaderAt. A sector that was written is read from memory, also where the disk cannot read its own.
 func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
 	size := int64(v.SectorSize())
-	if n, err := v.Device.ReadAt(p, off); err == nil && n == len(p) {
+	if n, err := v.Reader.ReadAt(p, off); err == nil && n == len(p) {
 		for at := off / size; at*size < off+int64(len(p)); at++ {
 			if s := v.sectors[at]; s != nil {
 				from := max(off-at*size, 0)
@@ -102,7 +103,7 @@ func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
 			n += copy(part, s[from:])
 			continue
 		}
-		got, err := v.Device.ReadAt(part, off+int64(n))
+		got, err := v.Reader.ReadAt(part, off+int64(n))
 		if n += got; got < len(part) {
 			return n, err
 		}

@@ -14,11 +14,12 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // sealed is a disk that can only be read: what would write to it fails the test.
 type sealed struct {
-	predict.Device
+	device.Reader
 	t *testing.T
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Option is one entry of BootOrder, as firmware would start it if everything before it started nothing.
@@ -18,7 +19,7 @@ type Option struct {
 
 // Order says what each entry of BootOrder starts, in order, as it stands now: without those that firmware is still to add,
 // and without what it does not try. The disk is only read. It returns nothing for a BIOS.
-func Order(disk Device, vars efivar.Store, o Options) ([]Option, error) {
+func Order(disk device.Reader, vars efivar.Store, o Options) ([]Option, error) {
 	if o.BIOS {
 		return nil, nil
 	}
@@ -70,7 +71,7 @@ func Starts(order []Option) int {
 
 // Made says which kind of machine a disk was made for, from what lies on it: its architecture by the loader's name, and
 // a BIOS where the boot file system has no loader for firmware and the first sector has boot code.
-func Made(disk Device) Options {
+func Made(disk device.Reader) Options {
 	b := &boot{disk: disk}
 	parts, err := readGPT(disk)
 	if err == nil {

@@ -32,6 +32,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // ErrNotModelled is returned for a boot of which the model cannot say what happens. Do: boot it and see.
@@ -68,7 +69,7 @@ type Model interface {
 	// Boot does what Boot of this package does, for that loader: it powers the machine on and says where that ends. It follows
 	// Options.Good and Options.Skim, so that a rehearsal can go on with files that are not there yet, and is quick. The others it
 	// may leave alone.
-	Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error)
+	Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error)
 }
 
 // Knows reports whether this package models the loader of that name (bootloader.Backend.Name) by itself.
@@ -107,7 +108,7 @@ func (o Outcome) String() string {
 // do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's own tell
 // of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's name counts boots; then
 // it must be an io.WriterAt. An error means that the model does not know what would happen.
-func Boot(disk Device, vars *efivar.Memory, o Options) (Outcome, error) {
+func Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error) {
 	if o.Model != nil {
 		return o.Model.Boot(disk, vars, o)
 	}
@@ -176,7 +177,7 @@ func (b *boot) stuck(why string) {
 }
 
 type boot struct {
-	disk     Device
+	disk     device.Reader
 	vars     *efivar.Memory
 	o        Options
 	parts    []partition

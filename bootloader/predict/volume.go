@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // The FAT driver of EDK II (and so OVMF) reads through two caches: the table in pages of 32 KiB, counted from the first
@@ -26,7 +28,7 @@ var (
 
 // volume is a FAT volume as the firmware's driver sees it: by the first table alone.
 type volume struct {
-	dev                 Device
+	dev                 device.Reader
 	part                partition
 	bits                int   // of an entry of the table: 12, 16 or 32
 	single              bool  // a FAT32 of whose tables one is in use
@@ -51,7 +53,7 @@ const (
 )
 
 // openVolume fails where the driver of EDK II (FatPkg, FatOpenDevice) would not offer a file system.
-func openVolume(dev Device, p partition, exact bool) (*volume, error) {
+func openVolume(dev device.Reader, p partition, exact bool) (*volume, error) {
 	v, err := readVolume(dev, p, exact)
 	if err != nil {
 		return nil, err
@@ -74,7 +76,7 @@ func openVolume(dev Device, p partition, exact bool) (*volume, error) {
 }
 
 // readVolume reads the boot sector.
-func readVolume(dev Device, p partition, exact bool) (*volume, error) {
+func readVolume(dev device.Reader, p partition, exact bool) (*volume, error) {
 	b := make([]byte, 512)
 	if _, err := dev.ReadAt(b, p.start); err != nil {
 		return nil, fmt.Errorf("read boot sector: %w", err)

@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pawl-os/pawl/internal/direct"
+	"github.com/pawl-os/pawl/partition/direct"
 )
 
 // ErrBusy is returned when another program holds the image. Do: wait for it or end it, then try again.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io"
 	"slices"
 	"sync"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 )
@@ -242,7 +242,7 @@ func (r *recorded) note(d *disktest.Disk) {
 
 // readMeta reads the attempt as every reader must: copy 1 if it is valid, else copy 2. found is false when META cannot
 // be read.
-func readMeta(d Reader) (attempt string, values *meta.Values, err error) {
+func readMeta(d device.Reader) (attempt string, values *meta.Values, err error) {
 	layout, err := partition.Read(readOnly{d})
 	if err != nil {
 		return "", nil, err
@@ -288,14 +288,7 @@ func decodeMeta(block []byte) (*meta.Values, error) {
 	return values, err
 }
 
-// Reader is a disk that is only read.
-type Reader interface {
-	io.ReaderAt
-	Size() int64
-	SectorSize() int
-}
-
-type readOnly struct{ Reader }
+type readOnly struct{ device.Reader }
 
 func (readOnly) WriteAt([]byte, int64) (int, error) { return 0, errors.New("only to be read") }
 func (readOnly) Sync() error                        { return nil }

@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -46,7 +47,7 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 		if o.BIOS {
 			essential = 34 // and the primary copy
 		}
-		starts := func(d predict.Device) bool {
+		starts := func(d device.Reader) bool {
 			vars := m.vars.Clone()
 			out, err := predict.Boot(predict.NewOverlay(d), vars, o)
 			return err == nil && out.Slot == bootloader.A

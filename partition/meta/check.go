@@ -1,10 +1,14 @@
 package meta
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/pawl-os/pawl/partition/device"
+)
 
 // Check reads both copies and returns what is not as it should be, one sentence each. It is ErrDamaged when neither copy is
 // valid. It writes nothing: the next Open makes copies agree.
-func Check(dev Device) (problems []string, err error) {
+func Check(dev device.Device) (problems []string, err error) {
 	c, err := load(dev, nil, new([2][]byte))
 	if err != nil {
 		return nil, fmt.Errorf("check META: %w", err)

@@ -20,15 +20,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
-)
 
-// Device is a partition that holds META: at least Size bytes.
-type Device interface {
-	io.ReaderAt
-	io.WriterAt
-	Sync() error
-	Size() int64
-}
+	"github.com/pawl-os/pawl/partition/device"
+)
 
 // Tags with a meaning that is known to more than one program.
 const (
@@ -60,7 +54,7 @@ var (
 // failed it refuses further changes, since nobody knows what has arrived; what Open finds then counts.
 type Store struct {
 	mu      sync.Mutex
-	dev     Device
+	dev     device.Device
 	settled bool      // what is read is known to be on the medium
 	sound   []byte    // the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
 	buffers [2][]byte // to read the copies into, made when they are needed
@@ -69,7 +63,7 @@ type Store struct {
 
 // Open checks the META on dev and, where its copies differ, makes them agree at once: with a difference left there, a
 // value of an update that was cut off could come back later. The caller keeps dev and closes it after the last use.
-func Open(dev Device) (*Store, error) {
+func Open(dev device.Device) (*Store, error) {
 	s := &Store{dev: dev}
 	if _, err := s.settle(); err != nil {
 		return nil, fmt.Errorf("open META: %w", err)
@@ -78,7 +72,7 @@ func Open(dev Device) (*Store, error) {
 }
 
 // Read returns the values on dev and writes nothing.
-func Read(dev Device) (*Values, error) {
+func Read(dev device.Device) (*Values, error) {
 	c, err := load(dev, nil, new([2][]byte))
 	if err != nil {
 		return nil, fmt.Errorf("read META: %w", err)
@@ -208,7 +202,7 @@ func (s *Store) write(copy int, block, old []byte) error {
 //  1. a flush, as in Update: what was read
 //  2. copy 2, or copy 1 if copy 2 alone was valid; flushed: the old values
 //  3. the other copy; flushed: none
-func Format(dev Device) error {
+func Format(dev device.Device) error {
 	if dev.Size() < Size {
 		return fmt.Errorf("format META: %d bytes, want %d: %w", dev.Size(), Size, ErrSize)
 	}
@@ -241,7 +235,7 @@ type copies struct {
 
 // load reads both copies into buffers, of which it keeps the one that it returns. A copy that is the same as sound, if that is
 // given, is valid without being hashed.
-func load(dev Device, sound []byte, buffers *[2][]byte) (copies, error) {
+func load(dev device.Device, sound []byte, buffers *[2][]byte) (copies, error) {
 	if dev.Size() < Size {
 		return copies{}, fmt.Errorf("%d bytes, want %d: %w", dev.Size(), Size, ErrSize)
 	}
@@ -307,7 +301,7 @@ func (s *Store) settle() (copies, error) {
 }
 
 // write stores one copy and flushes. Where old, the copy's present content, is given, only what differs is written.
-func write(dev Device, copy int, block, old []byte) error {
+func write(dev device.Device, copy int, block, old []byte) error {
 	const piece = 4096
 	base := int64(copy-1) * CopySize
 	for at := 0; at < CopySize; {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 // rows are the ways to write, the plain one first.
@@ -111,9 +112,9 @@ func ours(chunk []byte, bare bool) func(string) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		var dev bootfs.Device = d
+		var dev device.Device = d
 		if bare {
-			dev = struct{ bootfs.Device }{d}
+			dev = struct{ device.Device }{d}
 		}
 		took, err := timed(func() error { return stream(dev, chunk) })
 		return took, errors.Join(err, d.Close())
@@ -121,7 +122,7 @@ func ours(chunk []byte, bare bool) func(string) (time.Duration, error) {
 }
 
 // stream opens the volume and writes the payload, until it is on the medium.
-func stream(dev bootfs.Device, chunk []byte) error {
+func stream(dev device.Device, chunk []byte) error {
 	f, err := bootfs.Open(dev, bootfs.Options{Zones: zones})
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/direct"
+	"github.com/pawl-os/pawl/partition/direct"
 )
 
 // bare is the plainest program that does the same work: it fetches the layer, hashes it, unpacks it and writes it over a file, all at

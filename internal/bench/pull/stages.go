@@ -25,7 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/direct"
+	"github.com/pawl-os/pawl/partition/direct"
 )
 
 // cost is what something took.

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/internal/proof"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
@@ -108,7 +109,7 @@ func (m *machine) boot() error {
 			once[n] = v
 		}
 	}
-	var dev predict.Device = m.disk.Disk
+	var dev device.Reader = m.disk.Disk
 	if m.unrecorded {
 		dev = refusing{m.disk.Disk}
 	}

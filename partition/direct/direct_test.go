@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/pawl-os/pawl/internal/direct"
+	"github.com/pawl-os/pawl/partition/direct"
 )
 
 // file makes a file of random bytes and opens it.
