@@ -30,6 +30,7 @@ proof:
 # sequences of the example system, on every loader: `make test` leaves some out.
 boots: deps
 	go run ./internal/proof/boots
+	PAWL_LONG=1 go test -tags vm -count 1 -timeout 60m -run TestTheModelAgrees ./internal/proof
 	go run ./internal/deaths/run
 	go run ./internal/cuts/run
 	PAWL_LONG=1 go test -tags vm -count 1 -timeout 120m ./examples/os/

@@ -45,13 +45,14 @@ func (r BootResult) String() string {
 
 // bootCase is one disk that a power cut left, and what the model says of it.
 type bootCase struct {
-	name  string
-	times int // that it is booted, one after the other
-	kit   *Kit
-	disk  *disktest.Disk
-	vars  *efivar.Memory // before the boot
-	bad   []int64        // sectors that cannot be read
-	model predict.Outcome
+	name   string
+	times  int // that it is booted, one after the other
+	kit    *Kit
+	disk   *disktest.Disk
+	vars   *efivar.Memory // before the boot
+	bad    []int64        // sectors that cannot be read
+	secure bool           // the firmware knows Secure Boot; vars say whether it is on
+	model  predict.Outcome
 }
 
 // Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU under

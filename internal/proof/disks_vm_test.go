@@ -222,8 +222,14 @@ func TestTheModelAgreesOnLargeSectors(t *testing.T) {
 	})
 }
 
+// sampled reports whether the ith case is left to `make boots`: `make test` boots every third.
+func sampled(i int) bool { return i%3 != 0 && os.Getenv("PAWL_LONG") == "" }
+
 func agree(t *testing.T, m *machine, odds []odd) {
-	for _, o := range odds {
+	for i, o := range odds {
+		if sampled(i) {
+			continue
+		}
 		t.Run(o.name, func(t *testing.T) {
 			c := bootCase{name: o.name, times: 1, kit: m.kit, disk: m.disk.Resized(m.disk.Size() + o.grows), vars: efivar.NewMemory()}
 			o.do(t, c.disk)

@@ -46,7 +46,7 @@ func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (r
 	if err != nil {
 		return nil, err
 	}
-	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true, Memory: 256, BIOS: c.kit.Loader == upgrade.GRUBBIOS}
+	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true, Memory: 256, BIOS: c.kit.Loader == upgrade.GRUBBIOS, Secure: c.secure}
 	if !config.BIOS {
 		config.Variables = filepath.Join(dir, "variables")
 		if err := c.writeVariables(config.Variables); err != nil {

@@ -8,9 +8,10 @@ import (
 	"os"
 )
 
-// OVMF with 4 MiB of flash, as Debian's package ovmf installs it: without Secure Boot.
+// OVMF with 4 MiB of flash, as Debian's package ovmf installs it: without Secure Boot, and with it.
 const (
 	firmwareCode      = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	secureCode        = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
 	firmwareVariables = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
 

@@ -31,6 +31,7 @@ type Config struct {
 	Disks     []Disk
 	Variables string    // file of the firmware's variables; made from OVMF's empty one if it does not exist
 	BIOS      bool      // SeaBIOS instead of OVMF; there are no variables
+	Secure    bool      // an OVMF that knows Secure Boot; Variables say whether it is on
 	Forwards  []Forward // ports of the guest that the host can reach
 	Memory    int       // MiB; 0 is 512
 	NoReboot  bool      // a restart by the guest ends the machine
@@ -118,17 +119,24 @@ func (c Config) arguments() []string {
 	if memory == 0 {
 		memory = 512
 	}
+	smm, code := "off", firmwareCode
+	if c.Secure {
+		smm, code = "on", secureCode
+	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "q35,smm=off,hpet=off,graphics=off,sata=off,usb=off", "-cpu", processor,
+		"-machine", "q35,smm=" + smm + ",hpet=off,graphics=off,sata=off,usb=off", "-cpu", processor,
 		"-accel", "tcg", "-smp", "1", "-m", strconv.Itoa(memory),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 	}
 	if !c.BIOS {
 		args = append(args,
-			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+firmwareCode,
+			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code,
 			"-drive", "if=pflash,format=raw,unit=1,file="+escape(c.Variables),
 		)
+	}
+	if c.Secure {
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
 	}
 	for i, d := range c.Disks {
 		pci := d.PCI
