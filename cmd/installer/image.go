@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -12,64 +10,111 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// imageCommand builds a disk image: an install onto a file.
+// diskRecipe is what a disk image is made of.
+type diskRecipe struct {
+	from                               source
+	labels                             labels
+	output, format, size, seed, loader string
+	active, compress, plan             bool
+	sector                             int
+
+	kind  disk.Kind
+	bytes int64 // of the disk
+	o     upgrade.InstallOptions
+	epoch time.Time // SOURCE_DATE_EPOCH; zero without
+}
+
+// imageCommand builds a disk image: an install onto a file, and that file in the format that is asked for.
 func imageCommand() *cobra.Command {
-	var from source
-	var output, size, seed, loader string
-	var active bool
-	var sector int
-	var named labels
+	r := &diskRecipe{}
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
-		Args:  none,
+		Long: "Build a disk image that boots the version in an installer image, in the format that the file's name ends in:\n" +
+			".raw .img .qcow2 .vhd .vhdx .vmdk .ova .tar.gz (Google's), each but the last also with .zst or .gz behind it.\n" +
+			"The file appears when it is whole. The same image, flags and SOURCE_DATE_EPOCH make the same bytes.",
+		Args: none,
 	}
-	from.flags(c)
-	c.Flags().StringVar(&output, "output", "", "file to make; it must not exist")
-	c.Flags().StringVar(&size, "size", "4GiB", "size of the disk; the file is sparse")
-	c.Flags().IntVar(&sector, "sector-size", 512, "bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
-	c.Flags().StringVar(&seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers)")
-	named.flag(c)
-	loaderFlags(c, &loader, &active)
-	_ = c.MarkFlagRequired("output")
+	r.from.flags(c)
+	f := c.Flags()
+	f.StringVar(&r.output, "output", "", "file to make; it must not exist. - is standard output, with --output-format")
+	f.StringVar(&r.format, "output-format", "", "format of the file, whatever its name: raw, qcow2, vhd (fixed), vhd-dynamic, vhdx, vmdk, ova or gcp, "+
+		"with .zst or .gz behind it to pack it")
+	f.BoolVar(&r.compress, "compress", false, "with qcow2: compress each cluster; QEMU and others read such an image as it is")
+	f.StringVar(&r.size, "size", "4GiB", "size of the disk; what is not used takes no room")
+	f.IntVar(&r.sector, "sector-size", 512, "bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
+	f.StringVar(&r.seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers; "+
+		"with the environment variable SOURCE_DATE_EPOCH, in seconds since 1970: the image's digest)")
+	f.BoolVar(&r.plan, "plan", false, "say what would be made, and make nothing")
+	r.labels.flag(c)
+	loaderFlags(c, &r.loader, &r.active)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		bytes, err := parseSize(size)
-		if err != nil {
-			return usageError{fmt.Errorf("--size: %w", err)}
-		}
-		switch {
-		case sector != 512 && sector != 4096:
-			return usageError{fmt.Errorf("--sector-size: %d, want 512 or 4096", sector)}
-		case bytes%int64(sector) != 0:
-			return usageError{fmt.Errorf("--size: %s is no whole number of sectors of %d bytes", size, sector)}
-		}
-		o := upgrade.InstallOptions{Active: active, Progress: progress(c), Log: logger()}
-		if o.Loader, err = parseLoader(loader, active); err != nil {
+		if err := r.check(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
 			return err
 		}
-		if o.Labels, err = named.parse(); err != nil {
-			return err
+		r.o.Progress, r.o.Log = progress(c), logger()
+		if r.plan {
+			return r.draw(c)
 		}
-		if o.Seed = seed; seed != "" {
-			o.Now = func() time.Time { return time.Unix(0, 0).UTC() }
-		}
-		img, err := from.open(c)
-		if err != nil {
-			return err
-		}
-		if err := build(c.Context(), output, bytes, sector, img, o); err != nil {
-			return err
-		}
-		out(c).Printf("%s: %s boots %s (%s)\n", output, size, img.Version, img.Digest)
-		return nil
+		return r.make(c)
 	}
 	return c
+}
+
+// check refuses what can be refused without the image.
+func (r *diskRecipe) check(epoch string) (err error) {
+	usage := func(flag string, err error) error { return usageError{fmt.Errorf("%s: %w", flag, err)} }
+	if r.bytes, err = parseSize(r.size); err != nil {
+		return usage("--size", err)
+	}
+	switch {
+	case r.sector != 512 && r.sector != 4096:
+		return usage("--sector-size", fmt.Errorf("%d, want 512 or 4096", r.sector))
+	case r.bytes%int64(r.sector) != 0:
+		return usage("--size", fmt.Errorf("%s is no whole number of sectors of %d bytes", r.size, r.sector))
+	case r.output == "" && !r.plan:
+		return usageError{errors.New(`required flag(s) "output" not set (see installer image --help)`)}
+	case r.format != "":
+		r.kind, err = disk.ParseKind(r.format)
+	case r.output == stdout:
+		return usage("--output -", errors.New("say what to write with --output-format"))
+	default:
+		r.kind, err = disk.KindOf(r.output)
+	}
+	if err != nil {
+		return usage(r.formatFlag(), err)
+	}
+	if err := r.kind.Fits(r.bytes, r.sector, r.compress); err != nil {
+		return usage(r.formatFlag(), err)
+	}
+	r.o.Active = r.active
+	if r.o.Loader, err = parseLoader(r.loader, r.active); err != nil {
+		return err
+	}
+	if r.o.Labels, err = r.labels.parse(); err != nil {
+		return err
+	}
+	if epoch != "" {
+		r.epoch, err = parseEpoch(epoch)
+		r.o.Now = func() time.Time { return r.epoch }
+	} else if r.seed != "" {
+		r.o.Now = func() time.Time { return time.Unix(0, 0).UTC() }
+	}
+	r.o.Seed = r.seed
+	return err
+}
+
+// formatFlag is the flag that said which format.
+func (r *diskRecipe) formatFlag() string {
+	if r.format != "" {
+		return "--output-format"
+	}
+	return "--output"
 }
 
 // loaderFlags say what a new disk is started by.
@@ -92,26 +137,6 @@ func parseLoader(name string, active bool) (upgrade.Loader, error) {
 		return "", usageError{fmt.Errorf("--active: it is for %s, not for %s", upgrade.GRUBBIOS, l)}
 	}
 	return l, nil
-}
-
-// build makes the file and installs onto it. What fails leaves no file.
-func build(ctx context.Context, path string, size int64, sector int, img *image.Image, o upgrade.InstallOptions) (err error) {
-	raw, err := disk.Options{SectorSize: sector}.Create(path, size)
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
-		return usageError{fmt.Errorf("--output: %w", err)}
-	}
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := raw.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			os.Remove(path)
-		}
-	}()
-	return upgrade.Install(ctx, raw, img, o)
 }
 
 // parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.

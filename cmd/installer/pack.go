@@ -91,11 +91,9 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		}
 	}
 	if epoch != "" {
-		seconds, err := strconv.ParseInt(epoch, 10, 64)
-		if err != nil || seconds < 0 || seconds > maxEpoch {
-			return "", usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970, up to the year 9999", epoch)}
+		if img.Created, err = parseEpoch(epoch); err != nil {
+			return "", err
 		}
-		img.Created = time.Unix(seconds, 0).UTC()
 	}
 	parts, files, err := r.parts()
 	defer func() { err = errors.Join(err, closeAll(files)) }()
@@ -150,6 +148,15 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 
 // maxEpoch is the end of the year 9999, beyond which RFC 3339 has no times.
 const maxEpoch = 253402300799
+
+// parseEpoch reads SOURCE_DATE_EPOCH.
+func parseEpoch(epoch string) (time.Time, error) {
+	seconds, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil || seconds < 0 || seconds > maxEpoch {
+		return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970, up to the year 9999", epoch)}
+	}
+	return time.Unix(seconds, 0).UTC(), nil
+}
 
 // check refuses what would be found wrong only after the image was made.
 func (r recipe) check() error {

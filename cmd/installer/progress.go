@@ -6,18 +6,35 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// progress prints a line for each step that ends, and one for each further tenth of a step that counts bytes.
+// progress prints a line for each step that ends, and, on a terminal, one that changes meanwhile; elsewhere one for each
+// further tenth of a step that counts bytes.
 func progress(c *cobra.Command) func(upgrade.Event) {
 	w := terminal.To(c.ErrOrStderr())
+	width := w.Width()
 	var tenth int64
 	var how string
+	var shown time.Time // when the line changed last
 	return func(e upgrade.Event) {
 		if e.How != "" {
 			how = ", " + e.How
+		}
+		if width > 0 {
+			switch {
+			case e.Done || e.Err != nil:
+				w.Printf("\r\x1b[K")
+			case time.Since(shown) >= 50*time.Millisecond:
+				shown = time.Now()
+				line := show.Progress{Step: string(e.Step), File: e.File, Bytes: e.Bytes, Total: e.Total, Rate: e.Whole.Rate, Left: e.Whole.Left}
+				w.Printf("\r\x1b[K%s", line.Line(width))
+				return
+			default:
+				return
+			}
 		}
 		switch {
 		case e.Err != nil: // the command prints it

@@ -47,6 +47,9 @@ func execute(ctx context.Context, args []string, out, errs io.Writer) int {
 // out is where a command prints what it was asked for.
 func out(c *cobra.Command) *terminal.Printer { return terminal.To(c.OutOrStdout()) }
 
+// errs is where a command says how it goes.
+func errs(c *cobra.Command) *terminal.Printer { return terminal.To(c.ErrOrStderr()) }
+
 func root() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "installer",

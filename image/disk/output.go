@@ -32,7 +32,16 @@ func NewOutput(path string) (*Output, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("make %s: %w", path, reason(err))
 	}
-	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.200s.%08x", name, rand.Uint32()))
+	return newOutput(filepath.Dir(path), name, path)
+}
+
+// NewScratch makes a file in a directory that is never committed: it is gone when it is closed.
+func NewScratch(dir string) (*Output, error) {
+	return newOutput(dir, "pawl", filepath.Join(dir, "temporary file"))
+}
+
+func newOutput(dir, name, path string) (*Output, error) {
+	temp := filepath.Join(dir, fmt.Sprintf(".%.200s.%08x", name, rand.Uint32()))
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", path, reason(err))

@@ -168,6 +168,14 @@ func (p *Printer) Width() int {
 	return width
 }
 
+// Binary is the writer itself, for what is no text. A terminal is refused.
+func (p *Printer) Binary() (io.Writer, error) {
+	if f, ok := p.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return nil, errors.New("it is a terminal; send it into a file or a program")
+	}
+	return struct{ io.Writer }{p.out}, nil
+}
+
 // Escape makes a value fit to be part of a line: what cannot be printed, or is no UTF-8, is written as in a Go string.
 func Escape(s string) string {
 	if plain(s) {
