@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/kexec"
@@ -17,7 +18,7 @@ func ExampleFromUKI() {
 	if err != nil {
 		panic(err)
 	}
-	k, err := kexec.FromUKI(bytes.NewReader(file.Bytes()), int64(file.Len()), kexec.SlotArgument+"A")
+	k, err := kexec.FromUKI(bytes.NewReader(file.Bytes()), int64(file.Len()), cmdline.Slot+"=A")
 	fmt.Println(k.Cmdline, k.Linux.Size(), err)
 	// Output: pawl.slot=A quiet panic=10 8 <nil>
 }

@@ -36,13 +36,6 @@ var (
 	ErrKernel = errors.New("this kernel does not take the next one")
 )
 
-// SlotArgument begins the kernel argument that names the slot which a kernel was loaded from. The firmware's and the
-// loader's variables still tell of the boot before, so a kernel that is started by kexec must have it.
-const SlotArgument = "pawl.slot="
-
-// StartArgument is the kernel argument that tells such a kernel how it was started.
-const StartArgument = "pawl.start=kexec"
-
 // Kernel is what to start.
 type Kernel struct {
 	Linux   *io.SectionReader

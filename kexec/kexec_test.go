@@ -52,7 +52,7 @@ func (g *given) take(kernel, initrd *os.File, cmdline string) error {
 
 func TestUKIIsTakenApart(t *testing.T) {
 	r := image(t, uki.Bytes(uki.Cmdline, []byte("quiet panic=1\n\x00")), uki.Bytes(uki.Initrd, []byte("initramfs")), uki.Bytes(uki.Linux, []byte("kernel")))
-	k, err := FromUKI(r, r.Size(), SlotArgument+"B")
+	k, err := FromUKI(r, r.Size(), "pawl.slot=B")
 	require.NoError(t, err)
 	var g given
 	require.NoError(t, k.load(g.take))
@@ -65,7 +65,7 @@ func TestUKIIsTakenApart(t *testing.T) {
 	require.Equal(t, given{"kernel", "none", "quiet"}, g)
 
 	r = image(t, uki.Bytes(uki.Linux, []byte("kernel"))) // without a command line of its own
-	k, err = FromUKI(r, r.Size(), SlotArgument+"A")
+	k, err = FromUKI(r, r.Size(), "pawl.slot=A")
 	require.NoError(t, err)
 	require.NoError(t, k.load(g.take))
 	require.Equal(t, given{"kernel", "none", "pawl.slot=A"}, g)

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
@@ -86,7 +88,7 @@ func booted(ctx context.Context) (machine node.Config, two string) {
 		log.Fatal(err)
 	}
 	defer raw.Close()
-	err = upgrade.Install(ctx, raw, one, upgrade.InstallOptions{Partitions: virtual.Partitions()})
+	err = upgrade.Install(ctx, raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -96,6 +98,6 @@ func booted(ctx context.Context) (machine node.Config, two string) {
 	}
 	return node.Config{
 		Disk:    raw.Name(),
-		Machine: upgrade.OpenOptions{Vars: vars, Cmdline: new(string), BootID: "first", Version: "1.0.0"},
+		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: "first", Version: "1.0.0"},
 	}, two
 }

@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -50,7 +51,7 @@ const TrialDeadline = 5 * time.Minute
 // Config says what a Server serves. Only Disk is required.
 type Config struct {
 	Disk          string              // what the machine boots from: a block device, or a disk image
-	Machine       upgrade.OpenOptions // how Disk is opened; zero: as this machine's. ReadOnly and Log are set by the Server
+	Machine       upgrade.OpenOptions // how Disk is opened; zero: as this machine's, with loaders.All. ReadOnly and Log are set by the Server
 	Image         image.Options       // how images are found; without a Policy, mirrors or RootCAs: as the machine's files say
 	Checks        []Check             // what must hold before a trial is confirmed, in order; none: see Prove
 	TrialDeadline time.Duration       // from Start to the confirmation; 0 is the constant TrialDeadline
@@ -166,6 +167,9 @@ func New(c Config) (*Server, error) {
 	s.recorded = sync.OnceFunc(func() { close(s.begun) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.config.Machine.Loaders == nil {
+		s.config.Machine.Loaders = loaders.All()
 	}
 	if s.config.TrialDeadline == 0 {
 		s.config.TrialDeadline = TrialDeadline

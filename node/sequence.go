@@ -69,7 +69,7 @@ func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operat
 	if !foreign.Fits(r.Client, maxVersion) {
 		return nil, fmt.Errorf("upgrade: the client's version has more than %d bytes: %w", maxVersion, ErrRequest)
 	}
-	if err := upgrade.CheckTrial(r.Trial); err != nil {
+	if err := bootloader.CheckWay(s.config.Machine.Loaders, r.Trial); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, ErrRequest)
 	}
 	if err := checkMode(r.RebootMode); err != nil {

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/partition"
 )
 
@@ -41,16 +40,16 @@ func started(o OpenOptions) (guid, source string) {
 	} else if read, err := text(cmdlinePath); err == nil {
 		line = read
 	}
-	if guid := grub.BootPartition(line); guid != "" {
+	if guid := bootPartition(line); guid != "" {
 		return guid, "the kernel's command line"
 	}
 	vars := o.Vars
 	if vars == nil {
 		vars = efivar.Open(efivar.Dir)
 	}
-	if v, err := vars.Read(efivar.Loader(bootPartition)); err == nil {
+	if v, err := vars.Read(efivar.Loader(partVariable)); err == nil {
 		if guid, err := efivar.DecodeString(v.Data); err == nil && guid != "" {
-			return guid, bootPartition
+			return guid, partVariable
 		}
 	}
 	v, err := vars.Read(efivar.Global("BootCurrent"))

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -49,7 +50,7 @@ func TestSeveralPartitionsWithOneLabel(t *testing.T) {
 			for n, data := range test.vars {
 				require.NoError(t, vars.Write(n, efivar.Variable{Attributes: efivar.Kept, Data: data}))
 			}
-			o := upgrade.OpenOptions{Vars: vars, Cmdline: new(string), BootID: "x", Version: "x"}
+			o := upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: "x", Version: "x"}
 			_, err = upgrade.OpenDevice(disk, o)
 			require.ErrorIs(t, err, partition.ErrSeveral, name)
 			require.ErrorIs(t, err, partition.ErrNotFound)

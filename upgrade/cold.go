@@ -37,14 +37,20 @@ func (m *Machine) startsCold(s SlotStatus) error {
 	if secureBoot(vars) {
 		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, with Secure Boot on: %w", ErrCold)
 	}
-	sure, err := OpenDevice(disk, OpenOptions{Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.Config.Now})
+	sure, err := OpenDevice(disk, OpenOptions{
+		Loaders: []bootloader.Backend{m.Backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.Config.Now,
+	})
 	if err == nil {
 		err = sure.Loader.Confirm(s.Slot)
 	}
 	if err != nil {
 		return fmt.Errorf("it was started by kexec; a confirm that was only played failed: %w", err)
 	}
-	boots, err := predict.Next(disk, vars, 1, firmware(disk, vars))
+	var boots []predict.Outcome
+	fw, err := m.modelled(firmware(disk, vars))
+	if err == nil {
+		boots, err = predict.Next(disk, vars, 1, fw)
+	}
 	if err != nil {
 		return fmt.Errorf("it was started by kexec: %w: %w", err, ErrCold)
 	}

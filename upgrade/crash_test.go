@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/pstore"
@@ -161,7 +162,7 @@ func TestAPanicOnAMachineThatKeepsNoTime(t *testing.T) {
 	r.PStore = pstore.Dir(t.TempDir())
 	early := func() time.Time { return time.Unix(60, 0) }
 	open := func() *upgrade.Machine {
-		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{
+		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 			Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: r.status().Version, Now: early, PStore: r.PStore,
 		})
 		require.NoError(t, err)

@@ -11,10 +11,10 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // What other programs and bad disks do to a machine.
@@ -102,7 +102,7 @@ func (r *rig) option(n uint16, name, file string) {
 
 // version is an image for the machine's loader.
 func (r *rig) version(version string) *image.Image {
-	if r.Loader == "" || r.Loader == upgrade.SystemdBoot {
+	if r.Loader == "" || r.Loader == loaders.SystemdBoot {
 		return r.image(version)
 	}
 	return grubImage(r.t, r.images, version)

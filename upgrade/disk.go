@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 )
@@ -23,34 +23,43 @@ func Disk(vars efivar.Store) (string, error) {
 	if vars == nil {
 		vars = efivar.Open(efivar.Dir)
 	}
-	cmdline, err := text(cmdlinePath)
+	line, err := text(cmdlinePath)
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}
-	return findDisk(vars, cmdline, classDir, devDir)
+	return findDisk(vars, line, classDir, devDir)
 }
 
-// bootPartition is the variable in which the loader names the partition that it was started from.
-const bootPartition = "LoaderDevicePartUUID"
+// partVariable is the variable in which a loader names the partition that it was started from.
+const partVariable = "LoaderDevicePartUUID"
+
+// bootPartition is the GUID of that partition, as a kernel command line says it; "" when it says none.
+func bootPartition(line string) string {
+	guid, _, err := cmdline.One(line, cmdline.Boot)
+	if err != nil {
+		return ""
+	}
+	return guid
+}
 
 // startedFrom is the GUID of the partition that the loader was started from.
-func startedFrom(vars efivar.Store, cmdline string) (string, error) {
-	if guid := grub.BootPartition(cmdline); guid != "" {
+func startedFrom(vars efivar.Store, line string) (string, error) {
+	if guid := bootPartition(line); guid != "" {
 		return guid, nil
 	}
-	v, err := vars.Read(efivar.Loader(bootPartition))
+	v, err := vars.Read(efivar.Loader(partVariable))
 	if err != nil {
 		return "", err
 	}
 	guid, err := efivar.DecodeString(v.Data)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", bootPartition, err)
+		return "", fmt.Errorf("%s: %w", partVariable, err)
 	}
 	return guid, nil
 }
 
-func findDisk(vars efivar.Store, cmdline, class, dev string) (string, error) {
-	text, err := startedFrom(vars, cmdline)
+func findDisk(vars efivar.Store, line, class, dev string) (string, error) {
+	text, err := startedFrom(vars, line)
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}

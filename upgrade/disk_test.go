@@ -39,7 +39,7 @@ func variableOf(t *testing.T, name string) efivar.Store {
 	t.Helper()
 	vars := efivar.NewMemory()
 	guid := specs(name)[0].GUID.String()
-	require.NoError(t, vars.Write(efivar.Loader(bootPartition), efivar.Variable{Attributes: 6, Data: efivar.EncodeString(guid)}))
+	require.NoError(t, vars.Write(efivar.Loader(partVariable), efivar.Variable{Attributes: 6, Data: efivar.EncodeString(guid)}))
 	return vars
 }
 
@@ -74,5 +74,5 @@ func TestDiskThatCannotBeToldIsAskedFor(t *testing.T) {
 
 	_, err = findDisk(efivar.NewMemory(), "", class, dev)
 	require.ErrorIs(t, err, ErrDiskUnknown)
-	require.ErrorContains(t, err, bootPartition)
+	require.ErrorContains(t, err, partVariable)
 }

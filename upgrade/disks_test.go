@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // table changes both copies of the partition table.
@@ -30,7 +30,7 @@ func (r *rig) bytes(at int64, b ...byte) {
 // Disks that firmware does not boot, or boots all the same, are told of as firmware sees them.
 func TestFindingsOfDisksThatOthersChanged(t *testing.T) {
 	for name, c := range map[string]struct {
-		loader upgrade.Loader
+		loader string
 		do     func(*rig)
 		slots  string
 		want   []string
@@ -55,14 +55,14 @@ func TestFindingsOfDisksThatOthersChanged(t *testing.T) {
 		}, slots: "AAA", want: []string{"degraded", `degraded, partition table: Entry 7 is no partition`}},
 		"a disk a few sectors smaller": {do: func(r *rig) { r.Disk = r.Disk.Resized(r.Disk.Size() - 8*512) }, slots: "AAA",
 			want: []string{"degraded", `degraded, partition table: The primary copy is whole, but it is of a disk of`}},
-		"primary copy, where GRUB on a BIOS needs it": {loader: upgrade.GRUBBIOS, do: func(r *rig) { r.junk(512, 1) }, slots: "---",
+		"primary copy, where GRUB on a BIOS needs it": {loader: loaders.GRUBBIOS, do: func(r *rig) { r.junk(512, 1) }, slots: "---",
 			want: []string{"broken", `degraded, partition table: The primary copy is damaged`, `broken, boots: Boot 1: nothing runs: GRUB finds no partition 1: there is no primary partition table`}},
-		"protective MBR that begins at 0, with GRUB on a BIOS": {loader: upgrade.GRUBBIOS, do: func(r *rig) { r.bytes(446+8, 0) }, slots: "AAA",
+		"protective MBR that begins at 0, with GRUB on a BIOS": {loader: loaders.GRUBBIOS, do: func(r *rig) { r.bytes(446+8, 0) }, slots: "AAA",
 			want: []string{"degraded", `degraded, partition table: The protective MBR is wrong`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.loader == "" {
-				c.loader = upgrade.SystemdBoot
+				c.loader = loaders.SystemdBoot
 			}
 			r := onLoader(t, c.loader)
 			c.do(r)

@@ -60,6 +60,9 @@ func (d Diagnosis) Severity() Severity {
 // Damage is a finding. An error means that the disk or the variables cannot be read at all.
 func Diagnose(ctx context.Context, disk string, o OpenOptions) (Diagnosis, error) {
 	o.ReadOnly = true
+	if len(o.Loaders) == 0 {
+		return Diagnosis{}, fmt.Errorf("diagnose %s: %w", disk, errNoLoaders)
+	}
 	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: true, Partitions: true})
 	if err != nil {
 		return Diagnosis{}, err
@@ -75,6 +78,9 @@ func Diagnose(ctx context.Context, disk string, o OpenOptions) (Diagnosis, error
 // DiagnoseDevice is Diagnose for a disk that is a device already, and that stays the caller's.
 func DiagnoseDevice(ctx context.Context, dev Device, o OpenOptions) (Diagnosis, error) {
 	o.ReadOnly = true
+	if len(o.Loaders) == 0 {
+		return Diagnosis{}, fmt.Errorf("diagnose: %w", errNoLoaders)
+	}
 	d, err := diagnose(ctx, dev, sections(dev, o.Labels), o)
 	if err != nil {
 		return d, fmt.Errorf("diagnose: %w", err)
@@ -106,7 +112,7 @@ func diagnose(ctx context.Context, dev Device, part opener, o OpenOptions) (Diag
 		d.bootFiles(m)
 		d.attempts()
 	}
-	d.boots(disk, vars)
+	d.boots(disk, vars, m)
 	if m != nil {
 		if err := d.rehearse(ctx, m); err != nil {
 			return *d, err
@@ -119,13 +125,19 @@ func (d *Diagnosis) add(s Severity, about, do, format string, args ...any) {
 	d.Findings = append(d.Findings, Finding{s, about, fmt.Sprintf(format, args...), do})
 }
 
-// boots predicts, and judges what comes of it.
-func (d *Diagnosis) boots(disk Device, vars *efivar.Memory) {
-	o := firmware(disk, vars)
-	if !o.BIOS {
+// boots predicts, and judges what comes of it. m is nil where the machine could not be opened.
+func (d *Diagnosis) boots(disk Device, vars *efivar.Memory, m *Machine) {
+	o, err := firmware(disk, vars), error(nil)
+	if m != nil {
+		o, err = m.modelled(o)
+	}
+	if !o.BIOS && o.Model == nil {
 		d.order(disk, vars, o)
 	}
-	boots, err := predict.Next(disk, vars, PredictedBoots, o)
+	var boots []predict.Outcome
+	if err == nil {
+		boots, err = predict.Next(disk, vars, PredictedBoots, o)
+	}
 	d.Boots = boots
 	if err != nil {
 		d.add(Degraded, "boots", "start it once and see", "What boots next is not known: %v.", err)

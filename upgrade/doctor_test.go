@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
@@ -46,7 +47,7 @@ func (r *rig) diagnose() upgrade.Diagnosis {
 	if err != nil {
 		version = "x" // of a disk on which nothing runs
 	}
-	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version})
+	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version})
 	require.NoError(r.t, err)
 	require.True(r.t, maps.EqualFunc(before, r.Vars.Values(), slices.Equal))
 	r.Vars.BeforeWrite = writes
@@ -78,8 +79,8 @@ func slots(d upgrade.Diagnosis) (text string) {
 
 // life is each state that a sound machine goes through.
 func TestDiagnosisOfASoundMachine(t *testing.T) {
-	for _, loader := range upgrade.Loaders {
-		t.Run(string(loader), func(t *testing.T) {
+	for _, loader := range loaders.Names() {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			require.Equal(t, []string{"fine"}, found(r.diagnose()))
 			require.Equal(t, "AAA", slots(r.diagnose()))
@@ -111,7 +112,7 @@ func TestDiagnosisOfASoundMachine(t *testing.T) {
 }
 
 func TestDiagnosisOfAMachineThatWasNeverStarted(t *testing.T) {
-	for _, loader := range upgrade.Loaders {
+	for _, loader := range loaders.Names() {
 		r := onLoader(t, loader)
 		r.Vars = efivar.NewMemory()
 		r.Last.Cmdline = ""
@@ -121,8 +122,8 @@ func TestDiagnosisOfAMachineThatWasNeverStarted(t *testing.T) {
 	}
 }
 
-func onLoader(t *testing.T, loader upgrade.Loader) *rig {
-	if loader == upgrade.SystemdBoot {
+func onLoader(t *testing.T, loader string) *rig {
+	if loader == loaders.SystemdBoot {
 		return start(t)
 	}
 	return startGRUB(t, loader)
@@ -131,7 +132,7 @@ func onLoader(t *testing.T, loader upgrade.Loader) *rig {
 // Each thing that can be wrong, what is said of it, and what boots.
 func TestFindings(t *testing.T) {
 	for name, c := range map[string]struct {
-		loader upgrade.Loader
+		loader string
 		armed  bool
 		damage func(*rig)
 		slots  string
@@ -208,31 +209,31 @@ func TestFindings(t *testing.T) {
 		"too few starts for a trial": {armed: true, damage: func(r *rig) { r.numbers("BootOrder", 1) }, slots: "B!AA",
 			want: []string{"degraded", `degraded, firmware: A trial is armed, and BootOrder starts the loader 1 times in a row: if slot B does not load, 2 are needed`}},
 
-		"GRUB: one copy of the default": {loader: upgrade.GRUBBIOS, damage: func(r *rig) { r.overwrite("grub/default.0.env") }, slots: "AAA",
+		"GRUB: one copy of the default": {loader: loaders.GRUBBIOS, damage: func(r *rig) { r.overwrite("grub/default.0.env") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: grub/default.0.env is damaged; the other copy decides, and confirm writes it anew\.`}},
-		"GRUB: both copies": {loader: upgrade.GRUBUEFI, damage: func(r *rig) { r.overwrite("grub/default.0.env"); r.overwrite("grub/default.1.env") }, slots: "AAA",
+		"GRUB: both copies": {loader: loaders.GRUBUEFI, damage: func(r *rig) { r.overwrite("grub/default.0.env"); r.overwrite("grub/default.1.env") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: grub/default.0.env is damaged`, `degraded, loader: grub/default.1.env is damaged`, `degraded, loader: Both copies of the default are damaged; slot A boots`}},
-		"GRUB: the trial's block": {loader: upgrade.GRUBUEFI, armed: true, damage: func(r *rig) { r.overwrite("grub/trial.env") }, slots: "AAA",
+		"GRUB: the trial's block": {loader: loaders.GRUBUEFI, armed: true, damage: func(r *rig) { r.overwrite("grub/trial.env") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: grub/trial.env is damaged, so nothing is armed\.`, `degraded, upgrade: An upgrade would be refused: .*GRUB cannot count trials`}},
-		"GRUB: the default's switch": {loader: upgrade.GRUBBIOS, armed: true, damage: func(r *rig) { r.overwrite("grub/A.cfg") }, slots: "B!BB",
+		"GRUB: the default's switch": {loader: loaders.GRUBBIOS, armed: true, damage: func(r *rig) { r.overwrite("grub/A.cfg") }, slots: "B!BB",
 			want: []string{"degraded", `degraded, loader: grub/A.cfg is damaged; slot A is not bootable\.`, `degraded, loader: The default, slot A, is not bootable; slot B boots in its place\.`}},
-		"GRUB: the initramfs of the trial, one byte": {loader: upgrade.GRUBBIOS, armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.InitrdFile)) }, slots: "B!AA",
+		"GRUB: the initramfs of the trial, one byte": {loader: loaders.GRUBBIOS, armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.InitrdFile)) }, slots: "B!AA",
 			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: initrd has SHA-256`, `broken, boots: Boot 1: slot B starts, and its initrd is not what its manifest says\.`}},
-		"GRUB: the core image": {loader: upgrade.GRUBBIOS, damage: func(r *rig) { off, _ := r.at("BIOS"); r.junk(off+1024, 1) }, slots: "---",
+		"GRUB: the core image": {loader: loaders.GRUBBIOS, damage: func(r *rig) { off, _ := r.at("BIOS"); r.junk(off+1024, 1) }, slots: "---",
 			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the core image is damaged`, `degraded, upgrade: An upgrade would be refused: .*the core image is damaged`}},
-		"GRUB: the first sector": {loader: upgrade.GRUBBIOS, damage: func(r *rig) {
+		"GRUB: the first sector": {loader: loaders.GRUBBIOS, damage: func(r *rig) {
 			b := make([]byte, 512)
 			_, _ = r.Disk.ReadAt(b, 0)
 			copy(b[:440], make([]byte, 440))
 			b[0] = 0x33
 			_, _ = r.Disk.WriteAt(b, 0)
 		}, slots: "---", want: []string{"broken", `degraded, loader: .*the boot code in sector 0 names sector 0, which is not in the BIOS boot partition`, `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`, `degraded, upgrade: An upgrade would be refused: .*is not GRUB's`}},
-		"GRUB: the loader is gone": {loader: upgrade.GRUBUEFI, damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
+		"GRUB: the loader is gone": {loader: loaders.GRUBUEFI, damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
 			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`, `degraded, upgrade: An upgrade would be refused: .*the firmware ends in its shell`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.loader == "" {
-				c.loader = upgrade.SystemdBoot
+				c.loader = loaders.SystemdBoot
 			}
 			r := onLoader(t, c.loader)
 			if c.armed {
@@ -283,7 +284,7 @@ func TestDiagnosisOfATrial(t *testing.T) {
 		require.Equal(t, c.slots, slots(d))
 		require.Contains(t, d.Assumes, c.assumes)
 	}
-	r := startGRUB(t, upgrade.GRUBBIOS)
+	r := startGRUB(t, loaders.GRUBBIOS)
 	_, err := r.Upgrade(t.Context(), r.version("2.0.0"), upgrade.Options{Tries: 2})
 	require.NoError(t, err)
 	require.Equal(t, "B!B!A", slots(r.diagnose()))
@@ -322,6 +323,6 @@ func TestDiagnosisEndsWithItsContext(t *testing.T) {
 	r := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := upgrade.DiagnoseDevice(ctx, r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: new(string), BootID: "x", Version: "x"})
+	_, err := upgrade.DiagnoseDevice(ctx, r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: new(string), BootID: "x", Version: "x"})
 	require.ErrorIs(t, err, context.Canceled)
 }

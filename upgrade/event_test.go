@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
@@ -40,7 +41,7 @@ func TestEventsTellHowFastAndHowLong(t *testing.T) {
 	reg, img := r.pushed("2.0.0")
 	rate := img.Size / 2 // two seconds
 	reg.Fault(testregistry.Fault{Path: "/blobs/", Rate: rate})
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0"})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0"})
 	require.NoError(t, err)
 	p, err := m.Plan(t.Context(), img, upgrade.Options{})
 	require.NoError(t, err)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
@@ -61,7 +63,7 @@ func faultyOperations() map[string]func(r *rig) faulty {
 		"install": func(r *rig) faulty {
 			r.Machine = &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory()}
 			return faulty{func(ctx context.Context, m *virtual.Machine) error {
-				o := upgrade.InstallOptions{Partitions: virtual.Partitions(), Seed: "virtual", Now: virtual.Now, Vars: m.Vars, Force: true}
+				o := upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Seed: "virtual", Now: virtual.Now, Vars: m.Vars, Force: true}
 				return upgrade.Install(ctx, m.Disk, r.one, o)
 			}, []*image.Image{nil, r.one}, r.one, 7, "", false}
 		},
@@ -113,13 +115,13 @@ func faultyOperations() map[string]func(r *rig) faulty {
 			return faulty{started, []*image.Image{r.one}, r.one, 0, "", false}
 		},
 		"upgrade on GRUB": func(r *rig) faulty {
-			*r = *startGRUB(r.t, upgrade.GRUBBIOS)
+			*r = *startGRUB(r.t, loaders.GRUBBIOS)
 			two := grubImage(r.t, r.images, "2.0.0")
 			// Arming is a write to the disk here: where its flush fails, it cannot be taken back, and may have arrived.
 			return faulty{upgradeTo(two), []*image.Image{r.one, two}, two, 3, "", false}
 		},
 		"confirm on GRUB": func(r *rig) faulty {
-			*r = *startGRUB(r.t, upgrade.GRUBUEFI)
+			*r = *startGRUB(r.t, loaders.GRUBUEFI)
 			two := grubImage(r.t, r.images, "2.0.0")
 			r.upgrade(two)
 			r.boots(bootloader.B, "2.0.0")

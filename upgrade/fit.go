@@ -1,15 +1,12 @@
 package upgrade
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/uki"
 )
@@ -29,13 +26,10 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	if err != nil {
 		return "", fmt.Errorf("look at %s: %w", path, err)
 	}
-	if _, ok := m.Loader.(entries); ok {
-		err = fitProgram(f, arch)
-	} else {
-		err = fitBzImage(f, arch)
-	}
-	if err != nil {
-		return "", err
+	if b, ok := m.Backend.(bootloader.KernelChecker); ok {
+		if err := b.CheckKernel(f, f.Size(), arch); err != nil {
+			return "", fmt.Errorf("%w: %w (force writes it all the same)", err, ErrUnfit)
+		}
 	}
 	return "", m.fitArguments(s)
 }
@@ -49,38 +43,6 @@ func (m *Machine) fitLoader(s bootloader.Slot, arch string) error {
 	}
 	if err := r.Fits(s, arch); err != nil {
 		return fmt.Errorf("%w: %w", err, ErrUnfit)
-	}
-	return nil
-}
-
-// fitProgram looks at a kernel that firmware is to start: that it is a whole program for this machine.
-func fitProgram(f *bootfs.File, arch string) error {
-	img, err := uki.Parse(f, f.Size())
-	if err != nil {
-		return fmt.Errorf("its kernel is no EFI program: %v: %w (build it with CONFIG_EFI_STUB, or force)", err, ErrUnfit)
-	}
-	if img.Arch != arch {
-		return fmt.Errorf("its kernel is for %q, the image says %q: %w", img.Arch, arch, ErrUnfit)
-	}
-	return nil
-}
-
-// fitBzImage looks at a kernel that GRUB is to start: that it is one for this machine and as long as it says, since GRUB
-// starts one that is cut short.
-func fitBzImage(f *bootfs.File, arch string) error {
-	header := make([]byte, 0x264) // Documentation/arch/x86/boot.rst
-	if _, err := io.ReadFull(f, header); err != nil || string(header[0x202:0x206]) != "HdrS" || binary.LittleEndian.Uint16(header[0x1fe:]) != 0xaa55 {
-		return fmt.Errorf("its kernel is no bzImage: %w (force writes it all the same)", ErrUnfit)
-	}
-	if arch != "amd64" {
-		return fmt.Errorf("its kernel is for amd64, the image says %q: %w", arch, ErrUnfit)
-	}
-	setup := int64(header[0x1f1])
-	if setup == 0 {
-		setup = 4
-	}
-	if size := (setup+1)*512 + 16*int64(binary.LittleEndian.Uint32(header[0x1f4:])); f.Size() < size {
-		return fmt.Errorf("its kernel has %d bytes and says that it has %d: %w (force writes it all the same)", f.Size(), size, ErrUnfit)
 	}
 	return nil
 }
@@ -105,7 +67,7 @@ func (m *Machine) fitArguments(s bootloader.Slot) error {
 
 // fitEntry refuses arguments that the loader could not write into the slot's entry. Force does not help.
 func (m *Machine) fitEntry(s bootloader.Slot, version string) error {
-	l, ok := m.Loader.(entries)
+	l, ok := m.Loader.(bootloader.ArgumentChecker)
 	if _, err := m.Boot.Stat(s.File(bootloader.UKIFile)); !ok || err == nil {
 		return nil
 	}
@@ -119,13 +81,11 @@ func (m *Machine) fitEntry(s bootloader.Slot, version string) error {
 	return nil
 }
 
-// reserved are the kernel arguments by which a boot says what it is. An image that had them would be taken for another slot, also
-// behind a "--" by an older reader.
-var reserved = []string{"pawl.slot", "pawl.start", "pawl.boot", "pawl.canary", "pawl.failed"}
-
+// noneReserved refuses the kernel arguments by which a boot says what it is. An image that had them would be taken for another slot,
+// also behind a "--" by an older reader.
 func noneReserved(line string) error {
 	for _, a := range cmdline.Split(line) {
-		if slices.Contains(reserved, a.Name) {
+		if cmdline.Ours(a.Name) {
 			return fmt.Errorf("its kernel argument %s %w (leave it out of the image)", a.Raw, errReserved)
 		}
 	}

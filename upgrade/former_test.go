@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -23,7 +24,7 @@ func TestInstallOverAZappedTable(t *testing.T) {
 		_, err := d.WriteAt(ones, p.First*512)
 		require.NoError(t, err)
 	}
-	o := upgrade.InstallOptions{Partitions: virtual.Partitions(), Seed: "x", Now: virtual.Now}
+	o := upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Seed: "x", Now: virtual.Now}
 	require.NoError(t, upgrade.Install(t.Context(), d, r.version("2.0.0"), o))
 	for _, label := range []string{"BIOS", "STATE", "EPHEMERAL"} {
 		p, err := layout.Find(label)
@@ -61,7 +62,7 @@ func TestInstallRefusesADiskThatSomethingHolds(t *testing.T) {
 		_, err := d.WriteAt([]byte(c.text), c.at)
 		require.NoError(t, err)
 		d.Record()
-		err = upgrade.Install(t.Context(), d, img, upgrade.InstallOptions{Partitions: virtual.Partitions(), Now: virtual.Now})
+		err = upgrade.Install(t.Context(), d, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Now: virtual.Now})
 		require.ErrorIs(t, err, upgrade.ErrInUse, name)
 		require.ErrorContains(t, err, "found "+name)
 		require.Empty(t, d.Trace().Ops, name)

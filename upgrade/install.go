@@ -13,32 +13,26 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/grub"
-	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// maxLoader bounds the size of each of the loader's files; systemd-boot has about 100 KiB, GRUB for UEFI 600.
-const maxLoader = 8 << 20
-
 // ErrInUse is returned when a disk that is to be installed holds a partition table. Do: look at it, then force.
 var ErrInUse = errors.New("the disk holds a partition table already")
 
-// InstallOptions are the choices of an install. The zero value installs with the default layout.
+// InstallOptions are the choices of an install. With nothing but Loader it has the default layout.
 type InstallOptions struct {
-	Loader     Loader           // what starts the disk; "" is SystemdBoot
-	Active     bool             // with GRUBBIOS: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
-	Partitions []partition.Spec // nil: partition.Default
-	Labels     partition.Labels // of the partitions, where they are not those of partition.Default; also what Open is to be told
-	Force      bool             // also over an existing partition table, and also an image that looks unfit to boot
-	Vars       efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
-	Seed       string           // makes the disk's identifiers repeatable; empty: random ones
-	Progress   func(Event)      // may be nil
-	Log        *slog.Logger     // nil discards
-	Now        func() time.Time // nil is time.Now
+	Loader     bootloader.Backend // what starts the disk: one of loaders.All, or another. It is required
+	Partitions []partition.Spec   // nil: partition.Default
+	Labels     partition.Labels   // of the partitions, where they are not those of partition.Default; also what Open is to be told
+	Force      bool               // also over an existing partition table, and also an image that looks unfit to boot
+	Vars       efivar.Store       // the firmware's variables of the machine that will boot the disk; nil for a disk image
+	Seed       string             // makes the disk's identifiers repeatable; empty: random ones
+	Progress   func(Event)        // may be nil
+	Log        *slog.Logger       // nil discards
+	Now        func() time.Time   // nil is time.Now
 }
 
 // Install is the first upgrade: it lays out dev, and writes img into slot A as the default. A disk image is an install
@@ -52,12 +46,8 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	if in.Log == nil {
 		in.Log = slog.New(slog.DiscardHandler)
 	}
-	var err error
-	if in.Loader, err = ParseLoader(string(o.Loader)); err != nil {
-		return fmt.Errorf("install %s: %w", img.Reference, err)
-	}
-	if in.Active && in.Loader != GRUBBIOS {
-		return fmt.Errorf("install %s: the active flag is for %s, not for %s", img.Reference, GRUBBIOS, in.Loader)
+	if in.Loader == nil {
+		return fmt.Errorf("install %s: no loader is given (set Loader; package bootloader/loaders has those of Pawl)", img.Reference)
 	}
 	if err := checkStated(img); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
@@ -68,11 +58,11 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	in.op = operation{img: img, log: in.Log, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
 		Kind: Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
-	in.op.takes = in.takes()
-	in.op.source = open(ctx, &in.op, in.Loader.parts()...)
+	in.op.takes = takesFor(in.Loader, img)
+	in.op.source = open(ctx, &in.op, in.Loader.Takes().Install...)
 	defer func() { in.op.source.stop() }() // find may have replaced it
 	defer in.op.stopReading()
-	err = walk(ctx, []step{
+	err := walk(ctx, []step{
 		{StepFind, in.find},
 		{StepLayout, in.layout},
 		{StepWrite, in.write},
@@ -92,17 +82,10 @@ type install struct {
 	dev    Device
 	img    *image.Image
 	plan   partition.Layout
+	place  bootloader.Disk
 	over   bool // something is on the disk, and may be lost
 	op     operation
 	loader map[string][]byte // the loader's files, by their names in the image
-}
-
-// takes is what a slot has for the loader that is asked for.
-func (in *install) takes() takes {
-	if in.Loader == SystemdBoot {
-		return takesFor(new(sdboot.Loader), in.img).with(in.Loader)
-	}
-	return takesFor(new(grub.Loader), in.img).with(in.Loader)
 }
 
 // check refuses a disk in use and makes the layout, before anything is pulled or written.
@@ -132,7 +115,10 @@ func (in *install) check() error {
 			return err
 		}
 	}
-	return in.Loader.fits(in.plan, in.Labels)
+	if in.place, err = place(in.dev, in.plan, in.Labels); err != nil {
+		return err
+	}
+	return in.Loader.Fits(in.place)
 }
 
 // find waits for the first file of the image, and refuses an image that is too large or lacks a file, while the disk is
@@ -179,7 +165,7 @@ func (in *install) lacks(has func(asset string) bool) error {
 	if err := in.op.takes.lacks(in.img.Reference, has); err != nil {
 		return err
 	}
-	for _, asset := range in.Loader.parts() {
+	for _, asset := range in.Loader.Takes().Install {
 		if !has(asset) {
 			return fmt.Errorf("%s: no %s in it, which a new disk needs: %w", in.img.Reference, asset, image.ErrNoAssets)
 		}
@@ -241,11 +227,11 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(in.Loader, boot, in.dev, in.plan, in.Labels, in.Vars, gone(in.dev, in.Vars), "")
+	loader, err := in.Loader.Open(bootloader.Config{Disk: in.place, FS: boot, Vars: in.Vars, Gone: gone(in.dev, in.Vars)})
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: record, Log: in.Log, Now: in.Now}
+	c := Config{Boot: boot, Backend: in.Loader, Loader: loader, Meta: record, Log: in.Log, Now: in.Now}
 	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
@@ -275,29 +261,29 @@ func (in *install) write(ctx context.Context) error {
 	if err := in.keep(); err != nil {
 		return err
 	}
-	own, _ := in.Loader.own()
+	own := in.Loader.Takes().Own
 	return in.lacks(func(asset string) bool { return asset != own && in.op.takes[asset] != "" || in.loader[asset] != nil })
 }
 
 // keep reads the loader out of the slot, which has it too.
 func (in *install) keep() error {
-	asset, file := in.Loader.own()
+	wants := in.Loader.Takes()
 	for _, f := range in.op.files {
-		if f.Name != file {
+		if f.Name != wants.OwnFile {
 			continue
 		}
-		data, err := in.op.m.Boot.ReadFile(bootloader.A.File(file))
+		data, err := in.op.m.Boot.ReadFile(bootloader.A.File(f.Name))
 		if err != nil {
 			return err
 		}
-		in.loader[asset] = data
+		in.loader[wants.Own] = data
 	}
 	return nil
 }
 
 // prepare writes the loader and its files, and tells it of slot A.
 func (in *install) prepare(context.Context) error {
-	if err := in.Loader.install(in.dev, in.plan, in.Labels, in.op.m.Boot, in.loader, in.Active); err != nil {
+	if err := in.Loader.Install(in.place, in.op.m.Boot, in.loader); err != nil {
 		return err
 	}
 	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)

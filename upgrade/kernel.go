@@ -15,7 +15,7 @@ import (
 
 // carried are the kernel arguments by which GRUB tells of this boot: which partition it was started from, and that it
 // can write there. A kernel that is started by kexec is told the same, for nothing has changed about it.
-var carried = []string{"pawl.boot", "pawl.canary"}
+var carried = []string{cmdline.Boot, cmdline.Canary}
 
 // Kernel is what slot s holds, to be started without the firmware, with the command line that the loader would give it,
 // its slot named, and how it is started. It is read while the machine is open. A slot that is not complete is ErrNotComplete.
@@ -32,14 +32,14 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	if status.Content != Complete {
 		return kexec.Kernel{}, fmt.Errorf("it is %s: %s: %w", status.Content, status.Problem, ErrNotComplete)
 	}
-	ours := []string{kexec.SlotArgument + string(s), kexec.StartArgument}
+	ours := []string{cmdline.Slot + "=" + string(s), cmdline.StartKexec}
 	for _, a := range cmdline.Kernel(m.Cmdline) {
 		if slices.Contains(carried, a.Name) {
 			ours = append(ours, a.Raw)
 		}
 	}
 	// What the manifest lists, as the loader starts it: anything else that lies there was verified by nobody.
-	if slices.ContainsFunc(status.Manifest.Files, func(f bootloader.File) bool { return f.Name == bootloader.UKIFile }) {
+	if status.Manifest.Holds(bootloader.UKIFile) {
 		f, err := m.Boot.Open(s.File(bootloader.UKIFile))
 		if err != nil {
 			return kexec.Kernel{}, err
@@ -59,7 +59,7 @@ func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 		return kexec.Kernel{}, err
 	}
 	if _, said := cmdline.Panic(string(line)); !said {
-		ours = append(ours, "panic=10") // as the loader adds it: a kernel that dies must not hang
+		ours = append(ours, cmdline.DefaultPanic) // as the loader adds it: a kernel that dies must not hang
 	}
 	for _, a := range cmdline.Split(string(line)) {
 		ours = append(ours, a.Raw)

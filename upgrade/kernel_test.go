@@ -10,6 +10,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -31,10 +32,10 @@ func TestKernelOfASlot(t *testing.T) {
 
 // TestKernelHasTheArgumentsThatTheLoaderGives, but for those by which either tells what it did.
 func TestKernelHasTheArgumentsThatTheLoaderGives(t *testing.T) {
-	for _, loader := range append([]upgrade.Loader{upgrade.SystemdBoot}, onGRUB...) {
-		t.Run(string(loader), func(t *testing.T) {
+	for _, loader := range append([]string{loaders.SystemdBoot}, onGRUB...) {
+		t.Run(loader, func(t *testing.T) {
 			r := start(t)
-			if loader != upgrade.SystemdBoot {
+			if loader != loaders.SystemdBoot {
 				r = startGRUB(t, loader)
 			}
 			m, err := r.Open()
@@ -43,12 +44,12 @@ func TestKernelHasTheArgumentsThatTheLoaderGives(t *testing.T) {
 			require.NoError(t, err)
 			given := slices.DeleteFunc(strings.Fields(r.Last.Cmdline), func(a string) bool { return strings.HasPrefix(a, "BOOT_IMAGE=") })
 			loaded := strings.Fields(k.Cmdline)
-			if loader == upgrade.SystemdBoot {
+			if loader == loaders.SystemdBoot {
 				given = []string{"pawl.slot=A", "console=ttyS0", "panic=1"} // what the UKI holds, as its stub would take it
 			}
 			require.ElementsMatch(t, append(given, "pawl.start=kexec"), loaded)
 			require.Contains(t, loaded, "pawl.slot=A")
-			require.Equal(t, loader != upgrade.SystemdBoot, k.Initrd != nil)
+			require.Equal(t, loader != loaders.SystemdBoot, k.Initrd != nil)
 		})
 	}
 }
@@ -75,11 +76,11 @@ func TestTrialByKexec(t *testing.T) {
 }
 
 // jumped returns a machine that runs the trial of version 2 in slot B, started by kexec.
-func jumped(t *testing.T, loader upgrade.Loader) *rig {
+func jumped(t *testing.T, loader string) *rig {
 	t.Helper()
 	r := start(t)
 	two := r.image("2.0.0")
-	if loader != upgrade.SystemdBoot {
+	if loader != loaders.SystemdBoot {
 		r = startGRUB(t, loader)
 		two = grubImage(t, r.images, "2.0.0")
 	}
@@ -101,7 +102,7 @@ func jumped(t *testing.T, loader upgrade.Loader) *rig {
 }
 
 func TestTrialByKexecIsConfirmedWhenTheFirmwareWouldStartIt(t *testing.T) {
-	for _, loader := range upgrade.Loaders {
+	for _, loader := range loaders.Names() {
 		r := jumped(t, loader)
 		r.confirm()
 		require.False(t, r.boots(bootloader.B, "2.0.0").Trial)
@@ -121,24 +122,24 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		loader upgrade.Loader
+		loader string
 		damage func(*rig)
 		want   string
 	}{
-		"a UKI that is cut short": {upgrade.SystemdBoot, cut(bootloader.UKIFile), "The firmware ends in its shell"},
-		"a UKI that loads and is another": {upgrade.SystemdBoot, func(r *rig) {
+		"a UKI that is cut short": {loaders.SystemdBoot, cut(bootloader.UKIFile), "The firmware ends in its shell"},
+		"a UKI that loads and is another": {loaders.SystemdBoot, func(r *rig) {
 			boot := r.bootFiles()
 			data, err := boot.ReadFile(bootloader.B.File(bootloader.UKIFile))
 			require.NoError(r.t, err)
 			data[len(data)-1] ^= 1
 			require.NoError(r.t, boot.WriteFile(bootloader.B.File(bootloader.UKIFile), data))
 		}, "Its os.efi is not what its manifest says"},
-		"a kernel that is cut short": {upgrade.GRUBUEFI, cut(bootloader.KernelFile), "cut short"},
-		"Secure Boot, whose signatures are not looked at": {upgrade.SystemdBoot, func(r *rig) {
+		"a kernel that is cut short": {loaders.GRUBUEFI, cut(bootloader.KernelFile), "cut short"},
+		"Secure Boot, whose signatures are not looked at": {loaders.SystemdBoot, func(r *rig) {
 			v := efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}
 			require.NoError(r.t, r.Vars.Write(efivar.Global("SecureBoot"), v))
 		}, "accepts its signature is not known"},
-		"something else in front": {upgrade.SystemdBoot, func(r *rig) {
+		"something else in front": {loaders.SystemdBoot, func(r *rig) {
 			boot := r.bootFiles()
 			require.NoError(r.t, boot.WriteFile("EFI/other.efi", loadertest.Kernel("amd64", []byte("other"))))
 			r.option(7, "Other", `\EFI\other.efi`)
@@ -149,7 +150,7 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 			r := jumped(t, c.loader)
 			c.damage(r)
 			r.Disk.Record()
-			m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
+			m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
 			require.NoError(t, err)
 			_, err = m.Confirm(t.Context(), upgrade.Options{})
 			require.ErrorIs(t, err, upgrade.ErrCold)
@@ -165,7 +166,7 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 }
 
 func TestTrialByKexecNeedsTheDiskToBeConfirmed(t *testing.T) {
-	r := jumped(t, upgrade.SystemdBoot)
+	r := jumped(t, loaders.SystemdBoot)
 	m, err := r.Open()
 	require.NoError(t, err)
 	m.Disk = nil

@@ -103,7 +103,7 @@ func TestKernelArgumentsFitTheEntry(t *testing.T) {
 	r.Disk.Record()
 	_, err = m.Plan(t.Context(), long, upgrade.Options{})
 	require.ErrorIs(t, err, upgrade.ErrUnfit)
-	require.ErrorContains(t, err, "an entry of systemd-boot can hold")
+	require.ErrorContains(t, err, "systemd-boot has room for")
 	_, err = r.Upgrade(t.Context(), long, upgrade.Options{Force: true})
 	require.ErrorIs(t, err, upgrade.ErrUnfit)
 	require.Empty(t, r.Disk.Trace().Ops)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -47,15 +49,16 @@ func (r *rig) through() {
 }
 
 func TestADiskWithForeignLabelsIsInstalledUpgradedAndConfirmed(t *testing.T) {
-	for _, loader := range upgrade.Loaders {
-		t.Run(string(loader), func(t *testing.T) {
+	for _, backend := range loaders.All() {
+		loader := backend.Name()
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			specs := partition.Default(partition.Defaults{EFI: 40 << 20, State: 1 << 20, Labels: others})
 			r.Machine = &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory(), Loader: loader, Labels: others}
-			o := upgrade.InstallOptions{Loader: loader, Partitions: specs, Labels: others, Now: virtual.Now}
+			o := upgrade.InstallOptions{Loader: backend, Partitions: specs, Labels: others, Now: virtual.Now}
 			require.NoError(t, upgrade.Install(t.Context(), r.Disk, r.one, o))
 			r.boots(bootloader.A, "1.0.0")
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{
+			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 				Labels: others, Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0",
 			})
 			require.NoError(t, err)
@@ -83,6 +86,7 @@ func TestAnInstallWithoutItsPartitionsWritesNothing(t *testing.T) {
 		"META of this machine: find partition": {Partitions: virtual.Partitions(), Labels: partition.Labels{partition.Meta: "PAWL-META"}},
 		`label "META" is that of`:              {Labels: partition.Labels{partition.EFI: "META"}},
 	} {
+		o.Loader = sdboot.Backend{}
 		disk := disktest.New(virtual.Size, 512)
 		disk.Record()
 		require.ErrorContains(t, upgrade.Install(t.Context(), disk, r.one, o), why)

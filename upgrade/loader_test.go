@@ -7,6 +7,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/grub"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
@@ -16,7 +18,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-var onGRUB = []upgrade.Loader{upgrade.GRUBBIOS, upgrade.GRUBUEFI}
+var onGRUB = []string{loaders.GRUBBIOS, loaders.GRUBUEFI}
 
 func grubImage(t *testing.T, images *virtual.Images, version string) *image.Image {
 	t.Helper()
@@ -25,7 +27,7 @@ func grubImage(t *testing.T, images *virtual.Images, version string) *image.Imag
 	return img
 }
 
-func startGRUB(t *testing.T, loader upgrade.Loader) *rig {
+func startGRUB(t *testing.T, loader string) *rig {
 	t.Helper()
 	images, err := virtual.NewImages(t.Context(), t.TempDir())
 	require.NoError(t, err)
@@ -40,7 +42,7 @@ func startGRUB(t *testing.T, loader upgrade.Loader) *rig {
 // The whole life on GRUB: counted tries, evidence, the known-bad image, a confirmed upgrade, a rollback.
 func TestLifeOnGRUB(t *testing.T) {
 	for _, loader := range onGRUB {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := startGRUB(t, loader)
 			two := grubImage(t, r.images, "1.1.0")
 			_, err := r.Upgrade(t.Context(), two, upgrade.Options{Tries: 2})
@@ -72,7 +74,7 @@ func TestLifeOnGRUB(t *testing.T) {
 }
 
 func TestGRUBSaysWhyATrialWasNotTried(t *testing.T) {
-	r := startGRUB(t, upgrade.GRUBUEFI)
+	r := startGRUB(t, loaders.GRUBUEFI)
 	_, err := r.Upgrade(t.Context(), grubImage(t, r.images, "1.1.0"), upgrade.Options{Tries: 3})
 	require.NoError(t, err)
 	m, err := r.Open()
@@ -85,7 +87,7 @@ func TestGRUBSaysWhyATrialWasNotTried(t *testing.T) {
 }
 
 func TestKernelsThatCannotBootAreRefused(t *testing.T) {
-	r := startGRUB(t, upgrade.GRUBBIOS)
+	r := startGRUB(t, loaders.GRUBBIOS)
 	whole := loadertest.LinuxImage(make([]byte, 9000))
 	for name, c := range map[string]struct{ kernel, cmdline []byte }{
 		"cut short":           {whole[:5000], []byte("panic=1")},
@@ -109,16 +111,16 @@ func TestKernelsThatCannotBootAreRefused(t *testing.T) {
 
 // An image for another loader is refused before anything is changed.
 func TestImageForAnotherLoader(t *testing.T) {
-	r := startGRUB(t, upgrade.GRUBUEFI)
+	r := startGRUB(t, loaders.GRUBUEFI)
 	before := r.status()
 	_, err := r.Upgrade(t.Context(), r.image("1.1.0"), upgrade.Options{})
 	require.ErrorIs(t, err, image.ErrNoAssets)
 	require.ErrorContains(t, err, "initramfs.xz")
 	require.Equal(t, before, r.status())
 
-	_, err = virtual.InstallOn(t.Context(), r.image("1.2.0"), upgrade.GRUBBIOS)
+	_, err = virtual.InstallOn(t.Context(), r.image("1.2.0"), loaders.GRUBBIOS)
 	require.ErrorIs(t, err, image.ErrNoAssets)
-	_, err = virtual.InstallOn(t.Context(), grubImage(t, r.images, "1.3.0"), upgrade.SystemdBoot)
+	_, err = virtual.InstallOn(t.Context(), grubImage(t, r.images, "1.3.0"), loaders.SystemdBoot)
 	require.ErrorIs(t, err, image.ErrNoAssets)
 }
 
@@ -128,9 +130,9 @@ func TestGRUBNeedsItsPartitions(t *testing.T) {
 	img := grubImage(t, images, "1.0.0")
 	specs := virtual.Partitions()
 	for name, o := range map[string]upgrade.InstallOptions{
-		"partition 2":                  {Loader: upgrade.GRUBUEFI, Partitions: append([]partition.Spec{specs[1], specs[0]}, specs[2:]...)},
-		"find partition BIOS":          {Loader: upgrade.GRUBBIOS, Partitions: append([]partition.Spec{specs[0]}, specs[2:]...)},
-		`want one of [systemd-boot gr`: {Loader: "lilo", Partitions: specs},
+		"partition 2":            {Loader: grub.Backend{}, Partitions: append([]partition.Spec{specs[1], specs[0]}, specs[2:]...)},
+		"no BIOS boot partition": {Loader: grub.Backend{BIOS: true}, Partitions: append([]partition.Spec{specs[0]}, specs[2:]...)},
+		"no loader is given":     {Partitions: specs},
 	} {
 		d := disktest.New(virtual.Size, 512)
 		d.Record()
@@ -141,7 +143,7 @@ func TestGRUBNeedsItsPartitions(t *testing.T) {
 
 // What loader a disk has is found by its files, and the error says what was looked for and found.
 func TestLoaderOfADiskIsFound(t *testing.T) {
-	r := startGRUB(t, upgrade.GRUBUEFI)
+	r := startGRUB(t, loaders.GRUBUEFI)
 	require.Equal(t, "GRUB", r.status().Loader.Loader)
 	layout, err := partition.Read(r.Disk)
 	require.NoError(t, err)
@@ -153,12 +155,12 @@ func TestLoaderOfADiskIsFound(t *testing.T) {
 	require.NoError(t, boot.WriteFile("loader/loader.conf", []byte("timeout 0\n")))
 	_, err = r.Open()
 	require.ErrorIs(t, err, bootloader.ErrNotFound)
-	require.ErrorContains(t, err, "loader/loader.conf and grub/grub.cfg are both there")
+	require.ErrorContains(t, err, "files of systemd-boot, grub-uefi are both there")
 	require.NoError(t, boot.Remove("loader/loader.conf"))
 	require.NoError(t, boot.Remove("grub/grub.cfg"))
 	_, err = r.Open()
 	require.ErrorIs(t, err, bootloader.ErrNotFound)
-	require.ErrorContains(t, err, "loader/loader.conf and grub/grub.cfg are not there, the boot file system has EFI")
+	require.ErrorContains(t, err, "files of none of systemd-boot, grub-bios, grub-uefi are there, the boot file system has EFI")
 }
 
 // The same seed, clock and image give the same disk.

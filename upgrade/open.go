@@ -21,8 +21,10 @@ import (
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
-// OpenOptions say how to open a machine. The zero value opens this machine for changes.
+// OpenOptions say how to open a machine. With nothing but Loaders it is this machine, for changes.
 type OpenOptions struct {
+	// Loaders are those that the machine may have; loaders.All lists Pawl's own. They are required.
+	Loaders []bootloader.Backend
 	// Whole takes the disk as a whole, which fails while anything of it is mounted. GRUB for BIOS can be replaced only so: it is
 	// in none of the partitions that are opened otherwise.
 	Whole    bool
@@ -107,6 +109,9 @@ func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
 
 // machine opens the partitions of a disk, each with part, and the loader on them.
 func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
+	if len(o.Loaders) == 0 {
+		return nil, errNoLoaders
+	}
 	if err := o.Labels.Check(); err != nil {
 		return nil, err
 	}
@@ -139,11 +144,15 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
 	}
-	kind, err := probe(boot)
+	backend, err := bootloader.ProbeAll(o.Loaders, boot)
 	if err != nil {
 		return nil, err
 	}
-	loader, err := openLoader(kind, boot, disk, layout, o.Labels, o.Vars, o.Gone, *o.Cmdline)
+	at, err := place(disk, layout, o.Labels)
+	if err != nil {
+		return nil, err
+	}
+	loader, err := backend.Open(bootloader.Config{Disk: at, FS: boot, Vars: o.Vars, Cmdline: *o.Cmdline, Gone: o.Gone})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +160,7 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	for role, part := range parts {
 		whole = join(whole, layout, o.Labels.Of(role), part)
 	}
-	c := Config{Boot: boot, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
+	c := Config{Boot: boot, Backend: backend, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}
@@ -184,12 +193,6 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
 	}
 	return New(c)
-}
-
-// place says where a partition lies, as firmware names it.
-func place(p partition.Partition) (efivar.HardDrive, error) {
-	guid, err := efivar.ParseGUID(p.GUID.String())
-	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
 }
 
 // sections gives the partitions of a disk as sections of it.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
@@ -152,7 +153,7 @@ func TestABootThatNoAttemptOrderedIsNeverConfirmedByItself(t *testing.T) {
 
 			before := r.status()
 			require.Equal(t, b.Unordered, before.Unordered)
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: before.Version})
+			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: before.Version})
 			require.NoError(t, err)
 			require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
 				return f.Severity == upgrade.Degraded && strings.Contains(f.Text, "no attempt ordered this boot: "+b.Unordered)

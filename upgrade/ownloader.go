@@ -7,7 +7,6 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
-	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
@@ -126,7 +125,7 @@ func (m *Machine) noticeLoader(st bootloader.State) {
 
 // startedByKexec reports whether firmware has not run since another kernel did.
 func (m *Machine) startedByKexec() bool {
-	return slices.ContainsFunc(cmdline.Kernel(m.Cmdline), func(a cmdline.Arg) bool { return a.String() == kexec.StartArgument })
+	return slices.ContainsFunc(cmdline.Kernel(m.Cmdline), func(a cmdline.Arg) bool { return a.String() == cmdline.StartKexec })
 }
 
 // forgetTry takes back that firmware is to start a loader once, before an attempt has it boot something else. If power fails between the two

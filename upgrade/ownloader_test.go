@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -25,7 +26,7 @@ import (
 // bringing is an image with that very loader.
 func (r *rig) bringing(version string, own []byte) *image.Image {
 	r.t.Helper()
-	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Own: own, GRUB: r.Loader != "" && r.Loader != upgrade.SystemdBoot})
+	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Own: own, GRUB: r.Loader != "" && r.Loader != loaders.SystemdBoot})
 	require.NoError(r.t, err)
 	return img
 }
@@ -52,8 +53,8 @@ func (r *rig) put(path string, content []byte) {
 	require.NoError(r.t, f.WriteFile(path, content))
 }
 
-func foreign(loader upgrade.Loader, arch string) []byte {
-	if loader == upgrade.GRUBUEFI {
+func foreign(loader string, arch string) []byte {
+	if loader == loaders.GRUBUEFI {
 		return loadertest.GRUBEFIFor(arch, "other")
 	}
 	return loadertest.LoaderOf(arch, "300")
@@ -63,7 +64,7 @@ func foreign(loader upgrade.Loader, arch string) []byte {
 // a file came into the slot all the same, it is never installed.
 func TestLoaderForAnotherArchitectureIsRefused(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			before := r.installed()
 			for _, force := range []bool{false, true} {
@@ -81,7 +82,7 @@ func TestLoaderForAnotherArchitectureIsRefused(t *testing.T) {
 				require.ErrorIs(t, err, bootloader.ErrMachine)
 			}
 			require.Equal(t, before, r.installed())
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
+			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
 			require.NoError(t, err)
 			for _, f := range d.Findings {
 				require.NotContains(t, f.Do, "installer loader")
@@ -96,7 +97,7 @@ func TestInstallRefusesALoaderForAnotherArchitecture(t *testing.T) {
 	for _, loader := range onUEFI {
 		images, err := virtual.NewImages(t.Context(), t.TempDir())
 		require.NoError(t, err)
-		img, err := images.Image("1.0.0", virtual.Spec{Own: foreign(loader, "arm64"), GRUB: loader == upgrade.GRUBUEFI})
+		img, err := images.Image("1.0.0", virtual.Spec{Own: foreign(loader, "arm64"), GRUB: loader == loaders.GRUBUEFI})
 		require.NoError(t, err)
 		_, err = virtual.InstallOn(t.Context(), img, loader)
 		require.ErrorIs(t, err, bootloader.ErrMachine, loader)
@@ -126,7 +127,7 @@ func TestLoaderUnderSecureBoot(t *testing.T) {
 	require.NoError(t, err)
 	for _, loader := range onUEFI {
 		make := func(version string) []byte {
-			if loader == upgrade.GRUBUEFI {
+			if loader == loaders.GRUBUEFI {
 				return loadertest.GRUBEFIOf(version)
 			}
 			return loadertest.LoaderOf("amd64", version)
@@ -201,7 +202,7 @@ func TestLoaderOfOthersIsLeft(t *testing.T) {
 				if name == "a shim" {
 					require.Contains(t, s.Own.String(), "a shim")
 				}
-				d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
+				d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
 				require.NoError(t, err)
 				for _, f := range d.Findings {
 					require.NotContains(t, f.Do, "installer loader")
@@ -217,7 +218,7 @@ func TestLoaderOfOthersIsLeft(t *testing.T) {
 // What no firmware starts is nobody's loader: the machine came by the spare, and the loader is put back.
 func TestLoaderThatIsNoProgramIsPutBack(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
 			r.installs(bootloader.B, "2.0.0")
@@ -236,7 +237,7 @@ func TestLoaderThatIsNoProgramIsPutBack(t *testing.T) {
 // A machine that starts through a shim is as it should be, and stays so.
 func TestDoctorLeavesAShimAlone(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			behind := r.installed()
 			r.put("EFI/BOOT/BOOTX64.EFI", loadertest.Shim("amd64"))
@@ -259,7 +260,7 @@ func TestDoctorLeavesAShimAlone(t *testing.T) {
 // A loader that was left is ours still when no slot holds it any more.
 func TestLoaderThatWasLeftStaysOurs(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			first := r.installed()
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
@@ -294,7 +295,7 @@ func (r *rig) hasNext() bool {
 // A loader that firmware does not start takes the place of none, is remembered, and the next version's gets its own chance.
 func TestLoaderThatDoesNotStartIsLeft(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			before := r.installed()
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
@@ -326,7 +327,7 @@ func TestLoaderThatDoesNotStartIsLeft(t *testing.T) {
 // A start by kexec says nothing of the firmware: BootCurrent is what it was, and BootNext waits.
 func TestLoaderWaitsForAStartThroughTheFirmware(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			before := r.installed()
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
@@ -460,7 +461,7 @@ func TestLoaderIsLeftWithoutMeta(t *testing.T) {
 // run to its end the new one is installed, or, where the boot that came through it could not say so, left for good.
 func TestLoaderTrialCutAnywhere(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			t.Parallel()
 			r := onLoader(t, loader)
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
@@ -483,7 +484,7 @@ func TestLoaderTrialCutAnywhere(t *testing.T) {
 	}
 }
 
-func (r *rig) cutAnywhere(loader upgrade.Loader, mayBeLeft bool) error {
+func (r *rig) cutAnywhere(loader string, mayBeLeft bool) error {
 	old := r.installed()
 	done := map[string]int{}
 	err := r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: 512, Exhaustive: 9, Destroyed: 64, Samples: 16}, func(c *disktest.Crash) error {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 )
 
@@ -86,8 +85,8 @@ func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
 func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase Phase) (*operation, error) {
-	if o.tries() > sdboot.MaxTries { // GRUB's is the same
-		return nil, fmt.Errorf("%d tries: want 1 to %d", o.Tries, sdboot.MaxTries)
+	if err := bootloader.CheckTries(o.tries(), m.Backend.MaxTries()); err != nil {
+		return nil, err
 	}
 	if err := m.tryBy(o.Trial); err != nil {
 		return nil, err
@@ -107,7 +106,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 		return nil, fmt.Errorf("it is for %s, and this machine runs %s: %w", img.Arch, from.Manifest.Arch, image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
+	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Backend, img), plan: Plan{
 		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
@@ -199,8 +198,8 @@ func (op *operation) room() error {
 			return err
 		}
 	}
-	if cmp.Or(op.Trial, op.m.Trial) == string(sdboot.BootNext) && op.takes[ukiAsset] == "" {
-		return fmt.Errorf("%s: no %s in it, and by %s the firmware starts a UKI itself: %w (try it by %s)", op.img.Reference, ukiAsset, sdboot.BootNext, ErrUnfit, sdboot.OneShot)
+	if way, usual := op.m.wayOf(op.Trial); way.UKI && op.takes[ukiAsset] == "" {
+		return fmt.Errorf("%s: no %s in it, and by %s only a UKI can be tried: %w (try it by %s)", op.img.Reference, ukiAsset, way.Name, ErrUnfit, usual.Name)
 	}
 	for _, a := range op.img.Assets {
 		if err := op.entryHolds(a); err != nil {
@@ -212,20 +211,15 @@ func (op *operation) room() error {
 
 // entryHolds refuses kernel arguments that the loader has no room for, by their size alone: a line end may be part of it.
 func (op *operation) entryHolds(a image.Asset) error {
-	l, ok := op.m.Loader.(entries)
+	l, ok := op.m.Loader.(bootloader.ArgumentChecker)
 	if !ok || a.Name != cmdlineAsset || op.takes[a.Name] == "" {
 		return nil
 	}
 	if room := l.ArgumentsRoom(cmp.Or(op.img.Version, op.img.Digest)); a.Size > int64(room)+1 {
-		return fmt.Errorf("%s has %d bytes, and an entry of systemd-boot can hold %d: %w (shorten it, or build a UKI, which holds its own)", a.Name, a.Size, room, ErrUnfit)
+		return fmt.Errorf("%s has %d bytes, and %s has room for %d: %w (shorten it, or build a UKI, which holds its own)",
+			a.Name, a.Size, op.m.Backend.Name(), room, ErrUnfit)
 	}
 	return nil
-}
-
-// entries is a loader that keeps a kernel's arguments in an entry of its own.
-type entries interface {
-	ArgumentsRoom(version string) int
-	CheckArguments(version, cmdline string) error
 }
 
 // fits refuses files of so many bytes in all that the target cannot hold.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
@@ -121,7 +122,7 @@ func (m medium) ReadAt(p []byte, off int64) (int, error) {
 // upgradeOn prepares and arms img on a machine whose disk is dev.
 func (r *rig) upgradeOn(dev upgrade.Device, img *image.Image, progress func(upgrade.Event)) error {
 	r.t.Helper()
-	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{
+	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0", Now: virtual.Now,
 	})
 	require.NoError(r.t, err)
@@ -251,7 +252,7 @@ func TestWhatIsLeftWhereItIsIsFlushedBeforeItIsReadBack(t *testing.T) {
 	require.NoError(t, err)
 	_, err = dev.WriteAt(p, first) // the same bytes, in the cache only
 	require.NoError(t, err)
-	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{
+	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0", Now: virtual.Now,
 	})
 	require.NoError(t, err)

@@ -74,11 +74,11 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 	}
 	img := &image.Image{Digest: "sha256:" + strings.Repeat("0", 64)}
 	for _, f := range from.Manifest.Files {
-		if asset := assetOf[f.Name]; asset != "" {
-			img.Assets = append(img.Assets, image.Asset{Name: asset, Size: f.Size})
+		if !isOwn(f.Name) {
+			img.Assets = append(img.Assets, image.Asset{Name: assetOf(f.Name), Size: f.Size})
 		}
 	}
-	op := &operation{m: m, img: img, takes: takesFor(m.Loader, img).with(kindOf(m.Loader)), plan: Plan{
+	op := &operation{m: m, img: img, takes: takesFor(m.Backend, img), plan: Plan{
 		Kind: Upgrade, From: st.Active, To: st.Active.Other(), Old: from.version(), Image: img.Digest,
 	}}
 	return op.played(ctx, allAhead)
@@ -347,17 +347,18 @@ type stage struct {
 
 // stage returns a copy of the machine, in the boot that it is in.
 func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
-	switch {
-	case m.Disk == nil:
+	if m.Disk == nil {
 		return nil, fmt.Errorf("the disk as a whole is not known (Config.Disk): %w", errUnrehearsed)
-	case kindOf(m.Loader) == "":
-		return nil, fmt.Errorf("the loader is none that can be predicted: %w", errUnrehearsed)
 	}
 	vars, err := predict.Variables(m.Vars)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{m: m, disk: predict.NewOverlay(m.Disk), vars: vars, cmdline: m.Cmdline, fw: firmware(m.Disk, vars), target: target}
+	fw, err := m.modelled(firmware(m.Disk, vars))
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{m: m, disk: predict.NewOverlay(m.Disk), vars: vars, cmdline: m.Cmdline, fw: fw, target: target}
 	s.fw.Skim, s.fw.Explain = true, true
 	return s, nil
 }
@@ -375,7 +376,7 @@ func (s *stage) open(version string) (*Machine, error) {
 		id = fmt.Sprintf("%s+%d", id, s.count)
 	}
 	return OpenDevice(s.disk, OpenOptions{
-		Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now,
+		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now,
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -215,7 +216,7 @@ func readByARehearsal(t *testing.T, size int) int64 {
 	r.confirm()
 	three := image("3.0.0")
 	disk := &counted{Disk: r.Disk}
-	m, err := upgrade.OpenDevice(disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
+	m, err := upgrade.OpenDevice(disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
 	require.NoError(t, err)
 	read := func(ctx context.Context) int64 {
 		disk.read = 0

@@ -197,7 +197,10 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 
 // InWholeDisk reports whether the loader is in none of the partitions that Open opens, so that it is replaced only with
 // OpenOptions.Whole.
-func (m *Machine) InWholeDisk() bool { return kindOf(m.Loader) == GRUBBIOS }
+func (m *Machine) InWholeDisk() bool {
+	r, ok := m.Loader.(bootloader.Replacer)
+	return ok && r.InWholeDisk()
+}
 
 // ownOf is what the manifest of a slot says of the loader in it.
 func ownOf(s SlotStatus) (bootloader.File, error) {
@@ -220,7 +223,7 @@ func (m *Machine) Repair(context.Context) error {
 	case st.Trial():
 		return fmt.Errorf("repair: slot %v runs on trial: confirm it, or restart to fall back", st.Active)
 	}
-	if l, ok := m.Loader.(interface{ Repair() error }); ok {
+	if l, ok := m.Loader.(bootloader.Repairer); ok {
 		return l.Repair()
 	}
 	if r, ok := m.Loader.(bootloader.Replacer); ok {

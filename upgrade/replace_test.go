@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -26,7 +27,7 @@ import (
 // with is an image whose loader is another one.
 func (r *rig) with(version, loader string) *image.Image {
 	r.t.Helper()
-	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Loader: loader, GRUB: r.Loader != "" && r.Loader != upgrade.SystemdBoot})
+	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Loader: loader, GRUB: r.Loader != "" && r.Loader != loaders.SystemdBoot})
 	require.NoError(r.t, err)
 	return img
 }
@@ -72,11 +73,11 @@ func (r *rig) installed() []byte {
 	return data
 }
 
-var onUEFI = []upgrade.Loader{upgrade.SystemdBoot, upgrade.GRUBUEFI}
+var onUEFI = []string{loaders.SystemdBoot, loaders.GRUBUEFI}
 
 func TestLoaderIsReplacedAfterAConfirm(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			old := r.installed()
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
@@ -118,7 +119,7 @@ func TestLoaderIsReplacedAfterAConfirm(t *testing.T) {
 // A machine that went back keeps the newer loader.
 func TestLoaderIsNotReplacedByAnOlderOne(t *testing.T) {
 	for _, loader := range onUEFI {
-		t.Run(string(loader), func(t *testing.T) {
+		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
 			r.installs(bootloader.B, "2.0.0")
@@ -185,7 +186,7 @@ func TestLoaderIsLeftWithoutVariables(t *testing.T) {
 	r := start(t)
 	r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
 	open := func() *upgrade.Machine {
-		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: readOnly{r.Vars}, Cmdline: new(string), BootID: "x", Version: "2.0.0"})
+		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: readOnly{r.Vars}, Cmdline: new(string), BootID: "x", Version: "2.0.0"})
 		require.NoError(t, err)
 		return m
 	}
@@ -230,7 +231,7 @@ func TestLoaderIsLeftWhereItIsNotApart(t *testing.T) {
 
 // GRUB on BIOS: the core image goes into the other half, back and forth, when it is forced.
 func TestCoreImageIsReplacedWhenForced(t *testing.T) {
-	r := startGRUB(t, upgrade.GRUBBIOS)
+	r := startGRUB(t, loaders.GRUBBIOS)
 	require.True(t, r.status().Own.Same)
 	for i, s := range []bootloader.Slot{bootloader.B, bootloader.A, bootloader.B} {
 		r.movedTo(s, r.with(fmt.Sprintf("2.%d.0", i), fmt.Sprintf("core%d", i)))
@@ -248,7 +249,7 @@ func TestCoreImageIsReplacedWhenForced(t *testing.T) {
 
 // A disk of which only partitions are open has no place for it, and the error says so.
 func TestCoreImageNeedsTheWholeDisk(t *testing.T) {
-	r := startGRUB(t, upgrade.GRUBBIOS)
+	r := startGRUB(t, loaders.GRUBBIOS)
 	r.movedTo(bootloader.B, r.with("2.0.0", "another core"))
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	content := make([]byte, r.Disk.Size())
@@ -256,7 +257,7 @@ func TestCoreImageNeedsTheWholeDisk(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	open := func(whole bool) *upgrade.Machine {
-		m, err := upgrade.Open(path, upgrade.OpenOptions{Whole: whole, Vars: efivar.NewMemory(), Cmdline: &r.Last.Cmdline, BootID: "x", Version: "2.0.0"})
+		m, err := upgrade.Open(path, upgrade.OpenOptions{Loaders: loaders.All(), Whole: whole, Vars: efivar.NewMemory(), Cmdline: &r.Last.Cmdline, BootID: "x", Version: "2.0.0"})
 		require.NoError(t, err)
 		require.True(t, m.InWholeDisk())
 		return m

@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
@@ -34,7 +35,7 @@ func TestRoomForTheNextVersion(t *testing.T) {
 	require.NoError(t, err)
 	disk := disktest.New(virtual.Size, 512)
 	disk.Record()
-	o := upgrade.InstallOptions{Partitions: virtual.Partitions(), Vars: efivar.NewMemory()}
+	o := upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Vars: efivar.NewMemory()}
 	err = upgrade.Install(t.Context(), disk, large, o)
 	require.ErrorIs(t, err, upgrade.ErrDoesNotFit)
 	require.ErrorContains(t, err, "bytes into slot A, which can hold")

@@ -54,27 +54,7 @@ func (m *Machine) manifest(s bootloader.Slot) (bootloader.Manifest, error) {
 	case err != nil:
 		return none, err
 	}
-	data, err := m.Boot.ReadFile(s.File(bootloader.ManifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return none, errors.New("no manifest")
-	}
-	if err != nil {
-		return none, err
-	}
-	man, err := bootloader.DecodeManifest(data)
-	if err != nil {
-		return none, err
-	}
-	for _, f := range man.Files {
-		info, err := m.Boot.Stat(s.File(f.Name))
-		switch {
-		case err != nil:
-			return none, err
-		case info.Size != f.Size:
-			return none, fmt.Errorf("%s has %d bytes, its manifest says %d", f.Name, info.Size, f.Size)
-		}
-	}
-	return man, nil
+	return bootloader.ReadSlot(m.Boot, s)
 }
 
 // String says what a slot holds, for people.

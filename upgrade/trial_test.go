@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -45,9 +46,8 @@ func TestWaysThatCannotBeTaken(t *testing.T) {
 	require.ErrorIs(t, err, upgrade.ErrUnfit)
 	_, err = m.Plan(t.Context(), r.image("1.1.0"), upgrade.Options{Trial: "twice"})
 	require.ErrorContains(t, err, `"twice"`)
-	require.Error(t, upgrade.CheckTrial("twice"))
 
-	r = startGRUB(t, upgrade.GRUBUEFI)
+	r = startGRUB(t, loaders.GRUBUEFI)
 	m, err = r.Open()
 	require.NoError(t, err)
 	_, err = m.Plan(t.Context(), grubImage(t, r.images, "1.1.0"), byBootNext)
@@ -110,7 +110,7 @@ func TestCountingCannotTellUKIsWithoutVariables(t *testing.T) {
 // A machine has its usual way, which an order may leave, and META remembers.
 func TestUsualWayOfAMachine(t *testing.T) {
 	r := start(t)
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: new(string), BootID: "boot-1", Version: "1.0.0", Trial: "boot-next"})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: new(string), BootID: "boot-1", Version: "1.0.0", Trial: "boot-next"})
 	require.NoError(t, err)
 	_, err = m.Apply(t.Context(), r.image("1.1.0"), upgrade.Options{Tries: 2})
 	require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestUsualWayOfAMachine(t *testing.T) {
 	_, err = m.Apply(t.Context(), r.image("1.1.1"), upgrade.Options{Trial: "one-shot"})
 	require.NoError(t, err)
 	require.Equal(t, "LoaderEntryOneShot", r.status().Loader.ArmedBy)
-	_, err = upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Trial: "twice"})
+	_, err = upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Trial: "twice"})
 	require.ErrorContains(t, err, `"twice"`)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -33,7 +34,7 @@ func TestAMachineOfWhichTheKernelTellsNothingIsNotOpened(t *testing.T) {
 		"the version":            {Cmdline: &cmdline, BootID: "boot"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o.Vars = r.Vars
+			o.Loaders, o.Vars = loaders.All(), r.Vars
 			var err error
 			noFiles(t, func() { _, err = upgrade.OpenDevice(r.Disk, o) })
 			require.ErrorIs(t, err, syscall.EMFILE, "it is not taken for a boot that says nothing")
@@ -46,7 +47,7 @@ func TestAMachineOfWhichTheKernelTellsNothingIsNotOpened(t *testing.T) {
 		require.ErrorIs(t, err, syscall.EMFILE)
 	})
 	t.Run("a system without an os-release says no version", func(t *testing.T) {
-		_, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &cmdline, BootID: "boot", Release: "/nowhere"})
+		_, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &cmdline, BootID: "boot", Release: "/nowhere"})
 		require.NoError(t, err)
 	})
 }

@@ -54,7 +54,8 @@ var (
 // Config says what an operation works on. Boot, Meta and Loader are required.
 type Config struct {
 	Boot      *bootfs.FS                  // the boot file system, with the slots' directories as its zones
-	Loader    bootloader.Bootloader       // what boots this machine, over the same boot file system
+	Backend   bootloader.Backend          // what kind of loader boots this machine
+	Loader    bootloader.Bootloader       // that loader, over the same boot file system
 	Meta      Device                      // the META partition
 	Disk      Device                      // the whole disk, only read: what it would boot is asked before a trial by kexec is confirmed; nil refuses that
 	Labels    partition.Labels            // of Disk's partitions, where they are not those of partition.Default
@@ -92,7 +93,7 @@ type Machine struct {
 // New returns the machine that c describes. The devices stay the caller's to close. A damaged META is not an error
 // here: what needs META says so later.
 func New(c Config) (*Machine, error) {
-	if c.Boot == nil || c.Loader == nil || c.Meta == nil {
+	if c.Boot == nil || c.Backend == nil || c.Loader == nil || c.Meta == nil {
 		return nil, errors.New("open machine: boot file system, loader and META are required")
 	}
 	m := &Machine{Config: c, log: c.Log, now: c.Now, close: func() error { return nil }}
@@ -126,7 +127,7 @@ type Options struct {
 	Preserve bool        // keep EPHEMERAL
 	Force    bool        // also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses; a rollback also to a version that failed or never proved itself
 	Tries    int         // trial boots; 0 is 1
-	Trial    string      // how the loader is had to try the target, where it knows several ways (sdboot.Ways); "" is its usual one
+	Trial    string      // how the loader is had to try the target, where it knows several ways (bootloader.Backend); "" is its usual one
 	Mode     string      // how the node service restarts the machine; only recorded
 	Ordered  bool        // of Confirm: also what no attempt on record ordered; a person says so, or Started found a trial in this boot
 	Kexec    bool        // the caller starts the trial by kexec, once: see Arm

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -99,7 +100,7 @@ func TestVariablesThatAreReadOnlyAreRefusedBeforeAnythingIsWritten(t *testing.T)
 	r := start(t)
 	r.Vars.BeforeWrite = func(efivar.Name, []byte) error { return fmt.Errorf("written all the same: %w", efivar.ErrNotKept) }
 	r.Disk.Record()
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: readOnly{r.Vars}, Cmdline: new(string), BootID: "x", Version: "1.0.0"})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: readOnly{r.Vars}, Cmdline: new(string), BootID: "x", Version: "1.0.0"})
 	require.NoError(t, err)
 	_, err = m.Apply(t.Context(), r.image("2.0.0"), upgrade.Options{})
 	require.ErrorIs(t, err, bootloader.ErrNoVariables)
@@ -167,7 +168,7 @@ func TestAOneShotThatIsNotUsedUp(t *testing.T) {
 						return r.Last.Slot
 					}
 					open := func(version string) *upgrade.Machine {
-						m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: k, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version, Now: virtual.Now})
+						m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: k, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version, Now: virtual.Now})
 						require.NoError(t, err)
 						return m
 					}

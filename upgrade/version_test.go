@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -101,7 +103,7 @@ func TestVersionsThatAreNone(t *testing.T) {
 		_, err = m.Plan(t.Context(), img, upgrade.Options{Force: true})
 		require.ErrorIs(t, err, bootloader.ErrVersion, what)
 		require.NotContains(t, err.Error(), "\x1b")
-		require.ErrorIs(t, upgrade.Install(t.Context(), r.Disk, img, upgrade.InstallOptions{Force: true}), bootloader.ErrVersion, what)
+		require.ErrorIs(t, upgrade.Install(t.Context(), r.Disk, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Force: true}), bootloader.ErrVersion, what)
 	}
 	_, err = r.Upgrade(t.Context(), r.foreign([]entry{file("usr/install/amd64/vmlinuz.efi", unified(t, "VERSION_ID=\"1.2.0 beta\"\n"))}), upgrade.Options{Force: true})
 	require.ErrorIs(t, err, bootloader.ErrVersion, "the system's own")
@@ -114,7 +116,7 @@ func TestADigestInThePlaceOfAVersionIsConfirmed(t *testing.T) {
 	img := r.restated(r.made("1.1.0", virtual.Spec{Release: "ID=virtual\n"}), "")
 	r.upgrade(img)
 	require.NoError(t, r.Boot())
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.1.0", Now: virtual.Now})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.1.0", Now: virtual.Now})
 	require.NoError(t, err)
 	_, err = m.Started(t.Context())
 	require.NoError(t, err)

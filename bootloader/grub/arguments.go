@@ -122,13 +122,3 @@ func parseReport(line string) (report, error) {
 	}
 	return r, nil
 }
-
-// BootPartition is the GUID of the boot file system's partition that GRUB was started from, as a kernel command line says it;
-// "" when it says none.
-func BootPartition(line string) string {
-	r, err := parseReport(line)
-	if err != nil {
-		return ""
-	}
-	return r.boot
-}

@@ -80,6 +80,3 @@ func (Backend) CheckKernel(kernel io.ReaderAt, size int64, arch string) error {
 	}
 	return nil
 }
-
-// SlotFiles names the files that a slot may have for this loader, apart from its manifest.
-func (l *Loader) SlotFiles() []string { return Backend{}.Takes().Slot }

@@ -102,7 +102,7 @@ func TestBadStates(t *testing.T) {
 		{"nothing to roll back to", func(*box) {}, plain("rollback"), exitRefused, []string{"slot B is empty", "upgrade to the version that is wanted"}},
 		{"confirm where nothing of this disk runs", func(b *box) { b.writeVars(nil) }, plain("confirm"), exitRefused, []string{"no boot reported a slot", "mount efivarfs writable"}},
 		{"no configuration of the loader", func(b *box) { b.remove("loader/loader.conf") },
-			upgradeTo(two), exitDisk, []string{"loader/loader.conf", "name the disk that the machine boots from"}},
+			upgradeTo(two), exitDisk, []string{"none of systemd-boot", "name the disk that the machine boots from"}},
 		{"the running slot's manifest is gone", func(b *box) { b.upgraded(two); b.remove("EFI/pawl/B/manifest.json") },
 			plain("confirm"), exitRefused, []string{"slot B is partial: no manifest", "reboot to fall back"}},
 	}

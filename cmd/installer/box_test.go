@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/terminal"
@@ -239,7 +240,7 @@ func (b *box) open(bootID, version string) *upgrade.Machine {
 	b.t.Helper()
 	vars, err := efivar.OpenDir(b.vars)
 	require.NoError(b.t, err)
-	m, err := upgrade.Open(b.disk, upgrade.OpenOptions{Vars: vars, Cmdline: new(string), BootID: bootID, Version: version})
+	m, err := upgrade.Open(b.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: bootID, Version: version})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = m.Close() })
 	return m

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
@@ -33,7 +34,7 @@ func (f *factory) distinct() *factory {
 	m := &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory()}
 	one, err := f.images.Image("1.0.0", virtual.Spec{Size: 10_000})
 	require.NoError(f.t, err)
-	require.NoError(f.t, upgrade.Install(f.t.Context(), m.Disk, one, upgrade.InstallOptions{Partitions: specs, Now: virtual.Now}))
+	require.NoError(f.t, upgrade.Install(f.t.Context(), m.Disk, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: specs, Now: virtual.Now}))
 	require.NoError(f.t, m.Boot())
 	other := *f
 	other.uki, other.vars, other.disk = m.Last.Digest, m.Vars.Values(), make([]byte, m.Disk.Size())

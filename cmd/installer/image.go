@@ -10,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/grub"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/upgrade"
@@ -92,7 +95,6 @@ func (r *diskRecipe) check(epoch string) (err error) {
 	if err := r.kind.Fits(r.bytes, r.sector, r.compress); err != nil {
 		return usage(r.formatFlag(), err)
 	}
-	r.o.Active = r.active
 	if r.o.Loader, err = parseLoader(r.loader, r.active); err != nil {
 		return err
 	}
@@ -119,24 +121,22 @@ func (r *diskRecipe) formatFlag() string {
 
 // loaderFlags say what a new disk is started by.
 func loaderFlags(c *cobra.Command, loader *string, active *bool) {
-	c.Flags().StringVar(loader, "loader", string(upgrade.SystemdBoot), "what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
+	c.Flags().StringVar(loader, "loader", loaders.SystemdBoot, "what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
 	c.Flags().BoolVar(active, "active", false, "with grub-bios: set the active flag of the protective MBR, for a BIOS that wants it")
 }
 
 // parseLoader reads what loaderFlags were given.
-func parseLoader(name string, active bool) (upgrade.Loader, error) {
-	var names []string
-	for _, l := range upgrade.Loaders {
-		names = append(names, string(l))
+func parseLoader(name string, active bool) (bootloader.Backend, error) {
+	if err := commandline.Word("loader", name, loaders.Names()...); err != nil {
+		return nil, usageError{err}
 	}
-	if err := commandline.Word("loader", name, names...); err != nil {
-		return "", usageError{err}
+	switch {
+	case active && name == loaders.GRUBBIOS:
+		return grub.Backend{BIOS: true, Active: true}, nil
+	case active:
+		return nil, usageError{fmt.Errorf("--active: it is for %s, not for %s", loaders.GRUBBIOS, name)}
 	}
-	l := upgrade.Loader(name)
-	if active && l != upgrade.GRUBBIOS {
-		return "", usageError{fmt.Errorf("--active: it is for %s, not for %s", upgrade.GRUBBIOS, l)}
-	}
-	return l, nil
+	return loaders.Named(name)
 }
 
 // parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.

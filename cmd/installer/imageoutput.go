@@ -17,6 +17,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/show"
@@ -101,7 +102,7 @@ func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output,
 	e := upgrade.Event{Step: "output", File: r.kind.String(), Total: r.bytes}
 	o := disk.WriteOptions{
 		ID: uuid.NewSHA1(table.GUID, []byte("disk image")), Time: r.epoch, Compress: r.compress,
-		Name: machineName(r.output), BIOS: r.o.Loader == upgrade.GRUBBIOS,
+		Name: machineName(r.output), BIOS: r.loader == loaders.GRUBBIOS,
 		Progress: func(done int64) {
 			e.Bytes = done
 			r.o.Progress(e)
@@ -149,7 +150,7 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 	}
 	w := out(c)
 	name := cmp.Or(r.output, "disk image")
-	w.Printf("%s: %s of %s, sectors of %d, started by %s\n", name, r.kind, show.Size(r.bytes), r.sector, r.o.Loader)
+	w.Printf("%s: %s of %s, sectors of %d, started by %s\n", name, r.kind, show.Size(r.bytes), r.sector, r.loader)
 	w.Printf("image: %s, version %s (%s)\n", img.Reference, cmp.Or(img.Version, "not known"), img.Digest)
 	var areas []show.Area
 	for _, p := range plan.Partitions {

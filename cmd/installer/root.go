@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/commandline"
@@ -208,7 +209,7 @@ func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
 
 // options are the disk and how it is opened.
 func (m *machine) options() (disk string, o upgrade.OpenOptions, err error) {
-	o.Log = logger()
+	o.Loaders, o.Log = loaders.All(), logger()
 	if o.Labels, err = m.labels.parse(); err != nil {
 		return "", o, err
 	}

@@ -21,7 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
@@ -88,7 +90,7 @@ func newLab(t *testing.T, address string, hooks ...node.Hook) *lab {
 	require.NoError(t, err)
 	raw, err := disk.Create(l.disk, virtual.Size)
 	require.NoError(t, err)
-	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Partitions: virtual.Partitions()}))
+	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
 	l.on()
 	t.Cleanup(func() {
@@ -149,7 +151,7 @@ func (c *computer) on() {
 func (c *computer) run(s software, bootID string) {
 	ctx, stop := context.WithCancel(context.Background())
 	log := slog.NewTextHandler(&c.log, nil)
-	machine := upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version}
+	machine := upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version}
 	if c.release != "" {
 		machine.Version, machine.Release = "", c.release
 	}
@@ -230,7 +232,7 @@ func (c *computer) next() string {
 }
 
 func (c *computer) status() upgrade.Status {
-	m, err := upgrade.Open(c.disk, upgrade.OpenOptions{ReadOnly: true, Vars: c.vars, Cmdline: new(string), BootID: "x", Version: "x"})
+	m, err := upgrade.Open(c.disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: c.vars, Cmdline: new(string), BootID: "x", Version: "x"})
 	require.NoError(c.t, err)
 	defer m.Close()
 	st, err := m.Status()

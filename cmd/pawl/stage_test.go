@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -57,7 +58,7 @@ func TestChainStageThatCannotBeApplied(t *testing.T) {
 	code, _, errs := l.order("upgrade", "--image", l.push(software{version: "2.0.0"}), "--stage")
 	require.Zero(t, code, errs)
 	l.stop()
-	m, err := upgrade.Open(l.disk, upgrade.OpenOptions{Vars: l.vars, Cmdline: new(string), BootID: "x", Version: "1.0.0"})
+	m, err := upgrade.Open(l.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: l.vars, Cmdline: new(string), BootID: "x", Version: "1.0.0"})
 	require.NoError(t, err)
 	require.NoError(t, m.Boot.Remove(bootloader.B.File(bootloader.UKIFile)))
 	require.NoError(t, m.Close())

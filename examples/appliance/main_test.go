@@ -12,7 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
@@ -32,7 +34,7 @@ func TestApplianceIsUpgraded(t *testing.T) {
 	require.NoError(t, err)
 	raw, err := disk.Create(filepath.Join(t.TempDir(), "disk.raw"), virtual.Size)
 	require.NoError(t, err)
-	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Partitions: virtual.Partitions()}))
+	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
 	vars, data := efivar.NewMemory(), t.TempDir()
 
@@ -54,7 +56,7 @@ func TestApplianceIsUpgraded(t *testing.T) {
 		restarted, ended := make(chan bool, 1), make(chan error, 1)
 		c := node.Config{
 			Disk: raw.Name(), Window: 10 * time.Millisecond,
-			Machine: upgrade.OpenOptions{Vars: vars, Cmdline: new(string), BootID: id, Version: version},
+			Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: id, Version: version},
 			Reboot: func(context.Context, string) error {
 				_, err := http.Get("http://" + web)
 				restarted <- err != nil

@@ -13,10 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // What is upgraded, and to what.
@@ -32,7 +32,7 @@ const fellBack = 3
 type demo struct {
 	begin         time.Time
 	breakFallback bool
-	loader        upgrade.Loader
+	loader        string
 
 	dir     string
 	kit     *oskit.Kit
@@ -110,7 +110,7 @@ func (d *demo) install(ctx context.Context) (err error) {
 	d.machine, err = vmtest.Start(ctx, vmtest.Config{
 		Disks:     []vmtest.Disk{{Path: d.disk()}},
 		Variables: filepath.Join(d.dir, "variables"),
-		BIOS:      d.loader == upgrade.GRUBBIOS,
+		BIOS:      d.loader == loaders.GRUBBIOS,
 		Forwards:  []vmtest.Forward{{Guest: oskit.APIPort}},
 		Log:       d,
 	})

@@ -5,10 +5,10 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Write takes the machine's console and tells the events of it.
@@ -47,7 +47,7 @@ func (d *demo) line(line string) {
 }
 
 // removeWayBack empties what tells the loader of the default slot, behind the back of the running machine.
-func removeWayBack(path string, loader upgrade.Loader) error {
+func removeWayBack(path string, loader string) error {
 	raw, err := disk.Open(path)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func removeWayBack(path string, loader upgrade.Loader) error {
 		return err
 	}
 	entry := "loader/entries/pawl-b.conf"
-	if loader != upgrade.SystemdBoot {
+	if loader != loaders.SystemdBoot {
 		entry = "grub/B.cfg"
 	}
 	return boot.Overwrite(entry, []byte(strings.Repeat("\n", 512)))

@@ -13,7 +13,7 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 )
 
 func main() {
@@ -21,8 +21,9 @@ func main() {
 	defer stop()
 	begin := time.Now()
 	d := &demo{begin: begin, breakFallback: os.Getenv("BREAK") == "fallback"}
-	var err error
-	if d.loader, err = upgrade.ParseLoader(os.Getenv("LOADER")); err == nil {
+	backend, err := loaders.Named(os.Getenv("LOADER"))
+	if err == nil {
+		d.loader = backend.Name()
 		err = d.run(ctx)
 	}
 	d.cleanUp()

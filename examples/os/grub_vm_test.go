@@ -12,9 +12,9 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // buildGRUB makes the same versions as kernels with initramfs.
@@ -30,13 +30,13 @@ var buildGRUB = sync.OnceValues(func() (*world, error) {
 func long() bool { return os.Getenv("PAWL_LONG") != "" }
 
 // onGRUB runs a scenario on a machine that runs 1.0.0 from slot A: with a BIOS and with UEFI, or in the sample with one.
-func onGRUB(t *testing.T, sample upgrade.Loader, scenario func(*machine)) {
-	loaders := []upgrade.Loader{sample}
+func onGRUB(t *testing.T, sample string, scenario func(*machine)) {
+	on := []string{sample}
 	if long() {
-		loaders = []upgrade.Loader{upgrade.GRUBBIOS, upgrade.GRUBUEFI}
+		on = []string{loaders.GRUBBIOS, loaders.GRUBUEFI}
 	}
-	for _, loader := range loaders {
-		t.Run(string(loader), func(t *testing.T) {
+	for _, loader := range on {
+		t.Run(loader, func(t *testing.T) {
 			t.Parallel()
 			w, err := buildGRUB()
 			require.NoError(t, err)
@@ -49,7 +49,7 @@ func onGRUB(t *testing.T, sample upgrade.Loader, scenario func(*machine)) {
 }
 
 func TestGRUBTrialMeetsALoss(t *testing.T) {
-	onGRUB(t, upgrade.GRUBBIOS, func(m *machine) {
+	onGRUB(t, loaders.GRUBBIOS, func(m *machine) {
 		// Its kernel is lost while the machine is off: the default boots at once, and says why.
 		m.upgrade("2.0.0")
 		m.cut(func() {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 func TestWholeLifeOnSystemdBoot(t *testing.T) {
@@ -18,7 +18,7 @@ func TestWholeLifeOnSystemdBoot(t *testing.T) {
 }
 
 func TestWholeLifeOnGRUB(t *testing.T) {
-	onGRUB(t, upgrade.GRUBUEFI, func(m *machine) { m.wholeLife("--tries 3") })
+	onGRUB(t, loaders.GRUBUEFI, func(m *machine) { m.wholeLife("--tries 3") })
 }
 
 // wholeLife is the life of a machine that runs 1.0.0 from slot A. The flags are those of its first upgrade.

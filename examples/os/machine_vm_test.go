@@ -14,10 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // within is how long a boot or a command may take. Machines are emulated, and other tests may run beside them.
@@ -68,7 +68,7 @@ func TestMain(m *testing.M) {
 type machine struct {
 	*testing.T
 	*world
-	loader  upgrade.Loader
+	loader  string
 	direct  bool // this boot came without the loader
 	config  vmtest.Config
 	vm      *vmtest.Machine
@@ -82,12 +82,12 @@ func prepare(t *testing.T) *machine {
 	t.Parallel()
 	w, err := build()
 	require.NoError(t, err)
-	return w.machine(t, upgrade.SystemdBoot)
+	return w.machine(t, loaders.SystemdBoot)
 }
 
-func (w *world) machine(t *testing.T, loader upgrade.Loader) *machine {
+func (w *world) machine(t *testing.T, loader string) *machine {
 	return &machine{T: t, world: w, loader: loader, boots: map[string]string{}, config: vmtest.Config{
-		Variables: filepath.Join(t.TempDir(), "variables.fd"), BIOS: loader == upgrade.GRUBBIOS,
+		Variables: filepath.Join(t.TempDir(), "variables.fd"), BIOS: loader == loaders.GRUBBIOS,
 	}}
 }
 
@@ -158,7 +158,7 @@ func (m *machine) event(name, tag, slot, fallback string) vmtest.Event {
 	require.NoError(m, err)
 	v := e.Values
 	entry := "pawl-" + strings.ToLower(slot) + ".conf"
-	if m.loader != upgrade.SystemdBoot || m.direct {
+	if m.loader != loaders.SystemdBoot || m.direct {
 		entry = ""
 	}
 	require.Equal(m, []string{tag, m.Digests[tag], slot, fallback, entry},

@@ -17,9 +17,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 const ephemeral = "/dev/vda5"
@@ -134,15 +134,15 @@ func (m *machine) goes(how string) {
 
 // TestSequenceThroughPawl is what an operator does to a machine, under each loader.
 func TestSequenceThroughPawl(t *testing.T) {
-	loaders := []upgrade.Loader{upgrade.SystemdBoot, upgrade.GRUBBIOS}
+	on := []string{loaders.SystemdBoot, loaders.GRUBBIOS}
 	if long() {
-		loaders = append(loaders, upgrade.GRUBUEFI)
+		on = append(on, loaders.GRUBUEFI)
 	}
-	for _, loader := range loaders {
-		t.Run(string(loader), func(t *testing.T) {
+	for _, loader := range on {
+		t.Run(loader, func(t *testing.T) {
 			t.Parallel()
 			build := build
-			if loader != upgrade.SystemdBoot {
+			if loader != loaders.SystemdBoot {
 				build = buildGRUB
 			}
 			w, err := build()
@@ -159,9 +159,9 @@ func TestSequenceThroughPawl(t *testing.T) {
 			m.staged()
 			m.byKexec()
 			switch loader {
-			case upgrade.SystemdBoot:
+			case loaders.SystemdBoot:
 				m.migration()
-			case upgrade.GRUBBIOS:
+			case loaders.GRUBBIOS:
 				m.noKernel()
 			}
 		})
@@ -183,7 +183,7 @@ func (m *machine) refusals() {
 func (m *machine) failures() {
 	undone := []string{"uncordon", "uncordon", "rejoin", "resume"} // by cordon, drain, leave, stop: and those before
 	for i, phase := range []string{"cordon", "drain", "leave", "stop"} {
-		if m.loader != upgrade.SystemdBoot && phase != "leave" {
+		if m.loader != loaders.SystemdBoot && phase != "leave" {
 			continue
 		}
 		m.do("fail " + phase)
@@ -252,10 +252,10 @@ func (m *machine) operators() {
 }
 
 // refuse is how a kernel that runs under a loader is made to refuse kexec until the next start, and what is said of it.
-var refuse = map[upgrade.Loader]struct{ order, says string }{
-	upgrade.SystemdBoot: {"write /proc/sys/kernel/kexec_load_disabled 1", `kernel\.kexec_load_disabled is set`},
-	upgrade.GRUBUEFI:    {"write /sys/kernel/security/lockdown integrity", `it is locked down`},
-	upgrade.GRUBBIOS:    {"no-kexec", `it was built without CONFIG_KEXEC_FILE`},
+var refuse = map[string]struct{ order, says string }{
+	loaders.SystemdBoot: {"write /proc/sys/kernel/kexec_load_disabled 1", `kernel\.kexec_load_disabled is set`},
+	loaders.GRUBUEFI:    {"write /sys/kernel/security/lockdown integrity", `it is locked down`},
+	loaders.GRUBBIOS:    {"no-kexec", `it was built without CONFIG_KEXEC_FILE`},
 }
 
 // restarts in each mode, and on a kernel that refuses kexec; then back to the version before.

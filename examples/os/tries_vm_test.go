@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // buildKernels makes versions for systemd-boot without a UKI.
@@ -28,7 +28,7 @@ func TestEachTrialArmsTheNext(t *testing.T) {
 	t.Parallel()
 	w, err := buildKernels()
 	require.NoError(t, err)
-	m := w.machine(t, upgrade.SystemdBoot)
+	m := w.machine(t, loaders.SystemdBoot)
 	m.install("1.0.0")
 	m.ready("1.0.0", "A")
 	require.True(t, strings.HasPrefix(m.do("cat /proc/cmdline"), `initrd=\EFI\pawl\A\initrd pawl.slot=A pawl.boot=`), "as the model has it")

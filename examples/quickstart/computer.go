@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
@@ -40,14 +41,14 @@ func (c *computer) boot(out io.Writer, version string) (*upgrade.Machine, error)
 	}
 	c.boots++
 	fmt.Fprintf(out, "boot %d: %s\n", c.boots, o)
-	return upgrade.OpenDevice(c.disk, upgrade.OpenOptions{
+	return upgrade.OpenDevice(c.disk, upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: c.vars, Cmdline: new(string), BootID: fmt.Sprintf("boot %d", c.boots), Version: version,
 	})
 }
 
 // next tells what the next boots will start, and why.
 func (c *computer) next(ctx context.Context, out io.Writer) error {
-	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Vars: c.vars, Cmdline: new(string), BootID: "doctor", Version: "2.0.0"})
+	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars, Cmdline: new(string), BootID: "doctor", Version: "2.0.0"})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"log"
 	"os"
 
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -29,7 +30,7 @@ func run(ctx context.Context, out io.Writer, dir string) error {
 		return err
 	}
 	defer c.disk.Close()
-	if err := upgrade.Install(ctx, c.disk, one, upgrade.InstallOptions{}); err != nil { // version 1 is the default, in slot A
+	if err := upgrade.Install(ctx, c.disk, one, upgrade.InstallOptions{Loader: sdboot.Backend{}}); err != nil { // version 1 is the default, in slot A
 		return err
 	}
 	running, err := c.boot(out, "1.0.0")

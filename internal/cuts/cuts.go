@@ -14,12 +14,11 @@ import (
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Options chooses what is cut.
 type Options struct {
-	Loader  upgrade.Loader
+	Loader  string
 	Cuts    []Cut         // nil: all of Table
 	Workers int           // machines at a time; 0 is 1
 	Within  time.Duration // for a boot or a command; 0 is three minutes

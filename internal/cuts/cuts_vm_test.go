@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/cuts"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // TestSampleOfCuts cuts three phases: one that is undone, one after which a staged upgrade goes on by itself, and one of a trial.
@@ -23,7 +23,7 @@ func TestSampleOfCuts(t *testing.T) {
 		return !slices.ContainsFunc(sample, func(s cuts.Cut) bool { return s.Kind == c.Kind && s.At == c.At })
 	})
 	require.Len(t, table, len(sample))
-	r, err := cuts.Run(t.Context(), cuts.Options{Loader: upgrade.SystemdBoot, Cuts: table, Within: 3 * time.Minute, Log: t.Output()})
+	r, err := cuts.Run(t.Context(), cuts.Options{Loader: loaders.SystemdBoot, Cuts: table, Within: 3 * time.Minute, Log: t.Output()})
 	require.NoError(t, err)
 	require.Empty(t, r.Wrong)
 	require.Equal(t, len(sample), r.OK)

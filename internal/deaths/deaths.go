@@ -21,19 +21,19 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Loaders are the columns of the matrix, and Tries the other columns.
 var (
-	Loaders = []upgrade.Loader{upgrade.SystemdBoot, upgrade.GRUBUEFI, upgrade.GRUBBIOS}
+	Loaders = []string{loaders.SystemdBoot, loaders.GRUBUEFI, loaders.GRUBBIOS}
 	Tries   = []int{1, 3}
 )
 
 // Cell is one machine that dies.
 type Cell struct {
-	Loader upgrade.Loader
+	Loader string
 	Trial  string // how the loader is had to try; empty: its usual way
 	Tries  int
 	Death  Death
@@ -41,12 +41,12 @@ type Cell struct {
 
 // String is the cell's name: "grub-bios 3 kernel panic", "systemd-boot counting 1 missing".
 func (c Cell) String() string {
-	return fmt.Sprintf("%s %d %s", strings.TrimSpace(string(c.Loader)+" "+c.Trial), c.Tries, c.Death.Name)
+	return fmt.Sprintf("%s %d %s", strings.TrimSpace(c.Loader+" "+c.Trial), c.Tries, c.Death.Name)
 }
 
 // trials are the ways in which a loader is had to try.
-func trials(l upgrade.Loader) []string {
-	if l == upgrade.SystemdBoot {
+func trials(l string) []string {
+	if l == loaders.SystemdBoot {
 		return []string{"", string(sdboot.Counting)}
 	}
 	return []string{""}
@@ -56,7 +56,7 @@ func trials(l upgrade.Loader) []string {
 func Cells() (all []Cell) {
 	for _, d := range deaths {
 		for _, l := range Loaders {
-			if d.needsVariables && l == upgrade.GRUBBIOS {
+			if d.needsVariables && l == loaders.GRUBBIOS {
 				continue
 			}
 			for _, trial := range trials(l) {
@@ -192,7 +192,7 @@ func parallel[T any](ctx context.Context, workers int, things []T, do func(conte
 	return errors.Join(errs...)
 }
 
-func loadersOf(cells []Cell) (loaders []upgrade.Loader) {
+func loadersOf(cells []Cell) (loaders []string) {
 	for _, l := range Loaders {
 		if slices.ContainsFunc(cells, func(c Cell) bool { return c.Loader == l }) {
 			loaders = append(loaders, l)

@@ -25,7 +25,7 @@ func TestTheMatrixIsWhole(t *testing.T) {
 	require.Len(t, Only("kernel panic, grub-bios PID"), columns+len(Tries))
 	require.Empty(t, Only("nothing of the kind"))
 
-	var loaders []upgrade.Loader
+	var loaders []string
 	for _, c := range Sample() {
 		if !slices.Contains(loaders, c.Loader) {
 			loaders = append(loaders, c.Loader)

@@ -9,20 +9,20 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // armedDisk is the disk of a machine that is off; its slot B is armed.
 type armedDisk struct {
 	path   string
-	loader upgrade.Loader
+	loader string
 }
 
 // kernel is the file that is loaded first.
 func (d *armedDisk) kernel() string {
-	if d.loader == upgrade.SystemdBoot {
+	if d.loader == loaders.SystemdBoot {
 		return bootloader.B.File(bootloader.UKIFile)
 	}
 	return bootloader.B.File(bootloader.KernelFile)
@@ -42,7 +42,7 @@ func (d *armedDisk) corrupt() error {
 
 // corruptInitramfs spoils all of it, where it is a file and where it is a part of the UKI.
 func (d *armedDisk) corruptInitramfs() error {
-	if d.loader != upgrade.SystemdBoot {
+	if d.loader != loaders.SystemdBoot {
 		return d.replace(bootloader.B.File(bootloader.InitrdFile), func(b []byte) ([]byte, error) { spoil(b); return b, nil })
 	}
 	return d.replace(d.kernel(), func(b []byte) ([]byte, error) {

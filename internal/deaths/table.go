@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -35,7 +36,7 @@ const (
 	uncounted = -1
 )
 
-func grub(c Cell) bool { return c.Loader != upgrade.SystemdBoot }
+func grub(c Cell) bool { return c.Loader != loaders.SystemdBoot }
 
 // counts tells that the loader counts by itself, on the disk. With a one-shot entry, a trial arms the next one once it has
 // started.
@@ -86,14 +87,14 @@ var deaths = []Death{
 	{Name: "initramfs corrupt", to: (*armedDisk).corruptInitramfs, expect: silent},
 	{Name: "kernel panic", how: "panic", expect: func(c Cell) []ending {
 		e := wordless(c)
-		if c.Loader != upgrade.GRUBBIOS { // the firmware's variables keep the log
+		if c.Loader != loaders.GRUBBIOS { // the firmware's variables keep the log
 			e[0].reason, e[0].log = "then its kernel panicked: sysrq triggered crash", "Kernel panic - not syncing: sysrq triggered crash"
 		}
 		return e
 	}},
 	{Name: "PID 1 exits", how: "exit", expect: func(c Cell) []ending {
 		e := silent(c)
-		if c.Loader != upgrade.GRUBBIOS {
+		if c.Loader != loaders.GRUBBIOS {
 			e[0].reason, e[0].log, e[0].bad = "its kernel panicked before it said that it started: Attempted to kill init!", "Kernel panic - not syncing: Attempted to kill init!", true
 		}
 		return e

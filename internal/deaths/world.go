@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // world is what all cells share.
@@ -25,8 +25,8 @@ type world struct {
 }
 
 // kind is the kind of images that a loader takes.
-func kind(l upgrade.Loader) string {
-	if l == upgrade.SystemdBoot {
+func kind(l string) string {
+	if l == loaders.SystemdBoot {
 		return "uki"
 	}
 	return "grub"
@@ -55,23 +55,23 @@ func build(ctx context.Context, dir string, o Options) (*world, error) {
 func (w *world) close() error { return w.kit.Close() }
 
 // of is the images of a loader.
-func (w *world) of(l upgrade.Loader) *oskit.Images { return w.images[kind(l)] }
+func (w *world) of(l string) *oskit.Images { return w.images[kind(l)] }
 
 // armed is where the disk of a loader is kept, armed in that way for so many tries; its variables are beside it.
-func (w *world) armed(l upgrade.Loader, trial string, tries int) string {
+func (w *world) armed(l string, trial string, tries int) string {
 	return filepath.Join(w.dir, fmt.Sprintf("%s%s-%d.raw", l, trial, tries))
 }
 
 func variables(disk string) string { return strings.TrimSuffix(disk, ".raw") + ".fd" }
 
 // prepare installs 1.0.0, boots it, and arms 2.0.0 once in each way and for each number of tries. The disk is copied while the guest rests.
-func (w *world) prepare(ctx context.Context, l upgrade.Loader) (err error) {
+func (w *world) prepare(ctx context.Context, l string) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("prepare %s: %w", l, err)
 		}
 	}()
-	disk := filepath.Join(w.dir, string(l)+".raw")
+	disk := filepath.Join(w.dir, l+".raw")
 	if err := w.of(l).Disk(ctx, disk, "1.0.0", l); err != nil {
 		return err
 	}
@@ -100,9 +100,9 @@ func (w *world) prepare(ctx context.Context, l upgrade.Loader) (err error) {
 	return nil
 }
 
-func (w *world) config(l upgrade.Loader, disk, serial string) vmtest.Config {
+func (w *world) config(l string, disk, serial string) vmtest.Config {
 	return vmtest.Config{
-		Disks: []vmtest.Disk{{Path: disk, PCI: 0x10}}, Variables: variables(disk), BIOS: l == upgrade.GRUBBIOS,
+		Disks: []vmtest.Disk{{Path: disk, PCI: 0x10}}, Variables: variables(disk), BIOS: l == loaders.GRUBBIOS,
 		Watchdog: w.Watchdog, Serial: serial, Log: w.Console,
 	}
 }

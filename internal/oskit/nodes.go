@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // APIPort is where a guest's node service listens.
@@ -22,11 +22,11 @@ var Tags = []string{"1.0.0", "2.0.0", "3.0.0"}
 // Nodes are machines with one loader that are upgraded through their node service.
 type Nodes struct {
 	*Images
-	loader upgrade.Loader
+	loader string
 }
 
 // NewNodes makes a kit in dir and the images of all Tags, with more arguments for their kernels. Close ends the kit.
-func NewNodes(ctx context.Context, dir string, loader upgrade.Loader, arguments ...string) (*Nodes, error) {
+func NewNodes(ctx context.Context, dir string, loader string, arguments ...string) (*Nodes, error) {
 	parts, err := osimage.FindParts()
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (n *Nodes) Install(ctx context.Context, name string) (vmtest.Config, error)
 	dir := filepath.Join(n.Dir, "nodes", name)
 	c := vmtest.Config{
 		Disks:     []vmtest.Disk{{Path: filepath.Join(dir, "disk.raw"), PCI: 0x10}},
-		Variables: filepath.Join(dir, "variables.fd"), BIOS: n.loader == upgrade.GRUBBIOS,
+		Variables: filepath.Join(dir, "variables.fd"), BIOS: n.loader == loaders.GRUBBIOS,
 		Forwards: []vmtest.Forward{{Guest: APIPort}}, Memory: 768,
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -13,11 +13,11 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/testregistry"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Kit is what all images share.
@@ -62,8 +62,8 @@ type Images struct {
 type Add func(context.Context, *pack.Layout, osimage.Version) (pack.Built, error)
 
 // AddFor is what makes the images that a loader takes.
-func (k *Kit) AddFor(l upgrade.Loader) Add {
-	if l == upgrade.SystemdBoot {
+func (k *Kit) AddFor(l string) Add {
+	if l == loaders.SystemdBoot {
 		return k.System.Add
 	}
 	return k.System.AddForGRUB
@@ -100,8 +100,8 @@ func (i *Images) Remote(tag string) string {
 }
 
 // Disk makes the disk image of a version with the program that an operator uses.
-func (i *Images) Disk(ctx context.Context, path, tag string, loader upgrade.Loader) error {
-	c := exec.CommandContext(ctx, i.Installer, "image", "--image", i.Local(tag), "--loader", string(loader), "--output", path)
+func (i *Images) Disk(ctx context.Context, path, tag string, loader string) error {
+	c := exec.CommandContext(ctx, i.Installer, "image", "--image", i.Local(tag), "--loader", loader, "--output", path)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the disk image: %w: %s", err, out)
 	}

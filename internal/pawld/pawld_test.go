@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/client"
@@ -117,7 +118,7 @@ func onTrial(t *testing.T) (d daemon, disk string, reboots chan string) {
 	require.NoError(t, os.WriteFile(disk, raw, 0o600))
 	reboots = make(chan string, 10)
 	return daemon{
-		machine: upgrade.OpenOptions{Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: "2.0.0"},
+		machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: "2.0.0"},
 		reboot:  func(_ context.Context, why string) error { reboots <- why; return nil },
 	}, disk, reboots
 }
@@ -174,7 +175,7 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 			}
 			cancel()
 			<-ended
-			m, err := upgrade.Open(disk, upgrade.OpenOptions{ReadOnly: true, Vars: d.machine.Vars, Cmdline: d.machine.Cmdline, BootID: "x", Version: "x"})
+			m, err := upgrade.Open(disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: d.machine.Vars, Cmdline: d.machine.Cmdline, BootID: "x", Version: "x"})
 			require.NoError(t, err)
 			defer m.Close()
 			st, err := m.Status()

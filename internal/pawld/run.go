@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/hookdir"
 	"github.com/pawl-os/pawl/node/watchdog"
@@ -170,7 +172,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	default:
 		return order{node: c}, wrong(errs, "--stuck %q: want reboot or undo", *stuck)
 	}
-	if err := upgrade.CheckTrial(*trial); err != nil {
+	if err := bootloader.CheckWay(loaders.All(), *trial); err != nil {
 		return order{node: c}, wrong(errs, "--%v", err)
 	}
 	c.LetGo, c.Machine.Trial = *letGo, *trial

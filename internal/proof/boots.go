@@ -14,6 +14,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
@@ -21,11 +22,11 @@ import (
 
 // BootOptions chooses the disks that a real firmware boots.
 type BootOptions struct {
-	Seed    int64                  // 0 takes one from the clock
-	Cases   map[upgrade.Loader]int // of each loader; of them a quarter boots a trial, a sixth nothing, the others the default
-	InARow  int                    // every so manieth disk is booted three times in a row; 0: none
-	Only    string                 // operations whose names begin so; empty is all
-	Workers int                    // machines at a time; 0 is 1
+	Seed    int64          // 0 takes one from the clock
+	Cases   map[string]int // of each loader; of them a quarter boots a trial, a sixth nothing, the others the default
+	InARow  int            // every so manieth disk is booted three times in a row; 0: none
+	Only    string         // operations whose names begin so; empty is all
+	Workers int            // machines at a time; 0 is 1
 	Within  time.Duration
 	Log     io.Writer
 }
@@ -33,8 +34,8 @@ type BootOptions struct {
 // BootResult is how often the model and the real thing agreed.
 type BootResult struct {
 	Cases, Agreed, Default, Trial, Nothing int
-	Of                                     map[upgrade.Loader]int // cases
-	Boots, Foreseen                        int                    // in all, and those that the product's doctor predicted
+	Of                                     map[string]int // cases
+	Boots, Foreseen                        int            // in all, and those that the product's doctor predicted
 	Differences                            []string
 }
 
@@ -67,11 +68,11 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	}
 	fmt.Fprintf(o.Log, "seed %d\n", o.Seed)
 	var cases []bootCase
-	for _, l := range upgrade.Loaders {
+	for _, l := range loaders.Names() {
 		if o.Cases[l] == 0 {
 			continue
 		}
-		kit, err := realKit(ctx, filepath.Join(dir, "images-"+string(l)), l)
+		kit, err := realKit(ctx, filepath.Join(dir, "images-"+l), l)
 		if err != nil {
 			return BootResult{}, err
 		}
@@ -81,7 +82,7 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 		}
 		cases = append(cases, sample...)
 	}
-	result := BootResult{Of: map[upgrade.Loader]int{}}
+	result := BootResult{Of: map[string]int{}}
 	var mu sync.Mutex
 	work := make(chan bootCase, len(cases))
 	for i, c := range cases {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 )
 
 // A sample of `make boots`: the model agrees with OVMF and systemd-boot, OVMF and GRUB, SeaBIOS and GRUB in QEMU.
 func TestTheModelAgreesWithRealFirmware(t *testing.T) {
 	var log logger
-	cases := map[upgrade.Loader]int{upgrade.SystemdBoot: 12, upgrade.GRUBBIOS: 6, upgrade.GRUBUEFI: 6}
+	cases := map[string]int{loaders.SystemdBoot: 12, loaders.GRUBBIOS: 6, loaders.GRUBUEFI: 6}
 	r, err := Boots(t.Context(), t.TempDir(), BootOptions{Cases: cases, InARow: 12, Workers: 2, Within: 3 * time.Minute, Log: &log})
 	t.Log(log.text)
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/partition"
@@ -22,7 +23,7 @@ import (
 // the default for good. The model renames as OVMF's driver does, so after each boot the directory on either disk is the same.
 func TestCountedEntriesOnRealFirmware(t *testing.T) {
 	const within = 3 * time.Minute
-	kit, err := realKit(t.Context(), t.TempDir(), upgrade.SystemdBoot)
+	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
 	m, err := base(kit, bootloader.A)
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
@@ -174,7 +175,7 @@ func odds() []odd {
 
 // What the model says of disks as others make and damage them, OVMF with systemd-boot does.
 func TestTheModelAgreesOnOddDisks(t *testing.T) {
-	kit, err := realKit(t.Context(), t.TempDir(), upgrade.SystemdBoot)
+	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
 	m, err := base(kit, bootloader.A)
 	require.NoError(t, err)
@@ -183,7 +184,7 @@ func TestTheModelAgreesOnOddDisks(t *testing.T) {
 
 // The same of SeaBIOS with GRUB, which goes by other rules.
 func TestTheModelAgreesOnOddDisksOfABIOS(t *testing.T) {
-	kit, err := realKit(t.Context(), t.TempDir(), upgrade.GRUBBIOS)
+	kit, err := realKit(t.Context(), t.TempDir(), loaders.GRUBBIOS)
 	require.NoError(t, err)
 	m, err := base(kit, bootloader.A)
 	require.NoError(t, err)
@@ -204,7 +205,7 @@ func TestTheModelAgreesOnOddDisksOfABIOS(t *testing.T) {
 
 // A disk with sectors of 4096 bytes, from the install on.
 func TestTheModelAgreesOnLargeSectors(t *testing.T) {
-	kit, err := realKit(t.Context(), t.TempDir(), upgrade.SystemdBoot)
+	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
 	kit.Partitions = func() []partition.Spec { return partition.Default(partition.Defaults{EFI: 300 << 20, Seed: "proof"}) }
 	m := newMachine(kit, disktest.New(512<<20, 4096), efivar.NewMemory())
@@ -234,7 +235,7 @@ func agree(t *testing.T, m *machine, odds []odd) {
 			c := bootCase{name: o.name, times: 1, kit: m.kit, disk: m.disk.Resized(m.disk.Size() + o.grows), vars: efivar.NewMemory()}
 			o.do(t, c.disk)
 			var err error
-			c.model, err = predict.Boot(c.disk.Clone(), efivar.NewMemory(), predict.Options{BIOS: m.kit.Loader == upgrade.GRUBBIOS})
+			c.model, err = predict.Boot(c.disk.Clone(), efivar.NewMemory(), predict.Options{BIOS: m.kit.Loader == loaders.GRUBBIOS})
 			require.NoError(t, err)
 			got, err := c.boot(t.Context(), t.TempDir(), 3*time.Minute)
 			require.NoError(t, err)

@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 // foresee is what the product's own doctor says of the next boots, in the guest's words: `installer doctor` on the same disk
 // and variables.
 func (c bootCase) foresee(ctx context.Context) ([]string, error) {
-	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Vars: c.vars.Clone(), Cmdline: new(string), BootID: "doctor", Version: "doctor"})
+	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars.Clone(), Cmdline: new(string), BootID: "doctor", Version: "doctor"})
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/vmtest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // nothing is what firmware and loaders say when no system runs: of OVMF, of SeaBIOS, of GRUB before its prompts. Only whole lines
@@ -46,7 +46,7 @@ func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (r
 	if err != nil {
 		return nil, err
 	}
-	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true, Memory: 256, BIOS: c.kit.Loader == upgrade.GRUBBIOS, Secure: c.secure}
+	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true, Memory: 256, BIOS: c.kit.Loader == loaders.GRUBBIOS, Secure: c.secure}
 	if !config.BIOS {
 		config.Variables = filepath.Join(dir, "variables")
 		if err := c.writeVariables(config.Variables); err != nil {

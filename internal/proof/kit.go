@@ -9,12 +9,12 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/grubcore"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // payload is how many bytes a kernel has at least. The UKI takes twelve sectors, the most that is walked
@@ -22,10 +22,10 @@ import (
 const payload = 3000
 
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
-func TinyKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, error) {
+func TinyKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
 		return virtual.Spec{
-			Size: payload, GRUB: loader != upgrade.SystemdBoot, Kernel: loader == upgrade.SystemdBoot && isKernel(version),
+			Size: payload, GRUB: loader != loaders.SystemdBoot, Kernel: loader == loaders.SystemdBoot && isKernel(version),
 			Cmdline: arguments(version), Loader: loaderOf(version),
 		}, nil
 	})
@@ -33,10 +33,10 @@ func TinyKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, erro
 
 // realKit makes the same machines with the real loader and with systems that real firmware and the loader start (see app and
 // bzImage).
-func realKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, error) {
+func realKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 	var parts []pack.Asset // of the loader, first the file that firmware starts
 	var started []byte     // its content
-	if loader == upgrade.SystemdBoot {
+	if loader == loaders.SystemdBoot {
 		data, err := os.ReadFile("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 		if err != nil {
 			return nil, fmt.Errorf("%w (run hack/deps.sh)", err)
@@ -51,10 +51,10 @@ func realKit(ctx context.Context, dir string, loader upgrade.Loader) (*Kit, erro
 	}
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
 		parts := slices.Clone(parts)
-		if other := loaderOf(version); other != "" && loader != upgrade.GRUBBIOS {
+		if other := loaderOf(version); other != "" && loader != loaders.GRUBBIOS {
 			parts[0] = pack.Data(parts[0].Name, append(bytes.Clone(started), pattern("another loader, "+other, 512)...)) // firmware does not look at what follows an image
 		}
-		if loader != upgrade.SystemdBoot {
+		if loader != loaders.SystemdBoot {
 			return virtual.Spec{Assets: append([]pack.Asset{
 				pack.Data(pack.KernelAsset, bzImage(version)), pack.Data(pack.InitrdAsset, []byte(initramfsOf(version))),
 				pack.Data(pack.CmdlineAsset, []byte(arguments(version)+"\n")),
@@ -72,7 +72,7 @@ func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-func newKit(ctx context.Context, dir string, loader upgrade.Loader, spec func(version string) (virtual.Spec, error)) (*Kit, error) {
+func newKit(ctx context.Context, dir string, loader string, spec func(version string) (virtual.Spec, error)) (*Kit, error) {
 	images, err := virtual.NewImages(ctx, dir)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
@@ -22,7 +23,7 @@ type Device = upgrade.Device
 
 // Kit is what machines are made of.
 type Kit struct {
-	Loader     upgrade.Loader
+	Loader     string
 	Size       int64 // of the disk, bytes
 	Partitions func() []partition.Spec
 	Image      func(version string) (*image.Image, error) // an installer image whose kernel is of one length for all versions
@@ -30,7 +31,7 @@ type Kit struct {
 }
 
 // grub reports whether slots hold a kernel and an initramfs, and the loader writes to the disk.
-func (k *Kit) grub() bool { return k.Loader != upgrade.SystemdBoot }
+func (k *Kit) grub() bool { return k.Loader != loaders.SystemdBoot }
 
 // machine is a computer in memory: one disk, the firmware's variables, and the boot that it is in. What is done to the
 // disk and to the variables is recorded in one order.
@@ -89,7 +90,7 @@ func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
 // firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does not
 // depend on it, and reading only what is needed is faster.
 func (m *machine) firmware() predict.Options {
-	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == upgrade.GRUBBIOS, Refuses: m.refuses}
+	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == loaders.GRUBBIOS, Refuses: m.refuses}
 }
 
 // boot switches the machine off and on.
@@ -115,7 +116,7 @@ func (m *machine) device() Device {
 
 // open is what the running system does to work on its own disk. Version is what the system says of itself.
 func (m *machine) open(version string) (*upgrade.Machine, error) {
-	return upgrade.OpenDevice(m.device(), upgrade.OpenOptions{
+	return upgrade.OpenDevice(m.device(), upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: m.bootID(), Version: version, Now: virtual.Now,
 	})
 }

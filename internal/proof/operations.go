@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/grub"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -257,9 +258,9 @@ func (m *machine) replay(o disktest.Op) error {
 // operations is the table. GRUB on UEFI differs from GRUB on BIOS in how it is started alone, so it has what that touches.
 func (k *Kit) operations() []operation {
 	switch table := k.table(); k.Loader {
-	case upgrade.GRUBBIOS:
+	case loaders.GRUBBIOS:
 		return grubOperations(withTries(table))
-	case upgrade.GRUBUEFI:
+	case loaders.GRUBUEFI:
 		return slices.DeleteFunc(append(table, bootItself()), func(o operation) bool {
 			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader", "try the loader", "a loader that does not start"}, o.name)
 		})
@@ -352,7 +353,7 @@ func (k *Kit) table() []operation {
 			return meta.Format(p)
 		}},
 	}
-	if k.Loader != upgrade.GRUBBIOS {
+	if k.Loader != loaders.GRUBBIOS {
 		table = append(table, replacements()...)
 	}
 	for n := range 8 {

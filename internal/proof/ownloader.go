@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
@@ -113,10 +114,10 @@ func (m *machine) destroyLoaderDir() error {
 	return errors.New("no directory has the loader in it")
 }
 
-// loaders are the old and the new loader of an operation that replaces it; nil for one that is not there.
-type loaders struct{ old, new []byte }
+// replaced are the old and the new loader of an operation that replaces it; nil for one that is not there.
+type replaced struct{ old, new []byte }
 
-func (m *machine) loaders() (l loaders, err error) {
+func (m *machine) loaders() (l replaced, err error) {
 	f, err := m.fs(slotZones...)
 	if err != nil {
 		return l, err
@@ -154,7 +155,7 @@ func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
 // replaceAgain runs it once more, as often as a loader that starts needs, and requires that the new one is installed. One that does not start
 // is left, and so is one whose boot could not say so.
 func (r *recorded) replaceAgain(m *machine) error {
-	var l loaders
+	var l replaced
 	for range 3 {
 		err := m.replaceLoader()
 		if left := errors.Is(err, bootloader.ErrRefused); err != nil && !(left && r.op.leaves) {
@@ -274,7 +275,7 @@ func (m *machine) drive() (efivar.HardDrive, error) {
 // loadersByHand judges replacements whose order was changed by hand.
 func (p *proof) loadersByHand(w world) error {
 	const kind = "order changed by hand"
-	if w.kit.Loader == upgrade.GRUBBIOS {
+	if w.kit.Loader == loaders.GRUBBIOS {
 		return nil
 	}
 	for _, h := range loaderHands {

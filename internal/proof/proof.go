@@ -21,21 +21,21 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/partition/disktest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // Options chooses how much is looked at.
 type Options struct {
-	Seed     int64          // 0 takes one from the clock
-	Distinct int            // random histories go on until so many disks were seen that differ for a loader; 0: there are none
-	Lived    int            // and until so many of these were seen in histories
-	Workers  int            // 0 is 1
-	Only     string         // operations whose names begin so; empty is all
-	Loader   upgrade.Loader // only this loader; empty is all
-	Short    bool           // one start for each operation and few disks, for go test
-	Counting bool           // only trials that systemd-boot counts in a name, which can strand a machine: see docs/proof.md
+	Seed     int64  // 0 takes one from the clock
+	Distinct int    // random histories go on until so many disks were seen that differ for a loader; 0: there are none
+	Lived    int    // and until so many of these were seen in histories
+	Workers  int    // 0 is 1
+	Only     string // operations whose names begin so; empty is all
+	Loader   string // only this loader; empty is all
+	Short    bool   // one start for each operation and few disks, for go test
+	Counting bool   // only trials that systemd-boot counts in a name, which can strand a machine: see docs/proof.md
 	Log      io.Writer
 }
 
@@ -99,13 +99,13 @@ func (w world) clone() world {
 }
 
 // newWorlds makes those of the loaders that are looked at.
-func newWorlds(ctx context.Context, dir string, only upgrade.Loader) (worlds []world, err error) {
-	for _, l := range upgrade.Loaders {
+func newWorlds(ctx context.Context, dir string, only string) (worlds []world, err error) {
+	for _, l := range loaders.Names() {
 		if only != "" && l != only {
 			continue
 		}
 		w := world{bases: map[bootloader.Slot]*machine{}}
-		if w.kit, err = TinyKit(ctx, filepath.Join(dir, string(l)), l); err != nil {
+		if w.kit, err = TinyKit(ctx, filepath.Join(dir, l), l); err != nil {
 			return nil, err
 		}
 		for _, s := range bootloader.Slots {
@@ -145,7 +145,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 		return Result{}, err
 	}
 	for _, w := range worlds {
-		if w.kit.Loader == upgrade.GRUBUEFI {
+		if w.kit.Loader == loaders.GRUBUEFI {
 			continue // an order is the same one on BIOS
 		}
 		if err := p.byHand(w); err != nil {
@@ -205,7 +205,7 @@ func (p *proof) tasks(w world) (list []task) {
 				if s.make == nil && side == bootloader.B || p.Short && (!first || op.long) {
 					continue
 				}
-				if w.kit.Loader == upgrade.GRUBUEFI && side == bootloader.B {
+				if w.kit.Loader == loaders.GRUBUEFI && side == bootloader.B {
 					continue
 				}
 				swaps := first || op.name == "upgrade" && side == bootloader.A && s.name == "target complete"
@@ -285,7 +285,7 @@ func (p *proof) killed(r *recorded) {
 
 // place is a row of the report.
 type place struct {
-	loader   upgrade.Loader
+	loader   string
 	op, step string
 }
 

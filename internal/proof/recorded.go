@@ -32,7 +32,7 @@ type recorded struct {
 	lastAttempt     string
 	metaAt          []bool                   // by index: a write to META is not flushed
 	untouchable     []area                   // what belongs to others
-	loaders         loaders                  // of an operation that replaces the loader
+	loaders         replaced                 // of an operation that replaces the loader
 	liar            bool                     // the device changes what is written to it
 	damaged         map[bootloader.Slot]bool // slots in which something was damaged before
 	view            view

@@ -56,7 +56,9 @@ func sdbootOperations(table []operation) []operation {
 	table = append(table, kernels()...)
 	return append(table, operation{
 		name: "install on a machine with variables", long: true, starts: []start{{"empty disk", nil}}, end: changes, commit: "*", what: imageOf("1.1.0"),
-		do: func(m *machine) error { return m.install("1.1.0", upgrade.InstallOptions{Vars: m.vars}) },
+		do: func(m *machine) error {
+			return m.install("1.1.0", upgrade.InstallOptions{Vars: m.vars})
+		},
 	})
 }
 

@@ -22,9 +22,9 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/authenticode"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // signer is a key whose signatures sbsign makes.
@@ -102,7 +102,7 @@ func enrolled(t *testing.T, db, dbx []byte) *efivar.Memory {
 // What lies where firmware looks for a loader, and whether OVMF starts it: for another architecture; with Secure Boot on, not
 // signed, signed by one who may or may not, allowed or forbidden by its digest, with a system that is not signed.
 func TestTheModelAgreesOnWhatFirmwareRefuses(t *testing.T) {
-	kit, err := realKit(t.Context(), t.TempDir(), upgrade.SystemdBoot)
+	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
 	m, err := base(kit, bootloader.A)
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -34,7 +35,10 @@ func (m *machine) install(version string, o upgrade.InstallOptions) error {
 	if err != nil {
 		return err
 	}
-	o.Loader, o.Partitions, o.Seed, o.Now, o.Progress = m.kit.Loader, m.kit.Partitions(), "proof", virtual.Now, m.step
+	if o.Loader, err = loaders.Named(m.kit.Loader); err != nil {
+		return err
+	}
+	o.Partitions, o.Seed, o.Now, o.Progress = m.kit.Partitions(), "proof", virtual.Now, m.step
 	return upgrade.Install(m.context(), m.device(), img, o)
 }
 
@@ -87,7 +91,7 @@ func (m *machine) fillOthers() error {
 		}
 	}
 	for _, label := range []string{"BIOS", "STATE", "EPHEMERAL"} {
-		if label == "BIOS" && m.kit.Loader == upgrade.GRUBBIOS {
+		if label == "BIOS" && m.kit.Loader == loaders.GRUBBIOS {
 			continue // GRUB itself is there
 		}
 		p, err := m.part(label)

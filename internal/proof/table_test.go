@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // What `installer disk repair` and `disk grow` do to the table is cut at every write, and the model of firmware and loader says what
@@ -37,12 +37,12 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 		}
 	}
 	grow := func(d *disktest.Disk) *disktest.Disk { return d.Resized(d.Size() + 4<<20) }
-	for _, loader := range []upgrade.Loader{upgrade.SystemdBoot, upgrade.GRUBBIOS} {
+	for _, loader := range []string{loaders.SystemdBoot, loaders.GRUBBIOS} {
 		kit, err := TinyKit(t.Context(), t.TempDir(), loader)
 		require.NoError(t, err)
 		m, err := base(kit, bootloader.A)
 		require.NoError(t, err)
-		o := predict.Options{BIOS: loader == upgrade.GRUBBIOS, NoDigest: true, SectorReads: true}
+		o := predict.Options{BIOS: loader == loaders.GRUBBIOS, NoDigest: true, SectorReads: true}
 		essential := int64(1) // sectors that have no second copy: the protective MBR
 		if o.BIOS {
 			essential = 34 // and the primary copy
@@ -101,7 +101,7 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 					if before && c.primary && block == 4096 {
 						require.NotZero(t, destroyed)
 					}
-					if !c.primary || loader == upgrade.SystemdBoot && block == 512 {
+					if !c.primary || loader == loaders.SystemdBoot && block == 512 {
 						require.Zero(t, destroyed)
 					}
 				})

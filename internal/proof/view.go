@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // seed makes the numbers that stand for disks; two that differ have the same number about once in 2^64.
@@ -38,7 +38,7 @@ func newView(t *disktest.Trace, k *Kit) (view, error) {
 		start, end := p.First*512, (p.First+p.Sectors)*512
 		v.parts[p.Label] = [2]int64{start, end}
 		if p.Label != "EFI" {
-			if p.Label != "BIOS" || k.Loader != upgrade.GRUBBIOS {
+			if p.Label != "BIOS" || k.Loader != loaders.GRUBBIOS {
 				v.hidden = append(v.hidden, [2]int64{start, end})
 			}
 			v.areas[p.Label] = [2]int64{start, end}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
@@ -71,7 +72,7 @@ func newInFile(ctx context.Context, dir string) (*inFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = upgrade.Install(ctx, raw, img, upgrade.InstallOptions{Partitions: virtual.Partitions()})
+	err = upgrade.Install(ctx, raw, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()})
 	return m, errors.Join(err, raw.Close())
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/soak/usage"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
@@ -64,7 +65,7 @@ func (s system) run(ctx context.Context) error {
 	cmdline := ""
 	n, err := node.New(node.Config{
 		Disk: s.Disk, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Machine: upgrade.OpenOptions{Vars: efivar.OpenFiles(s.Vars), Cmdline: &cmdline, BootID: s.Boot, Version: s.Version},
+		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: efivar.OpenFiles(s.Vars), Cmdline: &cmdline, BootID: s.Boot, Version: s.Version},
 		Window:  time.Second,
 		Checks:  []node.Check{{Name: "nothing", Run: func(context.Context) error { return nil }}},
 		Reboot: func(context.Context, string) error {

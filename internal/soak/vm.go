@@ -7,11 +7,11 @@ import (
 	"net"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/soak/usage"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/node/client"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // within is how long a machine that is emulated, beside a load, may take to boot.
@@ -27,7 +27,7 @@ type inQEMU struct {
 }
 
 func newInQEMU(ctx context.Context, dir string) (*inQEMU, error) {
-	nodes, err := oskit.NewNodes(ctx, dir, upgrade.SystemdBoot)
+	nodes, err := oskit.NewNodes(ctx, dir, loaders.SystemdBoot)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/bootloader/uki"
@@ -31,7 +32,7 @@ const mib = 1 << 20
 type Machine struct {
 	Disk   *disktest.Disk
 	Vars   *efivar.Memory
-	Loader upgrade.Loader // "" is systemd-boot
+	Loader string // "" is systemd-boot
 	Labels partition.Labels
 	Blind  bool // the system cannot see the firmware's variables
 	Log    *slog.Logger
@@ -52,13 +53,17 @@ const Size = 48 * mib
 
 // Install returns a machine on whose disk img is installed, switched off.
 func Install(ctx context.Context, img *image.Image) (*Machine, error) {
-	return InstallOn(ctx, img, upgrade.SystemdBoot)
+	return InstallOn(ctx, img, loaders.SystemdBoot)
 }
 
 // InstallOn is Install with another loader. For GRUB, the image is one of those with Spec.GRUB.
-func InstallOn(ctx context.Context, img *image.Image, loader upgrade.Loader) (*Machine, error) {
+func InstallOn(ctx context.Context, img *image.Image, loader string) (*Machine, error) {
+	backend, err := loaders.Named(loader)
+	if err != nil {
+		return nil, err
+	}
 	m := &Machine{Disk: disktest.New(Size, 512), Vars: efivar.NewMemory(), Loader: loader}
-	o := upgrade.InstallOptions{Loader: loader, Partitions: Partitions(), Seed: "virtual", Now: Now}
+	o := upgrade.InstallOptions{Loader: backend, Partitions: Partitions(), Seed: "virtual", Now: Now}
 	return m, upgrade.Install(ctx, m.Disk, img, o)
 }
 
@@ -72,7 +77,7 @@ func (m *Machine) BootID() string { return fmt.Sprintf("boot-%d", m.Boots) }
 func (m *Machine) Boot() error {
 	m.Boots++
 	var err error
-	m.Last, err = predict.Boot(m.Disk, m.Vars, predict.Options{BIOS: m.Loader == upgrade.GRUBBIOS})
+	m.Last, err = predict.Boot(m.Disk, m.Vars, predict.Options{BIOS: m.Loader == loaders.GRUBBIOS})
 	return err
 }
 
@@ -86,7 +91,7 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 	if m.Blind {
 		vars = efivar.Absent()
 	}
-	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{
+	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 		Labels: m.Labels, Vars: vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
 	})
 }

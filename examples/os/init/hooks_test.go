@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -27,7 +28,7 @@ func installed(t *testing.T) string {
 	require.NoError(t, err)
 	raw, err := disk.Create(filepath.Join(t.TempDir(), "disk.raw"), virtual.Size)
 	require.NoError(t, err)
-	require.NoError(t, upgrade.Install(t.Context(), raw, img, upgrade.InstallOptions{Partitions: virtual.Partitions()}))
+	require.NoError(t, upgrade.Install(t.Context(), raw, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
 	return raw.Name()
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/phaselog"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node"
@@ -91,7 +92,7 @@ func (s *system) kexec(_ context.Context, reason string) error {
 // reportSlot tells tests what runs: read back from the disk, not remembered. The entry is the loader's own word.
 func (s *system) reportSlot(event, disk string, more ...string) {
 	values := []string{"version", s.version, "boot", s.boot, "disk", disk, "entry", loaderText("LoaderEntrySelected")}
-	m, err := upgrade.Open(disk, upgrade.OpenOptions{ReadOnly: true})
+	m, err := upgrade.Open(disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true})
 	if err != nil {
 		report("warning", "reason", err.Error())
 		report(event, append(values, more...)...)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -22,7 +23,7 @@ func (s *system) startKernel(out io.Writer, args []string) error {
 	if len(args) != 1 {
 		return errors.New("want a slot")
 	}
-	m, err := upgrade.Open(s.hooks.disk, upgrade.OpenOptions{ReadOnly: true})
+	m, err := upgrade.Open(s.hooks.disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true})
 	if err != nil {
 		return err
 	}

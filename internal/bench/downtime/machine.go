@@ -10,11 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/oskit"
 	"github.com/pawl-os/pawl/internal/vmtest"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 const (
@@ -47,7 +47,7 @@ func start(ctx context.Context) (*machine, error) {
 }
 
 func (m *machine) start(ctx context.Context) (err error) {
-	if m.Nodes, err = oskit.NewNodes(ctx, m.dir, upgrade.SystemdBoot, "nokaslr"); err != nil { // see warmUp
+	if m.Nodes, err = oskit.NewNodes(ctx, m.dir, loaders.SystemdBoot, "nokaslr"); err != nil { // see warmUp
 		return err
 	}
 	c, err := m.Install(ctx, "machine")

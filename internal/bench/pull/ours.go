@@ -18,8 +18,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
@@ -87,7 +89,7 @@ func pullOnce(ref, base string) error {
 		return err
 	}
 	specs := partition.Default(partition.Defaults{EFI: mib << 20})
-	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Vars: vars, Partitions: specs, Force: true}); err != nil {
+	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Vars: vars, Partitions: specs, Force: true}); err != nil {
 		return err
 	}
 	if _, err := predict.Boot(dev, vars, predict.Options{}); err != nil {
@@ -112,7 +114,7 @@ func pullOnce(ref, base string) error {
 	if img, err = image.Open(ctx, ref, o); err != nil {
 		return err
 	}
-	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Vars: vars, Cmdline: new(string), BootID: "bench", Version: "base"})
+	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: "bench", Version: "base"})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -102,7 +103,7 @@ func machine(ctx context.Context, dir string) (*upgrade.Machine, *image.Image, e
 	}
 	specs := partition.Default(partition.Defaults{Seed: "bench"})
 	m := &virtual.Machine{Disk: disktest.New(1300*mib, 512), Vars: efivar.NewMemory()}
-	if err := upgrade.Install(ctx, m.Disk, three[0], upgrade.InstallOptions{Partitions: specs, Seed: "bench", Now: virtual.Now}); err != nil {
+	if err := upgrade.Install(ctx, m.Disk, three[0], upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: specs, Seed: "bench", Now: virtual.Now}); err != nil {
 		return nil, nil, err
 	}
 	if err := m.Boot(); err != nil {

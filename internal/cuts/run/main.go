@@ -13,8 +13,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/cuts"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
@@ -32,9 +32,11 @@ func main() {
 }
 
 func run(ctx context.Context, loader, only string, o cuts.Options) (err error) {
-	if o.Loader, err = upgrade.ParseLoader(loader); err != nil {
+	backend, err := loaders.Named(loader)
+	if err != nil {
 		return err
 	}
+	o.Loader = backend.Name()
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return err

@@ -12,16 +12,16 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/proof"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
 	seed := flag.Int64("seed", 0, "seed of the choice; 0 takes one from the clock")
-	cases := map[upgrade.Loader]*int{
-		upgrade.SystemdBoot: flag.Int("cases", 160, "disks to boot with systemd-boot"),
-		upgrade.GRUBBIOS:    flag.Int("grub-bios", 60, "disks to boot with GRUB on BIOS"),
-		upgrade.GRUBUEFI:    flag.Int("grub-uefi", 60, "disks to boot with GRUB on UEFI"),
+	cases := map[string]*int{
+		loaders.SystemdBoot: flag.Int("cases", 160, "disks to boot with systemd-boot"),
+		loaders.GRUBBIOS:    flag.Int("grub-bios", 60, "disks to boot with GRUB on BIOS"),
+		loaders.GRUBUEFI:    flag.Int("grub-uefi", 60, "disks to boot with GRUB on UEFI"),
 	}
 	inARow := flag.Int("in-a-row", 8, "every so manieth disk is booted three times in a row; 0: none")
 	only := flag.String("only", "", "only operations whose names begin so, beside what a mutant broke; all when empty")
@@ -33,7 +33,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "boots:", err)
 		os.Exit(2)
 	}
-	wanted := map[upgrade.Loader]int{}
+	wanted := map[string]int{}
 	for l, n := range cases {
 		if *n > 0 {
 			wanted[l] = *n

@@ -5,14 +5,14 @@ import (
 	"math/rand"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 )
 
 // disturbance is one thing that somebody, or something, did to a machine.
 type disturbance struct {
 	name   string
 	weight int
-	fits   func(upgrade.Loader) bool // nil: all loaders
+	fits   func(string) bool // nil: all loaders
 	do     func(*disturbed) (string, error)
 }
 
@@ -25,9 +25,9 @@ type disturbed struct {
 	others map[string][]byte // files of others that were put there: they stay as they are
 }
 
-func uefi(l upgrade.Loader) bool   { return l != upgrade.GRUBBIOS }
-func sdboot(l upgrade.Loader) bool { return l == upgrade.SystemdBoot }
-func grub(l upgrade.Loader) bool   { return l != upgrade.SystemdBoot }
+func uefi(l string) bool   { return l != loaders.GRUBBIOS }
+func sdboot(l string) bool { return l == loaders.SystemdBoot }
+func grub(l string) bool   { return l != loaders.SystemdBoot }
 
 // disturbances are all that the generator knows.
 func disturbances() []disturbance {
@@ -35,7 +35,7 @@ func disturbances() []disturbance {
 }
 
 // choose draws a disturbance for a loader.
-func choose(list []disturbance, l upgrade.Loader, r *rand.Rand) int {
+func choose(list []disturbance, l string, r *rand.Rand) int {
 	sum := 0
 	for _, d := range list {
 		if d.fits == nil || d.fits(l) {

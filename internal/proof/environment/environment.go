@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/proof"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/upgrade"
@@ -28,13 +29,13 @@ import (
 
 // Options chooses how much is looked at.
 type Options struct {
-	Seed    int64          // of the first environment; the next has the next; 0 takes one from the clock
-	Made    int            // go on until so many environments were made
-	Layouts int            // boot file systems for each loader; 0 is 16
-	Workers int            // 0 is 1
-	Without bool           // with the rehearsal switched off
-	Loader  upgrade.Loader // only this one; empty is all
-	Single  bool           // only the environment of Seed, of which everything is told
+	Seed    int64  // of the first environment; the next has the next; 0 takes one from the clock
+	Made    int    // go on until so many environments were made
+	Layouts int    // boot file systems for each loader; 0 is 16
+	Workers int    // 0 is 1
+	Without bool   // with the rehearsal switched off
+	Loader  string // only this one; empty is all
+	Single  bool   // only the environment of Seed, of which everything is told
 	Log     io.Writer
 }
 
@@ -62,7 +63,7 @@ func (r Result) String() string {
 // run is one run.
 type run struct {
 	Options
-	lives map[upgrade.Loader][]*life
+	lives map[string][]*life
 	kinds []disturbance
 
 	next       atomic.Int64
@@ -86,9 +87,9 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	r := &run{Options: o, lives: map[upgrade.Loader][]*life{}, kinds: disturbances(), wrong: map[string]*Kind{}, operations: map[string]*[3]int{}, changes: map[string]*[2]int{}}
-	for _, loader := range upgrade.Loaders {
-		kit, err := proof.TinyKit(ctx, filepath.Join(dir, string(loader)), loader)
+	r := &run{Options: o, lives: map[string][]*life{}, kinds: disturbances(), wrong: map[string]*Kind{}, operations: map[string]*[3]int{}, changes: map[string]*[2]int{}}
+	for _, loader := range loaders.Names() {
+		kit, err := proof.TinyKit(ctx, filepath.Join(dir, loader), loader)
 		if err != nil {
 			return Result{}, err
 		}
@@ -148,7 +149,7 @@ const otherLoader = "1.2.6"
 // plan is one environment, before it is made. All of it follows from the seed, and a disturbance can be left out of it.
 type plan struct {
 	seed    int64
-	loader  upgrade.Loader
+	loader  string
 	life    int
 	day     int // as a fraction of those that there are, in thousandths
 	changes []change
@@ -163,19 +164,19 @@ type change struct {
 
 func (r *run) plan(seed int64) plan {
 	d := rand.New(rand.NewSource(seed))
-	p := plan{seed: seed, loader: pick(d, upgrade.SystemdBoot, upgrade.SystemdBoot, upgrade.SystemdBoot, upgrade.GRUBBIOS, upgrade.GRUBUEFI), day: d.Intn(1000), reboots: d.Intn(5) > 1}
+	p := plan{seed: seed, loader: pick(d, loaders.SystemdBoot, loaders.SystemdBoot, loaders.SystemdBoot, loaders.GRUBBIOS, loaders.GRUBUEFI), day: d.Intn(1000), reboots: d.Intn(5) > 1}
 	p.life = d.Intn(len(r.lives[p.loader]))
 	for range pick(d, 1, 1, 1, 1, 1, 2, 2, 2, 3, 4) {
 		p.changes = append(p.changes, change{choose(r.kinds, p.loader, d), d.Int63()})
 	}
 	p.judge.version = "1.2.2"
-	if p.loader == upgrade.SystemdBoot && d.Intn(5) == 0 {
+	if p.loader == loaders.SystemdBoot && d.Intn(5) == 0 {
 		p.judge.version = "1.2.9" // a kernel and an initramfs
-	} else if p.loader != upgrade.GRUBBIOS && d.Intn(5) == 0 {
+	} else if p.loader != loaders.GRUBBIOS && d.Intn(5) == 0 {
 		p.judge.version = otherLoader
 	}
 	p.judge.options = upgrade.Options{Tries: pick(d, 0, 0, 0, 1, 2, 3), Preserve: d.Intn(2) == 0}
-	if p.loader == upgrade.SystemdBoot && p.judge.version != "1.2.9" && d.Intn(5) == 0 {
+	if p.loader == loaders.SystemdBoot && p.judge.version != "1.2.9" && d.Intn(5) == 0 {
 		p.judge.options.Trial = "boot-next"
 	}
 	p.judge.staged = d.Intn(4) == 0

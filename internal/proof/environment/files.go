@@ -9,9 +9,9 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // files are disturbances of the boot file system.
@@ -328,7 +328,7 @@ func (d *disturbed) foreignFiles() (string, error) {
 // own lists the files that an installed machine has, those of slots last.
 func (d *disturbed) own(f *bootfs.FS) []string {
 	list := []string{"EFI/BOOT/BOOTX64.EFI", "loader/loader.conf", "loader/entries/pawl-a.conf", "loader/entries/pawl-b.conf"}
-	if d.kit.Loader != upgrade.SystemdBoot {
+	if d.kit.Loader != loaders.SystemdBoot {
 		list = []string{"EFI/BOOT/BOOTX64.EFI", "grub/grub.cfg", "grub/A.cfg", "grub/B.cfg", "grub/default.0.env", "grub/default.1.env", "grub/trial.env"}
 	}
 	for _, s := range bootloader.Slots {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -282,7 +283,7 @@ func (j judge) dies(c *machine, a upgrade.Attempt, tries int) error {
 		return nil // nobody can know before the first trial says something
 	}
 	want, got := 1, 0
-	if c.kit.Loader != upgrade.SystemdBoot {
+	if c.kit.Loader != loaders.SystemdBoot {
 		want = tries
 	}
 	for range want + 1 {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/proof"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -41,7 +42,11 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	o := upgrade.InstallOptions{Loader: l.kit.Loader, Partitions: l.layout.partitions(), Seed: "environment", Now: virtual.Now}
+	backend, err := loaders.Named(l.kit.Loader)
+	if err != nil {
+		return err
+	}
+	o := upgrade.InstallOptions{Loader: backend, Partitions: l.layout.partitions(), Seed: "environment", Now: virtual.Now}
 	if err := upgrade.Install(ctx, m.disk, img, o); err != nil {
 		return fmt.Errorf("%v, %v: %w", l.kit.Loader, l.layout, err)
 	}
@@ -93,7 +98,7 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 		{"rollback's trial", func() error { return m.next() }},
 		{"back again", func() error { return m.next() }},
 		{"upgrade armed by the firmware", func() error {
-			if l.kit.Loader != upgrade.SystemdBoot {
+			if l.kit.Loader != loaders.SystemdBoot {
 				return m.apply(ctx, "1.1.7", upgrade.Options{Tries: 3})
 			}
 			return m.apply(ctx, "1.1.7", upgrade.Options{Trial: "boot-next"})

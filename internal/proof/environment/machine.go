@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/internal/proof"
 	"github.com/pawl-os/pawl/internal/virtual"
@@ -114,7 +115,7 @@ func (m *machine) boot() error {
 		dev = refusing{m.disk.Disk}
 	}
 	var err error
-	m.last, err = predict.Boot(dev, m.vars.Memory, predict.Options{SectorReads: true, BIOS: m.kit.Loader == upgrade.GRUBBIOS})
+	m.last, err = predict.Boot(dev, m.vars.Memory, predict.Options{SectorReads: true, BIOS: m.kit.Loader == loaders.GRUBBIOS})
 	for n, v := range once {
 		if err := m.vars.Memory.Write(n, v); err != nil {
 			return err
@@ -130,7 +131,7 @@ func (refusing) WriteAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 
 // open is what the running system does to work on its own disk.
 func (m *machine) open() (*upgrade.Machine, error) {
-	return upgrade.OpenDevice(m.disk, upgrade.OpenOptions{
+	return upgrade.OpenDevice(m.disk, upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: fmt.Sprintf("boot-%d", m.boots), Version: m.kit.Version(m.last.Digest), Now: virtual.Now,
 	})
 }

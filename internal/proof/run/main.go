@@ -12,9 +12,9 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/proof"
 	"github.com/pawl-os/pawl/internal/proof/environment"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
@@ -35,13 +35,13 @@ func main() {
 		os.Exit(2)
 	}
 	if *onlyEnvironments {
-		code := surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Single: *single, Log: os.Stdout})
+		code := surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: string(*loader), Workers: runtime.NumCPU(), Single: *single, Log: os.Stdout})
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}
-	o := proof.Options{Seed: *seed, Distinct: *distinct, Lived: *lived, Only: *only, Loader: upgrade.Loader(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
+	o := proof.Options{Seed: *seed, Distinct: *distinct, Lived: *lived, Only: *only, Loader: string(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
 	if o.Counting {
-		o.Loader, o.Distinct = upgrade.SystemdBoot, 0 // histories have no such trials
+		o.Loader, o.Distinct = loaders.SystemdBoot, 0 // histories have no such trials
 	}
 	r, err := proof.Run(context.Background(), dir, o)
 	if err != nil {
