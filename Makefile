@@ -10,7 +10,6 @@ build:
 # All tiers: unit and crash tests, foreign tools as judges, then real firmware and loaders in QEMU.
 test: deps lint
 	go test -tags tools,root ./...
-	PAWL_LONG=1 go test -run TestAFaultAtAnyOperation ./upgrade
 	go test -tags vm -p 1 -count 1 -timeout 40m $(sort $(dir $(shell find . -name '*_vm_test.go')))
 	cd cluster && go test ./...
 
@@ -21,9 +20,10 @@ unit:
 demo: deps
 	go run ./examples/demo
 
-# The power is cut at every write: docs/proof.md.
+# The power is cut at every write: docs/proof.md. Then every read, write and flush of an operation fails, one at a time.
 proof:
 	go run ./internal/proof/run
+	PAWL_LONG=1 go test -count 1 -run TestAFaultAtAnyOperation ./upgrade
 
 # Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
 # loader: docs/explanation/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md. Then the
@@ -51,7 +51,6 @@ lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "lint: run gofmt -w on these files"; exit 1; }
 	go vet -tags $(TAGS) ./...
 	go tool staticcheck -tags $(TAGS) ./...
-
 	cd cluster && go vet ./... && $(shell go tool -n staticcheck) ./...
 
 # Every test of the module cluster, with real servers: docs/explanation/lock.md.
