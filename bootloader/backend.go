@@ -42,8 +42,8 @@ type Backend interface {
 	// read, and nothing is written.
 	Fits(d Disk) error
 
-	// Install puts the loader on a disk whose boot file system is empty, or where an earlier run was cut. files are those of
-	// Takes.Install, by their names. Afterwards nothing is bootable yet: Prepare and Confirm do that.
+	// Install puts the loader on a disk whose boot file system has the slots' directories and nothing else, or where an earlier
+	// run was cut. files are those of Takes.Install, by their names. Afterwards nothing is bootable yet: Prepare and Confirm do that.
 	Install(d Disk, boot *bootfs.FS, files map[string][]byte) error
 }
 

@@ -85,13 +85,22 @@ func (b Subject) open(m *Machine, f *bootfs.FS, vars efivar.Store) (bootloader.B
 	return l, chooser.TryBy(b.Trial)
 }
 
-// machine returns an empty machine.
+// machine returns a machine with empty slots and nothing else.
 func (b Subject) machine() (*Machine, error) {
 	m, err := NewMachine(512)
 	if err != nil {
 		return nil, err
 	}
 	m.Options, m.Separate = b.Options, b.Separate
+	f, err := m.FS()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range bootloader.Slots {
+		if err := f.Mkdir(s.Dir()); err != nil {
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
