@@ -45,7 +45,7 @@ var allowed = map[string]struct {
 	"bootloader/loadertest": {[]string{"bootloader", "bootloader/authenticode", "bootloader/efivar", "bootloader/bootfs", "bootloader/predict", "partition/disktest"}, "machines to boot with the model, and the conformance suite"},
 	"image":                 {[]string{"bootloader"}, "sources of images; knows no disk; of bootloader, what a version may be"},
 	"image/pack":            {[]string{"image", "bootloader", "bootloader/uki"}, "makes what image reads; of bootloader, what a version may be"},
-	"image/disk":            {[]string{"partition/direct", "internal/nearest"}, "files as devices; knows nothing of what is put on them"},
+	"image/disk":            {[]string{"partition/direct", "internal/foreign", "internal/nearest"}, "files as devices; knows nothing of what is put on them"},
 	"kexec":                 {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
 	"upgrade":               {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar", "bootloader/predict", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore", "partition/direct", "internal/foreign", "internal/unrehearsed", "partition/device"}, "composes the four below it"},
 	"upgrade/pstore":        {nil, "files of the kernel"},

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/xml"
 	"os"
 	"os/exec"
@@ -168,4 +169,55 @@ func text(t *testing.T, dir, name string) string {
 	data, err := os.ReadFile(filepath.Join(dir, name))
 	require.NoError(t, err)
 	return string(data)
+}
+
+// What QEMU's tools write is read, and is the disk; what is not whole by itself is refused.
+func TestWhatForeignToolsWriteIsRead(t *testing.T) {
+	want := content(12 << 20)
+	raw := written(t, want, 512)
+	for name, args := range map[string][]string{
+		"version 2":      {"-O", "qcow2", "-o", "compat=0.10"},
+		"small clusters": {"-O", "qcow2", "-o", "cluster_size=512"},
+		"large clusters": {"-O", "qcow2", "-o", "cluster_size=2M"},
+		"zlib":           {"-c", "-O", "qcow2"},
+		"zstd":           {"-c", "-O", "qcow2", "-o", "compression_type=zstd"},
+		"preallocated":   {"-O", "qcow2", "-o", "preallocation=metadata"},
+		"VHD":            {"-O", "vpc", "-o", "force_size=on"},
+		"fixed VHD":      {"-O", "vpc", "-o", "subformat=fixed,force_size=on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "disk")
+			tool(t, "qemu-img", append(append([]string{"convert", "-f", "raw"}, args...), raw.Name(), path)...)
+			i, err := Options{}.OpenImage(path)
+			require.NoError(t, err)
+			defer i.Close()
+			got := make([]byte, i.Size())
+			_, err = i.ReadAt(got, 0)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, got))
+		})
+	}
+	dir := t.TempDir()
+	base := filepath.Join(dir, "base")
+	tool(t, "qemu-img", "create", "-f", "qcow2", base, "16M")
+	for says, args := range map[string][]string{
+		"it has a backing file":    {"-b", base, "-F", "qcow2"},
+		"extended entries of L2":   {"-o", "extended_l2=on", "16M"},
+		"the data in another file": {"-o", "data_file=" + filepath.Join(dir, "data"), "16M"},
+		"it is encrypted": {"--object", "secret,id=s,data=secret", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+			"16M"},
+	} {
+		path := filepath.Join(t.TempDir(), "disk")
+		last := args[len(args)-1]
+		create := []string{"create", "-f", "qcow2"}
+		if last == "16M" {
+			create = append(append(create, args[:len(args)-1]...), path, last)
+		} else {
+			create = append(append(create, args...), path)
+		}
+		tool(t, "qemu-img", create...)
+		_, err := Options{}.OpenImage(path)
+		require.ErrorIs(t, err, ErrFormat)
+		require.ErrorContains(t, err, says)
+	}
 }
