@@ -47,7 +47,7 @@ func diskCommand() *cobra.Command {
 }
 
 func showTable(w *terminal.Printer, path string, _ partition.Labels) (err error) {
-	d, err := partition.Open(path, partition.OpenOptions{ReadOnly: true})
+	d, err := lookAt(path)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func showTable(w *terminal.Printer, path string, _ partition.Labels) (err error)
 
 // changeTable writes the table as plan has it, and says what that was good for.
 func changeTable(w *terminal.Printer, path string, plan func(l partition.Layout, size int64) (partition.Layout, error)) (err error) {
-	d, err := partition.Open(path, partition.OpenOptions{})
+	d, err := openDisk(path, partition.OpenOptions{})
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func wipePartition(w *terminal.Printer, path, label string, l partition.Labels) 
 			return usageError{fmt.Errorf("--partition: the machine boots with %s; %s", label, do)}
 		}
 	}
-	d, err := partition.Open(path, partition.OpenOptions{Partitions: true})
+	d, err := openDisk(path, partition.OpenOptions{Partitions: true})
 	if err != nil {
 		return err
 	}

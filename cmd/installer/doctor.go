@@ -51,7 +51,7 @@ func doctorCommand() *cobra.Command {
 				return err
 			}
 		}
-		d, err := upgrade.Diagnose(c.Context(), disk, o)
+		d, err := diagnose(c.Context(), disk, o)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,27 @@ func doctorCommand() *cobra.Command {
 	return c
 }
 
+// diagnose looks at a disk, or at a file that holds one in any format.
+func diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (d upgrade.Diagnosis, err error) {
+	in, err := held(disk)
+	switch {
+	case err != nil:
+		return d, err
+	case !in:
+		return upgrade.Diagnose(ctx, disk, o)
+	}
+	file, err := openHeld(disk)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return upgrade.DiagnoseDevice(ctx, file, o)
+}
+
 func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err error) {
+	if err := writable(disk); err != nil {
+		return err
+	}
 	m, err := upgrade.Open(disk, o)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func installCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		d, err := partition.Open(to, partition.OpenOptions{})
+		d, err := openDisk(to, partition.OpenOptions{})
 		if err != nil {
 			return err
 		}

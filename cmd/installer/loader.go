@@ -30,6 +30,9 @@ func loaderCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := writable(disk); err != nil {
+			return err
+		}
 		o.Whole, err = needsWhole(disk, o, force)
 		if err != nil {
 			return err

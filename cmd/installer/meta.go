@@ -23,7 +23,7 @@ func metaCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := partition.Open(path, partition.OpenOptions{Partitions: true})
+			d, err := openDisk(path, partition.OpenOptions{Partitions: true})
 			if err != nil {
 				return err
 			}

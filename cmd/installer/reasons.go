@@ -80,6 +80,9 @@ var reasons = []struct {
 	{partition.ErrBusy, exitRefused, "end what holds it, and try again"},
 	{disk.ErrBusy, exitRefused, "end what holds it, and try again"},
 
+	{disk.ErrFormat, exitDisk, "convert it to what the message names, with qemu-img convert, or name another disk"},
+	{disk.ErrTruncated, exitDisk, "copy the file again"},
+	{disk.ErrReadOnly, exitDisk, "convert the file to raw (qemu-img convert -O raw), change that one, and convert it back"},
 	{partition.ErrNoTable, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
 	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -198,13 +199,31 @@ func (l labels) parse() (partition.Labels, error) {
 	return parsed, nil
 }
 
-func (m *machine) open(readOnly bool) (*upgrade.Machine, error) {
+func (m *machine) open(readOnly bool) (opened, error) {
 	disk, o, err := m.options()
 	if err != nil {
-		return nil, err
+		return opened{}, err
 	}
-	o.ReadOnly = readOnly
-	return upgrade.Open(disk, o)
+	if o.ReadOnly = readOnly; !readOnly {
+		if err := writable(disk); err != nil {
+			return opened{}, err
+		}
+	} else if in, err := held(disk); err != nil || in {
+		if err != nil {
+			return opened{}, err
+		}
+		file, err := openHeld(disk)
+		if err != nil {
+			return opened{}, err
+		}
+		on, err := upgrade.OpenDevice(file, o)
+		if err != nil {
+			return opened{}, errors.Join(fmt.Errorf("%s: %w", disk, err), file.Close())
+		}
+		return opened{on, file}, nil
+	}
+	on, err := upgrade.Open(disk, o)
+	return opened{Machine: on}, err
 }
 
 // options are the disk and how it is opened.
