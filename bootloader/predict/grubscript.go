@@ -83,94 +83,125 @@ func variable(s string) (name string, n int) {
 	return s[:n], n
 }
 
-func scriptTokens(s string) (tokens []scriptWord, err error) {
-	tokens = make([]scriptWord, 0, len(s)/4)
-	pieces, first := make([]piece, 0, len(s)/4), 0 // of all words; first is where the present one begins
-	text, started := make([]byte, 0, 64), false
-	add := func(quoted bool) {
-		if len(text) > 0 || quoted {
-			pieces = append(pieces, piece{text: string(text), quoted: quoted})
-		}
-		text = text[:0]
+// scriptLexer takes a script apart into words.
+type scriptLexer struct {
+	tokens  []scriptWord
+	pieces  []piece // of all words
+	first   int     // where those of the present word begin
+	text    []byte  // of the present piece
+	started bool    // there is a present word, though it may be empty
+}
+
+// add ends a piece.
+func (l *scriptLexer) add(quoted bool) {
+	if len(l.text) > 0 || quoted {
+		l.pieces = append(l.pieces, piece{text: string(l.text), quoted: quoted})
 	}
-	finish := func() {
-		add(false)
-		if started {
-			tokens = append(tokens, scriptWord(pieces[first:len(pieces):len(pieces)]))
-		}
-		first, started = len(pieces), false
+	l.text = l.text[:0]
+}
+
+// finish ends a word.
+func (l *scriptLexer) finish() {
+	l.add(false)
+	if l.started {
+		l.tokens = append(l.tokens, scriptWord(l.pieces[l.first:len(l.pieces):len(l.pieces)]))
 	}
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == 0:
-			return tokens, fmt.Errorf("NUL: %w", errSyntax)
-		case c == '\n' || c == ';':
-			finish()
-			tokens = append(tokens, nil)
-		case c == ' ' || c == '\t' || c == '\r':
-			finish()
-		case c == '#' && !started:
-			if end := strings.IndexByte(s[i:], '\n'); end >= 0 {
-				i += end - 1
-			} else {
-				i = len(s)
-			}
-		case c == '\'':
-			started = true
-			add(false)
-			end := strings.IndexByte(s[i+1:], '\'')
-			if end < 0 {
-				return tokens, fmt.Errorf("an open quote: %w", errSyntax)
-			}
-			text = append(text, s[i+1:i+1+end]...)
-			add(true)
-			i += end + 1
-		case c == '"':
-			started = true
-			add(false)
-			for i++; i < len(s) && s[i] != '"'; i++ {
-				if s[i] == '\\' && i+1 < len(s) && strings.IndexByte(`"\$`, s[i+1]) >= 0 {
-					i++
-				} else if s[i] == '$' {
-					if name, n := variable(s[i+1:]); n > 0 {
-						add(true)
-						pieces = append(pieces, piece{text: name, isVar: true, quoted: true})
-						i += n
-						continue
-					}
-				}
-				text = append(text, s[i])
-			}
-			if i >= len(s) {
-				return tokens, fmt.Errorf("an open quote: %w", errSyntax)
-			}
-			add(true)
-		case c == '\\' && i+1 < len(s):
+	l.first, l.started = len(l.pieces), false
+}
+
+func scriptTokens(s string) ([]scriptWord, error) {
+	l := scriptLexer{tokens: make([]scriptWord, 0, len(s)/4), pieces: make([]piece, 0, len(s)/4), text: make([]byte, 0, 64)}
+	for len(s) > 0 {
+		n, err := l.next(s)
+		if err != nil {
+			return l.tokens, err
+		}
+		s = s[n:]
+	}
+	l.finish()
+	return append(l.tokens, nil), nil
+}
+
+// next reads what s begins with, and returns how long that is.
+func (l *scriptLexer) next(s string) (n int, err error) {
+	switch c := s[0]; {
+	case c == 0:
+		return 0, fmt.Errorf("NUL: %w", errSyntax)
+	case c == '\n' || c == ';':
+		l.finish()
+		l.tokens = append(l.tokens, nil)
+	case c == ' ' || c == '\t' || c == '\r':
+		l.finish()
+	case c == '#' && !l.started:
+		if end := strings.IndexByte(s, '\n'); end >= 0 {
+			return end, nil
+		}
+		return len(s), nil
+	case c == '\'' || c == '"':
+		l.started = true
+		l.add(false)
+		if c == '"' {
+			n, err = l.double(s)
+		} else {
+			n, err = l.single(s)
+		}
+		l.add(err == nil)
+		return n, err
+	case c == '\\' && len(s) > 1:
+		if s[1] != '\n' {
+			l.started = true
+			l.add(false)
+			l.text = append(l.text, s[1])
+			l.add(true)
+		}
+		return 2, nil
+	case c == '$':
+		l.started = true
+		name, length := variable(s[1:])
+		if length == 0 {
+			l.text = append(l.text, c)
+			break
+		}
+		l.add(false)
+		l.pieces = append(l.pieces, piece{text: name, isVar: true})
+		return 1 + length, nil
+	case strings.IndexByte("|&<>", c) >= 0:
+		return 0, fmt.Errorf("%q: %w", c, errSyntax)
+	default:
+		l.started, l.text = true, append(l.text, c)
+	}
+	return 1, nil
+}
+
+// single reads what stands in single quotes.
+func (l *scriptLexer) single(s string) (n int, err error) {
+	end := strings.IndexByte(s[1:], '\'')
+	if end < 0 {
+		return 0, fmt.Errorf("an open quote: %w", errSyntax)
+	}
+	l.text = append(l.text, s[1:1+end]...)
+	return end + 2, nil
+}
+
+// double reads what stands in double quotes.
+func (l *scriptLexer) double(s string) (n int, err error) {
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return i + 1, nil
+		case s[i] == '\\' && i+1 < len(s) && strings.IndexByte(`"\$`, s[i+1]) >= 0:
 			i++
-			if s[i] != '\n' {
-				started = true
-				add(false)
-				text = append(text, s[i])
-				add(true)
-			}
-		case c == '$':
-			name, n := variable(s[i+1:])
-			if n == 0 {
-				started, text = true, append(text, c)
+		case s[i] == '$':
+			if name, length := variable(s[i+1:]); length > 0 {
+				l.add(true)
+				l.pieces = append(l.pieces, piece{text: name, isVar: true, quoted: true})
+				i += length
 				continue
 			}
-			started = true
-			add(false)
-			pieces = append(pieces, piece{text: name, isVar: true})
-			i += n
-		case strings.IndexByte("|&<>()", c) >= 0 && c != '(' && c != ')':
-			return tokens, fmt.Errorf("%q: %w", c, errSyntax)
-		default:
-			started, text = true, append(text, c)
 		}
+		l.text = append(l.text, s[i])
 	}
-	finish()
-	return append(tokens, nil), nil
+	return 0, fmt.Errorf("an open quote: %w", errSyntax)
 }
 
 // statement reads the next one; more is false at the end.

@@ -1,0 +1,268 @@
+package predict
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+)
+
+// entry is one line of systemd-boot's menu.
+type entry struct {
+	id        string // the file's name in lower case
+	dir, name string // where the file is, and its name as it is written
+	sortKey   *string
+	machineID string
+	version   string
+	loader    string // what is started
+	initrds   []string
+	kernel    bool   // it is a kernel, and gets its initramfs and arguments from the loader
+	options   string // arguments
+	left      int    // tries left; -1 where they are not counted
+	done      int
+}
+
+// count counts a boot in the name of an entry's file. A rename that fails is passed over, and the entry boots all the same.
+func (b *boot) count(v *volume, e *entry) error {
+	dir, err := v.open(e.dir)
+	if err != nil {
+		return err
+	}
+	i := strings.LastIndexByte(e.name, '+')
+	suffix := e.name[strings.LastIndexByte(e.name, '.'):]
+	next := fmt.Sprintf("%s+%d-%d%s", e.name[:i], max(e.left-1, 0), max(e.done, 0)+1, suffix)
+	err = v.rename(dir.first, e.name, next)
+	b.log("count %s: %v", next, err)
+	if errors.Is(err, ErrNotModelled) {
+		return err
+	}
+	if err == nil {
+		if strings.EqualFold(cleanPath(e.loader), e.dir+"/"+e.name) {
+			e.loader = e.dir + "/" + next // a UKI that is its own entry
+		}
+		b.because("%s counts this boot: it is %s now.", e.name, next)
+		b.setVolatile(efivar.Loader("LoaderBootCountPath"), efivar.EncodeString("\\"+strings.ReplaceAll(e.dir, "/", "\\")+"\\"+next))
+	}
+	return nil
+}
+
+// commandLine is what the kernel is given: the initramfs by its name too, for kernels that do not ask for it otherwise.
+func (e entry) commandLine() string {
+	var args []string
+	for _, name := range e.initrds {
+		args = append(args, "initrd="+strings.ReplaceAll(name, "/", `\`))
+	}
+	return strings.Join(append(args, e.options), " ")
+}
+
+func show(s *string) string {
+	if s == nil {
+		return "none"
+	}
+	return *s
+}
+
+// entries collects the entries of both kinds.
+func (b *boot) entries(v *volume, self string) ([]entry, error) {
+	var entries []entry
+	linux, err := v.open("EFI/Linux")
+	if err == nil && linux.dir {
+		_ = v.list(linux.first, func(f file) bool {
+			if eligible(f, ".efi") {
+				if e, ok := b.unified(v, f); ok {
+					entries = append(entries, e)
+				}
+			}
+			return true
+		})
+	}
+	dir, err := v.open("loader/entries")
+	if err == nil && dir.dir {
+		_ = v.list(dir.first, func(f file) bool {
+			if eligible(f, ".conf") {
+				if text, err := v.text(f); err != nil {
+					b.log("%s: %v", f.name, err)
+				} else if e, ok := configured(v, f, text, self, b.arch()); ok {
+					entries = append(entries, e)
+				}
+			}
+			return true
+		})
+	}
+	return entries, nil
+}
+
+func eligible(f file, suffix string) bool {
+	name := strings.ToLower(f.name)
+	return !f.dir && !strings.HasPrefix(f.name, ".") && !strings.HasPrefix(f.name, "auto-") && strings.HasSuffix(name, suffix)
+}
+
+// configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is in
+// it does not matter yet.
+func configured(v *volume, f file, text, self, arch string) (entry, bool) {
+	e := entry{id: strings.ToLower(f.name), dir: "loader/entries", name: f.name, left: -1}
+	valid := true
+	eachLine(text, func(key, value string) {
+		switch key {
+		case "sort-key":
+			e.sortKey = &value
+		case "version":
+			e.version = value
+		case "machine-id":
+			e.machineID = value
+		case "linux", "efi":
+			e.loader, e.kernel = value, key == "linux"
+			if key == "efi" && strings.EqualFold(cleanPath(value), cleanPath(self)) {
+				valid = false
+			}
+		case "initrd":
+			e.initrds = append(e.initrds, value)
+		case "options":
+			e.options = strings.TrimLeft(e.options+" "+value, " ")
+		case "architecture":
+			valid = valid && value == map[string]string{"amd64": "x64", "arm64": "aa64"}[arch]
+		}
+	})
+	if !valid || e.loader == "" {
+		return entry{}, false
+	}
+	if _, err := v.open(e.loader); err != nil {
+		return entry{}, false
+	}
+	e.left, e.done = tries(f.name, ".conf")
+	return e, true
+}
+
+// unified makes an entry of an image in EFI/Linux, from the os-release inside it.
+func (b *boot) unified(v *volume, f file) (entry, bool) {
+	t, err := b.take(v, f)
+	if err != nil {
+		return entry{}, false
+	}
+	// systemd-boot looks for the section alone, and does not check what the firmware will check.
+	sections, err := loadImage(t, t.size, b.machine())
+	if err != nil {
+		return entry{}, false
+	}
+	release := map[string]string{}
+	text, _, _ := strings.Cut(string(find(sections, ".osrel")), "\x00")
+	splitLines(text, "=", func(key, value string) { release[key] = value })
+	first := func(keys ...string) string {
+		for _, k := range keys {
+			if release[k] != "" {
+				return release[k]
+			}
+		}
+		return ""
+	}
+	if first("PRETTY_NAME", "IMAGE_ID", "NAME", "ID") == "" {
+		return entry{}, false
+	}
+	key := first("IMAGE_ID", "ID")
+	e := entry{id: strings.ToLower(f.name), dir: "EFI/Linux", name: f.name, sortKey: &key, loader: "EFI/Linux/" + f.name}
+	e.version = first("IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID")
+	e.left, e.done = tries(f.name, ".efi")
+	return e, true
+}
+
+// tries reads "+left-done" before the suffix.
+func tries(name, suffix string) (left, done int) {
+	i := strings.LastIndexByte(name, '+')
+	if i < 0 {
+		return -1, -1
+	}
+	counter, found := strings.CutSuffix(name[i+1:], suffix)
+	if !found {
+		return -1, -1
+	}
+	a, b, both := strings.Cut(counter, "-")
+	left, err := strconv.Atoi(a)
+	if err != nil || left < 0 {
+		return -1, -1
+	}
+	if both {
+		if done, err = strconv.Atoi(b); err != nil || done < 0 {
+			return -1, -1
+		}
+	}
+	return left, done
+}
+
+// compareEntries puts what boots by itself first.
+func compareEntries(a, b entry) int {
+	less := func(x, y bool) int { // false first
+		if x == y {
+			return 0
+		} else if y {
+			return -1
+		}
+		return 1
+	}
+	if r := less(a.left == 0, b.left == 0); r != 0 {
+		return r
+	}
+	if r := less(a.sortKey == nil, b.sortKey == nil); r != 0 {
+		return r
+	}
+	if a.sortKey != nil && b.sortKey != nil {
+		if r := cmp.Or(cmp.Compare(*a.sortKey, *b.sortKey), cmp.Compare(a.machineID, b.machineID), -compareVersions(a.version, b.version)); r != 0 {
+			return r
+		}
+	}
+	if r := -compareVersions(a.id, b.id); r != 0 || a.left < 0 || b.left < 0 {
+		return r
+	}
+	return cmp.Or(-cmp.Compare(a.left, b.left), cmp.Compare(a.done, b.done))
+}
+
+// eachLine walks a configuration file as systemd-boot does.
+func eachLine(text string, visit func(key, value string)) { splitLines(text, " \t", visit) }
+
+func splitLines(text, separators string, visit func(key, value string)) {
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		line = strings.Trim(line, " \t")
+		i := strings.IndexAny(line, separators)
+		if strings.HasPrefix(line, "#") || i < 0 {
+			continue
+		}
+		value := strings.TrimLeft(line[i:], separators)
+		if len(value) >= 1 && value[0] == '"' && line[len(line)-1] == '"' {
+			value = strings.TrimSuffix(value[1:], `"`)
+		}
+		visit(line[:i], value)
+	}
+}
+
+func cleanPath(p string) string {
+	return strings.Join(strings.FieldsFunc(p, func(r rune) bool { return r == '/' || r == '\\' }), "/")
+}
+
+// loaderString reads a variable of the loader. One that is no string is passed over.
+func (b *boot) loaderString(name string) (string, bool) {
+	v, ok := b.read(efivar.Loader(name))
+	if !ok {
+		return "", false
+	}
+	s, err := efivar.DecodeString(v.Data)
+	return s, err == nil
+}
+
+// loaderVersion is what the image says of itself.
+func loaderVersion(sections []section) string {
+	text, _, _ := strings.Cut(string(find(sections, ".sdmagic")), "\x00")
+	return strings.TrimSuffix(strings.TrimPrefix(text, sdMagic), " ####")
+}
+
+// endless reports whether the menu is shown until a person chooses. Without a time it is not shown, unless it was asked for.
+func endless(timeout string, menu bool) bool {
+	seconds, err := strconv.ParseUint(timeout, 0, 64)
+	switch {
+	case timeout == "menu-force", errors.Is(err, strconv.ErrRange), err == nil && seconds >= math.MaxUint32:
+		return true
+	}
+	return menu && (timeout == "menu-hidden" || err == nil && seconds == 0)
+}
