@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -15,22 +14,21 @@ func TestAnUpgradeIsCancelled(t *testing.T) {
 	f := newFake()
 	f.hang["prepare"] = make(chan struct{})
 	s := f.server(t, Config{})
-	node := serve(t, s)
-	_, err := node.Cancel(t.Context(), &pawlv1.CancelRequest{})
-	require.Equal(t, "nothing-to-cancel", kindOf(t, err))
-	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	_, _, err := s.Cancel(t.Context())
+	require.ErrorIs(t, err, ErrNothingToCancel)
+	op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 	require.NoError(t, err)
 	until(t, "it prepares", func() bool { return len(f.called()) > 1 })
-	v, err := node.Cancel(t.Context(), &pawlv1.CancelRequest{})
+	name, why, err := s.Cancel(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, "upgrade to os:2", v.Operation)
-	require.Contains(t, v.Error, "it was cancelled by hand")
+	require.Equal(t, "upgrade to os:2", name)
+	require.ErrorContains(t, why, "it was cancelled by hand")
 	_, ended := op.result()
 	require.Equal(t, "cancelled", Kind(ended))
 	require.NotContains(t, f.called(), "arm")
 	require.Empty(t, f.rebooted())
 	delete(f.hang, "prepare")
-	op, err = s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	op, err = s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 	require.NoError(t, err, "the node takes the next order")
 	<-op.ended
 }
@@ -39,7 +37,7 @@ func TestWhatIsArmedIsNotCancelled(t *testing.T) {
 	f := newFake()
 	f.deaf["arm"] = make(chan struct{})
 	s := f.server(t, Config{})
-	_, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+	_, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 	require.NoError(t, err)
 	until(t, "it is being armed", func() bool { return len(f.called()) > 2 })
 	go func() {
@@ -73,7 +71,7 @@ func TestARollbackThatGaveATrialUpIsNotCancelledAfterwards(t *testing.T) {
 	s := f.server(t, Config{})
 	_, err := s.Start(t.Context())
 	require.NoError(t, err)
-	_, err = s.Rollback(t.Context(), &pawlv1.RollbackRequest{Reboot: true})
+	_, err = s.Rollback(t.Context(), RollbackRequest{Reboot: true})
 	require.NoError(t, err)
 	until(t, "it is being given up", func() bool { return len(f.called()) > 1 })
 	go func() {
@@ -91,7 +89,7 @@ func TestAServiceEndsThoughItsOperationDoesNot(t *testing.T) {
 		f := newFake()
 		f.deaf["prepare"] = make(chan struct{})
 		s := f.server(t, Config{})
-		_, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+		_, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 		require.NoError(t, err)
 		synctest.Wait()
 		require.ErrorContains(t, s.Close(), "upgrade to os:2 does not end")
@@ -114,7 +112,7 @@ func TestARebootWaitsForWhatTheNodeDoesByItself(t *testing.T) {
 				go func() { proved <- s.Prove(t.Context()) }()
 				time.AfterFunc(lasts, func() { close(f.hang["replace the loader"]) })
 				synctest.Wait()
-				_, err = service{s}.Reboot(t.Context(), &pawlv1.RebootRequest{})
+				_, err = s.Reboot(t.Context(), RebootRequest{})
 				if lasts > ownTime {
 					require.ErrorIs(t, err, ErrBusy)
 				} else {

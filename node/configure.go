@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/pawl-os/pawl/internal/nearest"
@@ -87,7 +88,7 @@ func (s *Server) diskLabels() (labels []string, err error) {
 // the version that worked, as when a check fails. It reports whether that was so; elsewhere nothing happens. It may be called
 // without Start, by a program that is configured so that it cannot start.
 func (s *Server) GiveUp(reason string) bool {
-	s.startClock()
+	s.StartClock()
 	if s.trial.unknown() {
 		if err := s.askAgain(); err != nil {
 			s.log.Error("whether this boot is a trial is not known", "reason", err)
@@ -103,4 +104,24 @@ func (s *Server) GiveUp(reason string) bool {
 		s.giveUp(reason)
 	}
 	return true
+}
+
+// EndTrial ends the trial that this boot may be, for a program that cannot even make a Server of its configuration: of that,
+// only Disk, Machine, Reboot and Log are used.
+func EndTrial(c Config, why error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Disk == "" {
+		return // somebody looks how the program is called
+	}
+	s, err := New(Config{Disk: c.Disk, Machine: c.Machine, Reboot: c.Reboot, Log: c.Log})
+	if err != nil {
+		c.Log.Error("the trial, if this is one, is not given up", "reason", err)
+		return
+	}
+	s.GiveUp("the node service cannot work as it is configured: " + why.Error())
+	if err := s.Close(); err != nil {
+		c.Log.Error("close", "reason", err)
+	}
 }

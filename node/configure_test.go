@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/partition"
 )
 
@@ -24,19 +23,19 @@ func TestALabelThatNoPartitionHasIsFoundEarly(t *testing.T) {
 	_, err := s.Start(t.Context())
 	require.ErrorIs(t, err, ErrConfig)
 	require.ErrorContains(t, err, says)
-	_, err = s.Plan(t.Context(), &pawlv1.PlanRequest{Image: "os:2"})
+	_, err = s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 	require.ErrorContains(t, err, says)
-	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+	op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 	require.NoError(t, err)
-	require.ErrorContains(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }), says)
+	require.ErrorContains(t, op.Follow(t.Context(), 0, func(Event) error { return nil }), says)
 	require.NotContains(t, f.called(), "prepare")
-	op, err = s.Rollback(t.Context(), &pawlv1.RollbackRequest{Reboot: true})
+	op, err = s.Rollback(t.Context(), RollbackRequest{Reboot: true})
 	require.NoError(t, err)
-	require.ErrorContains(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }), says)
+	require.ErrorContains(t, op.Follow(t.Context(), 0, func(Event) error { return nil }), says)
 	require.Empty(t, f.rebooted())
 
 	f.fail["labels"] = partition.ErrBusy
-	_, err = s.Plan(t.Context(), &pawlv1.PlanRequest{Image: "os:2"})
+	_, err = s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 	require.ErrorIs(t, err, partition.ErrBusy, "what cannot be read is no answer")
 }
 
@@ -112,7 +111,7 @@ func TestARestartWhoseDiskHangsEnds(t *testing.T) {
 				s := f.server(t, Config{Kexec: func(context.Context, string) error { return nil }})
 				over := make(chan struct{})
 				hang(f, s, over)
-				_, err := s.Reboot(t.Context(), &pawlv1.RebootRequest{})
+				_, err := s.Reboot(t.Context(), RebootRequest{})
 				time.Sleep(2 * loadTime)
 				if op, _ := s.queue.latest(); err == nil && op != nil {
 					_, err = op.result()
@@ -122,7 +121,7 @@ func TestARestartWhoseDiskHangsEnds(t *testing.T) {
 				_, running := s.queue.latest()
 				require.False(t, running, "other operations may come")
 				require.Empty(t, f.rebooted())
-				_, err = s.Reboot(t.Context(), &pawlv1.RebootRequest{Force: true, RebootMode: ModePowercycle})
+				_, err = s.Reboot(t.Context(), RebootRequest{Force: true, Mode: ModePowercycle})
 				require.NoError(t, err)
 				time.Sleep(loadTime)
 				require.Len(t, f.rebooted(), 1)

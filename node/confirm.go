@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -15,14 +14,14 @@ var ErrNothingToConfirm = errors.New("there is nothing to confirm: the running s
 // Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else confirms, or a
 // trial before its checks have passed. A trial that was given up is not confirmed any more. Afterwards comes what Prove does
 // after a confirmation.
-func (s *Server) Confirm(ctx context.Context) (*pawlv1.ConfirmResponse, error) {
+func (s *Server) Confirm(ctx context.Context) (Confirmed, error) {
 	op := s.newOperation("confirm")
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := s.queue.enterSoon(soon, op); err != nil {
-		return nil, err
+		return Confirmed{}, err
 	}
-	w := &pawlv1.ConfirmResponse{}
+	var done Confirmed
 	err := s.with(false, func(m machine) error {
 		st, err := m.Status()
 		switch why := s.trial.why(); {
@@ -38,14 +37,14 @@ func (s *Server) Confirm(ctx context.Context) (*pawlv1.ConfirmResponse, error) {
 			return err
 		}
 		s.isConfirmed(a)
-		w.Attempt, w.Slot, w.Version = wireAttempt(a), string(st.Loader.Active), st.Running().Manifest.Version
+		done = Confirmed{Attempt: a, Slot: st.Loader.Active, Version: st.Running().Manifest.Version}
 		return nil
 	})
 	s.queue.leave()
 	op.end(err)
 	if err != nil {
-		return nil, fmt.Errorf("confirm: %w", err)
+		return Confirmed{}, fmt.Errorf("confirm: %w", err)
 	}
 	go s.tidyUp(s.ctx)
-	return w, nil
+	return done, nil
 }

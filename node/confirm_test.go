@@ -8,16 +8,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 // notices are what the node told a person of, without being asked.
 func notices(t *testing.T, s *Server) (texts []string) {
 	t.Helper()
-	require.NoError(t, s.Events(t.Context(), &pawlv1.EventsRequest{}, func(e *pawlv1.Event) error {
-		if n := e.GetNotice(); n != nil {
-			texts = append(texts, n.Text)
+	require.NoError(t, s.Events(t.Context(), Since{}, func(e Event) error {
+		if n, ok := e.Told.(Notice); ok {
+			texts = append(texts, string(n))
 		}
 		return nil
 	}))
@@ -45,7 +44,7 @@ func TestABootThatNoAttemptOrderedWaitsForAPerson(t *testing.T) {
 
 		c, err := s.Confirm(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, "B 2", c.Slot+" "+c.Version)
+		require.Equal(t, "B 2", string(c.Slot)+" "+c.Version)
 		require.Equal(t, []string{"started", "confirm by order"}, f.called())
 		st, err = s.Status(t.Context())
 		require.NoError(t, err)
@@ -72,7 +71,7 @@ func TestAPersonConfirmsATrialBeforeItsChecks(t *testing.T) {
 				}
 				_, err = s.Confirm(t.Context())
 				require.NoError(t, err)
-				require.Equal(t, "confirmed", s.checks().State)
+				require.EqualValues(t, "confirmed", s.checks().State)
 				if when == "while one runs" {
 					answer <- errSick
 					require.NoError(t, <-proved, "what a check says now changes nothing")

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -25,19 +24,19 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 			asked = o
 			return errors.New("a member is down")
 		}}}})
-		op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, Force: true, Preserve: true})
+		op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true, Force: true, Preserve: true})
 		require.NoError(t, err)
-		err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+		err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 		require.ErrorIs(t, err, ErrRefused)
 		require.Equal(t, "refused", Kind(err))
 		require.ErrorContains(t, err, `hook "quorum": a member is down`)
 		require.Equal(t, []string{"plan"}, f.called(), "not even prepared")
 		require.True(t, asked.Force)
 		require.Equal(t, upgrade.Attempt{Kind: upgrade.Upgrade, From: "A", To: "B", Old: "1", Version: "2", Image: "sha256:2", Reference: "os:2", Preserve: true}, asked.Attempt, "it is told what is planned")
-		p, err := s.Plan(t.Context(), &pawlv1.PlanRequest{Image: "os:2"})
+		p, err := s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 		require.NoError(t, err)
 		require.Contains(t, p.Warnings, `An upgrade would be refused now: allow: hook "quorum": a member is down.`)
-		require.Equal(t, []string{"resolve", "allow", "write", "arm", "reboot"}, p.Steps)
+		require.Equal(t, []upgrade.Step{"resolve", "allow", "write", "arm", "reboot"}, p.Steps)
 	})
 }
 
@@ -56,9 +55,9 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 				f := newFake()
 				test.arrange(f)
 				s := f.server(t, Config{Hooks: f.recorder(map[Phase]error{PhaseAllow: errSick})})
-				op, err := s.Rollback(t.Context(), &pawlv1.RollbackRequest{Reboot: true})
+				op, err := s.Rollback(t.Context(), RollbackRequest{Reboot: true})
 				require.NoError(t, err)
-				err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+				err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 				require.Equal(t, test.refused, errors.Is(err, ErrRefused), "%v", err)
 				require.Equal(t, test.refused, f.phases() == "allow", "%v", f.called())
 			})
@@ -72,7 +71,7 @@ func TestTheLockIsGivenBackLast(t *testing.T) {
 		f := newFake()
 		f.left = []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
 		s := f.server(t, Config{Hooks: f.recorder(map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: errSick})})
-		require.Error(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
+		require.Error(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
 		require.Equal(t, `allow, lock, cordon, drain, abandon: drain: hook "test": the disk smells, uncordon sure=true, unlock sure=true`, f.phases())
 	})
 }
@@ -86,7 +85,7 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 		},
 		"after an upgrade that failed": func(t *testing.T, f *fake, s *Server) {
 			f.left = marks
-			require.Error(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
+			require.Error(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,18 +140,18 @@ func TestWhatAHookWaitsForIsTold(t *testing.T) {
 				return nil
 			},
 		}}})
-		op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+		op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 		require.NoError(t, err)
 		time.Sleep(30 * time.Minute) // more than hooks have that do not say
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, "node-2 holds the lock", st.Operation.Notice)
+		require.Equal(t, Notice("node-2 holds the lock"), st.Operation.Notice)
 		require.Equal(t, []string{"pool control-plane"}, st.Notes)
 		close(held)
 		var told []string
-		require.NoError(t, op.Follow(t.Context(), 0, func(e *pawlv1.Event) error {
-			if n := e.GetNotice(); n != nil {
-				told = append(told, n.Text)
+		require.NoError(t, op.Follow(t.Context(), 0, func(e Event) error {
+			if n, ok := e.Told.(Notice); ok {
+				told = append(told, string(n))
 			}
 			return nil
 		}))

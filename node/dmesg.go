@@ -11,9 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/types/known/durationpb"
-
-	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // moment is how long the kernel may take for a record that is there.
@@ -44,9 +41,18 @@ func (s *Server) writeKernelLog(line string) {
 	}
 }
 
-// Dmesg calls each with the messages of the kernel's log, those after r.Since if that is of this boot, and then follows
-// it if asked. What the kernel has overwritten before it was read is left out.
-func (s *Server) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*pawlv1.KernelMessage) error) error {
+// KernelMessage is one message of the kernel's log.
+type KernelMessage struct {
+	Sequence  uint64
+	Priority  uint32 // as syslog has it: facility * 8 + level
+	SinceBoot time.Duration
+	Text      string
+	BootID    string
+}
+
+// Dmesg calls each with the messages of the kernel's log, and then follows it if asked. What the kernel has overwritten
+// before it was read is left out.
+func (s *Server) Dmesg(ctx context.Context, from Since, each func(KernelMessage) error) error {
 	log, err := s.kmsg()
 	if err != nil {
 		return err
@@ -58,7 +64,7 @@ func (s *Server) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*p
 	}
 	b := make([]byte, maxRecord)
 	for {
-		if !r.Follow && ctx.Err() == nil {
+		if !from.Follow && ctx.Err() == nil {
 			// What is there is read at once, however long all of it takes; nothing more within a moment is the end.
 			_ = log.SetReadDeadline(time.Now().Add(moment))
 		}
@@ -75,10 +81,10 @@ func (s *Server) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*p
 		if err != nil {
 			return fmt.Errorf("read the kernel's log: %w", err)
 		}
-		if r.BootId == s.bootID && m.Sequence <= r.Since {
+		if from.BootID == s.bootID && m.Sequence <= from.ID {
 			continue
 		}
-		m.BootId = s.bootID
+		m.BootID = s.bootID
 		if err := each(m); err != nil {
 			return err
 		}
@@ -87,21 +93,20 @@ func (s *Server) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*p
 
 // parseRecord reads one record (Documentation/ABI/testing/dev-kmsg): "priority,sequence,microseconds,flags,...;text",
 // then lines of a dictionary that begin with a space. Bytes that are not printable are written \xNN.
-func parseRecord(record string) (*pawlv1.KernelMessage, error) {
+func parseRecord(record string) (m KernelMessage, err error) {
 	head, text, ok := strings.Cut(record, ";")
 	fields := strings.Split(head, ",")
 	if !ok || len(fields) < 3 {
-		return nil, fmt.Errorf("not a record: %q", record)
+		return m, fmt.Errorf("not a record: %q", record)
 	}
 	priority, err1 := strconv.ParseUint(fields[0], 10, 32)
 	sequence, err2 := strconv.ParseUint(fields[1], 10, 64)
 	micros, err3 := strconv.ParseInt(fields[2], 10, 64)
 	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, fmt.Errorf("not a record: %q: %w", record, err)
+		return m, fmt.Errorf("not a record: %q: %w", record, err)
 	}
 	text, _, _ = strings.Cut(text, "\n")
-	return &pawlv1.KernelMessage{
-		Priority: uint32(priority), Sequence: sequence, Text: text,
-		SinceBoot: durationpb.New(time.Duration(micros) * time.Microsecond),
+	return KernelMessage{
+		Priority: uint32(priority), Sequence: sequence, Text: text, SinceBoot: time.Duration(micros) * time.Microsecond,
 	}, nil
 }

@@ -10,11 +10,10 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// The diagnosis goes over the wire as it is, also while an operation runs, and then it says so.
+// The diagnosis is told as it is, also while an operation runs, and then it says so.
 func TestDoctor(t *testing.T) {
 	f := newFake()
 	s := f.server(t, Config{})
@@ -29,17 +28,13 @@ func TestDoctor(t *testing.T) {
 	}
 	d, err := s.Doctor(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, "broken", d.Severity)
-	require.Equal(t, "boot-1", d.BootId)
+	require.Equal(t, upgrade.Broken, d.Severity())
 	require.Equal(t, []string{"Nothing."}, d.Assumes)
 	require.Len(t, d.Boots, 2)
-	require.Equal(t, "1", d.Boots[0].Version)
-	require.Equal(t, []string{"Why."}, d.Boots[0].Why)
-	require.Equal(t, "stuck", d.Boots[1].Stuck)
 	require.Len(t, d.Findings, 1)
 
 	f.hang["prepare"] = make(chan struct{})
-	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { _, running := s.queue.latest(); return running }, time.Minute, time.Millisecond)
 	d, err = s.Doctor(t.Context())

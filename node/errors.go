@@ -7,12 +7,8 @@ import (
 	"strings"
 	"unicode"
 
-	"connectrpc.com/connect"
-
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/internal/foreign"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -20,7 +16,7 @@ import (
 // ErrRequest is returned for a request that lacks something, or has too much. Do: read the message.
 var ErrRequest = errors.New("the request is not as it has to be")
 
-// ErrStarting is returned over the API before Start has recorded this boot: what the disk says until then is of the boot
+// ErrStarting is returned before Start has recorded this boot: what the disk says until then is of the boot
 // before. Do: ask again.
 var ErrStarting = errors.New("the node is starting; ask again")
 
@@ -40,79 +36,74 @@ func checkReference(what, reference string) error {
 	return nil
 }
 
-// kinds are the words by which programs tell errors apart over the wire, first match first.
+// kinds are the words by which programs tell errors apart, first match first.
 var kinds = []struct {
 	err  error
 	kind string
-	code connect.Code
 }{
-	{ErrBusy, "busy", connect.CodeAborted},
-	{ErrStarting, "starting", connect.CodeUnavailable},
-	{ErrConfig, "config", connect.CodeFailedPrecondition},
-	{ErrRequest, "request", connect.CodeInvalidArgument},
-	{ErrTooMany, "too-many", connect.CodeResourceExhausted},
-	{ErrNothingToCancel, "nothing-to-cancel", connect.CodeFailedPrecondition},
-	{ErrTooLate, "too-late", connect.CodeFailedPrecondition},
-	{ErrRefused, "refused", connect.CodeFailedPrecondition},
-	{ErrHost, "host", connect.CodePermissionDenied},
-	{context.Canceled, "cancelled", connect.CodeCanceled},
+	{ErrBusy, "busy"},
+	{ErrStarting, "starting"},
+	{ErrConfig, "config"},
+	{ErrRequest, "request"},
+	{ErrNothingToCancel, "nothing-to-cancel"},
+	{ErrTooLate, "too-late"},
+	{ErrRefused, "refused"},
+	{context.Canceled, "cancelled"},
 
-	{upgrade.ErrTrial, "trial", connect.CodeFailedPrecondition},
-	{upgrade.ErrUnordered, "unordered", connect.CodeFailedPrecondition},
-	{ErrNothingToConfirm, "nothing-to-confirm", connect.CodeFailedPrecondition},
-	{upgrade.ErrSame, "same", connect.CodeFailedPrecondition},
-	{upgrade.ErrKnownBad, "known-bad", connect.CodeFailedPrecondition},
-	{upgrade.ErrNotComplete, "not-complete", connect.CodeFailedPrecondition},
-	{upgrade.ErrDoesNotFit, "does-not-fit", connect.CodeFailedPrecondition},
-	{bootloader.ErrVersion, "version", connect.CodeFailedPrecondition},
-	{upgrade.ErrUnfit, "unfit", connect.CodeFailedPrecondition},
-	{upgrade.ErrPolicy, "policy", connect.CodeFailedPrecondition},
-	{upgrade.ErrNotStaged, "not-staged", connect.CodeFailedPrecondition},
-	{upgrade.ErrUnproved, "unproved", connect.CodeFailedPrecondition},
-	{upgrade.ErrCold, "cold", connect.CodeFailedPrecondition},
-	{upgrade.ErrNothingToRollBack, "nothing-to-roll-back", connect.CodeFailedPrecondition},
+	{upgrade.ErrTrial, "trial"},
+	{upgrade.ErrUnordered, "unordered"},
+	{ErrNothingToConfirm, "nothing-to-confirm"},
+	{upgrade.ErrSame, "same"},
+	{upgrade.ErrKnownBad, "known-bad"},
+	{upgrade.ErrNotComplete, "not-complete"},
+	{upgrade.ErrDoesNotFit, "does-not-fit"},
+	{bootloader.ErrVersion, "version"},
+	{upgrade.ErrUnfit, "unfit"},
+	{upgrade.ErrPolicy, "policy"},
+	{upgrade.ErrNotStaged, "not-staged"},
+	{upgrade.ErrUnproved, "unproved"},
+	{upgrade.ErrCold, "cold"},
+	{upgrade.ErrNothingToRollBack, "nothing-to-roll-back"},
 
-	{upgrade.ErrRehearsal, "rehearsal", connect.CodeFailedPrecondition},
+	{upgrade.ErrRehearsal, "rehearsal"},
 
-	{bootloader.ErrForeign, "foreign", connect.CodeFailedPrecondition},
-	{bootloader.ErrNoVariables, "no-variables", connect.CodeFailedPrecondition},
-	{bootloader.ErrAmbiguous, "ambiguous", connect.CodeFailedPrecondition},
-	{bootloader.ErrNotFound, "no-loader", connect.CodeFailedPrecondition},
+	{bootloader.ErrForeign, "foreign"},
+	{bootloader.ErrNoVariables, "no-variables"},
+	{bootloader.ErrAmbiguous, "ambiguous"},
+	{bootloader.ErrNotFound, "no-loader"},
 
-	{image.ErrReference, "image-reference", connect.CodeInvalidArgument},
-	{image.ErrUnsigned, "image-unsigned", connect.CodeFailedPrecondition},
-	{image.ErrWrongKey, "image-wrong-key", connect.CodeFailedPrecondition},
-	{image.ErrWrongSubject, "image-wrong-subject", connect.CodeFailedPrecondition},
-	{image.ErrPolicy, "image-policy", connect.CodeFailedPrecondition},
-	{image.ErrNotFound, "image-not-found", connect.CodeNotFound},
-	{image.ErrUnreachable, "image-unreachable", connect.CodeUnavailable},
-	{image.ErrDenied, "image-denied", connect.CodePermissionDenied},
-	{image.ErrPlatform, "image-platform", connect.CodeFailedPrecondition},
-	{image.ErrTampered, "image-tampered", connect.CodeDataLoss},
-	{image.ErrNoAssets, "image-no-assets", connect.CodeFailedPrecondition},
-	{image.ErrUnreadable, "image-unreadable", connect.CodeFailedPrecondition},
-	{image.ErrUnsafe, "image-unsafe", connect.CodeFailedPrecondition},
+	{image.ErrReference, "image-reference"},
+	{image.ErrUnsigned, "image-unsigned"},
+	{image.ErrWrongKey, "image-wrong-key"},
+	{image.ErrWrongSubject, "image-wrong-subject"},
+	{image.ErrPolicy, "image-policy"},
+	{image.ErrNotFound, "image-not-found"},
+	{image.ErrUnreachable, "image-unreachable"},
+	{image.ErrDenied, "image-denied"},
+	{image.ErrPlatform, "image-platform"},
+	{image.ErrTampered, "image-tampered"},
+	{image.ErrNoAssets, "image-no-assets"},
+	{image.ErrUnreadable, "image-unreadable"},
+	{image.ErrUnsafe, "image-unsafe"},
 
-	{partition.ErrBusy, "disk-busy", connect.CodeAborted},
-	{partition.ErrNoTable, "disk-foreign", connect.CodeFailedPrecondition},
-	{partition.ErrForeign, "disk-foreign", connect.CodeFailedPrecondition},
-	{partition.ErrNotFound, "disk-foreign", connect.CodeFailedPrecondition},
-	{partition.ErrDamaged, "disk-damaged", connect.CodeDataLoss},
+	{partition.ErrBusy, "disk-busy"},
+	{partition.ErrNoTable, "disk-foreign"},
+	{partition.ErrForeign, "disk-foreign"},
+	{partition.ErrNotFound, "disk-foreign"},
+	{partition.ErrDamaged, "disk-damaged"},
 
-	{context.DeadlineExceeded, "timeout", connect.CodeDeadlineExceeded}, // last: it may be the cause of any of these
+	{context.DeadlineExceeded, "timeout"}, // last: it may be the cause of any of these
 }
 
-// Kind is the word by which programs tell err apart over the wire; "unknown" if it is none of:
+// Kind is the word by which programs tell err apart; "unknown" if it is none of:
 //
 //	busy              another operation runs
 //	starting          the boot is not recorded yet
 //	config            the node's configuration is wrong
 //	request           the request lacks something, or is too large
-//	too-many          more is asked for at once than the service gives
 //	nothing-to-cancel nothing runs that can be cancelled
 //	too-late          the operation came past its commit point before it could be cancelled
 //	refused           a hook of the phase allow refuses the order
-//	host              the request is for another node, or of a web page
 //	cancelled         the caller ended it, or the service was stopped
 //	timeout           it took longer than it may
 //	trial             the running version is on trial
@@ -152,36 +143,11 @@ func Kind(err error) string {
 	return "unknown"
 }
 
-// maxError bounds the text of an error, in bytes.
-const maxError = 8 << 10
-
-// plainError is an error with a text that can be sent.
-type plainError struct {
-	text string
-	err  error
-}
-
-func (e plainError) Error() string { return e.text }
-func (e plainError) Unwrap() error { return e.err }
-
-// wireError gives err its code and its kind; its text stays, as far as it is one.
-func wireError(err error) error {
-	if err == nil {
-		return nil
-	}
-	code := connect.CodeUnknown
+// Kinds are the errors that Kind tells apart.
+func Kinds() map[string][]error {
+	all := map[string][]error{}
 	for _, k := range kinds {
-		if errors.Is(err, k.err) {
-			code = k.code
-			break
-		}
+		all[k.kind] = append(all[k.kind], k.err)
 	}
-	if text := foreign.Text(err.Error(), maxError); text != err.Error() {
-		err = plainError{text, err}
-	}
-	wire := connect.NewError(code, err)
-	if detail, err := connect.NewErrorDetail(&pawlv1.Error{Kind: Kind(err)}); err == nil {
-		wire.AddDetail(detail)
-	}
-	return wire
+	return all
 }

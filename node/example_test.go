@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
@@ -35,12 +36,12 @@ func Example() {
 		log.Fatal(err)
 	}
 	address := "unix:" + filepath.Join(filepath.Dir(machine.Disk), "pawl.sock")
-	l, err := node.Listen(ctx, address, false)
+	l, err := api.Listen(ctx, address, false)
 	if err != nil {
 		log.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, l) }()
+	go func() { served <- api.New(s, api.Options{}).Serve(ctx, l) }()
 	if _, err := s.Start(ctx); err != nil { // early, before EPHEMERAL is mounted
 		log.Fatal(err)
 	}

@@ -2,30 +2,27 @@ package node
 
 import (
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
 // expectTrial is what follows once a is armed.
-func (s *Server) expectTrial(a upgrade.Attempt) *pawlv1.Expected {
-	return &pawlv1.Expected{
-		BootId: s.bootID, Version: a.Version, Image: a.Image, Slot: string(a.To), Trial: true, Attempt: a.ID,
-	}
+func (s *Server) expectTrial(a upgrade.Attempt) Expected {
+	return Expected{BootID: s.bootID, Version: a.Version, Image: a.Image, Slot: a.To, Trial: true, Attempt: a.ID}
 }
 
 // expectNext is what the next boot starts, as far as st says.
-func (s *Server) expectNext(st upgrade.Status) *pawlv1.Expected {
+func (s *Server) expectNext(st upgrade.Status) Expected {
 	if a := st.Attempt; a != nil && (a.Phase == upgrade.Staged || a.Phase == upgrade.Armed && a.To == st.Loader.Armed) {
 		return s.expectTrial(*a)
 	}
-	e := &pawlv1.Expected{BootId: s.bootID, Trial: st.Loader.Armed != bootloader.None}
+	e := Expected{BootID: s.bootID, Trial: st.Loader.Armed != bootloader.None}
 	next := st.Loader.Armed
 	if next == bootloader.None {
 		next = st.Loader.Default
 	}
 	for _, slot := range st.Slots {
 		if slot.Slot == next && slot.Content == upgrade.Complete {
-			e.Slot, e.Version, e.Image = string(next), slot.Manifest.Version, slot.Manifest.Image
+			e.Slot, e.Version, e.Image = next, slot.Manifest.Version, slot.Manifest.Image
 		}
 	}
 	return e

@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/node/watchdog"
 )
 
@@ -227,7 +226,7 @@ func TestTheWatchdogIsArmedWhileAnUpgradeRestartsTheNode(t *testing.T) {
 				}
 				s := f.server(t, c)
 				b = newBeast(s)
-				r := &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, RebootMode: test.mode}
+				r := UpgradeRequest{Image: "os:2", Reboot: true, Mode: test.mode}
 				r.Stage = test.mode == ModeAuto // its restart is one into the version that runs
 				_ = order(t, s, r)
 				for p, armed := range test.during {
@@ -277,7 +276,7 @@ func TestAMachineWithoutAWatchdogWorksAllTheSame(t *testing.T) {
 		_, err := s.Start(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, s.Prove(t.Context()))
-		require.Equal(t, "confirmed", s.checks().State)
+		require.EqualValues(t, "confirmed", s.checks().State)
 	})
 }
 

@@ -7,9 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -117,7 +114,7 @@ func (s *Server) hooks(p Phase) (found []Hook) {
 // unless all are to be tried.
 func (s *Server) runHooks(ctx context.Context, tell teller, o Occasion, all bool) (did bool, err error) {
 	var errs []error
-	o.BootID, o.Tell = s.bootID, func(text string) { tell.tell(notice(text)) }
+	o.BootID, o.Tell = s.bootID, func(text string) { tell.tell(Notice(text)) }
 	for _, h := range s.hooks(o.Phase) {
 		deadline := h.Deadline
 		if deadline == 0 {
@@ -140,23 +137,18 @@ func (s *Server) runHooks(ctx context.Context, tell teller, o Occasion, all bool
 	return did, errors.Join(errs...)
 }
 
-// notice is what a person should know of.
-func notice(text string) *pawlv1.Event {
-	return &pawlv1.Event{Event: &pawlv1.Event_Notice{Notice: &pawlv1.Notice{Text: text}}}
-}
-
-// teller is whoever takes events: an operation, or the journal alone.
-type teller interface{ tell(*pawlv1.Event) }
+// teller is whoever is told: an operation, or the journal alone.
+type teller interface{ tell(Told) }
 
 // task runs one hook or check, tells of it, and keeps to its deadline whatever it does.
 func (s *Server) task(ctx context.Context, to teller, phase Phase, c Check) error {
 	begun := time.Now()
-	to.tell(&pawlv1.Event{Event: &pawlv1.Event_Task{Task: &pawlv1.Task{Phase: string(phase), Name: c.Name}}})
+	to.tell(Task{Phase: phase, Name: c.Name})
 	err := c.run(ctx)
-	t := &pawlv1.Task{Phase: string(phase), Name: c.Name, Done: true, Elapsed: durationpb.New(time.Since(begun))}
-	if err != nil && !errors.Is(err, ErrAlready) {
-		t.Error = err.Error()
+	t := Task{Phase: phase, Name: c.Name, Done: true, Elapsed: time.Since(begun)}
+	if !errors.Is(err, ErrAlready) {
+		t.Err = err
 	}
-	to.tell(&pawlv1.Event{Event: &pawlv1.Event_Task{Task: t}})
+	to.tell(t)
 	return err
 }

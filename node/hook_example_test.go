@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // The sequence around an upgrade: everything that can fail comes first, then the node is disturbed, then one write arms
@@ -38,12 +37,12 @@ func Example_sequence() {
 	}
 	defer s.Close()
 	for range 2 {
-		op, err := s.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: two, Reboot: true})
+		op, err := s.Upgrade(ctx, node.UpgradeRequest{Image: two, Reboot: true})
 		if err != nil {
 			log.Fatal(err)
 		}
-		err = op.Follow(ctx, 0, func(e *pawlv1.Event) error {
-			if armed := e.GetArmed(); armed != nil {
+		err = op.Follow(ctx, 0, func(e node.Event) error {
+			if armed, ok := e.Told.(node.Armed); ok {
 				fmt.Println("the next boot is the trial of", armed.Expected.Version, "in slot", armed.Expected.Slot)
 			}
 			return nil

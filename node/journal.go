@@ -4,10 +4,7 @@ import (
 	"context"
 	"sort"
 	"sync"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/pawl-os/pawl/node/pawlv1"
+	"time"
 )
 
 // journalSize is how many events a node keeps: an upgrade has about forty.
@@ -18,7 +15,7 @@ type journal struct {
 	bootID string
 
 	mu      sync.Mutex
-	events  []*pawlv1.Event // ids rise; an event is not changed once it is here
+	events  []*Event // ids rise; an event is not changed once it is here
 	last    uint64
 	changed chan struct{}
 }
@@ -27,61 +24,67 @@ func newJournal(bootID string) *journal {
 	return &journal{bootID: bootID, changed: make(chan struct{})}
 }
 
-// add completes e and keeps it.
-func (j *journal) add(operation string, e *pawlv1.Event) {
-	mend(e.ProtoReflect())
+// add makes an event of what an operation tells, and keeps it.
+func (j *journal) add(operation string, t Told) *Event {
+	t = keep(t)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.last++
-	e.Id, e.Operation, e.BootId, e.Time = j.last, operation, j.bootID, timestamppb.Now()
+	e := &Event{ID: j.last, Operation: operation, BootID: j.bootID, Time: time.Now().UTC(), Told: t}
 	if n := len(j.events); n > 0 && replaces(e, j.events[n-1]) {
 		j.events = j.events[: n-1 : n-1]
 	}
 	if len(j.events) >= journalSize {
-		j.events = append([]*pawlv1.Event(nil), j.events[journalSize/4:]...)
+		j.events = append([]*Event(nil), j.events[journalSize/4:]...)
 	}
 	j.events = append(j.events, e)
 	close(j.changed)
 	j.changed = make(chan struct{})
+	return e
 }
 
 // replaces reports whether e tells no more than that bytes have grown since the last event.
-func replaces(e, last *pawlv1.Event) bool {
-	return counts(last) && counts(e) && last.Operation == e.Operation && last.GetProgress().Step == e.GetProgress().Step
+func replaces(e, last *Event) bool {
+	was, before := last.Told.(Progress)
+	is, now := e.Told.(Progress)
+	return before && now && was.counts() && is.counts() && last.Operation == e.Operation && was.Step == is.Step
 }
 
+// counts reports whether it tells of nothing but bytes.
+func (p Progress) counts() bool { return !p.Done && p.Bytes > 0 }
+
 // after is the first event with an id above since, if there is one; changed is closed when there may be more.
-func (j *journal) after(since uint64) (next *pawlv1.Event, changed <-chan struct{}) {
+func (j *journal) after(since uint64) (next *Event, changed <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return behind(j.events, since), j.changed
 }
 
 // behind is the first event with an id above since; nil if there is none.
-func behind(events []*pawlv1.Event, since uint64) *pawlv1.Event {
-	n := sort.Search(len(events), func(i int) bool { return events[i].Id > since })
+func behind(events []*Event, since uint64) *Event {
+	n := sort.Search(len(events), func(i int) bool { return events[i].ID > since })
 	if n == len(events) {
 		return nil
 	}
 	return events[n]
 }
 
-// Events calls each with what the node told in this boot after the event with id since of the boot bootID (of another
-// boot: from the beginning), and then follows it if asked, until ctx ends, the server closes, or each returns an error.
-func (s *Server) Events(ctx context.Context, r *pawlv1.EventsRequest, each func(*pawlv1.Event) error) error {
-	since := r.Since
-	if r.BootId != "" && r.BootId != s.bootID {
+// Events calls each with what the node told in this boot, and then follows it if asked, until ctx ends, the server
+// closes, or each returns an error.
+func (s *Server) Events(ctx context.Context, from Since, each func(Event) error) error {
+	since := from.ID
+	if from.BootID != "" && from.BootID != s.bootID {
 		since = 0
 	}
 	for {
 		next, changed := s.journal.after(since)
 		switch {
 		case next != nil:
-			if err := each(next); err != nil {
+			if err := each(*next); err != nil {
 				return err
 			}
-			since = next.Id
-		case !r.Follow:
+			since = next.ID
+		case !from.Follow:
 			return nil
 		default:
 			select {
@@ -95,10 +98,10 @@ func (s *Server) Events(ctx context.Context, r *pawlv1.EventsRequest, each func(
 	}
 }
 
-// voice tells the journal of what is no operation of the queue, such as a trial.
-type voice struct {
+// named tells the journal of what is no operation of the queue, such as a trial.
+type named struct {
 	j    *journal
 	name string
 }
 
-func (v voice) tell(e *pawlv1.Event) { v.j.add(v.name, e) }
+func (n named) tell(t Told) { n.j.add(n.name, t) }

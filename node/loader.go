@@ -48,5 +48,5 @@ func (s *Server) ownLoader(ctx context.Context) {
 func (t *trial) wasConfirmed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state == confirmed
+	return t.state == TrialConfirmed
 }

@@ -1,26 +1,24 @@
-// Package node is the service that a machine runs to be upgraded: an API for operators, the sequence around an upgrade,
-// and what a boot owes to Pawl. An operating system embeds it in its PID 1 or runs it as cmd/pawld.
+// Package node is the service that a machine runs to be upgraded: the sequence around an upgrade, and what a boot owes to
+// Pawl. An operating system embeds it in its PID 1, or runs it as cmd/pawld.
 //
-// Start with New, then in every boot:
+// Start with package [github.com/pawl-os/pawl/node/api], whose Run is the whole service with its API over HTTP. A system with
+// an API of its own calls the methods of a [Server] instead, and links neither protobuf nor connect:
 //
-//	s.Serve(ctx, listener)     the API, as soon as there is a network; before Start has recorded the boot it tells only of
-//	                           the service, its events and the kernel's log
-//	s.Start(ctx)               early, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins, a staged
-//	                           upgrade is armed and the machine restarts (ErrRestarting)
-//	s.Prove(ctx)               after Start, once the system is up: on a trial, the checks, then confirm; then what an upgrade
-//	                           disturbed is undone (rejoin, uncordon)
+//	s, err := node.New(c)
+//	s.Start(ctx)   early in every boot, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins, a
+//	               staged upgrade is armed and the machine restarts (ErrRestarting)
+//	s.Prove(ctx)   after Start, once the system is up: on a trial, the checks, then confirm; then what an upgrade
+//	               disturbed is undone (rejoin, uncordon, unlock)
 //
 // The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that
 // Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may take,
-// whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens while the machine serves (prepare), that the restart comes
-// last, and that only one operation runs at a time. With Config.Watchdog a trial that hangs so that nothing of this runs any
-// more is reset by the hardware. An upgrade goes on when the client that asked for it goes away.
+// whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens while the
+// machine serves (prepare), that the restart comes last, and that only one operation runs at a time. With Config.Watchdog a
+// trial that hangs so that nothing of this runs any more is reset by the hardware. An upgrade goes on when the client that
+// asked for it goes away.
 //
 // What the system does around an upgrade (cordon, drain, stop services, ...) are its Hooks, or executables in a directory:
-// see package node/hookdir. The order is at Server.Upgrade.
-//
-// It does not authenticate anybody: see Listen. What it does to disks is package
-// upgrade's. The API is package node/pawlv1, its client package node/client.
+// see package node/hookdir. The order is at [Server.Upgrade]. What it does to disks is package upgrade's.
 package node
 
 import (
@@ -32,6 +30,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +39,6 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/kexec"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -67,10 +65,13 @@ type Config struct {
 	Reboot   func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
 	Watchdog Watchdog                                       // the hardware that ends a trial which hangs; zero: none
 	Kexec    func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
+	Log      *slog.Logger                                   // nil discards
+
+	// Observe is called as each phase and each step begins: the service goes on once it returns. So a test that keeps the disk
+	// there, or never returns, sees the machine exactly there. Nil: nobody.
+	Observe func(Place)
 	// Notes is asked for lines for the status, such as which pool the node belongs to and who holds its lock. It has two seconds.
 	Notes func(context.Context) []string
-	Names []string     // by which clients call this node, beside its host name and its addresses
-	Log   *slog.Logger // nil discards
 
 	ownReboot bool // Reboot was given
 }
@@ -99,10 +100,8 @@ type Server struct {
 	begun    chan struct{} // closed once this boot is recorded
 	recorded func()        // closes begun
 	guard    *guard
-	tcp      *gate // what may be taken over TCP
-	sockets  *gate // what may be taken over Unix sockets
 
-	doctors  shared[*pawlv1.DoctorResponse]
+	doctors  shared[upgrade.Diagnosis]
 	reads    shared[upgrade.Status]
 	planning chan struct{} // held while a plan looks at the machine
 
@@ -193,8 +192,6 @@ func New(c Config) (*Server, error) {
 	s.config.Watchdog.Timeout = cmp.Or(s.config.Watchdog.Timeout, watchdogTimeout)
 	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
 	s.guard = &guard{s: s, open: s.openDog}
-	tcp, sockets := connections()
-	s.tcp, s.sockets = &gate{most: tcp, write: writeTime}, &gate{most: sockets, write: writeTime}
 	s.journal = newJournal(s.bootID)
 	s.journal.last = uint64(time.Now().UnixMicro()) // above those of a service that ran before in this boot
 	s.mark = func(string) {}
@@ -213,7 +210,7 @@ func New(c Config) (*Server, error) {
 	s.planning = make(chan struct{}, 1)
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine
-		o.ReadOnly, o.Log, o.BootID = readOnly, s.log, s.bootID
+		o.ReadOnly, o.Log, o.BootID, o.Observe = readOnly, s.log, s.bootID, s.observeStep
 		m, err := upgrade.Open(s.config.Disk, o)
 		if err != nil {
 			return nil, err // and no machine: a nil pointer would be one
@@ -241,6 +238,38 @@ func New(c Config) (*Server, error) {
 		return image.Open(ctx, reference, o)
 	}
 	return s, nil
+}
+
+// About says what answers. It reads no disk.
+func (s *Server) About() About { return About{Version: Version(), BootID: s.bootID, Run: s.run} }
+
+// Version is the version of this module in the running program, as Go's build recorded it; "(devel)" if it did not.
+func Version() string {
+	const module = "github.com/pawl-os/pawl"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(devel)"
+	}
+	if info.Main.Path == module && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return "(devel)"
+}
+
+// Recorded waits until Start has recorded this boot; what the disk says until then is of the boot before. When ctx ends
+// first, the error is ErrStarting, or the context's cause if that is another.
+func (s *Server) Recorded(ctx context.Context) error {
+	select {
+	case <-s.begun:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // closeTime bounds how long Close waits.

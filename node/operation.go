@@ -2,11 +2,10 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // Operation is something that changes the node. It keeps what it told, so that any number of readers can follow it, from
@@ -14,8 +13,8 @@ import (
 type Operation struct {
 	name  string
 	begun time.Time
-	brief bool // it is our own and soon over, so others wait for it
-	asked any  // the request that it answers; nil if nobody may join it
+	brief bool           // it is our own and soon over, so others wait for it
+	asked UpgradeRequest // that it answers; zero if it is no upgrade, or nobody may join it
 	log   *journal
 
 	cancel context.CancelFunc // ends it before its commit point; nil if nothing does
@@ -23,8 +22,8 @@ type Operation struct {
 	ended  chan struct{}      // closed when it is over
 
 	mu      sync.Mutex
-	events  []*pawlv1.Event // ids rise; an event is not changed once it is here
-	changed chan struct{}   // closed at the next change
+	events  []*Event      // ids rise; an event is not changed once it is here
+	changed chan struct{} // closed at the next change
 	readers int
 	over    bool
 	err     error
@@ -46,12 +45,12 @@ func (s *Server) newBrief(name string) *Operation {
 
 // begin tells the journal that the operation has its turn.
 func (op *Operation) begin() {
-	op.log.add(op.name, &pawlv1.Event{Event: &pawlv1.Event_Sequence{Sequence: &pawlv1.Sequence{}}})
+	op.log.add(op.name, Turn{})
 }
 
 // Follow calls each with the events after the one with id since (0: all) until the operation is over, and returns the
 // operation's error. It returns early with the error of ctx or of each; the operation goes on.
-func (op *Operation) Follow(ctx context.Context, since uint64, each func(*pawlv1.Event) error) error {
+func (op *Operation) Follow(ctx context.Context, since uint64, each func(Event) error) error {
 	op.read(+1)
 	defer op.read(-1)
 	for {
@@ -61,10 +60,10 @@ func (op *Operation) Follow(ctx context.Context, since uint64, each func(*pawlv1
 		op.mu.Unlock()
 		switch {
 		case next != nil:
-			if err := each(next); err != nil {
+			if err := each(*next); err != nil {
 				return err
 			}
-			since = next.Id
+			since = next.ID
 		case over:
 			return err
 		default:
@@ -77,12 +76,12 @@ func (op *Operation) Follow(ctx context.Context, since uint64, each func(*pawlv1
 	}
 }
 
-// tell adds e to what is told. Progress in bytes replaces earlier progress in bytes of the same step, so the list stays
+// tell adds to what is told. Progress in bytes replaces earlier progress in bytes of the same step, so the list stays
 // short.
-func (op *Operation) tell(e *pawlv1.Event) {
+func (op *Operation) tell(t Told) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	op.log.add(op.name, e)
+	e := op.log.add(op.name, t)
 	if n := len(op.events); n > 0 && replaces(e, op.events[n-1]) {
 		op.events = op.events[: n-1 : n-1]
 	}
@@ -90,22 +89,12 @@ func (op *Operation) tell(e *pawlv1.Event) {
 	op.announce()
 }
 
-// counts reports whether e tells of nothing but bytes.
-func counts(e *pawlv1.Event) bool {
-	p := e.GetProgress()
-	return p != nil && !p.Done && p.Bytes > 0
-}
-
 func (op *Operation) end(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	op.over, op.err = true, err
 	close(op.ended)
-	end := &pawlv1.Sequence{Done: true}
-	if err != nil {
-		end.Error, end.Kind = err.Error(), Kind(err)
-	}
-	op.log.add(op.name, &pawlv1.Event{Event: &pawlv1.Event_Sequence{Sequence: end}})
+	op.log.add(op.name, Turn{Done: true, Err: err})
 	op.announce()
 }
 
@@ -140,23 +129,24 @@ func (op *Operation) drained(ctx context.Context) {
 }
 
 // progress is the last progress that was told; nil if there was none.
-func (op *Operation) progress() *pawlv1.Progress {
+func (op *Operation) progress() *Progress {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	for i := len(op.events) - 1; i >= 0; i-- {
-		if p := op.events[i].GetProgress(); p != nil {
-			return p
+	for _, e := range slices.Backward(op.events) {
+		if p, ok := e.Told.(Progress); ok {
+			return &p
 		}
 	}
 	return nil
 }
 
 // notice is what the task that runs told last; empty when it told nothing, or none runs.
-func (op *Operation) notice() string {
+func (op *Operation) notice() Notice {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	if n := len(op.events); n > 0 {
-		return op.events[n-1].GetNotice().GetText()
+		text, _ := op.events[n-1].Told.(Notice)
+		return text
 	}
 	return ""
 }

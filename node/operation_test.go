@@ -9,20 +9,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
-func bytesOf(step string, n int64) *pawlv1.Event {
-	return &pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: step, Bytes: n, Total: 100}}}
+func bytesOf(step upgrade.Step, n int64) Told {
+	return Progress{upgrade.Event{Step: step, Bytes: n, Total: 100}}
 }
 
-func stepOf(step string, done bool) *pawlv1.Event {
-	return &pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: step, Done: done}}}
+func stepOf(step upgrade.Step, done bool) Told {
+	return Progress{upgrade.Event{Step: step, Done: done}}
 }
 
 func TestAReaderThatComesLateSeesEveryStepAndTheLastBytes(t *testing.T) {
 	op := newOperation("upgrade", newJournal("boot-1"))
-	for _, step := range []string{"write", "verify"} {
+	for _, step := range []upgrade.Step{"write", "verify"} {
 		op.tell(stepOf(step, false))
 		for n := range int64(1000) {
 			op.tell(bytesOf(step, n+1))
@@ -32,18 +32,18 @@ func TestAReaderThatComesLateSeesEveryStepAndTheLastBytes(t *testing.T) {
 	op.end(errSick)
 	var seen []string
 	var last uint64
-	collect := func(e *pawlv1.Event) error {
-		p := e.GetProgress()
-		require.Greater(t, e.Id, last)
-		last = e.Id
+	collect := func(e Event) error {
+		p := e.Told.(Progress)
+		require.Greater(t, e.ID, last)
+		last = e.ID
 		switch {
 		case p.Done:
-			seen = append(seen, p.Step+" done")
+			seen = append(seen, string(p.Step)+" done")
 		case p.Bytes > 0:
 			require.EqualValues(t, 1000, p.Bytes)
-			seen = append(seen, p.Step+" bytes")
+			seen = append(seen, string(p.Step)+" bytes")
 		default:
-			seen = append(seen, p.Step)
+			seen = append(seen, string(p.Step))
 		}
 		return nil
 	}
@@ -59,7 +59,7 @@ func TestAReaderThatLeavesDoesNotEndTheOperation(t *testing.T) {
 	op := newOperation("upgrade", newJournal("boot-1"))
 	op.tell(stepOf("write", false))
 	gone := errors.New("gone")
-	require.ErrorIs(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return gone }), gone)
+	require.ErrorIs(t, op.Follow(t.Context(), 0, func(Event) error { return gone }), gone)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, op.Follow(ctx, 1, nil), context.Canceled)
@@ -70,15 +70,15 @@ func TestAReaderThatLeavesDoesNotEndTheOperation(t *testing.T) {
 func TestReadersFollowLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op := newOperation("upgrade", newJournal("boot-1"))
-		var seen []string
+		var seen []upgrade.Step
 		result := make(chan error, 1)
 		go func() {
-			result <- op.Follow(t.Context(), 0, func(e *pawlv1.Event) error {
-				seen = append(seen, e.GetProgress().Step)
+			result <- op.Follow(t.Context(), 0, func(e Event) error {
+				seen = append(seen, e.Told.(Progress).Step)
 				return nil
 			})
 		}()
-		for _, step := range []string{"a", "b", "c"} {
+		for _, step := range []upgrade.Step{"a", "b", "c"} {
 			op.tell(stepOf(step, true))
 			synctest.Wait()
 			require.Equal(t, step, seen[len(seen)-1])
@@ -123,7 +123,7 @@ func TestAnOrderWaitsForWhatTheServiceDoesByItself(t *testing.T) {
 		synctest.Wait()
 		entered := make(chan error, 1)
 		go func() {
-			_, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+			_, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 			entered <- err
 		}()
 		synctest.Wait()
@@ -145,10 +145,10 @@ func TestARestartWaitsForItsReadersButNotForEver(t *testing.T) {
 				begun := time.Now()
 				var at time.Duration
 				s := f.server(t, Config{Reboot: func(context.Context, string) error { at = time.Since(begun); return nil }})
-				op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+				op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 				require.NoError(t, err)
-				require.NoError(t, op.Follow(t.Context(), 0, func(e *pawlv1.Event) error {
-					if e.GetArmed() != nil {
+				require.NoError(t, op.Follow(t.Context(), 0, func(e Event) error {
+					if _, armed := e.Told.(Armed); armed {
 						time.Sleep(test.slow)
 					}
 					return nil

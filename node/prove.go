@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -36,7 +35,7 @@ func (s *Server) tidyUp(ctx context.Context) {
 
 func (s *Server) prove(ctx context.Context) error {
 	t := &s.trial
-	if !t.move(running, "", waiting) {
+	if !t.move(TrialRunning, "", TrialWaiting) {
 		return t.why()
 	}
 	if !slices.ContainsFunc(s.allChecks(), func(c Check) bool { return !c.Own }) {
@@ -45,8 +44,8 @@ func (s *Server) prove(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return s.unproved(ctx, err)
 	}
-	s.log.Info("trial", "phase", "checks")
-	if err := s.check(ctx, voice{s.journal, "trial"}); err != nil {
+	s.at("trial", "checks")
+	if err := s.check(ctx, named{s.journal, "trial"}); err != nil {
 		return s.unproved(ctx, err)
 	}
 	if err := s.stay(ctx); err != nil {
@@ -86,7 +85,7 @@ const windowEvery = time.Second
 // stay has the checks hold for as long as Config.Window says.
 func (s *Server) stay(ctx context.Context) error {
 	if s.config.Window > 0 {
-		s.log.Info("trial", "phase", "window", "for", s.config.Window)
+		s.at("trial", "window", "for", s.config.Window)
 	}
 	end := time.Now().Add(s.config.Window)
 	if s.config.Window > 0 {
@@ -109,7 +108,7 @@ func (s *Server) stay(ctx context.Context) error {
 // silent is for checks that run again and again.
 type silent struct{}
 
-func (silent) tell(*pawlv1.Event) {}
+func (silent) tell(Told) {}
 
 // reached records how far the trial has come, for whoever has to find out why it went no further. It holds nothing up.
 func (s *Server) reached(ctx context.Context, where string) {
@@ -146,7 +145,7 @@ func (s *Server) migrate(ctx context.Context) error {
 		return err
 	}
 	defer s.queue.leave()
-	s.log.Info("trial", "phase", PhaseMigrate)
+	s.at("trial", PhaseMigrate)
 	limited, cancel := context.WithDeadline(ctx, s.trial.now("migrate"))
 	defer cancel()
 	err := s.with(false, func(m machine) error {
@@ -175,7 +174,7 @@ func (s *Server) migrate(ctx context.Context) error {
 // unproved gives the trial up, or leaves it open if it is ctx that ended.
 func (s *Server) unproved(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		s.trial.move(waiting, "", running)
+		s.trial.move(TrialWaiting, "", TrialRunning)
 		return ctx.Err()
 	}
 	if late := (lateError{}); errors.As(err, &late) {
@@ -190,7 +189,7 @@ func (s *Server) unproved(ctx context.Context, err error) error {
 func (t *trial) why() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state == failed {
+	if t.state == TrialFailed {
 		return errors.New(t.reason)
 	}
 	return nil

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // grace is how long answers may take to reach their callers before the node goes down.
@@ -34,19 +32,20 @@ type after struct {
 
 // start runs do in the background as the operation of that name, and restarts the machine afterwards if do says so. What
 // was asked lets others who ask for the same join.
-func (s *Server) start(ctx context.Context, name string, asked any, do func(context.Context, *Operation) (after, error)) (*Operation, error) {
+func (s *Server) start(ctx context.Context, name string, asked UpgradeRequest, do func(context.Context, *Operation) (after, error)) (*Operation, error) {
 	op := s.newOperation(name)
 	op.asked = asked
 	ctx, op.cancel = context.WithCancel(ctx)
 	cancel := op.cancel
+	stop := context.AfterFunc(s.ctx, cancel)
 	soon, enough := context.WithTimeout(ctx, ownTime)
 	err := s.queue.enterSoon(soon, op)
 	enough()
 	if err != nil {
+		stop()
 		cancel()
 		return nil, err
 	}
-	stop := context.AfterFunc(s.ctx, cancel)
 	go func() {
 		defer cancel()
 		defer stop()
@@ -78,7 +77,7 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, readersGrace)
 	op.drained(ctx)
 	cancel()
-	s.log.Info(op.name, "phase", PhaseShutdown)
+	s.at(op.name, PhaseShutdown)
 	_, err = s.runHooks(s.ctx, next, Occasion{Phase: PhaseShutdown, Operation: op.name}, true)
 	if err != nil {
 		s.log.Warn("restart all the same", "reason", err)
@@ -143,14 +142,14 @@ func (s *Server) restartNow(reason string) error {
 // Reboot restarts the machine soon after it returned, and says what is expected of the next boot. While an operation
 // runs that is ErrBusy, unless forced: what it was writing is then as if it never had been. The phases that disturb are
 // not run, only PhaseShutdown. A disk that does not answer is an error, unless forced or through the firmware (ModePowercycle).
-func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Expected, error) {
-	if err := checkMode(r.RebootMode); err != nil {
-		return nil, err
+func (s *Server) Reboot(_ context.Context, r RebootRequest) (Expected, error) {
+	if err := checkMode(r.Mode); err != nil {
+		return Expected{}, err
 	}
-	expected := &pawlv1.Expected{BootId: s.bootID}
+	expected := Expected{BootID: s.bootID}
 	asking, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	known := make(chan *pawlv1.Expected, 1)
+	known := make(chan Expected, 1)
 	go func() { // the disk may be what hangs
 		e := expected
 		st, err := s.reads.ask(asking)
@@ -172,14 +171,14 @@ func (s *Server) Reboot(_ context.Context, r *pawlv1.RebootRequest) (*pawlv1.Exp
 			}()
 			return expected, nil
 		}
-		if r.RebootMode != ModePowercycle {
-			return nil, s.deadDisk(patience)
+		if r.Mode != ModePowercycle {
+			return Expected{}, s.deadDisk(patience)
 		}
 	}
-	_, err := s.start(s.ctx, string(stepReboot), nil, func(_ context.Context, op *Operation) (after, error) {
+	_, err := s.start(s.ctx, string(stepReboot), UpgradeRequest{}, func(_ context.Context, op *Operation) (after, error) {
 		then := after{reboot: true}
-		if r.RebootMode != ModePowercycle {
-			loaded, err := s.loadSoon(op, r.RebootMode)
+		if r.Mode != ModePowercycle {
+			loaded, err := s.loadSoon(op, r.Mode)
 			if err != nil {
 				return after{}, err
 			}

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/foreign"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -32,13 +29,13 @@ type sequence struct {
 	s        *Server
 	ctx      context.Context // of walk
 	op       *Operation
-	request  *pawlv1.UpgradeRequest
+	request  UpgradeRequest
 	img      *image.Image
 	m        machine
 	planned  upgrade.Attempt // what the attempt will be, for hooks that are asked before there is one
 	givesUp  bool            // a rollback that gives something up: nobody is asked
 	attempt  upgrade.Attempt
-	expected *pawlv1.Expected
+	expected Expected
 	then     after
 	marks    []upgrade.Mark // phases that are to be undone if one fails, those of earlier attempts included
 }
@@ -62,23 +59,27 @@ type sequence struct {
 //
 // With ModeKexec the trial is started by kexec, while the loader is left to boot the default: a machine that dies comes
 // back in the old version. If the kernel cannot be loaded, the trial goes through the firmware.
-func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operation, error) {
+func (s *Server) Upgrade(ctx context.Context, r UpgradeRequest) (*Operation, error) {
 	if err := checkReference("upgrade", r.Image); err != nil {
 		return nil, err
 	}
 	if !foreign.Fits(r.Client, maxVersion) {
 		return nil, fmt.Errorf("upgrade: the client's version has more than %d bytes: %w", maxVersion, ErrRequest)
 	}
-	if err := bootloader.CheckWay(s.config.Machine.Loaders, r.Trial); err != nil {
+	if err := bootloader.CheckWay(s.config.Machine.Loaders, r.Way); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, ErrRequest)
 	}
-	if err := checkMode(r.RebootMode); err != nil {
+	if err := checkMode(r.Mode); err != nil {
 		return nil, err
 	}
 	if op := s.running(r); op != nil {
 		return op, nil
 	}
-	return s.start(ctx, "upgrade to "+r.Image, r, func(ctx context.Context, op *Operation) (after, error) {
+	asked := r
+	if r.Attached {
+		asked = UpgradeRequest{}
+	}
+	return s.start(ctx, "upgrade to "+r.Image, asked, func(ctx context.Context, op *Operation) (after, error) {
 		q := &sequence{s: s, op: op, request: r}
 		phases := q.ask(phase{name: "resolve", do: q.resolve})
 		switch {
@@ -99,13 +100,9 @@ func (s *Server) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest) (*Operat
 }
 
 // running is the operation that answers the same request already, and that its caller did not tie to itself.
-func (s *Server) running(r *pawlv1.UpgradeRequest) *Operation {
+func (s *Server) running(r UpgradeRequest) *Operation {
 	op, running := s.queue.latest()
-	if !running {
-		return nil
-	}
-	asked, ok := op.asked.(*pawlv1.UpgradeRequest)
-	if !ok || r.Attached || !proto.Equal(asked, r) {
+	if !running || r.Attached || op.asked != r {
 		return nil
 	}
 	return op
@@ -113,12 +110,12 @@ func (s *Server) running(r *pawlv1.UpgradeRequest) *Operation {
 
 // Rollback begins to go back to what the other slot holds, or gives up the attempt that is staged, armed or on trial, as
 // upgrade.Machine.Rollback says. Else it is as Upgrade.
-func (s *Server) Rollback(ctx context.Context, r *pawlv1.RollbackRequest) (*Operation, error) {
-	if err := checkMode(r.RebootMode); err != nil {
+func (s *Server) Rollback(ctx context.Context, r RollbackRequest) (*Operation, error) {
+	if err := checkMode(r.Mode); err != nil {
 		return nil, err
 	}
-	return s.start(ctx, "rollback", nil, func(ctx context.Context, op *Operation) (after, error) {
-		q := &sequence{s: s, op: op, request: &pawlv1.UpgradeRequest{Reboot: r.Reboot, RebootMode: r.RebootMode, Force: r.Force}}
+	return s.start(ctx, "rollback", UpgradeRequest{}, func(ctx context.Context, op *Operation) (after, error) {
+		q := &sequence{s: s, op: op, request: UpgradeRequest{Reboot: r.Reboot, Mode: r.Mode, Force: r.Force}}
 		phases := append(q.ask(phase{name: "open", do: q.open}), phase{name: "rollback", do: q.rollback})
 		if r.Reboot {
 			phases = append(phases, q.disturb(true, q.loadTrial)...)
@@ -193,32 +190,29 @@ func (s *Server) disturbing(unmount bool) (all []disturbance) {
 	return all
 }
 
-// asks is what comes before the preparation, for a plan.
-func (s *Server) asks(r *pawlv1.UpgradeRequest) (phases []Phase) {
-	phases = []Phase{Phase(stepResolve)}
+// whole is the plan of a whole request: with what comes before the preparation, and what follows it.
+func (s *Server) whole(p upgrade.Plan, r UpgradeRequest) Plan {
+	steps := []upgrade.Step{stepResolve}
 	if r.Reboot && len(s.hooks(PhaseAllow)) > 0 {
-		phases = append(phases, PhaseAllow)
+		steps = append(steps, upgrade.Step(PhaseAllow))
 	}
-	return phases
-}
-
-// follows is what a request has follow after the preparation, for a plan.
-func (s *Server) follows(r *pawlv1.UpgradeRequest) (phases []Phase) {
+	steps = append(steps, p.Steps...)
 	if r.Reboot {
 		for _, d := range s.disturbing(!r.Stage) {
-			phases = append(phases, d.name)
+			steps = append(steps, upgrade.Step(d.name))
 		}
 		if len(s.hooks(PhaseLast)) > 0 {
-			phases = append(phases, PhaseLast)
+			steps = append(steps, upgrade.Step(PhaseLast))
 		}
 	}
 	if !r.Stage {
-		phases = append(phases, Phase(upgrade.StepArm))
+		steps = append(steps, upgrade.StepArm)
 	}
 	if r.Reboot {
-		phases = append(phases, Phase(stepReboot))
+		steps = append(steps, stepReboot)
 	}
-	return phases
+	p.Steps = steps
+	return Plan{p}
 }
 
 // do is one phase that disturbs. It is marked in META before it begins, so that it is undone even if the power fails.
@@ -279,7 +273,7 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 	}()
 	q.ctx = ctx
 	for _, p := range phases {
-		q.s.log.Info(q.op.name, "phase", p.name)
+		q.s.at(q.op.name, p.name)
 		err := ctx.Err()
 		if over := q.attempt.ID != "" && !q.attempt.Open(); over { // a rollback that gave something up has nothing left to cancel
 			err = nil
@@ -294,9 +288,7 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 			return q.fail(p, err)
 		}
 	}
-	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Armed{Armed: &pawlv1.Armed{
-		Attempt: wireAttempt(&q.attempt), Expected: q.expected, Rebooting: q.then.reboot,
-	}}})
+	q.op.tell(Armed{Attempt: q.attempt, Expected: q.expected, Rebooting: q.then.reboot})
 	return q.then, nil
 }
 
@@ -341,26 +333,26 @@ func (q *sequence) cancelled() bool { return q.ctx.Err() != nil }
 
 func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
-		Preserve: q.request.Preserve, Force: q.request.Force, Tries: int(q.request.Tries), Trial: q.request.Trial, Mode: q.request.RebootMode,
-		Progress: func(e upgrade.Event) {
-			q.s.logStep(q.op, e)
-			q.tell(e)
-		},
+		Preserve: q.request.Preserve, Force: q.request.Force, Tries: q.request.Tries, Trial: q.request.Way, Mode: q.request.Mode,
+		Progress: func(e upgrade.Event) { q.s.progress(q.op, e) },
 	}
 }
 
-func (q *sequence) tell(e upgrade.Event) {
+func (q *sequence) tell(e upgrade.Event) { q.s.tell(q.op, e) }
+
+func (s *Server) tell(op *Operation, e upgrade.Event) {
 	if e.Done && e.Err != nil {
-		q.s.log.Error(q.op.name, "step", e.Step, "reason", e.Err)
+		s.log.Error(op.name, "step", e.Step, "reason", e.Err)
 	}
-	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
+	op.tell(Progress{e})
 }
 
-// logStep logs a step of package upgrade when it begins.
-func (s *Server) logStep(op *Operation, e upgrade.Event) {
+// progress tells what package upgrade does.
+func (s *Server) progress(op *Operation, e upgrade.Event) {
 	if !e.Done && e.File == "" {
-		s.log.Debug(op.name, "step", e.Step)
+		s.atStep(op.name, e.Step)
 	}
+	s.tell(op, e)
 }
 
 // resolve finds the image and opens the machine, and tells the plan.
@@ -394,7 +386,7 @@ func (q *sequence) resolve(ctx context.Context) error {
 		plan.Warnings = append(plan.Warnings, warning)
 	}
 	q.planned = attemptOf(plan)
-	q.op.tell(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: wirePlan(plan, q.s.asks(q.request), q.s.follows(q.request))}})
+	q.op.tell(q.s.whole(plan, q.request))
 	return nil
 }
 
@@ -435,7 +427,7 @@ func (q *sequence) stage(ctx context.Context) (err error) {
 // loadTrial loads the kernel of the target, if the trial is to be started by kexec.
 func (q *sequence) loadTrial(context.Context) error {
 	if q.attempt.Open() {
-		q.then.loaded = q.s.load(q.op, q.m, q.attempt.To, true, q.request.RebootMode)
+		q.then.loaded = q.s.load(q.op, q.m, q.attempt.To, true, q.request.Mode)
 		q.then.trial = q.then.loaded
 	}
 	return nil
@@ -443,7 +435,7 @@ func (q *sequence) loadTrial(context.Context) error {
 
 // loadRunning loads the kernel that runs, for the restart after which a staged upgrade is applied.
 func (q *sequence) loadRunning(context.Context) error {
-	q.then.loaded = q.s.loadNext(q.op, q.m, q.request.RebootMode)
+	q.then.loaded = q.s.loadNext(q.op, q.m, q.request.Mode)
 	return nil
 }
 
@@ -500,7 +492,7 @@ func (q *sequence) rollback(ctx context.Context) (err error) {
 		return err
 	}
 	if st.Loader.Trial() {
-		q.s.trial.move(failed, "rolled back by hand", waiting, running)
+		q.s.trial.move(TrialFailed, "rolled back by hand", TrialWaiting, TrialRunning)
 	}
 	q.expected, q.then.reboot = q.s.expectNext(st), q.request.Reboot && st.Loader.Trial()
 	return nil

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -40,10 +39,10 @@ func (f *fake) phases() string {
 }
 
 // order runs an upgrade to its end.
-func order(t *testing.T, s *Server, r *pawlv1.UpgradeRequest) error {
+func order(t *testing.T, s *Server, r UpgradeRequest) error {
 	op, err := s.Upgrade(t.Context(), r)
 	require.NoError(t, err)
-	err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+	err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 	synctest.Wait()
 	time.Sleep(time.Second) // the grace before the restart
 	synctest.Wait()
@@ -56,7 +55,7 @@ func TestSequence(t *testing.T) {
 	for name, test := range map[string]struct {
 		fails   map[Phase]error // hooks
 		call    string          // of the machine, that fails
-		request *pawlv1.UpgradeRequest
+		request UpgradeRequest
 		stuck   Stuck
 		want    string
 		restart bool
@@ -65,11 +64,11 @@ func TestSequence(t *testing.T) {
 	}{
 		"it works": {want: all + ", arm, shutdown", restart: true, left: []string{"lock", "cordon", "leave", "stop", "unmount"}},
 		"without a restart nothing is disturbed": {
-			request: &pawlv1.UpgradeRequest{Image: "os:2"}, want: "arm",
+			request: UpgradeRequest{Image: "os:2"}, want: "arm",
 		},
-		"staged, restarted later": {request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true}, want: "stage"},
+		"staged, restarted later": {request: UpgradeRequest{Image: "os:2", Stage: true}, want: "stage"},
 		"staged, restarted now: nothing is unmounted": {
-			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true}, restart: true,
+			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true}, restart: true,
 			want: "allow, stage, lock, cordon, drain, leave, stop, last, shutdown", left: []string{"lock", "cordon", "leave", "stop"},
 		},
 		"cordon fails": {
@@ -113,7 +112,7 @@ func TestSequence(t *testing.T) {
 			want: all + ", abandon: last: hook \"test\": sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"the last look says no to the restart of what is staged": {
-			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
+			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
 			fails:   map[Phase]error{PhaseLast: sick}, why: `last: hook "test": sick`,
 			want: "allow, stage, lock, cordon, drain, leave, stop, last, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
@@ -121,11 +120,11 @@ func TestSequence(t *testing.T) {
 			fails: map[Phase]error{PhaseAllow: sick}, why: `allow: refused: hook "test": sick`, want: "allow",
 		},
 		"it is not allowed to stage and restart": {
-			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
+			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
 			fails:   map[Phase]error{PhaseAllow: sick}, why: `allow: refused: hook "test": sick`, want: "allow",
 		},
 		"without a restart nobody is asked": {
-			request: &pawlv1.UpgradeRequest{Image: "os:2"}, fails: map[Phase]error{PhaseAllow: sick}, want: "arm",
+			request: UpgradeRequest{Image: "os:2"}, fails: map[Phase]error{PhaseAllow: sick}, want: "arm",
 		},
 		"the lock is not to be had": {
 			fails: map[Phase]error{PhaseLock: sick}, why: `lock: hook "test": sick`,
@@ -137,7 +136,7 @@ func TestSequence(t *testing.T) {
 			left: []string{"lock", "leave"},
 		},
 		"what is staged stays staged": {
-			request: &pawlv1.UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
+			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
 			fails:   map[Phase]error{PhaseDrain: sick}, why: "`pawl stage cancel` gives it up",
 			want: "allow, stage, lock, cordon, drain, uncordon sure=true, unlock sure=true",
 		},
@@ -154,8 +153,8 @@ func TestSequence(t *testing.T) {
 				}
 				s := f.server(t, Config{Hooks: f.recorder(test.fails), Unmount: []string{"EPHEMERAL"}, Stuck: test.stuck})
 				r := test.request
-				if r == nil {
-					r = &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}
+				if r == (UpgradeRequest{}) {
+					r = UpgradeRequest{Image: "os:2", Reboot: true}
 				}
 				err := order(t, s, r)
 				require.Equal(t, test.want, f.phases())
@@ -243,7 +242,7 @@ func TestAHookThatNeverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseDrain, Name: "slow", Run: func(ctx context.Context, _ Occasion) error { return deaf(t)(ctx) }}}})
-		err := order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true})
+		err := order(t, s, UpgradeRequest{Image: "os:2", Reboot: true})
 		require.ErrorContains(t, err, `drain: hook "slow": no answer after 1m0s`)
 		require.Empty(t, f.rebooted())
 	})
@@ -262,7 +261,7 @@ func TestAPhaseIsMarkedBeforeItBegins(t *testing.T) {
 			return Hook{Phase: p, Name: "x", Run: func(context.Context, Occasion) error { seen = append(seen, marked()); return nil }}
 		}
 		s := f.server(t, Config{Hooks: []Hook{hook(PhaseCordon), hook(PhaseDrain), hook(PhaseLeave)}})
-		require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
+		require.NoError(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
 		require.Equal(t, []string{
 			"[{cordon boot-1 false}]", "[{cordon boot-1 true}]", "[{cordon boot-1 true} {leave boot-1 false}]",
 		}, seen)
@@ -274,7 +273,7 @@ func TestWhatAnEarlierAttemptLeftIsStillOurs(t *testing.T) {
 		f := newFake()
 		f.left = []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
 		s := f.server(t, Config{Hooks: f.recorder(map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: errSick})})
-		require.ErrorIs(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}), errSick)
+		require.ErrorIs(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}), errSick)
 		require.Contains(t, f.phases(), "uncordon sure=true")
 		require.Empty(t, f.marks)
 	})
@@ -288,7 +287,7 @@ func TestANodeThatDoesNotRestartWorksAgain(t *testing.T) {
 		a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1", Ours: true}}
 		f.status.Attempt = &a
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
-		require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}))
+		require.NoError(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
 		require.True(t, strings.HasSuffix(f.phases(), "shutdown, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true"), f.phases())
 	})
 }
@@ -313,12 +312,12 @@ func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
 				s := f.server(t, Config{Hooks: f.recorder(nil), Unmount: []string{"EPHEMERAL"}})
 				ctx, cancel := context.WithCancel(s.ctx)
 				defer cancel()
-				op, err := s.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, Attached: true})
+				op, err := s.Upgrade(ctx, UpgradeRequest{Image: "os:2", Reboot: true, Attached: true})
 				require.NoError(t, err)
 				synctest.Wait()
 				require.Equal(t, "allow, lock, cordon, drain, leave, stop, unmount, unmount", f.phases())
 				end(s, cancel)
-				err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+				err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 				require.ErrorIs(t, err, context.Canceled)
 				require.NotContains(t, err.Error(), "end what holds it")
 				time.Sleep(time.Minute)
@@ -340,7 +339,7 @@ func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
 		_, err := s.Start(t.Context())
 		require.NoError(t, err)
-		op, err := s.Upgrade(s.ctx, &pawlv1.UpgradeRequest{Image: "os:2"})
+		op, err := s.Upgrade(s.ctx, UpgradeRequest{Image: "os:2"})
 		require.NoError(t, err)
 		proved := make(chan error, 1)
 		go func() { proved <- s.Prove(t.Context()) }()
@@ -349,7 +348,7 @@ func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 		f.status.Attempt = &upgrade.Attempt{ID: "b", Phase: upgrade.Armed}
 		f.mu.Unlock()
 		close(f.hang["prepare"])
-		require.NoError(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }))
+		require.NoError(t, op.Follow(t.Context(), 0, func(Event) error { return nil }))
 		require.NoError(t, <-proved)
 		require.Equal(t, "started, arm", f.phases())
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -34,8 +33,7 @@ func (s *Server) applyStaged(ctx context.Context, op *Operation) error {
 	defer op.cancel()
 	err := s.with(false, func(m machine) error {
 		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e upgrade.Event) {
-			s.logStep(op, e)
-			op.tell(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: wireProgress(e)}})
+			s.progress(op, e)
 		}})
 		if err == nil {
 			s.log.Info("the staged upgrade is armed", "attempt", a.String())

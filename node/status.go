@@ -5,92 +5,126 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
+
+// Status is what Server.Status tells.
+type Status struct {
+	upgrade.Status                  // of the machine; zero, but for its warnings, where it cannot be read while it is changed
+	Operation      *OperationStatus // what runs now, or else what ran last in this boot; nil if nothing did
+	Checks         *Checks          // of the trial that this boot is; nil on other boots
+	Problem        string           // what went wrong early in this boot; empty if nothing did
+	Undoing        []string         // what is left to be undone, and why, each; it is tried again until it is
+	Notes          []string         // what the system has to say, a line each: see Config.Notes
+	Watchdog       string           // the hardware that resets this machine if it hangs; empty when it is off
+}
+
+// OperationStatus is something that changes the node, one at a time.
+type OperationStatus struct {
+	Name     string // "upgrade to REF", "rollback", "reboot", "confirm"
+	Begun    time.Time
+	Progress *Progress // the step it is at; nil if it has told of none
+	Running  bool
+	Err      error  // why it ended, if it failed
+	Notice   Notice // what it is waiting for, or does, as far as it tells; empty when it is over
+}
+
+// Checks is how far the checks of a trial have come.
+type Checks struct {
+	State    TrialState
+	Running  string    // name of the check
+	Reason   string    // why they failed
+	Deadline time.Time // when the node gives up and restarts
+	Names    []string  // of all checks, the service's own ("pawl") first
+	Own      []string  // those that are Pawl's own; with no others the trial says nothing of the system's work
+}
 
 // Status reads the machine afresh, beside an operation that may run, and tells of the operation and of the trial's
 // checks. While an operation changes the disk, a reading that fails is a warning; otherwise it is an error. Callers at the same
 // time share what was read.
-func (s *Server) Status(ctx context.Context) (*pawlv1.StatusResponse, error) {
-	w := &pawlv1.StatusResponse{BootId: s.bootID}
-	st, err := s.reads.ask(ctx)
+func (s *Server) Status(ctx context.Context) (Status, error) {
+	machine, err := s.reads.ask(ctx)
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err == nil {
-		w = wireStatus(st)
+		return Status{}, ctx.Err()
 	}
 	op, running := s.queue.latest()
 	if err != nil {
 		if !running {
-			return nil, err
+			return Status{}, err
 		}
-		w.Warnings = append(w.Warnings, "the disk cannot be read while it is being changed: "+err.Error())
+		machine = upgrade.Status{Warnings: []string{"the disk cannot be read while it is being changed: " + err.Error()}}
 	}
-	w.BootId = s.bootID
-	w.Operation = wireOperation(op, running)
-	w.Checks = s.checks()
-	w.Watchdog = s.guard.say()
+	machine.BootID = s.bootID
+	st := Status{Status: machine, Operation: op.status(running), Checks: s.checks(), Watchdog: s.guard.say(), Notes: s.notes(ctx)}
 	s.mu.Lock()
-	w.Problem, w.Undoing = s.problem, s.undoing
+	st.Problem, st.Undoing = s.problem, s.undoing
 	s.mu.Unlock()
-	w.Notes = s.notes(ctx)
-	return w, nil
+	return st, nil
+}
+
+// status is what is told of the operation; nil if there is none.
+func (op *Operation) status(running bool) *OperationStatus {
+	if op == nil {
+		return nil
+	}
+	st := &OperationStatus{Name: op.name, Begun: op.begun, Progress: op.progress(), Running: running}
+	_, st.Err = op.result()
+	if running {
+		st.Notice = op.notice()
+	}
+	return st
 }
 
 // checks is how far the trial's checks have come; nil when this boot is no trial.
-func (s *Server) checks() *pawlv1.Checks {
+func (s *Server) checks() *Checks {
 	t := &s.trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state == none {
+	if t.state == TrialNone {
 		return nil
 	}
-	w := &pawlv1.Checks{State: string(t.state), Running: t.check, Reason: t.reason, Deadline: wireTime(t.deadline)}
+	all := &Checks{State: t.state, Running: t.check, Reason: t.reason, Deadline: t.deadline}
 	for _, c := range s.allChecks() {
-		w.Names = append(w.Names, c.Name)
+		all.Names = append(all.Names, c.Name)
 		if c.Own {
-			w.Own = append(w.Own, c.Name)
+			all.Own = append(all.Own, c.Name)
 		}
 	}
-	return w
+	return all
 }
 
 // Plan says what Upgrade would do, or fails as it would, but for the version of the client that an image may ask for: only
 // Upgrade looks at that. It changes nothing, reads no layer, and needs no turn.
-func (s *Server) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.Plan, error) {
+func (s *Server) Plan(ctx context.Context, r PlanRequest) (Plan, error) {
 	if err := checkReference("plan", r.Image); err != nil {
-		return nil, err
+		return Plan{}, err
 	}
 	if err := s.checkUnmount(); err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
+		return Plan{}, fmt.Errorf("plan: %w", err)
 	}
 	img, err := s.pull(ctx, r.Image)
 	if err != nil {
-		return nil, err
+		return Plan{}, err
 	}
 	select {
 	case s.planning <- struct{}{}:
 		defer func() { <-s.planning }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return Plan{}, ctx.Err()
 	}
 	var plan upgrade.Plan
 	err = s.with(true, func(m machine) (err error) {
-		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force, Trial: r.Trial})
+		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force, Trial: r.Way})
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return Plan{}, err
 	}
-	order := &pawlv1.UpgradeRequest{Reboot: true}
-	w := wirePlan(plan, s.asks(order), s.follows(order))
 	o := Occasion{Phase: PhaseAllow, Operation: "plan", Attempt: attemptOf(plan), Force: r.Force}
 	if _, err := s.runHooks(ctx, silent{}, o, false); err != nil {
-		w.Warnings = append(w.Warnings, fmt.Sprintf("An upgrade would be refused now: %s: %v.", PhaseAllow, err))
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("An upgrade would be refused now: %s: %v.", PhaseAllow, err))
 	}
-	return w, ctx.Err()
+	return s.whole(plan, UpgradeRequest{Reboot: true}), ctx.Err()
 }
 
 // noteTime bounds how long Config.Notes may take.

@@ -17,21 +17,22 @@ const recordTime = 10 * time.Second
 // for a moment, or all file descriptors.
 const maxTries = 3
 
-// state of a trial, as the API names it.
-type state string
+// TrialState is how far the trial is that this boot may be.
+type TrialState string
 
+// The states.
 const (
-	none      state = ""          // this boot is no trial, or Start has not been called
-	waiting   state = "waiting"   // for Prove
-	running   state = "running"   // the checks
-	confirmed state = "confirmed" // for good
-	failed    state = "failed"    // the machine restarts, or was asked to
+	TrialNone      TrialState = ""          // this boot is no trial, or Start has not been called
+	TrialWaiting   TrialState = "waiting"   // for Prove
+	TrialRunning   TrialState = "running"   // the checks
+	TrialConfirmed TrialState = "confirmed" // for good
+	TrialFailed    TrialState = "failed"    // the machine restarts, or was asked to
 )
 
 // trial is the trial that this boot may be.
 type trial struct {
 	mu       sync.Mutex
-	state    state
+	state    TrialState
 	check    string // that runs
 	reason   string // once failed
 	gone     bool   // giveUp has begun
@@ -41,7 +42,7 @@ type trial struct {
 }
 
 // move changes the state if it is one of from, and reports whether it was.
-func (t *trial) move(to state, reason string, from ...state) bool {
+func (t *trial) move(to TrialState, reason string, from ...TrialState) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range from {
@@ -57,7 +58,7 @@ func (t *trial) move(to state, reason string, from ...state) bool {
 func (t *trial) open() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state != none && t.state != confirmed
+	return t.state != TrialNone && t.state != TrialConfirmed
 }
 
 func (t *trial) stop() {
@@ -78,11 +79,11 @@ func (t *trial) stop() {
 //
 // The rest of the configuration is judged here: Config.Load, and the labels in Config.Unmount. What is wrong is ErrConfig.
 //
-// Config.Watchdog and the clock begin before anything else, with Serve if that is called before, and go on on a trial. Where
+// Config.Watchdog and the clock begin before anything else, with StartClock if that is called before, and go on on a trial. Where
 // the machine cannot be read, so that this boot may be one, they go on too; when the time is over it is asked again.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	defer s.recorded()
-	s.startClock()
+	s.StartClock()
 	boot, err := s.begin(ctx)
 	if !s.trial.maybe() && !errors.Is(err, ErrRestarting) {
 		s.guard.disarm()
@@ -123,7 +124,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	case err != nil:
 		s.setProblem(err)
 	case boot.Unordered != "":
-		s.journal.add(op.name, notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", boot.Unordered)))
+		s.journal.add(op.name, Notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", boot.Unordered)))
 	case boot.Trial:
 		s.log.Info("this boot is a trial", "deadline", s.config.TrialDeadline, "checks", len(s.config.Checks))
 	case boot.Attempt != nil:
@@ -149,7 +150,7 @@ func (s *Server) record(ctx context.Context) (boot upgrade.Boot, err error) {
 			}
 			if s.trial.isKnown(st.Trial()) {
 				if st.Trial() {
-					s.log.Info("trial", "phase", upgrade.Started)
+					s.at("trial", Phase(upgrade.Started))
 				}
 				s.mark(upgrade.BootMark(s.bootID, st.Active, version))
 			}
@@ -175,8 +176,9 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// startClock starts the watchdog and the clock of a trial, once, before it is known whether this boot is one.
-func (s *Server) startClock() {
+// StartClock starts the watchdog and the clock of a trial, once, before it is known whether this boot is one. Start does it;
+// who serves before Start, or does anything else that may hang, calls it first.
+func (s *Server) StartClock() {
 	t := &s.trial
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -201,9 +203,9 @@ func (s *Server) timeUp() {
 	t.mu.Lock()
 	reason := fmt.Sprintf("not confirmed within %s", s.config.TrialDeadline)
 	switch {
-	case t.state == running && t.check != "":
+	case t.state == TrialRunning && t.check != "":
 		reason += fmt.Sprintf(": check %q has not answered", t.check)
-	case t.state == waiting:
+	case t.state == TrialWaiting:
 		reason += ": the system did not come up so far that its checks began"
 	}
 	t.mu.Unlock()
@@ -235,7 +237,7 @@ func (t *trial) isKnown(trial bool) bool {
 	}
 	t.known = true
 	if trial {
-		t.state = waiting
+		t.state = TrialWaiting
 	} else if t.timer != nil {
 		t.timer.Stop()
 	}
@@ -246,8 +248,8 @@ func (t *trial) isKnown(trial bool) bool {
 func (t *trial) isNone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state == waiting && !t.gone {
-		t.state = none
+	if t.state == TrialWaiting && !t.gone {
+		t.state = TrialNone
 		t.timer.Stop()
 	}
 }
@@ -263,7 +265,7 @@ func (t *trial) unknown() bool {
 func (t *trial) maybe() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.state != none || !t.known
+	return t.state != TrialNone || !t.known
 }
 
 func (s *Server) setProblem(err error) {
@@ -279,7 +281,7 @@ func (s *Server) confirm(ctx context.Context) error {
 		return err
 	}
 	defer s.queue.leave()
-	s.log.Info("trial", "phase", upgrade.StepConfirm)
+	s.at("trial", Phase(upgrade.StepConfirm))
 	var err error
 	for try := range maxTries {
 		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil || errors.Is(err, upgrade.ErrCold) || errors.Is(err, upgrade.ErrUnordered) {
@@ -315,7 +317,7 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 
 // isConfirmed ends a trial, if this boot is one. a may be nil.
 func (s *Server) isConfirmed(a *upgrade.Attempt) {
-	s.trial.move(confirmed, "", waiting, running)
+	s.trial.move(TrialConfirmed, "", TrialWaiting, TrialRunning)
 	s.trial.stop()
 	s.guard.disarm()
 	if a == nil {
@@ -358,12 +360,12 @@ func (s *Server) leave(reason string, record func(machine, context.Context, stri
 func (t *trial) giveUp(reason string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.gone || t.state == none || t.state == confirmed {
+	if t.gone || t.state == TrialNone || t.state == TrialConfirmed {
 		return false
 	}
 	t.gone = true
-	if t.state != failed {
-		t.state, t.reason = failed, reason
+	if t.state != TrialFailed {
+		t.state, t.reason = TrialFailed, reason
 	}
 	return true
 }

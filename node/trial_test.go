@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -138,14 +137,14 @@ func TestTrials(t *testing.T) {
 				require.Equal(t, test.after, at, "it ends when it should")
 				if test.reason == "" {
 					require.Equal(t, "confirm", f.calls[len(f.calls)-1])
-					require.Equal(t, "confirmed", s.checks().State)
+					require.EqualValues(t, "confirmed", s.checks().State)
 					time.Sleep(2 * TrialDeadline)
 					require.Empty(t, f.reboots, "the deadline of a confirmed trial does nothing")
 					return
 				}
 				require.Len(t, f.reboots, 1)
 				require.Contains(t, f.reboots[0], test.reason)
-				require.Equal(t, "failed", s.checks().State)
+				require.EqualValues(t, "failed", s.checks().State)
 				require.Contains(t, s.checks().Reason, test.reason)
 				if !test.silent {
 					how := map[bool]string{false: "failed", true: "late"}[test.late]
@@ -172,7 +171,7 @@ func TestHowFarATrialCameIsRecorded(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, s.Prove(t.Context()))
 				require.Equal(t, []string{"migrate", `check "pawl"`, `check "net"`, `check "disk"`, "window", "confirm"}, f.reached)
-				require.Equal(t, "confirmed", s.checks().State, "a record holds nothing up")
+				require.EqualValues(t, "confirmed", s.checks().State, "a record holds nothing up")
 			})
 		})
 	}
@@ -261,11 +260,11 @@ func TestATrialRolledBackByHandIsNeverConfirmed(t *testing.T) {
 		proved := make(chan error, 1)
 		go func() { proved <- s.Prove(t.Context()) }()
 		synctest.Wait()
-		op, err := s.Rollback(t.Context(), &pawlv1.RollbackRequest{})
+		op, err := s.Rollback(t.Context(), RollbackRequest{})
 		require.NoError(t, err)
-		var armed *pawlv1.Armed
-		require.NoError(t, op.Follow(t.Context(), 0, func(e *pawlv1.Event) error { armed = e.GetArmed(); return nil }))
-		require.Equal(t, "A", armed.Expected.Slot)
+		var armed Armed
+		require.NoError(t, op.Follow(t.Context(), 0, func(e Event) error { armed, _ = e.Told.(Armed); return nil }))
+		require.EqualValues(t, "A", armed.Expected.Slot)
 		require.False(t, armed.Expected.Trial)
 		close(answer)
 		require.ErrorContains(t, <-proved, "rolled back by hand")
@@ -286,7 +285,7 @@ func TestATrialSurvivesTheEndOfItsCaller(t *testing.T) {
 		defer cancel()
 		require.ErrorIs(t, s.Prove(ctx), context.DeadlineExceeded)
 		require.Empty(t, f.rebooted())
-		require.Equal(t, "waiting", s.checks().State)
+		require.EqualValues(t, "waiting", s.checks().State)
 		time.Sleep(TrialDeadline)
 		synctest.Wait()
 		require.Len(t, f.rebooted(), 1)
@@ -324,12 +323,12 @@ func TestAnOrderDuringATrialIsRefusedBeforeItsImageIsAskedFor(t *testing.T) {
 		}
 		_, err := s.Start(t.Context())
 		require.NoError(t, err)
-		op, err := s.Upgrade(s.ctx, &pawlv1.UpgradeRequest{Image: "os:3", Reboot: true})
+		op, err := s.Upgrade(s.ctx, UpgradeRequest{Image: "os:3", Reboot: true})
 		require.NoError(t, err)
 		proved := s.Prove(t.Context())
 		require.False(t, asked)
 		require.NoError(t, proved)
-		require.ErrorIs(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }), upgrade.ErrTrial)
+		require.ErrorIs(t, op.Follow(t.Context(), 0, func(Event) error { return nil }), upgrade.ErrTrial)
 		require.Equal(t, []string{"started", "confirm"}, f.called())
 		require.Empty(t, f.rebooted())
 	})
@@ -379,7 +378,7 @@ func TestTheClockOfATrialRunsBeforeAnythingIsServed(t *testing.T) {
 	f := newFake().onTrial()
 	f.early = true
 	s := f.server(t, Config{TrialDeadline: 50 * time.Millisecond})
-	serve(t, s)
+	s.StartClock()
 	until(t, "a trial whose start never comes is given up", func() bool { return len(f.rebooted()) == 1 })
 }
 

@@ -55,7 +55,7 @@ func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgr
 }
 
 func (s *Server) undoOne(ctx context.Context, tell teller, o Occasion) error {
-	s.log.Info(o.Operation, "phase", o.Phase)
+	s.at(o.Operation, o.Phase)
 	var err error
 	if o.Phase == PhaseMount {
 		err = s.mounts.back()

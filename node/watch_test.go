@@ -14,13 +14,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // told is what the journal has after an id.
-func told(t *testing.T, s *Server, r *pawlv1.EventsRequest) (events []*pawlv1.Event) {
-	require.NoError(t, s.Events(t.Context(), r, func(e *pawlv1.Event) error {
+func told(t *testing.T, s *Server, r Since) (events []Event) {
+	require.NoError(t, s.Events(t.Context(), r, func(e Event) error {
 		events = append(events, e)
 		return nil
 	}))
@@ -30,27 +28,27 @@ func told(t *testing.T, s *Server, r *pawlv1.EventsRequest) (events []*pawlv1.Ev
 func TestEventsAreReplayedSinceAnId(t *testing.T) {
 	f := newFake()
 	s := f.server(t, Config{})
-	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 	require.NoError(t, err)
-	require.NoError(t, op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil }))
+	require.NoError(t, op.Follow(t.Context(), 0, func(Event) error { return nil }))
 	until(t, "the end", func() bool {
-		all := told(t, s, &pawlv1.EventsRequest{})
-		return all[len(all)-1].GetSequence().GetDone()
+		all := told(t, s, Since{})
+		return all[len(all)-1].Told == Turn{Done: true}
 	})
 
-	all := told(t, s, &pawlv1.EventsRequest{})
-	require.False(t, all[0].GetSequence().Done, "it begins")
+	all := told(t, s, Since{})
+	require.Equal(t, Turn{}, all[0].Told, "it begins")
 	for i, e := range all {
 		require.Equal(t, "upgrade to os:2", e.Operation)
-		require.Equal(t, "boot-1", e.BootId)
+		require.Equal(t, "boot-1", e.BootID)
 		require.NotNil(t, e.Time)
 		if i > 0 {
-			require.Greater(t, e.Id, all[i-1].Id)
+			require.Greater(t, e.ID, all[i-1].ID)
 		}
 	}
-	since := all[len(all)-3].Id
-	require.Len(t, told(t, s, &pawlv1.EventsRequest{Since: since, BootId: "boot-1"}), 2)
-	require.Len(t, told(t, s, &pawlv1.EventsRequest{Since: since, BootId: "boot-0"}), len(all), "an id of another boot says nothing")
+	since := all[len(all)-3].ID
+	require.Len(t, told(t, s, Since{ID: since, BootID: "boot-1"}), 2)
+	require.Len(t, told(t, s, Since{ID: since, BootID: "boot-0"}), len(all), "an id of another boot says nothing")
 	require.Less(t, len(all), 20, "bytes that grow replace each other")
 }
 
@@ -61,9 +59,9 @@ func TestEventsAreFollowed(t *testing.T) {
 		var checks []string
 		followed := make(chan error, 1)
 		go func() {
-			followed <- s.Events(t.Context(), &pawlv1.EventsRequest{Follow: true}, func(e *pawlv1.Event) error {
-				if task := e.GetTask(); task.GetDone() {
-					checks = append(checks, task.Name+": "+task.Error)
+			followed <- s.Events(t.Context(), Since{Follow: true}, func(e Event) error {
+				if task, ok := e.Told.(Task); ok && task.Done {
+					checks = append(checks, fmt.Sprint(task.Name, ": ", task.Err))
 				}
 				return nil
 			})
@@ -72,7 +70,7 @@ func TestEventsAreFollowed(t *testing.T) {
 		require.NoError(t, err)
 		require.Error(t, s.Prove(t.Context()))
 		synctest.Wait()
-		require.Equal(t, []string{"pawl: ", "nose: the disk smells"}, checks)
+		require.Equal(t, []string{"pawl: <nil>", "nose: the disk smells"}, checks)
 		require.NoError(t, s.Close())
 		require.NoError(t, <-followed)
 	})
@@ -81,25 +79,25 @@ func TestEventsAreFollowed(t *testing.T) {
 func TestTheJournalForgetsTheOldest(t *testing.T) {
 	j := newJournal("b")
 	for range 3 * journalSize {
-		j.add("x", &pawlv1.Event{})
+		j.add("x", Turn{})
 	}
 	require.LessOrEqual(t, len(j.events), journalSize)
 	first, _ := j.after(0)
-	require.Greater(t, first.Id, uint64(journalSize))
+	require.Greater(t, first.ID, uint64(journalSize))
 }
 
 func TestTheSameUpgradeAskedForTwiceIsOne(t *testing.T) {
 	f := newFake()
 	f.hang["prepare"] = make(chan struct{})
 	s := f.server(t, Config{})
-	first, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	first, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 	require.NoError(t, err)
-	again, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"})
+	again, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2"})
 	require.NoError(t, err)
 	require.Same(t, first, again)
-	_, err = s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Preserve: true})
+	_, err = s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Preserve: true})
 	require.ErrorIs(t, err, ErrBusy, "other words, another order")
-	_, err = s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Attached: true})
+	_, err = s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Attached: true})
 	require.ErrorIs(t, err, ErrBusy)
 	close(f.hang["prepare"])
 	<-first.ended
@@ -152,27 +150,27 @@ func TestDmesg(t *testing.T) {
 		}}
 	}
 	s.kmsg = func() (kernelLog, error) { return log(), nil }
-	read := func(r *pawlv1.DmesgRequest) (texts []string, err error) {
-		err = s.Dmesg(t.Context(), r, func(m *pawlv1.KernelMessage) error {
-			require.Equal(t, "boot-1", m.BootId)
+	read := func(r Since) (texts []string, err error) {
+		err = s.Dmesg(t.Context(), r, func(m KernelMessage) error {
+			require.Equal(t, "boot-1", m.BootID)
 			texts = append(texts, m.Text)
 			return nil
 		})
 		return texts, err
 	}
-	texts, err := read(&pawlv1.DmesgRequest{})
+	texts, err := read(Since{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"Linux version 6.1", "eth0: a; b"}, texts)
-	texts, err = read(&pawlv1.DmesgRequest{Since: 10, BootId: "boot-1"})
+	texts, err = read(Since{ID: 10, BootID: "boot-1"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"eth0: a; b"}, texts)
-	texts, err = read(&pawlv1.DmesgRequest{Since: 10, BootId: "boot-0"})
+	texts, err = read(Since{ID: 10, BootID: "boot-0"})
 	require.NoError(t, err)
 	require.Len(t, texts, 2)
 
 	m, err := parseRecord("30,5,2000000,-;x")
 	require.NoError(t, err)
-	require.Equal(t, 2*time.Second, m.SinceBoot.AsDuration())
+	require.Equal(t, 2*time.Second, m.SinceBoot)
 	require.EqualValues(t, 30, m.Priority)
 	for _, bad := range []string{"", "x", "1,2;x", "a,1,1,-;x", "1,1,-;x"} {
 		_, err := parseRecord(bad)
@@ -180,13 +178,13 @@ func TestDmesg(t *testing.T) {
 	}
 
 	s.kmsg = func() (kernelLog, error) { return &records{errs: []error{io.ErrClosedPipe}}, nil }
-	_, err = read(&pawlv1.DmesgRequest{})
+	_, err = read(Since{})
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 
 	slow := log() // reading takes longer than the pause after which a log is at its end
 	s.kmsg = func() (kernelLog, error) { return slow, nil }
 	texts = nil
-	require.NoError(t, s.Dmesg(t.Context(), &pawlv1.DmesgRequest{}, func(m *pawlv1.KernelMessage) error {
+	require.NoError(t, s.Dmesg(t.Context(), Since{}, func(m KernelMessage) error {
 		texts = append(texts, m.Text)
 		time.Sleep(time.Until(slow.deadline))
 		return nil
@@ -197,7 +195,7 @@ func TestDmesg(t *testing.T) {
 	s.kmsg = func() (kernelLog, error) { return &records{follow: true, end: make(chan struct{})}, nil }
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Dmesg(ctx, &pawlv1.DmesgRequest{Follow: true}, func(*pawlv1.KernelMessage) error { return nil })
+		ended <- s.Dmesg(ctx, Since{Follow: true}, func(KernelMessage) error { return nil })
 	}()
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
@@ -255,9 +253,9 @@ func TestRestarts(t *testing.T) {
 				c.Log = slog.New(slog.NewTextHandler(&log, nil))
 				s := f.server(t, c)
 				if test.upgrade {
-					require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true, RebootMode: test.mode}))
+					require.NoError(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true, Mode: test.mode}))
 				} else {
-					_, err := s.Reboot(t.Context(), &pawlv1.RebootRequest{RebootMode: test.mode})
+					_, err := s.Reboot(t.Context(), RebootRequest{Mode: test.mode})
 					require.NoError(t, err)
 				}
 				time.Sleep(2 * grace)
@@ -265,7 +263,7 @@ func TestRestarts(t *testing.T) {
 				require.Equal(t, test.loaded, f.loaded)
 				if test.why != "" {
 					require.Regexp(t, "the machine restarts through its firmware.*"+test.why, log.String())
-					require.Contains(t, fmt.Sprint(told(t, s, &pawlv1.EventsRequest{})), test.why)
+					require.Contains(t, fmt.Sprint(told(t, s, Since{})), test.why)
 				}
 				require.Equal(t, test.jumps, jumps)
 				require.Len(t, f.rebooted(), test.reboots)
@@ -276,9 +274,9 @@ func TestRestarts(t *testing.T) {
 		})
 	}
 	s := newFake().server(t, Config{})
-	_, err := s.Reboot(t.Context(), &pawlv1.RebootRequest{RebootMode: "fast"})
+	_, err := s.Reboot(t.Context(), RebootRequest{Mode: "fast"})
 	require.ErrorIs(t, err, ErrRequest)
-	_, err = s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", RebootMode: "fast"})
+	_, err = s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Mode: "fast"})
 	require.ErrorIs(t, err, ErrRequest)
 }
 
@@ -323,9 +321,9 @@ func TestAnImageThatWantsANewerClient(t *testing.T) {
 	f := newFake()
 	f.images["os:2"].Annotations = map[string]string{"org.pawl-os.upgrade.client": "1.2"}
 	s := f.server(t, Config{})
-	op, err := s.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Client: "v1.1.0"})
+	op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Client: "v1.1.0"})
 	require.NoError(t, err)
-	err = op.Follow(t.Context(), 0, func(*pawlv1.Event) error { return nil })
+	err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 	require.Equal(t, "policy", Kind(err))
 	require.Empty(t, f.called())
 }
@@ -336,11 +334,11 @@ func TestEventsGoOnWhenTheServiceIsStartedAnew(t *testing.T) {
 		var last uint64
 		for service := range 2 {
 			s := newFake().server(t, Config{})
-			require.NoError(t, order(t, s, &pawlv1.UpgradeRequest{Image: "os:2"}))
-			all := told(t, s, &pawlv1.EventsRequest{Since: last, BootId: "boot-1"})
-			require.Equal(t, all, told(t, s, &pawlv1.EventsRequest{}), "service %d", service)
+			require.NoError(t, order(t, s, UpgradeRequest{Image: "os:2"}))
+			all := told(t, s, Since{ID: last, BootID: "boot-1"})
+			require.Equal(t, all, told(t, s, Since{}), "service %d", service)
 			require.NotEmpty(t, all)
-			last = all[len(all)-1].Id
+			last = all[len(all)-1].ID
 			require.NoError(t, s.Close())
 		}
 	})

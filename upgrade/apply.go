@@ -350,7 +350,7 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	if err != nil {
 		return err
 	}
-	m.log.Debug(string(a.Kind), "step", "arm the loader")
+	m.at(string(a.Kind), "arm the loader")
 	if o.Kexec {
 		err = m.Loader.Disarm()
 	} else {

@@ -114,7 +114,7 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	if a.Preserve || a.Wiped || a.Kind == Rollback || m.Wipe == nil {
 		return nil
 	}
-	m.log.Info("trial", "step", "wipe EPHEMERAL")
+	m.at("trial", "wipe EPHEMERAL")
 	if err := m.Wipe(); err != nil {
 		return fmt.Errorf("wipe EPHEMERAL: %w", err)
 	}
@@ -369,7 +369,7 @@ func (m *Machine) confirm(o Options) (*Attempt, error) {
 	if a == nil {
 		return nil, nil
 	}
-	m.log.Debug("trial", "step", "record the confirmation")
+	m.at("trial", "record the confirmation")
 	if err := m.end(a, Confirmed, reason); err != nil {
 		m.log.Warn("the confirmation is not recorded", "reason", err)
 	}

@@ -40,6 +40,7 @@ type OpenOptions struct {
 	Policy   Policy                      // which version may follow it; without Version, the os-release may set its window
 	PStore   pstore.Dir                  // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
 	Log      *slog.Logger                // nil discards
+	Observe  Observer                    // is told of steps; nil: nobody
 	Now      func() time.Time            // nil is time.Now
 }
 
@@ -160,7 +161,7 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	for role, part := range parts {
 		whole = join(whole, layout, o.Labels.Of(role), part)
 	}
-	c := Config{Boot: boot, Backend: backend, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Now: o.Now, PStore: o.PStore}
+	c := Config{Boot: boot, Backend: backend, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Observe: o.Observe, Now: o.Now, PStore: o.PStore}
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}

@@ -74,6 +74,7 @@ type Config struct {
 	Problems  []string                    // of the partition table, for Status: one sentence each
 	PStore    pstore.Dir                  // what kernels left when they died; empty: nothing is kept, or it is not this machine's
 	Log       *slog.Logger                // nil discards
+	Observe   Observer                    // is told of steps; nil: nobody
 	Now       func() time.Time            // nil is time.Now
 }
 
@@ -170,4 +171,15 @@ func newID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails, by its documentation
 	return hex.EncodeToString(b[:])
+}
+
+// Observer is called as a step begins that is none of an operation's progress; the operation goes on once it returns.
+type Observer func(operation string, s Step)
+
+// at tells the observer.
+func (m *Machine) at(operation string, s Step) {
+	m.log.Info(operation, "step", s)
+	if m.Observe != nil {
+		m.Observe(operation, s)
+	}
 }

@@ -27,9 +27,9 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/phaselog"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -156,11 +156,12 @@ func (c *computer) run(s software, bootID string) {
 		machine.Version, machine.Release = "", c.release
 	}
 	n, err := node.New(node.Config{
-		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute, Window: 10 * time.Millisecond, Log: slog.New(phaselog.New(log, func(at string) {
+		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute, Window: 10 * time.Millisecond, Log: slog.New(log),
+		Observe: func(at node.Place) {
 			if c.reach != nil {
-				c.reach(at)
+				c.reach(at.String())
 			}
-		})),
+		},
 		Machine: machine,
 		Reboot: func(context.Context, string) error {
 			c.wait.Go(func() {
@@ -183,14 +184,14 @@ func (c *computer) run(s software, bootID string) {
 	}
 	var l net.Listener
 	require.Eventually(c.t, func() bool {
-		l, err = node.Listen(ctx, c.address, false)
+		l, err = api.Listen(ctx, c.address, false)
 		return err == nil
 	}, 5*time.Second, 10*time.Millisecond)
 	if c.address == "127.0.0.1:0" {
 		c.address = l.Addr().String()
 	}
 	var running sync.WaitGroup
-	running.Go(func() { _ = n.Serve(ctx, l) })
+	running.Go(func() { _ = api.New(n, api.Options{}).Serve(ctx, l) })
 	running.Go(func() { _ = n.Prove(ctx) })
 	c.mu.Lock()
 	defer c.mu.Unlock()

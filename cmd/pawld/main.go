@@ -4,7 +4,7 @@
 //	pawld --disk /dev/vda
 //
 // Start it early, before EPHEMERAL is mounted, and as root. Its flags are in package internal/pawld; all the rest is
-// package node.
+// packages node and node/api.
 package main
 
 import "github.com/pawl-os/pawl/internal/pawld"

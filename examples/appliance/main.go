@@ -11,11 +11,14 @@ import (
 	"flag"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/watchdog"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 func main() {
@@ -23,25 +26,27 @@ func main() {
 	flag.Parse()
 	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}}
 	c.Watchdog.Device = watchdog.Auto // resets the machine if a trial hangs
-	log.Fatal(run(context.Background(), c, node.DefaultSocket, "127.0.0.1:8080", "/var/data"))
+	log.Fatal(run(context.Background(), c, api.DefaultSocket, "127.0.0.1:8080", "/var/data"))
 }
 
 func run(ctx context.Context, c node.Config, socket, address, data string) error {
-	web := &http.Server{Addr: address, Handler: http.FileServer(http.Dir(data))}
-	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
-		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
-		{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error {
-			web = &http.Server{Addr: web.Addr, Handler: web.Handler}
-			go serve(web)
-			return nil
-		}},
-	}
-	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(ctx context.Context) error { // the new version
-		get, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address, nil)
+	var web *http.Server
+	start := func() error {
+		l, err := net.Listen("tcp", address)
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(get)
+		serving := &http.Server{Handler: http.FileServer(http.Dir(data))}
+		go func() { log.Print(serving.Serve(l)) }()
+		web = serving
+		return nil
+	}
+	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
+		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
+		{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error { return start() }},
+	}
+	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(context.Context) error { // the new version
+		answer, err := http.Get("http://" + address)
 		if err != nil {
 			return err
 		}
@@ -51,24 +56,7 @@ func run(ctx context.Context, c node.Config, socket, address, data string) error
 		return errors.Join(err, answer.Body.Close())
 	}}}
 	c.Window = cmp.Or(c.Window, 30*time.Second) // the check has to hold for as long before the new version is confirmed
-	s, err := node.New(c)
-	if err != nil {
-		return err
-	}
-	if _, err := s.Start(ctx); errors.Is(err, node.ErrRestarting) { // early: a trial wipes EPHEMERAL, or keeps it
-		select {} // a staged upgrade is armed
-	} // any other error is in the status, and the machine is more use with the API than without
-	go serve(web) // before that, the system mounts EPHEMERAL at /var/data
-	api, err := node.Listen(ctx, socket, false)
-	if err != nil {
-		return err
-	}
-	go func() {
-		if err := s.Prove(ctx); err != nil {
-			log.Print(err)
-		}
-	}()
-	return s.Serve(ctx, api)
+	return api.Run(ctx, c, api.RunOptions{Listen: []string{socket}, Up: func(context.Context, upgrade.Boot) error {
+		return start() // before that, the system mounts EPHEMERAL at /var/data: the trial has wiped it by now, or keeps it
+	}})
 }
-
-func serve(web *http.Server) { log.Print(web.ListenAndServe()) }

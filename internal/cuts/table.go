@@ -3,7 +3,7 @@
 //
 // Start with Table, the phases and their outcome, which is docs/sequence.md as data. Run does it to machines in QEMU; the
 // tests of cmd/pawl do it to a disk in a file, with the model of firmware and loader. The phases are known by what the
-// node service logs as each begins, so a phase that is not in the table is a fault too.
+// node service tells its observer as each begins, so a phase that is not in the table is a fault too.
 //
 // It does not cut between two writes of one step: that is package internal/proof's.
 package cuts
@@ -21,7 +21,7 @@ const (
 // Cut is one phase, and what follows when the power fails as it begins.
 type Cut struct {
 	Kind Kind
-	At   string // as the log has it: "upgrade/drain" is a phase, "upgrade:write" a step
+	At   string // as node.Place names it: "upgrade/drain" is a phase, "upgrade:write" a step
 	New  bool   // the machine ends in the new version, confirmed; else in the old one
 	Says string // part of what is said of the attempt; empty: none was made
 }

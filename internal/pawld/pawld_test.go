@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/virtual"
-	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
@@ -53,7 +53,7 @@ func TestHooksThatCannotBeReadEndTheService(t *testing.T) {
 func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {
 	var out bytes.Buffer
 	err := daemon{}.run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"}, &out)
-	require.ErrorIs(t, err, node.ErrOpen)
+	require.ErrorIs(t, err, api.ErrOpen)
 	require.ErrorContains(t, err, "--insecure")
 }
 
@@ -92,7 +92,7 @@ func TestAnAddressThatCannotBeListenedOnIsLogged(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := c.Version(t.Context()); return err == nil }, 5*time.Second, time.Millisecond, "the other one is served")
 	require.Empty(t, ended)
 	cancel()
-	require.ErrorIs(t, <-ended, node.ErrOpen)
+	require.ErrorIs(t, <-ended, api.ErrOpen)
 	require.Regexp(t, `level=ERROR msg=listen address=0\.0\.0\.0:0 reason=.*--insecure`, out.String())
 }
 

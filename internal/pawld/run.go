@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/hookdir"
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/partition"
@@ -30,7 +30,7 @@ var limits = fmt.Sprintf(`
 Limits: %d connections over TCP and %d over Unix sockets (fewer where few files may be open; one that is quiet gives way to a
 new one), each with %d calls at once of each kind: followers of events, plans, doctor, all others; %d KiB a request, %d MiB a message of an answer, %d
 bytes a reference. Over TCP, a request has to name the node by an address, localhost, its host name or a --name.
-`, node.MaxConnections, node.MaxSockets, node.MaxCalls, node.MaxRequest>>10, node.MaxAnswer>>20, node.MaxReference)
+`, api.MaxConnections, api.MaxSockets, api.MaxCalls, api.MaxRequest>>10, api.MaxAnswer>>20, node.MaxReference)
 
 // listenFlag collects addresses.
 type listenFlag []string
@@ -51,9 +51,8 @@ type Part func(*flag.FlagSet) func(*node.Config) error
 
 // order is what the command line says.
 type order struct {
-	node     node.Config
-	listen   []string
-	insecure bool
+	node node.Config
+	api  api.RunOptions
 }
 
 // run ends for no reason in the middle of a trial without giving it up.
@@ -61,40 +60,20 @@ func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
 	o, err := parse(args, errs, d.parts)
 	o.node.Machine.Vars, o.node.Machine.Cmdline, o.node.Machine.BootID, o.node.Machine.Version = d.machine.Vars, d.machine.Cmdline, d.machine.BootID, d.machine.Version
 	o.node.Reboot = d.reboot
-	if err == nil {
-		err = serve(ctx, o)
-	}
-	if errors.As(err, new(unserved)) {
-		endTrial(o.node, err)
+	switch {
+	case err == nil:
+		return api.Run(ctx, o.node, o.api)
+	case !errors.Is(err, flag.ErrHelp):
+		node.EndTrial(o.node, err)
 	}
 	return err
-}
-
-// unserved is why the service could not begin.
-type unserved struct{ error }
-
-// Unwrap returns the cause.
-func (u unserved) Unwrap() error { return u.error }
-
-// endTrial ends the trial that this boot may be, with nothing of a configuration that is wrong but the disk.
-func endTrial(c node.Config, why error) {
-	if c.Disk == "" {
-		return // somebody looks how pawld is called
-	}
-	s, err := node.New(node.Config{Disk: c.Disk, Machine: c.Machine, Reboot: c.Reboot, Log: c.Log})
-	if err != nil {
-		c.Log.Error("the trial, if this is one, is not given up", "reason", err)
-		return
-	}
-	defer s.Close()
-	s.GiveUp("pawld cannot work as it is configured: " + why.Error())
 }
 
 // wrong is an error of the command line, which it prints.
 func wrong(errs io.Writer, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	fmt.Fprintln(errs, "pawld:", err)
-	return unserved{fmt.Errorf("%w: %w", errUsage, err)}
+	return fmt.Errorf("%w: %w", errUsage, err)
 }
 
 // named finds the values of a flag on a command line that is wrong as a whole.
@@ -129,7 +108,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	disk := flags.String("disk", "", "what the machine boots from: a block device, or a disk image (required)")
 	flags.Var(&roles, "label", "ROLE=LABEL of a partition that is not called as its role is, such as META=PAWL-META; the roles are "+
 		strings.Trim(fmt.Sprint(partition.Roles()), "[]")+"; may be given more than once")
-	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+node.DefaultSocket+")")
+	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+api.DefaultSocket+")")
 	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be given more than once")
 	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
 	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest, "how long a trial may take until it is confirmed")
@@ -151,7 +130,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	case errors.Is(err, flag.ErrHelp):
 		return order{}, err
 	case err != nil:
-		return order{node: c}, unserved{fmt.Errorf("%w: %w", errUsage, err)} // flag has said it
+		return order{node: c}, fmt.Errorf("%w: %w", errUsage, err) // flag has said it
 	case flags.NArg() > 0 || *disk == "":
 		return order{node: c}, wrong(errs, "want --disk DEVICE and no arguments (see pawld --help)")
 	}
@@ -187,73 +166,10 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 			return checks, found, errors.Join(err1, err2)
 		}
 	}
-	c.Names = names
-	for _, address := range listen {
-		if host, _, err := net.SplitHostPort(address); err == nil && !strings.HasPrefix(address, "unix:") {
-			c.Names = append(c.Names, host)
-		}
-	}
-	if len(listen) == 0 {
-		listen = listenFlag{node.DefaultSocket}
-	}
 	for _, configure := range more {
 		if err := configure(&c); err != nil {
 			return order{node: c}, wrong(errs, "%w", err)
 		}
 	}
-	return order{c, listen, *insecure}, nil
-}
-
-// serve starts the node, and answers until ctx ends. A trial that is open then is given up: nobody would end it.
-func serve(ctx context.Context, o order) error {
-	c, listen := o.node, o.listen
-	var listenErr error // a version whose API cannot be reached does not pass its trial
-	c.Checks = append(c.Checks, node.Check{Name: "listen", Own: true, Run: func(context.Context) error { return listenErr }})
-	s, err := node.New(c)
-	if err != nil {
-		return unserved{err}
-	}
-	defer s.Close()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	listened, served := make(chan error, len(listen)), make(chan error, len(listen))
-	for _, address := range listen { // beside Start, which waits for no name to be resolved
-		go func() {
-			l, err := node.Listen(ctx, address, o.insecure)
-			listened <- err
-			if err != nil {
-				c.Log.Error("listen", "address", address, "reason", err)
-			} else {
-				if l.Addr().Network() != "unix" {
-					address = l.Addr().String() // with the port that was chosen for port 0
-				}
-				c.Log.Info("listen", "address", address)
-				err = s.Serve(ctx, l)
-			}
-			served <- err
-		}()
-	}
-	defer s.GiveUp("the node service was stopped in its trial")
-	boot, err := s.Start(ctx)
-	if errors.Is(err, node.ErrConfig) && !boot.Trial {
-		return err
-	}
-	for range listen {
-		listenErr = errors.Join(listenErr, <-listened)
-	}
-	if errors.Is(err, node.ErrRestarting) {
-		<-ctx.Done() // nothing is to be started or mounted any more
-	} else {
-		if err != nil {
-			c.Log.Error("start", "reason", err) // Status tells it; the machine is more use with the API than without
-		}
-		if err := s.Prove(ctx); err != nil {
-			c.Log.Error("trial", "reason", err)
-		}
-	}
-	var errs []error
-	for range listen {
-		errs = append(errs, <-served)
-	}
-	return errors.Join(errs...)
+	return order{c, api.RunOptions{Listen: listen, Insecure: *insecure, Names: names}}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/soak/usage"
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -63,7 +63,8 @@ func Main() {
 // run is the system, as cmd/pawld has it. It tells what it takes for each line on its standard input.
 func (s system) run(ctx context.Context) error {
 	cmdline := ""
-	n, err := node.New(node.Config{
+	go tell()
+	return api.Run(ctx, node.Config{
 		Disk: s.Disk, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: efivar.OpenFiles(s.Vars), Cmdline: &cmdline, BootID: s.Boot, Version: s.Version},
 		Window:  time.Second,
@@ -72,30 +73,7 @@ func (s system) run(ctx context.Context) error {
 			os.Exit(restarts)
 			return nil
 		},
-	})
-	if err != nil {
-		return err
-	}
-	served := make(chan error, len(s.Listen))
-	for _, address := range s.Listen {
-		l, err := node.Listen(ctx, address, false)
-		if err != nil {
-			return err
-		}
-		go func() { served <- n.Serve(ctx, l) }()
-	}
-	if _, err := n.Start(ctx); errors.Is(err, node.ErrRestarting) {
-		select {}
-	} else if err != nil {
-		return err
-	}
-	go func() {
-		if err := n.Prove(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, "soak: prove:", err)
-		}
-	}()
-	go tell()
-	return <-served
+	}, api.RunOptions{Listen: s.Listen})
 }
 
 func tell() {

@@ -12,9 +12,9 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
-	"github.com/pawl-os/pawl/internal/phaselog"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -43,14 +43,15 @@ func (s *system) embed(ctx context.Context, network error) error {
 		LetGo:         5 * time.Second,
 		Reboot:        s.reboot,
 		Kexec:         s.kexec,
-		Log:           slog.New(phaselog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}), s.hooks.reached)),
+		Observe:       func(at node.Place) { s.hooks.reached(at.String()) },
+		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return err
 	}
-	l, listenErr := node.Listen(ctx, apiAddress, true)
+	l, listenErr := api.Listen(ctx, apiAddress, true)
 	if listenErr == nil {
-		go func() { report("warning", "reason", fmt.Sprint(server.Serve(ctx, l))) }()
+		go func() { report("warning", "reason", fmt.Sprint(api.New(server, api.Options{}).Serve(ctx, l))) }()
 	}
 	boot, err := server.Start(ctx)
 	if errors.Is(err, node.ErrRestarting) {

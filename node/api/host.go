@@ -1,4 +1,4 @@
-package node
+package api
 
 import (
 	"errors"
@@ -16,9 +16,9 @@ import (
 var ErrHost = errors.New("the request is not for this node")
 
 // forUs refuses what a browser may have been talked into.
-func (s *Server) forUs(next http.Handler) http.Handler {
+func (a *API) forUs(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := s.checkHost(r.Host)
+		err := a.checkHost(r.Host)
 		if len(r.Header.Values("Origin")) > 0 {
 			err = fmt.Errorf("a web page asks: %w (use pawl, or another program)", ErrHost)
 		}
@@ -31,7 +31,7 @@ func (s *Server) forUs(next http.Handler) http.Handler {
 }
 
 // checkHost refuses a host that is no address, nor localhost, nor a name of this node.
-func (s *Server) checkHost(hostport string) error {
+func (a *API) checkHost(hostport string) error {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
@@ -40,7 +40,7 @@ func (s *Server) checkHost(hostport string) error {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
-	names := append([]string{"localhost"}, s.config.Names...)
+	names := append([]string{"localhost"}, a.names...)
 	if own, err := os.Hostname(); err == nil { // each time: it may be set late in a boot
 		names = append(names, own)
 	}

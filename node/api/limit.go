@@ -1,4 +1,4 @@
-package node
+package api
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
+	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
@@ -26,7 +27,6 @@ const (
 	MaxCalls       = 64       // at once, of each kind: followers, plans, doctor, all others; a further one is ErrTooMany
 	MaxRequest     = 64 << 10 // bytes of a request's message
 	MaxAnswer      = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
-	MaxReference   = 1 << 10  // bytes of an image's reference
 	maxHeader      = 16 << 10 // bytes of a request's header
 	maxStreams     = 16       // calls at once on one connection
 	maxReading     = 4 * 64   // requests at once of which not all has come
@@ -273,9 +273,9 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	large := new(http.MaxBytesError)
 	switch {
 	case errors.As(err, &large):
-		return nil, fmt.Errorf("it has more than %d bytes: %w", MaxRequest, ErrRequest)
+		return nil, fmt.Errorf("it has more than %d bytes: %w", MaxRequest, node.ErrRequest)
 	case err != nil:
-		return nil, fmt.Errorf("it did not come within %s: %w: %w", bodyTime, err, ErrRequest)
+		return nil, fmt.Errorf("it did not come within %s: %w: %w", bodyTime, err, node.ErrRequest)
 	}
 	return body, nil
 }

@@ -1,9 +1,10 @@
-package node
+package api
 
 import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,26 +12,23 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // served serves s on an address and returns the one that it has.
-func served(t *testing.T, s *Server, address string) net.Addr {
+func served(t *testing.T, a *API, address string) net.Addr {
 	l, err := Listen(t.Context(), address, false)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { ended <- s.Serve(ctx, l) }()
+	go func() { ended <- a.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		require.NoError(t, <-ended)
@@ -59,7 +57,7 @@ func post(t *testing.T, to net.Addr, method, body string, header map[string]stri
 }
 
 func TestOnlyRequestsForThisNodeAreServed(t *testing.T) {
-	to := served(t, newFake().server(t, Config{Names: []string{"node1.lan"}}), "127.0.0.1:0")
+	to := served(t, newAPI(newStub(t), Options{Names: []string{"node1.lan"}}), "127.0.0.1:0")
 	for name, test := range map[string]struct {
 		header map[string]string
 		status int
@@ -83,7 +81,7 @@ func TestOnlyRequestsForThisNodeAreServed(t *testing.T) {
 	}
 	t.Run("over its own socket any name will do", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "s")
-		served(t, newFake().server(t, Config{}), "unix:"+path)
+		served(t, newAPI(newStub(t), Options{}), "unix:"+path)
 		h := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		}}}
@@ -99,7 +97,7 @@ func TestARequestCostsLittle(t *testing.T) {
 	_, err := zip.Write(bytes.Repeat([]byte(" "), 64<<20))
 	require.NoError(t, err)
 	require.NoError(t, zip.Close())
-	to := served(t, newFake().server(t, Config{}), "127.0.0.1:0")
+	to := served(t, newAPI(newStub(t), Options{}), "127.0.0.1:0")
 	for name, test := range map[string]struct {
 		body   string
 		header map[string]string
@@ -127,9 +125,9 @@ func TestARequestCostsLittle(t *testing.T) {
 }
 
 func TestAFloodOnTheNetworkLeavesRoom(t *testing.T) {
-	s := newFake().server(t, Config{})
-	s.tcp.most = 8
-	to := served(t, s, "127.0.0.1:0")
+	a := newAPI(newStub(t), Options{})
+	a.tcp.most = 8
+	to := served(t, a, "127.0.0.1:0")
 	flood := map[string]func(net.Conn){
 		"quiet connections": func(net.Conn) {},
 		"slow bodies": func(c net.Conn) {
@@ -148,43 +146,58 @@ func TestAFloodOnTheNetworkLeavesRoom(t *testing.T) {
 			}
 			status, said := post(t, to, "Version", "{}", nil)
 			require.Equal(t, 200, status, said)
-			s.tcp.mu.Lock()
-			defer s.tcp.mu.Unlock()
-			require.LessOrEqual(t, s.tcp.open, 8)
+			a.tcp.mu.Lock()
+			defer a.tcp.mu.Unlock()
+			require.LessOrEqual(t, a.tcp.open, 8)
 		})
 	}
 	until(t, "the account is even", func() bool {
-		s.tcp.mu.Lock()
-		defer s.tcp.mu.Unlock()
-		return s.tcp.reading == 0 && s.tcp.calls == [callKinds]int{} && s.tcp.quiet.Len() == s.tcp.open
+		a.tcp.mu.Lock()
+		defer a.tcp.mu.Unlock()
+		return a.tcp.reading == 0 && a.tcp.calls == [callKinds]int{} && a.tcp.quiet.Len() == a.tcp.open
 	})
+}
+
+// silent tells one event, and then nothing.
+func silent(ctx context.Context, _ node.Since, each func(node.Event) error) error {
+	if err := each(node.Event{Operation: "a"}); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func wait(until <-chan bool) error {
+	<-until
+	return nil
 }
 
 func TestStreamsAreBoundedAndLeaveTheirPlace(t *testing.T) {
 	for name, options := range map[string][]connect.ClientOption{"connect": nil, "gRPC": {connect.WithGRPC()}} {
 		t.Run(name, func(t *testing.T) {
-			s := newFake().server(t, Config{})
-			s.journal.add("a", &pawlv1.Event{})
-			node := serve(t, s, options...)
+			s := newStub(t)
+			s.events = silent
+			a := newAPI(s, Options{})
+			c := serve(t, a, options...)
 			var kinds []string
 			for range 2 {
 				ctx, cancel := context.WithCancel(t.Context())
 				for range MaxCalls {
-					stream, err := node.Events(ctx, &pawlv1.EventsRequest{Follow: true})
+					stream, err := c.Events(ctx, &pawlv1.EventsRequest{Follow: true})
 					require.NoError(t, err)
 					require.True(t, stream.Receive(), "%v", stream.Err())
 				}
-				stream, err := node.Events(ctx, &pawlv1.EventsRequest{Follow: true})
+				stream, err := c.Events(ctx, &pawlv1.EventsRequest{Follow: true})
 				require.NoError(t, err)
 				require.False(t, stream.Receive())
 				kinds = append(kinds, kindOf(t, stream.Err()))
-				_, err = node.Version(t.Context(), &pawlv1.VersionRequest{})
+				_, err = c.Version(t.Context(), &pawlv1.VersionRequest{})
 				require.NoError(t, err, "other calls have their own measure")
 				cancel()
 				until(t, "all have left", func() bool {
-					s.tcp.mu.Lock()
-					defer s.tcp.mu.Unlock()
-					return s.tcp.calls[followers] == 0
+					a.tcp.mu.Lock()
+					defer a.tcp.mu.Unlock()
+					return a.tcp.calls[followers] == 0
 				})
 			}
 			require.Equal(t, []string{"too-many", "too-many"}, kinds)
@@ -201,68 +214,21 @@ func TestFilesAreKeptForTheService(t *testing.T) {
 	}
 }
 
-func TestManyCallersShareAnAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		s := f.server(t, Config{})
-		var at, most, runs atomic.Int32
-		s.doctors.do = func(context.Context) (*pawlv1.DoctorResponse, error) {
-			most.Store(max(most.Load(), at.Add(1)))
-			defer at.Add(-1)
-			runs.Add(1)
-			time.Sleep(time.Second)
-			return &pawlv1.DoctorResponse{Severity: "fine"}, nil
-		}
-		var all sync.WaitGroup
-		for range 200 {
-			all.Go(func() {
-				d, err := s.Doctor(t.Context())
-				require.NoError(t, err)
-				require.Equal(t, "fine", d.Severity)
-			})
-		}
-		all.Wait()
-		require.EqualValues(t, 1, most.Load())
-		require.LessOrEqual(t, runs.Load(), int32(2), "who asks while it runs hears of what is found after that")
-	})
-}
-
-func TestADoctorThatNobodyWaitsForEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		s := f.server(t, Config{})
-		ended := 0
-		s.diagnose = func(ctx context.Context) (upgrade.Diagnosis, error) {
-			<-ctx.Done()
-			ended++
-			return upgrade.Diagnosis{}, ctx.Err()
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		for range 10 {
-			go func() { _, _ = s.Doctor(ctx) }()
-		}
-		synctest.Wait()
-		go func() { _, _ = s.Doctor(t.Context()) }() // of the next run
-		synctest.Wait()
-		require.Zero(t, ended)
-		cancel()
-		synctest.Wait()
-		require.Equal(t, 1, ended, "the first run; the second has a caller")
-	})
-}
-
 func TestAStreamMayBeSilent(t *testing.T) {
 	for name, options := range map[string][]connect.ClientOption{"connect": nil, "gRPC": {connect.WithGRPC()}} {
 		t.Run(name, func(t *testing.T) {
-			s := newFake().server(t, Config{})
-			s.tcp.write = 50 * time.Millisecond
-			s.journal.add("a", &pawlv1.Event{})
-			stream, err := serve(t, s, options...).Events(t.Context(), &pawlv1.EventsRequest{Follow: true})
+			s, more := newStub(t), make(chan bool)
+			s.events = func(_ context.Context, _ node.Since, each func(node.Event) error) error {
+				return errors.Join(each(node.Event{Operation: "a"}), wait(more), each(node.Event{Operation: "b"}))
+			}
+			a := newAPI(s, Options{})
+			a.tcp.write = 50 * time.Millisecond
+			stream, err := serve(t, a, options...).Events(t.Context(), &pawlv1.EventsRequest{Follow: true})
 			require.NoError(t, err)
 			defer stream.Close()
 			require.True(t, stream.Receive(), "%v", stream.Err())
-			time.Sleep(4 * s.tcp.write)
-			s.journal.add("b", &pawlv1.Event{})
+			<-time.After(4 * a.tcp.write) // longer than a part of an answer may take to be taken
+			close(more)
 			require.True(t, stream.Receive(), "%v", stream.Err())
 			require.Equal(t, "b", stream.Msg().Operation)
 		})
@@ -270,26 +236,31 @@ func TestAStreamMayBeSilent(t *testing.T) {
 }
 
 func TestWhoTakesNoAnswerIsLetGo(t *testing.T) {
-	s := newFake().server(t, Config{})
-	s.tcp.write = 50 * time.Millisecond
-	for range journalSize / 2 {
-		s.journal.add(strings.Repeat("x", maxText), &pawlv1.Event{})
+	s := newStub(t)
+	s.events = func(_ context.Context, _ node.Since, each func(node.Event) error) error {
+		for {
+			if err := each(node.Event{Operation: strings.Repeat("x", maxText)}); err != nil {
+				return err
+			}
+		}
 	}
-	c, err := net.Dial("tcp", served(t, s, "127.0.0.1:0").String())
+	a := newAPI(s, Options{})
+	a.tcp.write = 50 * time.Millisecond
+	c, err := net.Dial("tcp", served(t, a, "127.0.0.1:0").String())
 	require.NoError(t, err)
 	defer c.Close()
 	body := "\x00\x00\x00\x00\x02{}"
 	fmt.Fprintf(c, "POST /pawl.v1.Node/Events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/connect+json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	begun := 0
 	until(t, "it begins", func() bool {
-		s.tcp.mu.Lock()
-		defer s.tcp.mu.Unlock()
-		begun += s.tcp.calls[followers]
+		a.tcp.mu.Lock()
+		defer a.tcp.mu.Unlock()
+		begun += a.tcp.calls[followers]
 		return begun > 0
 	})
 	until(t, "it ends", func() bool {
-		s.tcp.mu.Lock()
-		defer s.tcp.mu.Unlock()
-		return s.tcp.calls[followers] == 0
+		a.tcp.mu.Lock()
+		defer a.tcp.mu.Unlock()
+		return a.tcp.calls[followers] == 0
 	})
 }

@@ -1,17 +1,14 @@
-package node
+package api
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // DefaultSocket is where a node listens and where a client looks when nothing else is said.
@@ -99,51 +96,4 @@ func (s socket) Close() error {
 		return errors.Join(err, s.Listener.Close())
 	}
 	return s.Listener.Close()
-}
-
-// gateOf is the measure of what may be taken over l.
-func (s *Server) gateOf(l net.Listener) *gate {
-	if l.Addr().Network() == "unix" {
-		return s.sockets
-	}
-	return s.tcp
-}
-
-// httpServer serves the API on l and holds callers to its limits.
-func (s *Server) httpServer(l net.Listener) *http.Server {
-	handler := s.handler(s.gateOf(l))
-	if s.gateOf(l) == s.tcp {
-		handler = s.forUs(handler)
-	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true) // gRPC
-	return &http.Server{
-		Handler: handler, Protocols: protocols, ConnContext: withGuest,
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10},
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-}
-
-// Serve answers on l until ctx ends; l is closed. Calls that still run then have a second to end. It may
-// be called before Start, as Handler says; the clock of a trial runs from then on.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	s.startClock()
-	server := s.httpServer(l)
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if server.Shutdown(limited) != nil {
-			_ = server.Close()
-		}
-	})
-	err := server.Serve(gated{l, s.gateOf(l)})
-	if stop() {
-		return fmt.Errorf("serve the API: %w", err)
-	}
-	<-stopped
-	return nil
 }

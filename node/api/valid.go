@@ -1,4 +1,4 @@
-package node
+package api
 
 import (
 	"context"
@@ -13,57 +13,29 @@ import (
 // maxText bounds each text that the API tells, in bytes: an excerpt of a kernel's log has 4 KiB.
 const maxText = 8 << 10
 
-// valid makes every text in m valid UTF-8 of bounded length. What is sent to several callers is copied first.
-func valid(m proto.Message) proto.Message {
-	if fits(m.ProtoReflect()) {
-		return m
-	}
-	m = proto.Clone(m)
-	mend(m.ProtoReflect())
-	return m
-}
-
-// fits reports whether mend would leave m as it is.
-func fits(m protoreflect.Message) (ok bool) {
-	ok = true
-	texts(m, func(s string) string {
-		ok = ok && foreign.Fits(s, maxText)
-		return s
-	})
-	return ok
-}
-
+// mend makes every text in m valid UTF-8 of bounded length.
 func mend(m protoreflect.Message) {
-	texts(m, func(s string) string { return foreign.Text(s, maxText) })
-}
-
-// texts calls f with each text in m, and puts what it returns in its place if that differs.
-func texts(m protoreflect.Message, f func(string) string) {
 	m.Range(func(d protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
 		case d.IsList():
 			l := v.List()
 			for i := range l.Len() {
 				if d.Message() != nil {
-					texts(l.Get(i).Message(), f)
+					mend(l.Get(i).Message())
 				} else if d.Kind() == protoreflect.StringKind {
-					if s := l.Get(i).String(); f(s) != s {
-						l.Set(i, protoreflect.ValueOfString(f(s)))
-					}
+					l.Set(i, protoreflect.ValueOfString(foreign.Text(l.Get(i).String(), maxText)))
 				}
 			}
 		case d.Message() != nil:
-			texts(v.Message(), f)
+			mend(v.Message())
 		case d.Kind() == protoreflect.StringKind:
-			if s := v.String(); f(s) != s {
-				m.Set(d, protoreflect.ValueOfString(f(s)))
-			}
+			m.Set(d, protoreflect.ValueOfString(foreign.Text(v.String(), maxText)))
 		}
 		return true
 	})
 }
 
-// validText has the API send nothing that cannot be sent.
+// validText has the API send nothing that cannot be sent. Every message is its caller's alone.
 type validText struct{}
 
 var _ connect.Interceptor = validText{}
@@ -73,7 +45,7 @@ func (validText) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		answer, err := next(ctx, r)
 		if err == nil {
-			mend(answer.Any().(proto.Message).ProtoReflect()) // it is this caller's alone
+			mend(answer.Any().(proto.Message).ProtoReflect())
 		}
 		return answer, err
 	}
@@ -91,4 +63,7 @@ func (validText) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect
 
 type validConn struct{ connect.StreamingHandlerConn }
 
-func (c validConn) Send(m any) error { return c.StreamingHandlerConn.Send(valid(m.(proto.Message))) }
+func (c validConn) Send(m any) error {
+	mend(m.(proto.Message).ProtoReflect())
+	return c.StreamingHandlerConn.Send(m)
+}

@@ -1,0 +1,152 @@
+package api
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/pawlv1"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// version is that of the API.
+const version = 1
+
+// server is what the API needs of node.Server.
+type server interface {
+	About() node.About
+	Recorded(context.Context) error
+	StartClock()
+	Status(context.Context) (node.Status, error)
+	Doctor(context.Context) (upgrade.Diagnosis, error)
+	Plan(context.Context, node.PlanRequest) (node.Plan, error)
+	Upgrade(context.Context, node.UpgradeRequest) (*node.Operation, error)
+	Rollback(context.Context, node.RollbackRequest) (*node.Operation, error)
+	CancelStage(context.Context) (upgrade.Attempt, error)
+	Cancel(context.Context) (name string, ended error, err error)
+	Confirm(context.Context) (node.Confirmed, error)
+	Reboot(context.Context, node.RebootRequest) (node.Expected, error)
+	Events(context.Context, node.Since, func(node.Event) error) error
+	Dmesg(context.Context, node.Since, func(node.KernelMessage) error) error
+}
+
+// service is the API over a server: it converts, and ties nothing that runs to a caller who may go away.
+type service struct{ s server }
+
+var _ pawlv1.NodeHandler = service{}
+
+// startTime bounds how long a call waits for the boot to be recorded: less than a client has patience for.
+const startTime = 3 * time.Second
+
+// recorded calls do once this boot is recorded, and converts what it returns.
+func recorded[T, W any](ctx context.Context, v service, do func(context.Context) (T, error), wire func(T) W) (w W, err error) {
+	limited, cancel := context.WithTimeoutCause(ctx, startTime, node.ErrStarting)
+	err = v.s.Recorded(limited)
+	cancel()
+	if err != nil {
+		return w, wireError(err)
+	}
+	return converted(ctx, do, wire)
+}
+
+// converted converts what do returns.
+func converted[T, W any](ctx context.Context, do func(context.Context) (T, error), wire func(T) W) (w W, err error) {
+	t, err := do(ctx)
+	if err != nil {
+		return w, wireError(err)
+	}
+	return wire(t), nil
+}
+
+func (v service) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
+	a := v.s.About()
+	return &pawlv1.VersionResponse{
+		Pawl: a.Version, Api: version, Platform: runtime.GOOS + "/" + runtime.GOARCH, BootId: a.BootID, Service: a.Run,
+	}, nil
+}
+
+func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
+	return recorded(ctx, v, v.s.Status, wireStatus)
+}
+
+func (v service) Doctor(ctx context.Context, _ *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
+	return recorded(ctx, v, v.s.Doctor, func(d upgrade.Diagnosis) *pawlv1.DoctorResponse { return wireDiagnosis(d, v.s.About().BootID) })
+}
+
+func (v service) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanResponse, error) {
+	do := func(ctx context.Context) (node.Plan, error) { return v.s.Plan(ctx, goPlanRequest(r)) }
+	return recorded(ctx, v, do, func(p node.Plan) *pawlv1.PlanResponse { return &pawlv1.PlanResponse{Plan: wirePlan(p)} })
+}
+
+func (v service) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	return v.follow(ctx, to, func(ctx context.Context) (*node.Operation, error) {
+		return v.s.Upgrade(life(ctx, r.Attached), goUpgradeRequest(r))
+	})
+}
+
+func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	return v.follow(ctx, to, func(ctx context.Context) (*node.Operation, error) {
+		return v.s.Rollback(life(ctx, r.Attached), goRollbackRequest(r))
+	})
+}
+
+// follow begins an operation and tells of it to its end.
+func (v service) follow(ctx context.Context, to *connect.ServerStream[pawlv1.Event], begin func(context.Context) (*node.Operation, error)) error {
+	op, err := recorded(ctx, v, begin, func(op *node.Operation) *node.Operation { return op })
+	if err != nil {
+		return err
+	}
+	return wireError(op.Follow(ctx, 0, sender(to)))
+}
+
+func sender(to *connect.ServerStream[pawlv1.Event]) func(node.Event) error {
+	return func(e node.Event) error { return to.Send(wireEvent(e)) }
+}
+
+// life is how long an operation lives: as long as the server, or as the call if that was asked for.
+func life(call context.Context, attached bool) context.Context {
+	if attached {
+		return call
+	}
+	return context.WithoutCancel(call)
+}
+
+func (v service) CancelStage(ctx context.Context, _ *pawlv1.CancelStageRequest) (*pawlv1.CancelStageResponse, error) {
+	return recorded(ctx, v, v.s.CancelStage, func(a upgrade.Attempt) *pawlv1.CancelStageResponse {
+		return &pawlv1.CancelStageResponse{Attempt: wireAttempt(&a)}
+	})
+}
+
+func (v service) Cancel(ctx context.Context, _ *pawlv1.CancelRequest) (*pawlv1.CancelResponse, error) {
+	name, ended, err := v.s.Cancel(ctx)
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return &pawlv1.CancelResponse{Operation: name, Error: ended.Error()}, nil
+}
+
+func (v service) Confirm(ctx context.Context, _ *pawlv1.ConfirmRequest) (*pawlv1.ConfirmResponse, error) {
+	return recorded(ctx, v, v.s.Confirm, wireConfirmed)
+}
+
+func (v service) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.RebootResponse, error) {
+	do := func(ctx context.Context) (node.Expected, error) { return v.s.Reboot(ctx, goRebootRequest(r)) }
+	wire := func(e node.Expected) *pawlv1.RebootResponse { return &pawlv1.RebootResponse{Expected: wireExpected(e)} }
+	if r.Force { // which is for a start that hangs, too
+		return converted(ctx, do, wire)
+	}
+	return recorded(ctx, v, do, wire)
+}
+
+func (v service) Events(ctx context.Context, r *pawlv1.EventsRequest, to *connect.ServerStream[pawlv1.Event]) error {
+	return wireError(v.s.Events(ctx, node.Since{ID: r.Since, BootID: r.BootId, Follow: r.Follow}, sender(to)))
+}
+
+func (v service) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, to *connect.ServerStream[pawlv1.KernelMessage]) error {
+	return wireError(v.s.Dmesg(ctx, node.Since{ID: r.Since, BootID: r.BootId, Follow: r.Follow}, func(m node.KernelMessage) error {
+		return to.Send(wireMessage(m))
+	}))
+}
