@@ -19,11 +19,12 @@ const root = "github.com/pawl-os/pawl/"
 
 // allowed says which packages of Pawl each package of this module may import; tests, and what is free, may import anything.
 var allowed = map[string][]string{
-	".":            {"cluster/lock", "cluster/quorum", "node", "upgrade"},
-	"lock":         nil, // decisions and their interfaces: no etcd, no Kubernetes, nothing of a node
-	"quorum":       nil,
-	"lock/explore": {"cluster/lock", "cluster/quorum"},
-	"etcd":         {"cluster", "cluster/lock", "cluster/quorum"},
+	".":              {"cluster/lock", "cluster/quorum", "node", "upgrade"},
+	"lock":           nil, // decisions and their interfaces: no etcd, no Kubernetes, nothing of a node
+	"lock/fleetlock": {"cluster/lock"},
+	"quorum":         nil,
+	"lock/explore":   {"cluster/lock", "cluster/quorum"},
+	"etcd":           {"cluster", "cluster/lock", "cluster/quorum"},
 }
 
 // free are commands, and what only tests use.

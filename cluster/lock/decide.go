@@ -40,7 +40,7 @@ func Take(pool string, slots []Slot, me Record) ([]Change, error) {
 		return changes, nil
 	}
 	if len(others) >= of {
-		return nil, &HeldError{pool, others}
+		return nil, &HeldError{Pool: pool, By: others}
 	}
 	for i := range me.Of {
 		at := slices.IndexFunc(slots, func(s Slot) bool { return s.Index == i })
@@ -51,7 +51,7 @@ func Take(pool string, slots []Slot, me Record) ([]Change, error) {
 			return []Change{{slots[at], me}}, nil
 		}
 	}
-	return nil, &HeldError{pool, others}
+	return nil, &HeldError{Pool: pool, By: others}
 }
 
 // Advance decides how an owner reaches a step. What is there already is written again: the write is the fence.

@@ -145,9 +145,13 @@ var (
 type HeldError struct {
 	Pool string
 	By   []Record
+	Why  string // of a lock that does not say who holds it
 }
 
 func (e *HeldError) Error() string {
+	if len(e.By) == 0 && e.Why != "" {
+		return fmt.Sprintf("pool %s has no free slot: %s (wait until it has)", e.Pool, e.Why)
+	}
 	var by []string
 	for _, r := range e.By {
 		by = append(by, r.String())
