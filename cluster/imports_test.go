@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"lock/fleetlock": {"cluster/lock"},
 	"quorum":         nil,
 	"lock/explore":   {"cluster/lock", "cluster/quorum"},
+	"kubernetes":     {"cluster/lock", "node"},
 	"etcd":           {"cluster", "cluster/lock", "cluster/quorum"},
 }
 

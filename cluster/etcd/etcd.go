@@ -15,13 +15,11 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/pawl-os/pawl/cluster/quorum"
 )
 
-// Config says which cluster, and which of its members this node runs.
+// Config says which cluster, and which of its members this node runs; the latter may be left out for Store alone.
 type Config struct {
 	Endpoints []string      // client URLs of members, this node's own among them
 	TLS       *tls.Config   // nil: without
@@ -40,11 +38,8 @@ type Cluster struct {
 
 // Open makes a client. Nothing is asked yet.
 func Open(c Config) (*Cluster, error) {
-	switch {
-	case len(c.Endpoints) == 0:
+	if len(c.Endpoints) == 0 {
 		return nil, errors.New("open etcd: no client URLs are given")
-	case c.Name == "" || c.Self == "":
-		return nil, errors.New("open etcd: which member does this node run? (give its name and its client URL)")
 	}
 	if c.Try == 0 {
 		c.Try = 2 * time.Second
@@ -63,39 +58,33 @@ func connect(c Config, endpoints []string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints: endpoints, TLS: c.TLS, DialTimeout: c.Try, MaxUnaryRetries: 1,
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: c.Try,
-		DialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: 10 * time.Second, Timeout: c.Try, PermitWithoutStream: true,
-		})},
 		Logger: quiet,
 	})
 }
 
-// tried makes a call in tries until it succeeds, its error is final, or ctx ends.
+// tried makes a call in tries until it succeeds, or ctx ends.
 func (c *Cluster) tried(ctx context.Context, what string, call func(context.Context) error) error {
+	last := error(nil)
 	for tries := 1; ; tries++ {
 		limited, cancel := context.WithTimeout(ctx, c.config.Try)
 		err := call(limited)
 		cancel()
-		var last final
-		if err == nil || errors.As(err, &last) {
-			return err
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil { // else it tells of the end of the time, and not why there was none
+			last = err
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("%s: after %d tries: %w", what, tries, err)
+			return fmt.Errorf("%s: after %d tries: %w", what, tries, last)
 		}
 	}
 }
 
 // pause is between two tries.
 const pause = 250 * time.Millisecond
-
-// final is an error that another try does not change.
-type final struct{ error }
-
-// Unwrap returns the cause.
-func (f final) Unwrap() error { return f.error }
 
 // members lists the cluster's members, as a majority knows them.
 func (c *Cluster) members(ctx context.Context) (found []*etcdserverpb.Member, err error) {

@@ -156,6 +156,6 @@ func (e *HeldError) Error() string {
 	for _, r := range e.By {
 		by = append(by, r.String())
 	}
-	return fmt.Sprintf("pool %s has no free slot: held by %s (wait until it is back; `lock list` shows how far it is)",
+	return fmt.Sprintf("pool %s has no free slot: held by %s (wait until it is back, or see what keeps it)",
 		e.Pool, strings.Join(by, "; "))
 }

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,7 @@ func (p Pool) Slots(ctx context.Context) (slots []Slot, err error) {
 // run reads, decides and writes until a decision asks for nothing more. What failed may have happened: it is read
 // again, and the decision knows by what is there.
 func (p Pool) run(ctx context.Context, what string, decide func([]Slot) ([]Change, error)) error {
+	last := error(nil)
 	for tries := 1; ; tries++ {
 		done, err := p.once(ctx, decide)
 		var final decided
@@ -92,6 +94,9 @@ func (p Pool) run(ctx context.Context, what string, decide func([]Slot) ([]Chang
 		if p.Log != nil && err != nil {
 			p.Log.Warn("lock", "pool", p.Name, "doing", what, "try", tries, "reason", err)
 		}
+		if err != nil && ctx.Err() == nil { // else it tells of the end of the time, and not why there was none
+			last = err
+		}
 		wait := time.Duration(0)
 		if err != nil && !errors.Is(err, ErrMoved) {
 			wait = p.pause()
@@ -101,10 +106,7 @@ func (p Pool) run(ctx context.Context, what string, decide func([]Slot) ([]Chang
 		case <-ctx.Done():
 		}
 		if ctx.Err() != nil {
-			if err == nil {
-				err = ctx.Err()
-			}
-			return p.say(what, fmt.Errorf("after %d tries: %w", tries, err))
+			return p.say(what, fmt.Errorf("after %d tries: %w", tries, cmp.Or(last, err, ctx.Err())))
 		}
 	}
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +12,8 @@ import (
 
 	"github.com/pawl-os/pawl/cluster"
 	"github.com/pawl-os/pawl/cluster/etcd"
+	"github.com/pawl-os/pawl/cluster/internal/credentials"
+	"github.com/pawl-os/pawl/cluster/kubernetes"
 	"github.com/pawl-os/pawl/cluster/lock"
 	"github.com/pawl-os/pawl/cluster/lock/fleetlock"
 	"github.com/pawl-os/pawl/node"
@@ -21,14 +21,19 @@ import (
 
 // order is what the flags say.
 type order struct {
-	node, pool, address     string
-	size                    int
-	wait                    time.Duration
-	etcd, name, self, peers string
-	ca, cert, key           string
-	spare                   int
-	service                 string
-	fleetlock, group        string
+	node, pool, address          string
+	size                         int
+	wait                         time.Duration
+	etcd, name, self, peers      string
+	ca, cert, key                string
+	spare                        int
+	service                      string
+	kubernetes, kubernetesNode   string
+	kubernetesCA, kubernetesCert string
+	kubernetesToken, leases      string
+	emptyDir, unmanaged          bool
+	drain                        time.Duration
+	fleetlock, group             string
 }
 
 // part adds the flags of a cluster to pawld.
@@ -48,6 +53,15 @@ func part(flags *flag.FlagSet) func(*node.Config) error {
 	flags.StringVar(&o.key, "etcd-key", "", "PEM file with its key")
 	flags.IntVar(&o.spare, "etcd-spare", 0, "how many of the other members may be missing already, as far as the quorum allows it")
 	flags.StringVar(&o.service, "etcd-service", "", "executable that is called with stop, wipe, or start INITIAL-CLUSTER; with it the member leaves\nfor an upgrade that does not preserve its data, and comes back as a learner")
+	flags.StringVar(&o.kubernetes, "kubernetes", "", "URL of the API server; with it the node is cordoned, drained and uncordoned")
+	flags.StringVar(&o.kubernetesNode, "kubernetes-node", "", "name of this machine's Node")
+	flags.StringVar(&o.kubernetesCA, "kubernetes-ca", "", "PEM file with the certificates that the API server's is signed by")
+	flags.StringVar(&o.kubernetesCert, "kubernetes-cert", "", "PEM file with a client's certificate and its key, such as the kubelet's kubelet-client-current.pem")
+	flags.StringVar(&o.kubernetesToken, "kubernetes-token-file", "", "file with a token, in place of a certificate")
+	flags.StringVar(&o.leases, "pool-leases", "", "namespace in which the pool is kept in Leases POOL-0, POOL-1, ..., in place of etcd")
+	flags.BoolVar(&o.emptyDir, "drain-empty-dir", false, "also evict pods whose emptyDir volumes are lost with them")
+	flags.BoolVar(&o.unmanaged, "drain-unmanaged", false, "also evict pods that nobody makes anew")
+	flags.DurationVar(&o.drain, "drain-time", cluster.DrainTime, "how long a drain may take before the upgrade is given up and undone")
 	flags.StringVar(&o.fleetlock, "fleetlock", "", "URL of a FleetLock server, in place of --pool")
 	flags.StringVar(&o.group, "fleetlock-group", "", "group of that server (default \"default\")")
 	return o.configure
@@ -62,6 +76,16 @@ func (o *order) configure(c *node.Config) error {
 	if o.fleetlock != "" {
 		part.Lock = fleetlock.Lock{URL: o.fleetlock, Group: o.group}
 	}
+	if o.kubernetes != "" {
+		work, err := o.openKubernetes()
+		if err != nil {
+			return err
+		}
+		part.Work, part.Drain = work, o.drain
+		if o.leases != "" {
+			o.share(c, &part, work.Store(o.leases, o.pool, o.size))
+		}
+	}
 	if o.etcd != "" {
 		members, err := o.open()
 		if err != nil {
@@ -71,22 +95,27 @@ func (o *order) configure(c *node.Config) error {
 		if o.service != "" {
 			part.Service = program(o.service)
 		}
-		if o.pool != "" {
+		if o.pool != "" && o.leases == "" {
 			store, err := members.Store(o.pool)
 			if err != nil {
 				return err
 			}
-			pool := lock.Pool{Store: store, Name: o.pool, Of: o.size, Address: o.address, Log: c.Log}
-			part.Lock = pool
-			c.Notes = func(ctx context.Context) []string { return notes(ctx, pool) }
+			o.share(c, &part, store)
 		}
 	}
-	if part.Lock == nil && part.Members == nil {
+	if part.Lock == nil && part.Members == nil && part.Work == nil {
 		return nil
 	}
 	c.Hooks = append(c.Hooks, cluster.Hooks(part)...)
 	c.Checks = append(c.Checks, cluster.Checks(part)...)
 	return nil
+}
+
+// share has the node share a pool, and its status tell of it.
+func (o *order) share(c *node.Config, part *cluster.Config, store lock.Store) {
+	pool := lock.Pool{Store: store, Name: o.pool, Of: o.size, Address: o.address, Log: c.Log}
+	part.Lock = pool
+	c.Notes = func(ctx context.Context) []string { return notes(ctx, pool) }
 }
 
 // longest is more than anybody waits; what is longer is a slip.
@@ -96,8 +125,14 @@ func (o *order) check() error {
 	switch {
 	case o.pool != "" && o.fleetlock != "":
 		return errors.New("want --pool or --fleetlock, not both")
-	case o.pool != "" && o.etcd == "":
-		return errors.New("--pool: where is it kept? (give --etcd)")
+	case o.pool != "" && o.etcd == "" && o.leases == "":
+		return errors.New("--pool: where is it kept? (give --etcd, or --pool-leases)")
+	case o.leases != "" && (o.kubernetes == "" || o.pool == ""):
+		return errors.New("--pool-leases needs --kubernetes and --pool")
+	case (o.kubernetes == "") != (o.kubernetesNode == ""):
+		return errors.New("--kubernetes and --kubernetes-node belong together")
+	case o.drain < time.Second || o.drain > longest:
+		return fmt.Errorf("--drain-time %s: want 1s to %s", o.drain, longest)
 	case (o.pool != "" || o.fleetlock != "") && o.node == "":
 		return errors.New("a lock needs --node-id: what no other node has and what outlives restarts and upgrades")
 	case o.size < 1:
@@ -115,7 +150,7 @@ func (o *order) check() error {
 	case (o.cert == "") != (o.key == ""):
 		return errors.New("--etcd-cert and --etcd-key belong together")
 	}
-	for flag, text := range map[string]string{"etcd": o.etcd, "etcd-self": o.self, "etcd-peers": o.peers, "fleetlock": o.fleetlock} {
+	for flag, text := range map[string]string{"etcd": o.etcd, "etcd-self": o.self, "etcd-peers": o.peers, "fleetlock": o.fleetlock, "kubernetes": o.kubernetes} {
 		for _, u := range split(text) {
 			if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https" {
 				return fmt.Errorf("--%s: %q is no URL such as https://10.0.0.1:2379", flag, u)
@@ -134,26 +169,24 @@ func split(text string) []string {
 
 func (o *order) open() (*etcd.Cluster, error) {
 	c := etcd.Config{Endpoints: split(o.etcd), Name: o.name, Self: o.self, Peers: split(o.peers), Spare: o.spare}
-	if o.ca != "" || o.cert != "" {
-		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if o.ca != "" {
-		pem, err := os.ReadFile(o.ca)
-		if err != nil {
-			return nil, err
-		}
-		if c.TLS.RootCAs = x509.NewCertPool(); !c.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate in PEM", o.ca)
-		}
-	}
-	if o.cert != "" {
-		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-		if err != nil {
-			return nil, err
-		}
-		c.TLS.Certificates = []tls.Certificate{pair}
+	var err error
+	if c.TLS, err = credentials.Client(o.ca, o.cert, o.key); err != nil {
+		return nil, err
 	}
 	return etcd.Open(c)
+}
+
+func (o *order) openKubernetes() (*kubernetes.Node, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, err
+	}
+	c := kubernetes.Config{URL: o.kubernetes, Node: o.kubernetesNode, TokenFile: o.kubernetesToken, BootID: strings.TrimSpace(string(boot)),
+		EmptyDir: o.emptyDir, Unmanaged: o.unmanaged}
+	if c.TLS, err = credentials.Client(o.kubernetesCA, o.kubernetesCert, o.kubernetesCert); err != nil {
+		return nil, err
+	}
+	return kubernetes.Open(c)
 }
 
 // notes say who holds the pool, for the node's status.

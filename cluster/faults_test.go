@@ -1,0 +1,256 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/cluster"
+	"github.com/pawl-os/pawl/cluster/etcd"
+	"github.com/pawl-os/pawl/cluster/internal/real"
+	"github.com/pawl-os/pawl/cluster/lock"
+	"github.com/pawl-os/pawl/upgrade"
+)
+
+// places are the phases in which something goes wrong, as each begins.
+var places = []string{
+	"upgrade/prepare", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/load", "upgrade/last", "upgrade/arm",
+	"trial/checks", "settle/rejoin", "settle/uncordon", "settle/unlock",
+}
+
+// faults are what goes wrong. What is returned ends it; a machine whose power is cut never goes on.
+var faults = map[string]func(*stage){
+	"its power is cut":        func(s *stage) { s.cut() },
+	"its member is killed":    func(s *stage) { s.members[0].Kill(); s.later(func() { s.power(true) }) },
+	"its member is paused":    func(s *stage) { s.members[0].Pause(); s.later(s.members[0].Continue) },
+	"another one is killed":   func(s *stage) { s.members[1].Kill(); s.later(s.members[1].Start) },
+	"another one is paused":   func(s *stage) { s.members[2].Pause(); s.later(s.members[2].Continue) },
+	"a person frees its slot": func(s *stage) { s.free() },
+}
+
+// stage is a cell: one machine with one of three members of etcd, and another node of its pool that wants to go, too.
+type stage struct {
+	*machine
+	members []*real.Member
+	etcd    *etcd.Cluster
+	pool    lock.Pool
+	work    *work
+	after   sync.WaitGroup
+	other   atomic.Int32 // how often the other node had the slot
+	fired   atomic.Bool
+	ended   atomic.Bool // the first is done
+	wrong   bool        // a person has taken the slot from the first
+}
+
+// later is two seconds on.
+func (s *stage) later(do func()) {
+	s.after.Go(func() {
+		time.Sleep(2 * time.Second)
+		do()
+	})
+}
+
+func (s *stage) cut() {
+	err := s.machine.cut()
+	s.after.Go(func() {
+		if err := errors.Join(err, s.on()); err != nil {
+			s.t.Error(err)
+		}
+	})
+	select {} // nothing that ran goes on
+}
+
+// free is a person who is wrong. From step down on the word is not taken.
+func (s *stage) free() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	slots, err := s.pool.Slots(ctx)
+	if err != nil || len(slots) == 0 || slots[0].Record.Node != "n1" {
+		return
+	}
+	err = s.pool.ByHand(ctx, slots[0], lock.Evidence{By: "somebody"})
+	down := slots[0].Record.Step == lock.Down || slots[0].Record.Step == lock.Back
+	if down != errors.Is(err, lock.ErrStands) {
+		s.t.Errorf("freed by hand from step %s: %v", slots[0].Record.Step, err)
+	}
+}
+
+// work is a node in Kubernetes, as far as it matters here.
+type work struct {
+	mu       sync.Mutex
+	cordoned string
+}
+
+func (w *work) Cordon(_ context.Context, attempt string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cordoned = attempt
+	return nil
+}
+func (w *work) Drain(context.Context, func(string)) error { return nil }
+func (w *work) Uncordon(_ context.Context, attempt string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cordoned = ""
+	return nil
+}
+func (w *work) Ready(context.Context) error { return nil }
+func (w *work) now() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cordoned
+}
+
+// service is the member's process, which the machine's system runs.
+type service struct{ *real.Member }
+
+func (s service) Stop(context.Context) error { s.Kill(); return nil }
+func (s service) Wipe(context.Context) error { return s.Forget() }
+func (s service) Start(_ context.Context, initial string) error {
+	s.Member.Join(initial)
+	return nil
+}
+
+func newStage(t *testing.T, from installed, members []*real.Member) *stage {
+	t.Helper()
+	client := func(i int) (*etcd.Cluster, lock.Pool) {
+		c, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: members[i].Name, Self: members[i].Client, Peers: []string{members[i].Peer}, Try: time.Second})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		store, err := c.Store("control-plane")
+		require.NoError(t, err)
+		return c, lock.Pool{Store: store, Name: "control-plane", Try: time.Second, Pause: 100 * time.Millisecond}
+	}
+	s := &stage{members: members, work: &work{}}
+	s.etcd, s.pool = client(0)
+	s.machine = newMachine(t, from, cluster.Config{Node: "n1", Lock: s.pool, Members: s.etcd, Service: service{members[0]}, Work: s.work, Wait: 20 * time.Second})
+	s.power = func(on bool) {
+		if !on {
+			members[0].Kill()
+		} else if _, err := os.Stat(members[0].Dir); err == nil {
+			members[0].Kill()
+			members[0].Start()
+		}
+	}
+	_, others := client(1)
+	ctx, stop := context.WithCancel(t.Context())
+	var going sync.WaitGroup
+	going.Go(func() { s.contend(ctx, others) })
+	t.Cleanup(func() {
+		stop()
+		going.Wait()
+		s.off()
+		s.after.Wait()
+	})
+	return s
+}
+
+// contend is the other node: it takes the slot whenever it can, once the first has had it, and sees that the first is in
+// service then, unless a person has taken the slot from it.
+func (s *stage) contend(ctx context.Context, p lock.Pool) {
+	seen := false
+	for n := 0; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		slots, err := p.Slots(ctx)
+		if err != nil {
+			continue
+		}
+		if len(slots) > 0 {
+			seen = seen || slots[0].Record.Node == "n1"
+			continue
+		}
+		if !seen && !s.ended.Load() {
+			continue
+		}
+		n++
+		me := lock.Owner{Node: "n2", Attempt: fmt.Sprint(n)}
+		if limited, cancel := context.WithTimeout(ctx, 2*time.Second); p.Claim(limited, me) == nil {
+			s.other.Add(1)
+			if at := s.work.now(); at != "" && !s.wrong {
+				s.t.Errorf("the other node has the slot while this one is cordoned by attempt %s", at)
+			}
+			cancel()
+		} else {
+			cancel()
+		}
+		for { // also once the cell is over: the next one begins with a free slot
+			limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			err := p.Release(limited, me)
+			cancel()
+			if err == nil {
+				break
+			}
+		}
+	}
+}
+
+func TestFaultsInEveryPhase(t *testing.T) {
+	from := install(t)
+	members := real.Members(t, 3)
+	long := os.Getenv("PAWL_LONG") != ""
+	cells, confirmed, wrong := 0, 0, 0
+	for _, preserve := range []bool{true, false} {
+		for i, place := range places {
+			if preserve && place == "settle/rejoin" {
+				continue // it has not left
+			}
+			for name, fault := range faults {
+				if !long && (name != "its power is cut" || i%4 != 1) {
+					continue
+				}
+				cells++
+				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name), func(t *testing.T) {
+					s := newStage(t, from, members)
+					s.wrong = name == "a person frees its slot"
+					if s.run(place, preserve, from.two, fault).Result == upgrade.Confirmed {
+						confirmed++
+					}
+				}) {
+					wrong++
+				}
+			}
+		}
+	}
+	t.Logf("faults: cells=%d ok=%d wrong=%d confirmed=%d", cells, cells-wrong, wrong, confirmed)
+}
+
+// run upgrades the machine, lets one thing go wrong, and sees that all is as it should be afterwards.
+func (s *stage) run(place string, preserve bool, reference string, fault func(*stage)) upgrade.Attempt {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
+	defer cancel()
+	s.reach = func(at string) {
+		if at == place && s.fired.CompareAndSwap(false, true) {
+			fault(s)
+		}
+	}
+	require.NoError(s.t, s.on())
+	if err := s.upgrade(ctx, reference, preserve); err != nil {
+		s.t.Log("the upgrade failed:", err)
+	}
+	s.after.Wait()
+	last := s.settled()
+	require.True(s.t, s.fired.Load(), "nothing went wrong: %s", last)
+	require.Empty(s.t, s.work.now(), "it is not cordoned any more")
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err = s.etcd.Allow(ctx, false); err == nil {
+			err = s.etcd.Serves(ctx)
+		}
+		if err == nil {
+			break
+		}
+	}
+	require.NoError(s.t, err, "all three vote and serve")
+	had := s.other.Load()
+	s.ended.Store(true)
+	require.Eventually(s.t, func() bool { return s.other.Load() > had }, 30*time.Second, 20*time.Millisecond, "the slot is free")
+	return last
+}

@@ -1,0 +1,171 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// pod is what is read of a Pod.
+type pod struct {
+	Metadata struct {
+		Name, Namespace, UID string
+		Annotations          map[string]string
+		DeletionTimestamp    *string
+		OwnerReferences      []struct {
+			Kind, Name string
+			Controller bool
+		}
+	}
+	Spec struct {
+		Volumes []struct{ EmptyDir *struct{} }
+	}
+	Status struct{ Phase string }
+}
+
+func (p pod) name() string { return p.Metadata.Namespace + "/" + p.Metadata.Name }
+
+// mirror is the annotation of a pod that the kubelet has from a file: it cannot be evicted.
+const mirror = "kubernetes.io/config.mirror"
+
+// pods are those of this Node.
+func (n *Node) pods(ctx context.Context) (all []pod, err error) {
+	for next := ""; ; {
+		var page struct {
+			Metadata struct{ Continue string }
+			Items    []pod
+		}
+		query := url.Values{"fieldSelector": {"spec.nodeName=" + n.config.Node}, "limit": {"500"}, "continue": {next}}
+		if err := n.call(ctx, http.MethodGet, "/api/v1/pods?"+query.Encode(), plain, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if next = page.Metadata.Continue; next == "" {
+			return all, nil
+		}
+	}
+}
+
+// goes reports whether a pod is to be evicted; the error says why it must not be. The rules are those of kubectl drain:
+// what the kubelet has from files and what a DaemonSet keeps there stays; what nobody would make anew, or what has data
+// that would be lost, needs a yes; what is finished goes.
+func (n *Node) goes(p pod) (bool, error) {
+	if _, ok := p.Metadata.Annotations[mirror]; ok {
+		return false, nil
+	}
+	if p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" {
+		return true, nil
+	}
+	controller := ""
+	for _, o := range p.Metadata.OwnerReferences {
+		if o.Controller {
+			controller = o.Kind
+		}
+	}
+	switch {
+	case controller == "DaemonSet":
+		return false, nil
+	case controller == "" && !n.config.Unmanaged:
+		return false, fmt.Errorf("%s: nobody would make it anew (delete it, or allow it for all)", p.name())
+	}
+	for _, v := range p.Spec.Volumes {
+		if v.EmptyDir != nil && !n.config.EmptyDir {
+			return false, fmt.Errorf("%s: it has an emptyDir volume, which would be lost (delete it, or allow it for all)", p.name())
+		}
+	}
+	return true, nil
+}
+
+// Drain evicts the pods of this Node that are to go, and returns once they are gone. If one must not be evicted, none is.
+// Budgets are kept to: an eviction that is refused is tried again, after a pause, until ctx ends; then the error names the
+// pods that are left, and why. tell is told what is waited for, each time that it changes.
+func (n *Node) Drain(ctx context.Context, tell func(string)) error {
+	told := ""
+	last := errors.New("no time")
+	for {
+		left, pause, err := n.round(ctx)
+		var refused refusal
+		switch {
+		case errors.As(err, &refused), final(err):
+			return fmt.Errorf("drain node %s: %w", n.config.Node, err)
+		case err == nil && len(left) == 0:
+			return nil
+		case err == nil:
+			err = fmt.Errorf("%d pods are left: %s", len(left), strings.Join(left[:min(len(left), maxNamed)], "; "))
+		}
+		if ctx.Err() == nil { // else it is the end of the time that it tells
+			last = err
+		}
+		if text := "drain: " + last.Error(); text != told && tell != nil {
+			tell(text)
+			told = text
+		}
+		if !n.wait(ctx, pause) {
+			return fmt.Errorf("drain node %s: %w", n.config.Node, last)
+		}
+	}
+}
+
+// maxNamed is how many pods are named that are left.
+const maxNamed = 5
+
+// refusal is why a drain does not begin.
+type refusal struct{ error }
+
+// round looks at all pods and asks for the eviction of those that are to go; left says of each why it is still there.
+func (n *Node) round(ctx context.Context) (left []string, pause time.Duration, err error) {
+	pause = n.config.Pause
+	all, err := n.pods(ctx)
+	if err != nil {
+		return nil, pause, err
+	}
+	var evict []pod
+	var errs []error
+	for _, p := range all {
+		goes, err := n.goes(p)
+		switch {
+		case p.Metadata.DeletionTimestamp != nil:
+			if _, stays := p.Metadata.Annotations[mirror]; !stays && (goes || err != nil) {
+				left = append(left, p.name()+" is ending")
+			}
+		case err != nil:
+			errs = append(errs, err)
+		case goes:
+			evict = append(evict, p)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, pause, refusal{errors.Join(errs...)}
+	}
+	for _, p := range evict {
+		err := n.evict(ctx, p)
+		var a *answer
+		switch {
+		case err == nil:
+			left = append(left, p.name()+" is ending")
+		case is(err, http.StatusNotFound), is(err, http.StatusConflict): // it is gone, or another has its name
+		case errors.As(err, &a) && a.code == http.StatusTooManyRequests:
+			left = append(left, p.name()+": "+a.said)
+			pause = max(pause, a.after)
+		default: // two budgets, a server that restarts, a pod that has just moved: the next round knows more
+			left = append(left, p.name()+": "+err.Error())
+		}
+	}
+	slices.Sort(left)
+	return left, pause, nil
+}
+
+// evict asks for one eviction, of the very pod that was looked at: one of the same name may run elsewhere by now.
+func (n *Node) evict(ctx context.Context, p pod) error {
+	name := map[string]string{"name": p.Metadata.Name, "namespace": p.Metadata.Namespace}
+	path := "/api/v1/namespaces/" + url.PathEscape(p.Metadata.Namespace) + "/pods/" + url.PathEscape(p.Metadata.Name) + "/eviction"
+	return n.call(ctx, http.MethodPost, path, plain, map[string]any{
+		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name,
+		"deleteOptions": map[string]any{"preconditions": map[string]string{"uid": p.Metadata.UID}},
+	}, nil)
+}
