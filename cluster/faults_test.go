@@ -22,7 +22,8 @@ import (
 
 // places are the phases in which something goes wrong, as each begins.
 var places = []string{
-	"upgrade/prepare", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/load", "upgrade/last", "upgrade/arm",
+	"upgrade/prepare", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/load",
+	"upgrade/last", "upgrade/arm",
 	"trial/checks", "settle/rejoin", "settle/uncordon", "settle/unlock",
 }
 
@@ -122,7 +123,8 @@ func (s service) Start(_ context.Context, initial string) error {
 func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 	t.Helper()
 	client := func(i int) (*etcd.Cluster, lock.Pool) {
-		c, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: members[i].Name, Self: members[i].Client, Peers: []string{members[i].Peer}, Try: time.Second})
+		c, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: members[i].Name,
+			Self: members[i].Client, Peers: []string{members[i].Peer}, Try: time.Second})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, c.Close()) })
 		store, err := c.Store("control-plane")
@@ -131,7 +133,8 @@ func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 	}
 	s := &stage{members: members, work: &work{}}
 	s.etcd, s.pool = client(0)
-	s.machine = newMachine(t, from, cluster.Config{Node: "n1", Lock: s.pool, Members: s.etcd, Service: service{members[0]}, Work: s.work, Wait: 20 * time.Second})
+	s.machine = newMachine(t, from, cluster.Config{Node: "n1", Lock: s.pool, Members: s.etcd,
+		Service: service{members[0]}, Work: s.work, Wait: 20 * time.Second})
 	s.power = func(on bool) {
 		if !on {
 			members[0].Kill()
@@ -153,8 +156,8 @@ func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 	return s
 }
 
-// contend is the other node: it takes the slot whenever it can, once the first has had it, and sees that the first is in
-// service then, unless a person has taken the slot from it.
+// contend is the other node: it takes the slot whenever it can, once the first has had it, and sees that the first is
+// in service then, unless a person has taken the slot from it.
 func (s *stage) contend(ctx context.Context, p lock.Pool) {
 	seen := false
 	for n := 0; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
@@ -206,13 +209,14 @@ func TestFaultsInEveryPhase(t *testing.T) {
 					continue
 				}
 				cells++
-				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name), func(t *testing.T) {
-					s := newStage(t, from, members)
-					s.wrong = name == "a person frees its slot"
-					if s.run(place, preserve, from.two, fault).Result == upgrade.Confirmed {
-						confirmed++
-					}
-				}) {
+				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
+					func(t *testing.T) {
+						s := newStage(t, from, members)
+						s.wrong = name == "a person frees its slot"
+						if s.run(place, preserve, from.two, fault).Result == upgrade.Confirmed {
+							confirmed++
+						}
+					}) {
 					wrong++
 				}
 			}
@@ -251,6 +255,7 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 	require.NoError(s.t, err, "all three vote and serve")
 	had := s.other.Load()
 	s.ended.Store(true)
-	require.Eventually(s.t, func() bool { return s.other.Load() > had }, 30*time.Second, 20*time.Millisecond, "the slot is free")
+	require.Eventually(s.t, func() bool { return s.other.Load() > had }, 30*time.Second, 20*time.Millisecond,
+		"the slot is free")
 	return last
 }

@@ -1,13 +1,14 @@
-// Package cluster has a node take part in the clusters that it belongs to while it is upgraded: it holds a lock that the
-// nodes of a pool share, leaves etcd or is spared by it, is cordoned and drained, and undoes all that once it is back.
+// Package cluster has a node take part in the clusters that it belongs to while it is upgraded: it holds a lock that
+// the nodes of a pool share, leaves etcd or is spared by it, is cordoned and drained, and undoes all that once it is
+// back.
 //
 // Start with Hooks and Checks, for node.Config:
 //
 //	c := cluster.Config{Node: id, Lock: pool, Members: etcd, Work: kubernetes}
 //	node.Config{Hooks: cluster.Hooks(c), Checks: cluster.Checks(c), Notes: c.Notes}
 //
-// What a node does without (no etcd on a worker, no Kubernetes) is left nil. The order, and what happens on an error and
-// after a power cut, is package node's; this package only says what each phase is.
+// What a node does without (no etcd on a worker, no Kubernetes) is left nil. The order, and what happens on an error
+// and after a power cut, is package node's; this package only says what each phase is.
 package cluster
 
 import (
@@ -37,9 +38,10 @@ type Members interface {
 
 // Service is the process of this node's member, which the system runs.
 type Service interface {
-	Stop(context.Context) error                             // and it has ended; one that runs no more is no error
-	Wipe(context.Context) error                             // removes its data
-	Start(ctx context.Context, initialCluster string) error // with no data, as a member that was added (--initial-cluster-state existing)
+	Stop(context.Context) error // and it has ended; one that runs no more is no error
+	Wipe(context.Context) error // removes its data
+	// Start starts it with no data, as a member that was added (--initial-cluster-state existing).
+	Start(ctx context.Context, initialCluster string) error
 }
 
 // Work is what gives a node its work. kubernetes.Node is one.
@@ -110,7 +112,10 @@ func Hooks(c Config) (hooks []node.Hook) {
 			return c.Work.Uncordon(ctx, o.Attempt.ID)
 		})
 	}
-	add(node.PhaseDrain, "lock", askTime, func(ctx context.Context, o node.Occasion) error { return c.reach(ctx, o, lock.Drained) })
+	add(node.PhaseDrain, "lock", askTime, func(ctx context.Context, o node.Occasion) error {
+		return c.reach(ctx, o,
+			lock.Drained)
+	})
 	add(node.PhaseLeave, "members", leaveTime, c.leave)
 	add(node.PhaseLast, "lock", askTime, c.last)
 	if c.Members != nil && c.Service != nil {
@@ -123,8 +128,8 @@ func Hooks(c Config) (hooks []node.Hook) {
 	return hooks
 }
 
-// Checks are what has to hold before a trial is confirmed: the node's member serves, if it did not leave, and the node is
-// ready for its work. What cannot be asked is asked again, until the trial's time is over.
+// Checks are what has to hold before a trial is confirmed: the node's member serves, if it did not leave, and the
+// node is ready for its work. What cannot be asked is asked again, until the trial's time is over.
 func Checks(c Config) (checks []node.Check) {
 	add := func(name string, ask func(context.Context) error) {
 		checks = append(checks, node.Check{Name: name, Run: func(ctx context.Context) error { return until(ctx, ask) }})

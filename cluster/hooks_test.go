@@ -65,7 +65,8 @@ func (f *fake) config() Config {
 func (f *fake) run(t *testing.T, c Config, preserve bool, phases ...node.Phase) (string, error) {
 	t.Helper()
 	f.said = nil
-	o := node.Occasion{Attempt: upgrade.Attempt{ID: "a1", Kind: upgrade.Upgrade, Preserve: preserve}, Tell: func(text string) { f.said = append(f.said, text) }}
+	o := node.Occasion{Attempt: upgrade.Attempt{ID: "a1", Kind: upgrade.Upgrade, Preserve: preserve},
+		Tell: func(text string) { f.said = append(f.said, text) }}
 	for _, p := range phases {
 		for _, h := range Hooks(c) {
 			if h.Phase != p {
@@ -92,10 +93,12 @@ func TestANodeGoesOneStepAfterTheOther(t *testing.T) {
 	require.Equal(t, "ask, allow to leave", said)
 	said, err = f.run(t, f.config(), false, before...)
 	require.NoError(t, err)
-	require.Equal(t, "claim, cordon, drain, reach drained, allow to leave, hold, reach down, leave, stop, wipe, reach down", said)
+	require.Equal(t, "claim, cordon, drain, reach drained, allow to leave, hold, reach down, leave, stop, wipe, "+
+		"reach down", said)
 	said, err = f.run(t, f.config(), true, before...)
 	require.NoError(t, err)
-	require.Equal(t, "claim, cordon, drain, reach drained, allow to restart, hold, reach down, yield, allow to restart, reach down", said)
+	require.Equal(t, "claim, cordon, drain, reach drained, allow to restart, hold, reach down, yield, allow to "+
+		"restart, reach down", said)
 	said, err = f.run(t, f.config(), false, after...)
 	require.NoError(t, err)
 	require.Equal(t, "reach back, return, reach back, uncordon, let go, serves, ready, release", said)
@@ -127,7 +130,8 @@ func TestASlotIsKeptUntilTheNodeIsBackInService(t *testing.T) {
 }
 
 func TestANodeWaitsForASlot(t *testing.T) {
-	f := &fake{fails: map[string]error{"claim": &lock.HeldError{Pool: "p", By: []lock.Record{{Owner: lock.Owner{Node: "n2", Attempt: "a2"}, Step: lock.Down}}}}}
+	f := &fake{fails: map[string]error{"claim": &lock.HeldError{Pool: "p",
+		By: []lock.Record{{Owner: lock.Owner{Node: "n2", Attempt: "a2"}, Step: lock.Down}}}}}
 	c := f.config()
 	_, err := f.run(t, c, false, node.PhaseLock)
 	require.ErrorContains(t, err, "held by node n2")
@@ -136,7 +140,10 @@ func TestANodeWaitsForASlot(t *testing.T) {
 	defer cancel()
 	err = c.claim(ctx, node.Occasion{Tell: func(text string) { f.said = append(f.said, text) }})
 	require.ErrorContains(t, err, "held by node n2")
-	require.True(t, slices.ContainsFunc(f.said, func(s string) bool { return strings.HasPrefix(s, "waits: pool p has no free slot") }), f.said)
+	require.True(t, slices.ContainsFunc(f.said, func(s string) bool {
+		return strings.HasPrefix(s,
+			"waits: pool p has no free slot")
+	}), f.said)
 }
 
 func TestATrialWhoseMemberHasLeftIsConfirmedWithoutIt(t *testing.T) {

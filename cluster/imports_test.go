@@ -17,7 +17,8 @@ import (
 
 const root = "github.com/pawl-os/pawl/"
 
-// allowed says which packages of Pawl each package of this module may import; tests, and what is free, may import anything.
+// allowed says which packages of Pawl each package of this module may import; tests, and what is free, may import
+// anything.
 var allowed = map[string][]string{
 	".":              {"cluster/lock", "cluster/quorum", "node", "upgrade"},
 	"lock":           nil, // decisions and their interfaces: no etcd, no Kubernetes, nothing of a node

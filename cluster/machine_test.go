@@ -67,8 +67,9 @@ func newMachine(t *testing.T, from installed, config cluster.Config) *machine {
 	t.Helper()
 	raw, err := os.ReadFile(from.disk)
 	require.NoError(t, err)
-	m := &machine{t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: &variables{Memory: efivar.NewMemory()}, config: config,
-		reach: func(string) {}, power: func(bool) {}}
+	m := &machine{t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: &variables{Memory: efivar.NewMemory()},
+		config: config,
+		reach:  func(string) {}, power: func(bool) {}}
 	require.NoError(t, os.WriteFile(m.disk, raw, 0o600))
 	return m
 }
@@ -106,7 +107,8 @@ func (m *machine) on() error {
 	}))
 	s, err := node.New(node.Config{
 		Disk: path, Hooks: cluster.Hooks(c), Checks: cluster.Checks(c), TrialDeadline: time.Minute, Log: c.Log,
-		Machine: upgrade.OpenOptions{Vars: m.vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boot), Version: version},
+		Machine: upgrade.OpenOptions{Vars: m.vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boot),
+			Version: version},
 		Reboot: func(context.Context, string) error {
 			if !m.runs(boot) {
 				return nil
@@ -199,7 +201,8 @@ func (m *machine) settled() upgrade.Attempt {
 		m.mu.Lock()
 		path := m.disk
 		m.mu.Unlock()
-		c, err := upgrade.Open(path, upgrade.OpenOptions{ReadOnly: true, Vars: m.vars, Cmdline: new(string), BootID: "x", Version: "x"})
+		c, err := upgrade.Open(path, upgrade.OpenOptions{ReadOnly: true, Vars: m.vars, Cmdline: new(string),
+			BootID: "x", Version: "x"})
 		if err != nil {
 			continue // it is being written
 		}

@@ -1,5 +1,5 @@
-// Package etcd is a member's view of its etcd cluster: whether it may go, how it leaves and comes back, and a lock.Store
-// in it. Start with Open.
+// Package etcd is a member's view of its etcd cluster: whether it may go, how it leaves and comes back, and a
+// lock.Store in it. Start with Open.
 //
 // Every call is made in tries of a few seconds, each to whichever member answers: one that is paused or cut off answers
 // nothing until a deadline. Nothing here starts or stops etcd: the system does.

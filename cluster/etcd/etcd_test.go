@@ -23,8 +23,10 @@ import (
 // open is the cluster as the node of a member sees it.
 func open(t *testing.T, members []*real.Member, i int) *etcd.Cluster {
 	t.Helper()
-	endpoints := append([]string{members[i].Client}, real.URLs(append(append([]*real.Member{}, members[:i]...), members[i+1:]...))...)
-	c, err := etcd.Open(etcd.Config{Endpoints: endpoints, Name: members[i].Name, Self: members[i].Client, Peers: []string{members[i].Peer}, Try: time.Second})
+	endpoints := append([]string{members[i].Client}, real.URLs(append(append([]*real.Member{}, members[:i]...),
+		members[i+1:]...))...)
+	c, err := etcd.Open(etcd.Config{Endpoints: endpoints, Name: members[i].Name, Self: members[i].Client,
+		Peers: []string{members[i].Peer}, Try: time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c

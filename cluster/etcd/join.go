@@ -15,9 +15,10 @@ import (
 	"github.com/pawl-os/pawl/cluster"
 )
 
-// Return brings this node's member back, whatever is left of it: one that votes has to serve; one that has left, or never
-// started since it was added, is wiped, added and started as a learner; and a learner is promoted. A learner that does not
-// come so far in half of the time is removed, so that the next try begins anew: it would keep any other from joining.
+// Return brings this node's member back, whatever is left of it: one that votes has to serve; one that has left, or
+// never started since it was added, is wiped, added and started as a learner; and a learner is promoted. A learner
+// that does not come so far in half of the time is removed, so that the next try begins anew: it would keep any other
+// from joining.
 func (c *Cluster) Return(ctx context.Context, s cluster.Service) error {
 	members, err := c.members(ctx)
 	if err != nil {
@@ -73,8 +74,8 @@ func (c *Cluster) giveUp(ctx context.Context) error {
 }
 
 // Join adds this node's member as a learner, and returns what etcd's flag --initial-cluster has to be, with
-// --initial-cluster-state existing and an empty directory of data. One that was added before and has not started is found
-// again; one that has started, or is a voter, is ErrIsMember.
+// --initial-cluster-state existing and an empty directory of data. One that was added before and has not started is
+// found again; one that has started, or is a voter, is ErrIsMember.
 func (c *Cluster) Join(ctx context.Context) (initial string, err error) {
 	peerURLs := c.config.Peers
 	if len(peerURLs) == 0 {
@@ -95,7 +96,8 @@ func (c *Cluster) Join(ctx context.Context) (initial string, err error) {
 		_, err = c.client.MemberAddAsLearner(limited, peerURLs)
 		cancel()
 		if err != nil && ctx.Err() != nil {
-			return "", fmt.Errorf("join etcd: %w (another member that is a learner has to be promoted or removed first)", err)
+			return "", fmt.Errorf("join etcd: %w (another member that is a learner has to be promoted or removed "+
+				"first)", err)
 		}
 		select {
 		case <-time.After(pause):
@@ -126,8 +128,8 @@ func (c *Cluster) initial(members []*etcdserverpb.Member) string {
 	return strings.Join(all, ",")
 }
 
-// Promote makes this node's learner a voter, once it has caught up, which it is asked for until ctx ends. Voters are asked
-// alone: a learner cannot answer. A member that votes already is no error.
+// Promote makes this node's learner a voter, once it has caught up, which it is asked for until ctx ends. Voters are
+// asked alone: a learner cannot answer. A member that votes already is no error.
 func (c *Cluster) Promote(ctx context.Context) error {
 	return c.tried(ctx, "promote this node's member of etcd", func(ctx context.Context) error {
 		r, err := c.client.MemberList(ctx)

@@ -36,7 +36,8 @@ func (c *Cluster) view(ctx context.Context) (view quorum.View, err error) {
 	view.Spare = c.config.Spare
 	ill := c.ask(ctx, members)
 	for i, m := range members {
-		view.Members = append(view.Members, quorum.Member{Name: m.Name, Learner: m.IsLearner, Self: m.Name == c.config.Name, Ill: ill[i]})
+		view.Members = append(view.Members, quorum.Member{Name: m.Name, Learner: m.IsLearner,
+			Self: m.Name == c.config.Name, Ill: ill[i]})
 	}
 	err = c.tried(ctx, "ask etcd for alarms", func(ctx context.Context) error {
 		r, err := c.client.AlarmList(ctx)
@@ -102,7 +103,8 @@ func (c *Cluster) Serves(ctx context.Context) error {
 	return nil
 }
 
-// Yield hands the lead to another voter, if this node's member has it. So the cluster need not find out that it is gone.
+// Yield hands the lead to another voter, if this node's member has it. So the cluster need not find out that it is
+// gone.
 func (c *Cluster) Yield(ctx context.Context) error {
 	members, err := c.members(ctx)
 	if err != nil {
@@ -135,9 +137,9 @@ func (c *Cluster) Yield(ctx context.Context) error {
 	})
 }
 
-// Leave removes this node's member, through the others, and returns once it is out of the list. It looks again whether the
-// others can do without, at the last moment. The member's process then ends by itself, with exit status 0, and its data is
-// of no more use. A member that is out already is no error.
+// Leave removes this node's member, through the others, and returns once it is out of the list. It looks again
+// whether the others can do without, at the last moment. The member's process then ends by itself, with exit status
+// 0, and its data is of no more use. A member that is out already is no error.
 func (c *Cluster) Leave(ctx context.Context) error {
 	members, err := c.members(ctx)
 	if err != nil {

@@ -23,13 +23,14 @@ var poolName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 // CheckPool returns why a pool cannot have a name.
 func CheckPool(name string) error {
 	if !poolName.MatchString(name) {
-		return fmt.Errorf("pool %.70q: want at most 63 of a-z, 0-9, '-' and '.', a letter or a digit first and last", name)
+		return fmt.Errorf("pool %.70q: want at most 63 of a-z, 0-9, '-' and '.', a letter or a digit first and "+
+			"last", name)
 	}
 	return nil
 }
 
-// Store keeps the slots of a pool in etcd, one key each. A key without a lease stays until it is deleted; deleting works
-// where etcd has no space left.
+// Store keeps the slots of a pool in etcd, one key each. A key without a lease stays until it is deleted; deleting
+// works where etcd has no space left.
 func (c *Cluster) Store(pool string) (lock.Store, error) {
 	if err := CheckPool(pool); err != nil {
 		return nil, err

@@ -15,9 +15,9 @@ import (
 )
 
 // The version that all members share is raised, by the leader, some seconds after the last of them has started with a
-// newer one. From then on an older etcd refuses to start: the trial of that last member would take its own way back. So
-// the version before is noted where the cluster keeps it, the trial has etcd go down to it again, which an older member can
-// then join, and lets go of it once the trial is over.
+// newer one. From then on an older etcd refuses to start: the trial of that last member would take its own way back.
+// So the version before is noted where the cluster keeps it, the trial has etcd go down to it again, which an older
+// member can then join, and lets go of it once the trial is over.
 
 // versions is where what is held is noted, by the name of the member on trial.
 const versions = "/pawl/version/"
@@ -25,7 +25,8 @@ const versions = "/pawl/version/"
 // raiseTime is how long a leader may take until it raises the version.
 const raiseTime = 10 * time.Second
 
-// Hold notes the version that this node's member has to be able to come back with, if it is the last to leave it behind.
+// Hold notes the version that this node's member has to be able to come back with, if it is the last to leave it
+// behind.
 func (c *Cluster) Hold(ctx context.Context) error {
 	members, err := c.members(ctx)
 	if err != nil {

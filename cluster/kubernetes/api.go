@@ -1,9 +1,9 @@
-// Package kubernetes is a node's view of its Kubernetes cluster: it cordons itself, is drained by the eviction API, and is
-// uncordoned if it was cordoned here; and a lock.Store in Leases. Start with Open.
+// Package kubernetes is a node's view of its Kubernetes cluster: it cordons itself, is drained by the eviction API,
+// and is uncordoned if it was cordoned here; and a lock.Store in Leases. Start with Open.
 //
-// It speaks to the API server by itself, with the few calls that a node's own credentials (system:node:NAME) allow; a lock
-// needs rights of its own. Requests are made anew here and nowhere else, so an answer of "too many requests" is seen, and a
-// server that restarts costs no more than a pause.
+// It speaks to the API server by itself, with the few calls that a node's own credentials (system:node:NAME) allow; a
+// lock needs rights of its own. Requests are made anew here and nowhere else, so an answer of "too many requests" is
+// seen, and a server that restarts costs no more than a pause.
 package kubernetes
 
 import (
@@ -79,8 +79,9 @@ func final(err error) bool {
 	if !errors.As(err, &a) {
 		return false // it did not answer
 	}
+	// Unauthorized is not final: a certificate or a token may be renewed.
 	return a.code >= 400 && a.code < 500 && a.code != http.StatusConflict && a.code != http.StatusTooManyRequests &&
-		a.code != http.StatusRequestTimeout && a.code != http.StatusUnauthorized // a certificate or a token may be renewed
+		a.code != http.StatusRequestTimeout && a.code != http.StatusUnauthorized
 }
 
 // maxAnswer bounds an answer, in bytes.

@@ -75,15 +75,16 @@ func (n *Node) goes(p pod) (bool, error) {
 	}
 	for _, v := range p.Spec.Volumes {
 		if v.EmptyDir != nil && !n.config.EmptyDir {
-			return false, fmt.Errorf("%s: it has an emptyDir volume, which would be lost (delete it, or allow it for all)", p.name())
+			return false, fmt.Errorf("%s: it has an emptyDir volume, which would be lost (delete it, or allow it "+
+				"for all)", p.name())
 		}
 	}
 	return true, nil
 }
 
-// Drain evicts the pods of this Node that are to go, and returns once they are gone. If one must not be evicted, none is.
-// Budgets are kept to: an eviction that is refused is tried again, after a pause, until ctx ends; then the error names the
-// pods that are left, and why. tell is told what is waited for, each time that it changes.
+// Drain evicts the pods of this Node that are to go, and returns once they are gone. If one must not be evicted, none
+// is. Budgets are kept to: an eviction that is refused is tried again, after a pause, until ctx ends; then the error
+// names the pods that are left, and why. tell is told what is waited for, each time that it changes.
 func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 	told := ""
 	last := errors.New("no time")
@@ -163,7 +164,8 @@ func (n *Node) round(ctx context.Context) (left []string, pause time.Duration, e
 // evict asks for one eviction, of the very pod that was looked at: one of the same name may run elsewhere by now.
 func (n *Node) evict(ctx context.Context, p pod) error {
 	name := map[string]string{"name": p.Metadata.Name, "namespace": p.Metadata.Namespace}
-	path := "/api/v1/namespaces/" + url.PathEscape(p.Metadata.Namespace) + "/pods/" + url.PathEscape(p.Metadata.Name) + "/eviction"
+	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", url.PathEscape(p.Metadata.Namespace),
+		url.PathEscape(p.Metadata.Name))
 	return n.call(ctx, http.MethodPost, path, plain, map[string]any{
 		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name,
 		"deleteOptions": map[string]any{"preconditions": map[string]string{"uid": p.Metadata.UID}},

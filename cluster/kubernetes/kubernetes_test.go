@@ -18,8 +18,8 @@ import (
 	"github.com/pawl-os/pawl/node"
 )
 
-// server is a stand-in for the API server: a Node, its pods, Leases; merge patches that keep to a resource version; evictions
-// that a budget refuses. It says no to what a node's own credentials may not do.
+// server is a stand-in for the API server: a Node, its pods, Leases; merge patches that keep to a resource version;
+// evictions that a budget refuses. It says no to what a node's own credentials may not do.
 type server struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -35,8 +35,10 @@ type server struct {
 }
 
 func newServer(t *testing.T) (*server, *Node) {
-	s := &server{t: t, version: 7, asked: map[string]int{}, pods: map[string]map[string]any{}, leases: map[string]map[string]any{}}
-	s.node = parsed(t, `{"metadata":{"uid":"u1","resourceVersion":"1","annotations":{"other":"kept"}},"spec":{"podCIDR":"10.0.0.0/24"},
+	s := &server{t: t, version: 7, asked: map[string]int{}, pods: map[string]map[string]any{},
+		leases: map[string]map[string]any{}}
+	s.node = parsed(t,
+		`{"metadata":{"uid":"u1","resourceVersion":"1","annotations":{"other":"kept"}},"spec":{"podCIDR":"10.0.0.0/24"},
 		"status":{"nodeInfo":{"bootID":"b1"},"conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True"}]}}`)
 	listener := httptest.NewServer(s)
 	t.Cleanup(listener.Close)
@@ -52,7 +54,8 @@ func parsed(t *testing.T, text string) (o map[string]any) {
 }
 
 func (s *server) pod(name, more string) {
-	s.pods[name] = parsed(s.t, fmt.Sprintf(`{"metadata":{"name":%q,"namespace":"default","uid":"uid-%s"%s}`, name, name, more))
+	s.pods[name] = parsed(s.t, fmt.Sprintf(`{"metadata":{"name":%q,"namespace":"default","uid":"uid-%s"%s}`, name,
+		name, more))
 }
 
 const (
@@ -101,7 +104,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(http.StatusConflict, "the UID is another", "")
 		case s.budget != 0:
 			s.budget--
-			fail(http.StatusTooManyRequests, "Cannot evict pod as it would violate the pod's disruption budget.", "DisruptionBudget")
+			fail(http.StatusTooManyRequests, "Cannot evict pod as it would violate the pod's disruption budget.",
+				"DisruptionBudget")
 		default:
 			delete(s.pods, name)
 			w.WriteHeader(http.StatusCreated)
@@ -196,7 +200,8 @@ func TestOnlyWhatWasCordonedHereIsUncordoned(t *testing.T) {
 func TestAnApiServerThatIsAwayIsTriedUntilTheEnd(t *testing.T) {
 	s, n := newServer(t)
 	s.ill = 1 << 30
-	require.ErrorContains(t, n.Cordon(within(t, 30*time.Millisecond), "a1"), "cordon node w1: the API server answers 500")
+	require.ErrorContains(t, n.Cordon(within(t, 30*time.Millisecond), "a1"),
+		"cordon node w1: the API server answers 500")
 	require.ErrorContains(t, n.Drain(within(t, 30*time.Millisecond), nil), "500")
 }
 
@@ -247,7 +252,8 @@ func TestANodeIsReadyOnlyAsThisBootTells(t *testing.T) {
 	n.config.BootID = "b2"
 	require.ErrorContains(t, n.Ready(t.Context()), "has told nothing since it restarted")
 	n.config.BootID = "b1"
-	s.node["status"] = parsed(t, `{"nodeInfo":{"bootID":"b1"},"conditions":[{"type":"Ready","status":"False","reason":"KubeletNotReady","message":"no network"}]}`)
+	s.node["status"] = parsed(t,
+		`{"nodeInfo":{"bootID":"b1"},"conditions":[{"type":"Ready","status":"False","reason":"KubeletNotReady","message":"no network"}]}`)
 	require.ErrorContains(t, n.Ready(t.Context()), "no network")
 }
 

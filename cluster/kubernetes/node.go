@@ -33,8 +33,8 @@ func (n *Node) read(ctx context.Context) (o object, err error) {
 	return o, n.call(ctx, http.MethodGet, n.path(), plain, nil, &o)
 }
 
-// change reads the Node, and changes what the function says of it, as long as nobody else has changed it meanwhile: then it
-// is read again. A change of nil is none.
+// change reads the Node, and changes what the function says of it, as long as nobody else has changed it meanwhile:
+// then it is read again. A change of nil is none.
 func (n *Node) change(ctx context.Context, what string, decide func(object) (map[string]any, error)) error {
 	var decided error
 	err := n.until(ctx, what, func() error {
@@ -60,8 +60,8 @@ func (n *Node) change(ctx context.Context, what string, decide func(object) (map
 	return errors.Join(err, decided)
 }
 
-// Cordon keeps new pods from the Node, and notes for which attempt. One that others have cordoned is node.ErrAlready; one
-// that an earlier attempt of this node has, is this attempt's now.
+// Cordon keeps new pods from the Node, and notes for which attempt. One that others have cordoned is node.ErrAlready;
+// one that an earlier attempt of this node has, is this attempt's now.
 func (n *Node) Cordon(ctx context.Context, attempt string) error {
 	return n.change(ctx, "cordon node "+n.config.Node, func(o object) (map[string]any, error) {
 		by, ours := o.Metadata.Annotations[cordonedBy]
@@ -75,8 +75,8 @@ func (n *Node) Cordon(ctx context.Context, attempt string) error {
 	})
 }
 
-// Uncordon lets pods come again, if Cordon has kept them away. A Node that is gone, or that somebody else has cordoned, is
-// left.
+// Uncordon lets pods come again, if Cordon has kept them away. A Node that is gone, or that somebody else has
+// cordoned, is left.
 func (n *Node) Uncordon(ctx context.Context, _ string) error {
 	err := n.change(ctx, "uncordon node "+n.config.Node, func(o object) (map[string]any, error) {
 		if _, ours := o.Metadata.Annotations[cordonedBy]; !ours {
@@ -94,8 +94,8 @@ func (n *Node) Uncordon(ctx context.Context, _ string) error {
 	return err
 }
 
-// Ready returns why the Node is not ready, or nil. What is told of an earlier boot does not count: until the kubelet has
-// said something new, a Node is as ready as it was before it restarted.
+// Ready returns why the Node is not ready, or nil. What is told of an earlier boot does not count: until the kubelet
+// has said something new, a Node is as ready as it was before it restarted.
 func (n *Node) Ready(ctx context.Context) error {
 	o, err := n.read(ctx)
 	if err != nil {

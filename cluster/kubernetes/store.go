@@ -17,7 +17,8 @@ const record = "pawl-os.org/record"
 // Store keeps the slots of a pool in Leases NAME-0 to NAME-(of-1) of a namespace, which have to be there. Nothing of a
 // Lease's times is used: a slot has none.
 func (n *Node) Store(namespace, name string, of int) lock.Store {
-	return store{n, "/apis/coordination.k8s.io/v1/namespaces/" + url.PathEscape(namespace) + "/leases/" + url.PathEscape(name) + "-", of}
+	path := fmt.Sprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s-", url.PathEscape(namespace), url.PathEscape(name))
+	return store{n, path, of}
 }
 
 type store struct {
@@ -49,7 +50,8 @@ func (s store) Slots(ctx context.Context) (slots []lock.Slot, err error) {
 		slot := lock.Slot{Index: i, Version: l.Metadata.ResourceVersion}
 		if text := l.Metadata.Annotations[record]; text != "" {
 			if err := errors.Join(json.Unmarshal([]byte(text), &slot.Record), slot.Record.Check()); err != nil {
-				return nil, fmt.Errorf("read %s, which others than Pawl have written: %w (remove its annotation %s)", path, err, record)
+				return nil, fmt.Errorf("read %s, which others than Pawl have written: %w (remove its annotation "+
+					"%s)", path, err, record)
 			}
 		}
 		slots = append(slots, slot)

@@ -14,9 +14,9 @@ type Change struct {
 }
 
 // Take decides how a node gets a slot. No change means that it has one. A node has at most one slot: what an earlier
-// attempt of the same node left is taken over, whatever its step, since the node that asks is not down; and a second one,
-// which a write that came late made, is freed. Otherwise the lowest free index is taken, so that two that ask at once
-// meet there.
+// attempt of the same node left is taken over, whatever its step, since the node that asks is not down; and a second
+// one, which a write that came late made, is freed. Otherwise the lowest free index is taken, so that two that ask at
+// once meet there.
 func Take(pool string, slots []Slot, me Record) ([]Change, error) {
 	var changes []Change
 	var others []Record
@@ -80,14 +80,16 @@ func Give(slots []Slot, node string) (changes []Change) {
 
 // Evidence is what speaks for freeing a slot that is another's.
 type Evidence struct {
-	By   string // who asks
-	Over bool   // the holder's own API said that it is done with the attempt: over, or never heard of, and nothing left to undo
-	Off  string // how it is known that the holder's machine is off and stays off, in the words of who says so
+	By string // who asks
+	// Over: the holder's own API said that it is done with the attempt: over, or never heard of, and nothing left to undo.
+	Over bool
+	// Off says how it is known that the holder's machine is off and stays off, in the words of who says so.
+	Off string
 }
 
-// ByHand decides whether a slot may be freed by others than its holder; ErrStands if not. Until step down a person's word
-// is enough: the holder learns of it before it goes down. From then on it could not, so its being off, or its own word, is
-// needed.
+// ByHand decides whether a slot may be freed by others than its holder; ErrStands if not. Until step down a person's
+// word is enough: the holder learns of it before it goes down. From then on it could not, so its being off, or its
+// own word, is needed.
 func ByHand(s Slot, e Evidence) ([]Change, error) {
 	switch {
 	case s.Record.Free():
@@ -97,6 +99,7 @@ func ByHand(s Slot, e Evidence) ([]Change, error) {
 	case e.Over || e.Off != "" || s.Record.Step.place() < Down.place():
 		return []Change{{Slot: s}}, nil
 	}
-	return nil, fmt.Errorf("slot %d is held by %s: %w: a machine at this step may be about to restart, and cannot be told "+
+	return nil, fmt.Errorf("slot %d is held by %s: %w: a machine at this step may be about to restart, and cannot "+
+		"be told "+
 		"(wait until it is back; or see that it is off and stays off, and say so)", s.Index, s.Record, ErrStands)
 }

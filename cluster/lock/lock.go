@@ -1,16 +1,16 @@
 // Package lock keeps more nodes of a pool from being down than may be, through their restarts.
 //
 // A pool has slots. A node that wants to be disturbed takes one, and frees it once it is back in service: after the
-// confirm or the fallback, after it has rejoined and was uncordoned. What a slot holds is a Record: whose it is (node and
-// attempt) and how far the node has come. Nobody owns a slot by a lease or until a time: no clock is in any decision, so
-// a node that is slow, paused or off keeps what it has.
+// confirm or the fallback, after it has rejoined and was uncordoned. What a slot holds is a Record: whose it is (node
+// and attempt) and how far the node has come. Nobody owns a slot by a lease or until a time: no clock is in any
+// decision, so a node that is slow, paused or off keeps what it has.
 //
-// Start with Locker, which is what a node uses, and Pool, which is one over a Store (etcd, Kubernetes). The decisions are
-// the pure functions of decide.go. Package explore runs them through every order of events that it can think of.
+// Start with Locker, which is what a node uses, and Pool, which is one over a Store (etcd, Kubernetes). The decisions
+// are the pure functions of decide.go. Package explore runs them through every order of events that it can think of.
 //
-// Guarantees: of the nodes that hold by this package, never more than the pool's slots are down, whatever is cut, late or
-// lost; a holder that was released by a person learns so before it goes down; what a node left behind it finds again.
-// It does not find out whether a machine is off: see Evidence.
+// Guarantees: of the nodes that hold by this package, never more than the pool's slots are down, whatever is cut,
+// late or lost; a holder that was released by a person learns so before it goes down; what a node left behind it
+// finds again. It does not find out whether a machine is off: see Evidence.
 package lock
 
 import (
@@ -28,7 +28,7 @@ type Step string
 const (
 	Claimed Step = "claimed" // the slot is the node's
 	Drained Step = "drained" // its work has been handed over
-	Down    Step = "down"    // it leaves what counts its members, or restarts; from here on a person's word frees nothing
+	Down    Step = "down"    // it leaves its members, or restarts; from here on a person's word frees nothing
 	Back    Step = "back"    // it runs again, and undoes what it did
 )
 
@@ -60,7 +60,7 @@ type Record struct {
 	Of      int       `json:"of"`                // how many may hold at once, as the holder was told
 	Address string    `json:"address,omitempty"` // where the holder's API answers
 	What    string    `json:"what,omitempty"`    // what it is about, for people
-	Since   time.Time `json:"since"`             // when the step was written, by the holder's clock; for people, decides nothing
+	Since   time.Time `json:"since"`             // when the step was written, by the holder's clock; for people alone
 }
 
 // Free reports whether the slot of this record is free.
@@ -82,7 +82,8 @@ const maxText = 253
 
 // Check returns why a record cannot be, or be read.
 func (r Record) Check() error {
-	for name, text := range map[string]string{"node": r.Node, "attempt": r.Attempt, "address": r.Address, "what": r.What} {
+	for name, text := range map[string]string{"node": r.Node, "attempt": r.Attempt, "address": r.Address,
+		"what": r.What} {
 		if len(text) > maxText {
 			return fmt.Errorf("its %s has more than %d bytes", name, maxText)
 		}
@@ -108,8 +109,8 @@ type Slot struct {
 	Version string // changes with every write and never comes again; empty: there is nothing at this index
 }
 
-// Store keeps the slots of one pool. Both calls end when their context does, and may then have happened all the same, or
-// still happen later.
+// Store keeps the slots of one pool. Both calls end when their context does, and may then have happened all the same,
+// or still happen later.
 type Store interface {
 	// Slots are all that there are, as the last write left them (a linearizable read), in the order of their indexes. A
 	// slot with nothing in it need not be listed.

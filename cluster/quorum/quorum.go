@@ -1,6 +1,6 @@
-// Package quorum decides whether a member of a cluster that votes may go: restart, or leave for a while. It reads nothing
-// but its arguments. etcd itself says nothing against a restart, and little against leaving: for the first seconds of a
-// pause it takes a member for healthy.
+// Package quorum decides whether a member of a cluster that votes may go: restart, or leave for a while. It reads
+// nothing but its arguments. etcd itself says nothing against a restart, and little against leaving: for the first
+// seconds of a pause it takes a member for healthy.
 package quorum
 
 import (
@@ -62,13 +62,16 @@ func Allow(v View) error {
 	case !self:
 		return no("this node is no member of it (see that its etcd runs and has the name that was given)")
 	case len(v.Alarms) > 0:
-		return no("it has raised %s (free its space or repair it, then disarm the alarm)", strings.Join(slices.Compact(v.Alarms), ", "))
+		return no("it has raised %s (free its space or repair it, then disarm the alarm)",
+			strings.Join(slices.Compact(v.Alarms), ", "))
 	case voters == 1 && v.Leaves:
-		return no("this is its only member, and what it knows would be lost (upgrade with --preserve: it is away for the restart)")
+		return no("this is its only member, and what it knows would be lost (upgrade with --preserve: it is away " +
+			"for the restart)")
 	case voters == 1:
 		return nil
 	case voters == 2 && v.Leaves:
-		return no("it has two members, and one alone keeps what it knows only once (add a third, or upgrade with --preserve)")
+		return no("it has two members, and one alone keeps what it knows only once (add a third, or upgrade with " +
+			"--preserve)")
 	case voters == 2:
 		return no("it has two members, and stops while either is away (add a third)")
 	case healthy < need:

@@ -3,8 +3,9 @@
 //	pawl-lock --etcd https://10.0.0.1:2379 --pool control-plane list
 //	pawl-lock --etcd https://10.0.0.1:2379 --pool control-plane --slot 0 --version 4711 release
 //
-// What is released is what was listed: its version has to be given. A node that is down, or back and not done, may be about
-// to restart, and nothing can tell it; so its slot is freed only with --machine-is-off, and the reason how that is known.
+// What is released is what was listed: its version has to be given. A node that is down, or back and not done, may be
+// about to restart, and nothing can tell it; so its slot is freed only with --machine-is-off, and the reason how that
+// is known.
 package main
 
 import (
@@ -60,7 +61,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	flags.IntVar(&o.slot, "slot", 0, "release: the slot, as list shows it")
 	flags.StringVar(&o.version, "version", "", "release: its version, as list shows it")
 	flags.StringVar(&o.by, "by", cmp.Or(os.Getenv("SUDO_USER"), os.Getenv("USER")), "release: who asks")
-	flags.StringVar(&o.off, "machine-is-off", "", "release: how it is known that the holder's machine is off and stays off")
+	flags.StringVar(&o.off, "machine-is-off", "", "release: how it is known that the holder's machine is off and "+
+		"stays off")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
@@ -68,7 +70,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	verb := flags.Arg(0)
-	if flags.NArg() != 1 || verb != "list" && verb != "release" || o.etcd == "" || o.pool == "" || verb == "release" && o.version == "" {
+	if flags.NArg() != 1 || verb != "list" && verb != "release" || o.etcd == "" || o.pool == "" ||
+		verb == "release" && o.version == "" {
 		return fmt.Errorf("%w: want --etcd URL --pool POOL list, or with --slot and --version: release", errUsage)
 	}
 	tls, err := credentials.Client(o.ca, o.cert, o.key)
@@ -90,7 +93,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 
 func (o order) do(ctx context.Context, verb string, p lock.Pool, out io.Writer) error {
 	if verb == "release" {
-		if err := p.ByHand(ctx, lock.Slot{Index: o.slot, Version: o.version}, lock.Evidence{By: o.by, Off: o.off}); err != nil {
+		if err := p.ByHand(ctx, lock.Slot{Index: o.slot, Version: o.version}, lock.Evidence{By: o.by,
+			Off: o.off}); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "slot %d of pool %s is free\n", o.slot, o.pool)

@@ -23,7 +23,8 @@ func TestAPersonSeesWhoHoldsAPoolAndFreesIt(t *testing.T) {
 	p := lock.Pool{Store: store, Name: "workers", Address: "10.0.0.7:7717"}
 	do := func(args ...string) (string, error) {
 		var out bytes.Buffer
-		err := run(t.Context(), append([]string{"--etcd", members[0].Client, "--pool", "workers", "--by", "ann"}, args...), &out, &out)
+		err := run(t.Context(), append([]string{"--etcd", members[0].Client, "--pool", "workers", "--by", "ann"},
+			args...), &out, &out)
 		return out.String(), err
 	}
 	said, err := do("list")
@@ -34,7 +35,8 @@ func TestAPersonSeesWhoHoldsAPoolAndFreesIt(t *testing.T) {
 	require.NoError(t, p.Reach(t.Context(), o, lock.Down))
 	said, err = do("list")
 	require.NoError(t, err)
-	require.Regexp(t, `^slot 0, version \d+: node n1 \(attempt a1\), step down since .*; pawl status --node 10.0.0.7:7717\n$`, said)
+	require.Regexp(t,
+		`^slot 0, version \d+: node n1 \(attempt a1\), step down since .*; pawl status --node 10.0.0.7:7717\n$`, said)
 	version := regexp.MustCompile(`version (\d+)`).FindStringSubmatch(said)[1]
 	_, err = do("--version", version, "release")
 	require.ErrorIs(t, err, lock.ErrStands)

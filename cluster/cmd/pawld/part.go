@@ -39,11 +39,14 @@ type order struct {
 // part adds the flags of a cluster to pawld.
 func part(flags *flag.FlagSet) func(*node.Config) error {
 	var o order
-	flags.StringVar(&o.node, "node-id", "", "an id that no other node has and that outlives restarts and upgrades; needed with a lock")
+	flags.StringVar(&o.node, "node-id", "", "an id that no other node has and that outlives restarts and upgrades; "+
+		"needed with a lock")
 	flags.StringVar(&o.pool, "pool", "", "the pool of nodes of which so many may be disturbed at a time; kept in etcd")
 	flags.IntVar(&o.size, "pool-size", 1, "how many nodes of the pool may be disturbed at a time")
-	flags.DurationVar(&o.wait, "pool-wait", 0, "how long an upgrade waits for the others of its pool before it is refused")
-	flags.StringVar(&o.address, "pool-address", "", "where this node's API answers, for those who look who holds the lock")
+	flags.DurationVar(&o.wait, "pool-wait", 0, "how long an upgrade waits for the others of its pool before it is "+
+		"refused")
+	flags.StringVar(&o.address, "pool-address", "", "where this node's API answers, for those who look who holds "+
+		"the lock")
 	flags.StringVar(&o.etcd, "etcd", "", "client URLs of etcd, separated by commas, this node's own among them")
 	flags.StringVar(&o.name, "etcd-name", "", "name of the member that this node runs")
 	flags.StringVar(&o.self, "etcd-self", "", "client URL of the member that this node runs")
@@ -51,17 +54,25 @@ func part(flags *flag.FlagSet) func(*node.Config) error {
 	flags.StringVar(&o.ca, "etcd-ca", "", "PEM file with the certificates that etcd's are signed by")
 	flags.StringVar(&o.cert, "etcd-cert", "", "PEM file with this client's certificate")
 	flags.StringVar(&o.key, "etcd-key", "", "PEM file with its key")
-	flags.IntVar(&o.spare, "etcd-spare", 0, "how many of the other members may be missing already, as far as the quorum allows it")
-	flags.StringVar(&o.service, "etcd-service", "", "executable that is called with stop, wipe, or start INITIAL-CLUSTER; with it the member leaves\nfor an upgrade that does not preserve its data, and comes back as a learner")
-	flags.StringVar(&o.kubernetes, "kubernetes", "", "URL of the API server; with it the node is cordoned, drained and uncordoned")
+	flags.IntVar(&o.spare, "etcd-spare", 0, "how many of the other members may be missing already, as far as the "+
+		"quorum allows it")
+	flags.StringVar(&o.service, "etcd-service", "", "executable that is called with stop, wipe, or start "+
+		"INITIAL-CLUSTER; with it the member leaves\nfor an upgrade that does not preserve its data, and comes back "+
+		"as a learner")
+	flags.StringVar(&o.kubernetes, "kubernetes", "", "URL of the API server; with it the node is cordoned, drained "+
+		"and uncordoned")
 	flags.StringVar(&o.kubernetesNode, "kubernetes-node", "", "name of this machine's Node")
-	flags.StringVar(&o.kubernetesCA, "kubernetes-ca", "", "PEM file with the certificates that the API server's is signed by")
-	flags.StringVar(&o.kubernetesCert, "kubernetes-cert", "", "PEM file with a client's certificate and its key, such as the kubelet's kubelet-client-current.pem")
+	flags.StringVar(&o.kubernetesCA, "kubernetes-ca", "", "PEM file with the certificates that the API server's is "+
+		"signed by")
+	flags.StringVar(&o.kubernetesCert, "kubernetes-cert", "", "PEM file with a client's certificate and its key, "+
+		"such as the kubelet's kubelet-client-current.pem")
 	flags.StringVar(&o.kubernetesToken, "kubernetes-token-file", "", "file with a token, in place of a certificate")
-	flags.StringVar(&o.leases, "pool-leases", "", "namespace in which the pool is kept in Leases POOL-0, POOL-1, ..., in place of etcd")
+	flags.StringVar(&o.leases, "pool-leases", "", "namespace in which the pool is kept in Leases POOL-0, POOL-1, "+
+		"..., in place of etcd")
 	flags.BoolVar(&o.emptyDir, "drain-empty-dir", false, "also evict pods whose emptyDir volumes are lost with them")
 	flags.BoolVar(&o.unmanaged, "drain-unmanaged", false, "also evict pods that nobody makes anew")
-	flags.DurationVar(&o.drain, "drain-time", cluster.DrainTime, "how long a drain may take before the upgrade is given up and undone")
+	flags.DurationVar(&o.drain, "drain-time", cluster.DrainTime, "how long a drain may take before the upgrade is "+
+		"given up and undone")
 	flags.StringVar(&o.fleetlock, "fleetlock", "", "URL of a FleetLock server, in place of --pool")
 	flags.StringVar(&o.group, "fleetlock-group", "", "group of that server (default \"default\")")
 	return o.configure
@@ -141,7 +152,8 @@ func (o *order) check() error {
 		return fmt.Errorf("--pool-wait %s: want 0 to %s", o.wait, longest)
 	case o.spare < 0:
 		return fmt.Errorf("--etcd-spare %d: want 0 or more", o.spare)
-	case o.etcd == "" && (o.name != "" || o.self != "" || o.service != "" || o.peers != "" || o.ca != "" || o.cert != "" || o.key != ""):
+	case o.etcd == "" && (o.name != "" || o.self != "" || o.service != "" || o.peers != "" || o.ca != "" ||
+		o.cert != "" || o.key != ""):
 		return errors.New("flags of etcd without --etcd")
 	case o.etcd != "" && (o.name == "" || o.self == ""):
 		return errors.New("--etcd needs --etcd-name and --etcd-self: the member that this node runs")
@@ -150,7 +162,8 @@ func (o *order) check() error {
 	case (o.cert == "") != (o.key == ""):
 		return errors.New("--etcd-cert and --etcd-key belong together")
 	}
-	for flag, text := range map[string]string{"etcd": o.etcd, "etcd-self": o.self, "etcd-peers": o.peers, "fleetlock": o.fleetlock, "kubernetes": o.kubernetes} {
+	for flag, text := range map[string]string{"etcd": o.etcd, "etcd-self": o.self, "etcd-peers": o.peers,
+		"fleetlock": o.fleetlock, "kubernetes": o.kubernetes} {
 		for _, u := range split(text) {
 			if p, err := url.Parse(u); err != nil || p.Host == "" || p.Scheme != "http" && p.Scheme != "https" {
 				return fmt.Errorf("--%s: %q is no URL such as https://10.0.0.1:2379", flag, u)
@@ -181,7 +194,8 @@ func (o *order) openKubernetes() (*kubernetes.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := kubernetes.Config{URL: o.kubernetes, Node: o.kubernetesNode, TokenFile: o.kubernetesToken, BootID: strings.TrimSpace(string(boot)),
+	c := kubernetes.Config{URL: o.kubernetes, Node: o.kubernetesNode, TokenFile: o.kubernetesToken,
+		BootID:   strings.TrimSpace(string(boot)),
 		EmptyDir: o.emptyDir, Unmanaged: o.unmanaged}
 	if c.TLS, err = credentials.Client(o.kubernetesCA, o.kubernetesCert, o.kubernetesCert); err != nil {
 		return nil, err

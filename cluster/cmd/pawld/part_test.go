@@ -53,7 +53,8 @@ func TestWhatIsNotToldIsNotTakenPartIn(t *testing.T) {
 	c, err := configured(t, "")
 	require.NoError(t, err)
 	require.Empty(t, c.Hooks)
-	c, err = configured(t, "--kubernetes https://a --kubernetes-node w --pool p --pool-leases pawl --node-id n --etcd http://b --etcd-name m --etcd-self http://b")
+	c, err = configured(t, "--kubernetes https://a --kubernetes-node w --pool p --pool-leases pawl --node-id n "+
+		"--etcd http://b --etcd-name m --etcd-self http://b")
 	require.NoError(t, err)
 	require.Len(t, c.Checks, 2)
 	require.NotNil(t, c.Notes)
@@ -61,14 +62,16 @@ func TestWhatIsNotToldIsNotTakenPartIn(t *testing.T) {
 	for _, h := range c.Hooks {
 		phases[h.Phase] = true
 	}
-	for _, p := range []node.Phase{node.PhaseAllow, node.PhaseLock, node.PhaseCordon, node.PhaseDrain, node.PhaseLeave, node.PhaseLast, node.PhaseUncordon, node.PhaseUnlock} {
+	for _, p := range []node.Phase{node.PhaseAllow, node.PhaseLock, node.PhaseCordon, node.PhaseDrain,
+		node.PhaseLeave, node.PhaseLast, node.PhaseUncordon, node.PhaseUnlock} {
 		require.True(t, phases[p], p)
 	}
 }
 
 func TestAServiceThatFailsSaysSo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "etcd-service")
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n[ \"$1 $2\" = 'start a=b' ] || { echo no such unit; exit 3; }\n"), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n[ \"$1 $2\" = 'start a=b' ] || { echo no such unit; "+
+		"exit 3; }\n"), 0o755))
 	require.NoError(t, program(path).Start(t.Context(), "a=b"))
 	require.ErrorContains(t, program(path).Stop(t.Context()), `stop: exit status 3: "no such unit"`)
 }

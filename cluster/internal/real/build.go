@@ -1,5 +1,6 @@
-// Package real builds and starts the servers that the tests of this module are about: etcd from its own module, kept in a
-// cache outside the repository ($PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else ~/.cache/pawl), by what they are made of.
+// Package real builds and starts the servers that the tests of this module are about: etcd from its own module, kept
+// in a cache outside the repository ($PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else ~/.cache/pawl), by what they are
+// made of.
 package real
 
 import (

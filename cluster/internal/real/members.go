@@ -32,8 +32,8 @@ type Member struct {
 
 var clusters atomic.Int32
 
-// Members starts a cluster of n members of etcd, which ends with the test. Each has an address of its own in 127.0.0.0/8,
-// so that no port is shared with anybody.
+// Members starts a cluster of n members of etcd, which ends with the test. Each has an address of its own in
+// 127.0.0.0/8, so that no port is shared with anybody.
 func Members(t *testing.T, n int, args ...string) []*Member {
 	t.Helper()
 	binary, err := Etcd(t.Context(), Version)
@@ -43,8 +43,9 @@ func Members(t *testing.T, n int, args ...string) []*Member {
 	var initial []string
 	for i := range n + 1 { // one more address, for a member that joins later
 		host := fmt.Sprintf("127.%d.%d.%d", 1+pid>>8&0x7f, pid&0xff, int(number)*16%240+i+1)
-		m := &Member{Name: fmt.Sprintf("m%d", i+1), Client: "http://" + host + ":2379", Peer: "http://" + host + ":2380",
-			Dir: filepath.Join(t.TempDir(), "data"), Binary: binary, Args: args, t: t, state: "new"}
+		m := &Member{Name: fmt.Sprintf("m%d", i+1), Client: "http://" + host + ":2379",
+			Peer: "http://" + host + ":2380",
+			Dir:  filepath.Join(t.TempDir(), "data"), Binary: binary, Args: args, t: t, state: "new"}
 		all = append(all, m)
 		if i < n {
 			initial = append(initial, m.Name+"="+m.Peer)

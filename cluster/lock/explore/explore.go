@@ -1,12 +1,14 @@
-// Package explore is a model of nodes that upgrade under a lock, and visits every state of it: each order of their steps,
-// with power cuts, answers that are lost, writes that come late, nodes that are destroyed, and people who free what they
-// should not. What decides in it are the functions of packages lock and quorum, not copies. Start with Explore.
+// Package explore is a model of nodes that upgrade under a lock, and visits every state of it: each order of their
+// steps, with power cuts, answers that are lost, writes that come late, nodes that are destroyed, and people who free
+// what they should not. What decides in it are the functions of packages lock and quorum, not copies. Start with
+// Explore.
 //
 // In every state it holds that no more nodes than the pool has slots are down by our doing, and, as long as no person
 // erred, are cordoned by it; and from every state a way leads to one in which nothing is left to undo and every slot is
 // free. States are visited breadth first, so a counterexample is the shortest there is.
 //
-// What is not in it: time, since no decision has any; and the inside of the store, which does one write after the other.
+// What is not in it: time, since no decision has any; and the inside of the store, which does one write after the
+// other.
 package explore
 
 import (

@@ -37,10 +37,15 @@ func Mutants() []Mutant {
 			}
 		}},
 		{"freed by hand from step down", with(func(c *Case) { c.Wrong = 1 }), func(c *Case) {
-			c.byHand = func(s lock.Slot, _ lock.Evidence) ([]lock.Change, error) { return []lock.Change{{Slot: s}}, nil }
+			c.byHand = func(s lock.Slot, _ lock.Evidence) ([]lock.Change, error) {
+				return []lock.Change{{Slot: s}},
+					nil
+			}
 		}},
-		{"versions count from one again", with(func(c *Case) { c.Wrong = 1; c.Lost = 1 }), func(c *Case) { c.reuse = true }},
-		{"released without comparing", with(func(c *Case) { c.Late = 1; c.Lost = 1 }), func(c *Case) { c.blind = true }},
+		{"versions count from one again", with(func(c *Case) { c.Wrong = 1; c.Lost = 1 }),
+			func(c *Case) { c.reuse = true }},
+		{"released without comparing", with(func(c *Case) { c.Late = 1; c.Lost = 1 }),
+			func(c *Case) { c.blind = true }},
 		{"a slot is free once its node is back", three, func(c *Case) {
 			c.take = func(slots []lock.Slot, me lock.Record) ([]lock.Change, error) {
 				for i, s := range slots {

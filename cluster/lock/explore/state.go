@@ -35,7 +35,8 @@ const (
 )
 
 var places = [...]string{
-	"idle", "claim", "cordon", "drained", "look", "down", "leave", "last", "arm", "off", "back", "rejoin", "uncordon", "unlock",
+	"idle", "claim", "cordon", "drained", "look", "down", "leave", "last", "arm", "off", "back", "rejoin",
+	"uncordon", "unlock",
 }
 
 // writes is the step that is written there.
@@ -128,7 +129,8 @@ func (w *world) read(c *Case) []lock.Slot {
 	for i, s := range w.slots[:c.Of] {
 		if s.owner != 0 {
 			all = append(all, lock.Slot{Index: i, Version: attemptNames[s.version], Record: lock.Record{
-				Owner: lock.Owner{Node: nodeNames[s.owner-1], Attempt: attemptNames[s.attempt]}, Step: steps[s.step], Of: c.Of,
+				Owner: lock.Owner{Node: nodeNames[s.owner-1], Attempt: attemptNames[s.attempt]},
+				Step:  steps[s.step], Of: c.Of,
 			}})
 		}
 	}

@@ -1,6 +1,7 @@
-// Package fleetlock is a lock.Locker over FleetLock, the protocol with which zincati asks before it restarts a machine:
-// two requests over HTTP, pre-reboot and steady-state, to a server that counts. It lists nobody and knows no steps, so a
-// refusal says no more than the server does, and there is no release by hand: the server's own means are for that.
+// Package fleetlock is a lock.Locker over FleetLock, the protocol with which zincati asks before it restarts a
+// machine: two requests over HTTP, pre-reboot and steady-state, to a server that counts. It lists nobody and knows no
+// steps, so a refusal says no more than the server does, and there is no release by hand: the server's own means are
+// for that.
 //
 // Specification: https://coreos.github.io/zincati/development/fleetlock/protocol/ (version 1).
 package fleetlock
@@ -40,8 +41,8 @@ func (l Lock) Ask(context.Context, lock.Owner) error { return nil }
 // Claim implements lock.Locker. What the node has already it gets again.
 func (l Lock) Claim(ctx context.Context, o lock.Owner) error { return l.until(ctx, preReboot, o.Node) }
 
-// Reach implements lock.Locker. Before a node goes down it asks again: the server says yes if it has the slot, or can have
-// it still. The other steps are of no interest to the server.
+// Reach implements lock.Locker. Before a node goes down it asks again: the server says yes if it has the slot, or can
+// have it still. The other steps are of no interest to the server.
 func (l Lock) Reach(ctx context.Context, o lock.Owner, s lock.Step) error {
 	if s != lock.Down {
 		return nil
@@ -102,7 +103,8 @@ func (l Lock) post(ctx context.Context, what, node string) error {
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(l.URL, "/")+"/v1/"+what, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(l.URL, "/")+"/v1/"+what,
+		bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -125,5 +127,6 @@ func (l Lock) post(ctx context.Context, what, node string) error {
 	if err != nil || said.Kind == "" || answer.StatusCode >= http.StatusInternalServerError {
 		return fmt.Errorf("the server answers %s", answer.Status)
 	}
-	return &lock.HeldError{Pool: l.group(), Why: fmt.Sprintf("the server answers %s: %.*q: %.*q", answer.Status, maxText, said.Kind, maxText, said.Value)}
+	return &lock.HeldError{Pool: l.group(), Why: fmt.Sprintf("the server answers %s: %.*q: %.*q", answer.Status,
+		maxText, said.Kind, maxText, said.Value)}
 }

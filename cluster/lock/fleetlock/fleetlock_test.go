@@ -30,7 +30,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Params struct{ ID, Group string } `json:"client_params"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Method != http.MethodPost || r.Header.Get("fleet-lock-protocol") != "true" {
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Method != http.MethodPost ||
+		r.Header.Get("fleet-lock-protocol") != "true" {
 		s.failed = true
 	}
 	if s.ill > 0 {
@@ -72,7 +73,8 @@ func TestALockOverFleetLock(t *testing.T) {
 	require.NoError(t, l.Claim(ctx, one), "again, after a restart")
 	held := new(lock.HeldError)
 	require.ErrorAs(t, l.Claim(ctx, two), &held)
-	require.ErrorContains(t, held, `pool default has no free slot: the server answers 409 Conflict: "failed_lock": "semaphore`)
+	require.ErrorContains(t, held,
+		`pool default has no free slot: the server answers 409 Conflict: "failed_lock": "semaphore`)
 	for _, step := range []lock.Step{lock.Drained, lock.Down, lock.Back} {
 		require.NoError(t, l.Reach(ctx, one, step))
 		if step != lock.Down {

@@ -49,7 +49,8 @@ func main() {
 		fmt.Printf("fault %9d states: %s\n", r.States, m.Name)
 		show(r)
 	}
-	fmt.Printf("explore: states=%d violations=%d stuck=%d seeded=%d/%d\n", states, violations, stuck, seeded, len(mutants))
+	fmt.Printf("explore: states=%d violations=%d stuck=%d seeded=%d/%d\n", states, violations, stuck, seeded,
+		len(mutants))
 	if violations+stuck > 0 || seeded < len(mutants) {
 		os.Exit(1)
 	}
