@@ -16,6 +16,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/cluster"
 	"github.com/pawl-os/pawl/image/disk"
@@ -107,7 +108,7 @@ func (m *machine) on() error {
 	}))
 	s, err := node.New(node.Config{
 		Disk: path, Hooks: cluster.Hooks(c), Checks: cluster.Checks(c), TrialDeadline: time.Minute, Log: c.Log,
-		Machine: upgrade.OpenOptions{Vars: m.vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boot),
+		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boot),
 			Version: version},
 		Reboot: func(context.Context, string) error {
 			if !m.runs(boot) {
@@ -201,7 +202,7 @@ func (m *machine) settled() upgrade.Attempt {
 		m.mu.Lock()
 		path := m.disk
 		m.mu.Unlock()
-		c, err := upgrade.Open(path, upgrade.OpenOptions{ReadOnly: true, Vars: m.vars, Cmdline: new(string),
+		c, err := upgrade.Open(path, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: m.vars, Cmdline: new(string),
 			BootID: "x", Version: "x"})
 		if err != nil {
 			continue // it is being written

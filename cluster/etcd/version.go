@@ -32,24 +32,14 @@ func (c *Cluster) Hold(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask etcd for its versions: %w", err)
 	}
-	server := make(map[string]string)
+	own, err := c.version(ctx, c.config.Self)
+	last := err == nil && len(members) > 1 // one whose etcd does not run has nothing to come back with
 	for _, m := range members {
-		urls := m.ClientURLs
-		if m.Name == c.config.Name {
-			urls = []string{c.config.Self}
+		if m.Name == c.config.Name || len(m.ClientURLs) == 0 {
+			continue
 		}
-		if len(urls) == 0 {
-			return fmt.Errorf("ask etcd member %q for its version: it tells no client URL", m.Name)
-		}
-		v, err := c.version(ctx, urls[0])
-		if err != nil {
-			return fmt.Errorf("ask etcd member %q for its version: %w", m.Name, err)
-		}
-		server[m.Name] = v.Server
-	}
-	own, last := server[c.config.Name], len(members) > 1
-	for name, v := range server {
-		last = last && (name == c.config.Name || newer(v, own))
+		v, err := c.version(ctx, m.ClientURLs[0])
+		last = last && (err != nil || newer(v.Server, own.Server)) // one that is missing may come back newer
 	}
 	key := versions + c.config.Name
 	return c.tried(ctx, "note the version of etcd", func(ctx context.Context) error {
@@ -57,7 +47,7 @@ func (c *Cluster) Hold(ctx context.Context) error {
 			_, err := c.client.Delete(ctx, key)
 			return err
 		}
-		_, err := c.client.Put(ctx, key, minor(own))
+		_, err := c.client.Put(ctx, key, minor(own.Server))
 		return err
 	})
 }
