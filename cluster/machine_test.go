@@ -20,10 +20,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/cluster"
 	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/internal/phaselog"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -101,13 +99,14 @@ func (m *machine) on() error {
 	version := map[bool]string{true: "1.0.0", false: "2.0.0"}[outcome.Slot == bootloader.A]
 	ctx, stop := context.WithCancel(context.Background())
 	c := m.config
-	c.Log = slog.New(phaselog.New(slog.NewTextHandler(m, nil), func(at string) {
-		if m.runs(boot) {
-			m.reach(at)
-		}
-	}))
+	c.Log = slog.New(slog.NewTextHandler(m, nil))
 	s, err := node.New(node.Config{
 		Disk: path, Hooks: cluster.Hooks(c), Checks: cluster.Checks(c), TrialDeadline: time.Minute, Log: c.Log,
+		Observe: func(at node.Place) {
+			if m.runs(boot) {
+				m.reach(at.String())
+			}
+		},
 		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boot),
 			Version: version},
 		Reboot: func(context.Context, string) error {
@@ -178,12 +177,12 @@ func (m *machine) upgrade(ctx context.Context, reference string, preserve bool) 
 	m.mu.Lock()
 	s, boot := m.node, m.boot
 	m.mu.Unlock()
-	op, err := s.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: reference, Preserve: preserve, Reboot: true})
+	op, err := s.Upgrade(ctx, node.UpgradeRequest{Image: reference, Preserve: preserve, Reboot: true})
 	if err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- op.Follow(ctx, 0, func(*pawlv1.Event) error { return nil }) }()
+	go func() { ended <- op.Follow(ctx, 0, func(node.Event) error { return nil }) }()
 	for m.runs(boot) {
 		select {
 		case err := <-ended:
