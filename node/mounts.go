@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/internal/foreign"
+	"github.com/pawl-os/pawl/internal/mounttable"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 )
@@ -29,12 +30,12 @@ const letGoEvery = 200 * time.Millisecond
 // mounted is what was unmounted, in the order of mounting.
 type mounted struct{ points []mountPoint }
 
-// mountPoint is one line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+// mountPoint is a mount, as mount(2) makes it.
 type mountPoint struct {
-	device, root, at string // device as "major:minor"
-	flags            uintptr
-	kind, source     string
-	data             string // options of the file system
+	at           string
+	flags        uintptr
+	kind, source string
+	data         string // options of the file system
 }
 
 // unmountAll unmounts what is mounted of the partitions in Config.Unmount, the latest first, and remembers it. A file system
@@ -52,12 +53,11 @@ func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
 		if err := unix.Stat(node, &st); err != nil {
 			return fmt.Errorf("unmount %s: %s: %w", label, node, err)
 		}
-		data, err := os.ReadFile("/proc/self/mountinfo")
+		mounts, err := mounttable.Read("/proc/self/mountinfo")
 		if err != nil {
-			return fmt.Errorf("unmount %s: %w", label, err)
+			return fmt.Errorf("unmount %s: read the mount table: %w", label, err)
 		}
-		points := mountsOf(data, st.Rdev)
-		for _, p := range slices.Backward(points) {
+		for _, p := range slices.Backward(mountsOf(mounts, st.Rdev)) {
 			if err := s.release(ctx, p.at, func() error { return unix.Unmount(p.at, unix.UMOUNT_NOFOLLOW) }, st.Rdev); err != nil {
 				return fmt.Errorf("unmount %s: %w", label, err)
 			}
@@ -166,31 +166,25 @@ func (m *mounted) back() error {
 }
 
 // mountsOf are the mounts of a device, in order. The source of a mount of a part of it (a bind mount) is the part's path.
-func mountsOf(mountinfo []byte, device uint64) (found []mountPoint) {
-	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
-	for line := range bytes.Lines(mountinfo) {
-		f := strings.Fields(string(line))
-		dash := slices.Index(f, "-")
-		if dash < 6 || len(f) < dash+4 || f[2] != want {
+func mountsOf(mounts []*mountinfo.Info, device uint64) (found []mountPoint) {
+	whole := "" // where all of it is mounted
+	for _, m := range mounts {
+		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) != device {
 			continue
 		}
-		p := mountPoint{device: f[2], root: plain(f[3]), at: plain(f[4]), kind: f[dash+1], source: plain(f[dash+2])}
-		for o := range strings.SplitSeq(f[5], ",") {
+		p := mountPoint{at: m.Mountpoint, kind: m.FSType, source: m.Source}
+		for o := range strings.SplitSeq(m.Options, ",") {
 			p.flags |= mountFlags[o]
 		}
-		var data []string
-		for o := range strings.SplitSeq(f[dash+3], ",") {
-			if o != "rw" && o != "ro" && o != "seclabel" {
-				data = append(data, o)
-			}
-		}
-		p.data = strings.Join(data, ",")
-		if p.root != "/" {
+		p.data = strings.Join(slices.DeleteFunc(strings.Split(m.VFSOptions, ","), func(o string) bool {
+			return o == "rw" || o == "ro" || o == "seclabel"
+		}), ",")
+		if m.Root == "/" {
+			whole = m.Mountpoint
+		} else {
 			p.flags, p.kind, p.data = unix.MS_BIND, "", ""
-			for _, whole := range found {
-				if whole.root == "/" {
-					p.source = filepath.Join(whole.at, p.root)
-				}
+			if whole != "" {
+				p.source = filepath.Join(whole, m.Root)
 			}
 		}
 		found = append(found, p)
@@ -201,22 +195,6 @@ func mountsOf(mountinfo []byte, device uint64) (found []mountPoint) {
 var mountFlags = map[string]uintptr{
 	"ro": unix.MS_RDONLY, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC,
 	"noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME, "relatime": unix.MS_RELATIME,
-}
-
-// plain turns \040 and the like into the characters that they stand for.
-func plain(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // maxHolders bounds how many processes an error names.

@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,9 +11,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/internal/foreign"
+	"github.com/pawl-os/pawl/internal/mounttable"
 )
 
 // unused refuses a device that is mounted, or one of whose partitions is, in this or any mount name space that a
@@ -79,7 +80,7 @@ func (s system) notMounted(names map[string]string) error {
 		if err == nil && seen[space] {
 			continue
 		}
-		data, err := os.ReadFile(t)
+		mounts, err := mounttable.Read(t)
 		if err != nil {
 			if i > 0 && hidden(err) {
 				continue
@@ -87,16 +88,17 @@ func (s system) notMounted(names map[string]string) error {
 			return fmt.Errorf("read the mount table: %w", err)
 		}
 		seen[space] = true
-		for _, m := range parseMounts(data) {
-			node, ok := names[m.device]
-			if !ok {
-				continue
+		for _, m := range mounts {
+			on := mountedOn(m)
+			at := slices.IndexFunc(on, func(device string) bool { return names[device] != "" })
+			switch {
+			case at < 0:
+			case space == self || i == 0:
+				return fmt.Errorf("%s is mounted at %s; unmount it: %w", names[on[at]], m.Mountpoint, ErrBusy)
+			default:
+				return fmt.Errorf("%s is mounted at %s in another mount name space, that of process %d (%s); unmount it there or end the process: %w",
+					names[on[at]], m.Mountpoint, pid(t), s.command(t), ErrBusy)
 			}
-			if space == self || i == 0 {
-				return fmt.Errorf("%s is mounted at %s; unmount it: %w", node, m.at, ErrBusy)
-			}
-			return fmt.Errorf("%s is mounted at %s in another mount name space, that of process %d (%s); unmount it there or end the process: %w",
-				node, m.at, pid(t), s.command(t), ErrBusy)
 		}
 	}
 	return nil
@@ -126,42 +128,23 @@ func (s system) command(table string) string {
 	return foreign.Text(strings.TrimSpace(string(b)), 64)
 }
 
-type mountPoint struct{ device, at string }
-
-// parseMounts reads a mountinfo file (proc_pid_mountinfo(5)): the third field is the device, the fifth the mount point.
-func parseMounts(data []byte) (found []mountPoint) {
-	for line := range bytes.Lines(data) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 5 {
-			continue
-		}
-		found = append(found, mountPoint{device: fields[2], at: unescape(fields[4])})
-		// Some file systems (btrfs) show a number of their own; their source is the device.
-		if dash := slices.Index(fields, "-"); dash > 0 && dash+2 < len(fields) {
-			var st unix.Stat_t
-			source := unescape(fields[dash+2])
-			if strings.HasPrefix(source, "/") && unix.Stat(source, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
-				found = append(found, mountPoint{device: key(uint64(st.Rdev)), at: unescape(fields[4])})
-			}
-		}
+// mountedOn are the devices of a mount. Some file systems (btrfs) show a number of their own; their source is a device then.
+func mountedOn(m *mountinfo.Info) []string {
+	on := []string{fmt.Sprintf("%d:%d", m.Major, m.Minor)}
+	var st unix.Stat_t
+	if strings.HasPrefix(m.Source, "/") && unix.Stat(m.Source, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		on = append(on, key(uint64(st.Rdev)))
 	}
-	return found
+	return on
 }
 
 // unescape turns \040 and the like into the characters that they stand for.
 func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
+	plain, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
+	if err != nil {
+		return s
 	}
-	return b.String()
+	return plain
 }
 
 func (s system) noSwap(names map[string]string) error {

@@ -21,8 +21,6 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 )
 
 // Printer prints to one writer and remembers whether that failed. Several goroutines may use it; what one call prints stays
@@ -158,20 +156,19 @@ func (p *Printer) JSON(value any, indent string) {
 // Width is how many columns the terminal has; 0 if it is none.
 func (p *Printer) Width() int {
 	f, ok := p.out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok {
 		return 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
-	}
+	width, _ := columns(f)
 	return width
 }
 
 // Binary is the writer itself, for what is no text. A terminal is refused.
 func (p *Printer) Binary() (io.Writer, error) {
-	if f, ok := p.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return nil, errors.New("it is a terminal; send it into a file or a program")
+	if f, ok := p.out.(*os.File); ok {
+		if _, terminal := columns(f); terminal {
+			return nil, errors.New("it is a terminal; send it into a file or a program")
+		}
 	}
 	return struct{ io.Writer }{p.out}, nil
 }
