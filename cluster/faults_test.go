@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/pawl-os/pawl/cluster"
 	"github.com/pawl-os/pawl/cluster/etcd"
@@ -27,13 +30,14 @@ var places = []string{
 	"trial/checks", "settle/rejoin", "settle/uncordon", "settle/unlock",
 }
 
-// faults are what goes wrong. What is returned ends it; a machine whose power is cut never goes on.
+// faults are what goes wrong, for two seconds. A machine whose power is cut never goes on.
 var faults = map[string]func(*stage){
 	"its power is cut":        func(s *stage) { s.cut() },
 	"its member is killed":    func(s *stage) { s.members[0].Kill(); s.later(func() { s.power(true) }) },
 	"its member is paused":    func(s *stage) { s.members[0].Pause(); s.later(s.members[0].Continue) },
 	"another one is killed":   func(s *stage) { s.members[1].Kill(); s.later(s.members[1].Start) },
 	"another one is paused":   func(s *stage) { s.members[2].Pause(); s.later(s.members[2].Continue) },
+	"no space is left":        func(s *stage) { s.alarm(true); s.later(func() { s.alarm(false) }) },
 	"a person frees its slot": func(s *stage) { s.free() },
 }
 
@@ -67,6 +71,32 @@ func (s *stage) cut() {
 		}
 	})
 	select {} // nothing that ran goes on
+}
+
+// alarm raises NOSPACE, as a member whose quota is used up does, or takes it back.
+func (s *stage) alarm(on bool) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: real.URLs(s.members), Logger: zap.NewNop()})
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer c.Close()
+	request := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_DEACTIVATE, Alarm: etcdserverpb.AlarmType_NOSPACE, MemberID: 1}
+	if on {
+		request.Action = etcdserverpb.AlarmRequest_ACTIVATE
+	}
+	for end := time.Now().Add(30 * time.Second); ; {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		_, err := etcdserverpb.NewMaintenanceClient(c.ActiveConnection()).Alarm(ctx, request)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Error(err)
+			return
+		}
+	}
 }
 
 // free is a person who is wrong. From step down on the word is not taken.

@@ -159,6 +159,8 @@ func (o *order) check() error {
 		return errors.New("--etcd needs --etcd-name and --etcd-self: the member that this node runs")
 	case o.service != "" && o.peers == "":
 		return errors.New("--etcd-service needs --etcd-peers: where the member is reached once it is back")
+	case o.service != "" && trusted(o.service) != nil:
+		return fmt.Errorf("--etcd-service: %w", trusted(o.service))
 	case (o.cert == "") != (o.key == ""):
 		return errors.New("--etcd-cert and --etcd-key belong together")
 	}

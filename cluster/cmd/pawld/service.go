@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 )
 
@@ -20,6 +22,20 @@ func (p program) Wipe(ctx context.Context) error { return p.run(ctx, "wipe") }
 // Start implements cluster.Service.
 func (p program) Start(ctx context.Context, initialCluster string) error {
 	return p.run(ctx, "start", initialCluster)
+}
+
+// trusted returns why a program is not to be run as this service.
+func trusted(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !filepath.IsAbs(path) || !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		return fmt.Errorf("%s: want the full path of an executable", path)
+	case info.Mode()&0o022 != 0:
+		return fmt.Errorf("%s may be written by others than its owner (chmod go-w it)", path)
+	}
+	return nil
 }
 
 // maxOutput bounds what is shown of the output, in bytes: its end.
