@@ -182,7 +182,22 @@ func TestTheLeadGoesToAVoter(t *testing.T) {
 	require.NoError(t, c.Yield(within(t, 20*time.Second)), "it does not lead")
 }
 
-func TestOneNodeOfAPoolHoldsAtATime(t *testing.T) {
+func TestOneOfFiveMayBeMissing(t *testing.T) {
+	members := real.Members(t, 5)
+	c := open(t, members, 0)
+	eventually(t, func() error { return c.Allow(t.Context(), true) })
+	spares, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: "m1", Self: members[0].Client, Spare: 2, Try: time.Second})
+	require.NoError(t, err)
+	defer spares.Close()
+	members[4].Kill()
+	require.ErrorIs(t, c.Allow(within(t, 20*time.Second), false), quorum.ErrNotNow)
+	require.NoError(t, spares.Allow(within(t, 20*time.Second), false))
+	members[3].Kill()
+	err = spares.Allow(within(t, 20*time.Second), false)
+	require.ErrorContains(t, err, "2 healthy voters would remain, and 3 of 5 are needed")
+}
+
+func TestOneNodeOfAPoolHoldsAtATimeAlsoWhenTheLeaderIsLost(t *testing.T) {
 	members := real.Members(t, 3)
 	var holding, holds, refused atomic.Int32
 	var racing sync.WaitGroup
@@ -219,6 +234,16 @@ func TestOneNodeOfAPoolHoldsAtATime(t *testing.T) {
 				}
 			}
 		})
+	}
+	eventually(t, func() error {
+		if holds.Load() < 5 {
+			return errors.New("too early")
+		}
+		return nil
+	})
+	for _, m := range members[:2] { // one of the two led, or the third does now
+		m.Kill()
+		m.Start()
 	}
 	racing.Wait()
 	require.EqualValues(t, 30, holds.Load())
