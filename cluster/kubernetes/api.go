@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -32,6 +33,7 @@ type Config struct {
 	Unmanaged bool          // also evict pods that nobody makes anew
 	Try       time.Duration // for one request; 0 is 10 s
 	Pause     time.Duration // between two tries; 0 is 2 s
+	Log       *slog.Logger  // nil discards
 }
 
 // Node is this machine's.
@@ -51,6 +53,9 @@ func Open(c Config) (*Node, error) {
 	}
 	if c.Pause == 0 {
 		c.Pause = 2 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Node{c, &http.Client{Transport: &http.Transport{TLSClientConfig: c.TLS, ForceAttemptHTTP2: true}}}, nil
 }

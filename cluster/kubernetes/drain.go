@@ -87,6 +87,7 @@ func (n *Node) goes(p pod) (bool, error) {
 // names the pods that are left, and why. tell is told what is waited for, each time that it changes.
 func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 	told := ""
+	n.event(ctx, "PawlDraining", "Drains for an upgrade")
 	last := errors.New("no time")
 	for {
 		left, pause, err := n.round(ctx)
@@ -95,6 +96,7 @@ func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 		case errors.As(err, &refused), final(err):
 			return fmt.Errorf("drain node %s: %w", n.config.Node, err)
 		case err == nil && len(left) == 0:
+			n.event(ctx, "PawlDrained", "Drained for an upgrade")
 			return nil
 		case err == nil:
 			err = fmt.Errorf("%d pods are left: %s", len(left), strings.Join(left[:min(len(left), maxNamed)], "; "))
@@ -107,6 +109,7 @@ func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 			told = text
 		}
 		if !n.wait(ctx, pause) {
+			n.event(context.WithoutCancel(ctx), "PawlDrainFailed", last.Error())
 			return fmt.Errorf("drain node %s: %w", n.config.Node, last)
 		}
 	}

@@ -31,7 +31,8 @@ type server struct {
 	budget  int                       // evictions that are refused before one is allowed; negative: all
 	ill     int                       // answers that are an error of its own
 	asked   map[string]int            // evictions, by name
-	refused string                    // a request that a node must not make
+	events  []string
+	refused string // a request that a node must not make
 }
 
 func newServer(t *testing.T) (*server, *Node) {
@@ -90,6 +91,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			items = append(items, p)
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"items": items})
+	case r.URL.Path == "/api/v1/namespaces/default/events" && r.Method == http.MethodPost:
+		var e struct {
+			Reason         string
+			InvolvedObject struct{ Kind, Name string }
+		}
+		require.NoError(s.t, json.NewDecoder(r.Body).Decode(&e))
+		require.Equal(s.t, "Node w1", e.InvolvedObject.Kind+" "+e.InvolvedObject.Name)
+		s.events = append(s.events, e.Reason)
+		w.WriteHeader(http.StatusCreated)
 	case last == "eviction" && r.Method == http.MethodPost:
 		name := parts[len(parts)-2]
 		s.asked[name]++
@@ -186,6 +196,8 @@ func TestOnlyWhatWasCordonedHereIsUncordoned(t *testing.T) {
 	require.False(t, cordoned)
 	require.Nil(t, by)
 
+	require.Equal(t, []string{"PawlCordoned", "PawlCordoned", "PawlUncordoned"}, s.events)
+
 	s.node["spec"].(map[string]any)["unschedulable"] = true // by an administrator
 	require.ErrorIs(t, n.Cordon(ctx, "a3"), node.ErrAlready)
 	require.NoError(t, n.Uncordon(ctx, "a3"))
@@ -242,6 +254,7 @@ func TestADrainThatABudgetNeverAllowsEndsWithItsTime(t *testing.T) {
 	s.budget = -1
 	err := n.Drain(within(t, 200*time.Millisecond), nil)
 	require.ErrorContains(t, err, "drain node w1: 1 pods are left: default/web: Cannot evict")
+	require.Equal(t, []string{"PawlDraining", "PawlDrainFailed"}, s.events)
 	require.LessOrEqual(t, s.asked["web"], 11, "with a pause between the tries")
 	require.Len(t, s.pods, 3-2)
 }

@@ -63,7 +63,8 @@ func (n *Node) change(ctx context.Context, what string, decide func(object) (map
 // Cordon keeps new pods from the Node, and notes for which attempt. One that others have cordoned is node.ErrAlready;
 // one that an earlier attempt of this node has, is this attempt's now.
 func (n *Node) Cordon(ctx context.Context, attempt string) error {
-	return n.change(ctx, "cordon node "+n.config.Node, func(o object) (map[string]any, error) {
+	changed := false
+	err := n.change(ctx, "cordon node "+n.config.Node, func(o object) (map[string]any, error) {
 		by, ours := o.Metadata.Annotations[cordonedBy]
 		switch {
 		case o.Spec.Unschedulable && !ours:
@@ -71,17 +72,24 @@ func (n *Node) Cordon(ctx context.Context, attempt string) error {
 		case o.Spec.Unschedulable && by == attempt:
 			return nil, nil
 		}
+		changed = true
 		return map[string]any{"unschedulable": true, cordonedBy: attempt}, nil
 	})
+	if err == nil && changed {
+		n.event(ctx, "PawlCordoned", "Cordoned for an upgrade, attempt "+attempt)
+	}
+	return err
 }
 
 // Uncordon lets pods come again, if Cordon has kept them away. A Node that is gone, or that somebody else has
 // cordoned, is left.
-func (n *Node) Uncordon(ctx context.Context, _ string) error {
+func (n *Node) Uncordon(ctx context.Context, attempt string) error {
+	changed := false
 	err := n.change(ctx, "uncordon node "+n.config.Node, func(o object) (map[string]any, error) {
 		if _, ours := o.Metadata.Annotations[cordonedBy]; !ours {
 			return nil, nil
 		}
+		changed = true
 		patch := map[string]any{cordonedBy: nil}
 		if o.Spec.Unschedulable {
 			patch["unschedulable"] = nil
@@ -90,6 +98,9 @@ func (n *Node) Uncordon(ctx context.Context, _ string) error {
 	})
 	if is(err, http.StatusNotFound) {
 		return nil
+	}
+	if err == nil && changed {
+		n.event(ctx, "PawlUncordoned", "Uncordoned: attempt "+attempt+" is over")
 	}
 	return err
 }

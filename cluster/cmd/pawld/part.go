@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
@@ -88,7 +89,7 @@ func (o *order) configure(c *node.Config) error {
 		part.Lock = fleetlock.Lock{URL: o.fleetlock, Group: o.group}
 	}
 	if o.kubernetes != "" {
-		work, err := o.openKubernetes()
+		work, err := o.openKubernetes(c.Log)
 		if err != nil {
 			return err
 		}
@@ -191,14 +192,14 @@ func (o *order) open() (*etcd.Cluster, error) {
 	return etcd.Open(c)
 }
 
-func (o *order) openKubernetes() (*kubernetes.Node, error) {
+func (o *order) openKubernetes(log *slog.Logger) (*kubernetes.Node, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, err
 	}
 	c := kubernetes.Config{URL: o.kubernetes, Node: o.kubernetesNode, TokenFile: o.kubernetesToken,
 		BootID:   strings.TrimSpace(string(boot)),
-		EmptyDir: o.emptyDir, Unmanaged: o.unmanaged}
+		EmptyDir: o.emptyDir, Unmanaged: o.unmanaged, Log: log}
 	if c.TLS, err = credentials.Client(o.kubernetesCA, o.kubernetesCert, o.kubernetesCert); err != nil {
 		return nil, err
 	}
