@@ -8,6 +8,7 @@ begin=$SECONDS
 {
 	go test -run '^$' -bench . -benchmem ./...
 	go run ./internal/bench/bootfs
+	go run ./internal/bench/diskimage
 	go run ./internal/bench/rehearsal
 	go run ./internal/bench/pull
 	go run ./internal/bench/downtime

@@ -30,7 +30,7 @@ const most = 4
 // after an error no more. Room is the size of in.
 func newLine(room int, work func() func(*job) error, take func(*job) error) *line {
 	workers := min(runtime.GOMAXPROCS(0), most)
-	n := 2*workers + 1
+	n := workers + 2
 	l := &line{make(chan *job, n), make(chan *job, n), make(chan *job, n), atomic.Bool{}, make(chan error, 1)}
 	for range n {
 		l.free <- &job{in: make([]byte, room), done: make(chan struct{}, 1)}

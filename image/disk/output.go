@@ -15,7 +15,6 @@ import (
 type Output struct {
 	*os.File
 	path string
-	raw  *Raw // nil before Raw
 	done bool
 }
 
@@ -49,7 +48,8 @@ func newOutput(dir, name, path string) (*Output, error) {
 	return &Output{File: f, path: path}, nil
 }
 
-// Raw gives the file the size of a disk and opens it as one. The file stays the output's to close.
+// Raw gives the file the size of a disk and opens it as one. The file stays the output's to close. Sync does nothing:
+// Commit makes all of it durable, and what is not committed is gone anyway.
 func (o *Output) Raw(size int64, sectorSize int) (*Raw, error) {
 	sector, err := Options{SectorSize: sectorSize}.sectors()
 	if err == nil {
@@ -58,8 +58,7 @@ func (o *Output) Raw(size int64, sectorSize int) (*Raw, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", o.path, reason(err))
 	}
-	o.raw = &Raw{f: o.File, size: size, sectorSize: sector}
-	return o.raw, nil
+	return &Raw{f: o.File, size: size, sectorSize: sector, pending: true}, nil
 }
 
 // Commit makes what was written durable and gives the file its name. A file that came there meanwhile is left alone.
@@ -92,9 +91,6 @@ func (o *Output) Commit() error {
 // Close ends the use. Without Commit the file is gone.
 func (o *Output) Close() error {
 	err := o.File.Close()
-	if o.raw != nil {
-		err = errors.Join(err, o.raw.direct.Close())
-	}
 	if !o.done {
 		err = errors.Join(err, os.Remove(o.Name()))
 	}

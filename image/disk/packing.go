@@ -27,10 +27,11 @@ func Packings() (names []string) {
 }
 
 // packPiece is how much is packed by itself. Smaller ones cost size, larger ones memory.
-const packPiece = 2 << 20
+const packPiece = 1 << 20
 
 func packZstd() func(*job) error {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(packPiece))
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(packPiece), zstd.WithLowerEncoderMem(true))
 	return func(j *job) error {
 		if err != nil {
 			return err

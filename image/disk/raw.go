@@ -38,6 +38,7 @@ type Raw struct {
 	size       int64
 	sectorSize int
 	readOnly   bool
+	pending    bool        // an output that is flushed as a whole, by Commit: until then it is worth nothing
 	direct     direct.Lazy // past the cache
 }
 
@@ -159,7 +160,7 @@ func (r *Raw) WriteAt(p []byte, off int64) (int, error) {
 
 // Sync makes everything written durable.
 func (r *Raw) Sync() error {
-	if r.readOnly {
+	if r.readOnly || r.pending {
 		return nil
 	}
 	return direct.Sync(r.f)
@@ -167,12 +168,17 @@ func (r *Raw) Sync() error {
 
 // Direct reads the image from the file's own disk, past the kernel's cache; only what was flushed is sure to be seen. Not every
 // file system can do that, and the error says why. It is the image's to close.
-func (r *Raw) Direct() (io.ReaderAt, error) { return r.direct.Of(r.f) }
+func (r *Raw) Direct() (io.ReaderAt, error) {
+	if r.pending {
+		return nil, errors.New("the file is flushed once it is whole")
+	}
+	return r.direct.Of(r.f)
+}
 
 // DropCache makes everything written durable and forgets it, so that the next read comes from the file's own disk as
 // far as the system allows.
 func (r *Raw) DropCache() error {
-	if err := r.Sync(); err != nil {
+	if err := r.Sync(); err != nil || r.pending {
 		return err
 	}
 	return unix.Fadvise(int(r.f.Fd()), 0, 0, unix.FADV_DONTNEED)

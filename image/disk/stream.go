@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // stream is where a format is written, front to back. Zeros are left out where w is a file that can be written anywhere.
@@ -14,6 +16,7 @@ type stream struct {
 	w    io.Writer
 	file *os.File // nil if w can only be appended to
 	at   int64    // bytes written, zeros too
+	back int64    // up to where the file's own disk was asked to write
 }
 
 // zeroer is a writer that knows a cheaper way for zeros.
@@ -21,6 +24,9 @@ type zeroer interface{ Zeros(n int64) error }
 
 // unit is the smallest run of zeros that is left out: a block of most file systems.
 const unit = 4096
+
+// early is how much is written before the file's own disk is asked to begin with it, so that less is left to wait for.
+const early = 8 << 20
 
 func newStream(w io.Writer) *stream {
 	s := &stream{w: w}
@@ -41,6 +47,10 @@ func (s *stream) Write(p []byte) (n int, err error) {
 	}
 	n, err = writeSparse(s.file, p, s.at)
 	s.at += int64(n)
+	if s.at-s.back >= early {
+		_ = unix.SyncFileRange(int(s.file.Fd()), s.back, s.at-s.back, unix.SYNC_FILE_RANGE_WRITE) // Sync tells what fails
+		s.back = s.at
+	}
 	return n, err
 }
 
