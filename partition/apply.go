@@ -258,6 +258,12 @@ func Wipe(dev Device) error {
 
 // isZero reports whether a place can be read, and reads as zeros.
 func isZero(dev Device, off, n int64) bool {
-	b := make([]byte, n)
-	return readFull(dev, b, off) == nil && !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+	b := make([]byte, 64<<10)
+	for end := off + n; off < end; off += int64(len(b)) {
+		b = b[:min(int64(len(b)), end-off)]
+		if readFull(dev, b, off) != nil || b[0] != 0 || !bytes.Equal(b[1:], b[:len(b)-1]) {
+			return false
+		}
+	}
+	return true
 }

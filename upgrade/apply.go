@@ -113,7 +113,7 @@ func (op *operation) find(ctx context.Context) error {
 
 // probe asks the firmware, before anything is changed, whether it would keep what the rehearsal wrote to its variables.
 func (op *operation) probe() error {
-	if op.kept == 0 {
+	if names, err := op.m.Vars.List(); op.kept == 0 || err == nil && len(names) == 0 { // without any, whatever needs one was refused
 		return nil
 	}
 	if err := efivar.Probe(op.m.Vars, op.kept); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/unrehearsed"
 )
 
 // Boot is what this boot means for the attempt on record.
@@ -314,19 +315,20 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 //	after it                   the new version; the next Started records the confirmation
 //
 // A trial that was started by kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is
-// ErrCold, and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it is ErrUnordered.
+// ErrCold, and nothing is written. Where something in front of the loader would start the other slot all the same, it is ErrRehearsal,
+// and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it is ErrUnordered.
 // With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
 // The attempt is nil if META holds none for this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
 	var a *Attempt
-	err := m.walk(ctx, []step{{StepConfirm, func(context.Context) (err error) {
-		a, err = m.confirm(o)
+	err := m.walk(ctx, []step{{StepConfirm, func(ctx context.Context) (err error) {
+		a, err = m.confirm(ctx, o)
 		return err
 	}}}, o.Progress)
 	return a, err
 }
 
-func (m *Machine) confirm(o Options) (*Attempt, error) {
+func (m *Machine) confirm(ctx context.Context, o Options) (*Attempt, error) {
 	st, err := m.Loader.State()
 	if err != nil {
 		return nil, fmt.Errorf("read the loader's state: %w", err)
@@ -361,6 +363,11 @@ func (m *Machine) confirm(o Options) (*Attempt, error) {
 	if st.Trial() && m.byKexec(st.Active) {
 		if err := m.startsCold(s); err != nil {
 			return nil, fmt.Errorf("slot %v: %w", st.Active, err)
+		}
+	}
+	if st.Trial() && !unrehearsed.Is(ctx) {
+		if err := m.outvoted(s); err != nil {
+			return nil, err
 		}
 	}
 	if err := m.Loader.Confirm(st.Active); err != nil {

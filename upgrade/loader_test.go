@@ -39,6 +39,22 @@ func startGRUB(t *testing.T, loader string) *rig {
 	return r
 }
 
+// Others make a directory where UEFI looks for a loader; the machine starts from a BIOS all the same.
+func TestAFileOfOthersWhereUEFIWouldLookOnABIOS(t *testing.T) {
+	r := startGRUB(t, loaders.GRUBBIOS)
+	f := r.bootFiles()
+	if _, err := f.Stat("EFI/BOOT"); err != nil {
+		require.NoError(t, f.Mkdir("EFI/BOOT"))
+	}
+	require.NoError(t, f.WriteFile("EFI/BOOT/notes.txt", []byte("notes")))
+	require.Equal(t, bootloader.A, r.status().Loader.Default)
+	r.upgrade(grubImage(t, r.images, "2.0.0"))
+	r.boots(bootloader.B, "2.0.0")
+	r.confirm()
+	r.boots(bootloader.B, "2.0.0")
+	require.Empty(t, r.Vars.Values(), "no boot entry is made")
+}
+
 // The whole life on GRUB: counted tries, evidence, the known-bad image, a confirmed upgrade, a rollback.
 func TestLifeOnGRUB(t *testing.T) {
 	for _, loader := range onGRUB {

@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
+	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
@@ -42,6 +43,7 @@ type OpenOptions struct {
 	Log      *slog.Logger                // nil discards
 	Observe  Observer                    // is told of steps; nil: nobody
 	Now      func() time.Time            // nil is time.Now
+	memory   *meta.Store                 // in place of the partition META
 }
 
 // Open opens the machine that boots from disk: a block device, or a file that holds a disk image. The boot file system
@@ -58,7 +60,7 @@ func Open(disk string, o OpenOptions) (*Machine, error) {
 	opened := opening{disk: d, labels: o.Labels}
 	part := opened.part
 	if o.Whole {
-		part = sections(d, o.Labels)
+		part = nil
 	}
 	m, err := machine(d, part, o)
 	if err != nil {
@@ -101,14 +103,14 @@ func (o *opening) close() error {
 // OpenDevice is Open for a disk that is a device already, such as a disk image or a disk in memory. The device stays
 // the caller's to close and to keep others from.
 func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
-	m, err := machine(dev, sections(dev, o.Labels), o)
+	m, err := machine(dev, nil, o)
 	if err != nil {
 		return nil, fmt.Errorf("open machine: %w", err)
 	}
 	return m, nil
 }
 
-// machine opens the partitions of a disk, each with part, and the loader on them.
+// machine opens the partitions of a disk, each with part, or where that is nil as a section of it, and the loader on them.
 func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	if len(o.Loaders) == 0 {
 		return nil, errNoLoaders
@@ -119,6 +121,9 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	layout, err := partition.Read(disk)
 	if err != nil {
 		return nil, err
+	}
+	if part == nil {
+		part = within(disk, layout, o.Labels)
 	}
 	parts := map[partition.Role]Device{}
 	for _, role := range []partition.Role{partition.EFI, partition.Meta} {
@@ -162,6 +167,7 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 		whole = join(whole, layout, o.Labels.Of(role), part)
 	}
 	c := Config{Boot: boot, Backend: backend, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Observe: o.Observe, Now: o.Now, PStore: o.PStore}
+	c.memory = o.memory
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}
@@ -173,7 +179,7 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	}
 	if _, err := o.Labels.Find(layout, partition.Ephemeral); err == nil {
 		c.Wipe = func() error {
-			p, err := sections(disk, o.Labels)(partition.Ephemeral)
+			p, err := within(disk, layout, o.Labels)(partition.Ephemeral)
 			if err != nil {
 				return err
 			}
@@ -203,6 +209,13 @@ func sections(disk Device, labels partition.Labels) opener {
 		if err != nil {
 			return nil, err
 		}
+		return within(disk, layout, labels)(role)
+	}
+}
+
+// within is sections of a disk whose table was read.
+func within(disk Device, layout partition.Layout, labels partition.Labels) opener {
+	return func(role partition.Role) (Device, error) {
 		p, err := labels.Find(layout, role)
 		if err != nil {
 			return nil, err

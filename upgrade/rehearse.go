@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
+	"github.com/pawl-os/pawl/partition/meta"
 )
 
 // ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's variables, does
@@ -38,6 +39,7 @@ type rehearsal struct {
 	op     *operation
 	ahead  ahead
 	counts bool // the loader counts the tries by itself
+	unsure bool // the model does not know what boots
 }
 
 // rehearse plays what is to come of op, each way it may go, and returns an error for what would not hold. It writes nothing
@@ -85,21 +87,22 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 }
 
 // play goes through the scenes: one from the prepared state, the others from the armed one. Where nothing would start before
-// anything is done, only the way forward is held to the table: it makes nothing worse.
+// anything is done, only the way forward is held to the table: it makes nothing worse. Where the model does not know what boots,
+// what is written before the next boot is played all the same.
 func (r *rehearsal) play(ctx context.Context) error {
 	s, err := r.op.m.stage(r.op.manifest)
 	if err != nil {
 		return err
 	}
 	before := s.vars.Clone()
-	lost, err := s.clone().stuck()
-	if err != nil {
-		return err
+	lost, unknown := s.clone().stuck()
+	if r.unsure = errors.Is(unknown, predict.ErrNotModelled); unknown != nil && !r.unsure {
+		return unknown
 	}
 	if err := r.prepare(ctx, s); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	if !lost {
+	if !lost && !r.unsure {
 		if err := r.idle(s.clone()); err != nil {
 			return fmt.Errorf("when nothing is armed: %w", err)
 		}
@@ -107,6 +110,9 @@ func (r *rehearsal) play(ctx context.Context) error {
 	st, err := r.arm(ctx, s)
 	if err != nil {
 		return fmt.Errorf("arm: %w", err)
+	}
+	if r.unsure {
+		return unknown
 	}
 	r.counts, r.op.kept = !st.Again, before.Grown(s.vars)
 	for _, scene := range []struct {
@@ -217,7 +223,7 @@ func (op *operation) sizes() map[string]int64 {
 
 // arm does what commits, and returns the loader's state behind it.
 func (r *rehearsal) arm(ctx context.Context, s *stage) (bootloader.State, error) {
-	if r.op.phase == Staged && r.ahead != armAhead {
+	if r.op.phase == Staged && r.ahead != armAhead && !r.unsure {
 		_, b, err := s.started(ctx, r.op.plan.From, false, r.op.m.Version)
 		if err != nil {
 			return bootloader.State{}, err
@@ -259,7 +265,7 @@ func (r *rehearsal) confirmed(ctx context.Context, s *stage) error {
 	if !b.Trial || b.Attempt == nil {
 		return fmt.Errorf("the new version does not find that it is on trial: %w", ErrRehearsal)
 	}
-	if _, err := sys.Confirm(ctx, Options{}); err != nil {
+	if _, err := sys.Confirm(unrehearsed.Context(ctx), Options{}); err != nil { // what boots then is looked at here
 		return err
 	}
 	r.op.kept += armed.Grown(s.vars)
@@ -333,13 +339,36 @@ func (r *rehearsal) back(ctx context.Context, s *stage) error {
 	return s.boots(r.op.plan.From, false, 1)
 }
 
+// outvoted refuses to confirm a slot where the other one would boot all the same, as the model says: something has come since it was
+// armed that decides before the loader does. What the model does not know stops no confirm.
+func (m *Machine) outvoted(running SlotStatus) error {
+	s, err := m.stage(running.Manifest)
+	if err != nil {
+		return nil
+	}
+	sys, err := s.open(m.Version)
+	if err != nil {
+		return nil
+	}
+	if err := sys.Loader.Confirm(running.Slot); err != nil {
+		return nil // so does the real one, and says it
+	}
+	b, err := predict.Boot(s.disk, s.vars, s.fw)
+	if err != nil || b.Stuck != "" || b.Slot != running.Slot.Other() {
+		return nil
+	}
+	return fmt.Errorf("once slot %v is confirmed, the next boot would end in %s all the same (%s Mend that, and confirm again): %w",
+		running.Slot, ending(b), strings.Join(b.Why, " "), ErrRehearsal)
+}
+
 // stage is where a machine is played: copies that keep what is written in memory.
 type stage struct {
 	m       *Machine // the real one
 	disk    *predict.Overlay
 	vars    *efivar.Memory
-	cmdline string // of the boot that it is in
-	count   int    // boots that were played
+	meta    *meta.Store // nil where META cannot be read
+	cmdline string      // of the boot that it is in
+	count   int         // boots that were played
 	fw      predict.Options
 	good    string              // directory of files that are taken to load, in lower case; "" for none
 	target  bootloader.Manifest // what is tried
@@ -360,12 +389,18 @@ func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
 	}
 	s := &stage{m: m, disk: predict.NewOverlay(m.Disk), vars: vars, cmdline: m.Cmdline, fw: fw, target: target}
 	s.fw.Skim, s.fw.Explain = true, true
+	if v, err := meta.Read(m.Meta); err == nil { // else it is as damaged for what is played
+		s.meta = meta.Memory(v)
+	}
 	return s, nil
 }
 
 func (s *stage) clone() *stage {
 	c := *s
 	c.disk, c.vars = s.disk.Clone(), s.vars.Clone()
+	if s.meta != nil {
+		c.meta = s.meta.Clone()
+	}
 	return &c
 }
 
@@ -376,7 +411,7 @@ func (s *stage) open(version string) (*Machine, error) {
 		id = fmt.Sprintf("%s+%d", id, s.count)
 	}
 	return OpenDevice(s.disk, OpenOptions{
-		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now,
+		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now, memory: s.meta,
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
@@ -89,6 +91,41 @@ func TestAFileOfOthersBesideASectorThatConfirmOverwrites(t *testing.T) {
 		r.tied(path)
 		r.refusesUpgrade(r.image("2.0.0"), path)
 	}
+}
+
+// What firmware starts is not known where it cannot be read; what fails before the next boot is found all the same.
+func TestAVariableThatCannotBeReadAndAWriteThatFails(t *testing.T) {
+	r := startGRUB(t, loaders.GRUBUEFI)
+	r.tied("grub/B.cfg")
+	r.Vars.Unreadable = map[efivar.Name]error{efivar.Boot(0): errors.New("input/output error")}
+	img := grubImage(t, r.images, "2.0.0")
+	r.refused("B.cfg", func(m *upgrade.Machine) error {
+		_, err := m.Plan(t.Context(), img, upgrade.Options{})
+		return err
+	})
+	r.refused("B.cfg", func(m *upgrade.Machine) error {
+		_, err := m.Prepare(t.Context(), img, upgrade.Options{})
+		return err
+	})
+}
+
+// While a trial runs somebody has the firmware start the other slot by itself: a confirm would be none.
+func TestAnEntryForTheOtherSlotComesInFrontDuringATrial(t *testing.T) {
+	r := start(t)
+	r.upgrade(r.image("2.0.0"))
+	r.boots(bootloader.B, "2.0.0")
+	before := r.Vars.Clone()
+	r.option(0x33, "UEFI OS", `\EFI\pawl\A\os.efi`)
+	order, err := r.Vars.Read(efivar.Global("BootOrder"))
+	require.NoError(t, err)
+	r.set(efivar.Global("BootOrder"), append(efivar.EncodeNumbers(0x33), order.Data...))
+	_, err = r.Confirm(t.Context())
+	require.ErrorIs(t, err, upgrade.ErrRehearsal)
+	require.ErrorContains(t, err, "slot A, by itself")
+	require.True(t, r.status().Loader.Trial())
+	r.Vars = before
+	r.confirm()
+	r.boots(bootloader.B, "2.0.0")
 }
 
 func TestAnEntryThatTheLoaderPassesOver(t *testing.T) {

@@ -76,6 +76,7 @@ type Config struct {
 	Log       *slog.Logger                // nil discards
 	Observe   Observer                    // is told of steps; nil: nobody
 	Now       func() time.Time            // nil is time.Now
+	memory    *meta.Store                 // in place of Meta, where what would happen is played
 }
 
 // Machine is one machine's boot state, opened for one operation after the other. It is not safe for concurrent use.
@@ -108,9 +109,12 @@ func New(c Config) (*Machine, error) {
 		return nil, fmt.Errorf("open machine: %w", err)
 	}
 	var err error
-	if c.ReadOnly {
+	switch {
+	case c.memory != nil:
+		m.meta, m.values = c.memory, c.memory
+	case c.ReadOnly:
 		m.values, err = meta.Read(c.Meta)
-	} else {
+	default:
 		m.meta, err = meta.Open(c.Meta)
 		m.values = m.meta
 	}

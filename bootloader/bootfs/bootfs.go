@@ -80,6 +80,7 @@ type FS struct {
 
 	table []uint32 // the first table, or the second where the first cannot be read
 	stale []bool   // one per sector of the table: the two copies differ or one cannot be read
+	empty []bool   // one per sector of the table: it gives no cluster to any file
 	claim []byte   // one per cluster: who reaches it, see zones.go
 	lost  byte     // owners whose clusters are not all known, because something of theirs is damaged
 

@@ -135,26 +135,27 @@ func (f *FS) list(d dir, visit func(e entry) bool) error {
 func (f *FS) lookup(elems []string) (entry, dir, error) {
 	d := f.rootDir()
 	for i, name := range elems {
-		var found *entry
+		var found entry
+		ok := false
 		err := f.list(d, func(e entry) bool {
-			if e.is(name) || found == nil && e.may(name) {
-				found = &e
+			if e.is(name) || !ok && e.may(name) {
+				found, ok = e, true
 			}
 			return !e.is(name)
 		})
 		switch {
 		case err != nil:
 			return entry{}, d, err
-		case found == nil && i < len(elems)-1:
+		case !ok && i < len(elems)-1:
 			return entry{}, d, fmt.Errorf("directory %s: %w", strings.Join(elems[:i+1], "/"), fs.ErrNotExist)
-		case found == nil:
+		case !ok:
 			return entry{}, d, fs.ErrNotExist
 		case i == len(elems)-1:
-			return *found, d, nil
+			return found, d, nil
 		case !found.dir:
 			return entry{}, d, fmt.Errorf("%s is a file: %w", strings.Join(elems[:i+1], "/"), fs.ErrNotExist)
 		}
-		d = f.child(d, *found)
+		d = f.child(d, found)
 	}
 	return entry{dir: true, first: f.vol.root}, d, nil
 }

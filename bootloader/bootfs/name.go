@@ -26,30 +26,33 @@ var cp850 = []rune("ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø
 
 // shortText is a short name as text, by a code page. The flags say which half is shown in lower case.
 func shortText(short [11]byte, flags byte, page []rune) string {
-	half := func(b []byte, lower bool) string {
-		var s strings.Builder
+	half := func(text, b []byte, lower bool) []byte {
+		start := len(text)
 		for i, c := range b {
 			switch {
 			case i == 0 && len(b) == 8 && c == 0x05:
 				c = 0xe5 // 0xe5 itself would mark the entry deleted
 				fallthrough
 			case c >= 0x80:
-				s.WriteRune(page[c-0x80])
+				text = utf8.AppendRune(text, page[c-0x80])
 			default:
-				s.WriteByte(c)
+				text = append(text, c)
 			}
 		}
-		t := strings.TrimRight(s.String(), " ")
-		if lower {
-			t = strings.ToLower(t)
+		for len(text) > start && text[len(text)-1] == ' ' {
+			text = text[:len(text)-1]
 		}
-		return t
+		if lower {
+			text = append(text[:start], strings.ToLower(string(text[start:]))...)
+		}
+		return text
 	}
-	name, ext := half(short[:8], flags&0x08 != 0), half(short[8:], flags&0x10 != 0)
-	if ext == "" {
-		return tame(name)
+	name := half(make([]byte, 0, 40), short[:8], flags&0x08 != 0)
+	text := half(append(name, '.'), short[8:], flags&0x10 != 0)
+	if len(text) == len(name)+1 {
+		text = name
 	}
-	return tame(name + "." + ext)
+	return tame(string(text))
 }
 
 // checksum ties long entries to their short one.

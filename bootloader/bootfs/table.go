@@ -23,7 +23,7 @@ func (f *FS) load() {
 	v := &f.vol
 	f.table = make([]uint32, v.end)
 	sectors := (4*int64(v.end) + int64(v.unit) - 1) / int64(v.unit)
-	f.stale = make([]bool, sectors)
+	f.stale, f.empty = make([]bool, sectors), make([]bool, sectors)
 	chunk := min(16*blockSize, sectors*int64(v.unit))
 	buf := [2][]byte{make([]byte, chunk), make([]byte, chunk)}
 	for at := int64(0); at < sectors*int64(v.unit); at += chunk {
@@ -44,8 +44,8 @@ func (f *FS) load() {
 
 func (f *FS) loadSector(sector int64, one, two []byte, ok1, ok2 bool) {
 	f.stale[sector] = !ok1 || !ok2 || string(one) != string(two)
-	if !f.stale[sector] && one[0] == 0 && bytes.Equal(one[:len(one)-1], one[1:]) {
-		return // all of it is free, as most of a volume is
+	if f.empty[sector] = !f.stale[sector] && one[0] == 0 && bytes.Equal(one[:len(one)-1], one[1:]); f.empty[sector] {
+		return // as most of a volume is
 	}
 	src := one
 	if !ok1 {
@@ -67,7 +67,8 @@ func (f *FS) loadSector(sector int64, one, two []byte, ok1, ok2 bool) {
 // set changes an entry in memory; writeTable brings it to the device.
 func (f *FS) set(c, value uint32) {
 	f.table[c] = f.table[c]&^entryMask | value
-	f.stale[4*int64(c)/int64(f.vol.unit)] = true
+	sector := 4 * int64(c) / int64(f.vol.unit)
+	f.stale[sector], f.empty[sector] = true, false
 }
 
 // writeTable writes every sector that changed, or whose copies differ, and that the owner may write, to the first table
@@ -135,7 +136,7 @@ func (f *FS) mayMend(owner byte, near neighbours, s int64) bool {
 type chain struct {
 	f   *FS
 	at  int64 // offset of buf, 0 when nothing is read yet
-	buf [blockSize]byte
+	buf []byte
 }
 
 // next returns the cluster after c, and 0 at the end.
@@ -144,6 +145,9 @@ func (ch *chain) next(c uint32) (uint32, error) {
 	off := v.fat[0] + 4*int64(c)
 	at := off &^ (int64(v.unit) - 1)
 	if size := int64(blockSize); ch.at == 0 || off < ch.at || off >= ch.at+size {
+		if ch.buf == nil { // most directories have one cluster, whose end nobody looks for
+			ch.buf = make([]byte, blockSize)
+		}
 		n := min(size, v.fat[0]+v.fatBytes-at)
 		if err := ch.f.read(at, ch.buf[:n]); err != nil {
 			// A sector that cannot be read must not hide its neighbours.

@@ -286,7 +286,7 @@ func (f *FS) settle(owner byte) error {
 	near := f.neighbours()
 	perSector := uint32(f.vol.unit / 4)
 	for s := range f.stale {
-		if !f.mayMend(owner, near, int64(s)) {
+		if f.empty[s] || !f.mayMend(owner, near, int64(s)) {
 			continue
 		}
 		first := uint32(s) * perSector

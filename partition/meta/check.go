@@ -9,7 +9,7 @@ import (
 // Check reads both copies and returns what is not as it should be, one sentence each. It is ErrDamaged when neither copy is
 // valid. It writes nothing: the next Open makes copies agree.
 func Check(dev device.Device) (problems []string, err error) {
-	c, err := load(dev, nil, new([2][]byte))
+	c, err := load(dev, nil)
 	if err != nil {
 		return nil, fmt.Errorf("check META: %w", err)
 	}

@@ -55,10 +55,10 @@ var (
 type Store struct {
 	mu      sync.Mutex
 	dev     device.Device
-	settled bool      // what is read is known to be on the medium
-	sound   []byte    // the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
-	buffers [2][]byte // to read the copies into, made when they are needed
-	broken  error     // the write or flush that failed
+	settled bool    // what is read is known to be on the medium
+	sound   []byte  // the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
+	held    *Values // instead of a device: see Memory
+	broken  error   // the write or flush that failed
 }
 
 // Open checks the META on dev and, where its copies differ, makes them agree at once: with a difference left there, a
@@ -71,9 +71,15 @@ func Open(dev device.Device) (*Store, error) {
 	return s, nil
 }
 
+// Memory returns a Store of v in memory, on no device: to play what would happen. It has the same room as one on a device.
+func Memory(v *Values) *Store { return &Store{held: v.clone()} }
+
+// Clone returns another Store in memory with the same values.
+func (s *Store) Clone() *Store { return Memory(s.held) }
+
 // Read returns the values on dev and writes nothing.
 func Read(dev device.Device) (*Values, error) {
-	c, err := load(dev, nil, new([2][]byte))
+	c, err := load(dev, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read META: %w", err)
 	}
@@ -92,7 +98,10 @@ func (s *Store) Values() (*Values, error) {
 }
 
 func (s *Store) load() (copies, error) {
-	c, err := load(s.dev, s.sound, &s.buffers)
+	if s.held != nil {
+		return copies{values: s.held.clone(), good: [2]bool{true, true}, same: true}, nil
+	}
+	c, err := load(s.dev, s.sound)
 	if err == nil {
 		s.sound = c.block
 	}
@@ -158,6 +167,10 @@ func (s *Store) update(change func(*Values) error) error {
 	if err := change(v); err != nil {
 		return err
 	}
+	if s.held != nil {
+		s.held = v
+		return nil
+	}
 	if v.equal(old.values) {
 		return s.begin() // what is there already is to be durable too
 	}
@@ -214,7 +227,7 @@ func Format(dev device.Device) error {
 		return fmt.Errorf("format META: flush: %w", err)
 	}
 	order := []int{2, 1}
-	if c, err := load(dev, nil, new([2][]byte)); err == nil && !c.good[0] {
+	if c, err := load(dev, nil); err == nil && !c.good[0] {
 		order = []int{1, 2} // never write to the only valid copy
 	}
 	for _, copy := range order {
@@ -233,50 +246,55 @@ type copies struct {
 	same   bool
 }
 
-// load reads both copies into buffers, of which it keeps the one that it returns. A copy that is the same as sound, if that is
-// given, is valid without being hashed.
-func load(dev device.Device, sound []byte, buffers *[2][]byte) (copies, error) {
+// load reads both copies. If they are both the same as sound, where that is given, nothing is hashed.
+func load(dev device.Device, sound []byte) (copies, error) {
 	if dev.Size() < Size {
 		return copies{}, fmt.Errorf("%d bytes, want %d: %w", dev.Size(), Size, ErrSize)
 	}
-	var c copies
+	c := copies{block: sound, good: [2]bool{true, true}, same: true}
+	if sound != nil && holds(dev, 1, sound) && holds(dev, 2, sound) {
+		var err error
+		c.values, err = parse(sound)
+		return c, err
+	}
+	c = copies{}
 	var errs [2]error
-	for i := range buffers {
-		if buffers[i] == nil {
-			buffers[i] = make([]byte, CopySize)
+	for i := range errs {
+		if c.same = i == 1 && errs[0] == nil && holds(dev, 2, c.block); c.same {
+			c.good[1] = true
+			break
 		}
-	}
-	blocks := *buffers
-	for i := range blocks {
-		_, errs[i] = dev.ReadAt(blocks[i], int64(i)*CopySize)
-		if errs[i] == io.EOF { // a full read may end at the device's end
-			errs[i] = nil
-		}
-	}
-	c.same = errs[0] == nil && errs[1] == nil && bytes.Equal(blocks[0], blocks[1])
-	for i := range blocks {
-		var v *Values
-		switch {
-		case i == 1 && c.same:
-			errs[i] = errs[0]
-		case errs[i] == nil && bytes.Equal(blocks[i], sound):
-			blocks[i] = sound
-			v, errs[i] = parse(sound)
-		case errs[i] == nil:
-			v, errs[i] = Decode(blocks[i])
-		}
-		c.good[i] = errs[i] == nil
-		if c.good[i] && c.values == nil {
-			c.values, c.block = v, blocks[i]
-			if &blocks[i][0] == &buffers[i][0] {
-				buffers[i] = nil
-			}
+		block := make([]byte, CopySize)
+		v, err := read(dev, i+1, block)
+		c.good[i], errs[i] = err == nil, err
+		if err == nil && c.values == nil {
+			c.values, c.block = v, block
 		}
 	}
 	if c.values == nil {
 		return c, fmt.Errorf("copy 1: %v; copy 2: %v: %w", errs[0], errs[1], ErrDamaged)
 	}
 	return c, nil
+}
+
+// read reads one copy into block.
+func read(dev device.Device, copy int, block []byte) (*Values, error) {
+	if _, err := dev.ReadAt(block, int64(copy-1)*CopySize); err != nil && err != io.EOF { // a full read may end at the device's end
+		return nil, err
+	}
+	return Decode(block)
+}
+
+// holds reports whether a copy can be read, and is the same as block.
+func holds(dev device.Device, copy int, block []byte) bool {
+	b := make([]byte, 32<<10)
+	for at := 0; at < len(block); at += len(b) {
+		n, _ := dev.ReadAt(b, int64(copy-1)*CopySize+int64(at))
+		if n != len(b) || !bytes.Equal(b, block[at:at+len(b)]) {
+			return false
+		}
+	}
+	return true
 }
 
 // settle reads META and makes copies that differ agree. Only a copy that readers do not take is written, so a cut

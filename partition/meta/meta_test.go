@@ -287,3 +287,25 @@ func TestGoldenBytes(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(block, b))
 }
+
+// A Store in memory takes and refuses what one on a device does, and a copy of it goes its own way.
+func TestMemory(t *testing.T) {
+	v := new(Values)
+	require.NoError(t, v.Set(7, []byte("seven")))
+	s := Memory(v)
+	c := s.Clone()
+	require.NoError(t, s.Set(8, []byte("eight")))
+	require.ErrorIs(t, s.Set(9, make([]byte, MaxValue)), ErrFull)
+	require.ErrorIs(t, s.Set(0, nil), ErrTag)
+	got, err := s.Value(8)
+	require.NoError(t, err)
+	require.Equal(t, "eight", string(got))
+	_, err = c.Value(8)
+	require.ErrorIs(t, err, ErrNoTag)
+	_, err = v.Value(8)
+	require.ErrorIs(t, err, ErrNoTag)
+	require.NoError(t, c.Delete(7))
+	tags, err := s.Tags()
+	require.NoError(t, err)
+	require.Equal(t, []uint8{7, 8}, tags)
+}
