@@ -49,10 +49,18 @@ func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 	return err == nil && onUEFI(boot) != b.BIOS, err
 }
 
-// onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first sector.
+// onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first sector. The directory
+// stays, whatever happens to the file in it; but others may make one on a machine with a BIOS, whose slots hold a core image.
 func onUEFI(boot *bootfs.FS) bool {
-	_, err := boot.Stat(bootloader.LoaderDir) // which stays, whatever happens to the file in it
-	return !missing(err)
+	if _, err := boot.Stat(bootloader.LoaderDir); missing(err) {
+		return false
+	}
+	for _, s := range bootloader.Slots {
+		if _, err := boot.Stat(s.File(bootloader.CoreFile)); err == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Open implements bootloader.Backend.

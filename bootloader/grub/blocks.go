@@ -141,3 +141,23 @@ func encodeSwitch(s bootloader.Slot, on bool) []byte {
 	head, tail := fmt.Appendf(nil, "set held=%s\n", string(s)), fmt.Appendf(nil, "\nset whole=%s\n", string(s))
 	return append(append(head, bytes.Repeat([]byte{'\n'}, blockSize-len(head)-len(tail))...), tail...)
 }
+
+// decodeSwitch judges the block as GRUB does when it runs it: between the two lines it passes over what is no command. damaged is
+// anything that we did not write.
+func decodeSwitch(s bootloader.Slot, data []byte) (on, damaged bool) {
+	whole := encodeSwitch(s, true)
+	if bytes.Equal(data, whole) {
+		return true, false
+	}
+	if data == nil || bytes.Equal(data, encodeSwitch(s, false)) {
+		return false, false
+	}
+	lines := bytes.TrimRight(whole, "\n")
+	head, tail := bytes.IndexByte(lines, '\n')+1, len(whole)-bytes.LastIndexByte(lines, '\n')
+	on = len(data) == len(whole) && bytes.Equal(data[:head], whole[:head]) && bytes.Equal(data[len(data)-tail:], whole[len(whole)-tail:]) &&
+		!bytes.ContainsAny(data[head:len(data)-tail], syntax)
+	return on, true
+}
+
+// syntax is what may join or end lines of a script, or be a command.
+const syntax = "\x00\"'\\{}()[]$;&|<>!=0123456789abcdefghijklmnopqrstuvwxyz"

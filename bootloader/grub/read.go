@@ -134,11 +134,14 @@ func (l *Loader) readSlot(s bootloader.Slot, d *disk) error {
 	if err != nil {
 		return err
 	}
-	if string(data) != string(encodeSwitch(s, true)) {
-		if data != nil && string(data) != string(encodeSwitch(s, false)) {
-			d.warn("%s is damaged; slot %v is not bootable.", switchPath(s), s)
-		}
+	switch on, damaged := decodeSwitch(s, data); {
+	case !on && damaged:
+		d.warn("%s is damaged; slot %v is not bootable.", switchPath(s), s)
 		return nil
+	case !on:
+		return nil
+	case damaged:
+		d.warn("%s is damaged, and GRUB passes that over; the next upgrade of slot %v writes it anew.", switchPath(s), s)
 	}
 	for _, path := range []string{s.File(bootloader.KernelFile), s.File(bootloader.InitrdFile), argsPath(s)} {
 		info, err := l.FS.Stat(path)

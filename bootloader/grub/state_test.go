@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,44 @@ func TestStateSaysWhatBoots(t *testing.T) {
 	}
 	for _, kind := range []string{"trial", "default", "nothing"} {
 		require.Greater(t, seen[kind], 10, kind)
+	}
+}
+
+// Whatever byte stands in a switch that was on, State does not take the slot for another one than GRUB does; and a bit that GRUB
+// does not mind costs no slot.
+func TestASwitchWithAnotherByte(t *testing.T) {
+	rig, err := uefi.Installed()
+	require.NoError(t, err)
+	held, err := rig.Fill(rig.FS, bootloader.B, "2")
+	require.NoError(t, err)
+	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
+	require.NoError(t, rig.Arm(bootloader.B, 1))
+	on := must(rig.FS.ReadFile("grub/B.cfg"))
+	state := func(at int, c byte) (bootable bool) {
+		m := rig.Clone()
+		r := must(uefi.Rig(m))
+		block := bytes.Clone(on)
+		block[at] = c
+		require.NoError(t, r.FS.Overwrite("grub/B.cfg", block))
+		bootable = slices.Contains(must(r.State()).Bootable, bootloader.B)
+		o, err := m.Boot()
+		if err != nil {
+			require.False(t, bootable, "byte %d is %#x, which is not modelled: %v", at, c, err)
+			return true
+		}
+		require.True(t, !bootable || o.Slot == bootloader.B, "byte %d is %#x: %v", at, c, o)
+		return bootable == (o.Slot == bootloader.B)
+	}
+	for at := range len(on) {
+		if at > 40 && at < len(on)-40 {
+			continue
+		}
+		for bit := range 8 {
+			require.True(t, state(at, on[at]^1<<bit), "bit %d of byte %d", bit, at)
+		}
+	}
+	for c := range 256 {
+		state(100, byte(c))
 	}
 }
 
