@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -308,4 +309,19 @@ func TestAOneShotWithOtherAttributes(t *testing.T) {
 	volatile(t, r, "LoaderEntryOneShot", "pawl-b.conf")
 	require.NoError(t, r.Arm(bootloader.B, 1))
 	boot(t, boot(t, r, bootloader.B), bootloader.A)
+}
+
+// What armed a trial of several tries cannot be read any more: it goes with the confirm, since firmware may still follow it.
+func TestAOneShotThatCannotBeReadGoesWithTheConfirm(t *testing.T) {
+	r := trial(t)
+	require.NoError(t, r.Arm(bootloader.B, 1))
+	m := r.Machine.Clone()
+	m.Vars.Unreadable = map[efivar.Name]error{efivar.Loader("LoaderEntryOneShot"): errors.New("input/output error")}
+	f, err := m.FS()
+	require.NoError(t, err)
+	l, err := sdboot.New(sdboot.Config{FS: f, Vars: m.Vars, Partition: m.Partition, Cmdline: m.Cmdline})
+	require.NoError(t, err)
+	require.NoError(t, l.Confirm(bootloader.B))
+	_, err = m.Vars.Read(efivar.Loader("LoaderEntryOneShot"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }

@@ -183,7 +183,8 @@ func (l *Loader) renameOneShot(s bootloader.Slot) error {
 }
 
 // release deletes what arms one of our slots, and reads back that it is gone. What another program armed stays. What arms the
-// slot that was just confirmed changes nothing where it cannot be deleted; nor does what cannot be read, since it was that slot's.
+// slot that was just confirmed changes nothing where it cannot be deleted; nor does what cannot be read, since it was that slot's: it
+// goes too, where the firmware lets it.
 func (l *Loader) release(confirmed bootloader.Slot) error {
 	next, _, nextErr := l.nextSlot()
 	once, onceErr := l.armedByUs()
@@ -194,6 +195,9 @@ func (l *Loader) release(confirmed bootloader.Slot) error {
 		err  error
 	}{{efivar.Global("BootNext"), next, nextErr}, {efivar.Loader(oneShot), once, onceErr}} {
 		err := v.err
+		if _, unread := l.vars.Read(v.name); unread != nil && !missing(unread) && confirmed != bootloader.None {
+			_ = l.clear(v.name)
+		}
 		if err == nil && v.slot != bootloader.None {
 			if err = l.clear(v.name); err != nil && confirmed != bootloader.None && v.name == efivar.Loader(oneShot) {
 				err = l.renameOneShot(confirmed)
