@@ -3,6 +3,7 @@ package environment
 import (
 	"fmt"
 	"math/rand"
+	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loaders"
@@ -31,7 +32,7 @@ func grub(l string) bool   { return l != loaders.SystemdBoot }
 
 // disturbances are all that the generator knows.
 func disturbances() []disturbance {
-	return append(append(variables(), files()...), times()...)
+	return slices.Concat(variables(), files(), times(), starts())
 }
 
 // choose draws a disturbance for a loader.

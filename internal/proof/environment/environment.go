@@ -12,10 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,31 +31,10 @@ type Options struct {
 	Made    int    // go on until so many environments were made
 	Layouts int    // boot file systems for each loader; 0 is 16
 	Workers int    // 0 is 1
-	Without bool   // with the rehearsal switched off
+	Blind   int    // then so many more with the rehearsal switched off, in which promises must be broken
 	Loader  string // only this one; empty is all
 	Single  bool   // only the environment of Seed, of which everything is told
 	Log     io.Writer
-}
-
-// Result is what a run found.
-type Result struct {
-	Seed                           int64 // of the first
-	Made, Accepted, Refused, Wrong int
-	Seconds                        float64
-	Kinds                          []Kind // of what is wrong, most frequent first
-}
-
-// Kind is one way in which promises were not kept.
-type Kind struct {
-	Name    string
-	Count   int
-	Example string // the shortest that was found
-	size    int
-}
-
-// String is the last line of a run.
-func (r Result) String() string {
-	return fmt.Sprintf("environments: made=%d accepted=%d refused=%d wrong=%d", r.Made, r.Accepted, r.Refused, r.Wrong)
 }
 
 // run is one run.
@@ -65,21 +42,39 @@ type run struct {
 	Options
 	lives map[string][]*life
 	kinds []disturbance
+	tallies
 
-	next       atomic.Int64
-	made       atomic.Int64
-	mu         sync.Mutex
-	result     Result
-	wrong      map[string]*Kind
-	operations map[string]*[3]int // accepted, refused, wrong
-	changes    map[string]*[2]int // by disturbance: made, accepted
+	next atomic.Int64
+	made atomic.Int64
 }
 
-// Run makes environments until there are enough, with images in dir. Its error is of the run itself.
+// Run makes environments until there are enough, with images in dir. Its error is of the run itself: see Result.Err.
 func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	begin := time.Now()
+	r, err := newRun(ctx, dir, o)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.walk(ctx); err != nil {
+		return Result{}, err
+	}
+	r.report()
+	r.result.Seed, r.result.Blind = r.Seed, -1
+	if o.Blind > 0 && !o.Single {
+		blind := &run{Options: r.Options, lives: r.lives, kinds: r.kinds, tallies: newTallies()}
+		blind.Made = o.Blind
+		if err := blind.walk(unrehearsed.Context(ctx)); err != nil {
+			return Result{}, err
+		}
+		r.result.Blind = blind.result.Wrong
+	}
+	r.result.Seconds = time.Since(begin).Seconds()
+	return r.result, nil
+}
+
+func newRun(ctx context.Context, dir string, o Options) (*run, error) {
 	if o.Seed == 0 {
-		o.Seed = begin.UnixNano() % 1_000_000_000
+		o.Seed = time.Now().UnixNano() % 1_000_000_000
 	}
 	if o.Layouts == 0 {
 		o.Layouts = 16
@@ -87,33 +82,29 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	r := &run{Options: o, lives: map[string][]*life{}, kinds: disturbances(), wrong: map[string]*Kind{}, operations: map[string]*[3]int{}, changes: map[string]*[2]int{}}
+	r := &run{Options: o, lives: map[string][]*life{}, kinds: disturbances(), tallies: newTallies()}
 	for _, loader := range loaders.Names() {
 		kit, err := proof.TinyKit(ctx, filepath.Join(dir, loader), loader)
 		if err != nil {
-			return Result{}, err
+			return nil, err
 		}
 		for _, l := range layouts(o.Layouts, rand.New(rand.NewSource(1))) {
 			r.lives[loader] = append(r.lives[loader], &life{kit: kit, layout: l})
 		}
 	}
 	fmt.Fprintf(o.Log, "environments from seed %d\n", o.Seed)
-	if o.Without {
-		ctx = unrehearsed.Context(ctx)
-	}
-	errs := make([]error, max(o.Workers, 1))
+	return r, nil
+}
+
+// walk has the workers make environments.
+func (r *run) walk(ctx context.Context) error {
+	errs := make([]error, max(r.Workers, 1))
 	var wait sync.WaitGroup
 	for i := range errs {
 		wait.Go(func() { errs[i] = r.work(ctx) })
 	}
 	wait.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return Result{}, err
-	}
-	r.report()
-	r.result.Seed = o.Seed
-	r.result.Seconds = time.Since(begin).Seconds()
-	return r.result, nil
+	return errors.Join(errs...)
 }
 
 func (r *run) work(ctx context.Context) error {
@@ -174,6 +165,8 @@ func (r *run) plan(seed int64) plan {
 		p.judge.version = "1.2.9" // a kernel and an initramfs
 	} else if p.loader != loaders.GRUBBIOS && d.Intn(5) == 0 {
 		p.judge.version = otherLoader
+	} else if d.Intn(8) == 0 {
+		p.judge.version = pick(d, "1.2.10", "1.2.11") // arguments behind two hyphens
 	}
 	p.judge.options = upgrade.Options{Tries: pick(d, 0, 0, 0, 1, 2, 3), Preserve: d.Intn(2) == 0}
 	if p.loader == loaders.SystemdBoot && p.judge.version != "1.2.9" && d.Intn(5) == 0 {
@@ -247,151 +240,4 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 	j.ctx, j.m, j.old, j.others, j.ordered = ctx, m, old, others, ordered
 	f.outcomes = j.ask()
 	return f, nil
-}
-
-// count adds an environment to the result. What is wrong is tried again with fewer disturbances, for the example.
-func (r *run) count(ctx context.Context, p plan, f found) error {
-	if !f.made {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, c := range p.changes {
-			r.tally(c, 0, false)
-		}
-		return nil
-	}
-	var bad []*wrong
-	accepted := false
-	for _, o := range f.outcomes {
-		if w, is := o.err.(*wrong); is {
-			bad = append(bad, w)
-		}
-		accepted = accepted || o.accepted
-	}
-	kinds := map[string]string{}
-	sizes := map[string]int{}
-	for _, w := range bad {
-		small, g, err := r.shrink(ctx, p, f, w.kind)
-		if err != nil {
-			return err
-		}
-		var names []string
-		for _, c := range small.changes {
-			names = append(names, r.kinds[c.kind].name)
-		}
-		slices.Sort(names)
-		name := w.kind + " <- " + strings.Join(slices.Compact(names), " + ")
-		for _, o := range g.outcomes {
-			if v, is := o.err.(*wrong); is && v.kind == w.kind {
-				w = v
-			}
-		}
-		kinds[name] = fmt.Sprintf("seed %d, %v, %s, %s, reboots %v, version %s, %+v, staged %v\n      %s\n      => %s (runs %s)", p.seed, p.loader, g.layout, g.day, p.reboots, p.judge.version, brief(p.judge.options), p.judge.staged, strings.Join(g.changes, "\n      "), w.detail, g.runs)
-		sizes[name] = len(kinds[name]) + 1000*len(small.changes)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.result.Made++
-	switch {
-	case accepted:
-		r.result.Accepted++
-	default:
-		r.result.Refused++
-	}
-	if len(bad) > 0 {
-		r.result.Wrong++
-	}
-	for _, c := range p.changes {
-		r.tally(c, 1, accepted)
-	}
-	for _, o := range f.outcomes {
-		t := r.operations[o.operation]
-		if t == nil {
-			t = new([3]int)
-			r.operations[o.operation] = t
-		}
-		switch _, is := o.err.(*wrong); {
-		case is:
-			t[2]++
-		case o.accepted:
-			t[0]++
-		default:
-			t[1]++
-		}
-	}
-	for name, example := range kinds {
-		k := r.wrong[name]
-		if k == nil {
-			k = &Kind{Name: name, Example: example, size: sizes[name]}
-			r.wrong[name] = k
-		}
-		if k.Count++; sizes[name] < k.size {
-			k.Example, k.size = example, sizes[name]
-		}
-	}
-	return nil
-}
-
-func brief(o upgrade.Options) string {
-	return fmt.Sprintf("tries %d %s", max(o.Tries, 1), o.Trial)
-}
-
-func (r *run) tally(c change, made int, accepted bool) {
-	t := r.changes[r.kinds[c.kind].name]
-	if t == nil {
-		t = new([2]int)
-		r.changes[r.kinds[c.kind].name] = t
-	}
-	t[0] += made
-	if accepted {
-		t[1]++
-	}
-}
-
-// shrink leaves out what is not needed for a kind of wrong.
-func (r *run) shrink(ctx context.Context, p plan, f found, kind string) (plan, found, error) {
-	for i := 0; i < len(p.changes); {
-		q := p
-		q.changes = slices.Delete(slices.Clone(p.changes), i, i+1)
-		g, err := r.try(ctx, q)
-		if err != nil {
-			return p, f, err
-		}
-		if slices.ContainsFunc(g.outcomes, func(o outcome) bool { w, is := o.err.(*wrong); return is && w.kind == kind }) {
-			p, f = q, g
-			continue
-		}
-		i++
-	}
-	return p, f, nil
-}
-
-// tell says everything of one environment.
-func (r *run) tell(p plan, f found) {
-	fmt.Fprintf(r.Log, "%v, %s, %q, reboots %v; upgrade to %s, %s, staged %v\n", p.loader, f.layout, f.day, p.reboots, p.judge.version, brief(p.judge.options), p.judge.staged)
-	for _, c := range f.changes {
-		fmt.Fprintf(r.Log, "  %s\n", c)
-	}
-	fmt.Fprintf(r.Log, "made %v: runs %s\n", f.made, f.runs)
-	for _, o := range f.outcomes {
-		fmt.Fprintf(r.Log, "%s: accepted %v: %v\n", o.operation, o.accepted, o.err)
-	}
-}
-
-func (r *run) report() {
-	for _, k := range r.wrong {
-		r.result.Kinds = append(r.result.Kinds, *k)
-	}
-	slices.SortFunc(r.result.Kinds, func(a, b Kind) int { return b.Count - a.Count })
-	for _, k := range r.result.Kinds {
-		fmt.Fprintf(r.Log, "%d times %s\n      %s\n", k.Count, k.Name, k.Example)
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.operations)) {
-		t := r.operations[name]
-		fmt.Fprintf(r.Log, "%-56s accepted %d, refused %d, wrong %d\n", name, t[0], t[1], t[2])
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.changes)) {
-		t := r.changes[name]
-		fmt.Fprintf(r.Log, "%-56s made %d, accepted %d\n", name, t[0], t[1])
-	}
-	fmt.Fprintf(r.Log, "%d tried\n", r.next.Load())
 }

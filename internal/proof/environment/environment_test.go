@@ -16,15 +16,14 @@ func TestEnvironmentsShort(t *testing.T) {
 	t.Log(r)
 	require.GreaterOrEqual(t, r.Made, 60)
 	require.Equal(t, r.Made, r.Accepted+r.Refused)
-	require.Greater(t, 3*r.Accepted, r.Made)
-	require.Zero(t, r.Wrong)
+	require.NoError(t, r.Err())
 }
 
 // Without a rehearsal promises are broken, and the judge notices.
 func TestEnvironmentsWithoutRehearsal(t *testing.T) {
-	r, err := Run(t.Context(), t.TempDir(), Options{Seed: 30090, Made: 45, Layouts: 4, Workers: 2, Without: true})
+	r, err := Run(t.Context(), t.TempDir(), Options{Seed: 30090, Blind: 45, Layouts: 4, Workers: 2})
 	require.NoError(t, err)
-	require.Positive(t, r.Wrong)
+	require.Positive(t, r.Blind)
 }
 
 // What an environment is follows from its seed, so that an example that was found can be looked at again.

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -136,6 +135,11 @@ func (j judge) boots(m *machine, s system, when string, n int) error {
 	return nil
 }
 
+// late reports whether an error shows only when the image is read, or a variable is written, neither of which a plan does.
+func late(err error) bool {
+	return errors.Is(err, upgrade.ErrUnfit) || errors.Is(err, bootloader.ErrNoVariables)
+}
+
 func told(o predict.Outcome) string {
 	if o.Stuck != "" {
 		return o.Stuck
@@ -169,7 +173,7 @@ func (j judge) upgrade(c *machine) (bool, error) {
 		_, err = s.Prepare(j.ctx, img, j.options)
 	}
 	switch {
-	case err != nil && j.plans && planned == nil && c.disk.writes == 0:
+	case err != nil && j.plans && planned == nil && c.disk.writes == 0 && !late(err):
 		return false, broken("the plan is made, the operation refused", "%v", err)
 	case err != nil:
 		return j.refused(c, err)
@@ -221,203 +225,6 @@ func (j judge) rollback(c *machine) (bool, error) {
 		return true, j.boots(c, j.old, "after it was taken back", 2)
 	}
 	return true, j.armed(c, a)
-}
-
-// armed requires what is promised of an armed attempt: what matters most always, and one of the others.
-func (j judge) armed(c *machine, a upgrade.Attempt) error {
-	tries := max(a.Tries, 1)
-	if err := j.dies(c.clone(), a, tries); err != nil {
-		return err
-	}
-	if j.promise == 0 {
-		return j.doesNotLoad(c.clone(), a)
-	}
-	t := c.clone()
-	if err := j.trial(t, a, "the first trial"); err != nil {
-		return err
-	}
-	if j.promise == 1 {
-		if err := j.diesStarted(t.clone(), a, tries); err != nil {
-			return err
-		}
-	} else if err := j.fails(t.clone(), a); err != nil {
-		return err
-	}
-	return j.passes(t, a)
-}
-
-// isNew reports whether a boot started what an attempt moves to.
-func isNew(c *machine, a upgrade.Attempt) bool {
-	got, ok := c.runs(c.last)
-	return ok && got.slot == a.To && got.version == a.Version
-}
-
-// trial boots, which must be a trial, and says that it started.
-func (j judge) trial(c *machine, a upgrade.Attempt, when string) error {
-	if err := c.boot(); err != nil {
-		return broken(when+", the model does not know", "%v", err)
-	}
-	if !isNew(c, a) || !c.last.Trial {
-		return broken(when+" is none", "%v, want a trial of %s in slot %v", told(c.last), a.Version, a.To)
-	}
-	return j.started(c, a, when)
-}
-
-func (j judge) started(c *machine, a upgrade.Attempt, when string) error {
-	err := c.with(func(s *upgrade.Machine) error {
-		b, err := s.Started(j.ctx)
-		if err == nil && (!b.Trial || b.Attempt == nil || b.Attempt.ID != a.ID) {
-			err = fmt.Errorf("trial %v, attempt %v", b.Trial, b.Attempt)
-		}
-		return err
-	})
-	if err != nil {
-		return broken(when+" cannot say that it started", "%v", err)
-	}
-	return nil
-}
-
-// dies is a trial that never says a word.
-func (j judge) dies(c *machine, a upgrade.Attempt, tries int) error {
-	if c.keeps {
-		return nil // nobody can know before the first trial says something
-	}
-	want, got := 1, 0
-	if c.kit.Loader != loaders.SystemdBoot {
-		want = tries
-	}
-	for range want + 1 {
-		if err := c.boot(); err != nil {
-			return broken("a trial dies, the model does not know", "%v", err)
-		}
-		if !c.last.Trial || !isNew(c, a) {
-			break
-		}
-		got++
-	}
-	if got != want && !(c.unrecorded && got < want) {
-		return broken("a trial that dies is not tried as often as it should be", "%d times, want %d; then %v", got, want, told(c.last))
-	}
-	return j.fellBack(c, a, "a trial dies without a word")
-}
-
-// diesStarted is a trial that says that it started, each time, and dies.
-func (j judge) diesStarted(c *machine, a upgrade.Attempt, tries int) error {
-	got := 1
-	for range tries + 1 {
-		if err := c.boot(); err != nil {
-			return broken("a trial starts and dies, the model does not know", "%v", err)
-		}
-		if !c.last.Trial || !isNew(c, a) {
-			break
-		}
-		got++
-		if err := j.started(c, a, "another trial"); err != nil {
-			return err
-		}
-	}
-	if got != tries && !((c.keeps || c.unrecorded) && got < tries) {
-		return broken("a trial that starts and dies is not tried as often as it should be", "%d times, want %d; then %v", got, tries, told(c.last))
-	}
-	return j.fellBack(c, a, "a trial starts and dies")
-}
-
-// doesNotLoad is a version whose kernel is damaged between the read-back and the trial.
-func (j judge) doesNotLoad(c *machine, a upgrade.Attempt) error {
-	if err := c.spoil(a.To); err != nil {
-		return broken("the new version cannot be damaged", "%v", err)
-	}
-	for range max(a.Tries, 1) + 1 {
-		if err := c.boot(); err != nil {
-			return broken("a version does not load, the model does not know", "%v", err)
-		}
-		if got, ok := c.runs(c.last); !ok || got != j.old {
-			return broken("a version does not load, what should boot does not", "%v, want %v", told(c.last), j.old)
-		}
-	}
-	if c.keeps {
-		return nil // it is tried again in each power cycle, and nothing runs that could tell
-	}
-	return j.fellBack(c, a, "a version does not load")
-}
-
-// fails is a trial whose checks say no.
-func (j judge) fails(c *machine, a upgrade.Attempt) error {
-	if err := c.with(func(s *upgrade.Machine) error { return s.Failed(j.ctx, "check net: no answer") }); err != nil {
-		return broken("a trial cannot be given up", "%v", err)
-	}
-	if err := c.boot(); err != nil {
-		return broken("a trial fails, the model does not know", "%v", err)
-	}
-	return j.fellBack(c, a, "a trial fails")
-}
-
-// fellBack requires that the boot that just came is the default's, that it knows how the attempt ended, and that it comes again.
-func (j judge) fellBack(c *machine, a upgrade.Attempt, when string) error {
-	if got, ok := c.runs(c.last); !ok || got != j.old || c.last.Trial {
-		return broken(when+", what should boot does not", "%v, want %v by itself", told(c.last), j.old)
-	}
-	err := c.with(func(s *upgrade.Machine) error {
-		b, err := s.Started(j.ctx)
-		if err == nil && (!b.Ended || b.Attempt == nil || b.Attempt.ID != a.ID || b.Attempt.Result != upgrade.FellBack) {
-			err = fmt.Errorf("ended %v, attempt %v", b.Ended, b.Attempt)
-		}
-		return err
-	})
-	if err != nil {
-		return broken(when+", and its end is not recorded", "%v", err)
-	}
-	return j.boots(c, j.old, when, 1)
-}
-
-// passes is a trial whose checks pass.
-func (j judge) passes(c *machine, a upgrade.Attempt) error {
-	s, _ := c.runs(c.last)
-	err := c.with(func(m *upgrade.Machine) error {
-		ended, err := m.Confirm(j.ctx, upgrade.Options{})
-		if err == nil && (ended == nil || ended.ID != a.ID || ended.Result != upgrade.Confirmed) {
-			err = fmt.Errorf("the attempt is %v", ended)
-		}
-		return err
-	})
-	if err != nil {
-		return broken("a trial cannot be confirmed", "%v", err)
-	}
-	return j.isDefault(c, s, "confirmed")
-}
-
-// isDefault requires that a system is what boots from now on, and that it knows that.
-func (j judge) isDefault(c *machine, s system, when string) error {
-	if err := c.boot(); err != nil {
-		return broken(when+", the model does not know", "%v", err)
-	}
-	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial {
-		return broken(when+", the next boot is another", "%v, want %v by itself", told(c.last), s)
-	}
-	err := c.with(func(m *upgrade.Machine) error {
-		b, err := m.Started(j.ctx)
-		if err == nil && b.Trial {
-			err = fmt.Errorf("it takes itself for a trial")
-		}
-		return err
-	})
-	if err != nil {
-		return broken(when+", and does not know", "%v", err)
-	}
-	if err := j.boots(c, s, when+", later", 1); err != nil {
-		return err
-	}
-	if s.version == otherLoader {
-		// It has brought a loader, which is installed or left: the machine boots the same.
-		_ = c.with(func(m *upgrade.Machine) error {
-			_, err := m.ReplaceLoader(j.ctx, upgrade.LoaderOptions{})
-			return err
-		})
-		if err := j.boots(c, s, "the loader replaced", 2); err != nil {
-			return err
-		}
-	}
-	return j.untouched(c)
 }
 
 // untouched requires that the files of others are as they were.

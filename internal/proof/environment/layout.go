@@ -178,7 +178,7 @@ func (l layout) fill(m *machine, r *rand.Rand) error {
 
 // partitions are those of a small disk with such a boot file system.
 func (l layout) partitions() []partition.Spec {
-	specs := partition.Default(partition.Defaults{EFI: l.size, State: mib, Seed: "environment"})
+	specs := partition.Default(partition.Defaults{EFI: l.size, State: 3 * mib, Seed: "environment"})
 	specs[len(specs)-1].Size = mib
 	return specs
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -138,24 +139,29 @@ func (m *machine) open() (*upgrade.Machine, error) {
 
 // part is one partition.
 func (m *machine) part(label string) (upgrade.Device, error) {
-	layout, err := partition.Read(m.disk)
-	if err != nil {
-		return nil, err
-	}
-	p, err := layout.Find(label)
+	p, err := m.find(label)
 	if err != nil {
 		return nil, err
 	}
 	return partition.Section(m.disk, p), nil
 }
 
-// drive is how firmware names the boot file system.
-func (m *machine) drive() (efivar.HardDrive, error) {
+// find is the first partition with a label: others may have made one more.
+func (m *machine) find(label string) (partition.Partition, error) {
 	layout, err := partition.Read(m.disk)
 	if err != nil {
-		return efivar.HardDrive{}, err
+		return partition.Partition{}, err
 	}
-	p, err := layout.Find("EFI")
+	i := slices.IndexFunc(layout.Partitions, func(p partition.Partition) bool { return p.Label == label })
+	if i < 0 {
+		return partition.Partition{}, fmt.Errorf("no partition %s", label)
+	}
+	return layout.Partitions[i], nil
+}
+
+// drive is how firmware names the boot file system.
+func (m *machine) drive() (efivar.HardDrive, error) {
+	p, err := m.find("EFI")
 	if err != nil {
 		return efivar.HardDrive{}, err
 	}
