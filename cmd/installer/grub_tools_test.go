@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/internal/grubcore"
+	"github.com/pawl-os/pawl/image/pack/grubcore"
 	"github.com/pawl-os/pawl/partition"
 )
 

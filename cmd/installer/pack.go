@@ -16,7 +16,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/grubcore"
+	"github.com/pawl-os/pawl/image/pack/grubcore"
 	"github.com/pawl-os/pawl/upgrade"
 )
 

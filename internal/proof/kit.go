@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/grubcore"
+	"github.com/pawl-os/pawl/image/pack/grubcore"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition"
 )

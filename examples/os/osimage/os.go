@@ -20,7 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/grubcore"
+	"github.com/pawl-os/pawl/image/pack/grubcore"
 )
 
 // modules are what PID 1 loads: disks, network and firmware variables of a QEMU machine.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/internal/grubcore"
+	"github.com/pawl-os/pawl/image/pack/grubcore"
 )
 
 func TestTheSameBytesEachTime(t *testing.T) {
