@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/pawl-os/pawl/internal/nearest"
 	"github.com/pawl-os/pawl/partition"
@@ -93,7 +94,7 @@ func (s *Server) GiveUp(reason string) bool {
 		if err := s.askAgain(); err != nil {
 			s.log.Error("whether this boot is a trial is not known", "reason", err)
 			s.trial.stop()
-			s.guard.disarm()
+			s.guard.on(guardDisarm, time.Time{})
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -38,27 +39,172 @@ type dog interface {
 	String() string
 }
 
+// guardState is what the guard does with the watchdog.
+type guardState string
+
+const (
+	guardOff    guardState = "off"    // no watchdog is open
+	guardTrial  guardState = "trial"  // fed until a time: a trial's end
+	guardHeld   guardState = "held"   // fed as long as the service lives: a restart is to come
+	guardKept   guardState = "kept"   // fed as long as the service lives, for it cannot be stopped, or is not to be
+	guardLast   guardState = "last"   // fed a last time: the restart has begun
+	guardDoomed guardState = "doomed" // fed no more, and nothing takes that back: the trial's end, or the restart that it ends in
+	guardClosed guardState = "closed" // the service ends
+)
+
+// guardEvent is what happens to the guard.
+type guardEvent string
+
+const (
+	guardTry     guardEvent = "try"     // this boot is a trial, or may be one, until a time
+	guardHold    guardEvent = "hold"    // from here on nobody may be able to log in; a trial's end stays what it is
+	guardStage   guardEvent = "stage"   // this is no trial, and a restart is to come
+	guardRelease guardEvent = "release" // the restart does not come
+	guardHurry   guardEvent = "hurry"   // the trial is given up: its end comes forward to a time
+	guardDisarm  guardEvent = "disarm"  // this boot is no trial, or none any more
+	guardRestart guardEvent = "restart" // the restart begins
+	guardLeave   guardEvent = "leave"   // a kernel is started that may not know of a watchdog
+	guardTimeUp  guardEvent = "time up" // the trial's end has come
+	guardClose   guardEvent = "close"   // the service ends: what is armed for a trial or a restart counts on
+)
+
+// guardAction is what the guard does on an event.
+type guardAction string
+
+const (
+	doNothing    guardAction = ""
+	doBegin      guardAction = "begin" // open it if it is off, and feed it; until the event's time, if it has one
+	doBeginLast  guardAction = "begin, last"
+	doLast       guardAction = "last"        // give the restart its time, and feed no more
+	doAbandon    guardAction = "abandon"     // leave it to count on without the service
+	doHurry      guardAction = "hurry"       // bring the end of the feeding forward
+	doStop       guardAction = "stop"        // stop it, unless it is to stay
+	doStopAnyhow guardAction = "stop anyhow" // stop it, if it can be stopped
+	doTimeUp     guardAction = "time up"     // feed no more
+	doCloseDown  guardAction = "close down"  // stop it, or abandon it
+	doComeBack   guardAction = "come back"   // feed again, and stop it
+)
+
+// guardStep is what an event does in a state: what is done, then the state that follows.
+type guardStep struct {
+	do guardAction
+	to guardState
+}
+
+// guardTable has a row for each state and a step for each event. What a state does not name leaves it as it is.
+var guardTable = map[guardState]map[guardEvent]guardStep{
+	guardOff: {
+		guardTry:     {doBegin, guardTrial},
+		guardHold:    {doBegin, guardHeld},
+		guardStage:   {doBegin, guardHeld},
+		guardRestart: {doBeginLast, guardLast},
+		guardClose:   {doAbandon, guardClosed},
+	},
+	guardTrial: {
+		guardTry:     {doBegin, guardTrial},
+		guardStage:   {doBegin, guardHeld},
+		guardHurry:   {doHurry, guardTrial},
+		guardDisarm:  {doStop, guardOff},
+		guardRestart: {doLast, guardDoomed},
+		guardLeave:   {doStopAnyhow, guardOff},
+		guardTimeUp:  {doTimeUp, guardDoomed},
+		guardClose:   {doAbandon, guardClosed},
+	},
+	guardHeld: {
+		guardTry:     {doBegin, guardTrial},
+		guardRelease: {doStop, guardOff},
+		guardHurry:   {doBegin, guardTrial},
+		guardDisarm:  {doStop, guardOff},
+		guardRestart: {doLast, guardLast},
+		guardLeave:   {doStopAnyhow, guardOff},
+		guardClose:   {doAbandon, guardClosed},
+	},
+	guardKept: {
+		guardTry:     {doBegin, guardTrial},
+		guardHold:    {doBegin, guardHeld},
+		guardStage:   {doBegin, guardHeld},
+		guardRelease: {doStop, guardOff},
+		guardDisarm:  {doStop, guardOff},
+		guardRestart: {doLast, guardLast},
+		guardLeave:   {doStopAnyhow, guardOff},
+		guardClose:   {doCloseDown, guardClosed},
+	},
+	guardLast: {
+		guardRelease: {doComeBack, guardOff},
+		guardHurry:   {doNothing, guardDoomed},
+		guardLeave:   {doStopAnyhow, guardOff},
+		guardClose:   {doAbandon, guardClosed},
+	},
+	guardDoomed: {
+		guardDisarm: {doNothing, guardLast},
+		guardLeave:  {doStopAnyhow, guardOff},
+		guardClose:  {doAbandon, guardClosed},
+	},
+	guardClosed: {},
+}
+
 // guard feeds the watchdog while it may.
 type guard struct {
 	s    *Server
 	open func() (dog, error)
 
 	mu    sync.Mutex
-	dog   dog // nil: off
-	armed bool
-	until time.Time // fed no longer; zero: as long as the service runs
-	gone  bool      // the restart has begun: not fed, and not stopped
+	state guardState // empty is guardOff
+	dog   dog        // nil: there is none, or it is off
+	until time.Time  // in guardTrial: fed no longer
 	stop  chan struct{}
 }
 
-// arm opens the watchdog if it is off, and feeds it until then; zero: as long as the service runs.
-func (g *guard) arm(until time.Time) {
+// on has an event happen. at is the time that it speaks of, if it does.
+func (g *guard) on(e guardEvent, at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.gone {
+	g.happen(e, at)
+}
+
+// happen is on with g.mu held.
+func (g *guard) happen(e guardEvent, at time.Time) {
+	g.state = cmp.Or(g.state, guardOff)
+	step, ok := guardTable[g.state][e]
+	if !ok {
 		return
 	}
-	g.until, g.armed = until, true
+	g.state = step.to // an action may put another in its place
+	switch step.do {
+	case doBegin:
+		g.begin(at)
+	case doBeginLast:
+		g.begin(at)
+		g.last()
+	case doLast:
+		g.last()
+	case doAbandon:
+		g.abandon()
+	case doHurry:
+		g.hurry(at)
+	case doStop:
+		g.stopUnlessAlways()
+	case doStopAnyhow:
+		g.stopAnyhow()
+	case doTimeUp:
+		g.timeUp()
+	case doCloseDown:
+		g.stopAnyhow()
+		g.state = guardClosed
+		g.abandon()
+	case doComeBack:
+		g.comeBack()
+	}
+}
+
+// errNoDog is why there is no watchdog when none was asked for.
+var errNoDog = errors.New("no watchdog is configured")
+
+// The actions. g.mu is held.
+
+// begin opens the watchdog if it is off, and has it fed until a time; zero: as long as the service runs.
+func (g *guard) begin(until time.Time) {
+	g.until = until
 	if g.dog != nil {
 		return
 	}
@@ -70,39 +216,37 @@ func (g *guard) arm(until time.Time) {
 		g.s.log.Warn("no watchdog: if the machine hangs now, somebody has to cycle its power", "reason", err)
 		return
 	}
-	g.dog, g.stop = d, make(chan struct{})
+	g.dog = d
 	g.s.log.Info("the watchdog is armed", "device", d.String(), "timeout", d.Timeout())
-	go g.feed(d, g.stop)
+	g.feed()
 }
 
-// errNoDog is why there is no watchdog when none was asked for.
-var errNoDog = errors.New("no watchdog is configured")
-
-// feed feeds d until it is stopped, or must not be fed any longer.
-func (g *guard) feed(d dog, stop <-chan struct{}) {
-	tick := time.NewTicker(d.Timeout() / feedings)
-	defer tick.Stop()
-	for {
-		if !g.feedOnce(d) {
-			return
+// feed begins to feed.
+func (g *guard) feed() {
+	g.stop = make(chan struct{})
+	go func(d dog, stop <-chan struct{}) {
+		tick := time.NewTicker(d.Timeout() / feedings)
+		defer tick.Stop()
+		for g.feedOnce(d, stop) {
+			select {
+			case <-tick.C:
+			case <-stop:
+				return
+			}
 		}
-		select {
-		case <-tick.C:
-		case <-stop:
-			return
-		}
-	}
+	}(g.dog, g.stop)
 }
 
-func (g *guard) feedOnce(d dog) (more bool) {
+func (g *guard) feedOnce(d dog, stop <-chan struct{}) (more bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.dog != d || g.gone {
+	select {
+	case <-stop:
 		return false
+	default:
 	}
-	if !g.until.IsZero() && !time.Now().Before(g.until) {
-		g.gone = true
-		g.s.log.Error("the watchdog is not fed any longer", "device", d.String(), "timeout", d.Timeout())
+	if g.state == guardTrial && !time.Now().Before(g.until) {
+		g.happen(guardTimeUp, time.Time{})
 		return false
 	}
 	if err := d.Feed(); err != nil {
@@ -111,76 +255,63 @@ func (g *guard) feedOnce(d dog) (more bool) {
 	return true
 }
 
-// hold arms the watchdog for a restart that is to come. A trial's end stays what it is.
-func (g *guard) hold() {
-	g.mu.Lock()
-	trial := g.armed && !g.until.IsZero()
-	g.mu.Unlock()
-	if !trial {
-		g.arm(time.Time{})
+// hush ends the feeding.
+func (g *guard) hush() {
+	if g.stop != nil {
+		close(g.stop)
+		g.stop = nil
 	}
 }
 
-// release takes hold back, when the restart does not come.
-func (g *guard) release() {
-	g.mu.Lock()
-	trial := g.armed && !g.until.IsZero()
-	g.mu.Unlock()
-	if !trial {
-		g.comeBack()
-		g.disarm()
-	}
-}
-
-// atMost brings the end of the feeding forward to then.
-func (g *guard) atMost(then time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.until.IsZero() || then.Before(g.until) {
+// hurry brings the end of the feeding forward to then.
+func (g *guard) hurry(then time.Time) {
+	if then.Before(g.until) {
 		g.until = then
 	}
 }
 
-// disarm stops the watchdog, unless it is to stay or cannot be stopped: it is then fed for as long as the service runs.
-func (g *guard) disarm() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.armed, g.until = false, time.Time{}
-	if g.gone || g.s.config.Watchdog.Always {
-		return
-	}
-	g.off()
+func (g *guard) timeUp() {
+	g.hush()
+	g.s.log.Error("the watchdog is not fed any longer", "device", g.dog.String(), "timeout", g.dog.Timeout())
 }
 
-// off is called with g.mu held.
-func (g *guard) off() {
+// stopUnlessAlways stops the watchdog, unless it is to stay.
+func (g *guard) stopUnlessAlways() {
+	if g.s.config.Watchdog.Always && g.dog != nil {
+		g.state = guardKept
+		return
+	}
+	g.stopAnyhow()
+}
+
+// stopAnyhow stops the watchdog. One that cannot be stopped is fed for as long as the service runs.
+func (g *guard) stopAnyhow() {
 	if g.dog == nil {
 		return
 	}
 	switch err := g.dog.Disarm(); {
 	case errors.Is(err, watchdog.ErrNoWayOut):
 		g.s.log.Info("the watchdog stays armed", "reason", err)
+		g.state = guardKept
+		if g.stop == nil {
+			g.feed()
+		}
 		return
 	case err != nil:
 		g.s.log.Error("the watchdog may be armed still", "reason", err)
 	default:
 		g.s.log.Info("the watchdog is off", "device", g.dog.String())
 	}
-	close(g.stop)
+	g.hush()
 	g.dog = nil
 }
 
-// restart gives the restart its time, and feeds no more. When the restart does not come, release takes that back.
-func (g *guard) restart() {
-	g.hold()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.gone || g.dog == nil {
+// last gives the restart its time, and feeds no more.
+func (g *guard) last() {
+	if g.dog == nil {
 		return
 	}
-	g.gone = true
-	close(g.stop)
-	g.stop = make(chan struct{})
+	g.hush()
 	if took, err := g.dog.SetTimeout(g.s.config.Watchdog.Restart); err != nil {
 		g.s.log.Warn("the watchdog keeps its timeout", "reason", err)
 	} else {
@@ -188,43 +319,28 @@ func (g *guard) restart() {
 	}
 }
 
-// comeBack feeds again after restart.
+// comeBack feeds again after last, and stops.
 func (g *guard) comeBack() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.gone || g.dog == nil {
-		return
-	}
-	g.gone = false
-	if _, err := g.dog.SetTimeout(g.s.config.Watchdog.Timeout); err != nil {
-		g.s.log.Error("the watchdog cannot be fed", "reason", err)
-	}
-	go g.feed(g.dog, g.stop)
-}
-
-// leave stops the watchdog before a kernel is started that may not know of it.
-func (g *guard) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.armed, g.until, g.gone = false, time.Time{}, false
-	g.off()
-}
-
-// close is for the end of the service: what is armed for a trial or a restart counts on.
-func (g *guard) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.armed && !g.gone {
-		g.off()
-	}
 	if g.dog == nil {
 		return
 	}
-	if !g.gone {
+	if _, err := g.dog.SetTimeout(g.s.config.Watchdog.Timeout); err != nil {
+		g.s.log.Error("the watchdog cannot be fed", "reason", err)
+	}
+	g.feed()
+	g.stopUnlessAlways()
+}
+
+// abandon leaves the watchdog to count on without the service.
+func (g *guard) abandon() {
+	if g.dog == nil {
+		return
+	}
+	if g.stop != nil {
 		g.s.log.Warn("the watchdog stays armed without the service", "device", g.dog.String(), "timeout", g.dog.Timeout())
 	}
-	close(g.stop)
-	g.dog, g.gone = nil, true
+	g.hush()
+	g.dog = nil
 }
 
 // say tells of the watchdog, for Status; empty when it is off.
@@ -234,7 +350,7 @@ func (g *guard) say() string {
 	switch {
 	case g.dog == nil:
 		return ""
-	case g.gone:
+	case g.state == guardLast || g.state == guardDoomed:
 		return g.dog.String() + " resets the machine"
 	}
 	return g.dog.String() + " armed, " + g.dog.Timeout().String()

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -293,4 +294,80 @@ func TestTheWatchdogLetsAStagedUpgradeTakeItsTime(t *testing.T) {
 		require.Zero(t, b.bites())
 		require.Len(t, f.rebooted(), 1)
 	})
+}
+
+// guardWants is what follows each event in each state, written down once more: the table is compared with it pair by pair.
+const guardWants = `
+          try    hold   stage  release hurry  disarm restart leave  time up close
+off       trial  held   held   off     off    off    last    off    off     closed
+trial     trial  trial  held   trial   trial  off    doomed  off    doomed  closed
+held      trial  held   held   off     trial  off    last    off    held    closed
+kept      trial  held   held   kept    kept   kept   last    kept   kept    closed
+last      last   last   last   kept    doomed last   last    kept   last    closed
+doomed    doomed doomed doomed doomed  doomed last   doomed  kept   doomed  closed
+closed    closed closed closed closed  closed closed closed  closed closed  closed
+`
+
+// guardPaths are events that lead to each state, from off.
+var guardPaths = map[guardState][]guardEvent{
+	guardOff: {}, guardTrial: {guardTry}, guardHeld: {guardHold}, guardKept: {guardHold, guardRelease}, guardLast: {guardRestart},
+	guardDoomed: {guardTry, guardRestart}, guardClosed: {guardTry, guardClose},
+}
+
+// TestTheGuardInEveryStateAndEvent walks all pairs, with a watchdog that can be stopped and with one that cannot.
+func TestTheGuardInEveryStateAndEvent(t *testing.T) {
+	rows := strings.Split(strings.TrimSpace(guardWants), "\n")
+	events := strings.Fields(strings.ReplaceAll(rows[0], "time up", "time-up"))
+	require.Len(t, rows[1:], len(guardTable))
+	pairs := 0
+	for _, row := range rows[1:] {
+		cells := strings.Fields(row)
+		from := guardState(cells[0])
+		require.Len(t, cells[1:], len(events))
+		for i, event := range events {
+			e, to := guardEvent(strings.ReplaceAll(event, "-", " ")), guardState(cells[i+1])
+			pairs++
+			for name, noWayOut := range map[string]bool{"it can be stopped": false, "no way out": true} {
+				want := to
+				if !noWayOut && from != guardKept && to == guardKept {
+					want = guardOff
+				}
+				if noWayOut && from != guardOff && to == guardOff {
+					want = guardKept
+				}
+				if !noWayOut && from == guardKept && (e == guardRelease || e == guardDisarm || e == guardLeave) {
+					want = guardOff // as when it could not be stopped at first
+				}
+				t.Run(strings.Join([]string{string(from), string(e), name}, "/"), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						s := newFake().server(t, Config{})
+						b := newBeast(s)
+						b.noWayOut = noWayOut || from == guardKept
+						end := time.Now().Add(time.Hour)
+						for _, before := range guardPaths[from] {
+							s.guard.on(before, end)
+						}
+						b.mu.Lock()
+						b.noWayOut = noWayOut
+						b.mu.Unlock()
+						s.guard.on(e, end)
+						synctest.Wait()
+						s.guard.mu.Lock()
+						is := s.guard.state
+						s.guard.mu.Unlock()
+						require.Equal(t, want, is)
+						time.Sleep(watchdogTimeout + time.Second)
+						alone := want == guardClosed && (from != guardOff && (from != guardKept || noWayOut))
+						lost := alone && from != guardLast && from != guardDoomed && from != guardClosed // these have three minutes
+						require.Equal(t, lost || from == guardClosed || e == guardTimeUp && from == guardTrial, b.bites() > 0, "who is fed does not bite")
+						require.Equal(t, want != guardOff && (want != guardClosed || alone), b.armed())
+						time.Sleep(watchdogRestart)
+						fed := want == guardTrial || want == guardHeld || want == guardKept
+						require.Equal(t, b.armed() && !fed, b.bites() > 0)
+					})
+				})
+			}
+		}
+	}
+	require.Equal(t, len(guardPaths)*len(events), pairs)
 }

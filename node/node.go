@@ -281,7 +281,7 @@ const closeTime = 10 * time.Second
 func (s *Server) Close() error {
 	s.cancel()
 	s.trial.stop()
-	s.guard.close()
+	s.guard.on(guardClose, time.Time{})
 	op, running := s.queue.latest()
 	if !running {
 		return nil

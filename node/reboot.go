@@ -57,7 +57,7 @@ func (s *Server) start(ctx context.Context, name string, asked UpgradeRequest, d
 			s.log.Error(name, "reason", err)
 		}
 		if !then.reboot {
-			s.guard.release()
+			s.guard.on(guardRelease, time.Time{})
 			s.queue.leave() // first: who hears of the end may ask for something else at once
 			op.end(err)
 			return
@@ -70,7 +70,7 @@ func (s *Server) start(ctx context.Context, name string, asked UpgradeRequest, d
 // restart ends an operation that holds the queue: its followers are let go, hooks run, then the machine restarts. The
 // queue is freed only if that fails.
 func (s *Server) restart(op *Operation, reason string, then after, err error) {
-	s.guard.hold()
+	s.guard.on(guardHold, time.Time{})
 	next := s.newOperation(string(stepReboot))
 	s.queue.replace(next)
 	op.end(err)
@@ -87,7 +87,7 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	case <-s.ctx.Done():
 	}
 	if err := s.ctx.Err(); err != nil {
-		s.guard.release()
+		s.guard.on(guardRelease, time.Time{})
 		s.queue.leave()
 		next.end(fmt.Errorf("the node service was stopped before the restart: %w", err))
 		return
@@ -109,9 +109,9 @@ func (s *Server) restartAs(reason string, then after) error {
 	ctx := context.WithoutCancel(s.ctx)
 	s.log.Info("start the loaded kernel", "reason", reason)
 	if then.trial {
-		s.guard.restart() // the trial takes it over
+		s.guard.on(guardRestart, time.Time{}) // the trial takes it over
 	} else {
-		s.guard.leave()
+		s.guard.on(guardLeave, time.Time{})
 	}
 	err := s.jump(ctx, reason)
 	if err == nil {
@@ -129,11 +129,11 @@ func (s *Server) restartAs(reason string, then after) error {
 // restartNow restarts the machine through its firmware.
 func (s *Server) restartNow(reason string) error {
 	s.log.Info("restart", "reason", reason)
-	s.guard.restart()
+	s.guard.on(guardRestart, time.Time{})
 	err := s.config.Reboot(context.WithoutCancel(s.ctx), reason)
 	if err != nil {
 		s.log.Error("the machine does not restart", "reason", err)
-		s.guard.release() // on a trial it counts on
+		s.guard.on(guardRelease, time.Time{}) // on a trial it counts on
 		return fmt.Errorf("restart the machine: %w", err)
 	}
 	return nil

@@ -223,7 +223,7 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 	begun := time.Now()
 	q.tell(upgrade.Event{Step: upgrade.Step(d.name)})
 	if d.stuck || d.name == PhaseStop {
-		q.s.guard.hold() // from here on nobody may be able to log in
+		q.s.guard.on(guardHold, time.Time{}) // from here on nobody may be able to log in
 	}
 	err := q.disturbOnce(ctx, d)
 	q.tell(upgrade.Event{Step: upgrade.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})

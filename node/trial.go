@@ -86,7 +86,7 @@ func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	s.StartClock()
 	boot, err := s.begin(ctx)
 	if !s.trial.maybe() && !errors.Is(err, ErrRestarting) {
-		s.guard.disarm()
+		s.guard.on(guardDisarm, time.Time{})
 	}
 	return boot, err
 }
@@ -107,7 +107,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 		s.queue.replace(next) // whoever waits for the start comes after it
 		op.end(nil)
 		s.recorded()
-		s.guard.arm(time.Time{}) // this is no trial, and reading back takes as long as it takes
+		s.guard.on(guardStage, time.Time{}) // this is no trial, and reading back takes as long as it takes
 		err = s.applyStaged(ctx, next)
 	} else {
 		s.queue.leave()
@@ -186,7 +186,7 @@ func (s *Server) StartClock() {
 		return
 	}
 	t.deadline = time.Now().Add(s.config.TrialDeadline)
-	s.guard.arm(t.deadline.Add(recordTime))
+	s.guard.on(guardTry, t.deadline.Add(recordTime))
 	t.timer = time.AfterFunc(s.config.TrialDeadline, s.timeUp)
 }
 
@@ -196,7 +196,7 @@ func (s *Server) timeUp() {
 	if t.unknown() {
 		if err := s.askAgain(); err != nil {
 			s.log.Error("whether this boot is a trial is not known, so it goes on", "reason", err)
-			s.guard.disarm()
+			s.guard.on(guardDisarm, time.Time{})
 			return
 		}
 	}
@@ -221,7 +221,7 @@ func (s *Server) askAgain() error {
 			st, err := m.Status()
 			trial := st.Loader.Trial() && st.Unordered == ""
 			if err == nil && s.trial.isKnown(trial) && !trial {
-				s.guard.disarm()
+				s.guard.on(guardDisarm, time.Time{})
 			}
 			return err
 		})
@@ -319,7 +319,7 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 func (s *Server) isConfirmed(a *upgrade.Attempt) {
 	s.trial.move(TrialConfirmed, "", TrialWaiting, TrialRunning)
 	s.trial.stop()
-	s.guard.disarm()
+	s.guard.on(guardDisarm, time.Time{})
 	if a == nil {
 		s.log.Info("confirmed")
 	} else {
@@ -339,7 +339,7 @@ func (s *Server) leave(reason string, record func(machine, context.Context, stri
 		return
 	}
 	s.log.Error("the trial is given up", "reason", reason)
-	s.guard.atMost(time.Now().Add(recordTime))
+	s.guard.on(guardHurry, time.Now().Add(recordTime))
 	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
 	defer cancel()
 	recorded := make(chan error, 1)
