@@ -55,8 +55,8 @@ var disturbances = []disturbance{
 	{name: PhaseDrain},
 	{name: PhaseLeave, undo: PhaseRejoin, lasts: true},
 	{name: PhaseStop, undo: PhaseResume},
-	{name: PhaseUnmount, undo: PhaseMount, stuck: true},
-	{name: PhaseFree, stuck: true},
+	{name: PhaseUnmount, undo: PhaseMount, unmounts: true},
+	{name: PhaseFree, unmounts: true},
 }
 
 // disturbance is a phase before the commit point.
@@ -65,7 +65,7 @@ type disturbance struct {
 	undo     Phase // empty: there is nothing to undo
 	lasts    bool  // a restart does not undo it
 	outlasts bool  // it is undone only once nothing else is left
-	stuck    bool  // when it fails, services have been stopped and something does not let go: see Config.Stuck
+	unmounts bool  // when it fails, services have been stopped and something does not let go: see Config.IfHeld
 }
 
 // HookDeadline is how long a hook may take when it does not say.

@@ -21,8 +21,8 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// LetGo is how long what holds a partition of Config.Unmount may take to let go of it when Config does not say.
-const LetGo = time.Minute
+// UnmountDeadline is how long what holds a partition of Config.Unmount may take to let go of it when Config does not say.
+const UnmountDeadline = time.Minute
 
 // letGoEvery is how often it is tried.
 const letGoEvery = 200 * time.Millisecond
@@ -69,7 +69,7 @@ func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
 
 // release tries until nothing is busy any more, or the time is over; then the error names the processes that hold it.
 func (s *Server) release(ctx context.Context, what string, try func() error, device uint64) error {
-	end := time.Now().Add(s.config.LetGo)
+	end := time.Now().Add(s.config.UnmountDeadline)
 	for {
 		err := try()
 		if err == nil || !errors.Is(err, unix.EBUSY) && !errors.Is(err, partition.ErrBusy) {

@@ -67,7 +67,7 @@ func TestUnmountOnARealDisk(t *testing.T) {
 	s, err := New(Config{Disk: disk, Unmount: []string{"EPHEMERAL"}})
 	require.NoError(t, err)
 	defer s.Close()
-	s.config.LetGo = 300 * time.Millisecond
+	s.config.UnmountDeadline = 300 * time.Millisecond
 	require.ErrorIs(t, s.free(t.Context()), partition.ErrBusy, "it is mounted")
 
 	holder := exec.Command("sleep", "60")

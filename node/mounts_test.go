@@ -71,7 +71,7 @@ func TestWhatIsBusyIsTriedAgainForAWhile(t *testing.T) {
 		err := s.release(t.Context(), "/data", func() error { return unix.EBUSY }, unix.Mkdev(254, 99))
 		require.ErrorIs(t, err, unix.EBUSY)
 		require.ErrorContains(t, err, "no process of this machine shows that it holds it")
-		require.InDelta(t, LetGo, time.Since(begun), float64(time.Second))
+		require.InDelta(t, UnmountDeadline, time.Since(begun), float64(time.Second))
 		odd := errors.New("odd")
 		require.Equal(t, odd, s.release(t.Context(), "/data", func() error { return odd }, 0))
 	})

@@ -58,14 +58,14 @@ type Config struct {
 	// find, or hangs on, costs a trial no more than a check that fails. Its error is ErrConfig.
 	Load func(context.Context) ([]Check, []Hook, error)
 
-	Hooks    []Hook                                         // what the system does in the phases around an upgrade
-	Unmount  []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
-	LetGo    time.Duration                                  // how long what holds them may take to let go; 0 is the constant LetGo
-	Stuck    Stuck                                          // what becomes of a node on which they cannot be
-	Reboot   func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
-	Watchdog Watchdog                                       // the hardware that ends a trial which hangs; zero: none
-	Kexec    func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
-	Log      *slog.Logger                                   // nil discards
+	Hooks           []Hook                                         // what the system does in the phases around an upgrade
+	Unmount         []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
+	UnmountDeadline time.Duration                                  // how long what holds them may take to let go; 0 is the constant UnmountDeadline
+	IfHeld          IfHeld                                         // what becomes of a node on which they cannot be unmounted
+	Reboot          func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
+	Watchdog        Watchdog                                       // the hardware that ends a trial which hangs; zero: none
+	Kexec           func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
+	Log             *slog.Logger                                   // nil discards
 
 	// Observe is called as each phase and each step begins: the service goes on once it returns. So a test that keeps the disk
 	// there, or never returns, sees the machine exactly there. Nil: nobody.
@@ -76,13 +76,13 @@ type Config struct {
 	ownReboot bool // Reboot was given
 }
 
-// Stuck says what becomes of a node whose services have been stopped and on which something does not let go of the disk.
-type Stuck string
+// IfHeld says what becomes of a node whose services have been stopped and on which something still holds the disk.
+type IfHeld string
 
 // The choices. In either case the upgrade is given up and the error names what holds the disk.
 const (
-	StuckReboot Stuck = ""     // restart into the version that runs
-	StuckUndo   Stuck = "undo" // mount, start and uncordon again
+	HeldReboot IfHeld = ""     // restart into the version that runs
+	HeldUndo   IfHeld = "undo" // mount, start and uncordon again
 )
 
 // Server is the node service of one machine in one boot. Its methods may be called concurrently.
@@ -156,7 +156,7 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("new node: %w", err)
 	}
 	for what, d := range map[string]time.Duration{
-		"trial deadline": c.TrialDeadline, "window": c.Window, "time to let go": c.LetGo, "watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
+		"trial deadline": c.TrialDeadline, "window": c.Window, "unmount deadline": c.UnmountDeadline, "watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
 	} {
 		if d < 0 {
 			return nil, fmt.Errorf("new node: a %s of %s: want none or more", what, d)
@@ -201,8 +201,8 @@ func New(c Config) (*Server, error) {
 	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
 	s.unmount, s.isFree = s.unmountAll, s.free
 	s.labels = s.diskLabels
-	if s.config.LetGo == 0 {
-		s.config.LetGo = LetGo
+	if s.config.UnmountDeadline == 0 {
+		s.config.UnmountDeadline = UnmountDeadline
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.doctors.do, s.doctors.life = s.doctor, s.ctx

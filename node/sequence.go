@@ -54,7 +54,7 @@ type sequence struct {
 //	reboot     if asked, and only then
 //
 // A phase that fails before arm ends it: what was done is undone in reverse, and the node serves as before. If unmount or
-// free fail, Config.Stuck decides. With Stage the upgrade is armed by the next boot instead (see Start), and a restart
+// free fail, Config.IfHeld decides. With Stage the upgrade is armed by the next boot instead (see Start), and a restart
 // into the running version needs nothing to be unmounted.
 //
 // With ModeKexec the trial is started by kexec, while the loader is left to boot the default: a machine that dies comes
@@ -180,10 +180,10 @@ func (q *sequence) last(ctx context.Context) error {
 // disturbing are the disturbances in which there is something to do.
 func (s *Server) disturbing(unmount bool) (all []disturbance) {
 	for _, d := range disturbances {
-		if d.stuck && !unmount {
+		if d.unmounts && !unmount {
 			continue
 		}
-		if len(s.hooks(d.name)) > 0 || d.stuck && len(s.config.Unmount) > 0 {
+		if len(s.hooks(d.name)) > 0 || d.unmounts && len(s.config.Unmount) > 0 {
 			all = append(all, d)
 		}
 	}
@@ -222,7 +222,7 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 	}
 	begun := time.Now()
 	q.tell(upgrade.Event{Step: upgrade.Step(d.name)})
-	if d.stuck || d.name == PhaseStop {
+	if d.unmounts || d.name == PhaseStop {
 		q.s.guard.on(guardHold, time.Time{}) // from here on nobody may be able to log in
 	}
 	err := q.disturbOnce(ctx, d)
@@ -300,7 +300,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 		return after{}, why
 	}
 	staged := q.attempt.Phase == upgrade.Staged
-	stuck := p.stuck && q.s.config.Stuck != StuckUndo && !q.cancelled()
+	held := p.unmounts && q.s.config.IfHeld != HeldUndo && !q.cancelled()
 	if !staged {
 		if err := q.m.Abandon(ctx, why.Error()); err != nil {
 			q.s.log.Warn("the end of the attempt is not recorded", "reason", err)
@@ -309,10 +309,10 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	switch {
 	case staged:
 		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, `pawl stage cancel` gives it up)", why, q.attempt.Version)
-	case p.stuck && !q.cancelled():
+	case p.unmounts && !q.cancelled():
 		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or use --stage, which needs nothing to be unmounted)", why)
 	}
-	if stuck {
+	if held {
 		return after{reboot: true}, fmt.Errorf("%w; the node restarts into the version that runs", why)
 	}
 	left, err := q.s.undo(ctx, q.op, q.occasion("", q.attempt), q.marks)

@@ -56,7 +56,7 @@ func TestSequence(t *testing.T) {
 		fails   map[Phase]error // hooks
 		call    string          // of the machine, that fails
 		request UpgradeRequest
-		stuck   Stuck
+		stuck   IfHeld
 		want    string
 		restart bool
 		why     string // contained in the error; empty: it works
@@ -92,11 +92,11 @@ func TestSequence(t *testing.T) {
 			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown", left: []string{"lock", "cordon", "leave", "stop", "unmount"},
 		},
 		"something does not let go, and the node is to go on": {
-			call: "unmount", why: "or use --stage", stuck: StuckUndo,
+			call: "unmount", why: "or use --stage", stuck: HeldUndo,
 			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"the disk is held elsewhere": {
-			call: "free", why: "or use --stage", stuck: StuckUndo,
+			call: "free", why: "or use --stage", stuck: HeldUndo,
 			want: strings.TrimSuffix(all, ", last") + ", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"arming fails": {
@@ -151,7 +151,7 @@ func TestSequence(t *testing.T) {
 				if test.call != "" {
 					f.fail[test.call] = sick
 				}
-				s := f.server(t, Config{Hooks: f.recorder(test.fails), Unmount: []string{"EPHEMERAL"}, Stuck: test.stuck})
+				s := f.server(t, Config{Hooks: f.recorder(test.fails), Unmount: []string{"EPHEMERAL"}, IfHeld: test.stuck})
 				r := test.request
 				if r == (UpgradeRequest{}) {
 					r = UpgradeRequest{Image: "os:2", Reboot: true}

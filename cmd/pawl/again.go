@@ -36,7 +36,7 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 
 // reach waits until the node answers, and says whether it had to.
 func (c *cli) reach(ctx context.Context, node *client.Client) (st *pawlv1.StatusResponse, waited bool, err error) {
-	st, err = node.Reach(ctx, func(why error) {
+	st, err = node.AwaitAnswer(ctx, func(why error) {
 		waited = true
 		if client.Kind(why) == client.Starting {
 			c.line(node, "is starting; waiting for it")

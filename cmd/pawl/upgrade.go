@@ -159,7 +159,7 @@ func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Arm
 // await waits for the node to be back as expected.
 func (c *cli) await(ctx context.Context, node *client.Client, e *pawlv1.Expected) error {
 	c.line(node, "restarting")
-	st, err := node.Wait(ctx, e, func(s client.Sight) {
+	st, err := node.Wait(ctx, e, func(s client.Change) {
 		c.line(node, "%s", s.Text)
 		if s.Status == nil {
 			c.object(node, "wait", map[string]string{"text": s.Text})

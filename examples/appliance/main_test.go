@@ -70,7 +70,7 @@ func TestApplianceIsUpgraded(t *testing.T) {
 		}
 	}
 	restarted, off := boot("first", "1.0.0")
-	_, err = operator.Reach(t.Context(), func(error) {})
+	_, err = operator.AwaitAnswer(t.Context(), func(error) {})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { _, err := http.Get("http://" + web); return err == nil }, 10*time.Second, 10*time.Millisecond)
 	_, err = operator.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: two, Reboot: true}, nil)

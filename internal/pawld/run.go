@@ -120,7 +120,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	dogTimeout := within(flags, "watchdog-timeout", 0, time.Second, time.Hour, "how long after the service fed it last the watchdog resets the machine (default 30s)")
 	dogAlways := flags.Bool("watchdog-always", false, "feed the watchdog also outside of trials, as long as pawld runs")
 	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"), "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
-	letGo := within(flags, "let-go", node.LetGo, time.Millisecond, longest, "how long what holds a partition of --unmount may take to let go")
+	letGo := within(flags, "let-go", node.UnmountDeadline, time.Millisecond, longest, "how long what holds a partition of --unmount may take to let go")
 	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"), "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
 	var more []func(*node.Config) error
 	for _, part := range parts {
@@ -147,14 +147,14 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	switch *stuck {
 	case "reboot":
 	case "undo":
-		c.Stuck = node.StuckUndo
+		c.IfHeld = node.HeldUndo
 	default:
 		return order{node: c}, wrong(errs, "--stuck %q: want reboot or undo", *stuck)
 	}
 	if err := bootloader.CheckWay(loaders.All(), *trial); err != nil {
 		return order{node: c}, wrong(errs, "--%v", err)
 	}
-	c.LetGo, c.Machine.Trial = *letGo, *trial
+	c.UnmountDeadline, c.Machine.Trial = *letGo, *trial
 	if *unmount != "" {
 		c.Unmount = strings.Split(*unmount, ",")
 	}

@@ -16,16 +16,16 @@ const (
 	pollTime  = 5 * time.Second
 )
 
-// Sight is one new thing that Wait saw of a node.
-type Sight struct {
+// Change is one new thing that Wait saw of a node.
+type Change struct {
 	Text   string                 // one line for people
 	Status *pawlv1.StatusResponse // nil while the node does not answer
 }
 
-// Reach looks at the node until it answers and has started, and returns its state; nil if it cannot tell it, but answers. It calls unseen
+// AwaitAnswer looks at the node until it answers and has started, and returns its state; nil if it cannot tell it, but answers. It calls unseen
 // once if that was not so at first. When ctx ends before, the error is why it did not answer. A name that nobody knows is not
 // waited for.
-func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.StatusResponse, error) {
+func (c *Client) AwaitAnswer(ctx context.Context, unseen func(why error)) (*pawlv1.StatusResponse, error) {
 	var why error
 	for {
 		limited, cancel := context.WithTimeout(ctx, pollTime)
@@ -55,7 +55,7 @@ func (c *Client) Reach(ctx context.Context, unseen func(why error)) (*pawlv1.Sta
 // Wait looks at the node until it has started again and what runs is what e expects, for good: confirmed, if e is a
 // trial. It returns the node's state then. It calls seen, which may be nil, at every change. The error's kind is
 // FellBack when another version runs, with what is known of why; Timeout when ctx ends first, with what was seen last.
-func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Sight)) (*pawlv1.StatusResponse, error) {
+func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Change)) (*pawlv1.StatusResponse, error) {
 	last := "nothing was seen of it yet"
 	for {
 		limited, cancel := context.WithTimeout(ctx, pollTime)
@@ -70,7 +70,7 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Sight))
 			v.text = "the node answers with an error: " + err.(*Error).Text
 		}
 		if ctx.Err() == nil && v.text != last && seen != nil {
-			seen(Sight{Text: v.text, Status: st})
+			seen(Change{Text: v.text, Status: st})
 		}
 		if ctx.Err() == nil {
 			last = v.text

@@ -101,7 +101,7 @@ func TestWaitTellsEachThingOnce(t *testing.T) {
 		state("boot-2", "B", "B", ""),
 	}}
 	var seen []string
-	st, err := f.client(t).Wait(t.Context(), trial(), func(s Sight) { seen = append(seen, s.Text) })
+	st, err := f.client(t).Wait(t.Context(), trial(), func(s Change) { seen = append(seen, s.Text) })
 	require.NoError(t, err)
 	require.Equal(t, "boot-2", st.BootId)
 	require.Equal(t, []string{
@@ -137,13 +137,13 @@ func TestANodeThatStartsIsWaitedFor(t *testing.T) {
 	up := state("boot-2", "B", "B", "")
 	f := &fake{states: []*pawlv1.StatusResponse{up}, starts: 1}
 	var saw []string
-	_, err := f.client(t).Wait(t.Context(), trial(), func(s Sight) { saw = append(saw, s.Text) })
+	_, err := f.client(t).Wait(t.Context(), trial(), func(s Change) { saw = append(saw, s.Text) })
 	require.NoError(t, err)
 	require.Equal(t, []string{"the node is starting", "boot boot-2: 2 in slot B, confirmed"}, saw)
 
 	f.starts = 1
 	var why error
-	st, err := f.client(t).Reach(t.Context(), func(err error) { why = err })
+	st, err := f.client(t).AwaitAnswer(t.Context(), func(err error) { why = err })
 	require.NoError(t, err)
 	require.Equal(t, "boot-2", st.BootId)
 	require.Equal(t, Starting, Kind(why))
@@ -154,7 +154,7 @@ func TestANameThatNobodyKnowsIsNotWaitedFor(t *testing.T) {
 	unknown := &net.DNSError{Err: "no such host", Name: "node1", IsNotFound: true}
 	transport := roundTripper(func(*http.Request) (*http.Response, error) { return nil, unknown })
 	c := &Client{Node: "node1", rpc: pawlv1.NewNodeClient(&http.Client{Transport: transport}, "http://node1")}
-	_, err := c.Reach(t.Context(), func(error) { t.Error("it is waited for") })
+	_, err := c.AwaitAnswer(t.Context(), func(error) { t.Error("it is waited for") })
 	require.Equal(t, Unreachable, Kind(err))
 	require.ErrorContains(t, err, "node1: no such host")
 }
@@ -166,7 +166,7 @@ func TestALookThatTakesTooLongIsNoAnswer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	var saw []string
-	_, err := c.Wait(ctx, trial(), func(s Sight) { saw = append(saw, s.Text) })
+	_, err := c.Wait(ctx, trial(), func(s Change) { saw = append(saw, s.Text) })
 	require.Equal(t, Timeout, Kind(err))
 	require.Equal(t, []string{"the node does not answer while it restarts"}, saw)
 }

@@ -33,18 +33,18 @@ func (s *system) embed(ctx context.Context, network error) error {
 		report("warning", "reason", err.Error())
 	}
 	server, err := node.New(node.Config{
-		Disk:          disk,
-		Checks:        []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
-		TrialDeadline: s.deadline,
-		Watchdog:      node.Watchdog{Opened: s.dog, Timeout: watchdogTimeout, Restart: watchdogTimeout},
-		Window:        10 * time.Millisecond, // so that there is one
-		Hooks:         s.hooks.all(),
-		Unmount:       []string{"EPHEMERAL"},
-		LetGo:         5 * time.Second,
-		Reboot:        s.reboot,
-		Kexec:         s.kexec,
-		Observe:       func(at node.Place) { s.hooks.reached(at.String()) },
-		Log:           slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Disk:            disk,
+		Checks:          []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
+		TrialDeadline:   s.deadline,
+		Watchdog:        node.Watchdog{Opened: s.dog, Timeout: watchdogTimeout, Restart: watchdogTimeout},
+		Window:          10 * time.Millisecond, // so that there is one
+		Hooks:           s.hooks.all(),
+		Unmount:         []string{"EPHEMERAL"},
+		UnmountDeadline: 5 * time.Second,
+		Reboot:          s.reboot,
+		Kexec:           s.kexec,
+		Observe:         func(at node.Place) { s.hooks.reached(at.String()) },
+		Log:             slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return err
