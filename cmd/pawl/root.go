@@ -209,6 +209,7 @@ func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context
 			limited, cancel := context.WithTimeout(ctx, c.timeout)
 			defer cancel()
 			prints[i], errs[i] = ask(limited, node)
+			errs[i] = advised(errs[i])
 		})
 	}
 	wait.Wait()
@@ -235,7 +236,7 @@ func (c *cli) inTurn(ctx context.Context, nodes []*client.Client, do func(contex
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, c.timeout)
-		err := do(limited, node)
+		err := advised(do(limited, node))
 		cancel()
 		if err == nil {
 			continue

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,7 +137,7 @@ func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Arm
 	case client.Kind(err) == "same":
 		return c.already(ctx, node, err)
 	case err != nil && armed != nil && wait && armed.Rebooting:
-		c.line(node, "%s", err.(*client.Error).Text)
+		c.line(node, "%s", strings.TrimPrefix(err.Error(), node.Node+": "))
 	case err != nil:
 		return err
 	case armed.Attempt.GetPhase() == "staged":

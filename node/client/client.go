@@ -76,7 +76,7 @@ func withPort(address string) string {
 	return net.JoinHostPort(strings.Trim(address, "[]"), DefaultPort)
 }
 
-// Kinds of errors that come from this end; the others are those of node.Kind.
+// Kinds of errors that come from this end; the others are those of api.Kind and node.Kind.
 const (
 	Starting    = "starting"    // of node.Kind: the node answers, but not yet as to its machine
 	Unreachable = "unreachable" // no answer, or the connection was lost
@@ -89,16 +89,26 @@ const (
 
 // Error is what went wrong with a node.
 type Error struct {
-	Node string
-	Kind string // for programs
-	Text string // for people: what happened and what to do
-	err  error
+	Node   string
+	Kind   string // for programs
+	Text   string // for people: what happened and what to do
+	GoesOn bool   // what was ordered goes on without this client
+	err    error
 }
 
 func (e *Error) Error() string { return e.Node + ": " + e.Text }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.err }
+
+// textOf is the text of err for people, without the node.
+func textOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Text
+	}
+	return err.Error()
+}
 
 // Kind is the kind of err; empty if it is not an *Error.
 func Kind(err error) string {
@@ -225,35 +235,35 @@ func (c *Client) Cancel(ctx context.Context) (*pawlv1.CancelResponse, error) {
 // Upgrade runs an upgrade and calls each with its events. A connection that is lost underway is Unreachable, but the
 // upgrade goes on; what was expected of it by then comes with the error, for Wait, if the plan was known.
 func (c *Client) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
-	boot, err := c.Version(ctx)
-	if err != nil {
-		return nil, err
-	}
-	life, end := c.whileUp(ctx, boot.BootId)
-	defer end()
-	events, err := c.rpc.Upgrade(life, r)
-	if err != nil {
-		return nil, c.ended(life, err)
-	}
-	return c.follow(life, events, boot.BootId, r.Reboot, r.Attached, each)
+	return c.order(ctx, terms{r.Reboot, r.Attached}, func(ctx context.Context) (*stream, error) { return c.rpc.Upgrade(ctx, r) }, each)
 }
 
 // Rollback runs a rollback and calls each with its events.
 func (c *Client) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+	return c.order(ctx, terms{r.Reboot, r.Attached}, func(ctx context.Context) (*stream, error) { return c.rpc.Rollback(ctx, r) }, each)
+}
+
+type stream = connect.ServerStreamForClient[pawlv1.Event]
+
+// terms of an order: whether the node restarts, and whether it ends with the call.
+type terms struct{ reboot, attached bool }
+
+// order gives an order in the boot that the node is in, and follows it.
+func (c *Client) order(ctx context.Context, t terms, call func(context.Context) (*stream, error), each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 	boot, err := c.Version(ctx)
 	if err != nil {
 		return nil, err
 	}
 	life, end := c.whileUp(ctx, boot.BootId)
 	defer end()
-	events, err := c.rpc.Rollback(life, r)
+	events, err := call(life)
 	if err != nil {
 		return nil, c.ended(life, err)
 	}
-	return c.follow(life, events, boot.BootId, r.Reboot, r.Attached, each)
+	return c.follow(life, events, boot.BootId, t, each)
 }
 
-func (c *Client) follow(life context.Context, events *connect.ServerStreamForClient[pawlv1.Event], boot string, reboot, attached bool, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+func (c *Client) follow(life context.Context, events *stream, boot string, t terms, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 	defer events.Close()
 	var planned *pawlv1.Plan
 	for events.Receive() {
@@ -275,20 +285,20 @@ func (c *Client) follow(life context.Context, events *connect.ServerStreamForCli
 	if err == nil {
 		err = &Error{Node: c.Node, Kind: Unreachable, Text: "the node ended the call without a result"}
 	}
-	const goesOn = "the operation goes on, `pawl status` tells how far it is"
+	const goesOn = "the operation goes on"
 	switch kind := Kind(err); {
-	case attached:
+	case t.attached:
 		return nil, err
 	case (kind == "cancelled" || kind == Timeout) && !connect.IsWireError(err):
-		return nil, &Error{Node: c.Node, Kind: kind, Text: "no longer followed; " + goesOn, err: err}
+		return nil, &Error{Node: c.Node, Kind: kind, Text: "no longer followed; " + goesOn, GoesOn: true, err: err}
 	case kind != Unreachable:
 		return nil, err
 	}
-	lost := &Error{Node: c.Node, Kind: Unreachable, Text: "the connection was lost; " + goesOn, err: err}
+	lost := &Error{Node: c.Node, Kind: Unreachable, Text: "the connection was lost; " + goesOn, GoesOn: true, err: err}
 	if planned == nil {
 		return nil, lost
 	}
-	return &pawlv1.Armed{Rebooting: reboot, Expected: &pawlv1.Expected{
+	return &pawlv1.Armed{Rebooting: t.reboot, Expected: &pawlv1.Expected{
 		BootId: boot, Version: planned.Version, Image: planned.Image, Slot: planned.To, Trial: true,
 	}}, lost
 }

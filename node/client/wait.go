@@ -67,7 +67,7 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Change)
 		} else if kind == Starting {
 			v.text = "the node is starting"
 		} else if kind != Unreachable && kind != Timeout && kind != "cancelled" { // by the time that one look may take
-			v.text = "the node answers with an error: " + err.(*Error).Text
+			v.text = "the node answers with an error: " + textOf(err)
 		}
 		if ctx.Err() == nil && v.text != last && seen != nil {
 			seen(Change{Text: v.text, Status: st})
@@ -166,7 +166,7 @@ func arrived(e *pawlv1.Expected, st *pawlv1.StatusResponse, here string) view {
 	case !st.Trial:
 		return view{done, "", here}
 	case st.Unordered != "":
-		return view{lost, Unordered, fmt.Sprintf("%s, and no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", here, st.Unordered)}
+		return view{lost, Unordered, fmt.Sprintf("%s, and no attempt ordered this boot, so it is not confirmed by itself: %s", here, st.Unordered)}
 	case st.Checks != nil && st.Checks.State == "failed":
 		return view{pending, "", fmt.Sprintf("%s, on trial, is given up: %s", here, st.Checks.Reason)}
 	case st.Checks != nil && st.Checks.Running != "":
