@@ -32,10 +32,10 @@ func (s *Server) Cancel(ctx context.Context) (name string, ended error, err erro
 	select {
 	case <-op.ended:
 	case <-ctx.Done():
-		return "", nil, fmt.Errorf("cancel: %s is being cancelled, and is not over yet: %w (`pawl status` tells when it is)", op.name, ctx.Err())
+		return "", nil, fmt.Errorf("cancel: %s is being cancelled, and is not over yet: %w (its status says when it is)", op.name, ctx.Err())
 	}
 	if _, ended = op.result(); ended == nil {
-		return "", nil, fmt.Errorf("cancel: %s is done: %w (`pawl rollback` gives it up)", op.name, ErrTooLate)
+		return "", nil, fmt.Errorf("cancel: %s is done: %w (a rollback gives it up)", op.name, ErrTooLate)
 	}
 	return op.name, ended, nil
 }

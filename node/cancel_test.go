@@ -40,13 +40,16 @@ func TestWhatIsArmedIsNotCancelled(t *testing.T) {
 	_, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 	require.NoError(t, err)
 	until(t, "it is being armed", func() bool { return len(f.called()) > 2 })
+	cancelled := make(chan error, 1)
 	go func() {
-		time.Sleep(10 * time.Millisecond)
-		close(f.deaf["arm"])
-		delete(f.deaf, "arm")
+		_, _, err := s.Cancel(t.Context())
+		cancelled <- err
 	}()
-	_, _, err = s.Cancel(t.Context())
-	require.ErrorIs(t, err, ErrTooLate)
+	op, _ := s.queue.latest()
+	until(t, "it is being cancelled", op.wasCancelled)
+	close(f.deaf["arm"])
+	delete(f.deaf, "arm")
+	require.ErrorIs(t, <-cancelled, ErrTooLate)
 	until(t, "the node restarts", func() bool { return len(f.rebooted()) == 1 })
 }
 
@@ -74,13 +77,16 @@ func TestARollbackThatGaveATrialUpIsNotCancelledAfterwards(t *testing.T) {
 	_, err = s.Rollback(t.Context(), RollbackRequest{Reboot: true})
 	require.NoError(t, err)
 	until(t, "it is being given up", func() bool { return len(f.called()) > 1 })
+	cancelled := make(chan error, 1)
 	go func() {
-		time.Sleep(10 * time.Millisecond)
-		close(f.deaf["rollback"])
-		delete(f.deaf, "rollback")
+		_, _, err := s.Cancel(t.Context())
+		cancelled <- err
 	}()
-	_, _, err = s.Cancel(t.Context())
-	require.ErrorIs(t, err, ErrTooLate)
+	op, _ := s.queue.latest()
+	until(t, "it is being cancelled", op.wasCancelled)
+	close(f.deaf["rollback"])
+	delete(f.deaf, "rollback")
+	require.ErrorIs(t, <-cancelled, ErrTooLate)
 	until(t, "the node restarts", func() bool { return len(f.rebooted()) == 1 })
 }
 

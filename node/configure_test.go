@@ -117,7 +117,7 @@ func TestARestartWhoseDiskHangsEnds(t *testing.T) {
 					_, err = op.result()
 				}
 				require.ErrorIs(t, err, context.DeadlineExceeded)
-				require.ErrorContains(t, err, "pawl reboot --force")
+				require.ErrorContains(t, err, "a forced restart")
 				_, running := s.queue.latest()
 				require.False(t, running, "other operations may come")
 				require.Empty(t, f.rebooted())

@@ -18,33 +18,39 @@ func (s *Server) Confirm(ctx context.Context) (Confirmed, error) {
 	op := s.newOperation("confirm")
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.queue.enterSoon(soon, op); err != nil {
-		return Confirmed{}, err
-	}
 	var done Confirmed
-	err := s.with(false, func(m machine) error {
-		st, err := m.Status()
-		switch why := s.trial.why(); {
-		case err != nil:
+	err := s.queue.inTurn(soon, op, s.queue.enterSoon, func() error {
+		err := s.with(false, func(m machine) (err error) {
+			done, err = s.confirmBy(ctx, m)
 			return err
-		case !st.Loader.Trial():
-			return ErrNothingToConfirm
-		case why != nil:
-			return fmt.Errorf("the trial was given up: %w: %w", why, upgrade.ErrTrial)
-		}
-		a, err := m.Confirm(ctx, upgrade.Options{Ordered: true})
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("confirm: %w", err)
 		}
-		s.isConfirmed(a)
-		done = Confirmed{Attempt: a, Slot: st.Loader.Active, Version: st.Running().Manifest.Version}
 		return nil
 	})
-	s.queue.leave()
-	op.end(err)
 	if err != nil {
-		return Confirmed{}, fmt.Errorf("confirm: %w", err)
+		return Confirmed{}, err
 	}
 	go s.tidyUp(s.ctx)
 	return done, nil
+}
+
+// confirmBy confirms by order.
+func (s *Server) confirmBy(ctx context.Context, m machine) (Confirmed, error) {
+	st, err := m.Status()
+	switch why := s.trial.why(); {
+	case err != nil:
+		return Confirmed{}, err
+	case !st.Loader.Trial():
+		return Confirmed{}, ErrNothingToConfirm
+	case why != nil:
+		return Confirmed{}, fmt.Errorf("the trial was given up: %w: %w", why, upgrade.ErrTrial)
+	}
+	a, err := m.Confirm(ctx, upgrade.Options{Ordered: true})
+	if err != nil {
+		return Confirmed{}, err
+	}
+	s.isConfirmed(a)
+	return Confirmed{Attempt: a, Slot: st.Loader.Active, Version: st.Running().Manifest.Version}, nil
 }

@@ -36,7 +36,7 @@ func TestABootThatNoAttemptOrderedWaitsForAPerson(t *testing.T) {
 		require.Equal(t, []string{"started"}, f.called(), "nothing is confirmed, and nothing given up")
 		require.Empty(t, f.rebooted())
 		require.Len(t, notices(t, s), 1)
-		require.Contains(t, notices(t, s)[0], "META holds no attempt (`pawl confirm` keeps it, `pawl rollback` goes back)")
+		require.Contains(t, notices(t, s)[0], "META holds no attempt (a person confirms it, or goes back)")
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "META holds no attempt", st.Unordered)

@@ -27,16 +27,12 @@ func (s *Server) ownLoader(ctx context.Context) {
 	case own.Same && !s.trial.wasConfirmed():
 		return
 	}
-	op := s.newBrief("replace the loader")
-	if err := s.queue.enterWhenFree(ctx, op); err != nil {
-		return
-	}
-	defer s.queue.leave()
-	err = s.with(false, func(m machine) error {
-		own, err = m.ReplaceLoader(ctx, upgrade.LoaderOptions{})
-		return err
+	err = s.briefly(ctx, "replace the loader", func(*Operation) error {
+		return s.with(false, func(m machine) error {
+			own, err = m.ReplaceLoader(ctx, upgrade.LoaderOptions{})
+			return err
+		})
 	})
-	op.end(err)
 	if err != nil {
 		s.log.Warn("the loader is left as it is", "reason", err)
 		return

@@ -116,12 +116,9 @@ func (s *Server) reached(ctx context.Context, where string) {
 	defer cancel()
 	op := newOperation("record how far the trial is", newJournal(s.bootID)) // of no interest to who follows the events
 	op.brief = true
-	err := s.queue.enterSoon(ctx, op)
-	if err == nil {
-		err = s.with(false, func(m machine) error { return m.Reached(ctx, where) })
-		s.queue.leave()
-		op.end(err)
-	}
+	err := s.queue.inTurn(ctx, op, s.queue.enterSoon, func() error {
+		return s.with(false, func(m machine) error { return m.Reached(ctx, where) })
+	})
 	if err != nil {
 		s.log.Warn("how far the trial is, is not recorded", "reached", where, "reason", err)
 	}
@@ -140,34 +137,31 @@ func (s *Server) migrate(ctx context.Context) error {
 	if len(s.hooks(PhaseMigrate)) == 0 {
 		return nil
 	}
-	op := s.newBrief("migrate")
-	if err := s.queue.enterWhenFree(ctx, op); err != nil {
+	return s.briefly(ctx, "migrate", func(op *Operation) error {
+		s.at("trial", PhaseMigrate)
+		limited, cancel := context.WithDeadline(ctx, s.trial.now("migrate"))
+		defer cancel()
+		return s.with(false, func(m machine) error { return s.migrateOn(limited, op, m) })
+	})
+}
+
+func (s *Server) migrateOn(ctx context.Context, op *Operation, m machine) error {
+	st, err := m.Status()
+	if err != nil {
 		return err
 	}
-	defer s.queue.leave()
-	s.at("trial", PhaseMigrate)
-	limited, cancel := context.WithDeadline(ctx, s.trial.now("migrate"))
-	defer cancel()
-	err := s.with(false, func(m machine) error {
-		st, err := m.Status()
-		if err != nil {
+	o := Occasion{Phase: PhaseMigrate, Operation: "trial"}
+	if a := st.Attempt; a != nil && a.Open() {
+		o.Attempt = *a
+		marks := append(without(a.Marks, PhaseMigrate), upgrade.Mark{Phase: string(PhaseMigrate), Boot: s.bootID})
+		if err := m.Mark(marks); err != nil {
 			return err
 		}
-		o := Occasion{Phase: PhaseMigrate, Operation: "trial"}
-		if a := st.Attempt; a != nil && a.Open() {
-			o.Attempt = *a
-			marks := append(without(a.Marks, PhaseMigrate), upgrade.Mark{Phase: string(PhaseMigrate), Boot: s.bootID})
-			if err := m.Mark(marks); err != nil {
-				return err
-			}
-		}
-		if err := m.Reached(ctx, string(PhaseMigrate)); err != nil {
-			s.log.Warn("trial", "reason", err)
-		}
-		_, err = s.runHooks(limited, op, o, false)
-		return err
-	})
-	op.end(err)
+	}
+	if err := m.Reached(ctx, string(PhaseMigrate)); err != nil {
+		s.log.Warn("trial", "reason", err)
+	}
+	_, err = s.runHooks(ctx, op, o, false)
 	return err
 }
 

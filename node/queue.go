@@ -26,7 +26,7 @@ func (q *queue) enter(op *Operation) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.running != nil {
-		return fmt.Errorf("%s: %s has been running since %s: %w (wait for it; `pawl status` tells how far it is)",
+		return fmt.Errorf("%s: %s has been running since %s: %w (wait for it; its status says how far it is)",
 			op.name, q.running.name, q.running.begun.UTC().Format(time.RFC3339), ErrBusy)
 	}
 	q.set(op)
@@ -103,4 +103,21 @@ func (q *queue) latest() (op *Operation, running bool) {
 		return q.running, true
 	}
 	return q.last, false
+}
+
+// inTurn does what op is for, once enter has got it the queue, and ends it.
+func (q *queue) inTurn(ctx context.Context, op *Operation, enter func(context.Context, *Operation) error, do func() error) error {
+	if err := enter(ctx, op); err != nil {
+		return err
+	}
+	err := do()
+	q.leave() // first: who hears of the end may ask for something else at once
+	op.end(err)
+	return err
+}
+
+// briefly does in its turn what the service does by itself.
+func (s *Server) briefly(ctx context.Context, name string, do func(*Operation) error) error {
+	op := s.newBrief(name)
+	return s.queue.inTurn(ctx, op, s.queue.enterWhenFree, func() error { return do(op) })
 }

@@ -225,7 +225,7 @@ func (s *Server) loadSoon(op *Operation, mode string) (loaded bool, err error) {
 }
 
 func (s *Server) deadDisk(after time.Duration) error {
-	return fmt.Errorf("reboot: %s has not answered for %s: %w (`pawl reboot --force` restarts all the same)", s.config.Disk, after, context.DeadlineExceeded)
+	return fmt.Errorf("reboot: %s has not answered for %s: %w (a forced restart comes all the same)", s.config.Disk, after, context.DeadlineExceeded)
 }
 
 // Reboot restarts this machine. As PID 1 it does so at once, after everything written has been flushed. Elsewhere it asks

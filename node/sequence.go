@@ -308,9 +308,9 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	}
 	switch {
 	case staged:
-		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, `pawl stage cancel` gives it up)", why, q.attempt.Version)
+		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, unless that is cancelled)", why, q.attempt.Version)
 	case p.unmounts && !q.cancelled():
-		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or use --stage, which needs nothing to be unmounted)", why)
+		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or stage the upgrade, which needs nothing to be unmounted)", why)
 	}
 	if held {
 		return after{reboot: true}, fmt.Errorf("%w; the node restarts into the version that runs", why)

@@ -92,11 +92,11 @@ func TestSequence(t *testing.T) {
 			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown", left: []string{"lock", "cordon", "leave", "stop", "unmount"},
 		},
 		"something does not let go, and the node is to go on": {
-			call: "unmount", why: "or use --stage", stuck: HeldUndo,
+			call: "unmount", why: "or stage the upgrade", stuck: HeldUndo,
 			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"the disk is held elsewhere": {
-			call: "free", why: "or use --stage", stuck: HeldUndo,
+			call: "free", why: "or stage the upgrade", stuck: HeldUndo,
 			want: strings.TrimSuffix(all, ", last") + ", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"arming fails": {
@@ -137,7 +137,7 @@ func TestSequence(t *testing.T) {
 		},
 		"what is staged stays staged": {
 			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
-			fails:   map[Phase]error{PhaseDrain: sick}, why: "`pawl stage cancel` gives it up",
+			fails:   map[Phase]error{PhaseDrain: sick}, why: "is staged all the same: the next boot applies it, unless that is cancelled",
 			want: "allow, stage, lock, cordon, drain, uncordon sure=true, unlock sure=true",
 		},
 		"a shutdown that fails holds nothing up": {

@@ -12,15 +12,12 @@ func (s *Server) CancelStage(ctx context.Context) (a upgrade.Attempt, err error)
 	op := s.newOperation("cancel the staged upgrade")
 	soon, cancel := context.WithTimeout(ctx, ownTime)
 	defer cancel()
-	if err := s.queue.enterSoon(soon, op); err != nil {
-		return a, err
-	}
-	err = s.with(false, func(m machine) error {
-		a, err = m.Unstage(ctx)
-		return err
+	err = s.queue.inTurn(soon, op, s.queue.enterSoon, func() error {
+		return s.with(false, func(m machine) error {
+			a, err = m.Unstage(ctx)
+			return err
+		})
 	})
-	s.queue.leave()
-	op.end(err)
 	return a, err
 }
 

@@ -124,7 +124,7 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	case err != nil:
 		s.setProblem(err)
 	case boot.Unordered != "":
-		s.journal.add(op.name, Notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (`pawl confirm` keeps it, `pawl rollback` goes back)", boot.Unordered)))
+		s.journal.add(op.name, Notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (a person confirms it, or goes back)", boot.Unordered)))
 	case boot.Trial:
 		s.log.Info("this boot is a trial", "deadline", s.config.TrialDeadline, "checks", len(s.config.Checks))
 	case boot.Attempt != nil:
@@ -276,21 +276,18 @@ func (s *Server) setProblem(err error) {
 }
 
 func (s *Server) confirm(ctx context.Context) error {
-	op := s.newBrief("confirm")
-	if err := s.queue.enterWhenFree(ctx, op); err != nil {
-		return err
-	}
-	defer s.queue.leave()
-	s.at("trial", Phase(upgrade.StepConfirm))
-	var err error
-	for try := range maxTries {
-		if err = s.confirmOnce(ctx, try); err == nil || ctx.Err() != nil || errors.Is(err, upgrade.ErrCold) || errors.Is(err, upgrade.ErrUnordered) {
-			break
+	return s.briefly(ctx, "confirm", func(*Operation) (err error) {
+		s.at("trial", Phase(upgrade.StepConfirm))
+		for try := range maxTries {
+			err = s.confirmOnce(ctx, try)
+			final := errors.Is(err, upgrade.ErrCold) || errors.Is(err, upgrade.ErrUnordered)
+			if err == nil || ctx.Err() != nil || final {
+				break
+			}
+			s.log.Warn("confirm", "reason", err)
 		}
-		s.log.Warn("confirm", "reason", err)
-	}
-	op.end(err)
-	return err
+		return err
+	})
 }
 
 func (s *Server) confirmOnce(ctx context.Context, try int) error {
@@ -372,12 +369,7 @@ func (t *trial) giveUp(reason string) bool {
 
 // recordWhy has the machine write down why the trial ends.
 func (s *Server) recordWhy(ctx context.Context, reason string, record func(machine, context.Context, string) error) error {
-	op := s.newBrief("record why the trial failed")
-	if err := s.queue.enterWhenFree(ctx, op); err != nil {
-		return err
-	}
-	defer s.queue.leave()
-	err := s.with(false, func(m machine) error { return record(m, ctx, reason) })
-	op.end(err)
-	return err
+	return s.briefly(ctx, "record why the trial failed", func(*Operation) error {
+		return s.with(false, func(m machine) error { return record(m, ctx, reason) })
+	})
 }

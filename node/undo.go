@@ -151,31 +151,25 @@ func (s *Server) settleOnce(ctx context.Context) error {
 
 // settleNow waits for its turn, and undoes what is left then: another operation may have come first.
 func (s *Server) settleNow(ctx context.Context) error {
-	op := s.newBrief("settle")
-	if err := s.queue.enterWhenFree(ctx, op); err != nil {
-		return err
-	}
-	defer s.queue.leave()
-	a, trial, err := s.marked(ctx)
-	if err != nil || a == nil || trial {
-		op.end(err)
-		return err
-	}
-	err = s.with(false, func(m machine) error {
-		marks := a.Marks
-		if a.Phase == upgrade.Prepared {
-			if err := m.Abandon(ctx, "the node service ended in the middle of it"); err != nil {
-				return err
+	return s.briefly(ctx, "settle", func(op *Operation) error {
+		a, trial, err := s.marked(ctx)
+		if err != nil || a == nil || trial {
+			return err
+		}
+		return s.with(false, func(m machine) error {
+			marks := a.Marks
+			if a.Phase == upgrade.Prepared {
+				if err := m.Abandon(ctx, "the node service ended in the middle of it"); err != nil {
+					return err
+				}
 			}
-		}
-		if a.Result == upgrade.Confirmed { // the new configuration is there to stay
-			marks = without(marks, PhaseMigrate)
-		}
-		left, err := s.undo(ctx, op, Occasion{Operation: "settle", Attempt: *a}, marks)
-		return errors.Join(err, m.Mark(left))
+			if a.Result == upgrade.Confirmed { // the new configuration is there to stay
+				marks = without(marks, PhaseMigrate)
+			}
+			left, err := s.undo(ctx, op, Occasion{Operation: "settle", Attempt: *a}, marks)
+			return errors.Join(err, m.Mark(left))
+		})
 	})
-	op.end(err)
-	return err
 }
 
 // marked is the latest attempt if it has marks.

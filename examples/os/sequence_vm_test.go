@@ -203,7 +203,7 @@ func (m *machine) failures() {
 	pid := strings.TrimSpace(m.do("occupy " + ephemeral))
 	out := m.order(1, "upgrade", "--image", m.Remote("2.0.0"), "--preserve", "--wait")
 	require.Contains(m, out, "is held by process "+pid+" (exe)")
-	require.Contains(m, out, "or use --stage")
+	require.Contains(m, out, "or stage the upgrade")
 	m.goes("restart")
 	m.ready("1.0.0", "A")
 	require.Contains(m, m.do("records"), `"cordoned":false,"left":false`)
