@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/commandline"
+	"github.com/pawl-os/pawl/internal/nearest"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -23,6 +27,7 @@ type diskRecipe struct {
 	from                               source
 	labels                             labels
 	output, format, size, seed, loader string
+	target                             string
 	active, compress, plan             bool
 	sector                             int
 
@@ -48,6 +53,7 @@ func imageCommand() *cobra.Command {
 	f.StringVar(&r.output, "output", "", "file to make; it must not exist. - is standard output, with --output-format")
 	f.StringVar(&r.format, "output-format", "", "format of the file, whatever its name: raw, qcow2, vhd (fixed), vhd-dynamic, vhdx, vmdk, ova or gcp, "+
 		"with .zst or .gz behind it to pack it")
+	f.StringVar(&r.target, "target", "", "where it is to run, which says the format: "+strings.Join(targetNames(), ", "))
 	f.BoolVar(&r.compress, "compress", false, "with qcow2: compress each cluster; QEMU and others read such an image as it is")
 	f.StringVar(&r.size, "size", "4GiB", "size of the disk; what is not used takes no room")
 	f.IntVar(&r.sector, "sector-size", 512, "bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
@@ -82,6 +88,11 @@ func (r *diskRecipe) check(epoch string) (err error) {
 		return usage("--size", fmt.Errorf("%s is no whole number of sectors of %d bytes", r.size, r.sector))
 	case r.output == "" && !r.plan:
 		return usageError{errors.New(`required flag(s) "output" not set (see installer image --help)`)}
+	case r.target != "":
+		r.kind, err = r.targetKind()
+		if err != nil {
+			return usage("--target", err)
+		}
 	case r.format != "":
 		r.kind, err = disk.ParseKind(r.format)
 	case r.output == stdout:
@@ -111,9 +122,40 @@ func (r *diskRecipe) check(epoch string) (err error) {
 	return err
 }
 
+// targets are the formats that places to run take.
+var targets = map[string]disk.Format{
+	"generic": disk.RawDisk, "qemu": disk.QCOW2, "aws": disk.RawDisk, "azure": disk.VHD, "gcp": disk.GCP,
+	"hyperv": disk.VHDX, "vmware": disk.OVA,
+}
+
+func targetNames() []string { return slices.Sorted(maps.Keys(targets)) }
+
+// targetKind is the format for the target. A name or another flag that says another one is refused.
+func (r *diskRecipe) targetKind() (disk.Kind, error) {
+	format, ok := targets[r.target]
+	if !ok {
+		hint := nearest.Hint(r.target, targetNames())
+		return disk.Kind{}, fmt.Errorf("%q: want %s%s", r.target, strings.Join(targetNames(), ", "), hint)
+	}
+	said, err := disk.Kind{Format: format}, error(nil)
+	switch {
+	case r.format != "":
+		said, err = disk.ParseKind(r.format)
+	case r.output != stdout && filepath.Ext(r.output) != "":
+		said, err = disk.KindOf(r.output)
+	}
+	if err == nil && said.Format != format {
+		err = fmt.Errorf("%s takes %s, and the file is to be %s: leave one out", r.target, format, said)
+	}
+	return said, err
+}
+
 // formatFlag is the flag that said which format.
 func (r *diskRecipe) formatFlag() string {
-	if r.format != "" {
+	switch {
+	case r.target != "":
+		return "--target"
+	case r.format != "":
 		return "--output-format"
 	}
 	return "--output"

@@ -67,6 +67,9 @@ func TestImageOutputsThatCannotBe(t *testing.T) {
 		"a broken GiB":       {[]string{"--output", file + ".tar.gz", "--size", "2100MiB"}, "whole GiB only"},
 		"compressed raw":     {[]string{"--output", file, "--compress"}, "qcow2 can be"},
 		"no output":          {nil, `"output" not set`},
+		"an unknown target":  {[]string{"--output", file, "--target", "azur"}, "did you mean azure?"},
+		"another ending":     {[]string{"--output", file + ".qcow2", "--target", "azure"}, "azure takes vhd, and the file is to be qcow2"},
+		"a target's size":    {[]string{"--output", file, "--target", "gcp", "--size", "2100MiB"}, "--target: gcp holds disks of whole GiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, out := run(t, append([]string{"image", "--image", f.one}, c.args...)...)
@@ -117,4 +120,17 @@ func TestImagePlanDrawsTheDisk(t *testing.T) {
 	names, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, names)
+}
+
+// A target says the format, with a packing that the name asks for.
+func TestImageForATarget(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{"qemu": "qcow2", "azure": "vhd", "vmware": "ova", "gcp": "gcp", "generic": "raw"} {
+		r := diskRecipe{output: "disk", target: target, size: "2GiB", sector: 512, loader: "systemd-boot"}
+		require.NoError(t, r.check(""))
+		require.Equal(t, want, r.kind.String())
+	}
+	r := diskRecipe{output: "disk.vhd.zst", target: "azure", size: "2GiB", sector: 512, loader: "systemd-boot"}
+	require.NoError(t, r.check(""))
+	require.Equal(t, "vhd.zst", r.kind.String())
 }

@@ -1,0 +1,34 @@
+//go:build root
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/internal/virtual"
+)
+
+// A disk that is full while the image is made, in each of its two files, ends it with the reason and leaves nothing.
+func TestImageOnAFullDisk(t *testing.T) {
+	f := newFactory(t)
+	large := f.reference("2.0.0", virtual.Spec{Size: 8 << 20})
+	for size, formats := range map[string][]string{"4m": {"raw", "qcow2", "raw.zst"}, "14m": {"vhd-dynamic", "vhdx"}} {
+		dir := t.TempDir()
+		require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size))
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		for _, format := range formats {
+			path := filepath.Join(dir, "disk")
+			status, out := run(t, "image", "--image", large, "--output", path, "--output-format", format, "--size", "2GiB")
+			require.NotZero(t, status, out)
+			require.Contains(t, out, "no space left on device", format)
+			names, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			require.Empty(t, names, format)
+		}
+	}
+}
