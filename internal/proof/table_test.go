@@ -8,11 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
+	"github.com/pawl-os/pawl/upgrade"
 )
 
 // What `installer disk repair` and `disk grow` do to the table is cut at every write, and the model of firmware and loader says what
@@ -124,4 +126,46 @@ func lost(left, before, after *disktest.Disk, n int64) bool {
 		}
 	}
 	return false
+}
+
+// An install over a disk on which systems of ours were, and whose table somebody zapped, is cut at every write: nothing boots then,
+// or what is installed, and never what was there before.
+func TestACutOfAnInstallOverAFormerLife(t *testing.T) {
+	for _, loader := range []string{loaders.SystemdBoot, loaders.GRUBBIOS} {
+		t.Run(loader, func(t *testing.T) {
+			kit, err := TinyKit(t.Context(), t.TempDir(), loader)
+			require.NoError(t, err)
+			m, err := base(kit, bootloader.B) // which runs another version than the one that is installed
+			require.NoError(t, err)
+			d := m.disk.Clone()
+			for _, at := range []int64{0, d.Size() - 34*512} {
+				_, err := d.WriteAt(make([]byte, 34*512), at)
+				require.NoError(t, err)
+			}
+			off := newMachine(kit, d.Clone(), efivar.NewMemory())
+			off.disk.Record()
+			require.NoError(t, off.install("1.1.0", upgrade.InstallOptions{}))
+			firmware := predict.Options{BIOS: loader == loaders.GRUBBIOS, SectorReads: true}
+			o := disktest.Options{Workers: 1, Destroyed: 16, Samples: 6, Exhaustive: 3}
+			installed := 0
+			err = off.disk.Trace().Crashes(o, func(crash *disktest.Crash) error {
+				out, err := predict.Boot(predict.NewOverlay(crash.Device()), efivar.NewMemory(), firmware)
+				switch {
+				case err != nil:
+					return err
+				case out.Stuck != "":
+					if crash.Finished {
+						return errors.New(out.Stuck)
+					}
+				case out.Slot != bootloader.A || kit.Version(out.Digest) != "1.1.0":
+					return fmt.Errorf("%v boots", out)
+				default:
+					installed++
+				}
+				return nil
+			})
+			require.NoError(t, err)
+			require.NotZero(t, installed)
+		})
+	}
 }
