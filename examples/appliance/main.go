@@ -24,8 +24,7 @@ import (
 func main() {
 	disk := flag.String("disk", "", "what the machine boots from")
 	flag.Parse()
-	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}}
-	c.Watchdog.Device = watchdog.Auto // resets the machine if a trial hangs
+	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}, Watchdog: node.Watchdog{Device: watchdog.Auto}}
 	log.Fatal(run(context.Background(), c, api.DefaultSocket, "127.0.0.1:8080", "/var/data"))
 }
 
@@ -36,9 +35,8 @@ func run(ctx context.Context, c node.Config, socket, address, data string) error
 		if err != nil {
 			return err
 		}
-		serving := &http.Server{Handler: http.FileServer(http.Dir(data))}
-		go func() { log.Print(serving.Serve(l)) }()
-		web = serving
+		web = &http.Server{Handler: http.FileServer(http.Dir(data))}
+		go func(web *http.Server) { log.Print(web.Serve(l)) }(web)
 		return nil
 	}
 	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
