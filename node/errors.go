@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // ErrRequest is returned for a request that lacks something, or has too much. Do: read the message.
@@ -59,7 +60,7 @@ var kinds = []struct {
 	{upgrade.ErrDoesNotFit, "does-not-fit"},
 	{bootloader.ErrVersion, "version"},
 	{upgrade.ErrUnfit, "unfit"},
-	{upgrade.ErrPolicy, "policy"},
+	{versions.ErrPolicy, "policy"},
 	{upgrade.ErrNotStaged, "not-staged"},
 	{upgrade.ErrUnproved, "unproved"},
 	{upgrade.ErrCold, "cold"},

@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // Steps of an operation that package upgrade does not have.
@@ -399,12 +400,12 @@ func attemptOf(p upgrade.Plan) upgrade.Attempt {
 
 // allowClient asks whether the command that ordered this is new enough for the image. What is forced, or cannot be told, is a warning.
 func (q *sequence) allowClient() (warning string, err error) {
-	lowest := q.img.Annotations[upgrade.ClientAnnotation]
-	err = upgrade.AllowClient(q.request.Client, lowest)
+	lowest := q.img.Annotations[versions.ClientAnnotation]
+	err = versions.AllowClient(q.request.Client, lowest)
 	switch {
 	case err != nil && q.request.Force:
 		return err.Error(), nil
-	case err == nil && lowest != "" && !upgrade.IsVersion(q.request.Client):
+	case err == nil && lowest != "" && !versions.Comparable(q.request.Client):
 		warning = fmt.Sprintf("The image wants pawl %s or later, and the version of the one that asks, %q, cannot be compared.", lowest, q.request.Client)
 	}
 	return warning, err

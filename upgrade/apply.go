@@ -44,18 +44,8 @@ func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attem
 	return m.Arm(ctx, o)
 }
 
-// Prepare does everything of an upgrade that can fail, while the machine still serves, and disturbs nothing: the next
-// boot is that of the default. If power fails in
-//
-//	disarm    default: an earlier arming is there or gone, and its slot is still whole
-//	clear     default: the loader forgets the target; then its manifest is gone, and its other files are there or not
-//	write     default: no table, directory or block that the default needs is written; a file of the target may be there
-//	          in full size and in part: without a manifest nothing refers to it, and the next run compares its bytes
-//	verify    default: nothing is written
-//	complete  default: the loader does not know of the target
-//	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
-//
-// The target is the slot that is neither active nor default; what it held is gone from "clear" on, but for files that the
+// Prepare does everything of an upgrade that can fail, while the machine still serves, and disturbs nothing: wherever power fails,
+// the next boot is that of the default. The target is the slot that is neither active nor default; what it held is gone from "clear" on, but for files that the
 // image has too. Those are left, those of the active slot are copied, and a download that was cut off is taken up: each
 // as far as its bytes match the digests in the image's manifest, and all of it is read back like the rest.
 func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
@@ -81,6 +71,15 @@ func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, ph
 	return *a, nil
 }
 
+// steps are those of Prepare. If power fails in
+//
+//	disarm    default: an earlier arming is there or gone, and its slot is still whole
+//	clear     default: the loader forgets the target; then its manifest is gone, and its other files are there or not
+//	write     default: no table, directory or block that the default needs is written; a file of the target may be there
+//	          in full size and in part: without a manifest nothing refers to it, and the next run compares its bytes
+//	verify    default: nothing is written
+//	complete  default: the loader does not know of the target
+//	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
 func (op *operation) steps() []step {
 	return []step{
 		{StepFind, op.find},
@@ -303,13 +302,7 @@ func (op *operation) enter() error {
 	}, nil)
 }
 
-// Arm is the commit point of a prepared attempt. If power fails
-//
-//	before META says armed      default; the attempt is told of as abandoned
-//	before the loader is armed  default; the attempt is told of as fallen back, not known to have started
-//	after it                    the trial, as often as it is counted, then the default
-//
-// An error leaves nothing armed, as far as the loader can be written at all.
+// Arm is the commit point of a prepared attempt: one write, after which the next boot is the trial. An error leaves nothing armed, as far as the loader can be written at all.
 //
 // With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
 // comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may follow,
@@ -329,6 +322,11 @@ func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 	return *a, nil
 }
 
+// arm is Arm's one step. If power fails
+//
+//	before META says armed      default; the attempt is told of as abandoned
+//	before the loader is armed  default; the attempt is told of as fallen back, not known to have started
+//	after it                    the trial, as often as it is counted, then the default
 func (m *Machine) arm(a *Attempt, o Options) error {
 	to := m.slot(a.To)
 	if to.Content != Complete || to.Manifest.Image != a.Image {

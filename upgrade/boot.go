@@ -25,25 +25,11 @@ type Boot struct {
 
 // Started is called once in every boot, early, before EPHEMERAL is mounted. It can be called again.
 //
-// On a trial it does three things. If power fails
+// On a trial it counts this boot in META, arms the next try where the loader does not count (bootloader.State.Again), and wipes
+// EPHEMERAL, once, unless the attempt preserves it. On the default it records how an open attempt ended, and has firmware start the
+// loader by an entry of our own. With META destroyed it records, wipes and arms nothing, and what runs beside the default is a trial.
 //
-//	before META counts this boot        default; with a loader that counts by itself, what is left
-//	before the trial is armed again     default: a try is lost, and none is gained. Only where the loader does not count
-//	                                    (bootloader.State.Again) and tries are left
-//	before EPHEMERAL is wiped, or after the tries that are left, then the default
-//
-// EPHEMERAL is wiped once, and not if the attempt preserves it. On the default with an open attempt it records how that
-// ended, and what boots is not changed. With META destroyed nothing is recorded, nothing is wiped, and a loader that
-// does not count is not armed again. A loader that was to count this boot and could not is disarmed first of all; so is one that has
-// not used up what armed it, in the first call of a boot.
-//
-// A boot that no attempt ordered is no trial: an entry that somebody picked in the loader's menu, or a disk or variables of an
-// earlier day. Nothing is recorded, nothing is wiped, and nothing confirms it but a person. That needs a META that can be read:
-// one that cannot rules nothing out, and what runs beside the default is then a trial.
-//
-// On the default, firmware is told to start the loader by an entry of our own, where it has none: variables, and then the order;
-// if power fails between them, the default. Whether a new loader has started this boot, which it was to do once, goes into META: see
-// ReplaceLoader.
+// A boot that no attempt ordered is no trial: see [Boot].
 func (m *Machine) Started(context.Context) (Boot, error) {
 	st, err := m.Loader.State()
 	if err != nil {
@@ -89,6 +75,14 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 }
 
 // trial records that the new version has started and wipes EPHEMERAL if it is to be.
+// If power fails
+//
+//	before META counts this boot        default; with a loader that counts by itself, what is left
+//	before the trial is armed again     default: a try is lost, and none is gained. Only where the loader does not count
+//	                                    and tries are left
+//	before EPHEMERAL is wiped, or after the tries that are left, then the default
+//
+// A loader that has not used up what armed it is disarmed, in the first call of a boot.
 func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	if a.To != st.Active {
 		b.Attempt = nil
@@ -309,14 +303,10 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 	return nil
 }
 
-// Confirm makes the running slot the default. The loader's one write comes first and decides; META only learns of it:
-//
-//	before the loader's write  the default is the old version, and the trial is not repeated beyond its count
-//	after it                   the new version; the next Started records the confirmation
-//
-// A trial that was started by kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is
-// ErrCold, and nothing is written. Where something in front of the loader would start the other slot all the same, it is ErrRehearsal,
-// and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it is ErrUnordered.
+// Confirm makes the running slot the default. The loader's one write decides; META only learns of it. A trial that was started by
+// kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is [ErrCold], and nothing is written.
+// Where something in front of the loader would start the other slot all the same, it is [ErrRehearsal], and nothing is written. One
+// that no attempt ordered is confirmed only with Options.Ordered: else it is [ErrUnordered].
 // With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
 // The attempt is nil if META holds none for this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
@@ -328,6 +318,10 @@ func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
 	return a, err
 }
 
+// confirm is Confirm's one step. If power fails
+//
+//	before the loader's write  the default is the old version, and the trial is not repeated beyond its count
+//	after it                   the new version; the next Started records the confirmation
 func (m *Machine) confirm(ctx context.Context, o Options) (*Attempt, error) {
 	st, err := m.Loader.State()
 	if err != nil {

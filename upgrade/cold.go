@@ -1,18 +1,12 @@
 package upgrade
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
 )
-
-// ErrCold is returned by Confirm in a trial that was started by kexec, when firmware and loader would not start the slot once
-// it is confirmed. Nothing was changed. Do: restart, which falls back; then mend what the message names, and upgrade without
-// kexec, so that the trial itself shows whether the firmware starts it.
-var ErrCold = errors.New("a start through the firmware would not bring up the running slot")
 
 // byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts it too.
 func (m *Machine) byKexec(s bootloader.Slot) bool {
@@ -27,7 +21,7 @@ func (m *Machine) byKexec(s bootloader.Slot) bool {
 // refuses what is not s as its manifest has it.
 func (m *Machine) startsCold(s SlotStatus) error {
 	if m.Disk == nil {
-		return fmt.Errorf("it was started by kexec, and what the firmware would start is not known without the disk (Config.Disk): %w", ErrCold)
+		return fmt.Errorf("it was started by kexec, and what the firmware would start is not known without the disk: %w", ErrCold)
 	}
 	disk := predict.NewOverlay(m.Disk)
 	vars, err := predict.Variables(m.Vars)
@@ -38,7 +32,7 @@ func (m *Machine) startsCold(s SlotStatus) error {
 		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, with Secure Boot on: %w", ErrCold)
 	}
 	sure, err := OpenDevice(disk, OpenOptions{
-		Loaders: []bootloader.Backend{m.Backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.Config.Now,
+		Loaders: []bootloader.Backend{m.Backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.config.Now,
 	})
 	if err == nil {
 		err = sure.Loader.Confirm(s.Slot)

@@ -13,9 +13,6 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// ErrDiskUnknown is returned when this machine's own disk cannot be found by itself. Do: name it.
-var ErrDiskUnknown = errors.New("it is not known which disk this machine booted from")
-
 // Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started from,
 // GRUB on this machine's kernel command line, systemd-boot in a variable.
 // Nil vars are this machine's. It writes nothing. No such disk, and more than one (a copy), are ErrDiskUnknown.

@@ -34,13 +34,10 @@ type Finding struct {
 // Diagnosis is what can be known of a machine without starting or changing anything.
 type Diagnosis struct {
 	Status   Status            // the zero value where the machine could not be opened
-	Boots    []predict.Outcome // the next boots, in order; none where they cannot be predicted
+	Boots    []predict.Outcome // the next three, in order; none where they cannot be predicted
 	Assumes  []string          // what the prediction takes for granted, one sentence each
 	Findings []Finding
 }
-
-// PredictedBoots is how many boots a diagnosis predicts.
-const PredictedBoots = 3
 
 // Severity is that of the worst finding.
 func (d Diagnosis) Severity() Severity {
@@ -136,7 +133,7 @@ func (d *Diagnosis) boots(disk Device, vars *efivar.Memory, m *Machine) {
 	}
 	var boots []predict.Outcome
 	if err == nil {
-		boots, err = predict.Next(disk, vars, PredictedBoots, o)
+		boots, err = predict.Next(disk, vars, 3, o)
 	}
 	d.Boots = boots
 	if err != nil {

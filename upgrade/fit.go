@@ -116,17 +116,11 @@ func fitUKI(r io.ReaderAt, size int64, arch string) (version string, err error) 
 	if err := noneReserved(line); err != nil {
 		return version, err
 	}
-	if !RebootsOnPanic(line) {
+	if !cmdline.RebootsOnPanic(line) {
 		return version, fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
 	}
 	if unread != nil {
 		return version, fmt.Errorf("its UKI's os-release cannot be read: %w: %w", unread, ErrUnfit)
 	}
 	return version, nil
-}
-
-// RebootsOnPanic reports whether kernel arguments make a panic end in a reboot.
-func RebootsOnPanic(line string) bool {
-	seconds, _ := cmdline.Panic(line)
-	return seconds != 0 // negative: at once
 }

@@ -19,9 +19,6 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// ErrInUse is returned when a disk that is to be installed holds a partition table. Do: look at it, then force.
-var ErrInUse = errors.New("the disk holds a partition table already")
-
 // InstallOptions are the choices of an install. With nothing but Loader it has the default layout.
 type InstallOptions struct {
 	Loader     bootloader.Backend // what starts the disk: one of loaders.All, or another. It is required
@@ -231,12 +228,12 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := Config{Boot: boot, Backend: in.Loader, Loader: loader, Meta: record, Log: in.Log, Now: in.Now}
+	c := config{OpenOptions: OpenOptions{Log: in.Log, Now: in.Now}, Boot: boot, Backend: in.Loader, Loader: loader, Meta: record}
 	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
 	c.Direct, c.NoDirect = device.Direct(part)
-	return New(c)
+	return newMachine(c)
 }
 
 // write streams the image's files into slot A and keeps the loader for later.

@@ -20,6 +20,7 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/pstore"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // OpenOptions say how to open a machine. With nothing but Loaders it is this machine, for changes.
@@ -36,9 +37,9 @@ type OpenOptions struct {
 	Cmdline  *string                     // nil: this machine's, from /proc/cmdline
 	BootID   string                      // empty: this machine's, from /proc/sys/kernel/random/boot_id
 	Version  string                      // empty: the VERSION_ID of the running system's os-release
-	Trial    string                      // see Config
+	Trial    string                      // how the loader is had to try a slot, where [Options] do not say
 	Release  string                      // where that os-release is; empty: /etc/os-release
-	Policy   Policy                      // which version may follow it; without Version, the os-release may set its window
+	Versions versions.Rules              // which version may follow it; without Version, the os-release may set its window
 	PStore   pstore.Dir                  // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
 	Log      *slog.Logger                // nil discards
 	Observe  Observer                    // is told of steps; nil: nobody
@@ -133,41 +134,27 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 			return nil, err
 		}
 	}
-	boot, err := bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(), Now: o.Now})
-	if err != nil {
+	c := config{OpenOptions: o, Meta: parts[partition.Meta], Disk: disk}
+	if c.Boot, err = bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(), Now: o.Now}); err != nil {
 		return nil, err
 	}
-	if o.Cmdline == nil {
-		line, err := text(cmdlinePath)
-		if err != nil {
-			return nil, err
-		}
-		o.Cmdline = &line
+	if err := c.complete(disk); err != nil {
+		return nil, err
 	}
-	if o.Gone == nil {
-		o.Gone = gone(disk, o.Vars)
-	}
-	if o.Vars == nil {
-		o.Vars = efivar.Open(efivar.Dir)
-	}
-	backend, err := bootloader.ProbeAll(o.Loaders, boot)
-	if err != nil {
+	if c.Backend, err = bootloader.ProbeAll(o.Loaders, c.Boot); err != nil {
 		return nil, err
 	}
 	at, err := place(disk, layout, o.Labels)
 	if err != nil {
 		return nil, err
 	}
-	loader, err := backend.Open(bootloader.Config{Disk: at, FS: boot, Vars: o.Vars, Cmdline: *o.Cmdline, Gone: o.Gone})
+	c.Loader, err = c.Backend.Open(bootloader.Config{Disk: at, FS: c.Boot, Vars: c.Vars, Cmdline: c.Cmdline, Gone: c.Gone})
 	if err != nil {
 		return nil, err
 	}
-	whole := disk
 	for role, part := range parts {
-		whole = join(whole, layout, o.Labels.Of(role), part)
+		c.Disk = join(c.Disk, layout, o.Labels.Of(role), part)
 	}
-	c := Config{Boot: boot, Backend: backend, Loader: loader, Meta: parts[partition.Meta], Disk: whole, Labels: o.Labels, Vars: o.Vars, Gone: o.Gone, ReadOnly: o.ReadOnly, BootID: o.BootID, Version: o.Version, Trial: o.Trial, Policy: o.Policy, Cmdline: *o.Cmdline, Log: o.Log, Observe: o.Observe, Now: o.Now, PStore: o.PStore}
-	c.memory = o.memory
 	for _, problem := range layout.Problems {
 		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
 	}
@@ -186,20 +173,37 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 			return partition.Wipe(p)
 		}
 	}
+	return newMachine(c)
+}
+
+// complete asks this machine for what of its boot the options do not say.
+func (c *config) complete(disk Device) (err error) {
+	if c.OpenOptions.Cmdline != nil {
+		c.Cmdline = *c.OpenOptions.Cmdline
+	} else if c.Cmdline, err = text(cmdlinePath); err != nil {
+		return err
+	}
+	if c.Gone == nil {
+		c.Gone = gone(disk, c.Vars)
+	}
+	if c.Vars == nil {
+		c.Vars = efivar.Open(efivar.Dir)
+	}
 	if c.BootID == "" {
 		if c.BootID, err = text("/proc/sys/kernel/random/boot_id"); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.Version == "" {
-		data, err := text(cmp.Or(o.Release, "/etc/os-release"))
+		data, err := text(cmp.Or(c.Release, "/etc/os-release"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a system without one does not say which version it is
-			return nil, err
+			return err
 		}
 		release := uki.ParseRelease(data)
-		c.Version, c.Policy = release["VERSION_ID"], window(c.Policy, release)
+		c.Version = release["VERSION_ID"]
+		c.Versions, c.VersionsWarning = c.Versions.Of(release)
 	}
-	return New(c)
+	return nil
 }
 
 // sections gives the partitions of a disk as sections of it.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // Plan is what an upgrade would do now. Making one writes nothing.
@@ -166,12 +167,12 @@ func (op *operation) allowed() error {
 	if op.m == nil { // an install: nothing came before
 		return nil
 	}
-	for _, warning := range []string{op.m.Policy.warning, unjudged(op.plan.Old, op.plan.Version)} {
+	for _, warning := range []string{op.m.VersionsWarning, versions.Unjudged(op.plan.Old, op.plan.Version)} {
 		if warning != "" {
 			op.plan.Warnings = append(op.plan.Warnings, warning)
 		}
 	}
-	err := op.m.Policy.Allow(op.plan.Old, op.plan.Version, op.img.Annotations[FromAnnotation])
+	err := op.m.Versions.Allow(op.plan.Old, op.plan.Version, op.img.Annotations[versions.FromAnnotation])
 	if err != nil && op.Force {
 		op.plan.Warnings = append(op.plan.Warnings, err.Error())
 		return nil

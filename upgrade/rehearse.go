@@ -17,11 +17,6 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 )
 
-// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's variables, does
-// not end as it must: a boot would start something else, or a write would be refused. Nothing that boots was changed. Do: mend
-// what the message names.
-var ErrRehearsal = errors.New("the rehearsal of the next boots failed")
-
 // errUnrehearsed is returned where there is nothing to play on.
 var errUnrehearsed = errors.New("not rehearsed")
 
@@ -377,7 +372,7 @@ type stage struct {
 // stage returns a copy of the machine, in the boot that it is in.
 func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
 	if m.Disk == nil {
-		return nil, fmt.Errorf("the disk as a whole is not known (Config.Disk): %w", errUnrehearsed)
+		return nil, fmt.Errorf("the disk as a whole is not known: %w", errUnrehearsed)
 	}
 	vars, err := predict.Variables(m.Vars)
 	if err != nil {
@@ -411,7 +406,7 @@ func (s *stage) open(version string) (*Machine, error) {
 		id = fmt.Sprintf("%s+%d", id, s.count)
 	}
 	return OpenDevice(s.disk, OpenOptions{
-		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.Config.Now, memory: s.meta,
+		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.config.Now, memory: s.meta,
 	})
 }
 

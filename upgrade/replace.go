@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // LoaderStatus is the loader that starts a machine, beside the one that the default's version has brought. The zero value is
@@ -105,9 +106,7 @@ func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatu
 // what tells loaders apart that do not state a version.
 func (m *Machine) newer(other bootloader.Slot, than SlotStatus, digest string) bool {
 	held := m.slot(other)
-	v, ok1 := parseVersion(held.Manifest.Version)
-	w, ok2 := parseVersion(than.Manifest.Version)
-	if held.Content != Complete || !ok1 || !ok2 || v.compare(w) <= 0 {
+	if held.Content != Complete || !versions.Higher(held.Manifest.Version, than.Manifest.Version) {
 		return false
 	}
 	for _, f := range held.Manifest.Files {
@@ -127,16 +126,9 @@ type LoaderOptions struct {
 // ReplaceLoader installs the loader that the running version has brought, when it differs from the one that is installed. It is
 // called once that version is confirmed, by itself, and in later boots: what it does is no part of an upgrade, and its failure is none of one.
 //
-// A loader is confirmed like a version. The first call has the firmware start the version's own copy once, and returns a status that Waits;
-// no restart is asked for. Started sees in the boot after the next start whether that came through it. Only then does a call install it. If
-// power fails in
-//
-//	verify  the default, started by the old loader: nothing is written
-//	try     the default, started by the old loader, or once by the copy
-//	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which the firmware
-//	        was told of first: see bootorder.Order.Replace. Run again, it finishes
-//
-// On a trial it is ErrTrial. ErrRisk, ErrOlder, ErrMachine, ErrRefused and ErrNotOurs say why the loader was left as it is. The status is that of afterwards.
+// A loader is confirmed like a version. The first call has the firmware start the version's own copy once, and returns a status that
+// Waits; no restart is asked for. [Machine.Started] sees whether that came to pass, and only then does a call install it. On a trial
+// it is [ErrTrial]. The errors of bootloader.Replacer say why it was left. The status is that of afterwards.
 func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
 	s, err := m.replaceLoader(ctx, o)
 	if err != nil {
@@ -145,6 +137,12 @@ func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	return s, nil
 }
 
+// replaceLoader has these steps. If power fails in
+//
+//	verify  the default, started by the old loader: nothing is written
+//	try     the default, started by the old loader, or once by the copy
+//	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which the firmware
+//	        was told of first: see bootorder.Order.Replace. Run again, it finishes
 func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
 	st, err := m.Loader.State()
 	switch {

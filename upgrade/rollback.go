@@ -2,19 +2,10 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
-)
-
-// Errors of a rollback.
-var (
-	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version wanted.
-	ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
-	// ErrUnproved is returned when the version in the other slot was to be tried and never confirmed. Do: upgrade, or force.
-	ErrUnproved = errors.New("the version in the other slot never proved itself")
 )
 
 // Rollback goes back by hand. What that takes depends on where the machine stands, and the attempt that it returns says

@@ -2,36 +2,26 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 )
 
-// ErrNotStaged is returned when no upgrade is staged. Do: nothing, or stage one.
-var ErrNotStaged = errors.New("no upgrade is staged")
-
 // maxApply is how many boots may begin to apply a staged upgrade: more than one, because the power may fail meanwhile;
 // not many, because an upgrade that never gets through must not come back for ever.
 const maxApply = 3
 
-// Stage is Prepare for an upgrade that a later boot is to arm: the target is complete and read back now, nothing is
-// pulled again, and META says so with one update, the last write. If power fails before it, there is no staged upgrade
-// (and the target is as Prepare says); after it there is one. The next boot finds it: see Boot.Staged and ApplyStaged.
+// Stage is [Machine.Prepare] for an upgrade that a later boot is to arm: the target is complete and read back now, and META says so
+// with one update, the last write. The next boot finds it: see Boot.Staged and [Machine.ApplyStaged].
 func (m *Machine) Stage(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
 	return m.prepareAs(ctx, img, o, Staged)
 }
 
-// ApplyStaged arms what Stage left. It is called early in a boot of the old version, before anything is mounted, when
-// Boot.Staged says so; the caller then restarts the machine. If power fails in
-//
-//	count   staged; the next boot begins again, at most three times
-//	verify  staged, as above: nothing is written
-//	arm     as Arm says: the trial, or the attempt has failed and is told of as fallen back
-//
-// A staged upgrade is applied or it has failed: an error ends the attempt with its reason, so that no boot comes back to
-// it. Two errors leave it staged: that of a context that ended, and that of a META that cannot be written.
+// ApplyStaged arms what [Machine.Stage] left. It is called early in a boot of the old version, before anything is mounted, when
+// Boot.Staged says so; the caller then restarts the machine. An error ends the attempt with its reason, so that no boot comes back to
+// it, but for two: a context that ended, and a META that cannot be written. If power fails before it is armed, the next boot begins
+// again, at most three times.
 func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.staged()
 	if err != nil {

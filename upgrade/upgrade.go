@@ -1,6 +1,6 @@
 // Package upgrade moves a machine to another version of its operating system and cannot strand it.
 //
-// Start with Install for an empty disk, and with Open and Machine.Apply for a running machine. The order of writes is
+// Start with [Install] for an empty disk, and with [Open] and [Machine.Apply] for a running machine. The order of writes is
 // the table in docs/architecture.md: the target is cleared, written, read back and completed while nothing refers to
 // it; one write then arms it for a counted number of boots; the version that comes up confirms itself with one more.
 // Cut the power anywhere: the next boot starts exactly one complete slot, and every operation can be run again.
@@ -22,11 +22,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
-	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
-	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
 // Device is a disk, a partition of one or a file: see package [device].
@@ -49,39 +46,47 @@ var (
 	ErrDoesNotFit = errors.New("the boot file system is too small for the image")
 	// ErrUnfit is returned when the image's files cannot be booted. Do: fix the image, or force.
 	ErrUnfit = errors.New("the image cannot be booted")
+	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version wanted.
+	ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
+	// ErrUnproved is returned when the version in the other slot was to be tried and never confirmed. Do: upgrade, or force.
+	ErrUnproved = errors.New("the version in the other slot never proved itself")
+	// ErrCold is returned by Confirm in a trial that was started by kexec, when firmware and loader would not start the slot once
+	// it is confirmed. Nothing was changed. Do: restart, which falls back; then mend what the message names, and upgrade without
+	// kexec, so that the trial itself shows whether the firmware starts it.
+	ErrCold = errors.New("a start through the firmware would not bring up the running slot")
+	// ErrDiskUnknown is returned when this machine's own disk cannot be found by itself. Do: name it.
+	ErrDiskUnknown = errors.New("it is not known which disk this machine booted from")
+	// ErrInUse is returned when a disk that is to be installed holds a partition table. Do: look at it, then force.
+	ErrInUse = errors.New("the disk holds a partition table already")
+	// ErrNotStaged is returned when no upgrade is staged. Do: nothing, or stage one.
+	ErrNotStaged = errors.New("no upgrade is staged")
+	// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's variables, does
+	// not end as it must: a boot would start something else, or a write would be refused. Nothing that boots was changed. Do: mend
+	// what the message names.
+	ErrRehearsal = errors.New("the rehearsal of the next boots failed")
 )
 
-// Config says what an operation works on. Boot, Meta and Loader are required.
-type Config struct {
-	Boot      *bootfs.FS                  // the boot file system, with the slots' directories as its zones
-	Backend   bootloader.Backend          // what kind of loader boots this machine
-	Loader    bootloader.Bootloader       // that loader, over the same boot file system
-	Meta      Device                      // the META partition
-	Disk      Device                      // the whole disk, only read: what it would boot is asked before a trial by kexec is confirmed; nil refuses that
-	Labels    partition.Labels            // of Disk's partitions, where they are not those of partition.Default
-	Vars      efivar.Store                // the firmware's variables, only read, for the same; nil: there are none
-	Gone      func(efivar.HardDrive) bool // whether no disk of the machine has a partition, for the same; nil: not known
-	Wipe      func() error                // wipes EPHEMERAL, which is not mounted yet; nil where there is none
-	DropCache func() error                // makes the next read of Boot come from the device; nil where there is no cache
-	Direct    io.ReaderAt                 // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
-	NoDirect  error                       // why there is no Direct, for people
-	ReadOnly  bool                        // only Plan and Status are used
-	Trial     string                      // how the loader is had to try a slot, where Options do not say
-	BootID    string                      // names this boot, as /proc/sys/kernel/random/boot_id does
-	Version   string                      // of the running system; empty if not known
-	Policy    Policy                      // which version may follow it
-	Cmdline   string                      // of the running kernel
-	Problems  []string                    // of the partition table, for Status: one sentence each
-	PStore    pstore.Dir                  // what kernels left when they died; empty: nothing is kept, or it is not this machine's
-	Log       *slog.Logger                // nil discards
-	Observe   Observer                    // is told of steps; nil: nobody
-	Now       func() time.Time            // nil is time.Now
-	memory    *meta.Store                 // in place of Meta, where what would happen is played
+// config says what an operation works on.
+type config struct {
+	OpenOptions
+	Boot      *bootfs.FS            // the boot file system, with the slots' directories as its zones
+	Backend   bootloader.Backend    // what kind of loader boots this machine
+	Loader    bootloader.Bootloader // that loader, over the same boot file system
+	Meta      Device                // the META partition
+	Disk      Device                // the whole disk, only read: a rehearsal is played on a copy of it; nil while it is installed
+	Cmdline   string                // of the running kernel
+	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
+	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
+	Direct    io.ReaderAt           // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
+	NoDirect  error                 // why there is no Direct, for people
+	Problems  []string              // of the partition table, for Status: one sentence each
+	// VersionsWarning is what is wrong with the window that the os-release sets.
+	VersionsWarning string
 }
 
 // Machine is one machine's boot state, opened for one operation after the other. It is not safe for concurrent use.
 type Machine struct {
-	Config
+	config
 	values interface {
 		Value(tag uint8) ([]byte, error)
 	} // META for reading
@@ -92,13 +97,9 @@ type Machine struct {
 	close   func() error
 }
 
-// New returns the machine that c describes. The devices stay the caller's to close. A damaged META is not an error
-// here: what needs META says so later.
-func New(c Config) (*Machine, error) {
-	if c.Boot == nil || c.Backend == nil || c.Loader == nil || c.Meta == nil {
-		return nil, errors.New("open machine: boot file system, loader and META are required")
-	}
-	m := &Machine{Config: c, log: c.Log, now: c.Now, close: func() error { return nil }}
+// newMachine returns the machine that c describes. A damaged META is not an error here: what needs META says so later.
+func newMachine(c config) (*Machine, error) {
+	m := &Machine{config: c, log: c.Log, now: c.Now, close: func() error { return nil }}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}

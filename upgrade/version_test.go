@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // restated is an image that states another version than its builder did; "" is none.
@@ -85,7 +86,7 @@ func TestAnImageThatStatesAHigherVersionThanItHas(t *testing.T) {
 	r.boots(bootloader.B, "1.1.0")
 	r.confirm()
 	_, err := r.Upgrade(t.Context(), r.restated(r.image("0.9.0"), "1.2.0"), upgrade.Options{})
-	require.ErrorIs(t, err, upgrade.ErrPolicy)
+	require.ErrorIs(t, err, versions.ErrPolicy)
 	require.ErrorContains(t, err, "0.9.0 is lower than 1.1.0")
 	require.Equal(t, "1.0.0", r.status().Slots[0].Manifest.Version, "the target holds what it held")
 }

@@ -149,6 +149,12 @@ func Panic(line string) (seconds int, said bool) {
 	return seconds, said
 }
 
+// RebootsOnPanic reports whether kernel arguments make a panic end in a restart.
+func RebootsOnPanic(line string) bool {
+	seconds, _ := Panic(line)
+	return seconds != 0 // negative: at once
+}
+
 // number reads an int as the kernel does: decimal, hexadecimal behind 0x, octal behind 0, perhaps with a line end.
 func number(s string) (int, bool) {
 	s = strings.TrimSuffix(s, "\n")

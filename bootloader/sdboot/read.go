@@ -244,9 +244,14 @@ func (l *Loader) readArmed(d *disk) error {
 	if d.state.Blocked == nil && d.confSize != sectorSize {
 		d.state.Blocked = fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it to %d with newlines", confPath, d.confSize, sectorSize)
 	}
+	return l.readBlocked(d, len(names) > 0)
+}
+
+// readBlocked finds out whether variables can be kept and the firmware comes back to the loader, where nothing else is in the way.
+func (l *Loader) readBlocked(d *disk, variables bool) error {
 	switch writable, _ := l.vars.(interface{ Writable() error }); {
 	case d.state.Blocked != nil:
-	case len(names) == 0:
+	case !variables:
 		if l.Trial != Counting {
 			d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted (a trial by %s needs none)", bootloader.ErrNoVariables, Counting)
 		}
@@ -281,7 +286,7 @@ func (l *Loader) readArmed(d *disk) error {
 			d.warn(comesBackByHand)
 		}
 	}
-	if len(names) == 0 {
+	if !variables {
 		return nil
 	}
 	if d.state.Blocked = order.Refuse(false); d.state.Blocked == nil && order.Lost != nil {

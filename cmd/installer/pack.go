@@ -14,10 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/image/pack/grubcore"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // recipe is what an installer image is packed from; all but the texts are paths.
@@ -26,7 +27,7 @@ type recipe struct {
 
 	version, arch, output, tag, push, signKey, entrypoint string
 
-	from, client string // see upgrade.FromAnnotation and upgrade.ClientAnnotation
+	from, client string // see versions.FromAnnotation and versions.ClientAnnotation
 
 	grub bool
 }
@@ -85,7 +86,7 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if err := r.check(); err != nil {
 		return "", usageError{err}
 	}
-	for name, lowest := range map[string]string{upgrade.FromAnnotation: r.from, upgrade.ClientAnnotation: r.client} {
+	for name, lowest := range map[string]string{versions.FromAnnotation: r.from, versions.ClientAnnotation: r.client} {
 		if lowest != "" {
 			img.Annotations[name] = lowest
 		}
@@ -161,7 +162,7 @@ func parseEpoch(epoch string) (time.Time, error) {
 // check refuses what would be found wrong only after the image was made.
 func (r recipe) check() error {
 	for _, v := range []struct{ flag, lowest string }{{"upgrade-from", r.from}, {"upgrade-client", r.client}} {
-		if v.lowest != "" && !upgrade.IsVersion(v.lowest) {
+		if v.lowest != "" && !versions.Comparable(v.lowest) {
 			return fmt.Errorf("--%s %q is no version such as 1.2.0", v.flag, v.lowest)
 		}
 	}
@@ -306,7 +307,7 @@ func kernelArguments(text string) (string, error) {
 		}
 		text = strings.TrimSpace(string(data))
 	}
-	if !upgrade.RebootsOnPanic(text) {
+	if !cmdline.RebootsOnPanic(text) {
 		return "", fmt.Errorf("%q has no panic=N: a trial that panics would hang for ever; add panic=10", text)
 	}
 	return text, nil

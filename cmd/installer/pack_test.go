@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // parts writes what an image is packed from, and returns the flags that name it.
@@ -44,7 +44,7 @@ func TestPackedImageBoots(t *testing.T) {
 	tagged, err := image.Open(t.Context(), "oci:"+layout+":4.5.6-7", image.Options{Arch: "amd64"})
 	require.NoError(t, err)
 	require.Equal(t, "4.5.6+7", tagged.Version)
-	require.Equal(t, []string{"4.4", "1.2.0"}, []string{tagged.Annotations[upgrade.FromAnnotation], tagged.Annotations[upgrade.ClientAnnotation]})
+	require.Equal(t, []string{"4.4", "1.2.0"}, []string{tagged.Annotations[versions.FromAnnotation], tagged.Annotations[versions.ClientAnnotation]})
 	require.True(t, strings.HasSuffix(ref, tagged.Digest))
 
 	b := newFactory(t).box(t)

@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // Exit codes. Scripts may rely on them.
@@ -63,7 +64,7 @@ var reasons = []struct {
 	{upgrade.ErrUnproved, exitRefused, "upgrade to another version; --force tries this one all the same"},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, "use another version; --force tries this one again"},
-	{upgrade.ErrPolicy, exitRefused, "take the path that the message names; --force goes all the same"},
+	{versions.ErrPolicy, exitRefused, "take the path that the message names; --force goes all the same"},
 	{upgrade.ErrNotComplete, exitRefused, "upgrade, which writes the slot anew"},
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
 	{upgrade.ErrInUse, exitRefused, "name another disk; --force loses all that is on this one"},

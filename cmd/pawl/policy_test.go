@@ -9,7 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 func TestChainVersionPolicy(t *testing.T) {
@@ -22,11 +22,11 @@ func TestChainVersionPolicy(t *testing.T) {
 	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "0.9.0"}))
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "0.9.0 is lower than 1.0.0")
-	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.0.0", annotations: map[string]string{upgrade.FromAnnotation: "1.1.0"}}))
+	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.0.0", annotations: map[string]string{versions.FromAnnotation: "1.1.0"}}))
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "upgrade to 1.1.0 first, then to 2.0.0")
 
-	wants := l.push(software{version: "1.1.0", annotations: map[string]string{upgrade.ClientAnnotation: "1.2.0"}})
+	wants := l.push(software{version: "1.1.0", annotations: map[string]string{versions.ClientAnnotation: "1.2.0"}})
 	c, err := client.New(l.address)
 	require.NoError(t, err)
 	_, err = c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: wants, Client: "v1.1.9"}, nil)
@@ -47,7 +47,7 @@ func TestChainTheRunningVersionSetsItsWindow(t *testing.T) {
 	three, four := l.push(software{version: "1.3.0"}), l.push(software{version: "1.4.0"})
 	l.stop()
 	l.release = filepath.Join(t.TempDir(), "os-release")
-	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+upgrade.MinorSteps+"=3\n"), 0o644))
+	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+versions.MinorSteps+"=3\n"), 0o644))
 	l.on()
 	code, _, errs := l.order("plan", "--image", four)
 	require.Equal(t, exitError, code)
@@ -63,7 +63,7 @@ func TestChainAWindowThatIsNoNumberIsSaid(t *testing.T) {
 	next := l.push(software{version: "1.1.0"})
 	l.stop()
 	l.release = filepath.Join(t.TempDir(), "os-release")
-	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+upgrade.MinorSteps+"=three\n"), 0o644))
+	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+versions.MinorSteps+"=three\n"), 0o644))
 	l.on()
 	code, out, errs := l.order("plan", "--image", next)
 	require.Zero(t, code, errs)
@@ -73,7 +73,7 @@ func TestChainAWindowThatIsNoNumberIsSaid(t *testing.T) {
 func TestChainAClientWhoseVersionIsNotKnownIsSaid(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "127.0.0.1:0")
-	wants := l.push(software{version: "1.1.0", annotations: map[string]string{upgrade.ClientAnnotation: "1.2.0"}})
+	wants := l.push(software{version: "1.1.0", annotations: map[string]string{versions.ClientAnnotation: "1.2.0"}})
 	c, err := client.New(l.address)
 	require.NoError(t, err)
 	var warnings []string

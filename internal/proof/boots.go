@@ -17,7 +17,6 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
-	"github.com/pawl-os/pawl/upgrade"
 )
 
 // BootOptions chooses the disks that a real firmware boots.
@@ -87,7 +86,7 @@ func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	work := make(chan bootCase, len(cases))
 	for i, c := range cases {
 		if c.times = 1; o.InARow > 0 && i%o.InARow == o.InARow-1 {
-			c.times = upgrade.PredictedBoots
+			c.times = predicted
 		}
 		work <- c
 	}

@@ -8,6 +8,9 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
+// predicted is how many boots a diagnosis predicts.
+const predicted = 3
+
 // foresee is what the product's own doctor says of the next boots, in the guest's words: `installer doctor` on the same disk
 // and variables.
 func (c bootCase) foresee(ctx context.Context) ([]string, error) {
@@ -15,7 +18,7 @@ func (c bootCase) foresee(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Boots) != upgrade.PredictedBoots {
+	if len(d.Boots) != predicted {
 		return nil, fmt.Errorf("doctor predicts %d boots: %v", len(d.Boots), d.Findings)
 	}
 	var boots []string

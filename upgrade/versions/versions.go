@@ -1,4 +1,9 @@
-package upgrade
+// Package versions says which version of a system may follow which.
+//
+// Start with Rules.Allow. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in front, missing numbers are 0).
+// What is no such version is not judged; but where an image says what it may follow, that has to be shown. The package reads no
+// image and no machine.
+package versions
 
 import (
 	"errors"
@@ -7,7 +12,7 @@ import (
 	"strings"
 )
 
-// ErrPolicy is returned when the version policy forbids a move. Do: take the path that the message names, or force.
+// ErrPolicy is returned when the rules forbid a move. Do: take the path that the message names, or force.
 var ErrPolicy = errors.New("the version policy does not allow it")
 
 // Annotations of an installer image that say what may become of it. Both are optional.
@@ -18,28 +23,24 @@ const (
 	ClientAnnotation = "org.pawl-os.upgrade.client"
 )
 
-// MinorSteps is the field of the running system's os-release that sets the window of Policy, when Policy does not.
+// MinorSteps is the field of a running system's os-release that sets [Rules.MinorSteps]: see [Rules.Of].
 const MinorSteps = "PAWL_MINOR_STEPS"
 
-// Policy says which version may follow which. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in
-// front, missing numbers are 0). What is no such version is not judged, and the plan warns of that; but where an image says
-// what it may follow, that has to be shown.
+// Rules say which version may follow which.
 //
 // A lower version is refused; a rollback is no downgrade. Within one major version at most MinorSteps minor versions are
-// taken at once. A step to another major version is for the image to judge: see FromAnnotation.
-type Policy struct {
+// taken at once. A step to another major version is for the image to judge: see [FromAnnotation].
+type Rules struct {
 	MinorSteps int // 0: as the system's os-release says, or else 1; negative: any number
-
-	warning string // of what the os-release says; empty if nothing is wrong with it
 }
 
-// Allow returns ErrPolicy with the path to take if moving from the version that runs to another is not allowed. lowest is
-// what FromAnnotation says, or empty.
-func (p Policy) Allow(from, to, lowest string) error {
-	f, ok1 := parseVersion(from)
-	t, ok2 := parseVersion(to)
+// Allow returns [ErrPolicy] with the path to take if moving from the version that runs to another is not allowed. lowest is
+// what [FromAnnotation] says, or empty.
+func (r Rules) Allow(from, to, lowest string) error {
+	f, ok1 := parse(from)
+	t, ok2 := parse(to)
 	if lowest != "" {
-		switch l, ok := parseVersion(lowest); {
+		switch l, ok := parse(lowest); {
 		case !ok:
 			return fmt.Errorf("the image says it may follow %q and later, which is no version such as 1.2.0: %w (build it again, or force)", lowest, ErrPolicy)
 		case !ok1:
@@ -52,7 +53,7 @@ func (p Policy) Allow(from, to, lowest string) error {
 	if !ok1 || !ok2 {
 		return nil
 	}
-	steps := p.MinorSteps
+	steps := r.MinorSteps
 	if steps == 0 {
 		steps = 1
 	}
@@ -77,11 +78,11 @@ func (p Policy) Allow(from, to, lowest string) error {
 // maxPath is how many versions on the way are named.
 const maxPath = 8
 
-// unjudged says which versions kept the policy from judging a move; empty if it did.
-func unjudged(from, to string) string {
+// Unjudged says which of two versions cannot be compared, so that Allow did not judge the move; empty if it did.
+func Unjudged(from, to string) string {
 	var odd []string
 	for _, v := range []struct{ what, version string }{{"the one that runs", from}, {"the image's", to}} {
-		if !IsVersion(v.version) {
+		if !Comparable(v.version) {
 			odd = append(odd, fmt.Sprintf("%s, %q,", v.what, v.version))
 		}
 	}
@@ -91,11 +92,11 @@ func unjudged(from, to string) string {
 	return fmt.Sprintf("The version policy did not judge this move: %s cannot be compared, as 1.2.0 can.", strings.Join(odd, " and "))
 }
 
-// AllowClient returns ErrPolicy if a client of that version is too old for what ClientAnnotation says, or if that is no version. A
+// AllowClient returns [ErrPolicy] if a client of that version is too old for what [ClientAnnotation] says, or if that is no version. A
 // client whose version is not known is not judged.
 func AllowClient(client, lowest string) error {
-	c, ok1 := parseVersion(client)
-	l, ok2 := parseVersion(lowest)
+	c, ok1 := parse(client)
+	l, ok2 := parse(lowest)
 	switch {
 	case lowest != "" && !ok2:
 		return fmt.Errorf("the image wants pawl %q or later, which is no version such as 1.2.0: %w (build it again, or force)", lowest, ErrPolicy)
@@ -105,24 +106,30 @@ func AllowClient(client, lowest string) error {
 	return nil
 }
 
-// window is the policy of a machine: its own, or what the system's os-release says.
-func window(p Policy, release map[string]string) Policy {
+// Of are the rules of a machine: r, or what the fields of the running system's os-release say. warning is what is wrong with
+// those, one sentence; empty if nothing is.
+func (r Rules) Of(release map[string]string) (rules Rules, warning string) {
 	said := release[MinorSteps]
-	if said == "" || p.MinorSteps != 0 {
-		return p
+	if said == "" || r.MinorSteps != 0 {
+		return r, ""
 	}
 	n, err := strconv.Atoi(said)
 	if err != nil || n == 0 {
-		p.warning = fmt.Sprintf("%s=%q in the os-release is no number of minor versions: one at once is allowed.", MinorSteps, said)
-		return p
+		return r, fmt.Sprintf("%s=%q in the os-release is no number of minor versions: one at once is allowed.", MinorSteps, said)
 	}
-	p.MinorSteps = n
-	return p
+	return Rules{MinorSteps: n}, ""
 }
 
-// IsVersion reports whether the policy can compare s.
-func IsVersion(s string) bool {
-	_, ok := parseVersion(s)
+// Higher reports whether a is a higher version than b. What cannot be compared is not.
+func Higher(a, b string) bool {
+	v, ok1 := parse(a)
+	w, ok2 := parse(b)
+	return ok1 && ok2 && v.compare(w) > 0
+}
+
+// Comparable reports whether s is a version that can be compared.
+func Comparable(s string) bool {
+	_, ok := parse(s)
 	return ok
 }
 
@@ -131,7 +138,7 @@ type version struct {
 	pre                 []string // identifiers of a pre-release; none for a release
 }
 
-func parseVersion(s string) (v version, ok bool) {
+func parse(s string) (v version, ok bool) {
 	s, _, _ = strings.Cut(strings.TrimPrefix(s, "v"), "+")
 	s, pre, has := strings.Cut(s, "-")
 	if has {
