@@ -172,8 +172,7 @@ func (r *run) plan(seed int64) plan {
 	if p.loader == loaders.SystemdBoot && p.judge.version != "1.2.9" && d.Intn(5) == 0 {
 		p.judge.options.Trial = "boot-next"
 	}
-	p.judge.staged = d.Intn(4) == 0
-	p.judge.plans = d.Intn(4) == 0
+	p.judge.staged, p.judge.plans = d.Intn(6) == 0, d.Intn(6) == 0 // each is rehearsed once more
 	p.judge.promise, p.judge.second = d.Intn(5), d.Intn(5) < 2
 	return p
 }

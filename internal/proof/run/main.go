@@ -62,6 +62,7 @@ func main() {
 
 // surround makes environments, and returns the exit code: 1 when a promise was not kept in one of them.
 func surround(dir string, o environment.Options) int {
+	debug.SetGCPercent(1000) // what lives is small, and machines are made and forgotten fast
 	if o.Blind = max(o.Made/20, 200); o.Single {
 		o.Made = 1
 	}
