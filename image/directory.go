@@ -17,6 +17,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // directory is the root of a file system that an installer image was unpacked to, such as "/" inside of its container. It is
@@ -35,7 +37,7 @@ func parseDirectory(rest string, o Options) (source, error) {
 	return &directory{dir: rest, arch: o.Arch, files: map[v1.Hash]Asset{}}, nil
 }
 
-func (d *directory) base() string { return "usr/install/" + d.arch }
+func (d *directory) base() string { return format.Dir(d.arch) }
 
 // root reads all files to make the manifest.
 func (d *directory) root(ctx context.Context) ([]byte, v1.Hash, error) {
@@ -57,7 +59,7 @@ func (d *directory) root(ctx context.Context) ([]byte, v1.Hash, error) {
 	if err != nil {
 		return nil, v1.Hash{}, err
 	}
-	m.Annotations = map[string]string{assetsAnnotation: string(list)}
+	m.Annotations = map[string]string{format.AssetsAnnotation: string(list)}
 	if d.config, err = json.Marshal(config); err != nil {
 		return nil, v1.Hash{}, err
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Progress is how far Extract has come.
@@ -106,7 +108,7 @@ func (x *extraction) complete() bool {
 func (x *extraction) missing() error {
 	for _, a := range x.image.Assets {
 		if !x.found[a.Name] {
-			return fmt.Errorf("%s is listed in annotation %s and in no layer: %w", a.Name, assetsAnnotation, ErrTampered)
+			return fmt.Errorf("%s is listed in annotation %s and in no layer: %w", a.Name, format.AssetsAnnotation, ErrTampered)
 		}
 	}
 	if len(x.found) == 0 {
@@ -188,7 +190,7 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 			return err
 		}
 		if a = listed; a.Size != size {
-			return fmt.Errorf("%s has %d bytes, annotation %s says %d: %w", name, size, assetsAnnotation, a.Size, ErrTampered)
+			return fmt.Errorf("%s has %d bytes, annotation %s says %d: %w", name, size, format.AssetsAnnotation, a.Size, ErrTampered)
 		}
 	}
 	x.found[name] = true
@@ -208,7 +210,7 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 		return unreadable(err)
 	}
 	if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != a.SHA256 {
-		return fmt.Errorf("%s has digest %s, annotation %s says %s: %w", name, got, assetsAnnotation, a.SHA256, ErrTampered)
+		return fmt.Errorf("%s has digest %s, annotation %s says %s: %w", name, got, format.AssetsAnnotation, a.SHA256, ErrTampered)
 	}
 	return nil
 }
@@ -219,7 +221,7 @@ func (x *extraction) listed(name string) (Asset, error) {
 			return a, nil
 		}
 	}
-	return Asset{}, fmt.Errorf("%s is not listed in annotation %s: %w", name, assetsAnnotation, ErrTampered)
+	return Asset{}, fmt.Errorf("%s is not listed in annotation %s: %w", name, format.AssetsAnnotation, ErrTampered)
 }
 
 // writeError is an error of the caller's write: there is no need to look at the layer further.

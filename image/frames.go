@@ -8,24 +8,15 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-)
 
-// Annotations of a layer's descriptor; image/pack describes them.
-const (
-	assetAnnotation  = "org.pawl-os.asset"
-	framesAnnotation = "org.pawl-os.frames"
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // maxFrame bounds what of an asset may be in one frame: so much is fetched again at most, and has to be hashed at once.
 const maxFrame = 16 << 20
 
 // frames is where the asset of a layer can be taken up.
-type frames struct {
-	Head    int64    `json:"head"`    // packed bytes before the first
-	Content int64    `json:"content"` // bytes of the asset in each, but for the last
-	Packed  []int64  `json:"packed"`  // bytes of each in the blob
-	SHA256  []string `json:"sha256"`  // of each one's content
-}
+type frames struct{ format.Frames }
 
 // takeFrames finds out which asset each layer holds. It counts only if every layer says that it holds one of its own, or
 // none, as then none can hide what is in another.
@@ -36,10 +27,10 @@ func (i *Image) takeFrames() error {
 	}
 	assets, tables := make([]Asset, len(i.layers)), make([]*frames, len(i.layers))
 	for n, d := range i.layers {
-		if name, says := d.Annotations[assetAnnotation]; says && name == "" {
+		if name, says := d.Annotations[format.AssetAnnotation]; says && name == "" {
 			continue // it holds none
 		}
-		a, ok := single[d.Annotations[assetAnnotation]]
+		a, ok := single[d.Annotations[format.AssetAnnotation]]
 		if !ok {
 			return nil
 		}
@@ -58,16 +49,16 @@ func (i *Image) takeFrames() error {
 
 // readFrames reads the table of a layer; nil if it has none. One that contradicts the manifest is refused.
 func readFrames(d v1.Descriptor, a Asset) (*frames, error) {
-	text, ok := d.Annotations[framesAnnotation]
+	text, ok := d.Annotations[format.FramesAnnotation]
 	if !ok {
 		return nil, nil
 	}
 	var f frames
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		return nil, fmt.Errorf("annotation %s: %w: %w", framesAnnotation, err, ErrUnreadable)
+		return nil, fmt.Errorf("annotation %s: %w: %w", format.FramesAnnotation, err, ErrUnreadable)
 	}
 	wrong := func(what string, args ...any) error {
-		return fmt.Errorf("annotation %s of %s: %s: %w", framesAnnotation, a.Name, fmt.Sprintf(what, args...), ErrTampered)
+		return fmt.Errorf("annotation %s of %s: %s: %w", format.FramesAnnotation, a.Name, fmt.Sprintf(what, args...), ErrTampered)
 	}
 	if f.Content < 4096 || f.Content > maxFrame || f.Content%4096 != 0 {
 		return nil, wrong("frames of %d bytes, want a multiple of 4096 of at most %d", f.Content, maxFrame)
@@ -144,7 +135,7 @@ func (r *framed) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	if r.done == size {
 		if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != r.frames.SHA256[r.next] {
-			return 0, wrongBytes{fmt.Errorf("frame %d has digest %s, annotation %s says %s: %w", r.next+1, got, framesAnnotation, r.frames.SHA256[r.next], ErrTampered)}
+			return 0, wrongBytes{fmt.Errorf("frame %d has digest %s, annotation %s says %s: %w", r.next+1, got, format.FramesAnnotation, r.frames.SHA256[r.next], ErrTampered)}
 		}
 		r.hash.Reset()
 		r.next, r.done = r.next+1, 0

@@ -28,6 +28,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Errors that callers act on.
@@ -53,14 +54,6 @@ var (
 	// ErrUnsafe is returned when a layer holds what an installer image never does: links or devices among the assets,
 	// paths that climb, more bytes than the limit. Do: build the image without.
 	ErrUnsafe = errors.New("refused as unsafe")
-)
-
-// Annotations that image/pack writes and this package reads.
-const (
-	versionAnnotation = "org.opencontainers.image.version"
-	assetsAnnotation  = "org.pawl-os.assets"
-
-	upgradeAnnotations = "org.pawl-os.upgrade." // begins those that hold a version: package upgrade describes them
 )
 
 // Limits on what is held in memory.
@@ -89,12 +82,8 @@ type Image struct {
 	options Options
 }
 
-// Asset is one file of the image.
-type Asset struct {
-	Name   string `json:"name"`   // below usr/install/<arch>/, with forward slashes: "vmlinuz.efi"
-	Size   int64  `json:"size"`   // bytes
-	SHA256 string `json:"sha256"` // 64 hex digits; "" when the builder did not list it. Extract checks it if it is there.
-}
+// Asset is one file of the image. Extract holds it to its digest if that is there.
+type Asset = format.Asset
 
 // source fetches bytes. What it returns is not trusted.
 type source interface {
@@ -179,13 +168,13 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 		}
 		i.Size += d.Size
 	}
-	i.layers, i.Annotations, i.Version = m.Layers, m.Annotations, m.Annotations[versionAnnotation]
-	list, listed := m.Annotations[assetsAnnotation]
+	i.layers, i.Annotations, i.Version = m.Layers, m.Annotations, m.Annotations[format.VersionAnnotation]
+	list, listed := m.Annotations[format.AssetsAnnotation]
 	if !listed {
 		return nil
 	}
 	if err := json.Unmarshal([]byte(list), &i.Assets); err != nil {
-		return fmt.Errorf("annotation %s: %w: %w", assetsAnnotation, err, ErrUnreadable)
+		return fmt.Errorf("annotation %s: %w: %w", format.AssetsAnnotation, err, ErrUnreadable)
 	}
 	if err := checkAssets(i.Assets); err != nil {
 		return err
@@ -200,7 +189,7 @@ func (i *Image) takeConfig(c *config) error {
 	}
 	i.diffIDs = c.RootFS.DiffIDs
 	if i.Version == "" {
-		i.Version = c.label(versionAnnotation)
+		i.Version = c.label(format.VersionAnnotation)
 	}
 	return nil
 }
@@ -208,7 +197,7 @@ func (i *Image) takeConfig(c *config) error {
 // checkWords refuses what the image says of itself and what cannot be so: it is printed and recorded.
 func (i *Image) checkWords() error {
 	for name, text := range i.Annotations {
-		if !strings.HasPrefix(name, upgradeAnnotations) {
+		if !strings.HasPrefix(name, format.UpgradeAnnotations) {
 			continue
 		}
 		if err := bootloader.CheckVersion(text); err != nil {

@@ -13,10 +13,9 @@ import (
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-)
 
-// tagAnnotation is where an OCI layout keeps a tag.
-const tagAnnotation = "org.opencontainers.image.ref.name"
+	"github.com/pawl-os/pawl/image/format"
+)
 
 // layout is an OCI image layout in a directory or a tar archive.
 type layout struct {
@@ -89,7 +88,7 @@ func (l *layout) find(entries []v1.Descriptor) ([]v1.Descriptor, error) {
 	var found []v1.Descriptor
 	var tags []string
 	for _, d := range entries {
-		tag := d.Annotations[tagAnnotation]
+		tag := d.Annotations[format.TagAnnotation]
 		if l.tag != "" && (tag == l.tag || d.Annotations[imageName] == l.tag) || l.tag == "" && !describesAnother(d) {
 			found = append(found, d)
 		}
@@ -105,7 +104,7 @@ func (l *layout) find(entries []v1.Descriptor) ([]v1.Descriptor, error) {
 		return nil, fmt.Errorf("no tag %s: the layout has %s: %w", l.tag, has, ErrNotFound)
 	}
 	for _, d := range found {
-		if one := found[0]; len(found) > 1 && (d.Annotations[tagAnnotation] != one.Annotations[tagAnnotation] || l.tag == "" && d.Platform == nil) {
+		if one := found[0]; len(found) > 1 && (d.Annotations[format.TagAnnotation] != one.Annotations[format.TagAnnotation] || l.tag == "" && d.Platform == nil) {
 			return nil, fmt.Errorf("%d entries and %s: name one as %s:TAG: %w", len(entries), has, l.name, ErrNotFound)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // readManifest reads a manifest or an index: exactly one of the first two results is set.
@@ -49,17 +51,17 @@ func readManifest(raw []byte) (*v1.Manifest, *v1.IndexManifest, error) {
 // checkAssets refuses a list that Extract could not hold an image to.
 func checkAssets(assets []Asset) error {
 	if len(assets) == 0 {
-		return fmt.Errorf("annotation %s lists nothing: %w", assetsAnnotation, ErrNoAssets)
+		return fmt.Errorf("annotation %s lists nothing: %w", format.AssetsAnnotation, ErrNoAssets)
 	}
 	if len(assets) > maxAssets {
-		return fmt.Errorf("annotation %s lists %d assets, at most %d are read: %w", assetsAnnotation, len(assets), maxAssets, ErrUnsafe)
+		return fmt.Errorf("annotation %s lists %d assets, at most %d are read: %w", format.AssetsAnnotation, len(assets), maxAssets, ErrUnsafe)
 	}
 	for n, a := range assets {
 		if !fs.ValidPath(a.Name) || a.Name == "." || len(a.Name) > maxPath || strings.ContainsFunc(a.Name, unprintable) || a.Size < 0 || len(a.SHA256) != 64 || strings.Trim(a.SHA256, "0123456789abcdef") != "" {
-			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", assetsAnnotation, a.Name, a.Size, a.SHA256, ErrUnsafe)
+			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", format.AssetsAnnotation, a.Name, a.Size, a.SHA256, ErrUnsafe)
 		}
 		if n > 0 && assets[n-1].Name >= a.Name {
-			return fmt.Errorf("annotation %s: %q is twice in it or not in order: %w", assetsAnnotation, a.Name, ErrUnsafe)
+			return fmt.Errorf("annotation %s: %q is twice in it or not in order: %w", format.AssetsAnnotation, a.Name, ErrUnsafe)
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // PullOptions say what of an image is needed. The zero value is all of it, as Extract does it.
@@ -30,7 +32,7 @@ type PullOptions struct {
 func (i *Image) Pull(ctx context.Context, o PullOptions, write func(Asset, io.Reader) error) error {
 	x := &extraction{
 		image: i, write: write, progress: o.Progress, options: o,
-		tree: newTree("usr/install/" + i.Arch), found: map[string]bool{}, given: map[string]int64{},
+		tree: newTree(format.Dir(i.Arch)), found: map[string]bool{}, given: map[string]int64{},
 	}
 	x.state.Layers, x.state.Total = len(i.layers), x.total()
 	if err := x.run(ctx); err != nil {

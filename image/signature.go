@@ -9,17 +9,17 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // What cosign writes: the layer types of its signatures, the artifact types of manifests that refer to what they sign, and
 // where a signature is. Specifications: cosign, specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md; DSSE, protocol.md; in-toto
 // Statement v1.
 const (
-	simpleSigningType   = "application/vnd.dev.cosign.simplesigning.v1+json"
 	bundleType          = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	signatureType       = "application/vnd.dev.cosign.artifact.sig.v1+json"
 	emptyType           = "application/vnd.oci.empty.v1+json"
-	signatureAnnotation = "dev.cosignproject.cosign/signature"
 	statementType       = "application/vnd.in-toto+json"
 	predicateAnnotation = "dev.sigstore.bundle.predicateType"
 	signPredicate       = "https://sigstore.dev/cosign/sign/v1"
@@ -116,7 +116,7 @@ func (i *Image) claims(ctx context.Context, raw []byte, most int) ([]claim, erro
 	var found []claim
 	for _, d := range m.Layers {
 		isBundle := d.MediaType == bundleType
-		if !isBundle && d.MediaType != simpleSigningType {
+		if !isBundle && d.MediaType != format.SimpleSigningType {
 			continue
 		}
 		if d.Size < 0 || d.Size > maxSignature {
@@ -133,7 +133,7 @@ func (i *Image) claims(ctx context.Context, raw []byte, most int) ([]claim, erro
 		if isBundle {
 			read = bundle
 		}
-		if c, ok := read(data, d.Annotations[signatureAnnotation]); ok {
+		if c, ok := read(data, d.Annotations[format.SignatureAnnotation]); ok {
 			found = append(found, c...)
 		}
 	}
@@ -196,9 +196,6 @@ func bundle(data []byte, _ string) ([]claim, bool) {
 	}
 	return out, len(out) > 0
 }
-
-// signatureTag is the tag under which cosign keeps signatures.
-func signatureTag(of v1.Hash) string { return of.Algorithm + "-" + of.Hex + ".sig" }
 
 // isSignature tells from what refers to an image whether it may be a signature. Some registries tell the type of the config
 // instead, which is empty for a bundle.

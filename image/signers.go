@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 func (r *registry) repository() string { return r.ref.Context().Name() }
@@ -18,7 +20,7 @@ func (r *registry) repository() string { return r.ref.Context().Name() }
 // stands in for it where there is none.
 func (r *registry) signatures(ctx context.Context, of v1.Hash) ([][]byte, error) {
 	var found [][]byte
-	raw, _, err := r.get(ctx, signatureTag(of), v1.Hash{})
+	raw, _, err := r.get(ctx, format.SignatureTag(of.String()), v1.Hash{})
 	switch {
 	case err == nil:
 		found = append(found, raw)
@@ -170,7 +172,7 @@ func (l *layout) signatures(ctx context.Context, of v1.Hash) ([][]byte, error) {
 	}
 	var found [][]byte
 	for _, d := range index.Manifests {
-		if d.Annotations[tagAnnotation] != signatureTag(of) && !isSignature(d) {
+		if d.Annotations[format.TagAnnotation] != format.SignatureTag(of.String()) && !isSignature(d) {
 			continue
 		}
 		if len(found) >= maxSignatures {

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // foreseen is how much of a UKI is looked at before the target is cleared. What says what it is comes before the kernel in it.
@@ -68,7 +69,7 @@ func (op *operation) refusal(first image.Asset) (refusal, err error) {
 // beginning is the UKI as far as it is known before anything is written: from the download, or from where it is already. Its size is
 // 0 where nothing is known.
 func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int64, err error) {
-	if r, found := op.reuse[ukiAsset]; found {
+	if r, found := op.reuse[format.UKI]; found {
 		path := r.path
 		if path == "" {
 			path = op.plan.To.File(r.File)
@@ -79,7 +80,7 @@ func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int
 		}
 		return uki.Beginning{ReaderAt: f, Known: r.Bytes}, r.Size, nil
 	}
-	if first.Name != ukiAsset || op.takes[ukiAsset] == "" {
+	if first.Name != format.UKI || op.takes[format.UKI] == "" {
 		return start, 0, nil
 	}
 	data, err := op.source.peek(foreseen)

@@ -12,15 +12,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/partition"
-)
-
-// Files of an installer image, as package image/pack names them.
-const (
-	ukiAsset     = "vmlinuz.efi"
-	kernelAsset  = "vmlinuz"
-	initrdAsset  = "initramfs.xz"
-	cmdlineAsset = "cmdline"
 )
 
 // assetOf is the file of an installer image that becomes a file of a slot. Those that a loader from outside has beside the usual
@@ -28,13 +21,13 @@ const (
 func assetOf(file string) string {
 	switch file {
 	case bootloader.UKIFile:
-		return ukiAsset
+		return format.UKI
 	case bootloader.KernelFile:
-		return kernelAsset
+		return format.Kernel
 	case bootloader.InitrdFile:
-		return initrdAsset
+		return format.Initrd
 	case bootloader.CmdlineFile:
-		return cmdlineAsset
+		return format.Cmdline
 	}
 	return file
 }
@@ -53,10 +46,10 @@ func takesFor(b bootloader.Backend, img *image.Image) takes {
 		has := func(asset string) bool {
 			return slices.ContainsFunc(img.Assets, func(a image.Asset) bool { return a.Name == asset })
 		}
-		if has(ukiAsset) || !has(kernelAsset) {
-			t = takes{ukiAsset: bootloader.UKIFile}
+		if has(format.UKI) || !has(format.Kernel) {
+			t = takes{format.UKI: bootloader.UKIFile}
 		} else {
-			delete(t, ukiAsset)
+			delete(t, format.UKI)
 		}
 	}
 	if wants.OwnFile != "" {
@@ -92,22 +85,22 @@ func (m *Machine) wayOf(name string) (way, usual bootloader.Way) {
 }
 
 // either reports whether a slot may have a UKI or a kernel by itself.
-func (t takes) either() bool { return t[ukiAsset] != "" && t[kernelAsset] != "" }
+func (t takes) either() bool { return t[format.UKI] != "" && t[format.Kernel] != "" }
 
 // isOwn reports whether a file of a slot is the loader itself, which no slot needs to boot.
 func isOwn(file string) bool { return file == bootloader.LoaderFile || file == bootloader.CoreFile }
 
 // lacks is the error of an image without a file that a slot needs, has being the names of those that it has.
 func (t takes) lacks(reference string, has func(asset string) bool) error {
-	if t.either() && has(ukiAsset) {
+	if t.either() && has(format.UKI) {
 		return nil
 	}
 	for _, asset := range slices.Sorted(maps.Keys(t)) {
 		switch {
-		case asset == cmdlineAsset || isOwn(t[asset]) || has(asset):
-		case t.either() && asset == ukiAsset:
-		case t.either() && !has(kernelAsset):
-			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, ukiAsset, kernelAsset, initrdAsset, image.ErrNoAssets)
+		case asset == format.Cmdline || isOwn(t[asset]) || has(asset):
+		case t.either() && asset == format.UKI:
+		case t.either() && !has(format.Kernel):
+			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, format.UKI, format.Kernel, format.Initrd, image.ErrNoAssets)
 		default:
 			return fmt.Errorf("%s: no %s in it: %w", reference, asset, image.ErrNoAssets)
 		}

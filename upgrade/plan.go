@@ -9,6 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -199,8 +200,8 @@ func (op *operation) room() error {
 			return err
 		}
 	}
-	if way, usual := op.m.wayOf(op.Trial); way.UKI && op.takes[ukiAsset] == "" {
-		return fmt.Errorf("%s: no %s in it, and by %s only a UKI can be tried: %w (try it by %s)", op.img.Reference, ukiAsset, way.Name, ErrUnfit, usual.Name)
+	if way, usual := op.m.wayOf(op.Trial); way.UKI && op.takes[format.UKI] == "" {
+		return fmt.Errorf("%s: no %s in it, and by %s only a UKI can be tried: %w (try it by %s)", op.img.Reference, format.UKI, way.Name, ErrUnfit, usual.Name)
 	}
 	for _, a := range op.img.Assets {
 		if err := op.entryHolds(a); err != nil {
@@ -213,7 +214,7 @@ func (op *operation) room() error {
 // entryHolds refuses kernel arguments that the loader has no room for, by their size alone: a line end may be part of it.
 func (op *operation) entryHolds(a image.Asset) error {
 	l, ok := op.m.Loader.(bootloader.ArgumentChecker)
-	if !ok || a.Name != cmdlineAsset || op.takes[a.Name] == "" {
+	if !ok || a.Name != format.Cmdline || op.takes[a.Name] == "" {
 		return nil
 	}
 	if room := l.ArgumentsRoom(cmp.Or(op.img.Version, op.img.Digest)); a.Size > int64(room)+1 {

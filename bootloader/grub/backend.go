@@ -9,19 +9,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Names of [Backend].
 const (
 	NameUEFI = "grub-uefi"
 	NameBIOS = "grub-bios"
-)
-
-// GRUB in an installer image.
-const (
-	bootAsset = "grub-boot.img"
-	coreAsset = "grub-core.img"
-	efiAsset  = "grub.efi"
 )
 
 // Backend is GRUB, on UEFI or on BIOS. A slot is a kernel and an initramfs, with its arguments.
@@ -76,9 +70,9 @@ func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 func (b Backend) Takes() bootloader.Takes {
 	slot := []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
 	if b.BIOS {
-		return bootloader.Takes{Slot: slot, Own: coreAsset, OwnFile: bootloader.CoreFile, Install: []string{bootAsset, coreAsset}}
+		return bootloader.Takes{Slot: slot, Own: format.GRUBCore, OwnFile: bootloader.CoreFile, Install: []string{format.GRUBBoot, format.GRUBCore}}
 	}
-	return bootloader.Takes{Slot: slot, Own: efiAsset, OwnFile: bootloader.LoaderFile, Install: []string{efiAsset}}
+	return bootloader.Takes{Slot: slot, Own: format.GRUBEFI, OwnFile: bootloader.LoaderFile, Install: []string{format.GRUBEFI}}
 }
 
 // Ways implements bootloader.Backend: there is one.
@@ -103,13 +97,13 @@ func (b Backend) Fits(d bootloader.Disk) error {
 // Install implements bootloader.Backend.
 func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
 	if !b.BIOS {
-		return Install(boot, files[efiAsset])
+		return Install(boot, files[format.GRUBEFI])
 	}
 	if err := Install(boot, nil); err != nil {
 		return err
 	}
 	return InstallBIOS(d, BIOS{
-		Boot: files[bootAsset], Core: files[coreAsset], First: int64(d.BIOS.First), Sectors: int64(d.BIOS.Sectors), Active: b.Active,
+		Boot: files[format.GRUBBoot], Core: files[format.GRUBCore], First: int64(d.BIOS.First), Sectors: int64(d.BIOS.Sectors), Active: b.Active,
 	})
 }
 

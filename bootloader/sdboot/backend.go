@@ -7,13 +7,11 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Name is the name of [Backend].
 const Name = "systemd-boot"
-
-// loaderAsset is systemd-boot in an installer image.
-const loaderAsset = "systemd-boot.efi"
 
 // MaxTries is the highest number of trial boots, the same as with GRUB.
 const MaxTries = 9
@@ -48,8 +46,8 @@ func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 func (Backend) Takes() bootloader.Takes {
 	return bootloader.Takes{
 		Slot: []string{bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile},
-		Own:  loaderAsset, OwnFile: bootloader.LoaderFile,
-		Install: []string{loaderAsset},
+		Own:  format.SystemdBoot, OwnFile: bootloader.LoaderFile,
+		Install: []string{format.SystemdBoot},
 	}
 }
 
@@ -66,7 +64,7 @@ func (Backend) Fits(bootloader.Disk) error { return nil }
 
 // Install implements bootloader.Backend.
 func (Backend) Install(_ bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
-	return Install(boot, files[loaderAsset])
+	return Install(boot, files[format.SystemdBoot])
 }
 
 // CheckKernel implements bootloader.KernelChecker: firmware is to start the kernel, so it has to be a program for EFI.

@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/internal/verbs"
@@ -123,7 +124,7 @@ func (s *source) named(c *cobra.Command) error {
 	if s.ref != "" {
 		return nil
 	}
-	assets := filepath.Join(beside, "usr/install", s.arch)
+	assets := filepath.Join(beside, format.Dir(s.arch))
 	if _, err := os.Stat(assets); err != nil {
 		return usageError{fmt.Errorf(`required flag(s) "image" not set (see %s --help), and there is no %s, as in an installer's container`, c.CommandPath(), assets)}
 	}

@@ -12,6 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Built is an image or an index that is whole in a layout.
@@ -42,7 +44,7 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 		manifest.Annotations[CreatedAnnotation] = created.Format(time.RFC3339)
 	}
 
-	var assets []listed
+	var assets []format.Asset
 	layers := i.Assets
 	if i.Entrypoint.Name != "" {
 		layers = append([]Asset{i.Entrypoint}, layers...)
@@ -68,7 +70,7 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 			assets = append(assets, added.asset)
 		}
 	}
-	slices.SortFunc(assets, func(a, b listed) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(assets, func(a, b format.Asset) int { return strings.Compare(a.Name, b.Name) })
 	list, err := json.Marshal(assets)
 	if err != nil {
 		return Built{}, fmt.Errorf("pack image: %w", err)

@@ -3,50 +3,23 @@ package pack
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"hash"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
-// Annotations of a layer that Add writes into its descriptor.
+// Annotations of a layer that Add writes into its descriptor: see package [format].
 const (
-	// AssetAnnotation holds the name of the one asset that is in the layer, as AssetsAnnotation has it. A reader that does
-	// not want the asset need not read the layer. Empty: the layer holds none.
-	AssetAnnotation = "org.pawl-os.asset"
-
-	// FramesAnnotation holds where the asset can be taken up in the middle, as JSON:
-	//
-	//	{"head":212,"content":1048576,"packed":[348123,350001,7012],"sha256":["<64 hex digits>", ...]}
-	//
-	// The asset's content is cut into pieces of "content" bytes, the last one perhaps shorter. Each piece is packed by itself:
-	// a zstd frame, a gzip member, or for a layer that is not packed the bytes themselves. The first of them starts "head"
-	// bytes into the blob, each has so many bytes as "packed" says, and they follow one another without a gap. "sha256" has
-	// the digest of each piece unpacked. What is before and behind them is the rest of the tar archive, packed in frames or
-	// members of its own. So the blob as a whole is what any other reader expects.
-	FramesAnnotation = "org.pawl-os.frames"
+	AssetAnnotation  = format.AssetAnnotation
+	FramesAnnotation = format.FramesAnnotation
 )
 
 // frameContent is how much of an asset is packed by itself. Smaller pieces pack worse: see docs/explanation/pull.md.
 const frameContent = 1 << 20
-
-// frames is FramesAnnotation.
-type frames struct {
-	Head    int64    `json:"head"`
-	Content int64    `json:"content"`
-	Packed  []int64  `json:"packed"`
-	SHA256  []string `json:"sha256"`
-}
-
-func (f frames) String() string {
-	text, err := json.Marshal(f)
-	if err != nil {
-		panic(err) // numbers and strings
-	}
-	return string(text)
-}
 
 // compressor packs one frame after the other.
 type compressor interface {
@@ -77,7 +50,7 @@ type framer struct {
 	left    int64 // bytes of content to come; 0 outside of it
 	piece   int64 // bytes of content in the open frame
 	hash    hash.Hash
-	frames  frames
+	frames  format.Frames
 }
 
 // sized counts what is written.
@@ -94,7 +67,7 @@ func (s *sized) Write(p []byte) (int, error) {
 
 func newFramer(w io.Writer, c Compression) (*framer, error) {
 	pack, err := c.compressor()
-	return &framer{to: &sized{Writer: w}, pack: pack, started: -1, hash: sha256.New(), frames: frames{Content: frameContent}}, err
+	return &framer{to: &sized{Writer: w}, pack: pack, started: -1, hash: sha256.New(), frames: format.Frames{Content: frameContent}}, err
 }
 
 // content says that the next bytes that are written are the asset's.

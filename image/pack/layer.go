@@ -12,6 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Compression is how layers are stored.
@@ -52,21 +54,14 @@ func (c Compression) mediaType() types.MediaType {
 type layer struct {
 	descriptor v1.Descriptor
 	diffID     v1.Hash
-	asset      listed
-}
-
-// listed is one entry of AssetsAnnotation.
-type listed struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
+	asset      format.Asset
 }
 
 // addLayer writes the layer that holds an asset, or the entrypoint, with all its parent directories.
 func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	name, mode := a.Name, int64(0o755)
 	if isAsset {
-		name, mode = path.Join("usr/install", i.Arch, a.Name), 0o644
+		name, mode = path.Join(format.Dir(i.Arch), a.Name), 0o644
 	}
 	b, err := l.createBlob()
 	if err != nil {
@@ -111,7 +106,7 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	return layer{
 		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest, Annotations: annotations},
 		diffID:     hashOf(diffID),
-		asset:      listed{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
+		asset:      format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
 	}, nil
 }
 

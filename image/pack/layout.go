@@ -15,10 +15,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // TagAnnotation is where an OCI layout keeps a tag.
-const TagAnnotation = "org.opencontainers.image.ref.name"
+const TagAnnotation = format.TagAnnotation
 
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 

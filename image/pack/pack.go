@@ -11,7 +11,7 @@
 // Layout.Sign signs the result as cosign does with a key. The package does not delete blobs that nothing names any more.
 //
 // Specifications: OCI image format 1.1, image layout 1.0, distribution 1.1. The list of assets is described at
-// AssetsAnnotation.
+// [format].
 package pack
 
 import (
@@ -26,40 +26,26 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/image/format"
 )
 
-// Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry.
+// Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry: see package [format].
 const (
-	// VersionAnnotation holds the version of the operating system inside.
-	VersionAnnotation = "org.opencontainers.image.version"
-
-	// CreatedAnnotation holds Image.Created, if that is set.
-	CreatedAnnotation = "org.opencontainers.image.created"
-
-	// AssetsAnnotation holds the complete list of the assets as JSON, sorted by name:
-	//
-	//	[{"name":"vmlinuz.efi","size":12345678,"sha256":"<64 hex digits>"}]
-	//
-	// The name is the path below usr/install/<arch>/. Readers take fields they do not know as absent. An image without the
-	// annotation is as good; its reader learns sizes and digests only while it streams.
-	AssetsAnnotation = "org.pawl-os.assets"
+	VersionAnnotation = format.VersionAnnotation
+	CreatedAnnotation = format.CreatedAnnotation // Image.Created, if that is set
+	AssetsAnnotation  = format.AssetsAnnotation
 )
 
-// Names of assets that an installer looks for.
+// Names of assets that an installer looks for: see package [format].
 const (
-	UKIAsset = "vmlinuz.efi" // a unified kernel image, for systemd-boot only
-
-	// For GRUB, and for systemd-boot without a UKI.
-	KernelAsset  = "vmlinuz"      // a kernel by itself
-	InitrdAsset  = "initramfs.xz" // its initramfs, however it is compressed
-	CmdlineAsset = "cmdline"      // its arguments; may be missing
-
-	// The loaders to install. A running machine keeps its own until the version is confirmed, and then takes this one if it
-	// differs, is not older, and can be installed so that a power cut leaves a machine that starts (docs/decisions/0008).
-	LoaderAsset   = "systemd-boot.efi" // systemd-boot
-	GRUBEFIAsset  = "grub.efi"         // GRUB for UEFI
-	GRUBBootAsset = "grub-boot.img"    // GRUB for BIOS: its boot.img, as it comes; only an install takes it
-	GRUBCoreAsset = "grub-core.img"    // and a core image; both images of GRUB look for (,gpt1)/grub/grub.cfg on their own disk
+	UKIAsset      = format.UKI
+	KernelAsset   = format.Kernel
+	InitrdAsset   = format.Initrd
+	CmdlineAsset  = format.Cmdline
+	LoaderAsset   = format.SystemdBoot
+	GRUBEFIAsset  = format.GRUBEFI
+	GRUBBootAsset = format.GRUBBoot
+	GRUBCoreAsset = format.GRUBCore
 )
 
 // Image is what Add packs.
@@ -146,7 +132,7 @@ func (i Image) check() error {
 			}
 		}
 	}
-	if e := i.Entrypoint; e.Name != "" && (!fs.ValidPath(e.Name) || e.Size <= 0 || e.Write == nil || strings.HasPrefix(e.Name+"/", "usr/install/")) {
+	if e := i.Entrypoint; e.Name != "" && (!fs.ValidPath(e.Name) || e.Size <= 0 || e.Write == nil || strings.HasPrefix(e.Name+"/", format.Root+"/")) {
 		return fmt.Errorf("entrypoint %q: want a program outside of usr/install", e.Name)
 	}
 	for _, key := range []string{VersionAnnotation, CreatedAnnotation, AssetsAnnotation} {

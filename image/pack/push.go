@@ -13,6 +13,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // PushOptions are the optional parts of Push; the zero value works.
@@ -40,9 +42,9 @@ func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (s
 	if err := l.push(b, tag, options); err != nil {
 		return "", fmt.Errorf("push %s: %w", tag, err)
 	}
-	switch signature, err := l.Find(signatureTag(b)); {
+	switch signature, err := l.Find(format.SignatureTag(b.Digest)); {
 	case err == nil:
-		if err := l.push(signature, tag.Context().Tag(signatureTag(b)), options); err != nil {
+		if err := l.push(signature, tag.Context().Tag(format.SignatureTag(b.Digest)), options); err != nil {
 			return "", fmt.Errorf("push the signature of %s: %w", tag, err)
 		}
 	case !errors.Is(err, ErrNoTag):

@@ -8,10 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Sign signs b as "cosign sign --key" does, with an ECDSA, Ed25519 or RSA key, and tags the signature "sha256-<hex>.sig" in the layout. Push
@@ -67,15 +68,12 @@ func (l *Layout) addSignature(b Built, payload, signature []byte) error {
 	d, err := l.addJSON(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config,
 		Layers: []v1.Descriptor{{
-			MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Size: size, Digest: digest,
-			Annotations: map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(signature)},
+			MediaType: format.SimpleSigningType, Size: size, Digest: digest,
+			Annotations: map[string]string{format.SignatureAnnotation: base64.StdEncoding.EncodeToString(signature)},
 		}},
 	}, types.OCIManifestSchema1)
 	if err != nil {
 		return err
 	}
-	return l.Tag(signatureTag(b), Built{Digest: d.Digest.String(), Version: b.Version, descriptor: d})
+	return l.Tag(format.SignatureTag(b.Digest), Built{Digest: d.Digest.String(), Version: b.Version, descriptor: d})
 }
-
-// signatureTag is where cosign looks for the signatures of b.
-func signatureTag(b Built) string { return strings.ReplaceAll(b.Digest, ":", "-") + ".sig" }
