@@ -11,18 +11,19 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// Backend is a kind of loader: how it is found on a disk, opened and installed, and what it takes of an installer image.
-// Package upgrade knows loaders by this interface alone, and is given a list of them; those that Pawl brings are in package
-// loaders. A Backend keeps no state of a machine, and may be used by several goroutines.
+// Backend is a kind of loader: how it is found on a disk, opened and installed, and what it takes of an installer
+// image. Package upgrade knows loaders by this interface alone, and is given a list of them; those that Pawl brings are
+// in package loaders. A Backend keeps no state of a machine, and may be used by several goroutines.
 //
-// What not every loader can do are interfaces of their own. A Backend may also be a [KernelChecker] and, so that an upgrade can
-// be rehearsed, a predict.Model. The [Bootloader] that it opens may also be a [WayChooser], an [ArgumentChecker], a [Replacer]
-// and a [Repairer].
+// What not every loader can do are interfaces of their own. A Backend may also be a [KernelChecker] and, so that an
+// upgrade can be rehearsed, a predict.Model. The [Bootloader] that it opens may also be a [WayChooser], an
+// [ArgumentChecker], a [Replacer] and a [Repairer].
 type Backend interface {
 	// Name is what people and flags call the loader, such as "systemd-boot". No two of one list have the same.
 	Name() string
 
-	// Probe reports whether a boot file system is one that Install has made, or has begun to make. It need not be whole.
+	// Probe reports whether a boot file system is one that Install has made, or has begun to make. It need not be
+	// whole.
 	Probe(boot *bootfs.FS) (bool, error)
 
 	// Open returns the loader of a disk. It writes nothing.
@@ -31,19 +32,20 @@ type Backend interface {
 	// Takes says which files of an installer image the loader wants.
 	Takes() Takes
 
-	// Ways are the ways of trying a slot that the loader knows, the usual one first. Nil: there is one, and nothing to choose.
-	// Where there are more, what Open returns is a [WayChooser].
+	// Ways are the ways of trying a slot that the loader knows, the usual one first. Nil: there is one, and nothing to
+	// choose. Where there are more, what Open returns is a [WayChooser].
 	Ways() []Way
 
 	// MaxTries is the highest number of boots that a trial may have, at least 1.
 	MaxTries() int
 
-	// Fits says why the loader cannot start that disk; nil when it can. The partitions may be planned only: nothing of them is
-	// read, and nothing is written.
+	// Fits says why the loader cannot start that disk; nil when it can. The partitions may be planned only: nothing of
+	// them is read, and nothing is written.
 	Fits(d Disk) error
 
-	// Install puts the loader on a disk whose boot file system has the slots' directories and nothing else, or where an earlier
-	// run was cut. files are those of Takes.Install, by their names. Afterwards nothing is bootable yet: Prepare and Confirm do that.
+	// Install puts the loader on a disk whose boot file system has the slots' directories and nothing else, or where an
+	// earlier run was cut. files are those of Takes.Install, by their names. Afterwards nothing is bootable yet:
+	// Prepare and Confirm do that.
 	Install(d Disk, boot *bootfs.FS, files map[string][]byte) error
 }
 
@@ -56,20 +58,21 @@ type Disk struct {
 
 // Config is what a loader is opened on. Disk and FS are required.
 type Config struct {
-	Disk    Disk
-	FS      *bootfs.FS                  // the file system of Disk.Boot; the caller holds it exclusively, or only reads
-	Vars    efivar.Store                // the firmware's variables; nil where there are none, as while a disk image is made
+	Disk Disk
+	FS   *bootfs.FS // the file system of Disk.Boot; the caller holds it exclusively, or only reads
+	// the firmware's variables; nil where there are none, as while a disk image is made
+	Vars    efivar.Store
 	Cmdline string                      // of the kernel that runs; "" where nothing of this disk runs
 	Gone    func(efivar.HardDrive) bool // whether no disk of the machine has a partition; nil: not known
 }
 
 // Takes says which files of an installer image a loader wants.
 type Takes struct {
-	// Slot names the files that a slot may hold for the loader to start, apart from its manifest. Where UKIFile and KernelFile
-	// are both named a slot has the one or the other, with what belongs to it. CmdlineFile may be missing.
+	// Slot names the files that a slot may hold for the loader to start, apart from its manifest. Where UKIFile and
+	// KernelFile are both named a slot has the one or the other, with what belongs to it. CmdlineFile may be missing.
 	Slot []string
-	// Own is the file of an image that is the loader itself, and OwnFile the file of a slot that it becomes, LoaderFile or
-	// CoreFile: see [Replacer]. Both are empty where a slot never holds the loader.
+	// Own is the file of an image that is the loader itself, and OwnFile the file of a slot that it becomes, LoaderFile
+	// or CoreFile: see [Replacer]. Both are empty where a slot never holds the loader.
 	Own, OwnFile string
 	// Install names the files of an image that Install needs.
 	Install []string
@@ -88,8 +91,8 @@ const MaxLoader = 8 << 20
 type KernelChecker interface {
 	Backend
 
-	// CheckKernel says why the loader could not start a kernel of size bytes on machines of that architecture (a GOARCH), as
-	// far as the kernel shows it; nil when nothing speaks against it.
+	// CheckKernel says why the loader could not start a kernel of size bytes on machines of that architecture (a
+	// GOARCH), as far as the kernel shows it; nil when nothing speaks against it.
 	CheckKernel(kernel io.ReaderAt, size int64, arch string) error
 }
 
@@ -101,8 +104,8 @@ type WayChooser interface {
 	TryBy(way string) error
 }
 
-// ArgumentChecker is a Bootloader that keeps the arguments of a slot's kernel where there is little room, or where not every
-// character can stand. It is asked about slots without a UKI.
+// ArgumentChecker is a Bootloader that keeps the arguments of a slot's kernel where there is little room, or where not
+// every character can stand. It is asked about slots without a UKI.
 type ArgumentChecker interface {
 	Bootloader
 
@@ -139,7 +142,8 @@ func Names(backends []Backend) string {
 	return strings.Join(names, ", ")
 }
 
-// CheckWay refuses what is the name of no way of trying a slot, with any of these backends. "" is the usual one of each.
+// CheckWay refuses what is the name of no way of trying a slot, with any of these backends. "" is the usual one of
+// each.
 func CheckWay(backends []Backend, way string) error {
 	if way == "" {
 		return nil
@@ -172,9 +176,11 @@ func ProbeAll(backends []Backend, boot *bootfs.FS) (Backend, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("find the loader: files of none of %s are there, the boot file system has %s: %w", Names(backends), listing(boot), ErrNotFound)
+		return nil, fmt.Errorf("find the loader: files of none of %s are there, the boot file system has %s: %w",
+			Names(backends), listing(boot), ErrNotFound)
 	}
-	return nil, fmt.Errorf("find the loader: files of %s are both there, and which of them decides is not known; remove those of one: %w", Names(found), ErrNotFound)
+	return nil, fmt.Errorf("find the loader: files of %s are both there, and which of them decides is not known; "+
+		"remove those of one: %w", Names(found), ErrNotFound)
 }
 
 // listing names what lies at the top of the boot file system.

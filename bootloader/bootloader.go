@@ -67,8 +67,8 @@ func (s Slot) File(name string) string { return s.Dir() + "/" + name }
 // LoaderDir is where firmware looks for a loader without being told one.
 const LoaderDir = "EFI/BOOT"
 
-// Zones are the directories of the boot file system that never share a block (package bootfs): each of them can be changed while
-// the others are needed.
+// Zones are the directories of the boot file system that never share a block (package bootfs): each of them can be
+// changed while the others are needed.
 func Zones() []string { return []string{A.Dir(), B.Dir(), LoaderDir} }
 
 // Names of files in a slot's directory.
@@ -84,16 +84,18 @@ const (
 
 // State is what the loader and the firmware hold, and what this boot reports.
 type State struct {
-	Loader   string   // the loader's name and version as it reports them, for people
-	Active   Slot     // the slot this machine runs now; None where no boot reported one (a disk image)
-	Default  Slot     // the slot that boots when nothing is armed; None before an install is complete
-	Armed    Slot     // the slot set to boot a counted number of times; None when nothing is armed
-	ArmedBy  string   // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"
-	Tries    int      // boots of Armed that are left, as far as the loader counts them: see Again
-	Again    bool     // the loader boots what is armed once, and a trial arms the next one: see Bootloader.Arm
-	Endless  bool     // the loader was to count this boot of the running slot, and could not: it would boot it for ever. Disarm
-	Bootable []Slot   // slots that the loader would offer, in slot order
-	Blocked  error    // why Arm would be refused whatever is prepared (ErrForeign, ErrNoVariables); nil when it would not
+	Loader  string // the loader's name and version as it reports them, for people
+	Active  Slot   // the slot this machine runs now; None where no boot reported one (a disk image)
+	Default Slot   // the slot that boots when nothing is armed; None before an install is complete
+	Armed   Slot   // the slot set to boot a counted number of times; None when nothing is armed
+	ArmedBy string // what arms it, where a loader knows several ways: "LoaderEntryOneShot", "BootNext"
+	Tries   int    // boots of Armed that are left, as far as the loader counts them: see Again
+	Again   bool   // the loader boots what is armed once, and a trial arms the next one: see Bootloader.Arm
+	// the loader was to count this boot of the running slot, and could not: it would boot it for ever. Disarm
+	Endless  bool
+	Bootable []Slot // slots that the loader would offer, in slot order
+	// why Arm would be refused whatever is prepared (ErrForeign, ErrNoVariables); nil when it would not
+	Blocked  error
 	Failed   string   // why a slot that was to boot did not, in the loader's words; "" when it says nothing
 	Warnings []string // what is odd but does no harm, one sentence each
 }
@@ -132,8 +134,8 @@ type Bootloader interface {
 	// Arm is the commit point: one write, read back, after which the next boots, at most tries, start s and the boot
 	// after them the default. It refuses a slot that is not prepared, and whatever Prepare was to see to.
 	//
-	// A loader that cannot count (State.Again) boots s once. A trial that has tries left calls Arm for its own slot with
-	// those, after it has counted itself where no cut undoes it; one that does not come so far gets no other.
+	// A loader that cannot count (State.Again) boots s once. A trial that has tries left calls Arm for its own slot
+	// with those, after it has counted itself where no cut undoes it; one that does not come so far gets no other.
 	Arm(s Slot, tries int) error
 
 	// Disarm takes an arming back and reads back that it is gone. With nothing armed it writes nothing. What another

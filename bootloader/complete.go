@@ -9,8 +9,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 )
 
-// ReadSlot reads the manifest of slot s and looks whether each file that it lists is there in its full size: then the slot is
-// complete. No file is read but the manifest.
+// ReadSlot reads the manifest of slot s and looks whether each file that it lists is there in its full size: then the
+// slot is complete. No file is read but the manifest.
 func ReadSlot(boot *bootfs.FS, s Slot) (Manifest, error) {
 	data, err := boot.ReadFile(s.File(ManifestFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -83,7 +83,8 @@ func (m Manifest) check() error {
 	}
 	for _, f := range m.Files {
 		sum, err := hex.DecodeString(f.SHA256)
-		if f.Name == "" || strings.ContainsAny(f.Name, `/\`) || f.Name == "." || f.Name == ".." || f.Size <= 0 || err != nil || len(sum) != sha256.Size {
+		if f.Name == "" || strings.ContainsAny(f.Name, `/\`) || f.Name == "." || f.Name == ".." || f.Size <= 0 ||
+			err != nil || len(sum) != sha256.Size {
 			return fmt.Errorf("file %q of %d bytes, digest %q: %w", f.Name, f.Size, f.SHA256, ErrManifest)
 		}
 	}

@@ -10,12 +10,15 @@ import (
 )
 
 func TestVersions(t *testing.T) {
-	for _, good := range []string{"1", "v1.2.3", "1.2.3-rc.1+build_7", "1:2.0~beta^2", "main", strings.Repeat("9", 128), "sha256:" + strings.Repeat("a", 64)} {
+	for _, good := range []string{"1", "v1.2.3", "1.2.3-rc.1+build_7", "1:2.0~beta^2", "main", strings.Repeat("9", 128),
+		"sha256:" + strings.Repeat("a", 64)} {
 		require.NoError(t, bootloader.CheckVersion(good), good)
 	}
 	for what, bad := range map[string]string{
-		"nothing": "", "a space": "1 2", "a newline": "1\n2", "a tab": "1\t", "an escape": "1\x1b[2J", "a zero": "1\x00", "Latin-1": "1\xe9",
-		"another letter": "1é", "a space alone": " ", "600 characters": strings.Repeat("1", 600), "129": strings.Repeat("1", 129),
+		"nothing": "", "a space": "1 2", "a newline": "1\n2", "a tab": "1\t", "an escape": "1\x1b[2J",
+		"a zero": "1\x00", "Latin-1": "1\xe9",
+		"another letter": "1é", "a space alone": " ", "600 characters": strings.Repeat("1", 600),
+		"129":          strings.Repeat("1", 129),
 		"a dash first": "-1", "a slash": "a/b", "a quote": `1"`, "a line separator": "1\u2028",
 	} {
 		err := bootloader.CheckVersion(bad)

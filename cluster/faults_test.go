@@ -81,7 +81,8 @@ func (s *stage) alarm(on bool) {
 		return
 	}
 	defer c.Close()
-	request := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_DEACTIVATE, Alarm: etcdserverpb.AlarmType_NOSPACE, MemberID: 1}
+	request := &etcdserverpb.AlarmRequest{Action: etcdserverpb.AlarmRequest_DEACTIVATE,
+		Alarm: etcdserverpb.AlarmType_NOSPACE, MemberID: 1}
 	if on {
 		request.Action = etcdserverpb.AlarmRequest_ACTIVATE
 	}

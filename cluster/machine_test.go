@@ -107,7 +107,8 @@ func (m *machine) on() error {
 				m.reach(at.String())
 			}
 		},
-		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.vars, Cmdline: new(string), BootID: fmt.Sprint("boot-", boot),
+		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.vars, Cmdline: new(string),
+			BootID:  fmt.Sprint("boot-", boot),
 			Version: version},
 		Reboot: func(context.Context, string) error {
 			if !m.runs(boot) {
@@ -201,8 +202,9 @@ func (m *machine) settled() upgrade.Attempt {
 		m.mu.Lock()
 		path := m.disk
 		m.mu.Unlock()
-		c, err := upgrade.Open(path, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: m.vars, Cmdline: new(string),
-			BootID: "x", Version: "x"})
+		c, err := upgrade.Open(path, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: m.vars,
+			Cmdline: new(string),
+			BootID:  "x", Version: "x"})
 		if err != nil {
 			continue // it is being written
 		}

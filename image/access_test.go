@@ -138,16 +138,17 @@ func TestExtractStreams(t *testing.T) {
 		l, err := pack.Create(dir)
 		require.NoError(t, err)
 		block := noise(1 << 20)
-		b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: "amd64", Compression: c, Assets: []pack.Asset{{
-			Name: "vmlinuz", Size: size, Write: func(w io.Writer) error {
-				for range size / len(block) {
-					if _, err := w.Write(block); err != nil {
-						return err
+		b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: "amd64", Compression: c,
+			Assets: []pack.Asset{{
+				Name: "vmlinuz", Size: size, Write: func(w io.Writer) error {
+					for range size / len(block) {
+						if _, err := w.Write(block); err != nil {
+							return err
+						}
 					}
-				}
-				return nil
-			},
-		}}})
+					return nil
+				},
+			}}})
 		require.NoError(t, err)
 		require.NoError(t, l.Tag("v1", b))
 		i, err := image.Open(context.Background(), "oci:"+dir, options())

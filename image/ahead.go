@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// ahead reads from a reader in a goroutine of its own, so that fetching, unpacking and writing go on at the same time. With a
-// check, a second goroutine looks at the same bytes beside whoever reads them: what it finds is the error at their end. What is
-// held is bounded: as many buffers, of the size, as readAhead is told.
+// ahead reads from a reader in a goroutine of its own, so that fetching, unpacking and writing go on at the same time.
+// With a check, a second goroutine looks at the same bytes beside whoever reads them: what it finds is the error at
+// their end. What is held is bounded: as many buffers, of the size, as readAhead is told.
 type ahead struct {
 	full     chan *chunk // as read
 	unseen   chan *chunk // the same, for the check; nil without one
@@ -41,8 +41,9 @@ type chunk struct {
 	users atomic.Int32
 }
 
-// readAhead starts reading into so many buffers of a size. check is given all bytes in order and the error behind them, and returns
-// the error that belongs there; nil for none. The caller calls interrupt, sees to it that r.Read returns, and calls wait.
+// readAhead starts reading into so many buffers of a size. check is given all bytes in order and the error behind them,
+// and returns the error that belongs there; nil for none. The caller calls interrupt, sees to it that r.Read returns,
+// and calls wait.
 func readAhead(r io.Reader, buffers, size int, check func(p []byte, err error) error) *ahead {
 	a := &ahead{full: make(chan *chunk, buffers), free: make(chan *chunk, buffers), stop: make(chan struct{})}
 	for range buffers {

@@ -20,10 +20,11 @@ func TestTheCheckHasTheLastWord(t *testing.T) {
 		check func([]byte, error) error
 		want  error
 	}{
-		"no check":              {bytes.NewReader(data), nil, nil},
-		"it agrees":             {bytes.NewReader(data), func(_ []byte, err error) error { return err }, nil},
-		"it refuses the end":    {bytes.NewReader(data), refuseEnd, errRefused},
-		"the reader's error":    {io.MultiReader(bytes.NewReader(data), iotest.ErrReader(errRefused)), func(_ []byte, err error) error { return err }, errRefused},
+		"no check":           {bytes.NewReader(data), nil, nil},
+		"it agrees":          {bytes.NewReader(data), func(_ []byte, err error) error { return err }, nil},
+		"it refuses the end": {bytes.NewReader(data), refuseEnd, errRefused},
+		"the reader's error": {io.MultiReader(bytes.NewReader(data), iotest.ErrReader(errRefused)),
+			func(_ []byte, err error) error { return err }, errRefused},
 		"it refuses in between": {endless{}, func([]byte, error) error { return errRefused }, errRefused},
 	} {
 		t.Run(name, func(t *testing.T) {

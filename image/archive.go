@@ -25,7 +25,8 @@ type tarStore struct {
 	files map[string]extent // nil until the first open
 }
 
-// extent is where a file is: so many bytes from an offset on, or, where some of them are holes, so many files behind the first.
+// extent is where a file is: so many bytes from an offset on, or, where some of them are holes, so many files behind
+// the first.
 type extent struct {
 	offset, size int64
 	sparse       bool
@@ -117,7 +118,8 @@ func scan(f *os.File) (map[string]extent, error) {
 			continue
 		case tar.TypeReg, tar.TypeGNUSparse:
 			if isSparse(h) && h.Size > maxSparse {
-				return nil, fmt.Errorf("%s has %d bytes with its holes, at most %d are read: %w", some([]string{name}), h.Size, int64(maxSparse), ErrUnsafe)
+				return nil, fmt.Errorf("%s has %d bytes with its holes, at most %d are read: %w", some([]string{name}),
+					h.Size, int64(maxSparse), ErrUnsafe)
 			}
 		default:
 			continue
@@ -130,7 +132,8 @@ func scan(f *os.File) (map[string]extent, error) {
 	}
 }
 
-// isSparse tells a file with holes that are not in the archive: in the old format of GNU tar, or in its PAX formats 0.0, 0.1 and 1.0.
+// isSparse tells a file with holes that are not in the archive: in the old format of GNU tar, or in its PAX formats
+// 0.0, 0.1 and 1.0.
 func isSparse(h *tar.Header) bool {
 	if h.Typeflag == tar.TypeGNUSparse {
 		return true
@@ -150,7 +153,8 @@ func notPacked(f *os.File) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	for by, start := range map[string]string{"gzip": "\x1f\x8b", "zstd": "\x28\xb5\x2f\xfd", "xz": "\xfd7zXZ\x00", "bzip2": "BZh"} {
+	for by, start := range map[string]string{"gzip": "\x1f\x8b", "zstd": "\x28\xb5\x2f\xfd", "xz": "\xfd7zXZ\x00",
+		"bzip2": "BZh"} {
 		if strings.HasPrefix(string(magic[:n]), start) {
 			return fmt.Errorf("it is packed with %s as a whole; unpack it first (%s -d): %w", by, by, ErrUnreadable)
 		}

@@ -18,8 +18,9 @@ const (
 	maxManifests = 64 // of all that are read
 )
 
-// chooser finds the image for an architecture behind a manifest or an index. Platforms in an index are hints: the config of an image
-// decides, and says so where an index says nothing. What describes another image, as attestations and signatures do, is never chosen.
+// chooser finds the image for an architecture behind a manifest or an index. Platforms in an index are hints: the
+// config of an image decides, and says so where an index says nothing. What describes another image, as attestations
+// and signatures do, is never chosen.
 type chooser struct {
 	source source
 	arch   string
@@ -44,7 +45,8 @@ type config struct {
 	Config json.RawMessage `json:"config"`
 }
 
-// label is the config's label of that name, or empty: a version that is not understood is as good as none, since the system has its own.
+// label is the config's label of that name, or empty: a version that is not understood is as good as none, since the
+// system has its own.
 func (c *config) label(name string) string {
 	var run struct{ Labels map[string]any }
 	if json.Unmarshal(c.Config, &run) != nil {
@@ -139,7 +141,8 @@ func (c *chooser) wants(os, arch string) bool {
 	if (os == "linux" || os == "") && arch == c.arch {
 		return true
 	}
-	if name := os + "/" + arch; os != "unknown" && arch != "unknown" && !slices.Contains(c.has, name) && len(c.has) < maxManifests {
+	if name := os + "/" + arch; os != "unknown" && arch != "unknown" && !slices.Contains(c.has, name) &&
+		len(c.has) < maxManifests {
 		c.has = append(c.has, name)
 	}
 	return false
@@ -148,8 +151,8 @@ func (c *chooser) wants(os, arch string) bool {
 // baseline is the variant of an architecture that all its machines run; others may need more than a machine has.
 var baseline = map[string]string{"amd64": "v1", "arm64": "v8"}
 
-// candidates are the entries that may be for the architecture, the likeliest first: those that say so and need no variant, those that need
-// one, and those that do not say.
+// candidates are the entries that may be for the architecture, the likeliest first: those that say so and need no
+// variant, those that need one, and those that do not say.
 func (c *chooser) candidates(entries []v1.Descriptor) []v1.Descriptor {
 	var all, variants, silent []v1.Descriptor
 	for _, d := range entries {
@@ -175,7 +178,8 @@ func describesAnother(d v1.Descriptor) bool {
 		d.MediaType != "" && !d.MediaType.IsIndex() && !d.MediaType.IsImage()
 }
 
-// isImageType tells the type of an artifact that is an ordinary image: none, or that of its config, as some programs write it.
+// isImageType tells the type of an artifact that is an ordinary image: none, or that of its config, as some programs
+// write it.
 func isImageType(artifact string) bool {
 	return slices.Contains([]string{"", string(types.OCIConfigJSON), string(types.DockerConfigJSON)}, artifact)
 }

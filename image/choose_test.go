@@ -34,12 +34,14 @@ func attestation(t testing.TB, dir string, of v1.Descriptor) v1.Descriptor {
 		config:   func(c *v1.ConfigFile) { c.OS, c.Architecture = "unknown", "unknown" },
 		manifest: func(m *v1.Manifest) { m.Layers[0].MediaType = "application/vnd.in-toto+json" }})
 	d.Platform = &v1.Platform{OS: "unknown", Architecture: "unknown"}
-	d.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": of.Digest.String()}
+	d.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest",
+		"vnd.docker.reference.digest": of.Digest.String()}
 	return d
 }
 
 func indexOf(t testing.TB, dir string, entries ...v1.Descriptor) v1.Descriptor {
-	return putBlob(t, dir, toJSON(t, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: entries}), types.OCIImageIndex)
+	return putBlob(t, dir, toJSON(t, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex,
+		Manifests: entries}), types.OCIImageIndex)
 }
 
 func TestWhichImageOfAnIndexIsTaken(t *testing.T) {
@@ -74,19 +76,23 @@ func TestWhichImageOfAnIndexIsTaken(t *testing.T) {
 		{"an attestation in the middle", []v1.Descriptor{arm, note, amd}, nil, ""},
 		{"an attestation that nothing tells in the index", []v1.Descriptor{bare(note), amd}, nil, ""},
 		{"an attestation that says it is the image", []v1.Descriptor{on(bare(note), "linux/amd64"), amd}, nil, ""},
-		{"two of one platform, and one config differs", []v1.Descriptor{on(arm, "linux/amd64"), on(amd, "linux/amd64")}, nil, ""},
-		{"an architecture by its other name", []v1.Descriptor{on(arm, "linux/aarch64"), on(amd, "linux/x86_64")}, nil, ""},
+		{"two of one platform, and one config differs", []v1.Descriptor{on(arm, "linux/amd64"), on(amd, "linux/amd64")},
+			nil, ""},
+		{"an architecture by its other name", []v1.Descriptor{on(arm, "linux/aarch64"), on(amd, "linux/x86_64")}, nil,
+			""},
 		{"one whose type is that of its config", []v1.Descriptor{func() v1.Descriptor {
 			d := on(amd, "linux/amd64")
 			d.ArtifactType = string(types.DockerConfigJSON)
 			return d
 		}()}, nil, ""},
 		{"a chart before it", []v1.Descriptor{func() v1.Descriptor { d := amd; d.ArtifactType = "application/vnd.cncf.helm.config.v1+json"; return d }(), amd}, nil, ""},
-		{"an index in an index", []v1.Descriptor{on(arm, "linux/arm64"), indexOf(t, dir, note, indexOf(t, dir, arm, amd))}, nil, ""},
+		{"an index in an index", []v1.Descriptor{on(arm, "linux/arm64"),
+			indexOf(t, dir, note, indexOf(t, dir, arm, amd))}, nil, ""},
 		{"one of another platform is not there", []v1.Descriptor{gone, amd}, nil, ""},
 		{"none is there", []v1.Descriptor{gone}, image.ErrNotFound, "gone"},
 		{"an attestation only", []v1.Descriptor{note}, image.ErrPlatform, "nothing that names a platform"},
-		{"another one only", []v1.Descriptor{arm, note}, image.ErrPlatform, "it has linux/arm64, linux/amd64 is wanted"},
+		{"another one only", []v1.Descriptor{arm, note}, image.ErrPlatform,
+			"it has linux/arm64, linux/amd64 is wanted"},
 		{"indexes without end", []v1.Descriptor{deep}, image.ErrUnsafe, "in each other"},
 		{"more than anybody needs", many, image.ErrUnsafe, "more than 64 manifests"},
 		{"a platform that nobody wants to read", []v1.Descriptor{long}, image.ErrPlatform, `x\x1b[2J`},
@@ -107,7 +113,8 @@ func TestWhichImageOfAnIndexIsTaken(t *testing.T) {
 		})
 	}
 	t.Run("in the registry", func(t *testing.T) {
-		tagIt(t, dir, "v1", indexOf(t, dir, note, indexOf(t, dir, note, on(arm, "linux/arm64"), on(amd, "linux/amd64"))))
+		tagIt(t, dir, "v1", indexOf(t, dir, note, indexOf(t, dir, note, on(arm, "linux/arm64"),
+			on(amd, "linux/amd64"))))
 		r := serve(t)
 		got, err := pull(push(t, r, dir), options())
 		require.NoError(t, err)
@@ -173,9 +180,11 @@ func tarUp(t testing.TB, dir, to string) {
 
 func TestReferencesThatAreNone(t *testing.T) {
 	for what, ref := range map[string]string{
-		"2 KiB": "host.example/os:" + strings.Repeat("v", 2048), "2 KiB of a path": "oci:/" + strings.Repeat("d/", 1024),
+		"2 KiB": "host.example/os:" + strings.Repeat("v", 2048), "2 KiB of a path": "oci:/" + strings.Repeat("d/",
+			1024),
 		"an escape": "oci:/a\x1b[2J", "a newline": "oci:/a\nb", "Latin-1": "dir:/\xe9", "a zero": "oci:/\x00",
-		"a path that climbs": "host.example/a/../b:v1", "a dot": "host.example/./b:v1", "nothing between": "host.example/a//b:v1",
+		"a path that climbs": "host.example/a/../b:v1", "a dot": "host.example/./b:v1",
+		"nothing between": "host.example/a//b:v1",
 	} {
 		_, err := image.Open(t.Context(), ref, options())
 		require.ErrorIs(t, err, image.ErrReference, what)
@@ -219,8 +228,10 @@ func TestWhatCannotBeReadAsAnImage(t *testing.T) {
 	badZstd := bytes.Clone(zst)
 	badZstd[len(badZstd)-1] ^= 0xff // the checksum
 	for what, layer := range map[string][]byte{
-		"gzip that is broken": flipped, "gzip cut short": packed[:60], "a gzip header alone": packed[:4], "zstd that is broken": badZstd,
-		"zstd cut short": zst[:len(zst)-10], "xz": []byte("\xfd7zXZ\x00 and so on"), "bzip2": []byte("BZh91AY&SY"), "text": bytes.Repeat([]byte("text"), 500),
+		"gzip that is broken": flipped, "gzip cut short": packed[:60], "a gzip header alone": packed[:4],
+		"zstd that is broken": badZstd,
+		"zstd cut short":      zst[:len(zst)-10], "xz": []byte("\xfd7zXZ\x00 and so on"), "bzip2": []byte("BZh91AY&SY"),
+		"text":                 bytes.Repeat([]byte("text"), 500),
 		"an archive cut short": good[:515], "an archive cut in a file": good[:3000],
 	} {
 		dir, _ := layoutOf(t, spec{layers: [][]byte{layer}, archives: [][]byte{good}})
@@ -231,8 +242,10 @@ func TestWhatCannotBeReadAsAnImage(t *testing.T) {
 		require.ErrorIs(t, err, image.ErrUnreadable, what)
 	}
 	for what, manifest := range map[string]string{
-		"HTML": "<html>log in</html>", "an error": `{"errors":[{"code":"DENIED"}]}`, "schema 1": `{"schemaVersion":1,"fsLayers":[]}`,
-		"a list": `[]`, "nothing": "", "neither": `{"schemaVersion":2}`, "a digest of another kind": `{"schemaVersion":2,"config":{"digest":"md5:00"},"layers":[]}`,
+		"HTML": "<html>log in</html>", "an error": `{"errors":[{"code":"DENIED"}]}`,
+		"schema 1": `{"schemaVersion":1,"fsLayers":[]}`,
+		"a list":   `[]`, "nothing": "", "neither": `{"schemaVersion":2}`,
+		"a digest of another kind": `{"schemaVersion":2,"config":{"digest":"md5:00"},"layers":[]}`,
 	} {
 		dir, _ := layoutOf(t, stored(good))
 		tagIt(t, dir, "v1", putBlob(t, dir, []byte(manifest), types.OCIManifestSchema1))
@@ -253,7 +266,8 @@ func TestFilesThatAreNoArchive(t *testing.T) {
 		return filepath.Join(at, name)
 	}
 	for file, says := range map[string]string{
-		put("saved.tar.gz", gzipped(t, data)): "packed with gzip as a whole; unpack it first (gzip -d)", put("saved.tar.zst", zstandard(t, data)): "packed with zstd",
+		put("saved.tar.gz", gzipped(t, data)):            "packed with gzip as a whole; unpack it first (gzip -d)",
+		put("saved.tar.zst", zstandard(t, data)):         "packed with zstd",
 		put("text", []byte(strings.Repeat("text", 300))): "want a tar archive",
 	} {
 		for _, scheme := range []string{"oci-archive:", "docker-archive:"} {
@@ -282,7 +296,8 @@ func TestSparseFilesInAnArchive(t *testing.T) {
 	}
 	require.NoError(t, f.Truncate(int64(len(data))))
 	require.NoError(t, f.Close())
-	for _, format := range [][]string{{"--format=gnu"}, {"--format=pax", "--sparse-version=0.0"}, {"--format=pax", "--sparse-version=0.1"}, {"--format=pax", "--sparse-version=1.0"}} {
+	for _, format := range [][]string{{"--format=gnu"}, {"--format=pax", "--sparse-version=0.0"},
+		{"--format=pax", "--sparse-version=0.1"}, {"--format=pax", "--sparse-version=1.0"}} {
 		saved := filepath.Join(t.TempDir(), "saved.tar")
 		out, err := exec.Command("tar", append(format, "--sparse", "-C", dir, "-cf", saved, ".")...).CombinedOutput()
 		require.NoError(t, err, string(out))
@@ -299,7 +314,8 @@ func TestDigestsOfSHA512(t *testing.T) {
 	long := func(data []byte) v1.Hash {
 		return v1.Hash{Algorithm: "sha512", Hex: fmt.Sprintf("%x", sha512.Sum512(data))}
 	}
-	for _, pack := range []func(testing.TB, []byte) []byte{gzipped, func(_ testing.TB, data []byte) []byte { return data }} {
+	for _, pack := range []func(testing.TB, []byte) []byte{gzipped,
+		func(_ testing.TB, data []byte) []byte { return data }} {
 		dir, _ := layoutOf(t, stored())
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "blobs/sha512"), 0o700))
 		put := func(data []byte) v1.Descriptor {
@@ -309,8 +325,10 @@ func TestDigestsOfSHA512(t *testing.T) {
 		}
 		plain := archive(t, asset("vmlinuz", "kernel"))
 		layer := put(pack(t, plain))
-		config := put(toJSON(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{digestOf(plain)}}}))
-		m := put(toJSON(t, v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config, Layers: []v1.Descriptor{layer}}))
+		config := put(toJSON(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers",
+			DiffIDs: []v1.Hash{digestOf(plain)}}}))
+		m := put(toJSON(t, v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config,
+			Layers: []v1.Descriptor{layer}}))
 		ref := "oci:" + dir + "@" + m.Digest.String()
 		i, err := image.Open(context.Background(), ref, options())
 		require.NoError(t, err)
@@ -331,8 +349,10 @@ func TestDigestsOfSHA512(t *testing.T) {
 
 func TestWhatAnImageStates(t *testing.T) {
 	for what, c := range map[string]struct{ name, text string }{
-		"a version with an escape": {pack.VersionAnnotation, "1\x1b[2J"}, "a version of 600 characters": {pack.VersionAnnotation, strings.Repeat("1", 600)},
-		"a lowest version that is none": {"org.pawl-os.upgrade.from", "1.0\n"}, "a client's": {"org.pawl-os.upgrade.client", strings.Repeat("1", 600)},
+		"a version with an escape":      {pack.VersionAnnotation, "1\x1b[2J"},
+		"a version of 600 characters":   {pack.VersionAnnotation, strings.Repeat("1", 600)},
+		"a lowest version that is none": {"org.pawl-os.upgrade.from", "1.0\n"},
+		"a client's":                    {"org.pawl-os.upgrade.client", strings.Repeat("1", 600)},
 	} {
 		s := kernelOf(t, "amd64", "amd64")
 		s.manifest = func(m *v1.Manifest) { m.Annotations = map[string]string{c.name: c.text} }

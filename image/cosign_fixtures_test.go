@@ -54,7 +54,8 @@ func TestMakeCosignFixtures(t *testing.T) {
 		} {
 			r := serve(t)
 			pinned := push(t, r, dir)
-			run("COSIGN_EXPERIMENTAL=1 cosign sign --yes --tlog-upload=false --allow-http-registry --key " + k.name + "-cosign.key " + flags + " " + pinned)
+			run("COSIGN_EXPERIMENTAL=1 cosign sign --yes --tlog-upload=false --allow-http-registry --key " + k.name +
+				"-cosign.key " + flags + " " + pinned)
 			dump(t, pinned, filepath.Join(out, k.name+"-"+mode))
 		}
 	}

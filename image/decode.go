@@ -66,7 +66,8 @@ func (d *decoder) explain(err error) error {
 	case d.origin.err != nil:
 		return d.origin.err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return fmt.Errorf("unpacking needs more than %d MiB of memory; pack it without --long or --ultra: %w: %w", maxWindow>>20, ErrUnsafe, err)
+		return fmt.Errorf("unpacking needs more than %d MiB of memory; pack it without --long or --ultra: %w: %w",
+			maxWindow>>20, ErrUnsafe, err)
 	}
 	return fmt.Errorf("unpack: %w: %w", err, ErrUnreadable)
 }
@@ -89,7 +90,8 @@ func (d *decoder) start() error {
 		}
 		d.reader, d.packed = r, true
 	case isZstd(magic):
-		r, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		r, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return err
 		}

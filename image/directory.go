@@ -21,9 +21,9 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 )
 
-// directory is the root of a file system that an installer image was unpacked to, such as "/" inside of its container. It is
-// presented as an image with one layer, not packed, for each file under usr/install/<arch>/. So it has a digest like any
-// other, which is the same for the same files, and Extract notices a file that changes after Open.
+// directory is the root of a file system that an installer image was unpacked to, such as "/" inside of its container.
+// It is presented as an image with one layer, not packed, for each file under usr/install/<arch>/. So it has a digest
+// like any other, which is the same for the same files, and Extract notices a file that changes after Open.
 type directory struct {
 	dir, arch string
 	files     map[v1.Hash]Asset // by the digest of the layer
@@ -105,7 +105,10 @@ func (d *directory) list() ([]Asset, error) {
 	if err == nil && len(assets) == 0 {
 		err = fmt.Errorf("%s/%s is empty: %w", d.dir, d.base(), ErrNoAssets)
 	}
-	slices.SortFunc(assets, func(a, b Asset) int { return strings.Compare(a.Name, b.Name) }) // the walk's order differs: "a/b" before "a-b"
+	slices.SortFunc(assets, func(a, b Asset) int {
+		return strings.Compare(a.Name,
+			b.Name)
+	}) // the walk's order differs: "a/b" before "a-b"
 	return assets, err
 }
 

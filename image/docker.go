@@ -15,8 +15,9 @@ import (
 )
 
 // dockerArchive is what "docker save" writes: a tar archive with manifest.json, which names a config and layers but no
-// digests. So each layer is hashed once when it is opened, and held to the name of its file, where that is a digest, and to
-// the diff id in the config. Specification: moby, image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format".
+// digests. So each layer is hashed once when it is opened, and held to the name of its file, where that is a digest,
+// and to the diff id in the config. Specification: moby, image/spec/v1.2.md, "Combined Image JSON + Filesystem
+// Changeset Format".
 type dockerArchive struct {
 	files store
 	name  string
@@ -30,7 +31,8 @@ func parseDockerArchive(rest string) (source, error) {
 	if file == "" {
 		return nil, fmt.Errorf("no path given")
 	}
-	return &dockerArchive{files: &tarStore{path: file}, name: "docker-archive:" + file, tag: tag, blobs: map[v1.Hash]string{}}, nil
+	return &dockerArchive{files: &tarStore{path: file}, name: "docker-archive:" + file, tag: tag,
+		blobs: map[v1.Hash]string{}}, nil
 }
 
 // saved is one entry of manifest.json.
@@ -78,7 +80,10 @@ func (a *dockerArchive) root(ctx context.Context) ([]byte, v1.Hash, error) {
 func (a *dockerArchive) find(all []saved) (*saved, error) {
 	var tags []string
 	for _, s := range all {
-		if a.tag != "" && slices.ContainsFunc(s.RepoTags, func(t string) bool { return t == a.tag || strings.HasSuffix(t, ":"+a.tag) }) {
+		if a.tag != "" && slices.ContainsFunc(s.RepoTags, func(t string) bool {
+			return t == a.tag ||
+				strings.HasSuffix(t, ":"+a.tag)
+		}) {
 			return &s, nil
 		}
 		tags = append(tags, s.RepoTags...)
@@ -86,7 +91,8 @@ func (a *dockerArchive) find(all []saved) (*saved, error) {
 	if a.tag == "" && len(all) == 1 {
 		return &all[0], nil
 	}
-	return nil, fmt.Errorf("%d images with the tags %s: name one as %s:TAG: %w", len(all), some(tags), a.name, ErrNotFound)
+	return nil, fmt.Errorf("%d images with the tags %s: name one as %s:TAG: %w", len(all), some(tags), a.name,
+		ErrNotFound)
 }
 
 // describe hashes a file and compares it with its name.

@@ -40,7 +40,8 @@ func TestACredentialHelperIsAsked(t *testing.T) {
 	helper := "#!/bin/sh\nread host\n[ \"$1\" = get ] && [ \"$host\" = " + host + " ] || exit 1\n" +
 		`printf '{"ServerURL":"%s","Username":"me","Secret":"from the helper"}' "$host"` + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(home, "docker-credential-pawltest"), []byte(helper), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(home, "config.json"), []byte(`{"credHelpers":{"`+host+`":"pawltest"}}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(home, "config.json"),
+		[]byte(`{"credHelpers":{"`+host+`":"pawltest"}}`), 0o600))
 	t.Setenv("DOCKER_CONFIG", home)
 	o := options()
 	o.Keychain = nil
@@ -57,8 +58,8 @@ func TestACredentialHelperIsAsked(t *testing.T) {
 // throughProxy makes this test's program pull a reference and print what came; see TestTheProxyOfTheEnvironment.
 const throughProxy = "PAWL_TEST_PULL"
 
-// TestTheProxyOfTheEnvironment pulls from a host that only a proxy knows. The environment counts from a program's start on, so
-// this is another process.
+// TestTheProxyOfTheEnvironment pulls from a host that only a proxy knows. The environment counts from a program's start
+// on, so this is another process.
 func TestTheProxyOfTheEnvironment(t *testing.T) {
 	if ref := os.Getenv(throughProxy); ref != "" {
 		o := options()
@@ -81,7 +82,8 @@ func TestTheProxyOfTheEnvironment(t *testing.T) {
 	defer proxy.Close()
 	run := func(env ...string) (string, error) {
 		cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run=^TestTheProxyOfTheEnvironment$")
-		cmd.Env = append(os.Environ(), append(env, throughProxy+"="+strings.Replace(pinned, r.Host(), "registry.local:5000", 1))...)
+		cmd.Env = append(os.Environ(), append(env, throughProxy+"="+strings.Replace(pinned, r.Host(),
+			"registry.local:5000", 1))...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}

@@ -29,15 +29,16 @@ type Progress struct {
 // reportEvery is how often progress is called, at most.
 const reportEvery = 100 * time.Millisecond
 
-// Extract streams each asset of the image to write, once: layers from top to bottom, whiteouts applied. Layers below the
-// last listed asset are not read. The reader is valid until write returns; what write leaves unread is skipped.
+// Extract streams each asset of the image to write, once: layers from top to bottom, whiteouts applied. Layers below
+// the last listed asset are not read. The reader is valid until write returns; what write leaves unread is skipped.
 //
-// Where a mirror turns out to have sent wrong bytes, the next host is asked, and what came of that layer is streamed again: an asset that
-// write is given once more replaces what it was given before. Without mirrors that does not happen.
+// Where a mirror turns out to have sent wrong bytes, the next host is asked, and what came of that layer is streamed
+// again: an asset that write is given once more replaces what it was given before. Without mirrors that does not
+// happen.
 //
-// Only when Extract returns nil does what was written count: each layer used has then been hashed to its last byte, packed
-// and unpacked, and each listed asset has its listed size and digest. An error of write ends it and is wrapped. progress may
-// be nil; both functions are called from this goroutine.
+// Only when Extract returns nil does what was written count: each layer used has then been hashed to its last byte,
+// packed and unpacked, and each listed asset has its listed size and digest. An error of write ends it and is wrapped.
+// progress may be nil; both functions are called from this goroutine.
 func (i *Image) Extract(ctx context.Context, write func(Asset, io.Reader) error, progress func(Progress)) error {
 	return i.Pull(ctx, PullOptions{Progress: progress}, write)
 }
@@ -108,11 +109,13 @@ func (x *extraction) complete() bool {
 func (x *extraction) missing() error {
 	for _, a := range x.image.Assets {
 		if !x.found[a.Name] {
-			return fmt.Errorf("%s is listed in annotation %s and in no layer: %w", a.Name, format.AssetsAnnotation, ErrTampered)
+			return fmt.Errorf("%s is listed in annotation %s and in no layer: %w", a.Name, format.AssetsAnnotation,
+				ErrTampered)
 		}
 	}
 	if len(x.found) == 0 {
-		return fmt.Errorf("no file under /%s in any of %d layers; is it an installer image?: %w", x.tree.base, len(x.image.layers), ErrNoAssets)
+		return fmt.Errorf("no file under /%s in any of %d layers; is it an installer image?: %w", x.tree.base,
+			len(x.image.layers), ErrNoAssets)
 	}
 	return nil
 }
@@ -122,7 +125,8 @@ func (x *extraction) layer(ctx context.Context, n int) error {
 	if done, err := x.special(ctx, n); done || err != nil {
 		return err
 	}
-	l, err := x.image.openLayer(ctx, n, x.image.options.maxBytes()-x.unpacked, x.options.ReadBack != nil && x.image.Assets != nil)
+	l, err := x.image.openLayer(ctx, n, x.image.options.maxBytes()-x.unpacked, x.options.ReadBack != nil &&
+		x.image.Assets != nil)
 	if err != nil {
 		return err
 	}
@@ -179,7 +183,8 @@ func unreadable(err error) error {
 // asset streams one asset.
 func (x *extraction) asset(name string, size int64, content io.Reader) error {
 	a := Asset{Name: name, Size: size}
-	if limit := x.image.options.maxBytes(); size < 0 || size > limit-x.streamed { // holes in a file cost its layer nothing
+	if limit := x.image.options.maxBytes(); size < 0 ||
+		size > limit-x.streamed { // holes in a file cost its layer nothing
 		return fmt.Errorf("%s has %d bytes: all assets may have %d: %w", name, size, limit, ErrUnsafe)
 	}
 	x.streamed += size
@@ -190,7 +195,8 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 			return err
 		}
 		if a = listed; a.Size != size {
-			return fmt.Errorf("%s has %d bytes, annotation %s says %d: %w", name, size, format.AssetsAnnotation, a.Size, ErrTampered)
+			return fmt.Errorf("%s has %d bytes, annotation %s says %d: %w", name, size, format.AssetsAnnotation, a.Size,
+				ErrTampered)
 		}
 	}
 	x.found[name] = true
@@ -210,7 +216,8 @@ func (x *extraction) asset(name string, size int64, content io.Reader) error {
 		return unreadable(err)
 	}
 	if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != a.SHA256 {
-		return fmt.Errorf("%s has digest %s, annotation %s says %s: %w", name, got, format.AssetsAnnotation, a.SHA256, ErrTampered)
+		return fmt.Errorf("%s has digest %s, annotation %s says %s: %w", name, got, format.AssetsAnnotation, a.SHA256,
+			ErrTampered)
 	}
 	return nil
 }

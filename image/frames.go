@@ -18,8 +18,8 @@ const maxFrame = 16 << 20
 // frames is where the asset of a layer can be taken up.
 type frames struct{ format.Frames }
 
-// takeFrames finds out which asset each layer holds. It counts only if every layer says that it holds one of its own, or
-// none, as then none can hide what is in another.
+// takeFrames finds out which asset each layer holds. It counts only if every layer says that it holds one of its own,
+// or none, as then none can hide what is in another.
 func (i *Image) takeFrames() error {
 	single := map[string]Asset{}
 	for _, a := range i.Assets {
@@ -58,7 +58,8 @@ func readFrames(d v1.Descriptor, a Asset) (*frames, error) {
 		return nil, fmt.Errorf("annotation %s: %w: %w", format.FramesAnnotation, err, ErrUnreadable)
 	}
 	wrong := func(what string, args ...any) error {
-		return fmt.Errorf("annotation %s of %s: %s: %w", format.FramesAnnotation, a.Name, fmt.Sprintf(what, args...), ErrTampered)
+		return fmt.Errorf("annotation %s of %s: %s: %w", format.FramesAnnotation, a.Name, fmt.Sprintf(what, args...),
+			ErrTampered)
 	}
 	if f.Content < 4096 || f.Content > maxFrame || f.Content%4096 != 0 {
 		return nil, wrong("frames of %d bytes, want a multiple of 4096 of at most %d", f.Content, maxFrame)
@@ -86,8 +87,9 @@ func readFrames(d v1.Descriptor, a Asset) (*frames, error) {
 // start is the byte of the asset that frame k starts with.
 func (f *frames) start(k int) int64 { return int64(k) * f.Content }
 
-// stored tells that the frames of an asset of size bytes are its bytes as they are: packed ones would not all be as long as their
-// content. It has to be known, since content may begin like something packed. Who lies about it gets a digest error.
+// stored tells that the frames of an asset of size bytes are its bytes as they are: packed ones would not all be as
+// long as their content. It has to be known, since content may begin like something packed. Who lies about it gets a
+// digest error.
 func (f *frames) stored(size int64) bool {
 	for k, n := range f.Packed {
 		if n != min(f.Content, size-f.start(k)) {
@@ -135,7 +137,8 @@ func (r *framed) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	if r.done == size {
 		if got := fmt.Sprintf("%x", r.hash.Sum(nil)); got != r.frames.SHA256[r.next] {
-			return 0, wrongBytes{fmt.Errorf("frame %d has digest %s, annotation %s says %s: %w", r.next+1, got, format.FramesAnnotation, r.frames.SHA256[r.next], ErrTampered)}
+			return 0, wrongBytes{fmt.Errorf("frame %d has digest %s, annotation %s says %s: %w", r.next+1, got,
+				format.FramesAnnotation, r.frames.SHA256[r.next], ErrTampered)}
 		}
 		r.hash.Reset()
 		r.next, r.done = r.next+1, 0

@@ -14,13 +14,15 @@ import (
 	"github.com/pawl-os/pawl/image"
 )
 
-// FuzzLayer: whatever a layer holds, Extract ends, gives only names that stay below the directory of the assets, each once,
-// with as many bytes as announced, and at most as many as are allowed.
+// FuzzLayer: whatever a layer holds, Extract ends, gives only names that stay below the directory of the assets, each
+// once, with as many bytes as announced, and at most as many as are allowed.
 func FuzzLayer(f *testing.F) {
 	sparse, err := os.ReadFile("testdata/sparse.tar")
 	require.NoError(f, err)
-	good := archive(f, directory("usr/"), asset("vmlinuz", "kernel"), asset("dtb/a", "tree"), asset(".wh.x", ""), symlink("bin", "usr/bin"))
-	for _, seed := range [][]byte{good, gzipped(f, good), zstandard(f, good), sparse, archive(f, special(tar.TypeChar, "usr")), nil} {
+	good := archive(f, directory("usr/"), asset("vmlinuz", "kernel"), asset("dtb/a", "tree"), asset(".wh.x", ""),
+		symlink("bin", "usr/bin"))
+	for _, seed := range [][]byte{good, gzipped(f, good), zstandard(f, good), sparse,
+		archive(f, special(tar.TypeChar, "usr")), nil} {
 		f.Add(seed)
 	}
 	o := options()

@@ -15,12 +15,13 @@ import (
 // errLed is the error of a request to where a registry must not lead.
 var errLed = errors.New("a registry may not lead there")
 
-// guarded carries the requests of one endpoint. A registry names other hosts, for its blobs and its tokens; they are asked only
+// guarded carries the requests of one endpoint. A registry names other hosts, for its blobs and its tokens; they are
+// asked only
 //
 //   - over TLS, once the registry itself has answered over TLS;
-//   - at an address that is no nearer to this machine than the registry's: one on the internet leads to none inside this network, and
-//     none leads to this machine or its link (where clouds keep their metadata), unless it is there itself. What counts is
-//     the address that is connected to, whatever a name stands for by then;
+//   - at an address that is no nearer to this machine than the registry's: one on the internet leads to none inside
+//     this network, and none leads to this machine or its link (where clouds keep their metadata), unless it is there
+//     itself. What counts is the address that is connected to, whatever a name stands for by then;
 //   - for what has no body, since that may hold credentials.
 type guarded struct {
 	host  string            // of the registry, as in URLs
@@ -36,7 +37,8 @@ func newGuarded(host string, base http.RoundTripper) *guarded {
 	g := &guarded{host: host, own: base, other: base}
 	if t, ok := base.(*http.Transport); ok {
 		t = t.Clone()
-		t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: g.control}).DialContext
+		t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second,
+			Control: g.control}).DialContext
 		g.other = t
 	}
 	return g
@@ -58,11 +60,12 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if proxy(g.own, r) {
 		g.near.Store(int32(site)) // how far it is behind the proxy is not known
 	} else {
-		r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
-			if at, err := netip.ParseAddrPort(c.Conn.RemoteAddr().String()); err == nil {
-				g.near.Store(int32(distanceOf(at.Addr())))
-			}
-		}}))
+		r = r.WithContext(httptrace.WithClientTrace(r.Context(),
+			&httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+				if at, err := netip.ParseAddrPort(c.Conn.RemoteAddr().String()); err == nil {
+					g.near.Store(int32(distanceOf(at.Addr())))
+				}
+			}}))
 	}
 	response, err := g.own.RoundTrip(r)
 	if err == nil && r.URL.Scheme == "https" {
@@ -114,15 +117,17 @@ func (d distance) String() string {
 	return [...]string{"", "on this machine", "on this machine's link", "inside this network", "on the internet"}[d]
 }
 
-// inside are the networks of a site that netip does not call private: shared by a provider's customers, kept for measurements,
-// and IPv6's site-local addresses of old.
+// inside are the networks of a site that netip does not call private: shared by a provider's customers, kept for
+// measurements, and IPv6's site-local addresses of old.
 var inside = []netip.Prefix{
-	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("fec0::/10"),
+	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("fec0::/10"),
 }
 
 // carriers are prefixes of IPv6 addresses that lead to an IPv4 address, and the byte at which it begins.
 var carriers = map[netip.Prefix]int{
-	netip.MustParsePrefix("64:ff9b::/96"): 12, netip.MustParsePrefix("64:ff9b:1::/48"): 12, netip.MustParsePrefix("2002::/16"): 2, netip.MustParsePrefix("::/96"): 12,
+	netip.MustParsePrefix("64:ff9b::/96"): 12, netip.MustParsePrefix("64:ff9b:1::/48"): 12,
+	netip.MustParsePrefix("2002::/16"): 2, netip.MustParsePrefix("::/96"): 12,
 }
 
 func distanceOf(a netip.Addr) distance {

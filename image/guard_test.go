@@ -18,10 +18,13 @@ import (
 
 func TestHowFarAnAddressIs(t *testing.T) {
 	for address, want := range map[string]distance{
-		"127.0.0.1": host, "127.9.9.9": host, "::1": host, "0.0.0.0": host, "::": host, "0.1.2.3": host, "255.255.255.255": host, "224.0.0.1": host,
+		"127.0.0.1": host, "127.9.9.9": host, "::1": host, "0.0.0.0": host, "::": host, "0.1.2.3": host,
+		"255.255.255.255": host, "224.0.0.1": host,
 		"::ffff:127.0.0.1": host, "64:ff9b::7f00:1": host, "2002:7f00:1::": host, "::127.0.0.1": host,
-		"169.254.169.254": link, "fe80::1": link, "::ffff:169.254.169.254": link, "64:ff9b::a9fe:a9fe": link, "2002:a9fe:a9fe::": link,
-		"10.0.0.1": site, "172.16.0.1": site, "192.168.1.1": site, "100.64.0.1": site, "198.18.0.1": site, "fd00:ec2::254": site, "fec0::1": site, "64:ff9b::a00:1": site,
+		"169.254.169.254": link, "fe80::1": link, "::ffff:169.254.169.254": link, "64:ff9b::a9fe:a9fe": link,
+		"2002:a9fe:a9fe::": link,
+		"10.0.0.1":         site, "172.16.0.1": site, "192.168.1.1": site, "100.64.0.1": site, "198.18.0.1": site,
+		"fd00:ec2::254": site, "fec0::1": site, "64:ff9b::a00:1": site,
 		"8.8.8.8": internet, "172.32.0.1": internet, "2606:4700::1111": internet, "64:ff9b::808:808": internet,
 	} {
 		require.Equal(t, want, distanceOf(netip.MustParseAddr(address)), address)
@@ -110,7 +113,8 @@ func TestARegistryWithTLSLeadsToNothingWithout(t *testing.T) {
 	response.Body.Close()
 	_, err = client.Get(registry.URL + "/blob")
 	require.ErrorContains(t, err, "without TLS")
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, plain.URL+"/token", nil) // as a challenge may name it
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, plain.URL+"/token",
+		nil) // as a challenge may name it
 	require.NoError(t, err)
 	_, err = client.Do(request)
 	require.ErrorIs(t, err, errLed)
@@ -119,7 +123,10 @@ func TestARegistryWithTLSLeadsToNothingWithout(t *testing.T) {
 
 func TestWhatIsSentIsNotSentOnToAnotherHost(t *testing.T) {
 	var got bytes.Buffer
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(&got, r.Body) }))
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_,
+			_ = io.Copy(&got, r.Body)
+	}))
 	defer thief.Close()
 	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect) // has the body sent again
@@ -147,7 +154,8 @@ func TestCredentialsStayWithTheRegistry(t *testing.T) {
 		}
 	}))
 	defer registry.Close()
-	_, err := Open(context.Background(), strings.TrimPrefix(registry.URL, "http://")+"/os:v1", Options{Keychain: somebody{}, Retry: Retry{Attempts: 1}})
+	_, err := Open(context.Background(), strings.TrimPrefix(registry.URL, "http://")+"/os:v1",
+		Options{Keychain: somebody{}, Retry: Retry{Attempts: 1}})
 	require.ErrorIs(t, err, ErrNotFound)
 	require.Equal(t, []string{"", ""}, seen)
 }

@@ -4,15 +4,16 @@
 // Start with Open, which resolves a reference once and reads the manifest; then Image.Extract, which streams the assets
 // one by one, layers from top to bottom, whiteouts applied, nothing stored on the way.
 //
-// Nothing is believed because of where it comes from: manifest, config and each layer that Extract reads are hashed here, to
-// their last byte, whether from a registry, a mirror or a directory. Paths that climb, links, devices and layers that
-// unpack without end are refused. Memory stays the same whatever the image's size. A connection that drops or falls silent
-// is taken up again where it ended.
+// Nothing is believed because of where it comes from: manifest, config and each layer that Extract reads are hashed
+// here, to their last byte, whether from a registry, a mirror or a directory. Paths that climb, links, devices and
+// layers that unpack without end are refused. Memory stays the same whatever the image's size. A connection that drops
+// or falls silent is taken up again where it ended.
 //
-// With a Policy, an image counts only if the keys that it names have signed it, as cosign signs with a key: see ReadPolicy.
+// With a Policy, an image counts only if the keys that it names have signed it, as cosign signs with a key: see
+// ReadPolicy.
 //
-// The package writes nothing and keeps nothing between runs. A tag is only as true as who answers for it: pin a digest, or
-// have a policy, where that is not enough. Certificates, transparency logs and keyless signatures are not looked at.
+// The package writes nothing and keeps nothing between runs. A tag is only as true as who answers for it: pin a digest,
+// or have a policy, where that is not enough. Certificates, transparency logs and keyless signatures are not looked at.
 //
 // Specifications: OCI image format 1.1, OCI image layout 1.0, OCI distribution 1.1.
 package image
@@ -43,13 +44,14 @@ var (
 	ErrDenied = errors.New("the registry denies access")
 	// ErrPlatform is returned when the image is not made for this architecture. Do: use one that is.
 	ErrPlatform = errors.New("not made for this platform")
-	// ErrTampered is returned when bytes are not those that their digest names, or not as many. Do: push the image again,
-	// or ask who changed it; never use it.
+	// ErrTampered is returned when bytes are not those that their digest names, or not as many. Do: push the image
+	// again, or ask who changed it; never use it.
 	ErrTampered = errors.New("the bytes are not those that the digest names")
 	// ErrNoAssets is returned when an image has no boot assets. Do: use an installer image.
 	ErrNoAssets = errors.New("no boot assets inside")
-	// ErrUnreadable is returned when bytes are those that their digest names, and are not what they should be: no manifest, a packing
-	// that is broken or not known. Do: build the image again, packed with zstd or gzip or not at all.
+	// ErrUnreadable is returned when bytes are those that their digest names, and are not what they should be: no
+	// manifest, a packing that is broken or not known. Do: build the image again, packed with zstd or gzip or not at
+	// all.
 	ErrUnreadable = errors.New("it cannot be read as an image")
 	// ErrUnsafe is returned when a layer holds what an installer image never does: links or devices among the assets,
 	// paths that climb, more bytes than the limit. Do: build the image without.
@@ -65,10 +67,13 @@ const (
 
 // Image is an installer image whose manifest and config have been read and verified.
 type Image struct {
-	Reference   string            // as it was given to Open
-	Digest      string            // what the reference resolved to: an index or a manifest, "sha256:" and 64 hex digits, or "sha512:" and 128
-	Manifest    string            // digest of this platform's manifest; equal to Digest when there is no index
-	Version     string            // by annotation, else by the config's label of that name; "" if neither is there. What the UKI's .osrel says counts more
+	Reference string // as it was given to Open
+	// what the reference resolved to: an index or a manifest, "sha256:" and 64 hex digits, or "sha512:" and 128
+	Digest   string
+	Manifest string // digest of this platform's manifest; equal to Digest when there is no index
+	// by annotation, else by the config's label of that name; "" if neither is there. What the UKI's .osrel says counts
+	// more
+	Version     string
 	Arch        string            // GOARCH
 	Annotations map[string]string // the manifest's
 	Size        int64             // compressed bytes of all layers: what is downloaded at most
@@ -88,7 +93,8 @@ type Asset = format.Asset
 // source fetches bytes. What it returns is not trusted.
 type source interface {
 	signer
-	// root returns the manifest or index that the reference names, and its digest as the reference or the source has it.
+	// root returns the manifest or index that the reference names, and its digest as the reference or the source has
+	// it.
 	root(ctx context.Context) ([]byte, v1.Hash, error)
 	// manifest returns a manifest by its digest.
 	manifest(ctx context.Context, d v1.Descriptor) ([]byte, error)
@@ -112,8 +118,8 @@ type body interface {
 //	docker-archive:FILE  docker-archive:FILE:tag   what "docker save" writes
 //	dir:DIR                                where such an image was unpacked, as "/" is inside of its container
 //
-// The last two have no digest of their own; theirs is that of the manifest that their content amounts to. They are read once in
-// Open for that.
+// The last two have no digest of their own; theirs is that of the manifest that their content amounts to. They are read
+// once in Open for that.
 func Open(ctx context.Context, ref string, o Options) (*Image, error) {
 	if o.Arch == "" {
 		o.Arch = runtime.GOARCH
@@ -164,7 +170,8 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 	}
 	for n, d := range m.Layers {
 		if d.Size < 0 || d.Size > i.options.maxBytes()-i.Size {
-			return fmt.Errorf("layer %d of %d bytes: more than the limit of %d bytes: %w", n+1, d.Size, i.options.maxBytes(), ErrUnsafe)
+			return fmt.Errorf("layer %d of %d bytes: more than the limit of %d bytes: %w", n+1, d.Size,
+				i.options.maxBytes(), ErrUnsafe)
 		}
 		i.Size += d.Size
 	}
@@ -208,7 +215,8 @@ func (i *Image) checkWords() error {
 		return nil
 	}
 	if err := bootloader.CheckVersion(i.Version); err != nil {
-		return fmt.Errorf("the image states no version that a system can have (build it with another one, or with none): %w", err)
+		return fmt.Errorf("the image states no version that a system can have (build it with another one, or with "+
+			"none): %w", err)
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ func TestTheSameImageComesFromEverySource(t *testing.T) {
 			r := serve(t)
 			pinned := push(t, r, dir)
 			digest := pinned[len(r.Host()+"/os@"):]
-			for _, ref := range []string{"oci:" + dir, "oci:" + dir + ":v1", "oci:" + dir + "@" + digest, r.Host() + "/os:v1", pinned, r.Host() + "/os:v1@" + digest} {
+			for _, ref := range []string{"oci:" + dir, "oci:" + dir + ":v1", "oci:" + dir + "@" + digest,
+				r.Host() + "/os:v1", pinned, r.Host() + "/os:v1@" + digest} {
 				i, err := image.Open(context.Background(), ref, options())
 				require.NoError(t, err)
 				require.Equal(t, digest, i.Digest)
@@ -41,7 +42,8 @@ func TestTheSameImageComesFromEverySource(t *testing.T) {
 				require.Positive(t, last.LayerTotal)
 				require.Less(t, last.LayerTotal, i.Size)
 				require.Equal(t, image.Progress{
-					Layer: 2, Layers: 2, Fetched: i.Size, Total: i.Size, OfLayer: last.LayerTotal, LayerTotal: last.LayerTotal,
+					Layer: 2, Layers: 2, Fetched: i.Size, Total: i.Size, OfLayer: last.LayerTotal,
+					LayerTotal: last.LayerTotal,
 				}, last)
 			}
 		})
@@ -70,7 +72,8 @@ func TestAnIndexGivesTheImageOfTheArchitecture(t *testing.T) {
 	require.NoError(t, err)
 	var built []pack.Built
 	for _, arch := range []string{"arm64", "amd64"} {
-		b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: arch, Assets: []pack.Asset{pack.Data("vmlinuz", []byte(arch))}})
+		b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: arch,
+			Assets: []pack.Asset{pack.Data("vmlinuz", []byte(arch))}})
 		require.NoError(t, err)
 		built = append(built, b)
 	}
@@ -100,19 +103,24 @@ func TestAnIndexGivesTheImageOfTheArchitecture(t *testing.T) {
 }
 
 func TestImagesOfOthersWork(t *testing.T) {
-	plain := archive(t, directory("etc/"), file("etc/passwd", "root"), symlink("bin", "usr/bin"), asset("vmlinuz", "kernel"))
+	plain := archive(t, directory("etc/"), file("etc/passwd", "root"), symlink("bin", "usr/bin"),
+		asset("vmlinuz", "kernel"))
 	long := append(bytes.Clone(plain), make([]byte, 10<<20)...)
 	for name, s := range map[string]spec{
-		"gzip":                   {layers: [][]byte{gzipped(t, plain)}, archives: [][]byte{plain}},
-		"zstd":                   {layers: [][]byte{zstandard(t, plain)}, archives: [][]byte{plain}},
-		"stored":                 stored(plain),
-		"two gzip members":       {layers: [][]byte{append(gzipped(t, plain[:700]), gzipped(t, plain[700:])...)}, archives: [][]byte{plain}},
-		"two zstd frames":        {layers: [][]byte{append(zstandard(t, plain[:700]), zstandard(t, plain[700:])...)}, archives: [][]byte{plain}},
-		"skippable frame first":  {layers: [][]byte{append([]byte("\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"), zstandard(t, plain)...)}, archives: [][]byte{plain}},
+		"gzip":   {layers: [][]byte{gzipped(t, plain)}, archives: [][]byte{plain}},
+		"zstd":   {layers: [][]byte{zstandard(t, plain)}, archives: [][]byte{plain}},
+		"stored": stored(plain),
+		"two gzip members": {layers: [][]byte{append(gzipped(t, plain[:700]), gzipped(t, plain[700:])...)},
+			archives: [][]byte{plain}},
+		"two zstd frames": {layers: [][]byte{append(zstandard(t, plain[:700]), zstandard(t, plain[700:])...)},
+			archives: [][]byte{plain}},
+		"skippable frame first": {layers: [][]byte{append([]byte("\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"),
+			zstandard(t, plain)...)}, archives: [][]byte{plain}},
 		"a layer without assets": stored(archive(t, file("etc/motd", "x")), plain, archive(t)),
-		"dots and slashes":       stored(archive(t, directory("./"), directory("./usr"), file("/usr/./install//amd64/vmlinuz", "kernel"))),
-		"bytes behind the end":   stored(append(bytes.Clone(plain), make([]byte, 10240)...)),
-		"many of them, packed":   {layers: [][]byte{gzipped(t, long)}, archives: [][]byte{long}},
+		"dots and slashes": stored(archive(t, directory("./"), directory("./usr"),
+			file("/usr/./install//amd64/vmlinuz", "kernel"))),
+		"bytes behind the end": stored(append(bytes.Clone(plain), make([]byte, 10240)...)),
+		"many of them, packed": {layers: [][]byte{gzipped(t, long)}, archives: [][]byte{long}},
 		"version as a label": {layers: [][]byte{plain}, config: func(c *v1.ConfigFile) {
 			c.Config.Labels = map[string]string{pack.VersionAnnotation: "7"}
 		}},
@@ -171,7 +179,8 @@ func TestWhatIsNotThereIsNamed(t *testing.T) {
 			require.ErrorContains(t, err, "open image "+c.ref)
 		})
 	}
-	for _, ref := range []string{"", "os", "os:v1", "host/os", "oci:", "oci:dir:", "host/os:v1@sha256:12", "oci:dir@sha256:12"} {
+	for _, ref := range []string{"", "os", "os:v1", "host/os", "oci:", "oci:dir:", "host/os:v1@sha256:12",
+		"oci:dir@sha256:12"} {
 		t.Run("malformed "+ref, func(t *testing.T) {
 			_, err := image.Open(context.Background(), ref, options())
 			require.ErrorContains(t, err, "parse reference")
@@ -206,30 +215,48 @@ func TestWrongImagesAreRefusedByName(t *testing.T) {
 		is   error
 		says string
 	}{
-		{"another architecture", spec{layers: [][]byte{good}, config: func(c *v1.ConfigFile) { c.Architecture = "arm64" }}, image.ErrPlatform, "linux/arm64, linux/amd64 is wanted"},
-		{"another system", spec{layers: [][]byte{good}, config: func(c *v1.ConfigFile) { c.OS = "windows" }}, image.ErrPlatform, "windows/amd64"},
+		{"another architecture", spec{layers: [][]byte{good},
+			config: func(c *v1.ConfigFile) { c.Architecture = "arm64" }}, image.ErrPlatform,
+			"linux/arm64, linux/amd64 is wanted"},
+		{"another system", spec{layers: [][]byte{good}, config: func(c *v1.ConfigFile) { c.OS = "windows" }},
+			image.ErrPlatform, "windows/amd64"},
 		{"no layers", stored(), image.ErrNoAssets, "is it an installer image"},
 		{"no assets", stored(archive(t, file("etc/motd", "x"))), image.ErrNoAssets, "is it an installer image"},
-		{"assets of another architecture", stored(archive(t, file("usr/install/arm64/vmlinuz", "x"))), image.ErrNoAssets, "/usr/install/amd64"},
-		{"another diff id", spec{layers: [][]byte{good}, archives: [][]byte{[]byte("x")}}, image.ErrTampered, "the config says"},
-		{"a diff id too few", spec{layers: [][]byte{good}, config: func(c *v1.ConfigFile) { c.RootFS.DiffIDs = nil }}, image.ErrTampered, "0 diff ids for 1 layers"},
-		{"a size too small", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size-- }}, image.ErrTampered, "longer than"},
-		{"a size too large", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size++ }}, image.ErrTampered, "ended after"},
-		{"a negative size", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size = -1 }}, image.ErrUnsafe, "limit"},
-		{"an absurd size", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size = 1 << 62 }}, image.ErrUnsafe, "limit"},
-		{"an absurd config", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Config.Size = 1 << 40 }}, image.ErrUnsafe, "config of"},
-		{"a config that is another blob", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Config = m.Layers[0] }}, nil, "config sha256"},
+		{"assets of another architecture", stored(archive(t, file("usr/install/arm64/vmlinuz", "x"))),
+			image.ErrNoAssets, "/usr/install/amd64"},
+		{"another diff id", spec{layers: [][]byte{good}, archives: [][]byte{[]byte("x")}}, image.ErrTampered,
+			"the config says"},
+		{"a diff id too few", spec{layers: [][]byte{good}, config: func(c *v1.ConfigFile) { c.RootFS.DiffIDs = nil }},
+			image.ErrTampered, "0 diff ids for 1 layers"},
+		{"a size too small", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size-- }},
+			image.ErrTampered, "longer than"},
+		{"a size too large", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size++ }},
+			image.ErrTampered, "ended after"},
+		{"a negative size", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size = -1 }},
+			image.ErrUnsafe, "limit"},
+		{"an absurd size", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Layers[0].Size = 1 << 62 }},
+			image.ErrUnsafe, "limit"},
+		{"an absurd config", spec{layers: [][]byte{good}, manifest: func(m *v1.Manifest) { m.Config.Size = 1 << 40 }},
+			image.ErrUnsafe, "config of"},
+		{"a config that is another blob", spec{layers: [][]byte{good},
+			manifest: func(m *v1.Manifest) { m.Config = m.Layers[0] }}, nil, "config sha256"},
 		{"packed with xz", stored([]byte("\xfd7zXZ\x00 and so on")), nil, "pack it with zstd or gzip"},
 		{"no archive", stored(bytes.Repeat([]byte("text"), 500)), nil, "tar"},
 		{"an archive cut short", stored(good[:515]), nil, "unexpected EOF"},
-		{"gzip cut short", spec{layers: [][]byte{gzipped(t, good)[:60]}, archives: [][]byte{good}}, nil, "unexpected EOF"},
-		{"a listed asset of another size", spec{layers: [][]byte{good}, manifest: listed("vmlinuz", 5, kernel)}, image.ErrTampered, "has 6 bytes"},
-		{"a listed asset of another digest", spec{layers: [][]byte{good}, manifest: listed("vmlinuz", 6, digestOf(nil))}, image.ErrTampered, "has digest"},
-		{"an asset that is not listed", spec{layers: [][]byte{good}, manifest: listed("initrd", 6, kernel)}, image.ErrTampered, "vmlinuz is not listed"},
-		{"a listed asset that is missing", spec{layers: [][]byte{archive(t)}, manifest: listed("vmlinuz", 6, kernel)}, image.ErrTampered, "in no layer"},
+		{"gzip cut short", spec{layers: [][]byte{gzipped(t, good)[:60]}, archives: [][]byte{good}}, nil,
+			"unexpected EOF"},
+		{"a listed asset of another size", spec{layers: [][]byte{good}, manifest: listed("vmlinuz", 5, kernel)},
+			image.ErrTampered, "has 6 bytes"},
+		{"a listed asset of another digest", spec{layers: [][]byte{good}, manifest: listed("vmlinuz", 6,
+			digestOf(nil))}, image.ErrTampered, "has digest"},
+		{"an asset that is not listed", spec{layers: [][]byte{good}, manifest: listed("initrd", 6, kernel)},
+			image.ErrTampered, "vmlinuz is not listed"},
+		{"a listed asset that is missing", spec{layers: [][]byte{archive(t)}, manifest: listed("vmlinuz", 6, kernel)},
+			image.ErrTampered, "in no layer"},
 		{"an empty list", spec{layers: [][]byte{good}, manifest: list("[]")}, image.ErrNoAssets, "lists nothing"},
 		{"a list that is none", spec{layers: [][]byte{good}, manifest: list("{")}, nil, pack.AssetsAnnotation},
-		{"a listed path that climbs", spec{layers: [][]byte{good}, manifest: listed("../vmlinuz", 6, kernel)}, image.ErrUnsafe, "../vmlinuz"},
+		{"a listed path that climbs", spec{layers: [][]byte{good}, manifest: listed("../vmlinuz", 6, kernel)},
+			image.ErrUnsafe, "../vmlinuz"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir, _ := layoutOf(t, c.spec)
@@ -251,12 +278,15 @@ func TestUnsafeLayersAreRefusedByName(t *testing.T) {
 		{"a path that climbs", []entry{file("usr/install/amd64/../../../etc/passwd", "x")}, "climbs"},
 		{"a path that climbs elsewhere", []entry{asset("vmlinuz", "x"), file("../x", "x")}, "climbs"},
 		{"a symbolic link for an asset", []entry{symlink("usr/install/amd64/vmlinuz", "/etc/shadow")}, "symbolic link"},
-		{"a hard link for an asset", []entry{file("x", "x"), special(tar.TypeLink, "usr/install/amd64/vmlinuz")}, "hard link"},
+		{"a hard link for an asset", []entry{file("x", "x"), special(tar.TypeLink, "usr/install/amd64/vmlinuz")},
+			"hard link"},
 		{"a device for an asset", []entry{special(tar.TypeBlock, "usr/install/amd64/vmlinuz")}, "a device"},
 		{"a pipe for an asset", []entry{special(tar.TypeFifo, "usr/install/amd64/vmlinuz")}, "a pipe"},
-		{"a symbolic link for a parent", []entry{symlink("usr/install", "../opt"), file("opt/amd64/vmlinuz", "x")}, "/usr/install is a symbolic link"},
+		{"a symbolic link for a parent", []entry{symlink("usr/install", "../opt"), file("opt/amd64/vmlinuz", "x")},
+			"/usr/install is a symbolic link"},
 		{"a file for a parent", []entry{file("usr/install/amd64", "x")}, "want a directory"},
-		{"an asset twice", []entry{asset("vmlinuz", "x"), file("./usr/install/amd64/vmlinuz", "y")}, "twice in one layer"},
+		{"an asset twice", []entry{asset("vmlinuz", "x"), file("./usr/install/amd64/vmlinuz", "y")},
+			"twice in one layer"},
 		{"an escape", []entry{asset("a\x1b[2J", "x")}, "cannot be printed"},
 		{"Latin-1", []entry{asset("a\xe9", "x")}, "cannot be printed"},
 		{"a file that is a directory", []entry{asset("x", "x"), asset("x/y", "y")}, "a file and a directory"},
@@ -326,7 +356,8 @@ func TestWhatWriteReturnsComesBack(t *testing.T) {
 	err = i.Extract(context.Background(), func(image.Asset, io.Reader) error { return full }, nil)
 	require.ErrorIs(t, err, full)
 	require.ErrorContains(t, err, pack.LoaderAsset)
-	require.NoError(t, i.Extract(context.Background(), func(image.Asset, io.Reader) error { return nil }, nil), "what is left unread is skipped, and verified")
+	require.NoError(t, i.Extract(context.Background(), func(image.Asset, io.Reader) error { return nil }, nil),
+		"what is left unread is skipped, and verified")
 
 	ctx, cancel := context.WithCancel(context.Background())
 	err = i.Extract(ctx, func(image.Asset, io.Reader) error { cancel(); return nil }, nil)
@@ -340,7 +371,8 @@ func TestTheVariantForAllMachinesIsTaken(t *testing.T) {
 	v3.Platform = &v1.Platform{OS: "linux", Architecture: "amd64", Variant: "v3"}
 	for _, variant := range []string{"", "v1", "v2"} {
 		base.Platform = &v1.Platform{OS: "linux", Architecture: "amd64", Variant: variant}
-		d := putBlob(t, dir, toJSON(t, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{v3, base}}), types.OCIImageIndex)
+		d := putBlob(t, dir, toJSON(t, v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex,
+			Manifests: []v1.Descriptor{v3, base}}), types.OCIImageIndex)
 		tagIt(t, dir, "v1", d)
 		got, err := pull("oci:"+dir, options())
 		require.NoError(t, err)

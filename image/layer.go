@@ -11,8 +11,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// layer is one layer while it is streamed: fetched in one goroutine, hashed in a second, unpacked at the same time, and hashed
-// again where that is needed, in a third, and read by the caller in a fourth. What is not packed is passed on without the third.
+// layer is one layer while it is streamed: fetched in one goroutine, hashed in a second, unpacked at the same time, and
+// hashed again where that is needed, in a third, and read by the caller in a fourth. What is not packed is passed on
+// without the third.
 type layer struct {
 	blob   v1.Descriptor
 	diffID v1.Hash
@@ -28,8 +29,8 @@ type layer struct {
 	ahead    *ahead    // the same, if it is unpacked in a goroutine of its own; else nil
 }
 
-// openLayer starts to fetch the n'th layer. It unpacks to at most limit bytes, which are hashed unless they need not be. The
-// caller calls close.
+// openLayer starts to fetch the n'th layer. It unpacks to at most limit bytes, which are hashed unless they need not
+// be. The caller calls close.
 func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool) (*layer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b, err := i.source.blob(ctx, i.layers[n])
@@ -39,7 +40,8 @@ func (i *Image) openLayer(ctx context.Context, n int, limit int64, unhashed bool
 	}
 	l := &layer{blob: i.layers[n], diffID: i.diffIDs[n], cancel: cancel, body: b, length: i.layers[n].Size}
 	l.packed = readAhead(&meter{b, &l.fetched}, packedBuffers, packedSize, newVerifier(nil, l.blob).check)
-	l.unpack(&unpacked{hash: newHash(l.diffID), hashed: l.blob.Digest.Algorithm == l.diffID.Algorithm, unhashed: unhashed, limit: limit}, false)
+	l.unpack(&unpacked{hash: newHash(l.diffID), hashed: l.blob.Digest.Algorithm == l.diffID.Algorithm,
+		unhashed: unhashed, limit: limit}, false)
 	return l, nil
 }
 
@@ -55,8 +57,9 @@ func (l *layer) unpack(u *unpacked, stored bool) {
 	l.out = l.ahead
 }
 
-// finish reads whatever is left and returns nil only if blob and archive are, to the last byte, those that the manifest and
-// the config name. If cause is why reading ended early, it comes back unless the bytes themselves turn out to be wrong.
+// finish reads whatever is left and returns nil only if blob and archive are, to the last byte, those that the manifest
+// and the config name. If cause is why reading ended early, it comes back unless the bytes themselves turn out to be
+// wrong.
 func (l *layer) finish(cause error) error {
 	_, outErr := io.Copy(io.Discard, l.out)
 	_, packedErr := io.Copy(io.Discard, l.packed)
@@ -108,7 +111,8 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpacked hashes an archive and refuses one that does not end. An archive that was not packed is hashed already, as a blob.
+// unpacked hashes an archive and refuses one that does not end. An archive that was not packed is hashed already, as a
+// blob.
 type unpacked struct {
 	decoder  *decoder
 	hash     hash.Hash

@@ -82,8 +82,8 @@ func (l *layout) forArch(ctx context.Context, entries []v1.Descriptor) ([]byte, 
 // imageName is where containerd keeps the whole name of an image.
 const imageName = "io.containerd.image.name"
 
-// find returns the entries of the tag, or all images when no tag was given and they are one: several only if they have one name, for
-// several architectures.
+// find returns the entries of the tag, or all images when no tag was given and they are one: several only if they have
+// one name, for several architectures.
 func (l *layout) find(entries []v1.Descriptor) ([]v1.Descriptor, error) {
 	var found []v1.Descriptor
 	var tags []string
@@ -104,7 +104,9 @@ func (l *layout) find(entries []v1.Descriptor) ([]v1.Descriptor, error) {
 		return nil, fmt.Errorf("no tag %s: the layout has %s: %w", l.tag, has, ErrNotFound)
 	}
 	for _, d := range found {
-		if one := found[0]; len(found) > 1 && (d.Annotations[format.TagAnnotation] != one.Annotations[format.TagAnnotation] || l.tag == "" && d.Platform == nil) {
+		if one := found[0]; len(found) > 1 &&
+			(d.Annotations[format.TagAnnotation] != one.Annotations[format.TagAnnotation] || l.tag == "" &&
+				d.Platform == nil) {
 			return nil, fmt.Errorf("%d entries and %s: name one as %s:TAG: %w", len(entries), has, l.name, ErrNotFound)
 		}
 	}
@@ -173,8 +175,8 @@ func (system) OpenFile(name string, flag int, mode fs.FileMode) (*os.File, error
 	return os.OpenFile(name, flag, mode)
 }
 
-// openFile opens a regular file. Anything else is refused before it is opened, which alone may do something, and at once
-// if it came in between: what reads from a pipe may wait for ever.
+// openFile opens a regular file. Anything else is refused before it is opened, which alone may do something, and at
+// once if it came in between: what reads from a pipe may wait for ever.
 func openFile(in files, name string) (*os.File, error) {
 	info, err := in.Stat(name)
 	if err != nil {

@@ -27,7 +27,8 @@ func (e *endpoint) connect(ctx context.Context) (*http.Client, error) {
 	if e.asks != nil {
 		base = e.asks
 	}
-	t, err := transport.NewWithContext(ctx, e.repository.Registry, who, base, []string{e.repository.Scope(transport.PullScope)})
+	t, err := transport.NewWithContext(ctx, e.repository.Registry, who, base,
+		[]string{e.repository.Scope(transport.PullScope)})
 	if err != nil {
 		return nil, unreachable(err)
 	}
@@ -35,11 +36,12 @@ func (e *endpoint) connect(ctx context.Context) (*http.Client, error) {
 	return e.client, nil
 }
 
-// challenge takes the challenge of an answer, if it is one that has not been taken yet: a registry may let everybody in and ask for
-// credentials for a repository, or for its blobs. It tells whether the request is worth sending again.
+// challenge takes the challenge of an answer, if it is one that has not been taken yet: a registry may let everybody in
+// and ask for credentials for a repository, or for its blobs. It tells whether the request is worth sending again.
 func (e *endpoint) challenge(by *http.Client, response *http.Response) bool {
 	values := response.Header.Values("WWW-Authenticate")
-	if response.StatusCode != http.StatusUnauthorized || len(values) == 0 || response.Request.URL.Host != e.repository.RegistryStr() {
+	if response.StatusCode != http.StatusUnauthorized || len(values) == 0 ||
+		response.Request.URL.Host != e.repository.RegistryStr() {
 		return false
 	}
 	e.mu.Lock()
@@ -76,8 +78,9 @@ func (c *challenged) RoundTrip(q *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("it speaks %s", c.scheme)
 	}
 	return &http.Response{
-		StatusCode: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": c.values}, Body: http.NoBody, Request: q,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		StatusCode: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": c.values}, Body: http.NoBody,
+		Request: q,
+		Proto:   "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}, nil
 }
 

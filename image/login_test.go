@@ -24,7 +24,8 @@ func TestRegistriesThatAskForWhatTheyHoldOnly(t *testing.T) {
 	r := serve(t)
 	pinned := push(t, r, dir)
 	for _, path := range []string{"/v2/os/", "/blobs/", "/manifests/"} {
-		for kind, challenge := range map[string]string{"basic": `Basic realm="r"`, "bearer": `Bearer realm="%s/token",service="s",scope="repository:os:pull"`} {
+		for kind, challenge := range map[string]string{"basic": `Basic realm="r"`,
+			"bearer": `Bearer realm="%s/token",service="s",scope="repository:os:pull"`} {
 			for door, first := range map[string]string{"open": "", "with another kind": `Basic realm="door"`} {
 				t.Run(kind+" for "+path+", the door is "+door, func(t *testing.T) {
 					var s *httptest.Server
@@ -42,7 +43,8 @@ func TestRegistriesThatAskForWhatTheyHoldOnly(t *testing.T) {
 							w.WriteHeader(http.StatusUnauthorized)
 						case q.URL.Path == "/v2/" && first != "" && !known:
 							ask(first)
-						case !strings.Contains(q.URL.Path, path), kind == "basic" && known, kind == "bearer" && q.Header.Get("Authorization") == "Bearer good":
+						case !strings.Contains(q.URL.Path, path), kind == "basic" && known, kind == "bearer" &&
+							q.Header.Get("Authorization") == "Bearer good":
 							r.ServeHTTP(w, q)
 						default:
 							ask(challenge)
@@ -111,7 +113,8 @@ func TestAChallengeFromElsewhereGetsNoCredentials(t *testing.T) {
 	defer s.Close()
 	host := s.Listener.Addr().String()
 	o := options()
-	o.Keychain = keys{host: {Username: "me", Password: "secret"}, elsewhere.Listener.Addr().String(): {Username: "me", Password: "secret"}}
+	o.Keychain = keys{host: {Username: "me", Password: "secret"}, elsewhere.Listener.Addr().String(): {Username: "me",
+		Password: "secret"}}
 	_, err := pull(strings.Replace(pinned, r.Host(), host, 1), o)
 	require.ErrorIs(t, err, image.ErrDenied)
 	require.False(t, told.Load())
@@ -130,7 +133,8 @@ func pages(t *testing.T, inner http.Handler, link string) *httptest.Server {
 		if all.Code == http.StatusOK {
 			require.NoError(t, json.Unmarshal(all.Body.Bytes(), &index))
 		}
-		note := v1.Descriptor{MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 2, Digest: digestOf([]byte("{}")), ArtifactType: "application/spdx+json"}
+		note := v1.Descriptor{MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 2,
+			Digest: digestOf([]byte("{}")), ArtifactType: "application/spdx+json"}
 		index.Manifests = append([]v1.Descriptor{note, note}, index.Manifests...)
 		at := 0
 		_, _ = fmt.Sscanf(q.URL.Query().Get("at"), "%d", &at)
@@ -146,7 +150,8 @@ func pages(t *testing.T, inner http.Handler, link string) *httptest.Server {
 }
 
 func TestReferrersOnAnotherPage(t *testing.T) {
-	for what, link := range map[string]string{"absolute": "http://HOSTPATH?at=AT", "from the root": "PATH?at=AT", "relative": "?at=AT"} {
+	for what, link := range map[string]string{"absolute": "http://HOSTPATH?at=AT", "from the root": "PATH?at=AT",
+		"relative": "?at=AT"} {
 		r := serve(t)
 		ref := signedBy(t, r, "ecdsa-bundle", same)
 		s := pages(t, r, link)
@@ -156,7 +161,8 @@ func TestReferrersOnAnotherPage(t *testing.T) {
 		_, err := pull(strings.Replace(ref, r.Host(), host, 1), o)
 		require.NoError(t, err, what)
 	}
-	for what, link := range map[string]string{"another host": "http://other.example/v2/PATH?at=AT", "another path": "/v1/secret?at=AT", "no link": "%zz", "itself for ever": "PATH?at=0"} {
+	for what, link := range map[string]string{"another host": "http://other.example/v2/PATH?at=AT",
+		"another path": "/v1/secret?at=AT", "no link": "%zz", "itself for ever": "PATH?at=0"} {
 		r := serve(t)
 		ref := signedBy(t, r, "ecdsa-bundle", same)
 		s := pages(t, r, link)

@@ -16,7 +16,8 @@ import (
 
 // readManifest reads a manifest or an index: exactly one of the first two results is set.
 func readManifest(raw []byte) (*v1.Manifest, *v1.IndexManifest, error) {
-	// The shape decides, and a document of both shapes is refused: two readers could see two images in it (CVE-2021-41190).
+	// The shape decides, and a document of both shapes is refused: two readers could see two images in it
+	// (CVE-2021-41190).
 	var shape struct {
 		SchemaVersion int             `json:"schemaVersion"`
 		Manifests     json.RawMessage `json:"manifests"`
@@ -24,7 +25,8 @@ func readManifest(raw []byte) (*v1.Manifest, *v1.IndexManifest, error) {
 		Config        json.RawMessage `json:"config"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
-		return nil, nil, fmt.Errorf("it begins with %.40q and is no manifest: %w: %w", raw[:min(len(raw), 40)], err, ErrUnreadable)
+		return nil, nil, fmt.Errorf("it begins with %.40q and is no manifest: %w: %w", raw[:min(len(raw), 40)], err,
+			ErrUnreadable)
 	}
 	isIndex, isImage := shape.Manifests != nil, shape.Layers != nil || shape.Config != nil
 	switch {
@@ -54,14 +56,19 @@ func checkAssets(assets []Asset) error {
 		return fmt.Errorf("annotation %s lists nothing: %w", format.AssetsAnnotation, ErrNoAssets)
 	}
 	if len(assets) > maxAssets {
-		return fmt.Errorf("annotation %s lists %d assets, at most %d are read: %w", format.AssetsAnnotation, len(assets), maxAssets, ErrUnsafe)
+		return fmt.Errorf("annotation %s lists %d assets, at most %d are read: %w", format.AssetsAnnotation,
+			len(assets), maxAssets, ErrUnsafe)
 	}
 	for n, a := range assets {
-		if !fs.ValidPath(a.Name) || a.Name == "." || len(a.Name) > maxPath || strings.ContainsFunc(a.Name, unprintable) || a.Size < 0 || len(a.SHA256) != 64 || strings.Trim(a.SHA256, "0123456789abcdef") != "" {
-			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", format.AssetsAnnotation, a.Name, a.Size, a.SHA256, ErrUnsafe)
+		if !fs.ValidPath(a.Name) || a.Name == "." || len(a.Name) > maxPath ||
+			strings.ContainsFunc(a.Name, unprintable) || a.Size < 0 || len(a.SHA256) != 64 ||
+			strings.Trim(a.SHA256, "0123456789abcdef") != "" {
+			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", format.AssetsAnnotation, a.Name,
+				a.Size, a.SHA256, ErrUnsafe)
 		}
 		if n > 0 && assets[n-1].Name >= a.Name {
-			return fmt.Errorf("annotation %s: %q is twice in it or not in order: %w", format.AssetsAnnotation, a.Name, ErrUnsafe)
+			return fmt.Errorf("annotation %s: %q is twice in it or not in order: %w", format.AssetsAnnotation, a.Name,
+				ErrUnsafe)
 		}
 	}
 	return nil

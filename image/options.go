@@ -20,13 +20,16 @@ type Options struct {
 	RootCAs   *x509.CertPool      // whom to trust; nil is the system's
 	PlainHTTP bool                // no TLS; loopback and private addresses need not say so
 	Mirrors   map[string][]string // registry host: other hosts to ask before it, in order
-	Transport http.RoundTripper   // how to reach them; nil is the default one, with a proxy from the environment and RootCAs
+	// how to reach them; nil is the default one, with a proxy from the environment and RootCAs
+	Transport http.RoundTripper
 	Retry     Retry
 }
 
 // Retry says when a connection is given up.
 type Retry struct {
-	Silence  time.Duration // a connection that brings nothing for so long, or for twice as long less than 1 KiB a second, is made again; 0 is 30 s
+	// a connection that brings nothing for so long, or for twice as long less than 1 KiB a second, is made again; 0 is
+	// 30 s
+	Silence  time.Duration
 	Attempts int           // tries in a row, of each host, without a gain of 64 KiB before giving up; 0 is 5
 	Pause    time.Duration // wait before the second try, doubled for each further one; 0 is 500 ms
 }

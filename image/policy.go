@@ -25,14 +25,17 @@ const PolicyFile = "/etc/pawl/signature-policy.json"
 
 // Errors of signatures and of the policy that asks for them.
 var (
-	// ErrUnsigned is returned when a policy wants a signature and there is none. Do: sign the image, or use one that is.
+	// ErrUnsigned is returned when a policy wants a signature and there is none. Do: sign the image, or use one that
+	// is.
 	ErrUnsigned = errors.New("it is not signed")
-	// ErrWrongKey is returned when there are signatures, and none is by a key that the policy wants. Do: ask who signed it.
+	// ErrWrongKey is returned when there are signatures, and none is by a key that the policy wants. Do: ask who signed
+	// it.
 	ErrWrongKey = errors.New("no signature is by the key that the policy wants")
-	// ErrWrongSubject is returned when the right key signed something else. Do: never use the image; sign it if it is yours.
+	// ErrWrongSubject is returned when the right key signed something else. Do: never use the image; sign it if it is
+	// yours.
 	ErrWrongSubject = errors.New("the signature is one of another digest")
-	// ErrPolicy is returned when a policy cannot be read, or names no keys for a reference. Do: mend the policy. Nothing is
-	// accepted meanwhile.
+	// ErrPolicy is returned when a policy cannot be read, or names no keys for a reference. Do: mend the policy.
+	// Nothing is accepted meanwhile.
 	ErrPolicy = errors.New("the signature policy does not allow it")
 )
 
@@ -92,8 +95,8 @@ func ReadPolicy(path string) (*Policy, error) {
 	return &p, nil
 }
 
-// MachinePolicy reads this machine's policy, PolicyFile; without such a file it is nil, which asks for nothing. A file that
-// is there and cannot be read is an error, not nil.
+// MachinePolicy reads this machine's policy, PolicyFile; without such a file it is nil, which asks for nothing. A file
+// that is there and cannot be read is an error, not nil.
 func MachinePolicy() (*Policy, error) {
 	if _, err := os.Lstat(PolicyFile); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

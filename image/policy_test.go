@@ -165,7 +165,8 @@ func TestOtherStatementsAreNoSignatures(t *testing.T) {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	require.NoError(t, err)
 	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	for predicate, want := range map[string]error{"https://sigstore.dev/cosign/sign/v1": nil, "https://slsa.dev/provenance/v1": image.ErrUnsigned} {
+	for predicate, want := range map[string]error{"https://sigstore.dev/cosign/sign/v1": nil,
+		"https://slsa.dev/provenance/v1": image.ErrUnsigned} {
 		r := serve(t)
 		ref, err := name.NewDigest(signedBy(t, r, "", same))
 		require.NoError(t, err)
@@ -181,7 +182,8 @@ func TestOtherStatementsAreNoSignatures(t *testing.T) {
 		const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 		require.NoError(t, remote.WriteLayer(ref.Context(), static.NewLayer(bundle, bundleType)))
 		m := toJSON(t, v1.Manifest{
-			SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: v1.Descriptor{MediaType: bundleType, Digest: digestOf(bundle)},
+			SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: v1.Descriptor{MediaType: bundleType,
+				Digest: digestOf(bundle)},
 			Layers:  []v1.Descriptor{{MediaType: bundleType, Size: int64(len(bundle)), Digest: digestOf(bundle)}},
 			Subject: &v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: mustHash(t, ref.DigestStr())},
 		})
@@ -313,11 +315,13 @@ func attest(t *testing.T, ref name.Digest, size int) {
 	const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://spdx.dev/Document","predicate":%q}`, strings.Repeat("s", size))
 	bundle := toJSON(t, map[string]any{"dsseEnvelope": map[string]any{
-		"payload": []byte(statement), "payloadType": "application/vnd.in-toto+json", "signatures": []any{map[string]any{"sig": []byte("x")}},
+		"payload": []byte(statement), "payloadType": "application/vnd.in-toto+json",
+		"signatures": []any{map[string]any{"sig": []byte("x")}},
 	}})
 	require.NoError(t, remote.WriteLayer(ref.Context(), static.NewLayer(bundle, bundleType)))
 	m := toJSON(t, v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: v1.Descriptor{MediaType: bundleType, Digest: digestOf(bundle)},
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: v1.Descriptor{MediaType: bundleType,
+			Digest: digestOf(bundle)},
 		Layers:      []v1.Descriptor{{MediaType: bundleType, Size: int64(len(bundle)), Digest: digestOf(bundle)}},
 		Subject:     &v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: mustHash(t, ref.DigestStr())},
 		Annotations: map[string]string{"dev.sigstore.bundle.predicateType": "https://spdx.dev/Document"},
@@ -325,7 +329,8 @@ func attest(t *testing.T, ref name.Digest, size int) {
 	require.NoError(t, remote.Put(ref.Context().Digest(digestOf(m).String()), rawManifest(m)))
 }
 
-// A registry without a list of referrers has none, whatever it answers; and it is the registry that decides, not a mirror.
+// A registry without a list of referrers has none, whatever it answers; and it is the registry that decides, not a
+// mirror.
 func TestSignaturesWhereReferrersAreNotListed(t *testing.T) {
 	for _, status := range []int{400, 404, 405, 406, 501} {
 		r := serve(t)

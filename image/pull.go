@@ -12,17 +12,17 @@ import (
 
 // PullOptions say what of an image is needed. The zero value is all of it, as Extract does it.
 type PullOptions struct {
-	// Want chooses the assets; nil is all. A layer that says that it holds one asset (image/pack writes that) is not fetched
-	// when the asset is not wanted.
+	// Want chooses the assets; nil is all. A layer that says that it holds one asset (image/pack writes that) is not
+	// fetched when the asset is not wanted.
 	Want func(Asset) bool
 
-	// ReadBack chooses listed assets whose digest the caller checks himself, on what he wrote, before it counts. They are not
-	// hashed a second time on the way: their bytes are those of a layer that was hashed as it came.
+	// ReadBack chooses listed assets whose digest the caller checks himself, on what he wrote, before it counts. They
+	// are not hashed a second time on the way: their bytes are those of a layer that was hashed as it came.
 	ReadBack func(Asset) bool
 
 	// From is how many bytes of an asset the caller has already and has verified, as Image.Held tells; nil is none. The
-	// asset's reader starts there. Only images with a table of frames can do that, and there each frame is hashed by itself,
-	// because the layer as a whole cannot be.
+	// asset's reader starts there. Only images with a table of frames can do that, and there each frame is hashed by
+	// itself, because the layer as a whole cannot be.
 	From func(Asset) int64
 
 	Progress func(Progress) // may be nil
@@ -159,8 +159,8 @@ type eof struct{}
 
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
-// openPart starts to fetch length bytes of the n'th layer from offset on, which unpack to size bytes, unless they are stored as they
-// are. Nothing is verified by it. The caller calls close.
+// openPart starts to fetch length bytes of the n'th layer from offset on, which unpack to size bytes, unless they are
+// stored as they are. Nothing is verified by it. The caller calls close.
 func (i *Image) openPart(ctx context.Context, n int, offset, length, size int64, stored bool) (*layer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b, err := i.source.blob(ctx, i.layers[n])

@@ -96,7 +96,8 @@ func TestAFrameWithOtherBytesIsRefused(t *testing.T) {
 				return err
 			})
 			require.Error(t, err, "%s, byte %d", c, at)
-			require.True(t, strings.Contains(err.Error(), "digest") || strings.Contains(err.Error(), "unpack") || strings.Contains(err.Error(), "early"), "%v", err)
+			require.True(t, strings.Contains(err.Error(), "digest") || strings.Contains(err.Error(), "unpack") ||
+				strings.Contains(err.Error(), "early"), "%v", err)
 		}
 	}
 }
@@ -126,7 +127,8 @@ func TestStoredContentThatLooksPackedIsTakenUp(t *testing.T) {
 		require.NoError(t, err)
 		data := noise(3<<20 + 100)
 		copy(data[1<<20:], magic)
-		b, err := l.Add(t.Context(), pack.Image{Version: "1", Arch: "amd64", Compression: pack.None, Assets: []pack.Asset{pack.Data("vmlinuz.efi", data)}})
+		b, err := l.Add(t.Context(), pack.Image{Version: "1", Arch: "amd64", Compression: pack.None,
+			Assets: []pack.Asset{pack.Data("vmlinuz.efi", data)}})
 		require.NoError(t, err)
 		require.NoError(t, l.Tag("v1", b))
 		i, err := image.Open(t.Context(), "oci:"+dir, options())
@@ -134,10 +136,11 @@ func TestStoredContentThatLooksPackedIsTakenUp(t *testing.T) {
 		held := i.Held(t.Context(), i.Assets[0], bytes.NewReader(data[:1<<20]))
 		require.EqualValues(t, 1<<20, held)
 		var got []byte
-		err = i.Pull(t.Context(), image.PullOptions{From: func(image.Asset) int64 { return held }}, func(a image.Asset, r io.Reader) error {
-			got, err = io.ReadAll(r)
-			return err
-		})
+		err = i.Pull(t.Context(), image.PullOptions{From: func(image.Asset) int64 { return held }},
+			func(a image.Asset, r io.Reader) error {
+				got, err = io.ReadAll(r)
+				return err
+			})
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(got, data[held:]))
 	}

@@ -20,7 +20,8 @@ func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r
 // parseReference turns a reference into the source that it names. It opens nothing.
 func parseReference(ref string, o Options) (source, error) {
 	if len(ref) > maxReference || strings.ContainsFunc(ref, unprintable) {
-		return nil, fmt.Errorf("parse reference %.200q: it has %d bytes; want at most %d, all printable: %w", ref, len(ref), maxReference, ErrReference)
+		return nil, fmt.Errorf("parse reference %.200q: it has %d bytes; want at most %d, all printable: %w", ref,
+			len(ref), maxReference, ErrReference)
 	}
 	if scheme, rest, found := strings.Cut(ref, ":"); found {
 		var s source
@@ -46,11 +47,13 @@ func parseReference(ref string, o Options) (source, error) {
 	}
 	parsed, err := name.ParseReference(ref, parse...)
 	if err != nil {
-		return nil, fmt.Errorf("parse reference %q: %w: %w; want host/repository:tag, host/repository@sha256:..., oci:DIR:tag, oci-archive:FILE:tag, docker-archive:FILE:tag or dir:DIR", ref, err, ErrReference)
+		return nil, fmt.Errorf("parse reference %q: %w: %w; want host/repository:tag, host/repository@sha256:..., "+
+			"oci:DIR:tag, oci-archive:FILE:tag, docker-archive:FILE:tag or dir:DIR", ref, err, ErrReference)
 	}
 	for part := range strings.SplitSeq(parsed.Context().RepositoryStr(), "/") {
 		if strings.Trim(part, ".") == "" { // a server would take it for another repository, and a policy for this one
-			return nil, fmt.Errorf("parse reference %q: %q is no part of a repository's name: %w", ref, part, ErrReference)
+			return nil, fmt.Errorf("parse reference %q: %q is no part of a repository's name: %w", ref, part,
+				ErrReference)
 		}
 	}
 	return newRegistry(parsed, o)
@@ -68,10 +71,11 @@ func parseLayout(scheme, rest string, o Options) (source, error) {
 	return l, nil
 }
 
-// splitPath splits "DIR", "DIR:tag" and "DIR@sha256:digest". A tag may be a whole name, as "host:5000/os:v2": which part is the path
-// is then told by what is there.
+// splitPath splits "DIR", "DIR:tag" and "DIR@sha256:digest". A tag may be a whole name, as "host:5000/os:v2": which
+// part is the path is then told by what is there.
 func splitPath(s string) (dir, tag string, digest v1.Hash, err error) {
-	if at := strings.LastIndex(s, "@"); at >= 0 && (strings.HasPrefix(s[at+1:], "sha256:") || strings.HasPrefix(s[at+1:], "sha512:")) {
+	if at := strings.LastIndex(s, "@"); at >= 0 && (strings.HasPrefix(s[at+1:], "sha256:") ||
+		strings.HasPrefix(s[at+1:], "sha512:")) {
 		digest, err = v1.NewHash(s[at+1:])
 		s = s[:at]
 	}

@@ -21,8 +21,9 @@ const RegistriesFile = "/etc/pawl/registries.json"
 
 // Registries is how a machine reaches registries.
 type Registries struct {
-	Mirrors      map[string][]string `json:"mirrors"`      // registry host: other hosts to ask before it, in order
-	Certificates []string            `json:"certificates"` // PEM files of authorities to trust beside the system's, from the file's directory on
+	Mirrors map[string][]string `json:"mirrors"` // registry host: other hosts to ask before it, in order
+	// PEM files of authorities to trust beside the system's, from the file's directory on
+	Certificates []string `json:"certificates"`
 
 	authorities *x509.CertPool // nil without Certificates
 }
@@ -88,7 +89,8 @@ func (r *Registries) trust(file string) error {
 	return nil
 }
 
-// MachineRegistries reads RegistriesFile; without such a file it says nothing. A file that is there and cannot be read is an error.
+// MachineRegistries reads RegistriesFile; without such a file it says nothing. A file that is there and cannot be read
+// is an error.
 func MachineRegistries() (*Registries, error) {
 	if _, err := os.Lstat(RegistriesFile); errors.Is(err, fs.ErrNotExist) {
 		return &Registries{}, nil

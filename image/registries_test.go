@@ -25,7 +25,8 @@ func TestAMachineSaysHowItReachesRegistries(t *testing.T) {
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mirror.Certificate().Raw})
 	require.NoError(t, os.WriteFile(filepath.Join(at, "ca.pem"), certificate, 0o600))
 	file := filepath.Join(at, "registries.json")
-	require.NoError(t, os.WriteFile(file, []byte(`{"mirrors":{"`+origin.Host()+`":["`+mirror.Listener.Addr().String()+`"]},"certificates":["ca.pem"]}`), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(`{"mirrors":{"`+origin.Host()+`":["`+mirror.Listener.Addr().String()+
+		`"]},"certificates":["ca.pem"]}`), 0o600))
 	r, err := image.ReadRegistries(file)
 	require.NoError(t, err)
 	o := options()

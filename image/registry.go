@@ -49,7 +49,8 @@ func newRegistry(ref name.Reference, o Options) (*registry, error) {
 		base = newTransport(o, r.retry)
 	}
 	add := func(repository name.Repository) {
-		r.endpoints = append(r.endpoints, &endpoint{repository: repository, keychain: o.Keychain, base: newGuarded(repository.RegistryStr(), base)})
+		r.endpoints = append(r.endpoints, &endpoint{repository: repository, keychain: o.Keychain,
+			base: newGuarded(repository.RegistryStr(), base)})
 	}
 	origin := ref.Context()
 	for _, host := range mirrorsOf(o.Mirrors, origin.RegistryStr()) {
@@ -109,7 +110,8 @@ func (r *registry) get(ctx context.Context, identifier string, want v1.Hash) ([]
 	return nil, v1.Hash{}, joinMisses(misses)
 }
 
-func (e *endpoint) get(ctx context.Context, identifier string, want v1.Hash, retry Retry) (raw []byte, digest v1.Hash, err error) {
+func (e *endpoint) get(ctx context.Context, identifier string, want v1.Hash, retry Retry) (raw []byte, digest v1.Hash,
+	err error) {
 	err = retry.do(ctx, func() error {
 		response, cancel, err := e.request(ctx, "manifests/"+identifier, "", retry)
 		if err != nil {
@@ -140,8 +142,9 @@ func (e *endpoint) get(ctx context.Context, identifier string, want v1.Hash, ret
 	return raw, digest, err
 }
 
-// accuse notes that a blob which b has brought was wrong, so that another host is asked for it from its first byte on. It tells whether
-// there is another one. Of several that have sent a part it is the first: at each turn there is one less.
+// accuse notes that a blob which b has brought was wrong, so that another host is asked for it from its first byte on.
+// It tells whether there is another one. Of several that have sent a part it is the first: at each turn there is one
+// less.
 func (r *registry) accuse(b *resumer, err error) bool {
 	sent := b.senders()
 	if len(sent) == 0 {
@@ -179,11 +182,12 @@ func (r *registry) blob(ctx context.Context, d v1.Descriptor) (body, error) {
 }
 
 var manifestTypes = strings.Join([]string{
-	string(types.OCIImageIndex), string(types.DockerManifestList), string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
+	string(types.OCIImageIndex), string(types.DockerManifestList), string(types.OCIManifestSchema1),
+	string(types.DockerManifestSchema2),
 }, ", ")
 
-// request asks for a manifest or a blob and returns an answer of 200 or 206, whose body fails after a silence. The caller
-// closes the body and then calls cancel.
+// request asks for a manifest or a blob and returns an answer of 200 or 206, whose body fails after a silence. The
+// caller closes the body and then calls cancel.
 func (e *endpoint) request(ctx context.Context, path, byteRange string, retry Retry) (*http.Response, func(), error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	watch := newWatch(retry.Silence, cancel)
@@ -222,7 +226,8 @@ func (e *endpoint) send(ctx context.Context, path, byteRange string) (*http.Resp
 
 func (e *endpoint) sendBy(ctx context.Context, client *http.Client, path, byteRange string) (*http.Response, error) {
 	// The scheme is replaced by the one that answered when the connection was made.
-	url := fmt.Sprintf("%s://%s/v2/%s/%s", e.repository.Scheme(), e.repository.RegistryStr(), e.repository.RepositoryStr(), path)
+	url := fmt.Sprintf("%s://%s/v2/%s/%s", e.repository.Scheme(), e.repository.RegistryStr(),
+		e.repository.RepositoryStr(), path)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -241,12 +246,14 @@ func (e *endpoint) sendBy(ctx context.Context, client *http.Client, path, byteRa
 }
 
 // noReferrers is what registries answer that have no list of referrers, beside 404.
-var noReferrers = []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented}
+var noReferrers = []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable,
+	http.StatusNotImplemented}
 
 // checkStatus turns every other answer into an error with its way out.
 func (e *endpoint) checkStatus(response *http.Response, path string) error {
 	host, what := e.repository.RegistryStr(), e.repository.RepositoryStr()+" "+path
-	answered := fmt.Sprintf("%d %s", response.StatusCode, http.StatusText(response.StatusCode)) // not in the words of whoever answers
+	answered := fmt.Sprintf("%d %s", response.StatusCode,
+		http.StatusText(response.StatusCode)) // not in the words of whoever answers
 	switch status := response.StatusCode; {
 	case status == http.StatusOK || status == http.StatusPartialContent:
 		return nil

@@ -33,18 +33,26 @@ func TestBadRegistries(t *testing.T) {
 		asked  int    // how often the big layer was asked for
 	}{
 		{"drops after 300 KiB, always", []fault{{Path: "/blobs/", DropAfter: 300 << 10}}, nil, "", 6},
-		{"drops, ignores Range once", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, IgnoreRange: true}}, nil, "", 2},
-		{"drops, lies about Range", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, WrongRange: true}}, nil, "", 3},
-		{"drops, answers 416 to Range", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, Status: 416, Times: 1}}, nil, "", 3},
-		{"drops before the second byte, always", []fault{{Path: big, DropAfter: 1}}, image.ErrUnreachable, "gave up after 3 tries", 3},
-		{"drops, ignores Range, always", []fault{{Path: big, DropAfter: 300 << 10, IgnoreRange: true}}, image.ErrUnreachable, "after 307200 of 1575936 bytes", 3},
+		{"drops, ignores Range once", []fault{{Path: big, DropAfter: 900 << 10, Times: 1},
+			{Path: big, IgnoreRange: true}}, nil, "", 2},
+		{"drops, lies about Range", []fault{{Path: big, DropAfter: 900 << 10, Times: 1}, {Path: big, WrongRange: true}},
+			nil, "", 3},
+		{"drops, answers 416 to Range", []fault{{Path: big, DropAfter: 900 << 10, Times: 1},
+			{Path: big, Status: 416, Times: 1}}, nil, "", 3},
+		{"drops before the second byte, always", []fault{{Path: big, DropAfter: 1}}, image.ErrUnreachable,
+			"gave up after 3 tries", 3},
+		{"drops, ignores Range, always", []fault{{Path: big, DropAfter: 300 << 10, IgnoreRange: true}},
+			image.ErrUnreachable, "after 307200 of 1575936 bytes", 3},
 		{"drops while it sends the manifest", []fault{{Path: "/manifests/", DropAfter: 10, Times: 2}}, nil, "", 1},
 		{"stalls once", []fault{{Path: big, StallAfter: 900 << 10, Times: 1}}, nil, "", 2},
 		{"stalls always", []fault{{Path: big, StallAfter: 1}}, image.ErrUnreachable, "fell silent", 3},
 		{"does not answer once", []fault{{Path: big, Delay: time.Minute, Times: 1}}, nil, "", 2},
-		{"does not answer about the manifest once", []fault{{Path: "/manifests/", Delay: time.Minute, Times: 1}}, nil, "", 1},
-		{"sends a layer that is too short", []fault{{Path: big, Truncate: 100}}, image.ErrTampered, "the manifest says", 1},
-		{"429 twice", []fault{{Path: big, Status: 429, Header: http.Header{"Retry-After": {"0"}}, Times: 2}}, nil, "", 3},
+		{"does not answer about the manifest once", []fault{{Path: "/manifests/", Delay: time.Minute, Times: 1}}, nil,
+			"", 1},
+		{"sends a layer that is too short", []fault{{Path: big, Truncate: 100}}, image.ErrTampered, "the manifest says",
+			1},
+		{"429 twice", []fault{{Path: big, Status: 429, Header: http.Header{"Retry-After": {"0"}}, Times: 2}}, nil, "",
+			3},
 		{"429 always", []fault{{Path: "/manifests/", Status: 429}}, image.ErrUnreachable, "429", 0},
 		{"500 twice", []fault{{Path: "/manifests/", Status: 500, Times: 2}}, nil, "", 1},
 		{"500 always", []fault{{Path: big, Status: 500}}, image.ErrUnreachable, "500 Internal Server Error", 3},
@@ -53,8 +61,11 @@ func TestBadRegistries(t *testing.T) {
 		{"403", []fault{{Path: "/manifests/", Status: 403}}, image.ErrDenied, "log in to", 0},
 		{"drops after every MiB", []fault{{Path: "/blobs/", DropAfter: 1 << 20}}, nil, "", 2},
 		{"is slow", []fault{{Path: "/blobs/", Rate: 2 << 20}}, nil, "", 1},
-		{"redirects in a circle", []fault{{Path: big, Status: 307, Header: http.Header{"Location": {"/v2/os/blobs/sha256:" + big}}}}, image.ErrUnreachable, "more than 10 redirects", 30},
-		{"401 once, though nobody is asked", []fault{{Path: big, Status: 401, Times: 1}}, image.ErrDenied, "log in to", 1},
+		{"redirects in a circle", []fault{{Path: big, Status: 307,
+			Header: http.Header{"Location": {"/v2/os/blobs/sha256:" + big}}}}, image.ErrUnreachable,
+			"more than 10 redirects", 30},
+		{"401 once, though nobody is asked", []fault{{Path: big, Status: 401, Times: 1}}, image.ErrDenied, "log in to",
+			1},
 		{"a layer is gone", []fault{{Path: big, Status: 404}}, image.ErrNotFound, "blobs/sha256:" + big, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -175,7 +186,8 @@ func TestMirrorsThatAnswerWrongly(t *testing.T) {
 	push(t, mirror, dir)
 	o := options()
 	o.Mirrors = map[string][]string{origin.Host(): {mirror.Host()}}
-	for what, digest := range map[string]string{"config": manifest.Config.Digest.Hex, "layer": manifest.Layers[0].Digest.Hex} {
+	for what, digest := range map[string]string{"config": manifest.Config.Digest.Hex,
+		"layer": manifest.Layers[0].Digest.Hex} {
 		t.Run("wrong bytes of a "+what+" are passed over, or laid to whoever sent them", func(t *testing.T) {
 			defer mirror.Heal()
 			defer origin.Heal()
@@ -241,7 +253,8 @@ func TestMirrorsThatAnswerWrongly(t *testing.T) {
 		defer mirror.Heal()
 		defer origin.Heal()
 		for _, r := range []*testregistry.Registry{mirror, origin} {
-			r.Fault(testregistry.Fault{Path: "/blobs/", Status: 429, Header: http.Header{"Retry-After": {"1"}}, Times: 1})
+			r.Fault(testregistry.Fault{Path: "/blobs/", Status: 429, Header: http.Header{"Retry-After": {"1"}},
+				Times: 1})
 		}
 		begin := time.Now()
 		_, err := pull(pinned, o)
@@ -255,7 +268,8 @@ func TestRetryAfterADate(t *testing.T) {
 	r := serve(t)
 	pinned := push(t, r, dir)
 	at := time.Now().Add(2 * time.Second).UTC()
-	r.Fault(testregistry.Fault{Path: "/blobs/", Status: 503, Header: http.Header{"Retry-After": {at.Format(http.TimeFormat)}}, Times: 1})
+	r.Fault(testregistry.Fault{Path: "/blobs/", Status: 503,
+		Header: http.Header{"Retry-After": {at.Format(http.TimeFormat)}}, Times: 1})
 	_, err := pull(pinned, options())
 	require.NoError(t, err)
 	require.False(t, time.Now().Before(at.Truncate(time.Second)))

@@ -21,8 +21,8 @@ var errNoRange = errors.New("the registry does not answer for a part of a blob")
 // gain is how many bytes make a connection worth having been made.
 const gain = 64 << 10
 
-// resumer reads a blob to its last byte, over as many connections as it takes. After a drop it asks for the rest; from a
-// registry that sends everything again it skips what it had.
+// resumer reads a blob to its last byte, over as many connections as it takes. After a drop it asks for the rest; from
+// a registry that sends everything again it skips what it had.
 type resumer struct {
 	ctx      context.Context
 	registry *registry
@@ -47,7 +47,8 @@ type resumer struct {
 
 func newResumer(ctx context.Context, r *registry, d v1.Descriptor) *resumer {
 	hosts, lies := r.trusted()
-	return &resumer{ctx: ctx, registry: r, blob: d, hosts: hosts, lies: lies, end: d.Size, misses: make([]error, len(hosts))}
+	return &resumer{ctx: ctx, registry: r, blob: d, hosts: hosts, lies: lies, end: d.Size,
+		misses: make([]error, len(hosts))}
 }
 
 // senders are the hosts that bytes came from, in order.
@@ -60,7 +61,8 @@ func (r *resumer) senders() []*endpoint {
 // Interrupted is how often the connection had to be made again. It may be called while another goroutine reads.
 func (r *resumer) Interrupted() int { return int(r.interrupted.Load()) }
 
-// Read reads up to the end, which is the size that the manifest gives unless less was asked for. What comes behind it is not asked for.
+// Read reads up to the end, which is the size that the manifest gives unless less was asked for. What comes behind it
+// is not asked for.
 func (r *resumer) Read(p []byte) (int, error) {
 	for {
 		if r.offset >= r.end {
@@ -101,8 +103,8 @@ func (r *resumer) readOnce(p []byte) (int, error) {
 	return n, again(fmt.Errorf("%w: %w", ErrUnreachable, err))
 }
 
-// failed counts a failure and moves on to the next endpoint; when all had their turn, it waits. It returns an error when it is time to
-// give up: after so many turns of all.
+// failed counts a failure and moves on to the next endpoint; when all had their turn, it waits. It returns an error
+// when it is time to give up: after so many turns of all.
 func (r *resumer) failed(err error) error {
 	if r.offset-r.from >= gain {
 		r.failures = 0
@@ -145,7 +147,8 @@ func (r *resumer) turn() error {
 	return err
 }
 
-// named adds to the error of wrong bytes which hosts sent them, if there are mirrors: one of them has to be mended, or left out.
+// named adds to the error of wrong bytes which hosts sent them, if there are mirrors: one of them has to be mended, or
+// left out.
 func named(err error, b body) error {
 	r, ok := b.(*resumer)
 	if !ok || !errors.As(err, new(wrongBytes)) || len(r.registry.endpoints) < 2 {

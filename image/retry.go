@@ -75,7 +75,8 @@ func (r Retry) do(ctx context.Context, f func() error) error {
 	}
 }
 
-// wait waits before the next try after the try'th in a row that failed with err. It returns an error if there is to be none.
+// wait waits before the next try after the try'th in a row that failed with err. It returns an error if there is to be
+// none.
 func (r Retry) wait(ctx context.Context, err error, try int) error {
 	var t temporary
 	if ctx.Err() != nil {
@@ -97,7 +98,8 @@ func (r Retry) wait(ctx context.Context, err error, try int) error {
 	}
 }
 
-// newTransport is the default one, with our certificates. Bodies come as they are: ranges and digests count those bytes.
+// newTransport is the default one, with our certificates. Bodies come as they are: ranges and digests count those
+// bytes.
 func newTransport(o Options, r Retry) http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
@@ -109,8 +111,8 @@ func newTransport(o Options, r Retry) http.RoundTripper {
 	return t
 }
 
-// minRate is the floor of speed, in bytes a second: a connection that brings less than that while someone waits for twice the
-// time of Retry.Silence is as good as silent.
+// minRate is the floor of speed, in bytes a second: a connection that brings less than that while someone waits for
+// twice the time of Retry.Silence is as good as silent.
 const minRate = 1 << 10
 
 var (

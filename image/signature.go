@@ -13,9 +13,9 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 )
 
-// What cosign writes: the layer types of its signatures, the artifact types of manifests that refer to what they sign, and
-// where a signature is. Specifications: cosign, specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md; DSSE, protocol.md; in-toto
-// Statement v1.
+// What cosign writes: the layer types of its signatures, the artifact types of manifests that refer to what they sign,
+// and where a signature is. Specifications: cosign, specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md; DSSE, protocol.md;
+// in-toto Statement v1.
 const (
 	bundleType          = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	signatureType       = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -85,7 +85,8 @@ func (r *Rule) satisfied(claims []claim, digest v1.Hash) error {
 	if have >= want {
 		return nil
 	}
-	return fmt.Errorf("signatures of %s: %d of %d keys signed it, the policy wants %d: %w", digest, have, len(r.keys), want, errors.Join(misses...))
+	return fmt.Errorf("signatures of %s: %d of %d keys signed it, the policy wants %d: %w", digest, have, len(r.keys),
+		want, errors.Join(misses...))
 }
 
 func (k publicKey) check(claims []claim, digest v1.Hash) error {
@@ -160,8 +161,8 @@ func simpleSigning(data []byte, annotation string) ([]claim, bool) {
 	return []claim{{data, signature, []string{p.Critical.Image.Digest}}}, true
 }
 
-// bundle is a sigstore bundle that holds a signed statement. Only a statement that is a signature of an image counts: others,
-// by the same key, may say anything of it.
+// bundle is a sigstore bundle that holds a signed statement. Only a statement that is a signature of an image counts:
+// others, by the same key, may say anything of it.
 func bundle(data []byte, _ string) ([]claim, bool) {
 	var b struct {
 		Envelope struct {
@@ -182,14 +183,16 @@ func bundle(data []byte, _ string) ([]claim, bool) {
 			Digest map[string]string `json:"digest"`
 		} `json:"subject"`
 	}
-	if err := json.Unmarshal(b.Envelope.Payload, &s); err != nil || s.Predicate != signPredicate || !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/") {
+	if err := json.Unmarshal(b.Envelope.Payload, &s); err != nil || s.Predicate != signPredicate ||
+		!strings.HasPrefix(s.Type, "https://in-toto.io/Statement/") {
 		return nil, false
 	}
 	var digests []string
 	for _, subject := range s.Subject {
 		digests = append(digests, "sha256:"+subject.Digest["sha256"])
 	}
-	message := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(b.Envelope.Type), b.Envelope.Type, len(b.Envelope.Payload), b.Envelope.Payload)
+	message := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(b.Envelope.Type), b.Envelope.Type, len(b.Envelope.Payload),
+		b.Envelope.Payload)
 	var out []claim
 	for _, sig := range b.Envelope.Signatures {
 		out = append(out, claim{message, sig.Sig, digests})
@@ -197,8 +200,8 @@ func bundle(data []byte, _ string) ([]claim, bool) {
 	return out, len(out) > 0
 }
 
-// isSignature tells from what refers to an image whether it may be a signature. Some registries tell the type of the config
-// instead, which is empty for a bundle.
+// isSignature tells from what refers to an image whether it may be a signature. Some registries tell the type of the
+// config instead, which is empty for a bundle.
 func isSignature(d v1.Descriptor) bool {
 	if says := d.Annotations[predicateAnnotation]; says != "" && says != signPredicate {
 		return false // another statement

@@ -44,8 +44,8 @@ func (r *registry) signatures(ctx context.Context, of v1.Hash) ([][]byte, error)
 	return found, nil
 }
 
-// referrers lists what may be signatures of the image, from the first endpoint that knows any. Where none does, the registry itself,
-// the last one, decides whether that is an error, as it does for the tag.
+// referrers lists what may be signatures of the image, from the first endpoint that knows any. Where none does, the
+// registry itself, the last one, decides whether that is an error, as it does for the tag.
 func (r *registry) referrers(ctx context.Context, of v1.Hash) ([]v1.Descriptor, error) {
 	var miss error
 	for _, e := range r.endpoints {
@@ -96,7 +96,8 @@ func (e *endpoint) list(ctx context.Context, path string, retry Retry) (list []v
 // next is the path of the page behind that at path, below the repository, that a Link header names (RFC 8288).
 func (e *endpoint) next(path, link string) (string, error) {
 	target, _, found := strings.Cut(strings.TrimPrefix(link, "<"), ">")
-	base := &url.URL{Scheme: e.repository.Scheme(), Host: e.repository.RegistryStr(), Path: "/v2/" + e.repository.RepositoryStr() + "/"}
+	base := &url.URL{Scheme: e.repository.Scheme(), Host: e.repository.RegistryStr(),
+		Path: "/v2/" + e.repository.RepositoryStr() + "/"}
 	u, err := base.Parse(path)
 	if err == nil {
 		u, err = u.Parse(target)

@@ -63,8 +63,9 @@ func TestArchivesAndDirectories(t *testing.T) {
 	for ref, digest := range map[string]string{
 		"oci-archive:" + oci: digestOf(raw).String(), "oci-archive:" + oci + ":v1": digestOf(raw).String(),
 		"oci-archive:" + oci + "@" + digestOf(raw).String(): digestOf(raw).String(),
-		"docker-archive:" + docker:                          "", "docker-archive:" + docker + ":v1": "", "docker-archive:" + docker + ":example.org/os:v1": "",
-		"dir:" + unpacked(t, want): "",
+		"docker-archive:" + docker:                          "", "docker-archive:" + docker + ":v1": "",
+		"docker-archive:" + docker + ":example.org/os:v1": "",
+		"dir:" + unpacked(t, want):                        "",
 	} {
 		i, err := image.Open(context.Background(), ref, options())
 		require.NoError(t, err, ref)
@@ -138,8 +139,8 @@ func TestADirectoryThatChangesIsNoticed(t *testing.T) {
 	}
 }
 
-// One bit turned anywhere in a docker archive's config or layers is noticed, though nothing in it names a digest but the
-// names of its files. What is not content, tar's own headers, may differ.
+// One bit turned anywhere in a docker archive's config or layers is noticed, though nothing in it names a digest but
+// the names of its files. What is not content, tar's own headers, may differ.
 func TestTamperSweepOfADockerArchive(t *testing.T) {
 	dir, want := packed(t, 3000, pack.Gzip)
 	file := dockerSave(t, dir)
@@ -178,11 +179,15 @@ func TestTamperSweepOfADockerArchive(t *testing.T) {
 // A layer that is there twice is saved as a link to the first.
 func TestADockerArchiveWithALayerTwice(t *testing.T) {
 	layer := archive(t, asset("vmlinuz.efi", "kernel"))
-	config := toJSON(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{digestOf(layer), digestOf(layer)}}})
+	config := toJSON(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers",
+		DiffIDs: []v1.Hash{digestOf(layer), digestOf(layer)}}})
 	name := digestOf(config).Hex + ".json"
-	m := toJSON(t, []map[string]any{{"Config": name, "RepoTags": []string{"os:v1"}, "Layers": []string{"aaa/layer.tar", "bbb/layer.tar"}}})
-	for link, says := range map[string]string{"../aaa/layer.tar": "", "../bbb/layer.tar": "bbb/layer.tar", "../../../etc/passwd": "bbb/layer.tar"} {
-		data := archive(t, file("aaa/layer.tar", string(layer)), symlink("bbb/layer.tar", link), file(name, string(config)), file("manifest.json", string(m)))
+	m := toJSON(t, []map[string]any{{"Config": name, "RepoTags": []string{"os:v1"}, "Layers": []string{"aaa/layer.tar",
+		"bbb/layer.tar"}}})
+	for link, says := range map[string]string{"../aaa/layer.tar": "", "../bbb/layer.tar": "bbb/layer.tar",
+		"../../../etc/passwd": "bbb/layer.tar"} {
+		data := archive(t, file("aaa/layer.tar", string(layer)), symlink("bbb/layer.tar", link),
+			file(name, string(config)), file("manifest.json", string(m)))
 		saved := filepath.Join(t.TempDir(), "saved.tar")
 		require.NoError(t, os.WriteFile(saved, data, 0o600))
 		got, err := pull("docker-archive:"+saved, options())

@@ -42,14 +42,15 @@ func refused(t *testing.T, ref, what string) {
 	require.ErrorIs(t, err, image.ErrTampered, what)
 }
 
-// One bit turned, or everything cut off, at each position of each blob: always refused, in whatever way the layers are packed,
-// and whether from a directory or, for one way of packing, from a registry.
+// One bit turned, or everything cut off, at each position of each blob: always refused, in whatever way the layers are
+// packed, and whether from a directory or, for one way of packing, from a registry.
 func TestTamperSweep(t *testing.T) {
 	for _, c := range []pack.Compression{pack.Zstd, pack.Gzip, pack.None} {
 		t.Run(c.String(), func(t *testing.T) {
 			dir, _ := packed(t, 6000, c)
 			raw, m := manifestOf(t, dir)
-			blobs := map[string]v1.Descriptor{"manifest": {Size: int64(len(raw)), Digest: digestOf(raw)}, "config": m.Config}
+			blobs := map[string]v1.Descriptor{"manifest": {Size: int64(len(raw)), Digest: digestOf(raw)},
+				"config": m.Config}
 			for n, d := range m.Layers {
 				blobs[fmt.Sprintf("layer %d", n+1)] = d
 			}

@@ -214,9 +214,11 @@ func packed(t testing.TB, size int, c pack.Compression) (string, map[string]stri
 	l, err := pack.Create(dir)
 	require.NoError(t, err)
 	want := map[string]string{pack.UKIAsset: string(noise(size * 3 / 4)), pack.LoaderAsset: string(noise(size / 4))}
-	b, err := l.Add(context.Background(), pack.Image{Version: "1.2.3", Arch: "amd64", Compression: c, Assets: []pack.Asset{
-		pack.Data(pack.UKIAsset, []byte(want[pack.UKIAsset])), pack.Data(pack.LoaderAsset, []byte(want[pack.LoaderAsset])),
-	}})
+	b, err := l.Add(context.Background(), pack.Image{Version: "1.2.3", Arch: "amd64", Compression: c,
+		Assets: []pack.Asset{
+			pack.Data(pack.UKIAsset, []byte(want[pack.UKIAsset])),
+			pack.Data(pack.LoaderAsset, []byte(want[pack.LoaderAsset])),
+		}})
 	require.NoError(t, err)
 	require.NoError(t, l.Tag("v1", b))
 	return dir, want

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// tree decides which entries of the layers, read from top to bottom, are the assets that a container would see under base.
-// Specification: OCI image format, layer.md, "Whiteouts".
+// tree decides which entries of the layers, read from top to bottom, are the assets that a container would see under
+// base. Specification: OCI image format, layer.md, "Whiteouts".
 type tree struct {
 	base string // "usr/install/amd64"
 
@@ -18,15 +18,17 @@ type tree struct {
 
 // state is what layers say about the paths from the root to the assets.
 type state struct {
-	files   map[string]bool // hide the same path below, and everything under it
-	dirs    map[string]bool // hide what is no directory at the same path below: it has taken its place
-	implied map[string]bool // directories that a layer has files in and does not make: they may be links in a layer below
+	files map[string]bool // hide the same path below, and everything under it
+	dirs  map[string]bool // hide what is no directory at the same path below: it has taken its place
+	// directories that a layer has files in and does not make: they may be links in a layer below
+	implied map[string]bool
 	gone    map[string]bool // whiteouts: hide the path below, and everything under it
 	opaque  map[string]bool // directories that hide everything under them below
 }
 
 func newState() state {
-	return state{files: map[string]bool{}, dirs: map[string]bool{}, implied: map[string]bool{}, gone: map[string]bool{}, opaque: map[string]bool{}}
+	return state{files: map[string]bool{}, dirs: map[string]bool{}, implied: map[string]bool{}, gone: map[string]bool{},
+		opaque: map[string]bool{}}
 }
 
 // entries is how many there are, of all kinds.
@@ -46,7 +48,8 @@ func (t *tree) seal() {
 	}
 	for _, pair := range [][2]map[string]bool{
 		{t.above.implied, t.current.implied},
-		{t.above.files, t.current.files}, {t.above.dirs, t.current.dirs}, {t.above.gone, t.current.gone}, {t.above.opaque, t.current.opaque},
+		{t.above.files, t.current.files}, {t.above.dirs, t.current.dirs}, {t.above.gone, t.current.gone},
+		{t.above.opaque, t.current.opaque},
 	} {
 		for p := range pair[1] {
 			pair[0][p] = true
@@ -82,7 +85,8 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 	case t.hidden(p):
 		return "", false, nil
 	case h.Typeflag == tar.TypeSymlink && t.above.implied[p]:
-		return "", false, fmt.Errorf("/%s is a symbolic link, and a layer above has files behind it; want a directory: %w", p, ErrUnsafe)
+		return "", false, fmt.Errorf("/%s is a symbolic link, and a layer above has files behind it; want a "+
+			"directory: %w", p, ErrUnsafe)
 	case h.Typeflag != tar.TypeDir && (t.above.dirs[p] || t.above.implied[p] && t.under(p)):
 		t.current.gone[p] = true // a directory stands in its place again, but what was in the one below is gone
 		return "", false, nil
@@ -102,7 +106,8 @@ func (t *tree) enter(h *tar.Header) (name string, wanted bool, err error) {
 func (t *tree) inside(p string, h *tar.Header) (string, bool, error) {
 	name := strings.TrimPrefix(p, t.base+"/")
 	if strings.ContainsAny(name, "\\") || strings.ContainsFunc(name, unprintable) {
-		return "", false, fmt.Errorf("asset %q: its name has a backslash, or what cannot be printed: %w", name, ErrUnsafe)
+		return "", false, fmt.Errorf("asset %q: its name has a backslash, or what cannot be printed: %w", name,
+			ErrUnsafe)
 	}
 	for up := path.Dir(p); up != "."; up = path.Dir(up) {
 		if t.current.files[up] {

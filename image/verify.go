@@ -10,8 +10,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// verifier passes a blob through. It returns io.EOF only after as many bytes as the descriptor says with the digest that
-// it says; anything else is an error, and stays one.
+// verifier passes a blob through. It returns io.EOF only after as many bytes as the descriptor says with the digest
+// that it says; anything else is an error, and stays one.
 type verifier struct {
 	from io.Reader
 	blob v1.Descriptor
@@ -20,7 +20,8 @@ type verifier struct {
 	err  error
 }
 
-// wrongBytes is of a blob that is not what its digest names. Who sent it is to blame, and another host may have the right one.
+// wrongBytes is of a blob that is not what its digest names. Who sent it is to blame, and another host may have the
+// right one.
 type wrongBytes struct{ error }
 
 func (w wrongBytes) Unwrap() error { return w.error }

@@ -76,7 +76,8 @@ func TestARegistryThatDripsIsGivenUp(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(drip))
 	defer server.Close()
 	ref := strings.TrimPrefix(server.URL, "http://") + "/os:1"
-	o := image.Options{Keychain: anonymous{}, Retry: image.Retry{Silence: 200 * time.Millisecond, Attempts: 2, Pause: time.Millisecond}}
+	o := image.Options{Keychain: anonymous{}, Retry: image.Retry{Silence: 200 * time.Millisecond, Attempts: 2,
+		Pause: time.Millisecond}}
 	_, err := image.Open(t.Context(), ref, o)
 	require.ErrorContains(t, err, "less than 1024 bytes a second")
 	require.ErrorIs(t, err, image.ErrUnreachable)
@@ -91,7 +92,8 @@ func TestARegistryThatDripsIsGivenUp(t *testing.T) {
 
 func TestAReferenceIsTextOfBoundedLength(t *testing.T) {
 	for name, ref := range map[string]string{
-		"long": "oci:/" + strings.Repeat("x", 2000), "with a newline": "oci:/a\nb", "that clears the screen": "oci:/\x1b[2J", "Latin-1": "dir:/Ger\xe4t\u00ad",
+		"long": "oci:/" + strings.Repeat("x", 2000), "with a newline": "oci:/a\nb",
+		"that clears the screen": "oci:/\x1b[2J", "Latin-1": "dir:/Ger\xe4t\u00ad",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := image.Open(t.Context(), ref, image.Options{})

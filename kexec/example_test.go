@@ -14,7 +14,8 @@ import (
 func ExampleFromUKI() {
 	var file bytes.Buffer
 	stub := uki.Bytes("", loadertest.Stub()).Data
-	_, err := uki.Assemble(&file, stub, uki.Bytes(uki.Cmdline, []byte("quiet panic=10")), uki.Bytes(uki.Linux, []byte("a kernel")))
+	_, err := uki.Assemble(&file, stub, uki.Bytes(uki.Cmdline, []byte("quiet panic=10")),
+		uki.Bytes(uki.Linux, []byte("a kernel")))
 	if err != nil {
 		panic(err)
 	}

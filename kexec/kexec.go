@@ -28,7 +28,8 @@ import (
 var (
 	// ErrUnsupported is returned when the running kernel has no kexec_file_load.
 	ErrUnsupported = errors.New("this kernel cannot kexec")
-	// ErrForbidden is returned when the running kernel refuses: locked down (Secure Boot), switched off, or not asked by root.
+	// ErrForbidden is returned when the running kernel refuses: locked down (Secure Boot), switched off, or not asked
+	// by root.
 	ErrForbidden = errors.New("this kernel refuses kexec")
 	// ErrBusy is returned when another program is loading a kernel.
 	ErrBusy = errors.New("another program is loading a kernel")
@@ -43,8 +44,8 @@ type Kernel struct {
 	Cmdline string
 }
 
-// FromUKI takes the kernel, the initramfs and the command line out of a UKI, and puts more arguments in front (what follows
-// a "--" is init's). The sections are read when the kernel is loaded.
+// FromUKI takes the kernel, the initramfs and the command line out of a UKI, and puts more arguments in front (what
+// follows a "--" is init's). The sections are read when the kernel is loaded.
 func FromUKI(r io.ReaderAt, size int64, more ...string) (Kernel, error) {
 	img, err := uki.Parse(r, size)
 	if err != nil {
@@ -72,7 +73,8 @@ func FromUKI(r io.ReaderAt, size int64, more ...string) (Kernel, error) {
 // Load gives the kernel to the running one, in place of any that was loaded before. The caller may then Jump.
 func (k Kernel) Load() error { return k.load(loadFiles) }
 
-// Try is a dry run: the running kernel takes this one, or says why not, and forgets it again, with any that was loaded before.
+// Try is a dry run: the running kernel takes this one, or says why not, and forgets it again, with any that was loaded
+// before.
 func (k Kernel) Try() error { return k.try(loadFiles, Unload) }
 
 func (k Kernel) try(give func(kernel, initrd *os.File, cmdline string) error, unload func() error) error {
@@ -88,7 +90,8 @@ const maxCmdline = 2048
 func (k Kernel) load(give func(kernel, initrd *os.File, cmdline string) error) error {
 	switch {
 	case len(k.Cmdline)+1 > maxCmdline:
-		return fmt.Errorf("load kernel: a command line of %d bytes, at most %d: %w", len(k.Cmdline), maxCmdline-1, ErrKernel)
+		return fmt.Errorf("load kernel: a command line of %d bytes, at most %d: %w", len(k.Cmdline), maxCmdline-1,
+			ErrKernel)
 	case strings.ContainsAny(k.Cmdline, "\x00\n"):
 		return fmt.Errorf("load kernel: the command line %q is more than one line: %w", k.Cmdline, ErrKernel)
 	}
@@ -168,7 +171,8 @@ func explain(err error) error {
 		{unix.EBUSY, ErrBusy, "try again, or restart through the firmware"},
 		{unix.ENOMEM, ErrKernel, "there is no memory to hold it"},
 		{unix.EADDRNOTAVAIL, ErrKernel, "there is no memory where it has to lie"},
-		{unix.ENOEXEC, ErrKernel, "it is no kernel of a format that can be loaded (a compressed EFI program, such as arm64's zboot, must be unpacked first)"},
+		{unix.ENOEXEC, ErrKernel, "it is no kernel of a format that can be loaded (a compressed EFI program, such as " +
+			"arm64's zboot, must be unpacked first)"},
 		{unix.EINVAL, ErrKernel, "no kernel is loaded, or its arguments are not understood"},
 	} {
 		if errors.Is(err, e.number) {

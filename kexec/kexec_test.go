@@ -51,7 +51,8 @@ func (g *given) take(kernel, initrd *os.File, cmdline string) error {
 }
 
 func TestUKIIsTakenApart(t *testing.T) {
-	r := image(t, uki.Bytes(uki.Cmdline, []byte("quiet panic=1\n\x00")), uki.Bytes(uki.Initrd, []byte("initramfs")), uki.Bytes(uki.Linux, []byte("kernel")))
+	r := image(t, uki.Bytes(uki.Cmdline, []byte("quiet panic=1\n\x00")), uki.Bytes(uki.Initrd, []byte("initramfs")),
+		uki.Bytes(uki.Linux, []byte("kernel")))
 	k, err := FromUKI(r, r.Size(), "pawl.slot=B")
 	require.NoError(t, err)
 	var g given
@@ -77,7 +78,10 @@ func TestUKIIsTakenApart(t *testing.T) {
 
 func TestCommandLinesThatTheKernelWouldCutAreRefused(t *testing.T) {
 	for _, line := range []string{strings.Repeat("x", maxCmdline), "a\nb", "a\x00b"} {
-		err := Kernel{Linux: section([]byte("kernel")), Cmdline: line}.load(func(*os.File, *os.File, string) error { return nil })
+		err := Kernel{Linux: section([]byte("kernel")), Cmdline: line}.load(func(*os.File, *os.File,
+			string) error {
+			return nil
+		})
 		require.ErrorIs(t, err, ErrKernel)
 	}
 }
@@ -87,8 +91,9 @@ func TestEveryRefusalIsExplained(t *testing.T) {
 		is   error
 		says string
 	}{
-		unix.ENOSYS:        {ErrUnsupported, "this kernel cannot kexec: it was built without CONFIG_KEXEC_FILE"},
-		unix.EPERM:         {ErrForbidden, "it is locked down (Secure Boot), kexec is switched off, or this is not root"},
+		unix.ENOSYS: {ErrUnsupported, "this kernel cannot kexec: it was built without CONFIG_KEXEC_FILE"},
+		unix.EPERM: {ErrForbidden,
+			"it is locked down (Secure Boot), kexec is switched off, or this is not root"},
 		unix.EACCES:        {ErrForbidden, "a security module says no"},
 		unix.EKEYREJECTED:  {ErrForbidden, "the next kernel's signature is not good"},
 		unix.ENOKEY:        {ErrForbidden, "signed with no key that it knows"},
@@ -126,12 +131,16 @@ func TestCheckReadsWhatTheKernelShows(t *testing.T) {
 		uid   int
 		why   string
 	}{
-		"a plain kernel":           {map[string]string{"proc/sys/kernel/kexec_load_disabled": "0\n", "sys/kernel/security/lockdown": "[none] integrity confidentiality\n"}, 0, ""},
-		"nothing shown":            {nil, 0, ""},
-		"integrity: signed only":   {map[string]string{"sys/kernel/security/lockdown": "none [integrity] confidentiality\n"}, 0, ""},
-		"confidentiality":          {map[string]string{"sys/kernel/security/lockdown": "none integrity [confidentiality]\n"}, 0, "locked down"},
-		"switched off by a sysctl": {map[string]string{"proc/sys/kernel/kexec_load_disabled": "1\n"}, 0, "kexec_load_disabled"},
-		"not root":                 {nil, 1000, "only root"},
+		"a plain kernel": {map[string]string{"proc/sys/kernel/kexec_load_disabled": "0\n",
+			"sys/kernel/security/lockdown": "[none] integrity confidentiality\n"}, 0, ""},
+		"nothing shown": {nil, 0, ""},
+		"integrity: signed only": {map[string]string{"sys/kernel/security/lockdown": "none [integrity] " +
+			"confidentiality\n"}, 0, ""},
+		"confidentiality": {map[string]string{"sys/kernel/security/lockdown": "none integrity " +
+			"[confidentiality]\n"}, 0, "locked down"},
+		"switched off by a sysctl": {map[string]string{"proc/sys/kernel/kexec_load_disabled": "1\n"}, 0,
+			"kexec_load_disabled"},
+		"not root": {nil, 1000, "only root"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

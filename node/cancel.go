@@ -14,8 +14,9 @@ var (
 	ErrTooLate = errors.New("it is too late to cancel it")
 )
 
-// Cancel ends the operation that runs, before its commit point, and waits until it is over and what it did is undone. It
-// returns the operation's name and the error that it ended with. ErrTooLate is for one that went through all the same.
+// Cancel ends the operation that runs, before its commit point, and waits until it is over and what it did is undone.
+// It returns the operation's name and the error that it ended with. ErrTooLate is for one that went through all the
+// same.
 func (s *Server) Cancel(ctx context.Context) (name string, ended error, err error) {
 	op, running := s.queue.latest()
 	switch {
@@ -32,7 +33,8 @@ func (s *Server) Cancel(ctx context.Context) (name string, ended error, err erro
 	select {
 	case <-op.ended:
 	case <-ctx.Done():
-		return "", nil, fmt.Errorf("cancel: %s is being cancelled, and is not over yet: %w (its status says when it is)", op.name, ctx.Err())
+		return "", nil, fmt.Errorf("cancel: %s is being cancelled, and is not over yet: %w (its status says when it "+
+			"is)", op.name, ctx.Err())
 	}
 	if _, ended = op.result(); ended == nil {
 		return "", nil, fmt.Errorf("cancel: %s is done: %w (a rollback gives it up)", op.name, ErrTooLate)

@@ -61,7 +61,11 @@ func TestWhatTheNodeDoesByItselfIsNotCancelled(t *testing.T) {
 	require.NoError(t, err)
 	proved := make(chan error, 1)
 	go func() { proved <- s.Prove(t.Context()) }()
-	until(t, "it is being confirmed", func() bool { op, running := s.queue.latest(); return running && op.name == "confirm" })
+	until(t, "it is being confirmed", func() bool {
+		op, running := s.queue.latest()
+		return running &&
+			op.name == "confirm"
+	})
 	_, _, err = s.Cancel(t.Context())
 	require.ErrorIs(t, err, ErrNothingToCancel)
 	close(f.hang["confirm"])
@@ -105,7 +109,8 @@ func TestAServiceEndsThoughItsOperationDoesNot(t *testing.T) {
 }
 
 func TestARebootWaitsForWhatTheNodeDoesByItself(t *testing.T) {
-	for name, lasts := range map[string]time.Duration{"the loader is replaced": time.Minute, "it hangs": ownTime + time.Minute} {
+	for name, lasts := range map[string]time.Duration{"the loader is replaced": time.Minute, "it hangs": ownTime +
+		time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()

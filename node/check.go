@@ -16,14 +16,14 @@ type Check struct {
 	Own      bool // it is Pawl's own, and says nothing of the system's work
 }
 
-// lateError is of a check that had said nothing when its time was over. That is no "no": it ends this boot of a trial, and not
-// the tries that are left.
+// lateError is of a check that had said nothing when its time was over. That is no "no": it ends this boot of a trial,
+// and not the tries that are left.
 type lateError struct{ error }
 
 func (e lateError) Unwrap() error { return e.error }
 
-// run returns when the check has answered, with its error, or its deadline has come, whatever the check does: one that ignores its context
-// is left behind.
+// run returns when the check has answered, with its error, or its deadline has come, whatever the check does: one that
+// ignores its context is left behind.
 func (c Check) run(ctx context.Context) error {
 	begun := time.Now()
 	if c.Deadline > 0 {

@@ -12,7 +12,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// ErrConfig is returned for a configuration that cannot work on this machine. Do: mend what it names. A trial has been given up.
+// ErrConfig is returned for a configuration that cannot work on this machine. Do: mend what it names. A trial has been
+// given up.
 var ErrConfig = errors.New("the node's configuration is wrong")
 
 // judge refuses checks and hooks that could not be run.
@@ -24,13 +25,15 @@ func judge(checks []Check, hooks []Hook) error {
 	}
 	for _, h := range hooks {
 		if h.Name == "" || h.Run == nil || h.Deadline < 0 || !slices.Contains(hookPhases, h.Phase) {
-			return fmt.Errorf("hook %q: a hook needs a name, something to run, no negative deadline, and one of the phases %v", h.Name, hookPhases)
+			return fmt.Errorf("hook %q: a hook needs a name, something to run, no negative deadline, and one of the "+
+				"phases %v", h.Name, hookPhases)
 		}
 	}
 	return nil
 }
 
-// configure is what of a configuration can be judged only on the machine. Start calls it with the clock of a trial running.
+// configure is what of a configuration can be judged only on the machine. Start calls it with the clock of a trial
+// running.
 func (s *Server) configure(ctx context.Context) error {
 	if s.config.Load != nil {
 		checks, hooks, err := s.config.Load(ctx)
@@ -45,8 +48,8 @@ func (s *Server) configure(ctx context.Context) error {
 	return s.checkUnmount()
 }
 
-// checkUnmount sees that there is one partition of each label in Config.Unmount. It is asked at the start, and again before a
-// node is disturbed for nothing.
+// checkUnmount sees that there is one partition of each label in Config.Unmount. It is asked at the start, and again
+// before a node is disturbed for nothing.
 func (s *Server) checkUnmount() error {
 	if len(s.config.Unmount) == 0 {
 		return nil
@@ -64,9 +67,11 @@ func (s *Server) checkUnmount() error {
 		}
 		switch {
 		case n == 0:
-			return fmt.Errorf("%w: unmount: %s has no partition %q%s; it has %q", ErrConfig, s.config.Disk, label, nearest.Hint(label, labels), labels)
+			return fmt.Errorf("%w: unmount: %s has no partition %q%s; it has %q", ErrConfig, s.config.Disk, label,
+				nearest.Hint(label, labels), labels)
 		case n > 1:
-			return fmt.Errorf("%w: unmount: %s has %d partitions %q (rename all but one)", ErrConfig, s.config.Disk, n, label)
+			return fmt.Errorf("%w: unmount: %s has %d partitions %q (rename all but one)", ErrConfig, s.config.Disk, n,
+				label)
 		}
 	}
 	return nil
@@ -85,9 +90,9 @@ func (s *Server) diskLabels() (labels []string, err error) {
 	return labels, err
 }
 
-// GiveUp ends the trial that this boot may be, for a program that cannot go on: the reason is recorded, and the machine restarts into
-// the version that worked, as when a check fails. It reports whether that was so; elsewhere nothing happens. It may be called
-// without Start, by a program that is configured so that it cannot start.
+// GiveUp ends the trial that this boot may be, for a program that cannot go on: the reason is recorded, and the machine
+// restarts into the version that worked, as when a check fails. It reports whether that was so; elsewhere nothing
+// happens. It may be called without Start, by a program that is configured so that it cannot start.
 func (s *Server) GiveUp(reason string) bool {
 	s.StartClock()
 	if s.trial.unknown() {
@@ -107,8 +112,8 @@ func (s *Server) GiveUp(reason string) bool {
 	return true
 }
 
-// EndTrial ends the trial that this boot may be, for a program that cannot even make a Server of its configuration: of that,
-// only Disk, Machine, Reboot and Log are used.
+// EndTrial ends the trial that this boot may be, for a program that cannot even make a Server of its configuration: of
+// that, only Disk, Machine, Reboot and Log are used.
 func EndTrial(c Config, why error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -15,10 +15,11 @@ import (
 // What can be known to fail is known at the start and in the plan, not once services were stopped.
 func TestALabelThatNoPartitionHasIsFoundEarly(t *testing.T) {
 	f := newFake()
-	s := f.server(t, Config{Unmount: []string{"STATE", "EPHEMERL"}, Hooks: []Hook{{Phase: PhaseStop, Name: "all", Run: func(context.Context, Occasion) error {
-		t.Error("services are stopped for nothing")
-		return nil
-	}}}})
+	s := f.server(t, Config{Unmount: []string{"STATE", "EPHEMERL"},
+		Hooks: []Hook{{Phase: PhaseStop, Name: "all", Run: func(context.Context, Occasion) error {
+			t.Error("services are stopped for nothing")
+			return nil
+		}}}})
 	const says = `disk.raw has no partition "EPHEMERL" (did you mean EPHEMERAL?); it has ["EFI" "META" "STATE" "EPHEMERAL"]`
 	_, err := s.Start(t.Context())
 	require.ErrorIs(t, err, ErrConfig)
@@ -46,12 +47,16 @@ func TestAConfigurationThatIsNotFoundEndsATrial(t *testing.T) {
 		why   string
 		after time.Duration
 	}{
-		"it is wrong":        {func(context.Context) ([]Check, []Hook, error) { return nil, nil, errSick }, "the disk smells", 0},
-		"a check is nothing": {func(context.Context) ([]Check, []Hook, error) { return []Check{{Name: "x"}}, nil, nil }, `check "x"`, 0},
+		"it is wrong": {func(context.Context) ([]Check, []Hook, error) { return nil, nil, errSick },
+			"the disk smells", 0},
+		"a check is nothing": {func(context.Context) ([]Check, []Hook, error) { return []Check{{Name: "x"}}, nil, nil },
+			`check "x"`, 0},
 		"its phase is none": {func(context.Context) ([]Check, []Hook, error) {
-			return nil, []Hook{{Phase: "drian", Name: "x", Run: func(context.Context, Occasion) error { return nil }}}, nil
+			return nil, []Hook{{Phase: "drian", Name: "x", Run: func(context.Context, Occasion) error { return nil }}},
+				nil
 		}, `hook "x"`, 0},
-		"it hangs": {func(ctx context.Context) ([]Check, []Hook, error) { <-ctx.Done(); return nil, nil, ctx.Err() }, "not confirmed within", TrialDeadline},
+		"it hangs": {func(ctx context.Context) ([]Check, []Hook, error) { <-ctx.Done(); return nil, nil, ctx.Err() },
+			"not confirmed within", TrialDeadline},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -77,8 +82,9 @@ func TestGiveUp(t *testing.T) {
 		f    *fake
 		want bool
 	}{
-		"a trial": {newFake().onTrial(), true}, "no trial": {newFake(), false}, "a boot that no attempt ordered": {newFake().unordered(), false},
-		"a machine that cannot be read": {func() *fake { f := newFake().onTrial(); f.fail["open"] = errSick; return f }(), false},
+		"a trial": {newFake().onTrial(), true}, "no trial": {newFake(), false},
+		"a boot that no attempt ordered": {newFake().unordered(), false},
+		"a machine that cannot be read":  {func() *fake { f := newFake().onTrial(); f.fail["open"] = errSick; return f }(), false},
 	} {
 		for _, start := range []bool{false, true} {
 			if start && name == "a machine that cannot be read" {

@@ -11,9 +11,9 @@ import (
 // ErrNothingToConfirm is returned by Confirm when the running slot is the default already. Do: nothing.
 var ErrNothingToConfirm = errors.New("there is nothing to confirm: the running slot is the default")
 
-// Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else confirms, or a
-// trial before its checks have passed. A trial that was given up is not confirmed any more. Afterwards comes what Prove does
-// after a confirmation.
+// Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else
+// confirms, or a trial before its checks have passed. A trial that was given up is not confirmed any more. Afterwards
+// comes what Prove does after a confirmation.
 func (s *Server) Confirm(ctx context.Context) (Confirmed, error) {
 	op := s.newOperation("confirm")
 	soon, cancel := context.WithTimeout(ctx, patience)

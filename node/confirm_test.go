@@ -61,7 +61,8 @@ func TestAPersonConfirmsATrialBeforeItsChecks(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake().onTrial()
 				answer := make(chan error)
-				s := f.server(t, Config{Checks: []Check{{Name: "net", Run: func(context.Context) error { return <-answer }}}})
+				s := f.server(t, Config{Checks: []Check{{Name: "net",
+					Run: func(context.Context) error { return <-answer }}}})
 				_, err := s.Start(t.Context())
 				require.NoError(t, err)
 				proved := make(chan error, 1)
@@ -94,11 +95,18 @@ func TestConfirmIsRefused(t *testing.T) {
 		err     error
 		text    string
 	}{
-		"what runs is the default":        {func(*fake, *Server) {}, false, ErrNothingToConfirm, "the running slot is the default"},
-		"the trial was given up":          {func(f *fake, s *Server) { s.giveUp("a check") }, true, upgrade.ErrTrial, "the trial was given up: a check"},
-		"another operation runs":          {func(f *fake, s *Server) { _ = s.queue.enter(s.newOperation("upgrade")) }, true, ErrBusy, "upgrade has been running"},
-		"what runs is not complete":       {func(f *fake, s *Server) { f.fail["confirm by order"] = upgrade.ErrNotComplete }, true, upgrade.ErrNotComplete, "no complete system"},
-		"the firmware might not start it": {func(f *fake, s *Server) { f.fail["confirm by order"] = upgrade.ErrCold }, true, upgrade.ErrCold, ""},
+		"what runs is the default": {func(*fake, *Server) {}, false, ErrNothingToConfirm,
+			"the running slot is the default"},
+		"the trial was given up": {func(f *fake, s *Server) { s.giveUp("a check") }, true, upgrade.ErrTrial,
+			"the trial was given up: a check"},
+		"another operation runs": {func(f *fake, s *Server) { _ = s.queue.enter(s.newOperation("upgrade")) },
+			true, ErrBusy, "upgrade has been running"},
+		"what runs is not complete": {func(f *fake,
+			s *Server) {
+			f.fail["confirm by order"] = upgrade.ErrNotComplete
+		}, true, upgrade.ErrNotComplete, "no complete system"},
+		"the firmware might not start it": {func(f *fake, s *Server) { f.fail["confirm by order"] = upgrade.ErrCold },
+			true, upgrade.ErrCold, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()

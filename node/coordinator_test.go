@@ -20,10 +20,11 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		var asked Occasion
-		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseAllow, Name: "quorum", Run: func(_ context.Context, o Occasion) error {
-			asked = o
-			return errors.New("a member is down")
-		}}}})
+		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseAllow, Name: "quorum",
+			Run: func(_ context.Context, o Occasion) error {
+				asked = o
+				return errors.New("a member is down")
+			}}}})
 		op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true, Force: true, Preserve: true})
 		require.NoError(t, err)
 		err = op.Follow(t.Context(), 0, func(Event) error { return nil })
@@ -32,7 +33,8 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 		require.ErrorContains(t, err, `hook "quorum": a member is down`)
 		require.Equal(t, []string{"plan"}, f.called(), "not even prepared")
 		require.True(t, asked.Force)
-		require.Equal(t, upgrade.Attempt{Kind: upgrade.Upgrade, From: "A", To: "B", Old: "1", Version: "2", Image: "sha256:2", Reference: "os:2", Preserve: true}, asked.Attempt, "it is told what is planned")
+		require.Equal(t, upgrade.Attempt{Kind: upgrade.Upgrade, From: "A", To: "B", Old: "1", Version: "2",
+			Image: "sha256:2", Reference: "os:2", Preserve: true}, asked.Attempt, "it is told what is planned")
 		p, err := s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 		require.NoError(t, err)
 		require.Contains(t, p.Warnings, `An upgrade would be refused now: allow: hook "quorum": a member is down.`)
@@ -48,7 +50,10 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 		"to the other slot":      {func(f *fake) { f.status.Slots[1].Content = upgrade.Complete }, true},
 		"of the trial that runs": {func(f *fake) { f.onTrial() }, false},
 		"of what is armed":       {func(f *fake) { f.status.Loader.Armed = bootloader.B }, false},
-		"of what is staged":      {func(f *fake) { f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Staged, To: "B"} }, false},
+		"of what is staged": {func(f *fake) {
+			f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Staged,
+				To: "B"}
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -65,7 +70,8 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 	}
 }
 
-// Marks of an earlier attempt may stand before those of this one: the order of undoing is that of the phases all the same.
+// Marks of an earlier attempt may stand before those of this one: the order of undoing is that of the phases all the
+// same.
 func TestTheLockIsGivenBackLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -91,7 +97,8 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Ended, Result: upgrade.Confirmed, To: "B", Marks: marks}
+				f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Ended, Result: upgrade.Confirmed, To: "B",
+					Marks: marks}
 				var tried []time.Duration
 				last, unlocked := time.Now(), 0
 				s := f.server(t, Config{Hooks: []Hook{
@@ -102,14 +109,19 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 						}
 						return nil
 					}},
-					{Phase: PhaseUnlock, Name: "etcd", Run: func(context.Context, Occasion) error { unlocked++; return nil }},
+					{Phase: PhaseUnlock, Name: "etcd", Run: func(context.Context,
+						Occasion) error {
+						unlocked++
+						return nil
+					}},
 					{Phase: PhaseDrain, Name: "pods", Run: func(context.Context, Occasion) error { return errSick }},
 				}})
 				begin(t, f, s)
 				synctest.Wait()
 				st, err := s.Status(t.Context())
 				require.NoError(t, err)
-				require.Equal(t, []string{`uncordon: hook "kubernetes": the API server does not answer`, "unlock: waits until the rest is undone"}, st.Undoing)
+				require.Equal(t, []string{`uncordon: hook "kubernetes": the API server does not answer`,
+					"unlock: waits until the rest is undone"}, st.Undoing)
 				require.Empty(t, st.Problem)
 				require.Zero(t, unlocked)
 				require.NoError(t, s.queue.enter(s.newOperation("another")), "the queue is free meanwhile")
@@ -133,13 +145,14 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 func TestWhatAHookWaitsForIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, held := newFake(), make(chan struct{})
-		s := f.server(t, Config{Notes: func(context.Context) []string { return []string{"pool control-plane"} }, Hooks: []Hook{{
-			Phase: PhaseLock, Name: "etcd", Deadline: time.Hour, Run: func(ctx context.Context, o Occasion) error {
-				o.Tell("node-2 holds the lock")
-				<-held
-				return nil
-			},
-		}}})
+		s := f.server(t, Config{Notes: func(context.Context) []string { return []string{"pool control-plane"} },
+			Hooks: []Hook{{
+				Phase: PhaseLock, Name: "etcd", Deadline: time.Hour, Run: func(ctx context.Context, o Occasion) error {
+					o.Tell("node-2 holds the lock")
+					<-held
+					return nil
+				},
+			}}})
 		op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 		require.NoError(t, err)
 		time.Sleep(30 * time.Minute) // more than hooks have that do not say
@@ -169,6 +182,7 @@ func TestNotesThatHangHoldNoStatusUp(t *testing.T) {
 		s := f.server(t, Config{Notes: func(context.Context) []string { <-hang; return nil }})
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, []string{fmt.Sprintf("what else there is to say is not known: no answer after %s", noteTime)}, st.Notes)
+		require.Equal(t, []string{fmt.Sprintf("what else there is to say is not known: no answer after %s", noteTime)},
+			st.Notes)
 	})
 }

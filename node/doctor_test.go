@@ -20,8 +20,9 @@ func TestDoctor(t *testing.T) {
 	var broken error
 	s.diagnose = func(context.Context) (upgrade.Diagnosis, error) {
 		return upgrade.Diagnosis{
-			Status:   f.status,
-			Boots:    []predict.Outcome{{Slot: bootloader.A, Path: "EFI/pawl/A/os.efi", Digest: "11", Why: []string{"Why."}}, {Stuck: "stuck"}},
+			Status: f.status,
+			Boots: []predict.Outcome{{Slot: bootloader.A, Path: "EFI/pawl/A/os.efi", Digest: "11",
+				Why: []string{"Why."}}, {Stuck: "stuck"}},
 			Assumes:  []string{"Nothing."},
 			Findings: []upgrade.Finding{{Severity: upgrade.Broken, About: "boots", Text: "Text.", Do: "do"}},
 		}, broken

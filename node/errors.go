@@ -30,9 +30,11 @@ func checkReference(what, reference string) error {
 	case reference == "":
 		return fmt.Errorf("%s: which image? (a reference such as registry.example.com/os:1.2): %w", what, ErrRequest)
 	case len(reference) > MaxReference:
-		return fmt.Errorf("%s: the reference has %d bytes, at most %d are taken: %w", what, len(reference), MaxReference, ErrRequest)
+		return fmt.Errorf("%s: the reference has %d bytes, at most %d are taken: %w", what, len(reference),
+			MaxReference, ErrRequest)
 	case strings.ContainsFunc(reference, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fmt.Errorf("%s: the reference %.200q has characters that cannot be printed: %w", what, reference, ErrRequest)
+		return fmt.Errorf("%s: the reference %.200q has characters that cannot be printed: %w", what, reference,
+			ErrRequest)
 	}
 	return nil
 }

@@ -89,7 +89,8 @@ func booted(ctx context.Context) (machine node.Config, two string) {
 		log.Fatal(err)
 	}
 	defer raw.Close()
-	err = upgrade.Install(ctx, raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()})
+	err = upgrade.Install(ctx, raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{},
+		Partitions: virtual.Partitions()})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -98,7 +99,8 @@ func booted(ctx context.Context) (machine node.Config, two string) {
 		log.Fatal(err)
 	}
 	return node.Config{
-		Disk:    raw.Name(),
-		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: "first", Version: "1.0.0"},
+		Disk: raw.Name(),
+		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: "first",
+			Version: "1.0.0"},
 	}, two
 }

@@ -38,7 +38,8 @@ type fake struct {
 }
 
 func newFake() *fake {
-	one := upgrade.SlotStatus{Slot: bootloader.A, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "1", Image: "sha256:1"}}
+	one := upgrade.SlotStatus{Slot: bootloader.A, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "1",
+		Image: "sha256:1"}}
 	return &fake{
 		status: upgrade.Status{
 			Version: "1", Loader: bootloader.State{Active: bootloader.A, Default: bootloader.A},
@@ -51,8 +52,10 @@ func newFake() *fake {
 
 // onTrial makes this boot the trial of version 2 in slot B.
 func (f *fake) onTrial() *fake {
-	two := upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "2", Image: "sha256:2"}}
-	a := &upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: upgrade.Started, From: "A", To: "B", Old: "1", Version: "2", Image: "sha256:2"}
+	two := upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "2",
+		Image: "sha256:2"}}
+	a := &upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: upgrade.Started, From: "A", To: "B", Old: "1",
+		Version: "2", Image: "sha256:2"}
 	f.status.Version, f.status.Loader.Active, f.status.Slots[1], f.status.Attempt = "2", bootloader.B, two, a
 	f.boot = upgrade.Boot{Trial: true, Attempt: a}
 	return f
@@ -192,7 +195,8 @@ func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Option
 }
 
 func (h *handle) attempt(img *image.Image, phase upgrade.Phase) upgrade.Attempt {
-	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest, Marks: h.left}
+	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1",
+		Version: img.Version, Image: img.Digest, Marks: h.left}
 }
 
 func (h *handle) Arm(ctx context.Context, o upgrade.Options) (upgrade.Attempt, error) {

@@ -9,12 +9,13 @@ import (
 	"github.com/pawl-os/pawl/node/watchdog"
 )
 
-// Watchdog says which hardware watchdog ends what no software can: a trial, or the restart after it was armed, that hangs.
+// Watchdog says which hardware watchdog ends what no software can: a trial, or the restart after it was armed, that
+// hangs.
 //
 // It is armed from the beginning of Start, before anything that may hang, until Start has found that this boot is no
-// trial, or until the trial is confirmed. It is fed only until the trial's deadline and the time that recording the reason
-// may take. It is armed again while a node whose services were stopped is on its way to a restart. Once the restart has
-// begun it is fed a last time. Otherwise it is off, unless Always is set.
+// trial, or until the trial is confirmed. It is fed only until the trial's deadline and the time that recording the
+// reason may take. It is armed again while a node whose services were stopped is on its way to a restart. Once the
+// restart has begun it is fed a last time. Otherwise it is off, unless Always is set.
 type Watchdog struct {
 	Device  string             // watchdog.Auto, or a path; empty: none
 	Opened  *watchdog.Watchdog // one that PID 1 opened before; it is this service's from then on
@@ -43,12 +44,13 @@ type dog interface {
 type guardState string
 
 const (
-	guardOff    guardState = "off"    // no watchdog is open
-	guardTrial  guardState = "trial"  // fed until a time: a trial's end
-	guardHeld   guardState = "held"   // fed as long as the service lives: a restart is to come
-	guardKept   guardState = "kept"   // fed as long as the service lives, for it cannot be stopped, or is not to be
-	guardLast   guardState = "last"   // fed a last time: the restart has begun
-	guardDoomed guardState = "doomed" // fed no more, and nothing takes that back: the trial's end, or the restart that it ends in
+	guardOff   guardState = "off"   // no watchdog is open
+	guardTrial guardState = "trial" // fed until a time: a trial's end
+	guardHeld  guardState = "held"  // fed as long as the service lives: a restart is to come
+	guardKept  guardState = "kept"  // fed as long as the service lives, for it cannot be stopped, or is not to be
+	guardLast  guardState = "last"  // fed a last time: the restart has begun
+	// fed no more, and nothing takes that back: the trial's end, or the restart that it ends in
+	guardDoomed guardState = "doomed"
 	guardClosed guardState = "closed" // the service ends
 )
 
@@ -337,7 +339,8 @@ func (g *guard) abandon() {
 		return
 	}
 	if g.stop != nil {
-		g.s.log.Warn("the watchdog stays armed without the service", "device", g.dog.String(), "timeout", g.dog.Timeout())
+		g.s.log.Warn("the watchdog stays armed without the service", "device", g.dog.String(), "timeout",
+			g.dog.Timeout())
 	}
 	g.hush()
 	g.dog = nil

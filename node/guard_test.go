@@ -107,7 +107,8 @@ func TestTheWatchdogEndsWhatNothingElseCan(t *testing.T) {
 	}{
 		"a trial that is confirmed": {},
 		"a trial that is confirmed late": {arrange: func(_ *testing.T, _ *fake, c *Config) {
-			c.Checks = []Check{{Name: "slow", Run: func(context.Context) error { time.Sleep(4 * time.Minute); return nil }}}
+			c.Checks = []Check{{Name: "slow",
+				Run: func(context.Context) error { time.Sleep(4 * time.Minute); return nil }}}
 		}},
 		"a boot of the default": {arrange: func(_ *testing.T, f *fake, _ *Config) { *f = *newFake() }},
 		"the disk hangs before it is known what boot this is": {
@@ -145,7 +146,8 @@ func TestTheWatchdogEndsWhatNothingElseCan(t *testing.T) {
 			fallen: watchdogRestart, armed: true,
 		},
 		"it is fed for ever if it cannot be stopped": {
-			arrange: func(_ *testing.T, f *fake, c *Config) { c.Watchdog.Timeout = time.Hour }, armed: true, fallen: never,
+			arrange: func(_ *testing.T, f *fake, c *Config) { c.Watchdog.Timeout = time.Hour }, armed: true,
+			fallen: never,
 		},
 		"it is fed for ever if that was asked for": {
 			arrange: func(_ *testing.T, f *fake, c *Config) { *f = *newFake(); c.Watchdog.Always = true }, armed: true,
@@ -189,7 +191,8 @@ func TestTheWatchdogIsArmedWhileAnUpgradeRestartsTheNode(t *testing.T) {
 		armed   bool // at the end
 		during  map[Phase]bool
 	}{
-		"it works": {opened: 1, armed: true, during: map[Phase]bool{PhaseDrain: false, PhaseStop: true, PhaseShutdown: true}},
+		"it works": {opened: 1, armed: true, during: map[Phase]bool{PhaseDrain: false, PhaseStop: true,
+			PhaseShutdown: true}},
 		"what fails before services are stopped": {
 			fails: PhaseDrain, during: map[Phase]bool{PhaseDrain: false, PhaseUncordon: false},
 		},
@@ -197,7 +200,8 @@ func TestTheWatchdogIsArmedWhileAnUpgradeRestartsTheNode(t *testing.T) {
 			fails: PhaseStop, opened: 1, during: map[Phase]bool{PhaseStop: true, PhaseResume: true},
 		},
 		"a restart that is refused": {
-			arrange: func(f *fake, _ *Config) { f.fail["reboot"] = errSick }, opened: 1, during: map[Phase]bool{PhaseStop: true},
+			arrange: func(f *fake, _ *Config) { f.fail["reboot"] = errSick }, opened: 1,
+			during: map[Phase]bool{PhaseStop: true},
 		},
 		"a kernel that may not know of it is started": {
 			mode: ModeAuto, opened: 1, during: map[Phase]bool{PhaseStop: true},
@@ -238,7 +242,8 @@ func TestTheWatchdogIsArmedWhileAnUpgradeRestartsTheNode(t *testing.T) {
 				require.Equal(t, test.armed, s.guard.say() != "")
 				time.Sleep(time.Hour)
 				if test.armed {
-					require.InDelta(t, watchdogRestart, b.bites(), float64(2*time.Second), "the restart has its time, and no more")
+					require.InDelta(t, watchdogRestart, b.bites(), float64(2*time.Second),
+						"the restart has its time, and no more")
 				}
 			})
 		})
@@ -296,7 +301,8 @@ func TestTheWatchdogLetsAStagedUpgradeTakeItsTime(t *testing.T) {
 	})
 }
 
-// guardWants is what follows each event in each state, written down once more: the table is compared with it pair by pair.
+// guardWants is what follows each event in each state, written down once more: the table is compared with it pair by
+// pair.
 const guardWants = `
           try    hold   stage  release hurry  disarm restart leave  time up close
 off       trial  held   held   off     off    off    last    off    off     closed
@@ -310,7 +316,8 @@ closed    closed closed closed closed  closed closed closed  closed closed  clos
 
 // guardPaths are events that lead to each state, from off.
 var guardPaths = map[guardState][]guardEvent{
-	guardOff: {}, guardTrial: {guardTry}, guardHeld: {guardHold}, guardKept: {guardHold, guardRelease}, guardLast: {guardRestart},
+	guardOff: {}, guardTrial: {guardTry}, guardHeld: {guardHold}, guardKept: {guardHold, guardRelease},
+	guardLast:   {guardRestart},
 	guardDoomed: {guardTry, guardRestart}, guardClosed: {guardTry, guardClose},
 }
 
@@ -358,8 +365,10 @@ func TestTheGuardInEveryStateAndEvent(t *testing.T) {
 						require.Equal(t, want, is)
 						time.Sleep(watchdogTimeout + time.Second)
 						alone := want == guardClosed && (from != guardOff && (from != guardKept || noWayOut))
-						lost := alone && from != guardLast && from != guardDoomed && from != guardClosed // these have three minutes
-						require.Equal(t, lost || from == guardClosed || e == guardTimeUp && from == guardTrial, b.bites() > 0, "who is fed does not bite")
+						lost := alone && from != guardLast && from != guardDoomed &&
+							from != guardClosed // these have three minutes
+						require.Equal(t, lost || from == guardClosed || e == guardTimeUp && from == guardTrial,
+							b.bites() > 0, "who is fed does not bite")
 						require.Equal(t, want != guardOff && (want != guardClosed || alone), b.armed())
 						time.Sleep(watchdogRestart)
 						fed := want == guardTrial || want == guardHeld || want == guardKept

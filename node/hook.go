@@ -13,19 +13,21 @@ import (
 // Phase names a part of the sequence around an upgrade that hooks can join.
 type Phase string
 
-// The phases, of an order that restarts the node. Those from lock to free disturb it; they run only when everything that
-// can fail beforehand has been done, and before the commit point. One that fails ends the upgrade, and so does PhaseLast:
-// what was done is undone in reverse.
+// The phases, of an order that restarts the node. Those from lock to free disturb it; they run only when everything
+// that can fail beforehand has been done, and before the commit point. One that fails ends the upgrade, and so does
+// PhaseLast: what was done is undone in reverse.
 const (
-	PhaseAllow   Phase = "allow"   // may refuse, before anything is written; it disturbs nothing, so nothing undoes it
-	PhaseLock    Phase = "lock"    // take what lets so many nodes be disturbed at a time: the first disturbance, undone last
+	PhaseAllow Phase = "allow" // may refuse, before anything is written; it disturbs nothing, so nothing undoes it
+	// take what lets so many nodes be disturbed at a time: the first disturbance, undone last
+	PhaseLock    Phase = "lock"
 	PhaseCordon  Phase = "cordon"  // take no new work
 	PhaseDrain   Phase = "drain"   // hand over the work there is
 	PhaseLeave   Phase = "leave"   // leave what counts its members
 	PhaseStop    Phase = "stop"    // stop services
 	PhaseUnmount Phase = "unmount" // unmount what Config.Unmount names
 	PhaseFree    Phase = "free"    // see that nothing holds it any more; has no hooks
-	PhaseLast    Phase = "last"    // the last look, after all that and before arm, or before the restart that applies what is staged
+	// the last look, after all that and before arm, or before the restart that applies what is staged
+	PhaseLast Phase = "last"
 
 	PhaseMount    Phase = "mount"    // undoes unmount
 	PhaseResume   Phase = "resume"   // undoes stop
@@ -35,7 +37,8 @@ const (
 
 	PhaseShutdown Phase = "shutdown" // before every restart by order; an error is logged and holds nothing up
 
-	PhaseMigrate Phase = "migrate"      // in a trial, before its checks: what the new version needs of the node's configuration
+	// in a trial, before its checks: what the new version needs of the node's configuration
+	PhaseMigrate Phase = "migrate"
 	PhaseRevert  Phase = "migrate-back" // undoes migrate, in the old version after a fallback
 )
 
@@ -71,8 +74,8 @@ type disturbance struct {
 // HookDeadline is how long a hook may take when it does not say.
 const HookDeadline = time.Minute
 
-// ErrAlready is returned by a hook when it found everything as it should be, so that there is nothing to undo: a node that
-// an administrator cordoned stays cordoned.
+// ErrAlready is returned by a hook when it found everything as it should be, so that there is nothing to undo: a node
+// that an administrator cordoned stays cordoned.
 var ErrAlready = errors.New("it was so already")
 
 // ErrRefused is returned for an order that a hook of PhaseAllow refuses. Nothing was changed. Do: read the message.

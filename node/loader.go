@@ -6,9 +6,9 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// ownLoader installs the loader that the running version has brought, once that version is the default: after its confirm, and
-// in a later boot where a power cut came between. It is a transaction of its own, and its failure is nobody's: the machine goes on
-// with the loader that it has, the log says why, and so does the machine's status.
+// ownLoader installs the loader that the running version has brought, once that version is the default: after its
+// confirm, and in a later boot where a power cut came between. It is a transaction of its own, and its failure is
+// nobody's: the machine goes on with the loader that it has, the log says why, and so does the machine's status.
 func (s *Server) ownLoader(ctx context.Context) {
 	st, err := s.status(ctx)
 	own := st.Own

@@ -11,8 +11,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// The loader is replaced once the version is confirmed, in a boot of the default only where it differs still, and what becomes of
-// it is no matter for the boot.
+// The loader is replaced once the version is confirmed, in a boot of the default only where it differs still, and what
+// becomes of it is no matter for the boot.
 func TestLoaderIsReplacedOnceTheVersionIsTheDefault(t *testing.T) {
 	other := upgrade.LoaderStatus{Slot: bootloader.B, Own: "new", Installed: "old"}
 	same := other

@@ -40,8 +40,8 @@ func (s *Server) canJump() error {
 	return nil
 }
 
-// load loads the kernel of a slot if the mode allows it. Whatever is in the way is told and is no error: the machine then
-// goes through the firmware.
+// load loads the kernel of a slot if the mode allows it. Whatever is in the way is told and is no error: the machine
+// then goes through the firmware.
 func (s *Server) load(tell teller, m machine, slot bootloader.Slot, trial bool, mode string) (loaded bool) {
 	if mode == ModePowercycle || trial && mode != ModeKexec {
 		return false

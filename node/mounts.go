@@ -21,7 +21,8 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// UnmountDeadline is how long what holds a partition of Config.Unmount may take to let go of it when Config does not say.
+// UnmountDeadline is how long what holds a partition of Config.Unmount may take to let go of it when Config does not
+// say.
 const UnmountDeadline = time.Minute
 
 // letGoEvery is how often it is tried.
@@ -38,8 +39,8 @@ type mountPoint struct {
 	data         string // options of the file system
 }
 
-// unmountAll unmounts what is mounted of the partitions in Config.Unmount, the latest first, and remembers it. A file system
-// that stays busy is an error that names who holds it.
+// unmountAll unmounts what is mounted of the partitions in Config.Unmount, the latest first, and remembers it. A file
+// system that stays busy is an error that names who holds it.
 func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
 	for _, label := range s.config.Unmount {
 		node, err := s.partitionNode(label)
@@ -58,7 +59,8 @@ func (s *Server) unmountAll(ctx context.Context, was *mounted) error {
 			return fmt.Errorf("unmount %s: read the mount table: %w", label, err)
 		}
 		for _, p := range slices.Backward(mountsOf(mounts, st.Rdev)) {
-			if err := s.release(ctx, p.at, func() error { return unix.Unmount(p.at, unix.UMOUNT_NOFOLLOW) }, st.Rdev); err != nil {
+			if err := s.release(ctx, p.at, func() error { return unix.Unmount(p.at, unix.UMOUNT_NOFOLLOW) },
+				st.Rdev); err != nil {
 				return fmt.Errorf("unmount %s: %w", label, err)
 			}
 			was.points = append([]mountPoint{p}, was.points...)
@@ -165,7 +167,8 @@ func (m *mounted) back() error {
 	return errors.Join(errs...)
 }
 
-// mountsOf are the mounts of a device, in order. The source of a mount of a part of it (a bind mount) is the part's path.
+// mountsOf are the mounts of a device, in order. The source of a mount of a part of it (a bind mount) is the part's
+// path.
 func mountsOf(mounts []*mountinfo.Info, device uint64) (found []mountPoint) {
 	whole := "" // where all of it is mounted
 	for _, m := range mounts {
@@ -214,7 +217,8 @@ func holders(proc string, device uint64) (who []string, err error) {
 		dir := filepath.Join(proc, p.Name())
 		links := []string{filepath.Join(dir, "cwd"), filepath.Join(dir, "root"), filepath.Join(dir, "exe")}
 		files, err := os.ReadDir(filepath.Join(dir, "fd"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ESRCH) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) &&
+			!errors.Is(err, unix.ESRCH) {
 			return nil, err // else it has ended, or is not ours to look at
 		}
 		for _, f := range files {

@@ -23,7 +23,8 @@ func TestMountsOfADevice(t *testing.T) {
 	mounts, err := mountinfo.GetMountsFromReader(strings.NewReader(info), nil)
 	require.NoError(t, err)
 	require.Equal(t, []mountPoint{
-		{at: "/var/data x", flags: unix.MS_NOSUID | unix.MS_NOATIME, kind: "ext4", source: "/dev/vda5", data: "data=ordered"},
+		{at: "/var/data x", flags: unix.MS_NOSUID | unix.MS_NOATIME, kind: "ext4", source: "/dev/vda5",
+			data: "data=ordered"},
 		{at: "/pods", flags: unix.MS_BIND, source: "/var/data x/pods"},
 	}, mountsOf(mounts, unix.Mkdev(254, 5)))
 	require.Empty(t, mountsOf(mounts, unix.Mkdev(254, 6)))

@@ -1,8 +1,8 @@
-// Package node is the service that a machine runs to be upgraded: the sequence around an upgrade, and what a boot owes to
-// Pawl. An operating system embeds it in its PID 1, or runs it as cmd/pawld.
+// Package node is the service that a machine runs to be upgraded: the sequence around an upgrade, and what a boot owes
+// to Pawl. An operating system embeds it in its PID 1, or runs it as cmd/pawld.
 //
-// Start with package [github.com/pawl-os/pawl/node/api], whose Run is the whole service with its API over HTTP. A system with
-// an API of its own calls the methods of a [Server] instead, and links neither protobuf nor connect:
+// Start with package [github.com/pawl-os/pawl/node/api], whose Run is the whole service with its API over HTTP. A
+// system with an API of its own calls the methods of a [Server] instead, and links neither protobuf nor connect:
 //
 //	s, err := node.New(c)
 //	s.Start(ctx)   early in every boot, before EPHEMERAL is mounted: the boot is recorded, a trial's deadline begins, a
@@ -11,14 +11,14 @@
 //	               disturbed is undone (rejoin, uncordon, unlock)
 //
 // The package guarantees that a trial which Start has seen is confirmed after all its checks have passed, or that
-// Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may take,
-// whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens while the
-// machine serves (prepare), that the restart comes last, and that only one operation runs at a time. With Config.Watchdog a
-// trial that hangs so that nothing of this runs any more is reset by the hardware. An upgrade goes on when the client that
-// asked for it goes away.
+// Config.Reboot is called, at the latest at the trial's deadline and the ten seconds that recording the reason may
+// take, whatever a check does: the old version then boots. It guarantees that nothing but writing the target happens
+// while the machine serves (prepare), that the restart comes last, and that only one operation runs at a time. With
+// Config.Watchdog a trial that hangs so that nothing of this runs any more is reset by the hardware. An upgrade goes on
+// when the client that asked for it goes away.
 //
-// What the system does around an upgrade (cordon, drain, stop services, ...) are its Hooks, or executables in a directory:
-// see package node/hookdir. The order is at [Server.Upgrade]. What it does to disks is package upgrade's.
+// What the system does around an upgrade (cordon, drain, stop services, ...) are its Hooks, or executables in a
+// directory: see package node/hookdir. The order is at [Server.Upgrade]. What it does to disks is package upgrade's.
 package node
 
 import (
@@ -48,29 +48,37 @@ const TrialDeadline = 5 * time.Minute
 
 // Config says what a Server serves. Only Disk is required.
 type Config struct {
-	Disk          string              // what the machine boots from: a block device, or a disk image
-	Machine       upgrade.OpenOptions // how Disk is opened; zero: as this machine's, with loaders.All. ReadOnly and Log are set by the Server
-	Image         image.Options       // how images are found; without a Policy, mirrors or RootCAs: as the machine's files say
-	Checks        []Check             // what must hold before a trial is confirmed, in order; none: see Prove
-	TrialDeadline time.Duration       // from Start to the confirmation; 0 is the constant TrialDeadline
-	Window        time.Duration       // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
-	// Load finds more Checks and Hooks, which come before the others. Start calls it once a trial's clock runs, so that what it cannot
-	// find, or hangs on, costs a trial no more than a check that fails. Its error is ErrConfig.
+	Disk string // what the machine boots from: a block device, or a disk image
+	// how Disk is opened; zero: as this machine's, with loaders.All. ReadOnly and Log are set by the Server
+	Machine upgrade.OpenOptions
+	// how images are found; without a Policy, mirrors or RootCAs: as the machine's files say
+	Image         image.Options
+	Checks        []Check       // what must hold before a trial is confirmed, in order; none: see Prove
+	TrialDeadline time.Duration // from Start to the confirmation; 0 is the constant TrialDeadline
+	Window        time.Duration // how long the checks must go on to hold before a trial is confirmed; 0: once is enough
+	// Load finds more Checks and Hooks, which come before the others. Start calls it once a trial's clock runs, so that
+	// what it cannot find, or hangs on, costs a trial no more than a check that fails. Its error is ErrConfig.
 	Load func(context.Context) ([]Check, []Hook, error)
 
-	Hooks           []Hook                                         // what the system does in the phases around an upgrade
-	Unmount         []string                                       // labels of partitions that are unmounted before a trial or a rollback is armed
-	UnmountDeadline time.Duration                                  // how long what holds them may take to let go; 0 is the constant UnmountDeadline
-	IfHeld          IfHeld                                         // what becomes of a node on which they cannot be unmounted
-	Reboot          func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
-	Watchdog        Watchdog                                       // the hardware that ends a trial which hangs; zero: none
-	Kexec           func(ctx context.Context, reason string) error // starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
-	Log             *slog.Logger                                   // nil discards
+	// what the system does in the phases around an upgrade
+	Hooks []Hook
+	// labels of partitions that are unmounted before a trial or a rollback is armed
+	Unmount []string
+	// how long what holds them may take to let go; 0 is the constant UnmountDeadline
+	UnmountDeadline time.Duration
+	// what becomes of a node on which they cannot be unmounted
+	IfHeld   IfHeld
+	Reboot   func(ctx context.Context, reason string) error // restarts the machine; nil is the function Reboot
+	Watchdog Watchdog                                       // the hardware that ends a trial which hangs; zero: none
+	// starts the kernel that was loaded; nil: PID 1 without a Reboot of its own does it
+	Kexec func(ctx context.Context, reason string) error
+	Log   *slog.Logger // nil discards
 
-	// Observe is called as each phase and each step begins: the service goes on once it returns. So a test that keeps the disk
-	// there, or never returns, sees the machine exactly there. Nil: nobody.
+	// Observe is called as each phase and each step begins: the service goes on once it returns. So a test that keeps
+	// the disk there, or never returns, sees the machine exactly there. Nil: nobody.
 	Observe func(Place)
-	// Notes is asked for lines for the status, such as which pool the node belongs to and who holds its lock. It has two seconds.
+	// Notes is asked for lines for the status, such as which pool the node belongs to and who holds its lock. It has
+	// two seconds.
 	Notes func(context.Context) []string
 
 	ownReboot bool // Reboot was given
@@ -146,8 +154,8 @@ type machine interface {
 	io.Closer
 }
 
-// New returns the server of this boot. Nothing is opened or changed yet. A program that cannot go on with its error may be in a
-// trial: see Server.GiveUp.
+// New returns the server of this boot. Nothing is opened or changed yet. A program that cannot go on with its error may
+// be in a trial: see Server.GiveUp.
 func New(c Config) (*Server, error) {
 	if c.Disk == "" {
 		return nil, errors.New("new node: which disk does it boot from?")
@@ -156,13 +164,15 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("new node: %w", err)
 	}
 	for what, d := range map[string]time.Duration{
-		"trial deadline": c.TrialDeadline, "window": c.Window, "unmount deadline": c.UnmountDeadline, "watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
+		"trial deadline": c.TrialDeadline, "window": c.Window, "unmount deadline": c.UnmountDeadline,
+		"watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
 	} {
 		if d < 0 {
 			return nil, fmt.Errorf("new node: a %s of %s: want none or more", what, d)
 		}
 	}
-	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, run: rand.Text(), queue: newQueue(), begun: make(chan struct{})}
+	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, run: rand.Text(), queue: newQueue(),
+		begun: make(chan struct{})}
 	s.recorded = sync.OnceFunc(func() { close(s.begun) })
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -174,7 +184,8 @@ func New(c Config) (*Server, error) {
 		s.config.TrialDeadline = TrialDeadline
 	}
 	if s.config.Window >= s.config.TrialDeadline {
-		return nil, fmt.Errorf("new node: a window of %s does not fit a trial that may take %s", c.Window, s.config.TrialDeadline)
+		return nil, fmt.Errorf("new node: a window of %s does not fit a trial that may take %s", c.Window,
+			s.config.TrialDeadline)
 	}
 	if s.config.ownReboot = c.Reboot != nil; !s.config.ownReboot {
 		s.config.Reboot = Reboot
@@ -275,9 +286,10 @@ func (s *Server) Recorded(ctx context.Context) error {
 // closeTime bounds how long Close waits.
 const closeTime = 10 * time.Second
 
-// Close cancels the operation that runs, if any, waits until it has ended, for a while, and stops the deadline of a trial: from
-// then on a trial is neither confirmed nor given up by this Server, and its watchdog counts on. An upgrade that is cut short is as
-// one that never was. What does not end, such as one that waits for a disk that hangs, is the error.
+// Close cancels the operation that runs, if any, waits until it has ended, for a while, and stops the deadline of a
+// trial: from then on a trial is neither confirmed nor given up by this Server, and its watchdog counts on. An upgrade
+// that is cut short is as one that never was. What does not end, such as one that waits for a disk that hangs, is the
+// error.
 func (s *Server) Close() error {
 	s.cancel()
 	s.trial.stop()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Operation is something that changes the node. It keeps what it told, so that any number of readers can follow it, from
-// its beginning and each at its own pace.
+// Operation is something that changes the node. It keeps what it told, so that any number of readers can follow it,
+// from its beginning and each at its own pace.
 type Operation struct {
 	name  string
 	begun time.Time

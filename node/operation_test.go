@@ -105,7 +105,8 @@ func TestTheQueueLetsOneThroughAndNamesIt(t *testing.T) {
 	require.NoError(t, <-entered)
 	cancel()
 	require.ErrorIs(t, q.enterWhenFree(ctx, newOperation("other", newJournal("boot-1"))), ErrBusy)
-	require.ErrorIs(t, q.enterSoon(t.Context(), newOperation("other", newJournal("boot-1"))), ErrBusy, "an operation is not waited for")
+	require.ErrorIs(t, q.enterSoon(t.Context(), newOperation("other", newJournal("boot-1"))), ErrBusy,
+		"an operation is not waited for")
 	q.leave()
 	op, running = q.latest()
 	require.Equal(t, "confirm", op.name)
@@ -144,7 +145,11 @@ func TestARestartWaitsForItsReadersButNotForEver(t *testing.T) {
 				f := newFake()
 				begun := time.Now()
 				var at time.Duration
-				s := f.server(t, Config{Reboot: func(context.Context, string) error { at = time.Since(begun); return nil }})
+				s := f.server(t, Config{Reboot: func(context.Context,
+					string) error {
+					at = time.Since(begun)
+					return nil
+				}})
 				op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true})
 				require.NoError(t, err)
 				require.NoError(t, op.Follow(t.Context(), 0, func(e Event) error {

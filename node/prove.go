@@ -10,15 +10,16 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// Prove is called in every boot once the system is up. On a trial it runs the checks one after the other, then confirms.
-// A check that fails or does not answer in time gives the trial up: the reason is recorded, the machine restarts, and
-// the error says why. When this boot is no trial there is nothing to prove. When ctx ends early the trial is left open,
-// and its deadline goes on. At last what an upgrade disturbed is undone (rejoin, uncordon, unlock); what cannot be is told
-// by Status, and tried again until it is, also after Prove returned. Last of all, the loader that the version has brought is installed, if it differs.
+// Prove is called in every boot once the system is up. On a trial it runs the checks one after the other, then
+// confirms. A check that fails or does not answer in time gives the trial up: the reason is recorded, the machine
+// restarts, and the error says why. When this boot is no trial there is nothing to prove. When ctx ends early the trial
+// is left open, and its deadline goes on. At last what an upgrade disturbed is undone (rejoin, uncordon, unlock); what
+// cannot be is told by Status, and tried again until it is, also after Prove returned. Last of all, the loader that the
+// version has brought is installed, if it differs.
 //
-// The first check is our own: the service can read its machine, and what runs is what the attempt wrote. It says nothing
-// about the system's work; that is for the checks in Config. With a Window the checks go on, and have to hold, for as
-// long as it says.
+// The first check is our own: the service can read its machine, and what runs is what the attempt wrote. It says
+// nothing about the system's work; that is for the checks in Config. With a Window the checks go on, and have to hold,
+// for as long as it says.
 func (s *Server) Prove(ctx context.Context) error {
 	if err := s.prove(ctx); err != nil {
 		return err

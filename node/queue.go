@@ -106,7 +106,8 @@ func (q *queue) latest() (op *Operation, running bool) {
 }
 
 // inTurn does what op is for, once enter has got it the queue, and ends it.
-func (q *queue) inTurn(ctx context.Context, op *Operation, enter func(context.Context, *Operation) error, do func() error) error {
+func (q *queue) inTurn(ctx context.Context, op *Operation, enter func(context.Context, *Operation) error,
+	do func() error) error {
 	if err := enter(ctx, op); err != nil {
 		return err
 	}

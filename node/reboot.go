@@ -30,9 +30,10 @@ type after struct {
 	trial  bool // what was loaded is to be tried
 }
 
-// start runs do in the background as the operation of that name, and restarts the machine afterwards if do says so. What
-// was asked lets others who ask for the same join.
-func (s *Server) start(ctx context.Context, name string, asked UpgradeRequest, do func(context.Context, *Operation) (after, error)) (*Operation, error) {
+// start runs do in the background as the operation of that name, and restarts the machine afterwards if do says so.
+// What was asked lets others who ask for the same join.
+func (s *Server) start(ctx context.Context, name string, asked UpgradeRequest,
+	do func(context.Context, *Operation) (after, error)) (*Operation, error) {
 	op := s.newOperation(name)
 	op.asked = asked
 	ctx, op.cancel = context.WithCancel(ctx)
@@ -141,7 +142,8 @@ func (s *Server) restartNow(reason string) error {
 
 // Reboot restarts the machine soon after it returned, and says what is expected of the next boot. While an operation
 // runs that is ErrBusy, unless forced: what it was writing is then as if it never had been. The phases that disturb are
-// not run, only PhaseShutdown. A disk that does not answer is an error, unless forced or through the firmware (ModePowercycle).
+// not run, only PhaseShutdown. A disk that does not answer is an error, unless forced or through the firmware
+// (ModePowercycle).
 func (s *Server) Reboot(_ context.Context, r RebootRequest) (Expected, error) {
 	if err := checkMode(r.Mode); err != nil {
 		return Expected{}, err
@@ -175,7 +177,8 @@ func (s *Server) Reboot(_ context.Context, r RebootRequest) (Expected, error) {
 			return Expected{}, s.deadDisk(patience)
 		}
 	}
-	_, err := s.start(s.ctx, string(stepReboot), UpgradeRequest{}, func(_ context.Context, op *Operation) (after, error) {
+	_, err := s.start(s.ctx, string(stepReboot), UpgradeRequest{}, func(_ context.Context, op *Operation) (after,
+		error) {
 		then := after{reboot: true}
 		if r.Mode != ModePowercycle {
 			loaded, err := s.loadSoon(op, r.Mode)
@@ -199,8 +202,8 @@ func (s *Server) Reboot(_ context.Context, r RebootRequest) (Expected, error) {
 // loadTime bounds how long it may take to load a kernel for a restart that was asked for.
 const loadTime = time.Minute
 
-// loadSoon loads the kernel that the next boot would start, if it is to be started without the firmware. What does not come to its
-// end is left behind, with the disk that does not answer.
+// loadSoon loads the kernel that the next boot would start, if it is to be started without the firmware. What does not
+// come to its end is left behind, with the disk that does not answer.
 func (s *Server) loadSoon(op *Operation, mode string) (loaded bool, err error) {
 	done := make(chan bool, 1)
 	go func() {
@@ -225,12 +228,13 @@ func (s *Server) loadSoon(op *Operation, mode string) (loaded bool, err error) {
 }
 
 func (s *Server) deadDisk(after time.Duration) error {
-	return fmt.Errorf("reboot: %s has not answered for %s: %w (a forced restart comes all the same)", s.config.Disk, after, context.DeadlineExceeded)
+	return fmt.Errorf("reboot: %s has not answered for %s: %w (a forced restart comes all the same)", s.config.Disk,
+		after, context.DeadlineExceeded)
 }
 
-// Reboot restarts this machine. As PID 1 it does so at once, after everything written has been flushed. Elsewhere it asks
-// PID 1 as ctrl-alt-del does (SIGINT: systemd, SysV and BusyBox stop their services and restart); a PID 1 that has not
-// done so after two minutes is overruled.
+// Reboot restarts this machine. As PID 1 it does so at once, after everything written has been flushed. Elsewhere it
+// asks PID 1 as ctrl-alt-del does (SIGINT: systemd, SysV and BusyBox stop their services and restart); a PID 1 that has
+// not done so after two minutes is overruled.
 func Reboot(context.Context, string) error {
 	if os.Getpid() == 1 {
 		return reboot()

@@ -12,7 +12,8 @@ const MaxReference = 1 << 10
 type UpgradeRequest struct {
 	Image    string // reference of an installer image
 	Preserve bool   // keep EPHEMERAL
-	Force    bool   // also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses
+	// also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses
+	Force    bool
 	Tries    int    // trial boots; 0 is 1
 	Reboot   bool   // restart into the trial once it is armed
 	Attached bool   // it ends with its caller, so that nobody else may join it

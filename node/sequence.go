@@ -41,10 +41,10 @@ type sequence struct {
 	marks    []upgrade.Mark // phases that are to be undone if one fails, those of earlier attempts included
 }
 
-// Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does, unless it was asked for in the
-// same words: then that one is returned, so a client that was killed finds its upgrade again. Follow tells how it goes
-// on. It ends when ctx does, unless it is armed already; ctx is not the context of a caller who may go away. The order is
-// that of "disturb late":
+// Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does, unless it was asked for in
+// the same words: then that one is returned, so a client that was killed finds its upgrade again. Follow tells how it
+// goes on. It ends when ctx does, unless it is armed already; ctx is not the context of a caller who may go away. The
+// order is that of "disturb late":
 //
 //	resolve    nothing is changed
 //	allow      if the node restarts: hooks, which may refuse
@@ -54,9 +54,9 @@ type sequence struct {
 //	arm        the commit point
 //	reboot     if asked, and only then
 //
-// A phase that fails before arm ends it: what was done is undone in reverse, and the node serves as before. If unmount or
-// free fail, Config.IfHeld decides. With Stage the upgrade is armed by the next boot instead (see Start), and a restart
-// into the running version needs nothing to be unmounted.
+// A phase that fails before arm ends it: what was done is undone in reverse, and the node serves as before. If unmount
+// or free fail, Config.IfHeld decides. With Stage the upgrade is armed by the next boot instead (see Start), and a
+// restart into the running version needs nothing to be unmounted.
 //
 // With ModeKexec the trial is started by kexec, while the loader is left to boot the default: a machine that dies comes
 // back in the old version. If the kernel cannot be loaded, the trial goes through the firmware.
@@ -109,8 +109,8 @@ func (s *Server) running(r UpgradeRequest) *Operation {
 	return op
 }
 
-// Rollback begins to go back to what the other slot holds, or gives up the attempt that is staged, armed or on trial, as
-// upgrade.Machine.Rollback says. Else it is as Upgrade.
+// Rollback begins to go back to what the other slot holds, or gives up the attempt that is staged, armed or on trial,
+// as upgrade.Machine.Rollback says. Else it is as Upgrade.
 func (s *Server) Rollback(ctx context.Context, r RollbackRequest) (*Operation, error) {
 	if err := checkMode(r.Mode); err != nil {
 		return nil, err
@@ -125,7 +125,8 @@ func (s *Server) Rollback(ctx context.Context, r RollbackRequest) (*Operation, e
 	})
 }
 
-// ask are the phases that change nothing: the first, which finds out what is asked for, and then whether hooks allow it.
+// ask are the phases that change nothing: the first, which finds out what is asked for, and then whether hooks allow
+// it.
 func (q *sequence) ask(first phase) []phase {
 	if !q.request.Reboot || len(q.s.hooks(PhaseAllow)) == 0 {
 		return []phase{first}
@@ -158,7 +159,8 @@ func (q *sequence) occasion(p Phase, a upgrade.Attempt) Occasion {
 // disturbances end before it.
 func (q *sequence) disturb(unmount bool, load func(context.Context) error) (phases []phase) {
 	for _, d := range q.s.disturbing(unmount) {
-		phases = append(phases, phase{name: d.name, disturbance: d, do: func(ctx context.Context) error { return q.do(ctx, d) }})
+		phases = append(phases, phase{name: d.name, disturbance: d,
+			do: func(ctx context.Context) error { return q.do(ctx, d) }})
 	}
 	phases = append(phases, phase{name: "load", do: load})
 	if len(q.s.hooks(PhaseLast)) > 0 {
@@ -276,7 +278,8 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 	for _, p := range phases {
 		q.s.at(q.op.name, p.name)
 		err := ctx.Err()
-		if over := q.attempt.ID != "" && !q.attempt.Open(); over { // a rollback that gave something up has nothing left to cancel
+		if over := q.attempt.ID != "" &&
+			!q.attempt.Open(); over { // a rollback that gave something up has nothing left to cancel
 			err = nil
 		}
 		if err == nil {
@@ -293,8 +296,8 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 	return q.then, nil
 }
 
-// fail ends a sequence: what was done is undone in reverse and the attempt is given up, but for one that is staged, which
-// waits for the next boot.
+// fail ends a sequence: what was done is undone in reverse and the attempt is given up, but for one that is staged,
+// which waits for the next boot.
 func (q *sequence) fail(p phase, why error) (after, error) {
 	ctx := context.WithoutCancel(q.s.ctx) // also when it was cancelled
 	if q.m == nil || q.attempt.ID == "" {
@@ -309,9 +312,11 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	}
 	switch {
 	case staged:
-		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, unless that is cancelled)", why, q.attempt.Version)
+		why = fmt.Errorf("%w (%s is staged all the same: the next boot applies it, unless that is cancelled)", why,
+			q.attempt.Version)
 	case p.unmounts && !q.cancelled():
-		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or stage the upgrade, which needs nothing to be unmounted)", why)
+		why = fmt.Errorf("%w (the upgrade is given up; end what holds it, or stage the upgrade, which needs nothing "+
+			"to be unmounted)", why)
 	}
 	if held {
 		return after{reboot: true}, fmt.Errorf("%w; the node restarts into the version that runs", why)
@@ -334,7 +339,8 @@ func (q *sequence) cancelled() bool { return q.ctx.Err() != nil }
 
 func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
-		Preserve: q.request.Preserve, Force: q.request.Force, Tries: q.request.Tries, Trial: q.request.Way, Mode: q.request.Mode,
+		Preserve: q.request.Preserve, Force: q.request.Force, Tries: q.request.Tries, Trial: q.request.Way,
+		Mode:     q.request.Mode,
 		Progress: func(e upgrade.Event) { q.s.progress(q.op, e) },
 	}
 }
@@ -394,11 +400,13 @@ func (q *sequence) resolve(ctx context.Context) error {
 // attemptOf is the attempt that a plan would make.
 func attemptOf(p upgrade.Plan) upgrade.Attempt {
 	return upgrade.Attempt{
-		Kind: p.Kind, From: p.From, To: p.To, Old: p.Old, Version: p.Version, Image: p.Image, Reference: p.Reference, Preserve: p.Preserve,
+		Kind: p.Kind, From: p.From, To: p.To, Old: p.Old, Version: p.Version, Image: p.Image, Reference: p.Reference,
+		Preserve: p.Preserve,
 	}
 }
 
-// allowClient asks whether the command that ordered this is new enough for the image. What is forced, or cannot be told, is a warning.
+// allowClient asks whether the command that ordered this is new enough for the image. What is forced, or cannot be
+// told, is a warning.
 func (q *sequence) allowClient() (warning string, err error) {
 	lowest := q.img.Annotations[versions.ClientAnnotation]
 	err = versions.AllowClient(q.request.Client, lowest)
@@ -406,7 +414,8 @@ func (q *sequence) allowClient() (warning string, err error) {
 	case err != nil && q.request.Force:
 		return err.Error(), nil
 	case err == nil && lowest != "" && !versions.Comparable(q.request.Client):
-		warning = fmt.Sprintf("The image wants pawl %s or later, and the version of the one that asks, %q, cannot be compared.", lowest, q.request.Client)
+		warning = fmt.Sprintf("The image wants pawl %s or later, and the version of the one that asks, %q, cannot be "+
+			"compared.", lowest, q.request.Client)
 	}
 	return warning, err
 }
@@ -468,12 +477,15 @@ func (q *sequence) open(context.Context) (err error) {
 		return fmt.Errorf("rollback: %w", err)
 	}
 	a := st.Attempt
-	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.Phase == upgrade.Staged || a.Phase == upgrade.Armed)
+	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.Phase == upgrade.Staged ||
+		a.Phase == upgrade.Armed)
 	from := st.Running()
-	q.planned = upgrade.Attempt{Kind: upgrade.Rollback, From: from.Slot, To: from.Slot.Other(), Old: from.Manifest.Version, Preserve: true}
+	q.planned = upgrade.Attempt{Kind: upgrade.Rollback, From: from.Slot, To: from.Slot.Other(),
+		Old: from.Manifest.Version, Preserve: true}
 	for _, to := range st.Slots {
 		if to.Slot == q.planned.To {
-			q.planned.Version, q.planned.Image, q.planned.Reference = to.Manifest.Version, to.Manifest.Image, to.Manifest.Reference
+			q.planned.Version, q.planned.Image, q.planned.Reference = to.Manifest.Version, to.Manifest.Image,
+				to.Manifest.Reference
 		}
 	}
 	return nil

@@ -62,14 +62,16 @@ func TestSequence(t *testing.T) {
 		why     string // contained in the error; empty: it works
 		left    []string
 	}{
-		"it works": {want: all + ", arm, shutdown", restart: true, left: []string{"lock", "cordon", "leave", "stop", "unmount"}},
+		"it works": {want: all + ", arm, shutdown", restart: true, left: []string{"lock", "cordon", "leave", "stop",
+			"unmount"}},
 		"without a restart nothing is disturbed": {
 			request: UpgradeRequest{Image: "os:2"}, want: "arm",
 		},
 		"staged, restarted later": {request: UpgradeRequest{Image: "os:2", Stage: true}, want: "stage"},
 		"staged, restarted now: nothing is unmounted": {
 			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true}, restart: true,
-			want: "allow, stage, lock, cordon, drain, leave, stop, last, shutdown", left: []string{"lock", "cordon", "leave", "stop"},
+			want: "allow, stage, lock, cordon, drain, leave, stop, last, shutdown", left: []string{"lock", "cordon",
+				"leave", "stop"},
 		},
 		"cordon fails": {
 			fails: map[Phase]error{PhaseCordon: sick}, why: `cordon: hook "test": sick`,
@@ -77,31 +79,39 @@ func TestSequence(t *testing.T) {
 		},
 		"drain fails": {
 			fails: map[Phase]error{PhaseDrain: sick}, why: "sick",
-			want: "allow, lock, cordon, drain, abandon: drain: hook \"test\": sick, uncordon sure=true, unlock sure=true",
+			want: "allow, lock, cordon, drain, abandon: drain: hook \"test\": sick, uncordon sure=true, unlock " +
+				"sure=true",
 		},
 		"leave fails": {
 			fails: map[Phase]error{PhaseLeave: sick}, why: "sick",
-			want: "allow, lock, cordon, drain, leave, abandon: leave: hook \"test\": sick, rejoin, uncordon sure=true, unlock sure=true",
+			want: "allow, lock, cordon, drain, leave, abandon: leave: hook \"test\": sick, rejoin, uncordon " +
+				"sure=true, unlock sure=true",
 		},
 		"stop fails": {
 			fails: map[Phase]error{PhaseStop: sick}, why: "sick",
-			want: "allow, lock, cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true, unlock sure=true",
+			want: "allow, lock, cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin " +
+				"sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"something does not let go": {
 			call: "unmount", why: "the node restarts into the version that runs", restart: true,
-			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown", left: []string{"lock", "cordon", "leave", "stop", "unmount"},
+			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, shutdown",
+			left: []string{"lock", "cordon", "leave", "stop", "unmount"},
 		},
 		"something does not let go, and the node is to go on": {
 			call: "unmount", why: "or stage the upgrade", stuck: HeldUndo,
-			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+			want: "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: sick, mount, resume " +
+				"sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
 		},
 		"the disk is held elsewhere": {
 			call: "free", why: "or stage the upgrade", stuck: HeldUndo,
-			want: strings.TrimSuffix(all, ", last") + ", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+			want: strings.TrimSuffix(all, ", last") +
+				", abandon: free: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, " +
+				"unlock sure=true",
 		},
 		"arming fails": {
 			call: "arm", why: "sick",
-			want: all + ", arm, abandon: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+			want: all + ", arm, abandon: sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon " +
+				"sure=true, unlock sure=true",
 		},
 		"it was cordoned already": {
 			fails: map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: sick}, why: "sick",
@@ -109,12 +119,14 @@ func TestSequence(t *testing.T) {
 		},
 		"the last look says no": {
 			fails: map[Phase]error{PhaseLast: sick}, why: `last: hook "test": sick`,
-			want: all + ", abandon: last: hook \"test\": sick, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+			want: all + ", abandon: last: hook \"test\": sick, mount sure=true, resume sure=true, rejoin sure=true, " +
+				"uncordon sure=true, unlock sure=true",
 		},
 		"the last look says no to the restart of what is staged": {
 			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
 			fails:   map[Phase]error{PhaseLast: sick}, why: `last: hook "test": sick`,
-			want: "allow, stage, lock, cordon, drain, leave, stop, last, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true",
+			want: "allow, stage, lock, cordon, drain, leave, stop, last, resume sure=true, rejoin sure=true, " +
+				"uncordon sure=true, unlock sure=true",
 		},
 		"it is not allowed": {
 			fails: map[Phase]error{PhaseAllow: sick}, why: `allow: refused: hook "test": sick`, want: "allow",
@@ -131,14 +143,17 @@ func TestSequence(t *testing.T) {
 			want: "allow, lock, abandon: lock: hook \"test\": sick, unlock",
 		},
 		"what cannot be undone is kept, and the rest is undone": {
-			fails: map[Phase]error{PhaseStop: sick, PhaseRejoin: errors.New("alone")}, why: "and not all was undone: rejoin",
-			want: "allow, lock, cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin sure=true, uncordon sure=true",
+			fails: map[Phase]error{PhaseStop: sick, PhaseRejoin: errors.New("alone")},
+			why:   "and not all was undone: rejoin",
+			want: "allow, lock, cordon, drain, leave, stop, abandon: stop: hook \"test\": sick, resume, rejoin " +
+				"sure=true, uncordon sure=true",
 			left: []string{"lock", "leave"},
 		},
 		"what is staged stays staged": {
 			request: UpgradeRequest{Image: "os:2", Stage: true, Reboot: true},
-			fails:   map[Phase]error{PhaseDrain: sick}, why: "is staged all the same: the next boot applies it, unless that is cancelled",
-			want: "allow, stage, lock, cordon, drain, uncordon sure=true, unlock sure=true",
+			fails:   map[Phase]error{PhaseDrain: sick},
+			why:     "is staged all the same: the next boot applies it, unless that is cancelled",
+			want:    "allow, stage, lock, cordon, drain, uncordon sure=true, unlock sure=true",
 		},
 		"a shutdown that fails holds nothing up": {
 			fails: map[Phase]error{PhaseShutdown: sick}, restart: true,
@@ -151,7 +166,8 @@ func TestSequence(t *testing.T) {
 				if test.call != "" {
 					f.fail[test.call] = sick
 				}
-				s := f.server(t, Config{Hooks: f.recorder(test.fails), Unmount: []string{"EPHEMERAL"}, IfHeld: test.stuck})
+				s := f.server(t, Config{Hooks: f.recorder(test.fails), Unmount: []string{"EPHEMERAL"},
+					IfHeld: test.stuck})
 				r := test.request
 				if r == (UpgradeRequest{}) {
 					r = UpgradeRequest{Image: "os:2", Reboot: true}
@@ -174,10 +190,11 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// TestWhatWasDisturbedIsUndoneAfterTheRestart: by the new version once it is confirmed, by the old one after a fallback,
-// and by the service itself if it died in the middle.
+// TestWhatWasDisturbedIsUndoneAfterTheRestart: by the new version once it is confirmed, by the old one after a
+// fallback, and by the service itself if it died in the middle.
 func TestWhatWasDisturbedIsUndoneAfterTheRestart(t *testing.T) {
-	before := []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}, {Phase: "leave", Boot: "boot-0"}, {Phase: "stop", Boot: "boot-0", Ours: true}}
+	before := []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}, {Phase: "leave", Boot: "boot-0"},
+		{Phase: "stop", Boot: "boot-0", Ours: true}}
 	for name, test := range map[string]struct {
 		arrange func(f *fake, a *upgrade.Attempt)
 		want    string
@@ -241,7 +258,10 @@ func TestAStagedUpgradeIsAppliedByStart(t *testing.T) {
 func TestAHookThatNeverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseDrain, Name: "slow", Run: func(ctx context.Context, _ Occasion) error { return deaf(t)(ctx) }}}})
+		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseDrain, Name: "slow", Run: func(ctx context.Context,
+			_ Occasion) error {
+			return deaf(t)(ctx)
+		}}}})
 		err := order(t, s, UpgradeRequest{Image: "os:2", Reboot: true})
 		require.ErrorContains(t, err, `drain: hook "slow": no answer after 1m0s`)
 		require.Empty(t, f.rebooted())
@@ -258,7 +278,11 @@ func TestAPhaseIsMarkedBeforeItBegins(t *testing.T) {
 		}
 		var seen []string
 		hook := func(p Phase) Hook {
-			return Hook{Phase: p, Name: "x", Run: func(context.Context, Occasion) error { seen = append(seen, marked()); return nil }}
+			return Hook{Phase: p, Name: "x", Run: func(context.Context, Occasion) error {
+				seen = append(seen,
+					marked())
+				return nil
+			}}
 		}
 		s := f.server(t, Config{Hooks: []Hook{hook(PhaseCordon), hook(PhaseDrain), hook(PhaseLeave)}})
 		require.NoError(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
@@ -284,16 +308,21 @@ func TestANodeThatDoesNotRestartWorksAgain(t *testing.T) {
 		f := newFake()
 		f.fail["reboot"] = errSick
 		a := (&handle{f, false}).attempt(f.images["os:2"], upgrade.Armed)
-		a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1", Ours: true}}
+		a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1",
+			Ours: true}}
 		f.status.Attempt = &a
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
 		require.NoError(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
-		require.True(t, strings.HasSuffix(f.phases(), "shutdown, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true"), f.phases())
+		require.True(t, strings.HasSuffix(f.phases(),
+			"shutdown, mount sure=true, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true"),
+			f.phases())
 	})
 }
 
 func TestHooksAreChecked(t *testing.T) {
-	for _, h := range []Hook{{Phase: PhaseDrain, Name: "x"}, {Name: "x", Run: func(context.Context, Occasion) error { return nil }}, {Phase: PhaseFree, Name: "x", Run: func(context.Context, Occasion) error { return nil }}} {
+	for _, h := range []Hook{{Phase: PhaseDrain, Name: "x"},
+		{Name: "x", Run: func(context.Context, Occasion) error { return nil }}, {Phase: PhaseFree, Name: "x",
+			Run: func(context.Context, Occasion) error { return nil }}} {
 		_, err := New(Config{Disk: "d", Hooks: []Hook{h}})
 		require.ErrorContains(t, err, "a hook needs")
 	}
@@ -321,7 +350,8 @@ func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
 				require.ErrorIs(t, err, context.Canceled)
 				require.NotContains(t, err.Error(), "end what holds it")
 				time.Sleep(time.Minute)
-				require.Equal(t, "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: context canceled, "+
+				require.Equal(t, "allow, lock, cordon, drain, leave, stop, unmount, unmount, abandon: unmount: "+
+					"context canceled, "+
 					"mount, resume sure=true, rejoin sure=true, uncordon sure=true, unlock sure=true", f.phases())
 				require.Empty(t, f.marks)
 				require.Empty(t, f.rebooted())
@@ -334,7 +364,8 @@ func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
 func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Prepared, Marks: []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}}}
+		f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Prepared,
+			Marks: []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}}}
 		f.hang["prepare"] = make(chan struct{})
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
 		_, err := s.Start(t.Context())

@@ -126,7 +126,8 @@ func TestReboot(t *testing.T) {
 	require.Equal(t, Expected{BootID: "boot-1", Version: "1", Image: "sha256:1", Slot: "A"}, e)
 	until(t, "a restart that fails is told, and frees the node", func() bool {
 		st, err := s.Status(t.Context())
-		return err == nil && !st.Operation.Running && fmt.Sprint(st.Operation.Err) == "restart the machine: the disk smells"
+		return err == nil && !st.Operation.Running &&
+			fmt.Sprint(st.Operation.Err) == "restart the machine: the disk smells"
 	})
 	f.mu.Lock()
 	delete(f.fail, "reboot")

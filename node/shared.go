@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// shared does one thing at a time for all who ask for it, however many. Who asks while it is being done gets what is done
-// next, so that nobody hears of a time before he asked. What nobody waits for any more is cancelled.
+// shared does one thing at a time for all who ask for it, however many. Who asks while it is being done gets what is
+// done next, so that nobody hears of a time before he asked. What nobody waits for any more is cancelled.
 type shared[T any] struct {
 	do   func(context.Context) (T, error)
 	life context.Context // of whatever is done

@@ -10,13 +10,14 @@ import (
 
 // Status is what Server.Status tells.
 type Status struct {
-	upgrade.Status                  // of the machine; zero, but for its warnings, where it cannot be read while it is changed
-	Operation      *OperationStatus // what runs now, or else what ran last in this boot; nil if nothing did
-	Checks         *Checks          // of the trial that this boot is; nil on other boots
-	Problem        string           // what went wrong early in this boot; empty if nothing did
-	Undoing        []string         // what is left to be undone, and why, each; it is tried again until it is
-	Notes          []string         // what the system has to say, a line each: see Config.Notes
-	Watchdog       string           // the hardware that resets this machine if it hangs; empty when it is off
+	// of the machine; zero, but for its warnings, where it cannot be read while it is changed
+	upgrade.Status
+	Operation *OperationStatus // what runs now, or else what ran last in this boot; nil if nothing did
+	Checks    *Checks          // of the trial that this boot is; nil on other boots
+	Problem   string           // what went wrong early in this boot; empty if nothing did
+	Undoing   []string         // what is left to be undone, and why, each; it is tried again until it is
+	Notes     []string         // what the system has to say, a line each: see Config.Notes
+	Watchdog  string           // the hardware that resets this machine if it hangs; empty when it is off
 }
 
 // OperationStatus is something that changes the node, one at a time.
@@ -40,8 +41,8 @@ type Checks struct {
 }
 
 // Status reads the machine afresh, beside an operation that may run, and tells of the operation and of the trial's
-// checks. While an operation changes the disk, a reading that fails is a warning; otherwise it is an error. Callers at the same
-// time share what was read.
+// checks. While an operation changes the disk, a reading that fails is a warning; otherwise it is an error. Callers at
+// the same time share what was read.
 func (s *Server) Status(ctx context.Context) (Status, error) {
 	machine, err := s.reads.ask(ctx)
 	if ctx.Err() != nil {
@@ -52,10 +53,12 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 		if !running {
 			return Status{}, err
 		}
-		machine = upgrade.Status{Warnings: []string{"the disk cannot be read while it is being changed: " + err.Error()}}
+		machine = upgrade.Status{Warnings: []string{"the disk cannot be read while it is being changed: " +
+			err.Error()}}
 	}
 	machine.BootID = s.bootID
-	st := Status{Status: machine, Operation: op.status(running), Checks: s.checks(), Watchdog: s.guard.say(), Notes: s.notes(ctx)}
+	st := Status{Status: machine, Operation: op.status(running), Checks: s.checks(), Watchdog: s.guard.say(),
+		Notes: s.notes(ctx)}
 	s.mu.Lock()
 	st.Problem, st.Undoing = s.problem, s.undoing
 	s.mu.Unlock()
@@ -93,8 +96,8 @@ func (s *Server) checks() *Checks {
 	return all
 }
 
-// Plan says what Upgrade would do, or fails as it would, but for the version of the client that an image may ask for: only
-// Upgrade looks at that. It changes nothing, reads no layer, and needs no turn.
+// Plan says what Upgrade would do, or fails as it would, but for the version of the client that an image may ask for:
+// only Upgrade looks at that. It changes nothing, reads no layer, and needs no turn.
 func (s *Server) Plan(ctx context.Context, r PlanRequest) (Plan, error) {
 	if err := checkReference("plan", r.Image); err != nil {
 		return Plan{}, err

@@ -13,8 +13,8 @@ import (
 // recordTime bounds how long the reason of a failed trial may take to reach META. The restart does not wait longer.
 const recordTime = 10 * time.Second
 
-// maxTries is how often the start is recorded and the confirmation tried, a second apart: another program may hold the disk
-// for a moment, or all file descriptors.
+// maxTries is how often the start is recorded and the confirmation tried, a second apart: another program may hold the
+// disk for a moment, or all file descriptors.
 const maxTries = 3
 
 // TrialState is how far the trial is that this boot may be.
@@ -70,17 +70,19 @@ func (t *trial) stop() {
 }
 
 // Start is called once in every boot, early, before EPHEMERAL is mounted: it records the boot, and ends an attempt that
-// fell back. On a trial it wipes EPHEMERAL unless that is preserved, and the trial's deadline begins. What goes wrong on
-// a trial gives the trial up: the reason is recorded and the machine restarts. Elsewhere it is the error, and Status
+// fell back. On a trial it wipes EPHEMERAL unless that is preserved, and the trial's deadline begins. What goes wrong
+// on a trial gives the trial up: the reason is recorded and the machine restarts. Elsewhere it is the error, and Status
 // tells it too; the machine can go on.
 //
 // An upgrade that was staged before this boot is armed now, and the machine restarts into its trial: ErrRestarting. One
 // that cannot be applied has failed for good; that is told like any other error.
 //
-// The rest of the configuration is judged here: Config.Load, and the labels in Config.Unmount. What is wrong is ErrConfig.
+// The rest of the configuration is judged here: Config.Load, and the labels in Config.Unmount. What is wrong is
+// ErrConfig.
 //
-// Config.Watchdog and the clock begin before anything else, with StartClock if that is called before, and go on on a trial. Where
-// the machine cannot be read, so that this boot may be one, they go on too; when the time is over it is asked again.
+// Config.Watchdog and the clock begin before anything else, with StartClock if that is called before, and go on on a
+// trial. Where the machine cannot be read, so that this boot may be one, they go on too; when the time is over it is
+// asked again.
 func (s *Server) Start(ctx context.Context) (upgrade.Boot, error) {
 	defer s.recorded()
 	s.StartClock()
@@ -124,7 +126,8 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	case err != nil:
 		s.setProblem(err)
 	case boot.Unordered != "":
-		s.journal.add(op.name, Notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: %s (a person confirms it, or goes back)", boot.Unordered)))
+		s.journal.add(op.name, Notice(fmt.Sprintf("no attempt ordered this boot, so it is not confirmed by itself: "+
+			"%s (a person confirms it, or goes back)", boot.Unordered)))
 	case boot.Trial:
 		s.log.Info("this boot is a trial", "deadline", s.config.TrialDeadline, "checks", len(s.config.Checks))
 	case boot.Attempt != nil:
@@ -133,8 +136,8 @@ func (s *Server) begin(ctx context.Context) (upgrade.Boot, error) {
 	return boot, err
 }
 
-// record has the machine write down that this version has started. What fails is tried again for a moment, since a trial is
-// lost with it.
+// record has the machine write down that this version has started. What fails is tried again for a moment, since a
+// trial is lost with it.
 func (s *Server) record(ctx context.Context) (boot upgrade.Boot, err error) {
 	for try := range maxTries {
 		if try > 0 {
@@ -176,8 +179,8 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// StartClock starts the watchdog and the clock of a trial, once, before it is known whether this boot is one. Start does it;
-// who serves before Start, or does anything else that may hang, calls it first.
+// StartClock starts the watchdog and the clock of a trial, once, before it is known whether this boot is one. Start
+// does it; who serves before Start, or does anything else that may hang, calls it first.
 func (s *Server) StartClock() {
 	t := &s.trial
 	t.mu.Lock()
@@ -228,7 +231,8 @@ func (s *Server) askAgain() error {
 	}}.run(ctx)
 }
 
-// isKnown says whether this boot is a trial; the clock of one that is none ends. It reports false when that was known before.
+// isKnown says whether this boot is a trial; the clock of one that is none ends. It reports false when that was known
+// before.
 func (t *trial) isKnown(trial bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -368,7 +372,8 @@ func (t *trial) giveUp(reason string) bool {
 }
 
 // recordWhy has the machine write down why the trial ends.
-func (s *Server) recordWhy(ctx context.Context, reason string, record func(machine, context.Context, string) error) error {
+func (s *Server) recordWhy(ctx context.Context, reason string, record func(machine, context.Context,
+	string) error) error {
 	return s.briefly(ctx, "record why the trial failed", func(*Operation) error {
 		return s.with(false, func(m machine) error { return record(m, ctx, reason) })
 	})

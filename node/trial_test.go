@@ -41,7 +41,8 @@ func TestTrials(t *testing.T) {
 		},
 		"a check fails": {
 			checks: func(*testing.T) []Check {
-				return []Check{{Name: "a", Run: good}, {Name: "nose", Run: func(context.Context) error { return errSick }}}
+				return []Check{{Name: "a", Run: good}, {Name: "nose",
+					Run: func(context.Context) error { return errSick }}}
 			},
 			reason: `check "nose": the disk smells`,
 		},
@@ -53,13 +54,17 @@ func TestTrials(t *testing.T) {
 		},
 		"a check that waits for its context": {
 			checks: func(*testing.T) []Check {
-				return []Check{{Name: "net", Deadline: 10 * time.Second, Run: func(ctx context.Context) error { <-ctx.Done(); return errSick }}}
+				return []Check{{Name: "net", Deadline: 10 * time.Second,
+					Run: func(ctx context.Context) error { <-ctx.Done(); return errSick }}}
 			},
 			after: 10 * time.Second, reason: `check "net": `, late: true,
 		},
 		"a check that never answers, with a deadline": {
-			checks: func(t *testing.T) []Check { return []Check{{Name: "net", Deadline: 10 * time.Second, Run: deaf(t)}} },
-			after:  10 * time.Second, reason: `check "net": no answer after 10s`, late: true,
+			checks: func(t *testing.T) []Check {
+				return []Check{{Name: "net", Deadline: 10 * time.Second,
+					Run: deaf(t)}}
+			},
+			after: 10 * time.Second, reason: `check "net": no answer after 10s`, late: true,
 		},
 		"a check that never answers, without one": {
 			checks: func(t *testing.T) []Check { return []Check{{Name: "net", Run: deaf(t)}} },
@@ -165,12 +170,14 @@ func TestHowFarATrialCameIsRecorded(t *testing.T) {
 				f.fail["reached"] = fail
 				hook := Hook{Phase: PhaseMigrate, Name: "m", Run: func(context.Context, Occasion) error { return nil }}
 				s := f.server(t, Config{
-					Window: time.Minute, Hooks: []Hook{hook}, Checks: []Check{{Name: "net", Run: good}, {Name: "disk", Run: good}},
+					Window: time.Minute, Hooks: []Hook{hook}, Checks: []Check{{Name: "net", Run: good},
+						{Name: "disk", Run: good}},
 				})
 				_, err := s.Start(t.Context())
 				require.NoError(t, err)
 				require.NoError(t, s.Prove(t.Context()))
-				require.Equal(t, []string{"migrate", `check "pawl"`, `check "net"`, `check "disk"`, "window", "confirm"}, f.reached)
+				require.Equal(t, []string{"migrate", `check "pawl"`, `check "net"`, `check "disk"`, "window",
+					"confirm"}, f.reached)
 				require.EqualValues(t, "confirmed", s.checks().State, "a record holds nothing up")
 			})
 		})
@@ -254,7 +261,8 @@ func TestATrialRolledBackByHandIsNeverConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake().onTrial()
 		answer := make(chan struct{})
-		s := f.server(t, Config{Checks: []Check{{Name: "slow", Run: func(context.Context) error { <-answer; return nil }}}})
+		s := f.server(t, Config{Checks: []Check{{Name: "slow",
+			Run: func(context.Context) error { <-answer; return nil }}}})
 		_, err := s.Start(t.Context())
 		require.NoError(t, err)
 		proved := make(chan error, 1)
@@ -278,7 +286,8 @@ func TestATrialRolledBackByHandIsNeverConfirmed(t *testing.T) {
 func TestATrialSurvivesTheEndOfItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake().onTrial()
-		s := f.server(t, Config{Checks: []Check{{Name: "slow", Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}}})
+		s := f.server(t, Config{Checks: []Check{{Name: "slow",
+			Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}}})
 		_, err := s.Start(t.Context())
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -336,7 +345,8 @@ func TestAnOrderDuringATrialIsRefusedBeforeItsImageIsAskedFor(t *testing.T) {
 
 // Many connections, or another program, can take what is needed to look at the machine for a moment.
 func TestATrialIsSeenThoughTheMachineCannotBeReadAtFirst(t *testing.T) {
-	for name, lasts := range map[string]time.Duration{"for a moment": time.Second, "throughout the start": 10 * time.Second} {
+	for name, lasts := range map[string]time.Duration{"for a moment": time.Second,
+		"throughout the start": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake().onTrial()
@@ -356,7 +366,8 @@ func TestATrialIsSeenThoughTheMachineCannotBeReadAtFirst(t *testing.T) {
 				require.ErrorIs(t, err, syscall.EMFILE)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				require.Equal(t, []string{"the trial failed: not confirmed within 1m0s: the system did not come up so far that its checks began"}, f.rebooted())
+				require.Equal(t, []string{"the trial failed: not confirmed within 1m0s: the system did not come up " +
+					"so far that its checks began"}, f.rebooted())
 			})
 		})
 	}

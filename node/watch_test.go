@@ -218,25 +218,30 @@ func TestRestarts(t *testing.T) {
 		"powercycle":                           {mode: "powercycle", reboots: 1},
 		"auto, and the next boot is a trial":   {mode: "", armed: true, reboots: 1},
 		"auto, an upgrade":                     {mode: "auto", upgrade: true, reboots: 1, calls: []string{"arm"}},
-		"kexec, an upgrade":                    {mode: "kexec", upgrade: true, loaded: []string{"pawl.slot=B"}, jumps: 1, calls: []string{"kernel B", "arm by kexec"}},
+		"kexec, an upgrade": {mode: "kexec", upgrade: true, loaded: []string{"pawl.slot=B"},
+			jumps: 1, calls: []string{"kernel B", "arm by kexec"}},
 		"the machine refuses": {mode: "auto", reboots: 1, why: "locked down", arrange: func(f *fake, _ *Config) {
 			f.fail["kexec check"] = errors.New("locked down")
 		}},
-		"the kernel is refused": {mode: "kexec", upgrade: true, reboots: 1, loaded: []string{"pawl.slot=B"}, calls: []string{"kernel B", "arm"}, why: "no memory", arrange: func(f *fake, _ *Config) {
-			f.fail["load"] = errors.New("no memory")
-		}},
-		"the slot cannot be read": {mode: "auto", reboots: 1, why: "the disk smells", arrange: func(f *fake, _ *Config) {
-			f.fail["kernel A"] = errSick
-		}},
+		"the kernel is refused": {mode: "kexec", upgrade: true, reboots: 1, loaded: []string{"pawl.slot=B"},
+			calls: []string{"kernel B", "arm"}, why: "no memory", arrange: func(f *fake, _ *Config) {
+				f.fail["load"] = errors.New("no memory")
+			}},
+		"the slot cannot be read": {mode: "auto", reboots: 1, why: "the disk smells",
+			arrange: func(f *fake, _ *Config) {
+				f.fail["kernel A"] = errSick
+			}},
 		"the jump fails: the trial goes through the firmware": {
-			mode: "kexec", upgrade: true, loaded: []string{"pawl.slot=B"}, jumps: 1, reboots: 1, calls: []string{"kernel B", "arm by kexec", "arm"},
+			mode: "kexec", upgrade: true, loaded: []string{"pawl.slot=B"}, jumps: 1, reboots: 1,
+			calls: []string{"kernel B", "arm by kexec", "arm"},
 			arrange: func(f *fake, c *Config) {
 				a := (&handle{f, false}).attempt(f.images["os:2"], "armed")
 				f.status.Attempt = &a
 				f.fail["jump"] = errSick
 			},
 		},
-		"a system that restarts in its own way, and has none to start a kernel": {mode: "auto", reboots: 1, why: "was given no way to start a kernel", arrange: func(_ *fake, c *Config) { c.Kexec = nil }},
+		"a system that restarts in its own way, and has none to start a kernel": {mode: "auto", reboots: 1,
+			why: "was given no way to start a kernel", arrange: func(_ *fake, c *Config) { c.Kexec = nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -286,20 +291,22 @@ func TestTheWindow(t *testing.T) {
 		after time.Duration
 		why   string
 	}{
-		"healthy":            {0, 30 * time.Second, ""},
-		"sick within it":     {10 * time.Second, 12 * time.Second, `within the window of 30s: check "nose": the disk smells`},
+		"healthy": {0, 30 * time.Second, ""},
+		"sick within it": {10 * time.Second, 12 * time.Second,
+			`within the window of 30s: check "nose": the disk smells`},
 		"sick when it is up": {31 * time.Second, 30 * time.Second, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				f := newFake().onTrial()
-				s := f.server(t, Config{Window: 30 * time.Second, Checks: []Check{{Name: "nose", Run: func(context.Context) error {
-					if test.sick > 0 && time.Since(begun) >= test.sick {
-						return errSick
-					}
-					return nil
-				}}}})
+				s := f.server(t, Config{Window: 30 * time.Second,
+					Checks: []Check{{Name: "nose", Run: func(context.Context) error {
+						if test.sick > 0 && time.Since(begun) >= test.sick {
+							return errSick
+						}
+						return nil
+					}}}})
 				_, err := s.Start(t.Context())
 				require.NoError(t, err)
 				err = s.Prove(t.Context())

@@ -14,8 +14,8 @@ import (
 )
 
 // Apply writes a layout to a disk, reads it back, and tells the kernel when dev is a real disk. What is there already
-// as it should be is not written again. It refuses a layout that lacks a partition of the disk, or moves or shrinks one,
-// and a disk that holds something else than a GPT; nothing was changed then.
+// as it should be is not written again. It refuses a layout that lacks a partition of the disk, or moves or shrinks
+// one, and a disk that holds something else than a GPT; nothing was changed then.
 //
 // Steps, each flushed before the next, and the table that counts after a power cut in each gap:
 //  1. the backup copy, entries and header: the primary copy, old
@@ -23,12 +23,12 @@ import (
 //
 // When only the backup copy is valid at the start, the primary copy comes first, so that the only valid copy is never
 // written. On an empty disk the old table is no table; other programs and firmware take the disk for empty until the
-// protective MBR is there. A sound one is never written again, not even after the disk grew: it has no second copy, and its
-// length is read by nobody who could boot. Within a copy no order is needed: its checksums tell.
+// protective MBR is there. A sound one is never written again, not even after the disk grew: it has no second copy, and
+// its length is read by nobody who could boot. Within a copy no order is needed: its checksums tell.
 //
-// Sector 1 has the primary header, and on a disk of 512-byte sectors whose blocks have 4096 bytes it shares its block with the
-// protective MBR. A cut that destroys that very block, not one that leaves it old or new, leaves nothing that firmware finds; so the
-// primary copy is written only where it has to change.
+// Sector 1 has the primary header, and on a disk of 512-byte sectors whose blocks have 4096 bytes it shares its block
+// with the protective MBR. A cut that destroys that very block, not one that leaves it old or new, leaves nothing that
+// firmware finds; so the primary copy is written only where it has to change.
 func Apply(dev Device, l Layout) error {
 	if err := apply(dev, l); err != nil {
 		return fmt.Errorf("apply partition table: %w", err)
@@ -122,8 +122,10 @@ func (l Layout) fits(dev Device, current Layout) error {
 	if l.GUID == uuid.Nil {
 		return errors.New("the disk has no GUID")
 	}
-	if l.entriesAt < 2 || l.entrySize < entrySize || l.entriesAt <= l.LastUsable && l.entriesAt+l.tableSectors() > l.FirstUsable {
-		return fmt.Errorf("the entries in sectors %d to %d do not fit before the first usable sector %d", l.entriesAt, l.entriesAt+l.tableSectors()-1, l.FirstUsable)
+	if l.entriesAt < 2 || l.entrySize < entrySize || l.entriesAt <= l.LastUsable &&
+		l.entriesAt+l.tableSectors() > l.FirstUsable {
+		return fmt.Errorf("the entries in sectors %d to %d do not fit before the first usable sector %d", l.entriesAt,
+			l.entriesAt+l.tableSectors()-1, l.FirstUsable)
 	}
 	if l.LastUsable > l.Sectors-2-l.tableSectors() {
 		return fmt.Errorf("the backup copy does not fit after the last usable sector %d", l.LastUsable)
@@ -131,7 +133,8 @@ func (l Layout) fits(dev Device, current Layout) error {
 	guids := map[uuid.UUID]Partition{}
 	for _, p := range l.Partitions {
 		if other, twice := guids[p.GUID]; p.raw == "" && (p.GUID == uuid.Nil || p.Type == uuid.Nil || twice) {
-			return fmt.Errorf("%v has GUID %s and type %s, want both, and a GUID that is not the one of %v", p, p.GUID, p.Type, other)
+			return fmt.Errorf("%v has GUID %s and type %s, want both, and a GUID that is not the one of %v", p, p.GUID,
+				p.Type, other)
 		}
 		guids[p.GUID] = p
 	}
@@ -149,15 +152,18 @@ func (l Layout) keeps(current Layout) error {
 	for _, old := range current.Partitions {
 		kept := false
 		for _, p := range l.Partitions {
-			kept = kept || p.Number == old.Number && p.GUID == old.GUID && p.First == old.First && p.Sectors >= old.Sectors
+			kept = kept || p.Number == old.Number && p.GUID == old.GUID && p.First == old.First &&
+				p.Sectors >= old.Sectors
 		}
 		if !kept {
-			return fmt.Errorf("%v in sectors %d to %d is on the disk and the layout does not keep it as it is; plan from the table that is there, or wipe the disk: %w",
+			return fmt.Errorf("%v in sectors %d to %d is on the disk and the layout does not keep it as it is; plan "+
+				"from the table that is there, or wipe the disk: %w",
 				old, old.First, old.Last(), ErrForeign)
 		}
 	}
 	if !slices.Equal(current.bad, l.bad) {
-		return fmt.Errorf("%d entries that are no partitions are on the disk and the layout does not keep them; plan from the table that is there, or wipe the disk: %w", len(current.bad), ErrForeign)
+		return fmt.Errorf("%d entries that are no partitions are on the disk and the layout does not keep them; plan "+
+			"from the table that is there, or wipe the disk: %w", len(current.bad), ErrForeign)
 	}
 	return nil
 }
@@ -169,7 +175,8 @@ func (l Layout) encode() (primary, backup header, entries []byte, err error) {
 	}
 	primary = header{
 		self: 1, other: l.Sectors - 1, firstUsable: l.FirstUsable, lastUsable: l.LastUsable, guid: l.GUID,
-		entriesAt: l.entriesAt, entries: l.Entries, entrySize: l.entrySize, entriesCRC: crc32.ChecksumIEEE(entries), extra: l.extra,
+		entriesAt: l.entriesAt, entries: l.Entries, entrySize: l.entrySize, entriesCRC: crc32.ChecksumIEEE(entries),
+		extra: l.extra,
 	}
 	backup = primary
 	backup.self, backup.other = primary.other, primary.self
@@ -222,9 +229,9 @@ func verify(dev Device, l Layout) error {
 }
 
 // Wipe makes a disk or a partition look empty: it writes zeros over the first and the last MiB and over the further
-// places where file systems and volumes keep copies of their mark. Of a disk it wipes the table, of a Section or an opened partition
-// only what lies inside. What is zero already is not written. The rest of the data is still there, and can be made visible again by
-// whoever looks for it.
+// places where file systems and volumes keep copies of their mark. Of a disk it wipes the table, of a Section or an
+// opened partition only what lies inside. What is zero already is not written. The rest of the data is still there, and
+// can be made visible again by whoever looks for it.
 //
 // Steps, each flushed before the next: the end, which holds the backup copy of a table; further marks; the start. A
 // power cut leaves it wiped in part, so what was there may or may not be recognised; run it again.
@@ -232,7 +239,8 @@ func Wipe(dev Device) error {
 	const mark = 4096
 	for _, ranges := range [][]area{
 		{{max(0, dev.Size()-mib), mib}},
-		{{256 << 30, mark}, {64 * mib, mark}, {4 * mib, mark}, {2 * mib, mark}, {mib, mark}}, // of btrfs, LUKS, bcachefs, VMFS
+		{{256 << 30, mark}, {64 * mib, mark}, {4 * mib, mark}, {2 * mib, mark}, {mib, mark}},
+		// of btrfs, LUKS, bcachefs, VMFS
 		{{0, mib}},
 	} {
 		dirty := false

@@ -57,12 +57,14 @@ func (c changed) judge() func(*disktest.Crash) error {
 		d := crash.Device()
 		got, err := Read(d)
 		switch {
-		case err == nil && reflect.DeepEqual(entries(got), entries(c.want)) && got.GUID == c.want.GUID && (!crash.Finished || len(got.Problems) == 0):
+		case err == nil && reflect.DeepEqual(entries(got), entries(c.want)) && got.GUID == c.want.GUID &&
+			(!crash.Finished || len(got.Problems) == 0):
 		case crash.Finished:
 			return fmt.Errorf("reported as done: table %v, problems %q, error %v", entries(got), got.Problems, err)
 		case err == nil && oldErr == nil && reflect.DeepEqual(entries(got), entries(old)) && got.GUID == old.GUID:
 		case errors.Is(err, ErrNoTable) && errors.Is(oldErr, ErrNoTable):
-		case errors.Is(oldErr, ErrNoTable) && errors.Is(err, disktest.ErrUnreadable): // something of others may be there: a person says that it is lost
+		case errors.Is(oldErr, ErrNoTable) && errors.Is(err,
+			disktest.ErrUnreadable): // something of others may be there: a person says that it is lost
 			if err := Wipe(d); err != nil {
 				return err
 			}
@@ -119,7 +121,8 @@ func TestTheCrashTestNoticesEveryMutant(t *testing.T) {
 				for _, k := range writes {
 					if i < flushes[0] && flushes[0] < k {
 						swapped++
-						require.Error(t, trace.Swap(i, k).Crashes(o, c.judge()), "%v exchanged with %v", trace.Ops[i], trace.Ops[k])
+						require.Error(t, trace.Swap(i, k).Crashes(o, c.judge()), "%v exchanged with %v", trace.Ops[i],
+							trace.Ops[k])
 					}
 				}
 			}

@@ -24,9 +24,11 @@ func TestApplyRefusesWhatWouldLoseAPartition(t *testing.T) {
 		layout Layout
 		says   string
 	}{
-		"new table":  {planned(t, nil, 64*mib, 512, small("other")), "partition 1 (EFI) in sectors 2048 to 10239 is on the disk"},
-		"removed":    {edit(func(l *Layout) { l.Partitions = l.Partitions[:4] }), "partition 5 (EPHEMERAL)"},
-		"moved":      {edit(func(l *Layout) { l.Partitions[4].First += 8; l.Partitions[4].Sectors -= 8 }), "partition 5 (EPHEMERAL)"},
+		"new table": {planned(t, nil, 64*mib, 512, small("other")),
+			"partition 1 (EFI) in sectors 2048 to 10239 is on the disk"},
+		"removed": {edit(func(l *Layout) { l.Partitions = l.Partitions[:4] }), "partition 5 (EPHEMERAL)"},
+		"moved": {edit(func(l *Layout) { l.Partitions[4].First += 8; l.Partitions[4].Sectors -= 8 }),
+			"partition 5 (EPHEMERAL)"},
 		"shrunk":     {edit(func(l *Layout) { l.Partitions[1].Sectors-- }), "partition 2 (BIOS)"},
 		"renumbered": {edit(func(l *Layout) { l.Partitions[1].Number = 9 }), "partition 2 (BIOS)"},
 		"overlap":    {edit(func(l *Layout) { l.Partitions[1].Sectors++ }), "overlap"},
@@ -197,19 +199,22 @@ func TestFaultsOfAWipe(t *testing.T) {
 			struck++
 			after := content(t, left)
 			first, end := p.First*512, (p.Last()+1)*512
-			if result == nil && f != disktest.ReadFails || !bytes.Equal(before[:first], after[:first]) || !bytes.Equal(before[end:], after[end:]) {
+			if result == nil && f != disktest.ReadFails || !bytes.Equal(before[:first], after[:first]) ||
+				!bytes.Equal(before[end:], after[end:]) {
 				return fmt.Errorf("%v %d: %v, or something else was written", f, n, result)
 			}
 			if err := Wipe(Section(left, p)); err != nil {
 				return err
 			}
 			after = content(t, left)
-			if !bytes.Equal(make([]byte, mib), after[first:first+mib]) || !bytes.Equal(make([]byte, mib), after[end-mib:end]) {
+			if !bytes.Equal(make([]byte, mib), after[first:first+mib]) || !bytes.Equal(make([]byte, mib),
+				after[end-mib:end]) {
 				return fmt.Errorf("%v %d: run again, and not wiped", f, n)
 			}
 			return nil
 		}))
-	require.Equal(t, 5*3+3+5, struck, "looks and writes at the end, at 4, 2 and 1 MiB and at the start, in three ways each, and three flushes")
+	require.Equal(t, 5*3+3+5, struck, "looks and writes at the end, at 4, 2 and 1 MiB and at the start, in three "+
+		"ways each, and three flushes")
 }
 
 func TestABootCodeAndAHybridTableStay(t *testing.T) {

@@ -46,7 +46,8 @@ func readMBR(dev Device) mbr {
 		case e[4] == mbrGPT && first == 1:
 			m.kind, m.crooked = mbrProtective, ""
 		case e[4] == mbrGPT && m.kind == mbrNone && e[0]&0x7f == 0:
-			protects, m.crooked = i, fmt.Sprintf("it begins at sector %d and not at 1, so firmware looks for no partitions", first)
+			protects, m.crooked = i, fmt.Sprintf("it begins at sector %d and not at 1, so firmware looks for no "+
+				"partitions", first)
 		case e[4] != 0:
 			m.partitions++
 			plausible = plausible && e[0]&0x7f == 0 && first > 0 && length > 0

@@ -64,7 +64,8 @@ func TestForeignTables(t *testing.T) {
 	}{
 		"sgdisk": {"11111111-2222-3333-4444-555555555555", 128, 34, 32734, 2, []entry{
 			{1, "EFI", TypeESP.String(), "a0000000-0000-4000-8000-000000000001", 2048, 8192, 0},
-			{3, "Łódź 東京 🐾", "ffffffff-0102-0304-0506-0708090a0b0c", "a0000000-0000-4000-8000-000000000003", 10300, 100, 1<<63 | 1<<2},
+			{3, "Łódź 東京 🐾", "ffffffff-0102-0304-0506-0708090a0b0c", "a0000000-0000-4000-8000-000000000003", 10300, 100,
+				1<<63 | 1<<2},
 			{9, "", TypeBIOS.String(), "a0000000-0000-4000-8000-000000000009", 34, 2014, 0},
 		}},
 		"sgdisk-256": {"11111111-2222-3333-4444-666666666666", 256, 66, 32702, 2, []entry{
@@ -84,7 +85,8 @@ func TestForeignTables(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, l.Problems)
 			require.Equal(t, want.guid, l.GUID.String())
-			require.Equal(t, []int64{int64(want.places), want.first, want.last, want.main}, []int64{int64(l.Entries), l.FirstUsable, l.LastUsable, l.entriesAt})
+			require.Equal(t, []int64{int64(want.places), want.first, want.last, want.main},
+				[]int64{int64(l.Entries), l.FirstUsable, l.LastUsable, l.entriesAt})
 			require.Equal(t, want.entries, entries(l))
 
 			d.Record()
@@ -150,15 +152,16 @@ func TestDisksThatAreNotForUs(t *testing.T) {
 		is   error
 		says string
 	}{
-		"DOS table":                {dos, ErrForeign, "found a DOS (MBR) partition table with 2 partitions"},
-		"DOS table over a GPT":     {over, ErrForeign, "found a DOS (MBR) partition table"},
-		"ext4 over a GPT":          {fs, ErrForeign, "found an ext2, ext3 or ext4 file system"},
-		"LUKS":                     {mark(0, "LUKS\xba\xbe"), ErrForeign, "found a LUKS volume"},
-		"XFS":                      {mark(0, "XFSB"), ErrForeign, "found an XFS file system"},
-		"btrfs":                    {mark(65600, "_BHRfS_M"), ErrForeign, "found a btrfs file system"},
-		"GPT of other sector size": {wide, ErrForeign, "found a GPT made for sectors of 512 bytes, and this disk has 4096"},
-		"tiny":                     {disktest.New(2048, 512), ErrForeign, "2048 bytes are too few"},
-		"empty":                    {disktest.New(16*mib, 512), ErrNoTable, "no partition table"},
+		"DOS table":            {dos, ErrForeign, "found a DOS (MBR) partition table with 2 partitions"},
+		"DOS table over a GPT": {over, ErrForeign, "found a DOS (MBR) partition table"},
+		"ext4 over a GPT":      {fs, ErrForeign, "found an ext2, ext3 or ext4 file system"},
+		"LUKS":                 {mark(0, "LUKS\xba\xbe"), ErrForeign, "found a LUKS volume"},
+		"XFS":                  {mark(0, "XFSB"), ErrForeign, "found an XFS file system"},
+		"btrfs":                {mark(65600, "_BHRfS_M"), ErrForeign, "found a btrfs file system"},
+		"GPT of other sector size": {wide, ErrForeign,
+			"found a GPT made for sectors of 512 bytes, and this disk has 4096"},
+		"tiny":  {disktest.New(2048, 512), ErrForeign, "2048 bytes are too few"},
+		"empty": {disktest.New(16*mib, 512), ErrNoTable, "no partition table"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Read(c.dev)
@@ -279,7 +282,8 @@ func TestBytesThatAreNotUnderstoodStay(t *testing.T) {
 	b := content(t, d)[1024:]
 	require.Equal(t, "junk behind", string(b[nameAt+8:][:11]))
 	require.Equal(t, "more of the vendor's", string(b[200:220]))
-	require.Equal(t, []string{"EFI", "BIOS", "META"}, []string{after.Partitions[0].Label, after.Partitions[1].Label, after.Partitions[2].Label})
+	require.Equal(t, []string{"EFI", "BIOS", "META"}, []string{after.Partitions[0].Label, after.Partitions[1].Label,
+		after.Partitions[2].Label})
 }
 
 func TestADiskOfManyTerabytes(t *testing.T) {

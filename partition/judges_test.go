@@ -32,7 +32,8 @@ func TestOtherLibrariesAgree(t *testing.T) {
 			}
 			want := l.Partitions[i]
 			i++
-			require.Equal(t, []any{want.Label, want.GUID.String(), want.Type.String(), uint64(want.First), uint64(want.Last()), want.Attributes},
+			require.Equal(t, []any{want.Label, want.GUID.String(), want.Type.String(), uint64(want.First),
+				uint64(want.Last()), want.Attributes},
 				[]any{p.Name, strings.ToLower(p.GUID), strings.ToLower(string(p.Type)), p.Start, p.End, p.Attributes})
 		}
 		require.Equal(t, len(l.Partitions), i)

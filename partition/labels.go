@@ -10,7 +10,8 @@ import (
 // Role is what a partition of the machine is for.
 type Role string
 
-// The roles, in the order of [Default]. Each is also the label of its partition, as Talos has it, unless [Labels] say otherwise.
+// The roles, in the order of [Default]. Each is also the label of its partition, as Talos has it, unless [Labels] say
+// otherwise.
 const (
 	EFI       Role = "EFI"       // the boot file system: the loader and both slots
 	BIOS      Role = "BIOS"      // GRUB's core image on BIOS
@@ -22,8 +23,8 @@ const (
 // Roles lists them in that order.
 func Roles() []Role { return []Role{EFI, BIOS, Meta, State, Ephemeral} }
 
-// Labels are the labels of those roles whose partitions are not labelled as the role is called, so that the disk of another system
-// is taken as it is. The zero value is for a disk that [Default] laid out. See [ParseLabels].
+// Labels are the labels of those roles whose partitions are not labelled as the role is called, so that the disk of
+// another system is taken as it is. The zero value is for a disk that [Default] laid out. See [ParseLabels].
 type Labels map[Role]string
 
 // Of is the label of the partition of a role.

@@ -17,7 +17,8 @@ var marks = []mark{
 	{"a BlueStore of Ceph", "bluestore block device", []int64{0}},
 	{"an XFS file system", "XFSB", []int64{0}},
 	{"a LUKS volume", "LUKS\xba\xbe", []int64{0}},
-	{"a LUKS volume, by its second header", "SKUL\xba\xbe", []int64{16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, mib, 2 * mib, 4 * mib}},
+	{"a LUKS volume, by its second header", "SKUL\xba\xbe", []int64{16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10,
+		512 << 10, mib, 2 * mib, 4 * mib}},
 	{"a BitLocker volume", "-FVE-FS-", []int64{3}},
 	{"a squashfs file system", "hsqs", []int64{0}},
 	{"a squashfs file system", "sqsh", []int64{0}},
@@ -101,8 +102,8 @@ var marks = []mark{
 	{"a Parallels disk image", "WithouFreSpacExt", []int64{0}},
 }
 
-// probe names what is found on a device that is not a partition table, or returns "". With head it looks only at the device's first
-// MiB. What cannot be read is an error, where nothing else is found.
+// probe names what is found on a device that is not a partition table, or returns "". With head it looks only at the
+// device's first MiB. What cannot be read is an error, where nothing else is found.
 func probe(dev Device, head bool) (found string, err error) {
 	for _, m := range marks {
 		for _, at := range m.at {
@@ -153,8 +154,8 @@ func marked(dev Device, at int64, text string) (bool, error) {
 	return string(b) == text, nil
 }
 
-// raid finds the metadata of md that lie before the end: version 1.0 in the last 8 KiB but aligned to 4, version 0.90 in the last 64 KiB but
-// aligned to them, in either order of bytes.
+// raid finds the metadata of md that lie before the end: version 1.0 in the last 8 KiB but aligned to 4, version 0.90
+// in the last 64 KiB but aligned to them, in either order of bytes.
 func raid(dev Device) (string, error) {
 	one, old := (dev.Size()-8<<10)&^(4<<10-1), dev.Size()&^(64<<10-1)-64<<10
 	for _, at := range []int64{one, old} {
@@ -170,8 +171,8 @@ func raid(dev Device) (string, error) {
 	return "", nil
 }
 
-// zfs finds an uberblock in one of the four labels of a ZFS pool's device: two at the start, two at the end, 256 KiB each, the second
-// half of which are uberblocks in places of 1 KiB or more.
+// zfs finds an uberblock in one of the four labels of a ZFS pool's device: two at the start, two at the end, 256 KiB
+// each, the second half of which are uberblocks in places of 1 KiB or more.
 func zfs(dev Device) (string, error) {
 	const label, magic = 256 << 10, 0x00bab10c
 	end := dev.Size() &^ (label - 1)

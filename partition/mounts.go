@@ -96,7 +96,8 @@ func (s system) notMounted(names map[string]string) error {
 			case space == self || i == 0:
 				return fmt.Errorf("%s is mounted at %s; unmount it: %w", names[on[at]], m.Mountpoint, ErrBusy)
 			default:
-				return fmt.Errorf("%s is mounted at %s in another mount name space, that of process %d (%s); unmount it there or end the process: %w",
+				return fmt.Errorf("%s is mounted at %s in another mount name space, that of process %d (%s); unmount "+
+					"it there or end the process: %w",
 					names[on[at]], m.Mountpoint, pid(t), s.command(t), ErrBusy)
 			}
 		}
@@ -104,8 +105,8 @@ func (s system) notMounted(names map[string]string) error {
 	return nil
 }
 
-// hidden reports whether a process has ended, has no mount table any more, or is not ours to look at. Whatever else is in
-// the way, too many open files say, hides a mount.
+// hidden reports whether a process has ended, has no mount table any more, or is not ours to look at. Whatever else is
+// in the way, too many open files say, hides a mount.
 func hidden(err error) bool {
 	for _, cause := range []error{fs.ErrNotExist, fs.ErrPermission, unix.ESRCH, unix.EINVAL} {
 		if errors.Is(err, cause) {
@@ -128,7 +129,8 @@ func (s system) command(table string) string {
 	return foreign.Text(strings.TrimSpace(string(b)), 64)
 }
 
-// mountedOn are the devices of a mount. Some file systems (btrfs) show a number of their own; their source is a device then.
+// mountedOn are the devices of a mount. Some file systems (btrfs) show a number of their own; their source is a device
+// then.
 func mountedOn(m *mountinfo.Info) []string {
 	on := []string{fmt.Sprintf("%d:%d", m.Major, m.Minor)}
 	var st unix.Stat_t
@@ -184,9 +186,11 @@ func (s system) noLoop(path string, st *syscall.Stat_t) error {
 			continue
 		}
 		var other unix.Stat_t
-		if unix.Stat(strings.TrimSuffix(string(file), "\n"), &other) == nil && other.Ino == st.Ino && uint64(other.Dev) == uint64(st.Dev) {
+		if unix.Stat(strings.TrimSuffix(string(file), "\n"), &other) == nil && other.Ino == st.Ino &&
+			uint64(other.Dev) == uint64(st.Dev) {
 			name := filepath.Base(filepath.Dir(filepath.Dir(b)))
-			return fmt.Errorf("%s is attached to %s; detach it, or use that device: %w", path, filepath.Join(s.dev, name), ErrBusy)
+			return fmt.Errorf("%s is attached to %s; detach it, or use that device: %w", path,
+				filepath.Join(s.dev, name), ErrBusy)
 		}
 	}
 	return nil

@@ -78,7 +78,8 @@ func moved(h []byte) {
 	binary.LittleEndian.PutUint64(h[40:], 2048)
 }
 
-// What others leave of a table: what is said, and what a repair writes, in sectors; the rest of the disk it leaves alone.
+// What others leave of a table: what is said, and what a repair writes, in sectors; the rest of the disk it leaves
+// alone.
 func TestTablesOfOthersAreMended(t *testing.T) {
 	const last = 16*mib/512 - 1
 	for name, c := range map[string]struct {
@@ -87,9 +88,20 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 		writes []int64
 		left   string // what the repair cannot mend
 	}{
-		"64 entries":           {func(o oddDisk) { o.both(func(h []byte) { binary.LittleEndian.PutUint32(h[80:], 64) }) }, "", nil, ""},
-		"entries of 256 bytes": {func(o oddDisk) { o.both(func(h []byte) { binary.LittleEndian.PutUint32(h[84:], 256); h[80] = 64 }) }, "", nil, ""},
-		"a moved table":        {func(o oddDisk) { o.both(moved) }, "", nil, ""},
+		"64 entries": {func(o oddDisk) {
+			o.both(func(h []byte) {
+				binary.LittleEndian.PutUint32(h[80:],
+					64)
+			})
+		}, "", nil, ""},
+		"entries of 256 bytes": {func(o oddDisk) {
+			o.both(func(h []byte) {
+				binary.LittleEndian.PutUint32(h[84:],
+					256)
+				h[80] = 64
+			})
+		}, "", nil, ""},
+		"a moved table": {func(o oddDisk) { o.both(moved) }, "", nil, ""},
 		"a moved table, its header lost": {func(o oddDisk) { o.both(moved); o.zero(1, 1) },
 			"the primary copy is damaged", []int64{1}, ""},
 		"a moved table, all of it lost, and something else in its usual place": {
@@ -100,10 +112,13 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 				_, _ = o.WriteAt([]byte("boot code"), 16*512)
 			},
 			"the primary copy is damaged", []int64{1, 2016}, ""},
-		"all of the primary copy lost":        {func(o oddDisk) { o.zero(1, 33) }, "the primary copy is damaged", []int64{1, 2}, ""},
-		"the header of the primary copy lost": {func(o oddDisk) { o.zero(1, 1) }, "the primary copy is damaged", []int64{1}, ""},
+		"all of the primary copy lost": {func(o oddDisk) { o.zero(1, 33) }, "the primary copy is damaged",
+			[]int64{1, 2}, ""},
+		"the header of the primary copy lost": {func(o oddDisk) { o.zero(1, 1) }, "the primary copy is damaged",
+			[]int64{1}, ""},
 		"the backup names the primary's entries": {func(o oddDisk) { o.header(last, set64(72, 2)) },
-			"the backup copy has no entries of its own: its header names those of the primary copy, in sector 2", []int64{last - 32, last}, ""},
+			"the backup copy has no entries of its own: its header names those of the primary copy, in sector 2",
+			[]int64{last - 32, last}, ""},
 		"the backup's entries are elsewhere, after the usable": {func(o oddDisk) {
 			o.both(set64(48, last-100))
 			o.header(last, set64(72, last-90))
@@ -119,7 +134,8 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 		"a partition before the usable sectors": {func(o oddDisk) { o.both(set64(40, 4096)) },
 			"partition 1 (EFI): sectors 2048 to 10239 are outside of the usable 4096 to 32734", []int64{1, last}, ""},
 		"a partition behind the usable sectors": {func(o oddDisk) { o.both(set64(48, 20000)) },
-			"partition 5 (EPHEMERAL): sectors 18432 to 30719 are outside of the usable 34 to 20000", []int64{1, last}, ""},
+			"partition 5 (EPHEMERAL): sectors 18432 to 30719 are outside of the usable 34 to 20000", []int64{1, last},
+			""},
 		"one entry that ends before it begins": {func(o oddDisk) { o.entry(5, set64(40, 3)) },
 			"entry 5 is no partition (sectors 18432 to 3); it is kept", nil, "entry 5 is no partition"},
 		"one entry beyond any disk": {func(o oddDisk) { o.entry(5, set64(40, 1<<63)) },
@@ -128,7 +144,11 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 			"", []int64{last}, "entry 5 is no partition"},
 		"entries that overlap": {func(o oddDisk) { o.entry(2, set64(32, 9000)) },
 			"partition 1 (EFI) and partition 2 (BIOS) overlap at sector 9000", nil, "overlap"},
-		"entries that overlap, and the backup damaged": {func(o oddDisk) { o.entry(2, set64(32, 9000)); o.zero(last, 1) },
+		"entries that overlap, and the backup damaged": {func(o oddDisk) {
+			o.entry(2, set64(32, 9000))
+			o.zero(last,
+				1)
+		},
 			"", []int64{last}, "overlap"},
 		"protective MBR missing": {func(o oddDisk) { o.zero(0, 1) }, "the protective MBR is missing", []int64{0}, ""},
 		"protective MBR that begins at 0": {func(o oddDisk) { _, _ = o.WriteAt([]byte{0}, mbrTable+8) },
@@ -137,7 +157,8 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 			"the protective MBR is wrong: it begins at sector 2 and not at 1", []int64{0}, ""},
 		"protective MBR without signature": {func(o oddDisk) { _, _ = o.WriteAt([]byte{0}, 510) },
 			"the protective MBR is wrong: it has no signature", []int64{0}, ""},
-		"the first 4 KiB": {func(o oddDisk) { _, _ = o.WriteAt(bytes.Repeat([]byte{0xa5}, 4096), 0) }, "", []int64{0, 1, 2}, ""},
+		"the first 4 KiB": {func(o oddDisk) { _, _ = o.WriteAt(bytes.Repeat([]byte{0xa5}, 4096), 0) }, "",
+			[]int64{0, 1, 2}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, was := installed(t, 16*mib, 512)
@@ -164,7 +185,8 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 			}
 			require.ElementsMatch(t, c.writes, wrote)
 			after := content(t, d)
-			require.True(t, bytes.Equal(before[34*512:1000*512], after[34*512:1000*512]), "between the table and the partitions")
+			require.True(t, bytes.Equal(before[34*512:1000*512], after[34*512:1000*512]),
+				"between the table and the partitions")
 			if c.writes == nil {
 				require.True(t, bytes.Equal(before, after))
 			}
@@ -187,7 +209,8 @@ func TestAnEntryThatIsNoPartitionIsKept(t *testing.T) {
 	oddDisk{d, t}.entry(5, set64(40, 3))
 	l, err := Read(d)
 	require.NoError(t, err)
-	require.NoError(t, Apply(d, planned(t, &l, d.Size(), 512, []Spec{{Label: "more", Type: TypeLinux, GUID: uuid.New(), Size: mib}})))
+	require.NoError(t, Apply(d, planned(t, &l, d.Size(), 512,
+		[]Spec{{Label: "more", Type: TypeLinux, GUID: uuid.New(), Size: mib}})))
 	again, err := Read(d)
 	require.NoError(t, err)
 	require.Equal(t, l.bad, again.bad)
@@ -196,14 +219,16 @@ func TestAnEntryThatIsNoPartitionIsKept(t *testing.T) {
 	require.Equal(t, 6, p.Number)
 }
 
-// A disk that became smaller: the primary copy counts; the backup is put at the new end where the partitions leave room, else it is said.
+// A disk that became smaller: the primary copy counts; the backup is put at the new end where the partitions leave
+// room, else it is said.
 func TestADiskThatIsSmallerThanItsTableSays(t *testing.T) {
 	big, was := installed(t, 16*mib, 512)
 	d := big.Resized(16*mib - 8*512)
 	l, err := Read(d)
 	require.NoError(t, err)
 	require.Equal(t, entries(was), entries(l))
-	require.Equal(t, []string{"the primary copy is whole, but it is of a disk of 32768 sectors and this one has 32760: the backup copy would lie beyond its end"}, l.Problems)
+	require.Equal(t, []string{"the primary copy is whole, but it is of a disk of 32768 sectors and this one has " +
+		"32760: the backup copy would lie beyond its end"}, l.Problems)
 	plan, err := Plan(&l, d.Size(), 512, nil)
 	require.NoError(t, err)
 	require.NoError(t, Apply(d, plan))

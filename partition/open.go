@@ -24,8 +24,8 @@ type OpenOptions struct {
 	// Partitions opens a disk of which only single partitions will be written, through Partition, while others may be
 	// mounted. Writes to the disk itself fail.
 	Partitions bool
-	// SectorSize of an image file in bytes, 512 or 4096; 0 is that of the table that the file holds, and 512 where it holds none. Block
-	// devices know their own.
+	// SectorSize of an image file in bytes, 512 or 4096; 0 is that of the table that the file holds, and 512 where it
+	// holds none. Block devices know their own.
 	SectorSize int
 }
 
@@ -137,12 +137,13 @@ func (d *Disk) prepare() error {
 	if err := lock(d.f, 2*time.Second); err != nil {
 		return err
 	}
-	// The kernel forgets that a page could not be written, and goes on to show it. What is read from here on is on the medium.
+	// The kernel forgets that a page could not be written, and goes on to show it. What is read from here on is on the
+	// medium.
 	return d.DropCache()
 }
 
-// madeFor is the size of the sectors that a table in an image file was made for. It does not matter what cannot be read here: who
-// reads the table says so.
+// madeFor is the size of the sectors that a table in an image file was made for. It does not matter what cannot be read
+// here: who reads the table says so.
 func (d *Disk) madeFor() int {
 	header := func(at int64) bool {
 		b := make([]byte, len(signature))
@@ -167,7 +168,8 @@ func (d *Disk) take() error {
 	}
 	f, err := os.OpenFile(d.path, os.O_RDONLY|unix.O_EXCL|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("another program, a mounted file system or a volume on top of it holds %s; end that first: %w", d.path, ErrBusy)
+		return fmt.Errorf("another program, a mounted file system or a volume on top of it holds %s; end that first: "+
+			"%w", d.path, ErrBusy)
 	}
 	if err != nil {
 		return bare(err)
@@ -185,7 +187,8 @@ func lock(f *os.File, patience time.Duration) error {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("another program has locked %s; end it, or wait for it, and try again: %w", f.Name(), ErrBusy)
+			return fmt.Errorf("another program has locked %s; end it, or wait for it, and try again: %w", f.Name(),
+				ErrBusy)
 		}
 	}
 }
@@ -256,8 +259,8 @@ func (d *Disk) Sync() error {
 	return direct.Sync(d.f)
 }
 
-// Direct reads the disk past the kernel's cache; only what was flushed is sure to be seen. Not every file system can do that,
-// and the error says why. It is the disk's to close.
+// Direct reads the disk past the kernel's cache; only what was flushed is sure to be seen. Not every file system can do
+// that, and the error says why. It is the disk's to close.
 func (d *Disk) Direct() (io.ReaderAt, error) { return d.direct.Of(d.f) }
 
 // DropCache makes everything written durable and forgets it, so that the next read comes from the device.
@@ -267,7 +270,8 @@ func (d *Disk) DropCache() error {
 	}
 	if d.block {
 		// Needs a privilege; without it, the advice below does for pages that nobody else uses.
-		if err := unix.IoctlSetInt(int(d.f.Fd()), unix.BLKFLSBUF, 0); err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
+		if err := unix.IoctlSetInt(int(d.f.Fd()), unix.BLKFLSBUF, 0); err != nil && !errors.Is(err, unix.EACCES) &&
+			!errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("forget cached sectors of %s: %w", d.path, err)
 		}
 	}
@@ -279,15 +283,16 @@ func (d *Disk) WriteBack(off, n int64) error {
 	return unix.SyncFileRange(int(d.f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// Zero writes n zeros at off. A block device is asked to do it by itself, which spares the kernel's cache; the zeros are as durable as
-// what WriteAt writes: once Sync has returned.
+// Zero writes n zeros at off. A block device is asked to do it by itself, which spares the kernel's cache; the zeros
+// are as durable as what WriteAt writes: once Sync has returned.
 func (d *Disk) Zero(off, n int64) error {
 	if d.block && off >= 0 && off <= d.size-n {
 		if err := d.writable(); err != nil {
 			return fmt.Errorf("write %s: %w", d.path, err)
 		}
 		area := [2]uint64{uint64(off), uint64(n)}
-		if _, _, err := unix.Syscall(unix.SYS_IOCTL, d.f.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&area))); err == 0 {
+		if _, _, err := unix.Syscall(unix.SYS_IOCTL, d.f.Fd(), unix.BLKZEROOUT,
+			uintptr(unsafe.Pointer(&area))); err == 0 {
 			return nil
 		}
 	}

@@ -173,14 +173,17 @@ func TestWhatIsInUseIsNotOpened(t *testing.T) {
 		says  string
 	}{
 		"free": {nil, disk, ""},
-		"partition mounted here": {map[string]string{"proc/self/mountinfo": "30 1 8:1 / /boot\\040efi rw shared:1 - vfat /dev/sda1 rw\n"},
+		"partition mounted here": {map[string]string{"proc/self/mountinfo": "30 1 8:1 / /boot\\040efi rw shared:1 - " +
+			"vfat /dev/sda1 rw\n"},
 			disk, "/dev/sda1 is mounted at /boot efi; unmount it"},
 		"mounted in another name space": {map[string]string{
 			"proc/1/mountinfo":  "22 1 254:0 / / rw - ext4 /dev/vda rw\n",
 			"proc/77/mountinfo": "40 1 8:1 / /var rw - xfs /dev/sda1 rw\n", "proc/77/comm": "containerd\n"},
-			part, "/dev/x is mounted at /var in another mount name space, that of process 77 (containerd); unmount it there"},
-		"another partition of the disk": {map[string]string{"proc/self/mountinfo": "30 1 8:2 / /mnt rw - ext4 /dev/sda2 rw\n"}, part, ""},
-		"volume on top":                 {map[string]string{"sys/block/sda/sda1/holders/dm-0": ""}, disk, "sda1 is used by dm-0"},
+			part, "/dev/x is mounted at /var in another mount name space, that of process 77 (containerd); unmount " +
+				"it there"},
+		"another partition of the disk": {map[string]string{"proc/self/mountinfo": "30 1 8:2 / /mnt rw - ext4 " +
+			"/dev/sda2 rw\n"}, part, ""},
+		"volume on top": {map[string]string{"sys/block/sda/sda1/holders/dm-0": ""}, disk, "sda1 is used by dm-0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := fake(t, c.files).unused("/dev/x", c.info)

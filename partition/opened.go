@@ -46,9 +46,10 @@ func (p *Opened) Close() error {
 }
 
 // Partition reads the table and opens the partition with the label. On a block device that is the partition's own node,
-// exclusively: the kernel caches the disk and the partition apart, so one of the two must be left alone; the disk itself
-// cannot be written until its partitions are closed. A mounted partition is ErrBusy, and the message names where. On an
-// image file it is a section of the file. A disk that was opened read-only gives partitions that are read-only.
+// exclusively: the kernel caches the disk and the partition apart, so one of the two must be left alone; the disk
+// itself cannot be written until its partitions are closed. A mounted partition is ErrBusy, and the message names
+// where. On an image file it is a section of the file. A disk that was opened read-only gives partitions that are
+// read-only.
 func (d *Disk) Partition(label string) (*Opened, error) {
 	p, err := d.partition(label)
 	if err != nil {
@@ -92,7 +93,8 @@ func (d *Disk) partition(label string) (*Opened, error) {
 		return nil, err
 	}
 	if want := l.Bytes(entry); inner.size != want {
-		err := fmt.Errorf("the kernel gives %s %d bytes and the table %d; restart, or let the kernel read the table again", node, inner.size, want)
+		err := fmt.Errorf("the kernel gives %s %d bytes and the table %d; restart, or let the kernel read the table "+
+			"again", node, inner.size, want)
 		return nil, errors.Join(err, inner.Close())
 	}
 	d.open++
@@ -126,7 +128,8 @@ func (d *Disk) tellKernel(l Layout) error {
 	dev, sector := block.NewFromFile(d.f), int64(l.SectorSize)
 	tell := func(number int, what string, err error) error {
 		if err != nil {
-			return fmt.Errorf("the table is written; tell the kernel that partition %d %s: %w; restart to make it known", number, what, err)
+			return fmt.Errorf("the table is written; tell the kernel that partition %d %s: %w; restart to make it "+
+				"known", number, what, err)
 		}
 		return nil
 	}
@@ -150,7 +153,8 @@ func (d *Disk) tellKernel(l Layout) error {
 		case !known:
 			err = tell(p.Number, "is new", dev.KernelPartitionAdd(p.Number, uint64(now.start), uint64(now.length)))
 		case was != now:
-			err = tell(p.Number, "has grown", dev.KernelPartitionResize(p.Number, uint64(now.start), uint64(now.length)))
+			err = tell(p.Number, "has grown", dev.KernelPartitionResize(p.Number, uint64(now.start),
+				uint64(now.length)))
 		}
 		if err != nil {
 			return err
@@ -240,7 +244,8 @@ func (s system) partitionNode(f *os.File, n int) (string, error) {
 	}
 	dir, ok := dirs[n]
 	if !ok {
-		return "", fmt.Errorf("the kernel knows no partition %d of it; restart, or let the kernel read the table again: %w", n, ErrNotFound)
+		return "", fmt.Errorf("the kernel knows no partition %d of it; restart, or let the kernel read the table "+
+			"again: %w", n, ErrNotFound)
 	}
 	node := filepath.Join(s.dev, filepath.Base(dir))
 	var st unix.Stat_t
@@ -251,8 +256,10 @@ func (s system) partitionNode(f *os.File, n int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if got := fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))); got != strings.TrimSpace(string(text)) {
-		return "", fmt.Errorf("device node %s is device %s, and the partition is %s", node, got, strings.TrimSpace(string(text)))
+	if got := fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)),
+		unix.Minor(uint64(st.Rdev))); got != strings.TrimSpace(string(text)) {
+		return "", fmt.Errorf("device node %s is device %s, and the partition is %s", node, got,
+			strings.TrimSpace(string(text)))
 	}
 	return node, nil
 }

@@ -111,8 +111,8 @@ func (p Partition) String() string {
 // Bytes is the partition's size in bytes.
 func (l Layout) Bytes(p Partition) int64 { return p.Sectors * int64(l.SectorSize) }
 
-// Find returns the partition with the label. None is ErrNotFound, and so are several, since neither can be chosen. One that
-// overlaps another is ErrForeign: what is written to the one is lost to the other.
+// Find returns the partition with the label. None is ErrNotFound, and so are several, since neither can be chosen. One
+// that overlaps another is ErrForeign: what is written to the one is lost to the other.
 func (l Layout) Find(label string) (Partition, error) {
 	var found []Partition
 	for _, p := range l.Partitions {
@@ -124,18 +124,20 @@ func (l Layout) Find(label string) (Partition, error) {
 	case 1:
 		for _, p := range l.Partitions {
 			if p.Number != found[0].Number && p.First <= found[0].Last() && found[0].First <= p.Last() {
-				return Partition{}, fmt.Errorf("find partition %s: %v and %v overlap, remove one of them: %w", label, found[0], p, ErrForeign)
+				return Partition{}, fmt.Errorf("find partition %s: %v and %v overlap, remove one of them: %w", label,
+					found[0], p, ErrForeign)
 			}
 		}
 		return found[0], nil
 	case 0:
 		return Partition{}, fmt.Errorf("find partition %s: %w", label, ErrNotFound)
 	}
-	return Partition{}, fmt.Errorf("find partition %s: %d partitions have this label (%s): %w", label, len(found), places(found), ErrSeveral)
+	return Partition{}, fmt.Errorf("find partition %s: %d partitions have this label (%s): %w", label, len(found),
+		places(found), ErrSeveral)
 }
 
-// ErrSeveral is returned when several partitions have the label that one is looked for by; it is also ErrNotFound. Do: give all but one
-// another label.
+// ErrSeveral is returned when several partitions have the label that one is looked for by; it is also ErrNotFound. Do:
+// give all but one another label.
 var ErrSeveral error = several{}
 
 type several struct{}
@@ -165,7 +167,8 @@ func (l Layout) check() error {
 // faults lists all that check refuses.
 func (l Layout) faults() (all []string) {
 	note := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	sorted := slices.SortedStableFunc(slices.Values(l.Partitions), func(a, b Partition) int { return cmp.Compare(a.First, b.First) })
+	sorted := slices.SortedStableFunc(slices.Values(l.Partitions),
+		func(a, b Partition) int { return cmp.Compare(a.First, b.First) })
 	numbers := map[int]bool{}
 	for i, p := range sorted {
 		switch {
@@ -174,7 +177,8 @@ func (l Layout) faults() (all []string) {
 		case numbers[p.Number]:
 			note("%v: number used twice", p)
 		case p.Sectors < 1 || p.First < l.FirstUsable || p.Last() > l.LastUsable:
-			note("%v: sectors %d to %d are outside of the usable %d to %d", p, p.First, p.Last(), l.FirstUsable, l.LastUsable)
+			note("%v: sectors %d to %d are outside of the usable %d to %d", p, p.First, p.Last(), l.FirstUsable,
+				l.LastUsable)
 		}
 		if i > 0 && sorted[i-1].Last() >= p.First {
 			note("%v and %v overlap at sector %d", sorted[i-1], p, p.First)

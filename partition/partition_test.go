@@ -95,7 +95,8 @@ func TestPlanKeepsWhatItDoesNotKnow(t *testing.T) {
 	d := disktest.New(size, 512)
 	l := planned(t, nil, size, 512, nil)
 	l.GUID = uuid.New()
-	foreign := Partition{Number: 7, Label: "other OS", Type: uuid.New(), GUID: uuid.New(), First: 3000, Sectors: 20000, Attributes: 1 << 60}
+	foreign := Partition{Number: 7, Label: "other OS", Type: uuid.New(), GUID: uuid.New(), First: 3000, Sectors: 20000,
+		Attributes: 1 << 60}
 	esp := Partition{Number: 2, Label: "EFI", Type: TypeESP, GUID: uuid.New(), First: 40960, Sectors: 8 * mib / 512}
 	l.Partitions = []Partition{esp, foreign}
 	require.NoError(t, Apply(d, l))
@@ -139,14 +140,17 @@ func TestPlanRefuses(t *testing.T) {
 		is      error
 		says    string
 	}{
-		"partition too small":   {&there, 64 * mib, 512, big, ErrNoSpace, "partition 1 (EFI) has 4194304 bytes, want 8388608"},
-		"other type":            {&there, 64 * mib, 512, typ, ErrForeign, "partition 4 (STATE) is of type 0fc63daf"},
-		"disk too small":        {nil, 1 * gib, 512, Default(Defaults{}), ErrNoSpace, "partition EFI needs 1073741824 bytes and the largest free area has 1071644672"},
-		"no room for the rest":  {nil, 10 * mib, 512, small("x"), ErrNoSpace, "partition EPHEMERAL needs"},
-		"no room for a table":   {nil, 4096, 512, nil, ErrNoSpace, "does not hold a partition table"},
-		"sector size":           {nil, 64 * mib, 520, nil, nil, "sector size 520"},
-		"other sector size":     {&there, 64 * mib, 4096, nil, nil, "sectors of 512 bytes, and the disk has 4096"},
-		"disk that shrank":      {&there, 32 * mib, 512, nil, ErrForeign, "the disk has 65536 sectors, and partition 5 (EPHEMERAL) reaches to"},
+		"partition too small": {&there, 64 * mib, 512, big, ErrNoSpace,
+			"partition 1 (EFI) has 4194304 bytes, want 8388608"},
+		"other type": {&there, 64 * mib, 512, typ, ErrForeign, "partition 4 (STATE) is of type 0fc63daf"},
+		"disk too small": {nil, 1 * gib, 512, Default(Defaults{}), ErrNoSpace,
+			"partition EFI needs 1073741824 bytes and the largest free area has 1071644672"},
+		"no room for the rest": {nil, 10 * mib, 512, small("x"), ErrNoSpace, "partition EPHEMERAL needs"},
+		"no room for a table":  {nil, 4096, 512, nil, ErrNoSpace, "does not hold a partition table"},
+		"sector size":          {nil, 64 * mib, 520, nil, nil, "sector size 520"},
+		"other sector size":    {&there, 64 * mib, 4096, nil, nil, "sectors of 512 bytes, and the disk has 4096"},
+		"disk that shrank": {&there, 32 * mib, 512, nil, ErrForeign,
+			"the disk has 65536 sectors, and partition 5 (EPHEMERAL) reaches to"},
 		"label twice":           {nil, 64 * mib, 512, twice, nil, "wanted twice"},
 		"no GUID":               {nil, 64 * mib, 512, noGUID, nil, "partition BIOS"},
 		"label too long":        {nil, 64 * mib, 512, long, nil, "at most 36"},
@@ -177,7 +181,8 @@ func TestPlanOnRandomDisks(t *testing.T) {
 		size := int64(16+r.IntN(200)) * mib
 		cur := planned(t, nil, size, sector, nil)
 		for at := cur.FirstUsable + int64(r.IntN(5000)); len(cur.Partitions) < 6; {
-			p := Partition{Number: 1 + 3*len(cur.Partitions), GUID: uuid.New(), Type: uuid.New(), First: at, Sectors: 1 + int64(r.IntN(20*mib/sector))}
+			p := Partition{Number: 1 + 3*len(cur.Partitions), GUID: uuid.New(), Type: uuid.New(), First: at,
+				Sectors: 1 + int64(r.IntN(20*mib/sector))}
 			if p.Last() > cur.LastUsable {
 				break
 			}

@@ -16,11 +16,12 @@ const (
 
 // Spec is a partition to have.
 type Spec struct {
-	Label      string
-	Type       uuid.UUID
-	GUID       uuid.UUID // of a new partition; one that is there keeps its own
-	Size       int64     // bytes, rounded up to whole MiB; 0 takes the largest free area, after all others have their place
-	Attributes uint64    // of a new partition
+	Label string
+	Type  uuid.UUID
+	GUID  uuid.UUID // of a new partition; one that is there keeps its own
+	// bytes, rounded up to whole MiB; 0 takes the largest free area, after all others have their place
+	Size       int64
+	Attributes uint64 // of a new partition
 }
 
 // Defaults adjusts the default layout. The zero value is the layout of docs/architecture.md.
@@ -119,7 +120,8 @@ func frame(current *Layout, size int64, sectorSize int) (Layout, error) {
 	l := Layout{SectorSize: sectorSize, Entries: newEntries, entrySize: entrySize, entriesAt: 2}
 	if current != nil {
 		if current.SectorSize != sectorSize {
-			return Layout{}, fmt.Errorf("the table was read with sectors of %d bytes, and the disk has %d", current.SectorSize, sectorSize)
+			return Layout{}, fmt.Errorf("the table was read with sectors of %d bytes, and the disk has %d",
+				current.SectorSize, sectorSize)
 		}
 		l = *current
 		l.Partitions, l.Problems = slices.Clone(current.Partitions), nil
@@ -138,15 +140,17 @@ func frame(current *Layout, size int64, sectorSize int) (Layout, error) {
 	}
 	for _, p := range l.Partitions {
 		if p.Last() > end {
-			return Layout{}, fmt.Errorf("the disk has %d sectors, and %v reaches to sector %d where %d is the last that leaves room for the backup copy of the table; "+
-				"make the disk larger again, or that partition smaller with another program: %w", l.Sectors, p, p.Last(), end, ErrForeign)
+			return Layout{}, fmt.Errorf("the disk has %d sectors, and %v reaches to sector %d where %d is the last "+
+				"that leaves room for the backup copy of the table; "+
+				"make the disk larger again, or that partition smaller with another program: %w", l.Sectors, p,
+				p.Last(), end, ErrForeign)
 		}
 	}
 	return l, nil
 }
 
-// usable keeps the usable sectors within what a disk has beside its tables, from begin to end, and widens them where that takes in a
-// partition that others left outside: firmware offers no such partition.
+// usable keeps the usable sectors within what a disk has beside its tables, from begin to end, and widens them where
+// that takes in a partition that others left outside: firmware offers no such partition.
 func (l *Layout) usable(begin, end int64) {
 	if !slices.ContainsFunc(l.Partitions, func(p Partition) bool { return p.First < begin }) {
 		l.FirstUsable = max(l.FirstUsable, begin)
@@ -176,9 +180,11 @@ func (l Layout) existing(s Spec) (bool, error) {
 	case len(found) == 0:
 		return false, nil
 	case len(found) > 1:
-		return false, fmt.Errorf("%d partitions have the label %s, rename all but one: %w", len(found), s.Label, ErrForeign)
+		return false, fmt.Errorf("%d partitions have the label %s, rename all but one: %w", len(found), s.Label,
+			ErrForeign)
 	case found[0].Type != s.Type:
-		return false, fmt.Errorf("%v is of type %s, want %s; rename it or choose another disk: %w", found[0], found[0].Type, s.Type, ErrForeign)
+		return false, fmt.Errorf("%v is of type %s, want %s; rename it or choose another disk: %w", found[0],
+			found[0].Type, s.Type, ErrForeign)
 	case l.Bytes(found[0]) < s.Size:
 		return false, fmt.Errorf("%v has %d bytes, want %d: %w", found[0], l.Bytes(found[0]), s.Size, ErrNoSpace)
 	}
@@ -208,7 +214,8 @@ func (l Layout) freeNumbers(n int) ([]int, error) {
 // place puts a new partition into the first free area that holds it, or, without a size, makes it fill the largest.
 func (l *Layout) place(s Spec, number int) error {
 	if s.Size < 0 || s.GUID == uuid.Nil || s.Type == uuid.Nil {
-		return fmt.Errorf("partition %s: size %d, type %s, GUID %s: want a type, a GUID and no negative size", s.Label, s.Size, s.Type, s.GUID)
+		return fmt.Errorf("partition %s: size %d, type %s, GUID %s: want a type, a GUID and no negative size", s.Label,
+			s.Size, s.Type, s.GUID)
 	}
 	if err := encodeName(make([]byte, 2*nameUnits), s.Label); err != nil {
 		return err
@@ -244,7 +251,8 @@ type area struct{ first, length int64 }
 // free lists the areas that no partition takes, cut to the alignment, in order.
 func (l Layout) free() (areas []area) {
 	step := int64(align / l.SectorSize)
-	sorted := slices.SortedFunc(slices.Values(l.Partitions), func(a, b Partition) int { return cmp.Compare(a.First, b.First) })
+	sorted := slices.SortedFunc(slices.Values(l.Partitions),
+		func(a, b Partition) int { return cmp.Compare(a.First, b.First) })
 	at := l.FirstUsable
 	for _, end := range append(sorted, Partition{First: l.LastUsable + 1}) {
 		first, last := (at+step-1)/step*step, end.First/step*step

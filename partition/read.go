@@ -59,7 +59,8 @@ func look(dev Device) (disk, error) {
 		}
 	}
 	if d.mbr.kind == mbrDOS {
-		return disk{}, fmt.Errorf("found a DOS (MBR) partition table with %d partitions: %w", d.mbr.partitions, ErrForeign)
+		return disk{}, fmt.Errorf("found a DOS (MBR) partition table with %d partitions: %w", d.mbr.partitions,
+			ErrForeign)
 	}
 	whole := d.primary.good() || d.backup.good()
 	if d.mbr.kind == mbrNone || !whole {
@@ -70,7 +71,8 @@ func look(dev Device) (disk, error) {
 		case found != "":
 			return disk{}, fmt.Errorf("found %s: %w", found, ErrForeign)
 		case err != nil && !whole:
-			return disk{}, fmt.Errorf("look for what is on it, and what cannot be read may hold something: %w: %w", err, ErrForeign)
+			return disk{}, fmt.Errorf("look for what is on it, and what cannot be read may hold something: %w: %w", err,
+				ErrForeign)
 		}
 	}
 	if !whole {
@@ -127,9 +129,9 @@ func readCopy(dev Device, at int64) tableCopy {
 	return c
 }
 
-// lostEntries is where the primary copy's entries are, or are best put, when its header is lost and the backup copy tells what they
-// are. Tables are moved where something else has sectors 2 to 33, such as the boot code of a small board: so first where they still
-// are, then where nothing is.
+// lostEntries is where the primary copy's entries are, or are best put, when its header is lost and the backup copy
+// tells what they are. Tables are moved where something else has sectors 2 to 33, such as the boot code of a small
+// board: so first where they still are, then where nothing is.
 func lostEntries(dev Device, backup tableCopy) int64 {
 	sector := int64(dev.SectorSize())
 	length := (int64(len(backup.entries)) + sector - 1) / sector
@@ -165,7 +167,8 @@ func (d disk) merge(sectors int64, sectorSize int) Layout {
 		entrySize: c.header.entrySize, entriesAt: d.entriesAt, backupAt: d.backup.at, extra: c.header.extra,
 	}
 	shares := d.primary.good() && d.backup.good() && d.backup.header.entriesAt < d.entriesAt+l.tableSectors()
-	if at := d.backup.header.entriesAt; d.backup.good() && d.backup.at == sectors-1 && at > l.LastUsable && !shares && at != sectors-1-l.tableSectors() {
+	if at := d.backup.header.entriesAt; d.backup.good() && d.backup.at == sectors-1 && at > l.LastUsable && !shares &&
+		at != sectors-1-l.tableSectors() {
 		l.backupEntries = at
 	}
 	note := func(format string, args ...any) { l.Problems = append(l.Problems, fmt.Sprintf(format, args...)) }
@@ -173,14 +176,16 @@ func (d disk) merge(sectors int64, sectorSize int) Layout {
 	case !d.primary.good():
 		note("the primary copy is damaged (%v); the table was recovered from the backup copy", d.primary.err)
 	case l.LastUsable >= sectors || !d.backup.good() && d.primary.header.other >= sectors:
-		note("the primary copy is whole, but it is of a disk of %d sectors and this one has %d: the backup copy would lie beyond its end",
+		note("the primary copy is whole, but it is of a disk of %d sectors and this one has %d: the backup copy "+
+			"would lie beyond its end",
 			max(d.primary.header.other, l.LastUsable)+1, sectors)
 	case !d.backup.good():
 		note("the backup copy is damaged (%v)", d.backup.err)
 	case d.backup.at != sectors-1:
 		note("the backup copy is in sector %d and not in the last one, %d: the disk grew", d.backup.at, sectors-1)
 	case shares:
-		note("the backup copy has no entries of its own: its header names those of the primary copy, in sector %d", d.backup.header.entriesAt)
+		note("the backup copy has no entries of its own: its header names those of the primary copy, in sector %d",
+			d.backup.header.entriesAt)
 	case !sameTable(d.primary, d.backup):
 		note("the copies differ; the primary one counts")
 	}
@@ -193,10 +198,12 @@ func (d disk) merge(sectors int64, sectorSize int) Layout {
 		note("the protective MBR is wrong: %s", d.mbr.crooked)
 	}
 	if end := l.entriesAt + l.tableSectors(); l.entriesAt <= l.LastUsable && end > l.FirstUsable {
-		note("usable sectors %d to %d, and the table has its own entries in %d to %d", l.FirstUsable, l.LastUsable, l.entriesAt, end-1)
+		note("usable sectors %d to %d, and the table has its own entries in %d to %d", l.FirstUsable, l.LastUsable,
+			l.entriesAt, end-1)
 	}
 	for _, e := range l.bad {
-		note("entry %d is no partition (sectors %d to %d); it is kept as it is, and passed over", e.number, e.first, e.last)
+		note("entry %d is no partition (sectors %d to %d); it is kept as it is, and passed over", e.number, e.first,
+			e.last)
 	}
 	l.Problems = append(l.Problems, l.faults()...)
 	return l

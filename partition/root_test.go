@@ -23,7 +23,8 @@ import (
 func loop(t *testing.T, size int64, sector int) (node, image string) {
 	t.Helper()
 	image = imageFile(t, size)
-	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", strconv.Itoa(sector), image).CombinedOutput()
+	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", strconv.Itoa(sector),
+		image).CombinedOutput()
 	require.NoError(t, err, "losetup: %s", out)
 	node = strings.TrimSpace(string(out))
 	t.Cleanup(func() {
@@ -90,7 +91,8 @@ func TestARealDisk(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, kernel, 5)
 			for _, p := range l.Partitions {
-				require.Equal(t, extent{p.First * int64(sector), l.Bytes(p)}, kernel[p.Number], "the kernel knows %v", p)
+				require.Equal(t, extent{p.First * int64(sector), l.Bytes(p)}, kernel[p.Number], "the kernel knows %v",
+					p)
 			}
 			requireNoProblemsOf(t, node)
 
@@ -233,7 +235,8 @@ func TestAMountedPartition(t *testing.T) {
 		require.NoError(t, c.Start())
 		_, err = os.ReadFile(ready)
 		require.NoError(t, err)
-		refused(t, fmt.Sprintf("%s is mounted at %s in another mount name space, that of process %d (sh)", last, at, c.Process.Pid))
+		refused(t, fmt.Sprintf("%s is mounted at %s in another mount name space, that of process %d (sh)", last, at,
+			c.Process.Pid))
 		require.NoError(t, hold.Close())
 		_ = c.Wait()
 	})

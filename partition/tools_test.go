@@ -35,7 +35,8 @@ func saved(t *testing.T, d *disktest.Disk) string {
 // sgdisk finds nothing wrong, and sfdisk lists what we list: after a first table, partitions added to a foreign one,
 // a recovery and a growth.
 func TestForeignToolsAgree(t *testing.T) {
-	more := []Spec{{Label: "Zusätzlich", Type: TypeLinux, GUID: uuid.New(), Size: mib, Attributes: AttrNoAutomount | AttrRequired}}
+	more := []Spec{{Label: "Zusätzlich", Type: TypeLinux, GUID: uuid.New(), Size: mib,
+		Attributes: AttrNoAutomount | AttrRequired}}
 	disks, before := map[string]*disktest.Disk{}, map[string]string{}
 	first, l := installed(t, 64*mib, 512)
 	disks["first table"] = first
@@ -85,7 +86,8 @@ func sfdiskDump(t *testing.T, path string) (rows []row) {
 
 func sfdiskEntries(l Layout) (rows []row) {
 	for _, p := range l.Partitions {
-		rows = append(rows, row{strconv.FormatInt(p.First, 10), strconv.FormatInt(p.Sectors, 10), p.Type.String(), p.GUID.String()})
+		rows = append(rows, row{strconv.FormatInt(p.First, 10), strconv.FormatInt(p.Sectors, 10), p.Type.String(),
+			p.GUID.String()})
 	}
 	return rows
 }

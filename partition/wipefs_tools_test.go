@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What other tools make is named, and after a wipe wipefs finds nothing any more; nor does it of any mark that is known here.
+// What other tools make is named, and after a wipe wipefs finds nothing any more; nor does it of any mark that is known
+// here.
 func TestWipefsFindsNothingAfterAWipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
 	run := func(name string, args ...string) string {

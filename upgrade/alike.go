@@ -8,7 +8,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// alike says of several partitions with one label which of them this machine was started from, and how the others get another.
+// alike says of several partitions with one label which of them this machine was started from, and how the others get
+// another.
 func alike(err error, layout partition.Layout, role partition.Role, o OpenOptions) error {
 	if role != partition.EFI {
 		return fmt.Errorf("%w (give all but one a label of its own: sfdisk --part-label DISK NUMBER OTHER)", err)
@@ -28,11 +29,12 @@ func alike(err error, layout partition.Layout, role partition.Role, o OpenOption
 	if strings.HasPrefix(said, source) {
 		other = "NUMBER" // any of them may be the one
 	}
-	return fmt.Errorf("%w; %s (give another one a label of its own: sfdisk --part-label DISK %s OTHER)", err, said, other)
+	return fmt.Errorf("%w; %s (give another one a label of its own: sfdisk --part-label DISK %s OTHER)", err, said,
+		other)
 }
 
-// started is the GUID of the partition that this machine was started from, as far as it is known, and who says so: the loader, or
-// else the firmware.
+// started is the GUID of the partition that this machine was started from, as far as it is known, and who says so: the
+// loader, or else the firmware.
 func started(o OpenOptions) (guid, source string) {
 	line := ""
 	if o.Cmdline != nil {

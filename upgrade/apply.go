@@ -44,10 +44,11 @@ func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attem
 	return m.Arm(ctx, o)
 }
 
-// Prepare does everything of an upgrade that can fail, while the machine still serves, and disturbs nothing: wherever power fails,
-// the next boot is that of the default. The target is the slot that is neither active nor default; what it held is gone from "clear" on, but for files that the
-// image has too. Those are left, those of the active slot are copied, and a download that was cut off is taken up: each
-// as far as its bytes match the digests in the image's manifest, and all of it is read back like the rest.
+// Prepare does everything of an upgrade that can fail, while the machine still serves, and disturbs nothing: wherever
+// power fails, the next boot is that of the default. The target is the slot that is neither active nor default; what it
+// held is gone from "clear" on, but for files that the image has too. Those are left, those of the active slot are
+// copied, and a download that was cut off is taken up: each as far as its bytes match the digests in the image's
+// manifest, and all of it is read back like the rest.
 func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
 	return m.prepareAs(ctx, img, o, Prepared)
 }
@@ -92,7 +93,8 @@ func (op *operation) steps() []step {
 	}
 }
 
-// find waits for the first file that a slot needs, so that an image without any changes nothing, and looks at its beginning.
+// find waits for the first file that a slot needs, so that an image without any changes nothing, and looks at its
+// beginning.
 func (op *operation) find(ctx context.Context) error {
 	var a image.Asset
 	if !op.nothingToFetch() {
@@ -112,11 +114,13 @@ func (op *operation) find(ctx context.Context) error {
 
 // probe asks the firmware, before anything is changed, whether it would keep what the rehearsal wrote to its variables.
 func (op *operation) probe() error {
-	if names, err := op.m.Vars.List(); op.kept == 0 || err == nil && len(names) == 0 { // without any, whatever needs one was refused
+	if names, err := op.m.Vars.List(); op.kept == 0 || err == nil &&
+		len(names) == 0 { // without any, whatever needs one was refused
 		return nil
 	}
 	if err := efivar.Probe(op.m.Vars, op.kept); err != nil {
-		return fmt.Errorf("%w: %w (delete boot entries that nothing needs, then restart once)", bootloader.ErrNoVariables, err)
+		return fmt.Errorf("%w: %w (delete boot entries that nothing needs, then restart once)",
+			bootloader.ErrNoVariables, err)
 	}
 	return nil
 }
@@ -231,7 +235,8 @@ func (op *operation) verify(ctx context.Context) error {
 	if err != nil && (!op.Force || errors.Is(err, errReserved)) {
 		return err
 	}
-	if err := op.m.fitLoader(op.plan.To, op.img.Arch); err != nil && (!op.Force || errors.Is(err, bootloader.ErrMachine)) {
+	if err := op.m.fitLoader(op.plan.To, op.img.Arch); err != nil &&
+		(!op.Force || errors.Is(err, bootloader.ErrMachine)) {
 		return err
 	}
 	if err := op.takeVersion(version); err != nil {
@@ -253,7 +258,8 @@ func (op *operation) complete(context.Context) error {
 		return -1
 	})
 	op.manifest = bootloader.Manifest{
-		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Arch: op.img.Arch, Files: op.files,
+		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Arch: op.img.Arch,
+		Files: op.files,
 	}
 	return op.m.complete(op.plan.To, op.manifest)
 }
@@ -296,17 +302,20 @@ func (op *operation) enter() error {
 	}
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&Attempt{
-		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries, Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To, Old: op.plan.Old,
+		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries,
+		Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To,
+		Old:     op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Marks: marks, Boots: Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)
 }
 
-// Arm is the commit point of a prepared attempt: one write, after which the next boot is the trial. An error leaves nothing armed, as far as the loader can be written at all.
+// Arm is the commit point of a prepared attempt: one write, after which the next boot is the trial. An error leaves
+// nothing armed, as far as the loader can be written at all.
 //
 // With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
-// comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may follow,
-// when the target could not be started. Confirm then asks whether the firmware would start it too: see ErrCold.
+// comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may
+// follow, when the target could not be started. Confirm then asks whether the firmware would start it too: see ErrCold.
 func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.attempt()
 	switch {

@@ -62,6 +62,7 @@ func TestKernelsArgumentsSayWhatAPanicDoes(t *testing.T) {
 		require.Contains(t, k.Cmdline, want, "started by kexec")
 		require.NoError(t, m.Loader.Disarm())
 	}
-	_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true, Cmdline: "panic=10 pawl.start=kexec"}), upgrade.Options{})
+	_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true, Cmdline: "panic=10 pawl.start=kexec"}),
+		upgrade.Options{})
 	require.ErrorIs(t, err, upgrade.ErrUnfit)
 }

@@ -70,12 +70,13 @@ type Attempt struct {
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
 	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo
-	Reached   string          `json:"reached,omitempty"`   // how far its trial came, in its last boot: see Machine.Reached
-	Crash     *Crash          `json:"crash,omitempty"`     // what the kernel of a failed trial left
-	Seen      []string        `json:"seen,omitempty"`      // ids of what other kernels had left when it was armed
-	Boots     Boots           `json:"boots"`
-	Begun     time.Time       `json:"begun"`
-	Changed   time.Time       `json:"changed"`
+	// how far its trial came, in its last boot: see Machine.Reached
+	Reached string    `json:"reached,omitempty"`
+	Crash   *Crash    `json:"crash,omitempty"` // what the kernel of a failed trial left
+	Seen    []string  `json:"seen,omitempty"`  // ids of what other kernels had left when it was armed
+	Boots   Boots     `json:"boots"`
+	Begun   time.Time `json:"begun"`
+	Changed time.Time `json:"changed"`
 }
 
 // Boots are the boot ids (/proc/sys/kernel/random/boot_id) in which an attempt reached its phases.
@@ -150,13 +151,14 @@ func (m *Machine) value(tag uint8, into any) (bool, error) {
 		return false, fmt.Errorf("read META tag %#x: %w", tag, err)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return false, fmt.Errorf("read META tag %#x: it is not as Pawl writes it: %w (delete it, or reset META with `installer meta reset`)", tag, err)
+		return false, fmt.Errorf("read META tag %#x: it is not as Pawl writes it: %w (delete it, or reset META with "+
+			"`installer meta reset`)", tag, err)
 	}
 	return true, nil
 }
 
-// What META keeps of each text, in bytes, so that it never runs out of room for the next step of an attempt: after arming that
-// would cost a trial.
+// What META keeps of each text, in bytes, so that it never runs out of room for the next step of an attempt: after
+// arming that would cost a trial.
 const (
 	maxReason    = 4 << 10
 	maxBadReason = 512 // of each of the known-bad images
@@ -168,7 +170,8 @@ const (
 func (a *Attempt) bound() {
 	a.Reason = foreign.Text(a.Reason, maxReason)
 	a.Reference = foreign.Text(a.Reference, maxReference)
-	for _, s := range []*string{&a.ID, &a.Old, &a.Version, &a.Image, &a.Trial, &a.Mode, &a.Reached, &a.Boots.Prepared, &a.Boots.Started, &a.Boots.Ended} {
+	for _, s := range []*string{&a.ID, &a.Old, &a.Version, &a.Image, &a.Trial, &a.Mode, &a.Reached, &a.Boots.Prepared,
+		&a.Boots.Started, &a.Boots.Ended} {
 		*s = foreign.Text(*s, maxWord)
 	}
 	if c := a.Crash; c != nil {
@@ -176,8 +179,8 @@ func (a *Attempt) bound() {
 	}
 }
 
-// record writes a as the latest attempt, and the list of bad images, if it changes, in the same update of META: bad joins it,
-// and an image that was confirmed leaves it.
+// record writes a as the latest attempt, and the list of bad images, if it changes, in the same update of META: bad
+// joins it, and an image that was confirmed leaves it.
 func (m *Machine) record(a *Attempt, bad *Bad) error {
 	if m.metaErr != nil {
 		return m.metaErr

@@ -18,16 +18,17 @@ type Boot struct {
 	Wiped   bool     // EPHEMERAL was wiped just now
 	Staged  bool     // an upgrade was staged before this boot: ApplyStaged, then restart, and mount nothing before
 
-	// Unordered says why this boot is no trial although the default does not run: no attempt ordered it. Do: confirm nothing, and
-	// tell a person, who decides. Empty in every other boot.
+	// Unordered says why this boot is no trial although the default does not run: no attempt ordered it. Do: confirm
+	// nothing, and tell a person, who decides. Empty in every other boot.
 	Unordered string
 }
 
 // Started is called once in every boot, early, before EPHEMERAL is mounted. It can be called again.
 //
-// On a trial it counts this boot in META, arms the next try where the loader does not count (bootloader.State.Again), and wipes
-// EPHEMERAL, once, unless the attempt preserves it. On the default it records how an open attempt ended, and has firmware start the
-// loader by an entry of our own. With META destroyed it records, wipes and arms nothing, and what runs beside the default is a trial.
+// On a trial it counts this boot in META, arms the next try where the loader does not count (bootloader.State.Again),
+// and wipes EPHEMERAL, once, unless the attempt preserves it. On the default it records how an open attempt ended, and
+// has firmware start the loader by an entry of our own. With META destroyed it records, wipes and arms nothing, and
+// what runs beside the default is a trial.
 //
 // A boot that no attempt ordered is no trial: see [Boot].
 func (m *Machine) Started(context.Context) (Boot, error) {
@@ -52,7 +53,8 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 		return Boot{Trial: st.Trial()}, nil
 	}
 	if why := m.unordered(st, a); why != "" {
-		m.log.Warn("no attempt ordered this boot; it is not confirmed by itself", "slot", st.Active, "default", st.Default, "reason", why)
+		m.log.Warn("no attempt ordered this boot; it is not confirmed by itself", "slot", st.Active, "default",
+			st.Default, "reason", why)
 		return Boot{Unordered: why}, nil
 	}
 	b := Boot{Trial: st.Trial(), Attempt: a}
@@ -117,7 +119,8 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 	return m.record(a, nil)
 }
 
-// usedUp is what is wrong where the boot that runs on trial has not used up what armed it: it would be started without end.
+// usedUp is what is wrong where the boot that runs on trial has not used up what armed it: it would be started without
+// end.
 func usedUp(st bootloader.State) error {
 	if st.Trial() && st.Again && st.Armed == st.Active {
 		return fmt.Errorf("the firmware has not used up %s, which started this trial", st.ArmedBy)
@@ -125,17 +128,19 @@ func usedUp(st bootloader.State) error {
 	return nil
 }
 
-// spend disarms in place of such a firmware. The trial gets no other boot, since nothing would end it that does not come so far.
+// spend disarms in place of such a firmware. The trial gets no other boot, since nothing would end it that does not
+// come so far.
 func (m *Machine) spend(st bootloader.State) {
 	if err := m.Loader.Disarm(); err != nil {
 		m.log.Error("this trial is started again for ever, unless it is confirmed", "cause", usedUp(st), "reason", err)
 		return
 	}
-	m.log.Warn("what started this trial is deleted in the firmware's place; the trial gets no other boot", "cause", usedUp(st))
+	m.log.Warn("what started this trial is deleted in the firmware's place; the trial gets no other boot", "cause",
+		usedUp(st))
 }
 
-// again arms the running slot for the tries that are left, in the very call that has counted this boot: a later one may come
-// after the trial was given up. A boot without an id cannot be told from the next one, so it is the last.
+// again arms the running slot for the tries that are left, in the very call that has counted this boot: a later one may
+// come after the trial was given up. A boot without an id cannot be told from the next one, so it is the last.
 func (m *Machine) again(st bootloader.State, a *Attempt) {
 	if !st.Again || a.left() == 0 || m.BootID == "" {
 		return
@@ -171,8 +176,8 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 	return m.fellBack(st, a)
 }
 
-// fellBack ends an attempt whose trial failed, with what is known of why. The image is remembered as bad if the new version
-// said that it started, or if its kernel left word that it panicked. If power fails
+// fellBack ends an attempt whose trial failed, with what is known of why. The image is remembered as bad if the new
+// version said that it started, or if its kernel left word that it panicked. If power fails
 //
 //	before META has it                   the next boot of the default finds the attempt open, and the kernel's records
 //	before those records are removed     they are META's already; the next boot removes them
@@ -218,9 +223,9 @@ func (a *Attempt) lastSeen() string {
 	return fmt.Sprintf(" (it was last seen at %q)", a.Reached)
 }
 
-// Reached records how far the running trial has come: "started" and "wiped" are Started's, what follows is the caller's, such
-// as `check "net"`. So something is known of a trial that hangs or loses its power. It is one update of META, and none if
-// nothing has changed. Outside of a trial that is on record it does nothing.
+// Reached records how far the running trial has come: "started" and "wiped" are Started's, what follows is the
+// caller's, such as `check "net"`. So something is known of a trial that hangs or loses its power. It is one update of
+// META, and none if nothing has changed. Outside of a trial that is on record it does nothing.
 func (m *Machine) Reached(_ context.Context, where string) error {
 	a, err := m.attempt()
 	if err != nil {
@@ -259,8 +264,8 @@ func (m *Machine) Failed(_ context.Context, reason string) error {
 	return nil
 }
 
-// Late records why this boot of the trial is about to be ended: it hangs, or took too long. The tries that are left stay
-// armed, since another boot may do better. The caller reboots.
+// Late records why this boot of the trial is about to be ended: it hangs, or took too long. The tries that are left
+// stay armed, since another boot may do better. The caller reboots.
 func (m *Machine) Late(_ context.Context, reason string) error {
 	st, err := m.onTrial()
 	if err == nil {
@@ -303,12 +308,12 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 	return nil
 }
 
-// Confirm makes the running slot the default. The loader's one write decides; META only learns of it. A trial that was started by
-// kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is [ErrCold], and nothing is written.
-// Where something in front of the loader would start the other slot all the same, it is [ErrRehearsal], and nothing is written. One
-// that no attempt ordered is confirmed only with Options.Ordered: else it is [ErrUnordered].
-// With META destroyed it works all the same. On a slot that is the default already it finishes what a cut left over.
-// The attempt is nil if META holds none for this slot.
+// Confirm makes the running slot the default. The loader's one write decides; META only learns of it. A trial that was
+// started by kexec is confirmed only when it is predicted that the firmware starts the slot too: else it is [ErrCold],
+// and nothing is written. Where something in front of the loader would start the other slot all the same, it is
+// [ErrRehearsal], and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it
+// is [ErrUnordered]. With META destroyed it works all the same. On a slot that is the default already it finishes what
+// a cut left over. The attempt is nil if META holds none for this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
 	var a *Attempt
 	err := m.walk(ctx, []step{{StepConfirm, func(ctx context.Context) (err error) {

@@ -8,7 +8,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/predict"
 )
 
-// byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts it too.
+// byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts
+// it too.
 func (m *Machine) byKexec(s bootloader.Slot) bool {
 	if m.startedByKexec() {
 		return true
@@ -17,11 +18,12 @@ func (m *Machine) byKexec(s bootloader.Slot) bool {
 	return err == nil && a != nil && a.Open() && a.Kexec && a.To == s
 }
 
-// startsCold predicts what the machine boots once s is confirmed, from a confirm of s that is played on a copy in memory, and
-// refuses what is not s as its manifest has it.
+// startsCold predicts what the machine boots once s is confirmed, from a confirm of s that is played on a copy in
+// memory, and refuses what is not s as its manifest has it.
 func (m *Machine) startsCold(s SlotStatus) error {
 	if m.Disk == nil {
-		return fmt.Errorf("it was started by kexec, and what the firmware would start is not known without the disk: %w", ErrCold)
+		return fmt.Errorf("it was started by kexec, and what the firmware would start is not known without the disk: "+
+			"%w", ErrCold)
 	}
 	disk := predict.NewOverlay(m.Disk)
 	vars, err := predict.Variables(m.Vars)
@@ -29,10 +31,12 @@ func (m *Machine) startsCold(s SlotStatus) error {
 		return fmt.Errorf("it was started by kexec: %w", err)
 	}
 	if secureBoot(vars) {
-		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, with Secure Boot on: %w", ErrCold)
+		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, "+
+			"with Secure Boot on: %w", ErrCold)
 	}
 	sure, err := OpenDevice(disk, OpenOptions{
-		Loaders: []bootloader.Backend{m.Backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline, BootID: m.BootID, Version: m.Version, Now: m.config.Now,
+		Loaders: []bootloader.Backend{m.Backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline,
+		BootID: m.BootID, Version: m.Version, Now: m.config.Now,
 	})
 	if err == nil {
 		err = sure.Loader.Confirm(s.Slot)
@@ -60,7 +64,8 @@ func (m *Machine) startsCold(s SlotStatus) error {
 		}
 		why = err.Error()
 	}
-	return fmt.Errorf("it was started by kexec, and after a confirm: %s %s: %w (restart to fall back)", strings.Join(b.Why, " "), upper(why), ErrCold)
+	return fmt.Errorf("it was started by kexec, and after a confirm: %s %s: %w (restart to fall back)",
+		strings.Join(b.Why, " "), upper(why), ErrCold)
 }
 
 // orPath names what a boot starts.

@@ -27,8 +27,8 @@ const (
 	maxDumps    = 64
 )
 
-// BootMark is the line that a node writes into the kernel's log early in each boot, so that a kernel's last words tell whose
-// they are.
+// BootMark is the line that a node writes into the kernel's log early in each boot, so that a kernel's last words tell
+// whose they are.
 func BootMark(bootID string, s bootloader.Slot, version string) string {
 	return fmt.Sprintf("pawl: boot %s runs slot %s, version %s", bootID, s, version)
 }
@@ -38,13 +38,15 @@ var bootMark = regexp.MustCompile(`pawl: boot (\S+) runs slot ([AB]), version ([
 // clockError is how far two readings of a clock may differ in one machine from boot to boot.
 const clockError = 2 * time.Second
 
-// noClock is a time that no clock shows which was ever set: a machine that keeps no time begins each boot years earlier.
+// noClock is a time that no clock shows which was ever set: a machine that keeps no time begins each boot years
+// earlier.
 var noClock = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // crash finds what the kernels of an attempt's trial left, and what to remove. A dump is theirs only if nothing speaks
-// against it: it was not there when the trial was armed, its mark (BootMark) does not name the old slot, and its kernel was started
-// after the attempt was prepared. Where its mark names the boot in which the trial said that it started, no clock is asked; where
-// the clocks cannot tell, its mark has to name the new version in another boot than the one that prepared the attempt.
+// against it: it was not there when the trial was armed, its mark (BootMark) does not name the old slot, and its kernel
+// was started after the attempt was prepared. Where its mark names the boot in which the trial said that it started, no
+// clock is asked; where the clocks cannot tell, its mark has to name the new version in another boot than the one that
+// prepared the attempt.
 func (m *Machine) crash(a *Attempt) (*Crash, []pstore.Dump) {
 	all, err := m.PStore.Read()
 	if err != nil {
@@ -62,7 +64,8 @@ func (m *Machine) crash(a *Attempt) (*Crash, []pstore.Dump) {
 		if c != nil && c.Panic != "" && why == "" {
 			continue // a panic says more than what came before or after it
 		}
-		c = &Crash{Panic: foreign.Text(why, maxPanic), Log: d.Excerpt(maxCrashLog), When: d.When.UTC().Truncate(time.Second)}
+		c = &Crash{Panic: foreign.Text(why, maxPanic), Log: d.Excerpt(maxCrashLog),
+			When: d.When.UTC().Truncate(time.Second)}
 	}
 	if c != nil {
 		for _, d := range theirs[:min(len(theirs), maxDumps)] {

@@ -58,15 +58,18 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 		},
 		"it panicked before it said that it started": {
 			dump:   func(r *rig) { r.dies("1", virtual.Now().Add(minute)) },
-			reason: "its kernel panicked before it said that it started: Attempted to kill init! exitcode=0x00000100", bad: true, log: true, removed: true,
+			reason: "its kernel panicked before it said that it started: Attempted to kill init! exitcode=0x00000100",
+			bad:    true, log: true, removed: true,
 		},
 		"it panicked later": {
 			before: true, dump: func(r *rig) { r.dies("1", virtual.Now().Add(minute)) },
-			reason: "the new version started, then its kernel panicked: Attempted to kill init! exitcode=0x00000100 (it was last seen at \"wiped\")", bad: true, log: true, removed: true,
+			reason: "the new version started, then its kernel panicked: Attempted to kill init! exitcode=0x00000100 " +
+				"(it was last seen at \"wiped\")", bad: true, log: true, removed: true,
 		},
 		"it names its slot": {
 			dump: func(r *rig) {
-				r.dies("1", virtual.Now().Add(minute), "pawl: boot 0 runs slot A, version 1", upgrade.BootMark("boot-2", "B", "2.0.0"))
+				r.dies("1", virtual.Now().Add(minute), "pawl: boot 0 runs slot A, version 1",
+					upgrade.BootMark("boot-2", "B", "2.0.0"))
 			},
 			reason: "its kernel panicked", bad: true, log: true, removed: true,
 		},
@@ -89,7 +92,10 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 			dump: func(r *rig) { r.dies("1", time.Unix(100, 0)) }, reason: upgrade.NotKnown,
 		},
 		"a machine without a clock, and it names its boot": {
-			before: true, dump: func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-2", "B", "2.0.0")) },
+			before: true, dump: func(r *rig) {
+				r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-2", "B",
+					"2.0.0"))
+			},
 			reason: "the new version started, then its kernel panicked", bad: true, log: true, removed: true,
 		},
 		"a machine without a clock, and it names its version": {
@@ -109,16 +115,23 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 			reason: upgrade.NotKnown,
 		},
 		"a clock that was set back, and it names its boot": {
-			before: true, dump: func(r *rig) { r.dies("1", virtual.Now().Add(-time.Hour), upgrade.BootMark("boot-2", "B", "2.0.0")) },
+			before: true, dump: func(r *rig) {
+				r.dies("1", virtual.Now().Add(-time.Hour),
+					upgrade.BootMark("boot-2", "B", "2.0.0"))
+			},
 			reason: "the new version started, then its kernel panicked", bad: true, log: true, removed: true,
 		},
 		"a clock that was set back, and it may be of an earlier attempt": {
-			dump:   func(r *rig) { r.dies("1", virtual.Now().Add(-time.Hour), upgrade.BootMark("boot-0", "B", "2.0.0")) },
+			dump: func(r *rig) {
+				r.dies("1", virtual.Now().Add(-time.Hour), upgrade.BootMark("boot-0", "B",
+					"2.0.0"))
+			},
 			reason: upgrade.NotKnown,
 		},
 		"records that are no dump": {
 			dump: func(r *rig) {
-				require.NoError(r.t, os.WriteFile(filepath.Join(string(r.PStore), "dmesg-efi-1"), []byte("Kernel panic - not syncing: x"), 0o600))
+				require.NoError(r.t, os.WriteFile(filepath.Join(string(r.PStore), "dmesg-efi-1"),
+					[]byte("Kernel panic - not syncing: x"), 0o600))
 			},
 			reason: upgrade.NotKnown,
 		},
@@ -146,7 +159,8 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 			require.Equal(t, test.bad, len(s.KnownBad) == 1)
 			require.Equal(t, test.log, s.Attempt.Crash != nil)
 			if test.log {
-				require.Contains(t, s.Attempt.Crash.Log, "[    3.000000] Kernel panic - not syncing: Attempted to kill init!")
+				require.Contains(t, s.Attempt.Crash.Log,
+					"[    3.000000] Kernel panic - not syncing: Attempted to kill init!")
 			}
 			require.Empty(t, s.Attempt.Seen)
 			if test.dump != nil {
@@ -156,14 +170,16 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 	}
 }
 
-// The clock stands at 1970 in every boot, also when the trial is prepared, and each try finds what the one before it left.
+// The clock stands at 1970 in every boot, also when the trial is prepared, and each try finds what the one before it
+// left.
 func TestAPanicOnAMachineThatKeepsNoTime(t *testing.T) {
 	r := start(t)
 	r.PStore = pstore.Dir(t.TempDir())
 	early := func() time.Time { return time.Unix(60, 0) }
 	open := func() *upgrade.Machine {
 		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
-			Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: r.status().Version, Now: early, PStore: r.PStore,
+			Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: r.status().Version, Now: early,
+			PStore: r.PStore,
 		})
 		require.NoError(t, err)
 		return m
@@ -214,7 +230,8 @@ func TestEachTryMakesRoomForTheNext(t *testing.T) {
 	require.Empty(t, r.records())
 	r.boots(bootloader.A, "1.0.0") // the second try left nothing
 	s := r.status()
-	require.Contains(t, s.Attempt.Reason, "the new version started 2 times, then its kernel panicked: Attempted to kill init!")
+	require.Contains(t, s.Attempt.Reason,
+		"the new version started 2 times, then its kernel panicked: Attempted to kill init!")
 	require.NotNil(t, s.Attempt.Crash)
 }
 

@@ -43,7 +43,8 @@ func (r *rig) bootFiles() *bootfs.FS {
 	require.NoError(r.t, err)
 	p, err := layout.Find("EFI")
 	require.NoError(r.t, err)
-	f, err := bootfs.Open(partition.Section(r.Disk, p), bootfs.Options{Zones: []string{bootloader.A.Dir(), bootloader.B.Dir()}, Now: virtual.Now})
+	f, err := bootfs.Open(partition.Section(r.Disk, p), bootfs.Options{Zones: []string{bootloader.A.Dir(),
+		bootloader.B.Dir()}, Now: virtual.Now})
 	require.NoError(r.t, err)
 	return f
 }
@@ -95,7 +96,8 @@ func (r *rig) option(n uint16, name, file string) {
 	guid, err := efivar.ParseGUID(p.GUID.String())
 	require.NoError(r.t, err)
 	drive := efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}
-	data, err := efivar.LoadOption{Attributes: efivar.Active, Description: name, Path: []efivar.Node{drive.Node(), efivar.FilePath(file), efivar.End()}}.Encode()
+	data, err := efivar.LoadOption{Attributes: efivar.Active, Description: name, Path: []efivar.Node{drive.Node(),
+		efivar.FilePath(file), efivar.End()}}.Encode()
 	require.NoError(r.t, err)
 	r.set(efivar.Boot(n), data)
 }

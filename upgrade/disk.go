@@ -13,9 +13,9 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started from,
-// GRUB on this machine's kernel command line, systemd-boot in a variable.
-// Nil vars are this machine's. It writes nothing. No such disk, and more than one (a copy), are ErrDiskUnknown.
+// Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started
+// from, GRUB on this machine's kernel command line, systemd-boot in a variable. Nil vars are this machine's. It writes
+// nothing. No such disk, and more than one (a copy), are ErrDiskUnknown.
 func Disk(vars efivar.Store) (string, error) {
 	if vars == nil {
 		vars = efivar.Open(efivar.Dir)
@@ -68,9 +68,11 @@ func findDisk(vars efivar.Store, line, class, dev string) (string, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), text, ErrDiskUnknown)
+		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), text,
+			ErrDiskUnknown)
 	case len(unread) > 0:
-		return "", fmt.Errorf("find the boot disk: no disk has partition %s (not read: %s): %w", text, strings.Join(unread, "; "), ErrDiskUnknown)
+		return "", fmt.Errorf("find the boot disk: no disk has partition %s (not read: %s): %w", text,
+			strings.Join(unread, "; "), ErrDiskUnknown)
 	}
 	return "", fmt.Errorf("find the boot disk: no disk has partition %s: %w", text, ErrDiskUnknown)
 }
@@ -85,7 +87,8 @@ func disksWith(guid, class, dev string) (found, unread []string, err error) {
 		if _, err := os.Stat(filepath.Join(class, d.Name(), "partition")); err == nil {
 			continue // of a disk that has its own line
 		}
-		if size, err := os.ReadFile(filepath.Join(class, d.Name(), "size")); err == nil && strings.TrimSpace(string(size)) == "0" {
+		if size, err := os.ReadFile(filepath.Join(class, d.Name(), "size")); err == nil &&
+			strings.TrimSpace(string(size)) == "0" {
 			continue // a drive without a medium
 		}
 		path := filepath.Join(dev, strings.ReplaceAll(d.Name(), "!", "/")) // as sysfs writes names with a slash
@@ -111,8 +114,8 @@ func goneFrom(class, dev string) func(efivar.HardDrive) bool {
 	}
 }
 
-// gone is goneFrom for the machine whose variables are vars. Variables that were given along with a disk image are those of a
-// machine that has this one disk.
+// gone is goneFrom for the machine whose variables are vars. Variables that were given along with a disk image are
+// those of a machine that has this one disk.
 func gone(disk Device, vars efivar.Store) func(efivar.HardDrive) bool {
 	if vars != nil {
 		d, ok := disk.(device.Named)

@@ -12,8 +12,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// blockDevices is a machine's sysfs and its device nodes, which are files here. Each disk has a table made with the seed of
-// its name up to a dot.
+// blockDevices is a machine's sysfs and its device nodes, which are files here. Each disk has a table made with the
+// seed of its name up to a dot.
 func blockDevices(t *testing.T, disks ...string) (class, dev string) {
 	t.Helper()
 	class, dev = t.TempDir(), t.TempDir()
@@ -39,7 +39,8 @@ func variableOf(t *testing.T, name string) efivar.Store {
 	t.Helper()
 	vars := efivar.NewMemory()
 	guid := specs(name)[0].GUID.String()
-	require.NoError(t, vars.Write(efivar.Loader(partVariable), efivar.Variable{Attributes: 6, Data: efivar.EncodeString(guid)}))
+	require.NoError(t, vars.Write(efivar.Loader(partVariable), efivar.Variable{Attributes: 6,
+		Data: efivar.EncodeString(guid)}))
 	return vars
 }
 

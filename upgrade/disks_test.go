@@ -36,11 +36,14 @@ func TestFindingsOfDisksThatOthersChanged(t *testing.T) {
 		want   []string
 	}{
 		"protective MBR missing": {do: func(r *rig) { r.bytes(446, make([]byte, 64)...) }, slots: "---",
-			want: []string{"broken", `degraded, partition table: The protective MBR is missing\.`, `broken, boots: Boot 1: nothing runs`}},
+			want: []string{"broken", `degraded, partition table: The protective MBR is missing\.`,
+				`broken, boots: Boot 1: nothing runs`}},
 		"protective MBR that begins at 0": {do: func(r *rig) { r.bytes(446+8, 0) }, slots: "---",
-			want: []string{"broken", `degraded, partition table: The protective MBR is wrong: it begins at sector 0`, `broken, boots: Boot 1: nothing runs`}},
+			want: []string{"broken", `degraded, partition table: The protective MBR is wrong: it begins at sector 0`,
+				`broken, boots: Boot 1: nothing runs`}},
 		"first 4 KiB destroyed": {do: func(r *rig) { r.junk(0, 8) }, slots: "---",
-			want: []string{"broken", `degraded, partition table: The primary copy is damaged`, `degraded, partition table: The protective MBR is missing`, `broken, boots: Boot 1: nothing runs`}},
+			want: []string{"broken", `degraded, partition table: The primary copy is damaged`,
+				`degraded, partition table: The protective MBR is missing`, `broken, boots: Boot 1: nothing runs`}},
 		"ESP outside of the usable sectors": {do: func(r *rig) {
 			r.table(func(h, e []byte) []byte { binary.LittleEndian.PutUint64(h[40:], 2049); return e })
 		}, slots: "---",
@@ -48,16 +51,21 @@ func TestFindingsOfDisksThatOthersChanged(t *testing.T) {
 		"FAT32 with few clusters": {do: func(r *rig) { r.bytes(1<<20+32, 0, 0, 1, 0) }, slots: "---",
 			want: []string{"broken", `broken, boots: Boot 1: nothing runs`}},
 		"backup that names the primary's entries": {do: func(r *rig) {
-			require.NoError(r.t, loadertest.EditGPT(r.Disk, r.Disk.Size()/512-1, func(h, e []byte) []byte { h[72] = 2; clear(h[73:80]); return e }))
+			require.NoError(r.t, loadertest.EditGPT(r.Disk, r.Disk.Size()/512-1,
+				func(h, e []byte) []byte { h[72] = 2; clear(h[73:80]); return e }))
 		}, slots: "AAA", want: []string{"degraded", `degraded, partition table: The backup copy has no entries of its own`}},
 		"one entry that is no partition": {do: func(r *rig) {
 			r.table(func(h, e []byte) []byte { copy(e[6*128:], e[4*128:5*128]); clear(e[6*128+40:][:8]); return e })
 		}, slots: "AAA", want: []string{"degraded", `degraded, partition table: Entry 7 is no partition`}},
-		"a disk a few sectors smaller": {do: func(r *rig) { r.Disk = r.Disk.Resized(r.Disk.Size() - 8*512) }, slots: "AAA",
-			want: []string{"degraded", `degraded, partition table: The primary copy is whole, but it is of a disk of`}},
-		"primary copy, where GRUB on a BIOS needs it": {loader: loaders.GRUBBIOS, do: func(r *rig) { r.junk(512, 1) }, slots: "---",
-			want: []string{"broken", `degraded, partition table: The primary copy is damaged`, `broken, boots: Boot 1: nothing runs: GRUB finds no partition 1: there is no primary partition table`}},
-		"protective MBR that begins at 0, with GRUB on a BIOS": {loader: loaders.GRUBBIOS, do: func(r *rig) { r.bytes(446+8, 0) }, slots: "AAA",
+		"a disk a few sectors smaller": {do: func(r *rig) { r.Disk = r.Disk.Resized(r.Disk.Size() - 8*512) },
+			slots: "AAA",
+			want:  []string{"degraded", `degraded, partition table: The primary copy is whole, but it is of a disk of`}},
+		"primary copy, where GRUB on a BIOS needs it": {loader: loaders.GRUBBIOS, do: func(r *rig) { r.junk(512, 1) },
+			slots: "---",
+			want: []string{"broken", `degraded, partition table: The primary copy is damaged`,
+				`broken, boots: Boot 1: nothing runs: GRUB finds no partition 1: there is no primary partition table`}},
+		"protective MBR that begins at 0, with GRUB on a BIOS": {loader: loaders.GRUBBIOS,
+			do: func(r *rig) { r.bytes(446+8, 0) }, slots: "AAA",
 			want: []string{"degraded", `degraded, partition table: The protective MBR is wrong`}},
 	} {
 		t.Run(name, func(t *testing.T) {

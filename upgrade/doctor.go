@@ -18,17 +18,20 @@ type Severity string
 
 // Severities, from good to bad.
 const (
-	Fine     Severity = "fine"     // as it should be, or only worth knowing
-	Degraded Severity = "degraded" // the machine boots as it should; a second copy is lost, or an upgrade would be refused
-	Broken   Severity = "broken"   // one of the next boots does not end in a complete slot, or the machine cannot be worked on
+	Fine Severity = "fine" // as it should be, or only worth knowing
+	// the machine boots as it should; a second copy is lost, or an upgrade would be refused
+	Degraded Severity = "degraded"
+	// one of the next boots does not end in a complete slot, or the machine cannot be worked on
+	Broken Severity = "broken"
 )
 
 // Finding is one thing that was looked at.
 type Finding struct {
 	Severity Severity
-	About    string // "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", "machine"
-	Text     string // a sentence
-	Do       string // what to do about it; empty where nothing is to be done
+	// "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", "machine"
+	About string
+	Text  string // a sentence
+	Do    string // what to do about it; empty where nothing is to be done
 }
 
 // Diagnosis is what can be known of a machine without starting or changing anything.
@@ -50,9 +53,9 @@ func (d Diagnosis) Severity() Severity {
 	return worst
 }
 
-// Diagnose says what the next boots of the machine on disk will start and why, what is redundant, and what is broken. disk is a
-// block device, or a file that holds a disk image. Nothing is written or locked, so it works beside a running operation; what
-// it then says may be of a moment between two steps.
+// Diagnose says what the next boots of the machine on disk will start and why, what is redundant, and what is broken.
+// disk is a block device, or a file that holds a disk image. Nothing is written or locked, so it works beside a running
+// operation; what it then says may be of a moment between two steps.
 //
 // Damage is a finding. An error means that the disk or the variables cannot be read at all.
 func Diagnose(ctx context.Context, disk string, o OpenOptions) (Diagnosis, error) {
@@ -154,7 +157,9 @@ func (d *Diagnosis) boots(disk Device, vars *efivar.Memory, m *Machine) {
 		at := slices.IndexFunc(boots, func(b predict.Outcome) bool { return !b.Trial })
 		if at >= 0 && boots[at].Slot != st.Default {
 			good = false
-			d.add(Degraded, "boots", "report this, with the disk", "The loader's state says that slot %v is the default, and the prediction is that slot %v boots by itself.", st.Default, boots[at].Slot)
+			d.add(Degraded, "boots", "report this, with the disk",
+				"The loader's state says that slot %v is the default, and the prediction is that slot %v boots by "+
+					"itself.", st.Default, boots[at].Slot)
 		}
 	}
 	if good && d.Status.Slots[0].Slot != bootloader.None { // else nobody has looked at them
@@ -168,12 +173,14 @@ func sameBoot(a, b predict.Outcome) bool {
 
 // judge is what is wrong with a boot, and what to do; empty when nothing is.
 func (d *Diagnosis) judge(b predict.Outcome) (problem, do string) {
-	const mend = "mend it before the machine restarts: an upgrade writes a complete slot; if none can be armed, install again"
+	const mend = "mend it before the machine restarts: an upgrade writes a complete slot; if none can be armed, " +
+		"install again"
 	switch {
 	case b.Stuck != "":
 		return "nothing runs: " + b.Stuck, mend
 	case b.Slot == bootloader.None:
-		return b.Path + " starts, which is no slot of this machine", "take what starts it out of the way, see why it does"
+		return b.Path + " starts, which is no slot of this machine",
+			"take what starts it out of the way, see why it does"
 	}
 	for _, s := range d.Status.Slots {
 		if s.Slot != b.Slot {
@@ -220,10 +227,12 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 		note("Slot %v does not come so far that it arms itself for the next of its %d tries.", st.Armed, st.Tries)
 	}
 	if a != nil && a.Phase == Staged {
-		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.", a.Version)
+		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.",
+			a.Version)
 	}
 	if secureBoot(vars) {
-		note("Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the firmware does not say who may sign.")
+		note("Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the " +
+			"firmware does not say who may sign.")
 	}
 	if len(vars.Values()) == 0 && !o.BIOS {
 		note("The firmware holds no variables, as on a machine that was never started.")

@@ -47,7 +47,8 @@ func (r *rig) diagnose() upgrade.Diagnosis {
 	if err != nil {
 		version = "x" // of a disk on which nothing runs
 	}
-	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version})
+	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Loaders: loaders.All(),
+		Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version})
 	require.NoError(r.t, err)
 	require.True(r.t, maps.EqualFunc(before, r.Vars.Values(), slices.Equal))
 	r.Vars.BeforeWrite = writes
@@ -143,10 +144,17 @@ func TestFindings(t *testing.T) {
 		"the second partition table": {damage: func(r *rig) { r.junk(r.Disk.Size()-512, 1) }, slots: "AAA",
 			want: []string{"degraded", `degraded, partition table: The backup copy is damaged`}},
 		"both partition tables": {damage: func(r *rig) { r.junk(512, 1); r.junk(r.Disk.Size()-512, 1) }, slots: "---",
-			want: []string{"broken", `broken, partition table: .*`, `broken, machine: The machine cannot be worked on: `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
-		"the boot file system's first sector": {damage: func(r *rig) { off, _ := r.at("EFI"); r.junk(off, 1) }, slots: "---",
-			want: []string{"broken", `broken, machine: The machine cannot be worked on: open boot file system: boot sector`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
-		"the second table of the boot file system": {damage: func(r *rig) { off, _ := r.at("EFI"); r.junk(off+secondTable(r), 1) }, slots: "AAA",
+			want: []string{"broken", `broken, partition table: .*`,
+				`broken, machine: The machine cannot be worked on: `,
+				`broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+		"the boot file system's first sector": {damage: func(r *rig) { off, _ := r.at("EFI"); r.junk(off, 1) },
+			slots: "---",
+			want:  []string{"broken", `broken, machine: The machine cannot be worked on: open boot file system: boot sector`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+		"the second table of the boot file system": {damage: func(r *rig) {
+			off,
+				_ := r.at("EFI")
+			r.junk(off+secondTable(r), 1)
+		}, slots: "AAA",
 			want: []string{"degraded", `degraded, boot file system: 1 sectors of the two tables differ or cannot be read\.`}},
 		"a mark of another system": {damage: func(r *rig) {
 			off, _ := r.at("EFI")
@@ -157,7 +165,12 @@ func TestFindings(t *testing.T) {
 		}, slots: "AAA", want: []string{"degraded", `degraded, boot file system: It is marked as in use`}},
 		"META, one copy": {damage: func(r *rig) { off, _ := r.at("META"); r.junk(off, 1) }, slots: "AAA",
 			want: []string{"degraded", `degraded, META: Copy 1 of META is damaged\.`}},
-		"META, both copies": {damage: func(r *rig) { off, _ := r.at("META"); r.junk(off, 1); r.junk(off+meta.CopySize, 1) }, slots: "AAA",
+		"META, both copies": {damage: func(r *rig) {
+			off, _ := r.at("META")
+			r.junk(off, 1)
+			r.junk(off+meta.CopySize,
+				1)
+		}, slots: "AAA",
 			want: []string{"degraded", `degraded, META: Check META: .*both copies of META are damaged. The machine boots, confirms and falls back without it\.`, `degraded, upgrade: An upgrade would be refused: open META: `}},
 		"META, a value that is no attempt": {damage: func(r *rig) {
 			m, err := r.Open()
@@ -165,19 +178,35 @@ func TestFindings(t *testing.T) {
 			s, err := meta.Open(m.Meta)
 			require.NoError(r.t, err)
 			require.NoError(r.t, s.Set(meta.TagAttempt, []byte("no JSON")))
-		}, slots: "AAA", want: []string{"degraded", `degraded, META: Read META tag 0x50: it is not as Pawl writes it`, `degraded, upgrade: An upgrade would be refused: read META tag 0x50`}},
+		}, slots: "AAA", want: []string{"degraded", `degraded, META: Read META tag 0x50: it is not as Pawl writes it`,
+			`degraded, upgrade: An upgrade would be refused: read META tag 0x50`}},
 
-		"the default's UKI, one byte": {damage: func(r *rig) { r.flip(bootloader.A.File(bootloader.UKIFile)) }, slots: "AAA",
-			want: []string{"broken", `broken, slot A: Version 1.0.0 is damaged: os.efi has SHA-256 .*, its manifest says `, `broken, boots: Boot 1: slot A starts, and its os.efi is not what its manifest says\.`}},
-		"the default's UKI, cut short": {damage: func(r *rig) { r.shorten(bootloader.A.File(bootloader.UKIFile)) }, slots: "---",
-			want: []string{"broken", `broken, slot A: It is partial: os.efi has .* bytes, its manifest says `, `broken, boots: Boot 1: nothing runs: `, `degraded, upgrade: An upgrade would be refused: .*slot A is not complete`}},
-		"the default's manifest": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove(bootloader.A.File(bootloader.ManifestFile))) }, slots: "AAA",
-			want: []string{"broken", `broken, slot A: It is partial: no manifest\.`, `broken, boots: Boot 1: slot A starts, and it is partial: no manifest\.`, `degraded, upgrade: An upgrade would be refused: .*slot A is not complete`}},
-		"the trial's UKI, one byte": {armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.UKIFile)) }, slots: "B!AA",
-			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: os.efi has SHA-256`, `broken, boots: Boot 1: slot B starts, and its os.efi is not what its manifest says\.`}},
-		"the trial's UKI, cut short": {armed: true, damage: func(r *rig) { r.shorten(bootloader.B.File(bootloader.UKIFile)) }, slots: "AAA",
+		"the default's UKI, one byte": {damage: func(r *rig) { r.flip(bootloader.A.File(bootloader.UKIFile)) },
+			slots: "AAA",
+			want:  []string{"broken", `broken, slot A: Version 1.0.0 is damaged: os.efi has SHA-256 .*, its manifest says `, `broken, boots: Boot 1: slot A starts, and its os.efi is not what its manifest says\.`}},
+		"the default's UKI, cut short": {damage: func(r *rig) { r.shorten(bootloader.A.File(bootloader.UKIFile)) },
+			slots: "---",
+			want: []string{"broken", `broken, slot A: It is partial: os.efi has .* bytes, its manifest says `,
+				`broken, boots: Boot 1: nothing runs: `,
+				`degraded, upgrade: An upgrade would be refused: .*slot A is not complete`}},
+		"the default's manifest": {damage: func(r *rig) {
+			require.NoError(r.t,
+				r.bootFiles().Remove(bootloader.A.File(bootloader.ManifestFile)))
+		}, slots: "AAA",
+			want: []string{"broken", `broken, slot A: It is partial: no manifest\.`,
+				`broken, boots: Boot 1: slot A starts, and it is partial: no manifest\.`,
+				`degraded, upgrade: An upgrade would be refused: .*slot A is not complete`}},
+		"the trial's UKI, one byte": {armed: true,
+			damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.UKIFile)) }, slots: "B!AA",
+			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: os.efi has SHA-256`,
+				`broken, boots: Boot 1: slot B starts, and its os.efi is not what its manifest says\.`}},
+		"the trial's UKI, cut short": {armed: true,
+			damage: func(r *rig) { r.shorten(bootloader.B.File(bootloader.UKIFile)) }, slots: "AAA",
 			want: []string{"degraded", `degraded, slot B: It is partial: os.efi has`}},
-		"the loader is gone": {damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
+		"the loader is gone": {damage: func(r *rig) {
+			require.NoError(r.t,
+				r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI"))
+		}, slots: "---",
 			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(systemd-boot 252.39-1~deb12u2\) differs from the one that is installed \(nothing that can be read `, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`, `degraded, upgrade: An upgrade would be refused: a trial could not come back, because the loader cannot be found`}},
 		"the files of two loaders": {damage: func(r *rig) {
 			f := r.bootFiles()
@@ -187,19 +216,30 @@ func TestFindings(t *testing.T) {
 		"loader.conf": {damage: func(r *rig) { r.overwrite("loader/loader.conf") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: loader.conf is damaged or names a slot that is not bootable; the order of the entries decides\.`}},
 		"loader.conf cannot be read": {damage: func(r *rig) { r.spoil("loader/loader.conf") }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: loader/loader.conf cannot be read: `, `degraded, loader: loader.conf is damaged or names`}},
+			want: []string{"degraded", `degraded, loader: loader/loader.conf cannot be read: `,
+				`degraded, loader: loader.conf is damaged or names`}},
 		"the default's entry": {damage: func(r *rig) { r.overwrite("loader/entries/pawl-a.conf") }, slots: "---",
 			want: []string{"broken", `degraded, loader: loader/entries/pawl-a.conf is damaged; slot A is not bootable\.`, `degraded, loader: loader.conf is damaged or names`, `broken, boots: Boot 1: nothing runs: systemd-boot finds no entry`}},
-		"the other entry": {armed: true, damage: func(r *rig) { r.overwrite("loader/entries/pawl-b.conf") }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: loader/entries/pawl-b.conf is damaged; slot B is not bootable\.`, `degraded, loader: LoaderEntryOneShot names slot B, which is not bootable; the loader ignores it\.`}},
+		"the other entry": {armed: true, damage: func(r *rig) { r.overwrite("loader/entries/pawl-b.conf") },
+			slots: "AAA",
+			want:  []string{"degraded", `degraded, loader: loader/entries/pawl-b.conf is damaged; slot B is not bootable\.`, `degraded, loader: LoaderEntryOneShot names slot B, which is not bootable; the loader ignores it\.`}},
 
 		"BootNext": {damage: func(r *rig) { r.numbers("BootNext", 1) }, slots: "AAA",
 			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: BootNext is set to `}},
-		"a one-shot that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryOneShot"), efivar.EncodeString("other.conf")) }, slots: "AAA",
+		"a one-shot that is not ours": {damage: func(r *rig) {
+			r.set(efivar.Loader("LoaderEntryOneShot"),
+				efivar.EncodeString("other.conf"))
+		}, slots: "AAA",
 			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: LoaderEntryOneShot is set to "other.conf"`}},
-		"LoaderEntryDefault": {armed: true, damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-a.conf")) }, slots: "B!AA",
+		"LoaderEntryDefault": {armed: true, damage: func(r *rig) {
+			r.set(efivar.Loader("LoaderEntryDefault"),
+				efivar.EncodeString("pawl-a.conf"))
+		}, slots: "B!AA",
 			want: []string{"degraded", `degraded, loader: LoaderEntryDefault names slot A and outranks loader.conf; the next upgrade removes that variable, and so does confirm\.`}},
-		"LoaderEntryDefault that is not ours": {damage: func(r *rig) { r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("other*")) }, slots: "AAA",
+		"LoaderEntryDefault that is not ours": {damage: func(r *rig) {
+			r.set(efivar.Loader("LoaderEntryDefault"),
+				efivar.EncodeString("other*"))
+		}, slots: "AAA",
 			want: []string{"degraded", `degraded, upgrade: An upgrade would be refused: LoaderEntryDefault is "other\*" and outranks loader.conf`}},
 		"another system in front": {damage: func(r *rig) {
 			require.NoError(r.t, r.bootFiles().WriteFile("EFI/other.efi", loadertest.Kernel("amd64", nil)))
@@ -209,18 +249,34 @@ func TestFindings(t *testing.T) {
 		"too few starts for a trial": {armed: true, damage: func(r *rig) { r.numbers("BootOrder", 1) }, slots: "B!AA",
 			want: []string{"degraded", `degraded, firmware: A trial is armed, and BootOrder starts the loader 1 times in a row: if slot B does not load, 2 are needed`}},
 
-		"GRUB: one copy of the default": {loader: loaders.GRUBBIOS, damage: func(r *rig) { r.overwrite("grub/default.0.env") }, slots: "AAA",
+		"GRUB: one copy of the default": {loader: loaders.GRUBBIOS,
+			damage: func(r *rig) { r.overwrite("grub/default.0.env") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: grub/default.0.env is damaged; the other copy decides, and confirm writes it anew\.`}},
-		"GRUB: both copies": {loader: loaders.GRUBUEFI, damage: func(r *rig) { r.overwrite("grub/default.0.env"); r.overwrite("grub/default.1.env") }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: grub/default.0.env is damaged`, `degraded, loader: grub/default.1.env is damaged`, `degraded, loader: Both copies of the default are damaged; slot A boots`}},
-		"GRUB: the trial's block": {loader: loaders.GRUBUEFI, armed: true, damage: func(r *rig) { r.overwrite("grub/trial.env") }, slots: "AAA",
-			want: []string{"degraded", `degraded, loader: grub/trial.env is damaged, so nothing is armed\.`, `degraded, upgrade: An upgrade would be refused: .*GRUB cannot count trials`}},
-		"GRUB: the default's switch": {loader: loaders.GRUBBIOS, armed: true, damage: func(r *rig) { r.overwrite("grub/A.cfg") }, slots: "B!BB",
-			want: []string{"degraded", `degraded, loader: grub/A.cfg is damaged; slot A is not bootable\.`, `degraded, loader: The default, slot A, is not bootable; slot B boots in its place\.`}},
-		"GRUB: the initramfs of the trial, one byte": {loader: loaders.GRUBBIOS, armed: true, damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.InitrdFile)) }, slots: "B!AA",
-			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: initrd has SHA-256`, `broken, boots: Boot 1: slot B starts, and its initrd is not what its manifest says\.`}},
-		"GRUB: the core image": {loader: loaders.GRUBBIOS, damage: func(r *rig) { off, _ := r.at("BIOS"); r.junk(off+1024, 1) }, slots: "---",
-			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the core image is damaged`, `degraded, upgrade: An upgrade would be refused: .*the core image is damaged`}},
+		"GRUB: both copies": {loader: loaders.GRUBUEFI,
+			damage: func(r *rig) { r.overwrite("grub/default.0.env"); r.overwrite("grub/default.1.env") }, slots: "AAA",
+			want: []string{"degraded", `degraded, loader: grub/default.0.env is damaged`,
+				`degraded, loader: grub/default.1.env is damaged`,
+				`degraded, loader: Both copies of the default are damaged; slot A boots`}},
+		"GRUB: the trial's block": {loader: loaders.GRUBUEFI, armed: true,
+			damage: func(r *rig) { r.overwrite("grub/trial.env") }, slots: "AAA",
+			want: []string{"degraded", `degraded, loader: grub/trial.env is damaged, so nothing is armed\.`,
+				`degraded, upgrade: An upgrade would be refused: .*GRUB cannot count trials`}},
+		"GRUB: the default's switch": {loader: loaders.GRUBBIOS, armed: true,
+			damage: func(r *rig) { r.overwrite("grub/A.cfg") }, slots: "B!BB",
+			want: []string{"degraded", `degraded, loader: grub/A.cfg is damaged; slot A is not bootable\.`,
+				`degraded, loader: The default, slot A, is not bootable; slot B boots in its place\.`}},
+		"GRUB: the initramfs of the trial, one byte": {loader: loaders.GRUBBIOS, armed: true,
+			damage: func(r *rig) { r.flip(bootloader.B.File(bootloader.InitrdFile)) }, slots: "B!AA",
+			want: []string{"broken", `degraded, slot B: Version 2.0.0 is damaged: initrd has SHA-256`,
+				`broken, boots: Boot 1: slot B starts, and its initrd is not what its manifest says\.`}},
+		"GRUB: the core image": {loader: loaders.GRUBBIOS, damage: func(r *rig) {
+			off,
+				_ := r.at("BIOS")
+			r.junk(off+1024, 1)
+		}, slots: "---",
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`,
+				`broken, boots: Boot 1: nothing runs: the core image is damaged`,
+				`degraded, upgrade: An upgrade would be refused: .*the core image is damaged`}},
 		"GRUB: the first sector": {loader: loaders.GRUBBIOS, damage: func(r *rig) {
 			b := make([]byte, 512)
 			_, _ = r.Disk.ReadAt(b, 0)
@@ -228,8 +284,11 @@ func TestFindings(t *testing.T) {
 			b[0] = 0x33
 			_, _ = r.Disk.WriteAt(b, 0)
 		}, slots: "---", want: []string{"broken", `degraded, loader: .*the boot code in sector 0 names sector 0, which is not in the BIOS boot partition`, `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`, `degraded, upgrade: An upgrade would be refused: .*is not GRUB's`}},
-		"GRUB: the loader is gone": {loader: loaders.GRUBUEFI, damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
-			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`, `degraded, upgrade: An upgrade would be refused: .*the firmware ends in its shell`}},
+		"GRUB: the loader is gone": {loader: loaders.GRUBUEFI,
+			damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
+			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`,
+				`broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`,
+				`degraded, upgrade: An upgrade would be refused: .*the firmware ends in its shell`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.loader == "" {
@@ -253,9 +312,10 @@ func TestFindings(t *testing.T) {
 					require.NotEmpty(t, f.Do, f.Text)
 				}
 			}
-			require.Equal(t, d.Severity() != upgrade.Broken, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
-				return f.About == "boots" && f.Severity == upgrade.Fine
-			}), "only what was looked at is called complete")
+			require.Equal(t, d.Severity() != upgrade.Broken, slices.ContainsFunc(d.Findings,
+				func(f upgrade.Finding) bool {
+					return f.About == "boots" && f.Severity == upgrade.Fine
+				}), "only what was looked at is called complete")
 			if d.Severity() != upgrade.Broken { // what is predicted is what boots
 				require.NoError(t, r.Boot())
 				require.Equal(t, d.Boots[0].Slot, r.Last.Slot)
@@ -274,7 +334,8 @@ func TestDiagnosisOfATrial(t *testing.T) {
 	}{
 		{upgrade.Options{Trial: "boot-next"}, "B!AA", "Nobody confirms slot B during its trial."},
 		{upgrade.Options{Trial: "counting", Tries: 2}, "B!B!A", "Nobody confirms slot B during its trial."},
-		{upgrade.Options{Tries: 3}, "B!AA", "Slot B does not come so far that it arms itself for the next of its 3 tries."},
+		{upgrade.Options{Tries: 3}, "B!AA",
+			"Slot B does not come so far that it arms itself for the next of its 3 tries."},
 	} {
 		r := start(t)
 		_, err := r.Upgrade(t.Context(), r.image("2.0.0"), c.o)
@@ -298,8 +359,12 @@ func TestKnownBadIsFound(t *testing.T) {
 	r.boots(bootloader.B, "2.0.0")
 	r.boots(bootloader.A, "1.0.0")
 	d := r.diagnose()
-	require.Equal(t, []string{"degraded", "degraded, slot B: Version 2.0.0 is known to be bad: the new version started, then ended without a word (it was last seen at \"wiped\")."}, found(d))
-	require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool { return f.About == "attempt" && strings.Contains(f.Text, "fell back") }))
+	require.Equal(t, []string{"degraded", "degraded, slot B: Version 2.0.0 is known to be bad: the new version " +
+		"started, then ended without a word (it was last seen at \"wiped\")."}, found(d))
+	require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
+		return f.About == "attempt" &&
+			strings.Contains(f.Text, "fell back")
+	}))
 }
 
 func TestStagedIsAssumedNotToBeArmed(t *testing.T) {
@@ -310,19 +375,23 @@ func TestStagedIsAssumedNotToBeArmed(t *testing.T) {
 	require.NoError(t, err)
 	d := r.diagnose()
 	require.Equal(t, []string{"fine"}, found(d))
-	require.Equal(t, []string{"Version 2.0.0 is staged and is not armed: really, the next boot arms it and restarts into its trial."}, d.Assumes)
+	require.Equal(t, []string{"Version 2.0.0 is staged and is not armed: really, the next boot arms it and restarts " +
+		"into its trial."}, d.Assumes)
 }
 
 func TestSecureBootIsAssumedToAccept(t *testing.T) {
 	r := start(t)
-	require.NoError(t, r.Vars.Write(efivar.Global("SecureBoot"), efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}))
-	require.Equal(t, []string{"Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the firmware does not say who may sign."}, r.diagnose().Assumes)
+	require.NoError(t, r.Vars.Write(efivar.Global("SecureBoot"),
+		efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}))
+	require.Equal(t, []string{"Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is " +
+		"everything where the firmware does not say who may sign."}, r.diagnose().Assumes)
 }
 
 func TestDiagnosisEndsWithItsContext(t *testing.T) {
 	r := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := upgrade.DiagnoseDevice(ctx, r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: new(string), BootID: "x", Version: "x"})
+	_, err := upgrade.DiagnoseDevice(ctx, r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+		Cmdline: new(string), BootID: "x", Version: "x"})
 	require.ErrorIs(t, err, context.Canceled)
 }

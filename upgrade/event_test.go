@@ -23,7 +23,8 @@ func (r *rig) onlyUKI(version string, kernel []byte) *image.Image {
 	r.t.Helper()
 	at := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
 	asset, err := pack.UKI(pack.UKIParts{
-		Stub: at(loadertest.Stub()), Linux: at(kernel), Cmdline: "panic=1", OSRelease: "VERSION_ID=" + version + "\n", Uname: "6.1.0",
+		Stub: at(loadertest.Stub()), Linux: at(kernel), Cmdline: "panic=1", OSRelease: "VERSION_ID=" + version + "\n",
+		Uname: "6.1.0",
 	})
 	require.NoError(r.t, err)
 	img, err := r.images.Image(version, virtual.Spec{Assets: []pack.Asset{asset}})
@@ -41,7 +42,8 @@ func TestEventsTellHowFastAndHowLong(t *testing.T) {
 	reg, img := r.pushed("2.0.0")
 	rate := img.Size / 2 // two seconds
 	reg.Fault(testregistry.Fault{Path: "/blobs/", Rate: rate})
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0"})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+		Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0"})
 	require.NoError(t, err)
 	p, err := m.Plan(t.Context(), img, upgrade.Options{})
 	require.NoError(t, err)
@@ -77,7 +79,8 @@ func TestEventsTellHowFastAndHowLong(t *testing.T) {
 	require.InEpsilon(t, rate, middle.Whole.Rate, 0.9, "a loaded machine makes it slower")
 	require.Less(t, middle.Whole.Rate, rate*3/2)
 	require.Positive(t, middle.Whole.Left)
-	require.InDelta(t, float64(middle.Whole.Total-middle.Whole.Bytes)/float64(middle.Whole.Rate), middle.Whole.Left.Seconds(), 0.11)
+	require.InDelta(t, float64(middle.Whole.Total-middle.Whole.Bytes)/float64(middle.Whole.Rate),
+		middle.Whole.Left.Seconds(), 0.11)
 	require.NotEmpty(t, verifies)
 	end := verifies[len(verifies)-1]
 	require.Equal(t, end.Total, end.Bytes)

@@ -18,8 +18,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// A machine on a file: version 1 is installed, runs, and upgrades to version 2, which proves itself. A model of firmware and loader
-// stands in for the machine; each boot is one more process of a real one.
+// A machine on a file: version 1 is installed, runs, and upgrades to version 2, which proves itself. A model of
+// firmware and loader stands in for the machine; each boot is one more process of a real one.
 func Example() {
 	ctx := context.Background()
 	dir := must(os.MkdirTemp("", "pawl-example-"))
@@ -38,7 +38,8 @@ func Example() {
 	must(0, upgrade.Install(ctx, raw, one, upgrade.InstallOptions{Loader: loaders.All()[0]}))
 
 	m := boot("1.0.0")
-	plan := must(m.Plan(ctx, two, upgrade.Options{})) // what would happen, or why not; it is rehearsed, and nothing is written
+	// what would happen, or why not; it is rehearsed, and nothing is written
+	plan := must(m.Plan(ctx, two, upgrade.Options{}))
 	fmt.Println("slot", plan.To, "is to hold", plan.Version)
 	attempt := must(m.Apply(ctx, two, upgrade.Options{})) // slot B is written, read back and armed for one boot
 	fmt.Println(attempt.Phase)
@@ -56,7 +57,8 @@ func Example() {
 	// slot B boots, trial: false
 }
 
-// build makes an installer image as a registry would hold it, with small files that the model takes for a system and its loader.
+// build makes an installer image as a registry would hold it, with small files that the model takes for a system and
+// its loader.
 func build(ctx context.Context, dir, version string) *image.Image {
 	section := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
 	uki := must(pack.UKI(pack.UKIParts{

@@ -27,12 +27,13 @@ import (
 
 // faulty is an operation that meets a device or a firmware that fails once.
 type faulty struct {
-	do      func(ctx context.Context, m *virtual.Machine) error
-	may     []*image.Image // what may boot after it failed; nil stands for nothing
-	done    *image.Image   // and what boots after it returned nil
-	each    int            // of so many places one is taken, unless all are asked for; 0 takes all but of reads
-	says    string         // what it logs where it goes on without having written META, which decides nothing
-	outdone bool           // a variable that cannot be deleted is made harmless in another way, and the operation succeeds
+	do   func(ctx context.Context, m *virtual.Machine) error
+	may  []*image.Image // what may boot after it failed; nil stands for nothing
+	done *image.Image   // and what boots after it returned nil
+	each int            // of so many places one is taken, unless all are asked for; 0 takes all but of reads
+	says string         // what it logs where it goes on without having written META, which decides nothing
+	// a variable that cannot be deleted is made harmless in another way, and the operation succeeds
+	outdone bool
 }
 
 func faultyOperations() map[string]func(r *rig) faulty {
@@ -63,7 +64,8 @@ func faultyOperations() map[string]func(r *rig) faulty {
 		"install": func(r *rig) faulty {
 			r.Machine = &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory()}
 			return faulty{func(ctx context.Context, m *virtual.Machine) error {
-				o := upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Seed: "virtual", Now: virtual.Now, Vars: m.Vars, Force: true}
+				o := upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Seed: "virtual",
+					Now: virtual.Now, Vars: m.Vars, Force: true}
 				return upgrade.Install(ctx, m.Disk, r.one, o)
 			}, []*image.Image{nil, r.one}, r.one, 7, "", false}
 		},
@@ -139,7 +141,10 @@ func faultyOperations() map[string]func(r *rig) faulty {
 
 // loaded is the SHA-256 of what a loader loads of an image: the UKI, with GRUB the kernel.
 func loaded(img *image.Image) string {
-	i := slices.IndexFunc(img.Assets, func(a image.Asset) bool { return a.Name == pack.UKIAsset || a.Name == pack.KernelAsset })
+	i := slices.IndexFunc(img.Assets, func(a image.Asset) bool {
+		return a.Name == pack.UKIAsset ||
+			a.Name == pack.KernelAsset
+	})
 	return img.Assets[i].SHA256
 }
 
@@ -152,7 +157,8 @@ var (
 )
 
 // run does the operation on a copy of the machine, whose nth operation of that kind fails, if it gets there.
-func (f faulty) run(ctx context.Context, r *rig, fault disktest.Fault, n int) (m *virtual.Machine, struck bool, result error) {
+func (f faulty) run(ctx context.Context, r *rig, fault disktest.Fault, n int) (m *virtual.Machine, struck bool,
+	result error) {
 	m = copyOf(r.Machine)
 	var log bytes.Buffer
 	m.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -220,9 +226,9 @@ func boots(m *virtual.Machine, may []*image.Image) error {
 	return fmt.Errorf("what boots: %s", c.Last)
 }
 
-// Every read, write and flush of a disk, and every write of a variable, fails once, at each place that an operation comes
-// to. PAWL_LONG=1 takes every one: without it, of an install each 7th, of what is much like another operation each 3rd, and
-// of reads each 23rd of those.
+// Every read, write and flush of a disk, and every write of a variable, fails once, at each place that an operation
+// comes to. PAWL_LONG=1 takes every one: without it, of an install each 7th, of what is much like another operation
+// each 3rd, and of reads each 23rd of those.
 func TestAFaultAtAnyOperation(t *testing.T) {
 	names := map[disktest.Fault]string{variableFails: "variable fails"}
 	for _, fault := range disktest.Faults {

@@ -62,7 +62,8 @@ func (d *Diagnosis) meta(part opener) {
 	problems, err := meta.Check(p)
 	switch {
 	case err != nil:
-		d.add(Degraded, "META", "`installer meta reset` makes it empty; what it recorded is lost", "%s. The machine boots, confirms and falls back without it.", upper(err.Error()))
+		d.add(Degraded, "META", "`installer meta reset` makes it empty; what it recorded is lost",
+			"%s. The machine boots, confirms and falls back without it.", upper(err.Error()))
 	case len(problems) == 0:
 		d.add(Fine, "META", "", "Both copies are whole and agree.")
 	}
@@ -91,17 +92,20 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 	}
 	l := st.Loader
 	for _, w := range l.Warnings {
-		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes anew what is damaged; `installer doctor --repair` removes variables and entries that it names", "%s", upper(w))
+		d.add(Degraded, "loader", "`installer confirm`, or the next upgrade, writes anew what is damaged; `installer "+
+			"doctor --repair` removes variables and entries that it names", "%s", upper(w))
 	}
 	for _, w := range st.Warnings[len(l.Warnings):] {
-		if m.metaErr == nil && !slices.Contains(m.Problems, w) && !slices.Contains(st.Own.warnings(), w) { // else it has been said
+		if m.metaErr == nil && !slices.Contains(m.Problems, w) && !slices.Contains(st.Own.warnings(),
+			w) { // else it has been said
 			d.add(Degraded, "META", "delete that value, or make META empty (`installer meta reset`)", "%s.", upper(w))
 		}
 	}
 	switch {
 	case l.Blocked != nil: // the rehearsal says so
 	case len(l.Warnings) == 0:
-		d.add(Fine, "loader", "", "%s: what it keeps on the disk is whole, and slot %v is the default.", l.Loader, l.Default)
+		d.add(Fine, "loader", "", "%s: what it keeps on the disk is whole, and slot %v is the default.", l.Loader,
+			l.Default)
 	}
 	if l.Failed != "" {
 		d.add(Fine, "loader", "", "%s.", upper(l.Failed))
@@ -116,7 +120,8 @@ func (d *Diagnosis) slots(ctx context.Context, m *Machine) error {
 	return nil
 }
 
-// adviseLoader says how bad it is that a loader is left, and what to do. What firmware would not start is never advised.
+// adviseLoader says how bad it is that a loader is left, and what to do. What firmware would not start is never
+// advised.
 func adviseLoader(left error) (s Severity, do string) {
 	switch {
 	case errors.Is(left, bootloader.ErrNotOurs):
@@ -124,9 +129,11 @@ func adviseLoader(left error) (s Severity, do string) {
 	case errors.Is(left, bootloader.ErrMachine):
 		return Degraded, "nothing to the machine; build the image with the loader for it"
 	case errors.Is(left, bootloader.ErrRefused):
-		return Degraded, "nothing to the machine, which starts by the installed one; what the message says, for the next image"
+		return Degraded, "nothing to the machine, which starts by the installed one; what the message says, for the " +
+			"next image"
 	case left != nil:
-		return Degraded, "what the message says; `installer loader --force` installs it all the same, which is not safe in a power cut"
+		return Degraded, "what the message says; `installer loader --force` installs it all the same, which is not " +
+			"safe in a power cut"
 	}
 	return Degraded, "`installer loader` installs it"
 }
@@ -139,13 +146,15 @@ func (d *Diagnosis) slot(ctx context.Context, m *Machine, s SlotStatus) error {
 	severity := Degraded
 	switch {
 	case needed:
-		severity, do = Broken, "do not restart; upgrade, so that a complete version is in the other slot, and confirm it"
+		severity, do = Broken, "do not restart; upgrade, so that a complete version is in the other slot, and "+
+			"confirm it"
 	case s.Slot == st.Armed:
 		do = "`installer rollback` disarms it; then upgrade again"
 	}
 	switch {
 	case s.Content == Empty && !needed:
-		d.add(Fine, about, "", "It is empty; the next upgrade fills it. Until then there is no other version to go back to.")
+		d.add(Fine, about, "", "It is empty; the next upgrade fills it. Until then there is no other version to go "+
+			"back to.")
 		return nil
 	case s.Content != Complete:
 		d.add(severity, about, do, "It is %s: %s.", s.Content, s.Problem)
@@ -159,13 +168,15 @@ func (d *Diagnosis) slot(ctx context.Context, m *Machine, s SlotStatus) error {
 		d.add(severity, about, do, "Version %s is damaged: %s.", s.Manifest.Version, p)
 	}
 	if len(problems) == 0 {
-		d.add(Fine, about, "", "Version %s is complete: %d files read, and their digests match.", s.Manifest.Version, len(s.Manifest.Files))
+		d.add(Fine, about, "", "Version %s is complete: %d files read, and their digests match.", s.Manifest.Version,
+			len(s.Manifest.Files))
 	}
 	d.otherName(m, s, needed)
 	at := slices.IndexFunc(d.Status.KnownBad, func(b Bad) bool { return b.Image == s.Manifest.Image })
 	if at >= 0 {
 		bad := d.Status.KnownBad[at]
-		d.add(Degraded, about, "upgrade to another version", "Version %s is known to be bad: %s.", s.Manifest.Version, bad.Reason)
+		d.add(Degraded, about, "upgrade to another version", "Version %s is known to be bad: %s.", s.Manifest.Version,
+			bad.Reason)
 	}
 	return nil
 }
@@ -182,11 +193,13 @@ func (d *Diagnosis) otherName(m *Machine, s SlotStatus, needed bool) {
 		return
 	}
 	severity := Degraded
-	if own == "" && s.Slot == d.Status.Loader.Active { // a system that states none; where this runs may be another one, as a container is
+	// a system that states none; where this runs may be another one, as a container is
+	if own == "" && s.Slot == d.Status.Loader.Active {
 		severity, own, do = Fine, m.Version, "see that --os-release is that of the running system; if so, "+do
 	}
 	if own != "" && s.Manifest.Named() && own != s.Manifest.Version {
-		d.add(severity, about, do, "Its manifest says version %s, and its system calls itself %q: while it runs, upgrade and confirm are refused.", s.Manifest.Version, own)
+		d.add(severity, about, do, "Its manifest says version %s, and its system calls itself %q: while it runs, "+
+			"upgrade and confirm are refused.", s.Manifest.Version, own)
 	}
 }
 
@@ -209,7 +222,8 @@ func (m *Machine) damaged(ctx context.Context, s SlotStatus) (problems []string,
 		case err != nil:
 			problems = append(problems, fmt.Sprintf("%s cannot be read: %v", f.Name, err))
 		case sum(h) != f.SHA256:
-			problems = append(problems, fmt.Sprintf("%s has SHA-256 %s, its manifest says %s", f.Name, sum(h), f.SHA256))
+			problems = append(problems, fmt.Sprintf("%s has SHA-256 %s, its manifest says %s", f.Name, sum(h),
+				f.SHA256))
 		}
 	}
 	return problems, nil
@@ -223,7 +237,9 @@ func (d *Diagnosis) bootFiles(m *Machine) {
 		return
 	}
 	for _, p := range problems {
-		d.add(Degraded, "boot file system", "what is in a slot goes away with the next upgrade of that slot; for the rest, fsck.vfat", "%s.", upper(p.String()))
+		d.add(Degraded, "boot file system",
+			"what is in a slot goes away with the next upgrade of that slot; for the rest, fsck.vfat", "%s.",
+			upper(p.String()))
 	}
 	if len(problems) == 0 {
 		d.add(Fine, "boot file system", "", "Both tables agree, and nothing is lost in it.")
@@ -235,10 +251,13 @@ func (d *Diagnosis) attempts() {
 	st, a := d.Status.Loader, d.Status.Attempt
 	switch {
 	case d.Status.Unordered != "":
-		d.add(Degraded, "attempt", "keep it with `pawl confirm` (`installer confirm`), or go back with `pawl rollback` (`installer rollback`)",
-			"Slot %v runs and slot %v is the default, and no attempt ordered this boot: %s. It is not confirmed by itself.", st.Active, st.Default, d.Status.Unordered)
+		d.add(Degraded, "attempt", "keep it with `pawl confirm` (`installer confirm`), or go back with `pawl "+
+			"rollback` (`installer rollback`)",
+			"Slot %v runs and slot %v is the default, and no attempt ordered this boot: %s. It is not confirmed by "+
+				"itself.", st.Active, st.Default, d.Status.Unordered)
 	case st.Trial():
-		d.add(Fine, "attempt", "confirm it, or restart to fall back", "Slot %v runs on trial; slot %v is the default.", st.Active, st.Default)
+		d.add(Fine, "attempt", "confirm it, or restart to fall back", "Slot %v runs on trial; slot %v is the default.",
+			st.Active, st.Default)
 	}
 	if a != nil {
 		d.add(Fine, "attempt", "", "%s.", upper(a.String()))
@@ -262,7 +281,8 @@ func (d *Diagnosis) rehearse(ctx context.Context, m *Machine) error {
 		return context.Cause(ctx)
 	case err == nil && d.Severity() == Broken: // it has been said that nothing starts
 	case err == nil:
-		d.add(Fine, "upgrade", "", "An upgrade was played on a copy of the disk: its trial, its confirmation and each way back end as they must.")
+		d.add(Fine, "upgrade", "", "An upgrade was played on a copy of the disk: its trial, its confirmation and "+
+			"each way back end as they must.")
 	case errors.Is(err, errUnrehearsed) || errors.Is(err, predict.ErrNotModelled):
 		d.Assumes = append(d.Assumes, fmt.Sprintf("An upgrade works: %v.", err))
 	default:
@@ -297,9 +317,11 @@ func (d *Diagnosis) order(disk Device, vars *efivar.Memory, o predict.Options) {
 	switch {
 	case st.Armed != bootloader.None && starts < need:
 		d.add(Degraded, "firmware", "`installer rollback` disarms it; then upgrade again",
-			"A trial is armed, and BootOrder starts the loader %d times in a row: if slot %v does not load, %d are needed to come back.", starts, st.Armed, need)
+			"A trial is armed, and BootOrder starts the loader %d times in a row: if slot %v does not load, %d are "+
+				"needed to come back.", starts, st.Armed, need)
 	case starts == 0:
-		d.add(Fine, "firmware", "", "BootOrder does not start the loader; the firmware finds it by its path. An upgrade adds what a trial needs.")
+		d.add(Fine, "firmware", "", "BootOrder does not start the loader; the firmware finds it by its path. An "+
+			"upgrade adds what a trial needs.")
 	default:
 		d.add(Fine, "firmware", "", "BootOrder starts the loader %d times in a row.", starts)
 	}
@@ -308,7 +330,8 @@ func (d *Diagnosis) order(disk Device, vars *efivar.Memory, o predict.Options) {
 			break
 		}
 		if option.Path != "" && !errors.Is(st.Blocked, bootloader.ErrForeign) {
-			d.add(Degraded, "firmware", "put it behind (efibootmgr --bootorder), or deactivate it", "%s starts %s before the loader.", option.Name, option.Path)
+			d.add(Degraded, "firmware", "put it behind (efibootmgr --bootorder), or deactivate it",
+				"%s starts %s before the loader.", option.Name, option.Path)
 		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 // What our own repair would not mend is not sent to it.
 func TestHowATableIsMended(t *testing.T) {
 	disk := disktest.New(64<<20, 512)
-	l, err := partition.Plan(nil, disk.Size(), 512, partition.Default(partition.Defaults{EFI: 40 << 20, State: 1 << 20}))
+	l, err := partition.Plan(nil, disk.Size(), 512, partition.Default(partition.Defaults{EFI: 40 << 20,
+		State: 1 << 20}))
 	require.NoError(t, err)
 	require.NoError(t, partition.Apply(disk, l))
 	_, err = disk.WriteAt(make([]byte, 512), 0)
@@ -28,9 +29,15 @@ func TestHowATableIsMended(t *testing.T) {
 	}
 	require.Contains(t, says(disk), "`installer disk repair`, while nothing")
 	require.NoError(t, partition.Apply(disk, l))
-	require.Contains(t, says(disk.Resized(60<<20)), "another program for partitions; `installer disk repair` does not mend this (plan partitions: the disk has 122880 sectors")
+	require.Contains(t, says(disk.Resized(60<<20)),
+		"another program for partitions; `installer disk repair` does not mend this (plan partitions: the disk has "+
+			"122880 sectors")
 	for _, at := range []int64{1, disk.Size()/512 - 1} {
-		require.NoError(t, loadertest.EditGPT(disk, at, func(_, e []byte) []byte { copy(e[2*128+32:][:8], e[1*128+32:]); return e }))
+		require.NoError(t, loadertest.EditGPT(disk, at, func(_, e []byte) []byte {
+			copy(e[2*128+32:][:8],
+				e[1*128+32:])
+			return e
+		}))
 	}
 	require.Contains(t, says(disk), "another program")
 }

@@ -34,8 +34,8 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	return "", m.fitArguments(s)
 }
 
-// fitLoader looks at the loader that slot s holds beside its system. One for other machines is refused whatever is forced: nothing
-// would start any more once it was installed.
+// fitLoader looks at the loader that slot s holds beside its system. One for other machines is refused whatever is
+// forced: nothing would start any more once it was installed.
 func (m *Machine) fitLoader(s bootloader.Slot, arch string) error {
 	r, ok := m.Loader.(bootloader.Replacer)
 	if !ok {
@@ -47,7 +47,8 @@ func (m *Machine) fitLoader(s bootloader.Slot, arch string) error {
 	return nil
 }
 
-// fitArguments looks at a kernel's arguments: loaders give panic=N where they say nothing, but not against what they say.
+// fitArguments looks at a kernel's arguments: loaders give panic=N where they say nothing, but not against what they
+// say.
 func (m *Machine) fitArguments(s bootloader.Slot) error {
 	line, err := m.Boot.ReadFile(s.File(bootloader.CmdlineFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +61,8 @@ func (m *Machine) fitArguments(s bootloader.Slot) error {
 		return err
 	}
 	if seconds, said := cmdline.Panic(string(line)); said && seconds == 0 {
-		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
+		return fmt.Errorf("its kernel arguments %q say that a panic hangs for ever: %w (build it with panic=10, or "+
+			"force)", line, ErrUnfit)
 	}
 	return nil
 }
@@ -81,8 +83,8 @@ func (m *Machine) fitEntry(s bootloader.Slot, version string) error {
 	return nil
 }
 
-// noneReserved refuses the kernel arguments by which a boot says what it is. An image that had them would be taken for another slot,
-// also behind a "--" by an older reader.
+// noneReserved refuses the kernel arguments by which a boot says what it is. An image that had them would be taken for
+// another slot, also behind a "--" by an older reader.
 func noneReserved(line string) error {
 	for _, a := range cmdline.Split(line) {
 		if cmdline.Ours(a.Name) {
@@ -95,8 +97,8 @@ func noneReserved(line string) error {
 // errReserved is of an image that force does not help.
 var errReserved = fmt.Errorf("is Pawl's own: %w", ErrUnfit)
 
-// fitUKI looks at a UKI of size bytes: that it is whole, for this machine, and that its kernel reboots after a panic, for
-// else a trial that dies would hang. It returns the version that the UKI's os-release states.
+// fitUKI looks at a UKI of size bytes: that it is whole, for this machine, and that its kernel reboots after a panic,
+// for else a trial that dies would hang. It returns the version that the UKI's os-release states.
 func fitUKI(r io.ReaderAt, size int64, arch string) (version string, err error) {
 	img, err := uki.Parse(r, size)
 	if err != nil {
@@ -117,7 +119,8 @@ func fitUKI(r io.ReaderAt, size int64, arch string) (version string, err error) 
 		return version, err
 	}
 	if !cmdline.RebootsOnPanic(line) {
-		return version, fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w (build it with panic=10, or force)", line, ErrUnfit)
+		return version, fmt.Errorf("its kernel arguments %q have no panic=N, so a panic would hang for ever: %w "+
+			"(build it with panic=10, or force)", line, ErrUnfit)
 	}
 	if unread != nil {
 		return version, fmt.Errorf("its UKI's os-release cannot be read: %w: %w", unread, ErrUnfit)

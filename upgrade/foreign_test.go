@@ -32,8 +32,10 @@ func file(name string, content []byte) entry {
 func unified(t *testing.T, release string) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	_, err := uki.Assemble(&out, io.NewSectionReader(bytes.NewReader(loadertest.Stub()), 0, int64(len(loadertest.Stub()))),
-		uki.Bytes(uki.OSRelease, []byte(release)), uki.Bytes(uki.Cmdline, []byte("panic=1")), uki.Bytes(uki.Linux, []byte("kernel")))
+	_, err := uki.Assemble(&out, io.NewSectionReader(bytes.NewReader(loadertest.Stub()), 0,
+		int64(len(loadertest.Stub()))),
+		uki.Bytes(uki.OSRelease, []byte(release)), uki.Bytes(uki.Cmdline, []byte("panic=1")),
+		uki.Bytes(uki.Linux, []byte("kernel")))
 	require.NoError(t, err)
 	return out.Bytes()
 }
@@ -51,7 +53,10 @@ func (r *rig) foreign(layers ...[]entry) *image.Image {
 			require.NoError(r.t, err)
 		}
 		require.NoError(r.t, w.Close())
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser,
+			error) {
+			return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+		})
 		require.NoError(r.t, err)
 		img, err = mutate.AppendLayers(img, layer)
 		require.NoError(r.t, err)

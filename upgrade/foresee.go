@@ -15,19 +15,20 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 )
 
-// foreseen is how much of a UKI is looked at before the target is cleared. What says what it is comes before the kernel in it.
+// foreseen is how much of a UKI is looked at before the target is cleared. What says what it is comes before the kernel
+// in it.
 const foreseen = 1 << 20
 
-// foresee looks at the beginning of the UKI, so that what can be refused by it is refused while the target still holds what it held.
-// first is the file that the download begins with.
+// foresee looks at the beginning of the UKI, so that what can be refused by it is refused while the target still holds
+// what it held. first is the file that the download begins with.
 func (op *operation) foresee(ctx context.Context, first image.Asset) error {
 	for {
 		refusal, err := op.refusal(first)
 		if err != nil || refusal == nil || op.source.head == nil {
 			return cmp.Or(err, refusal)
 		}
-		// Nothing was verified yet. Bytes that were tampered with are that, whatever else they seem to be; and those that another host
-		// sent in their place are looked at.
+		// Nothing was verified yet. Bytes that were tampered with are that, whatever else they seem to be; and those
+		// that another host sent in their place are looked at.
 		given := 0
 		err = op.source.each(func(a image.Asset, r io.Reader) error {
 			if a.Name == first.Name {
@@ -66,8 +67,8 @@ func (op *operation) refusal(first image.Asset) (refusal, err error) {
 	return refusal, nil
 }
 
-// beginning is the UKI as far as it is known before anything is written: from the download, or from where it is already. Its size is
-// 0 where nothing is known.
+// beginning is the UKI as far as it is known before anything is written: from the download, or from where it is
+// already. Its size is 0 where nothing is known.
 func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int64, err error) {
 	if r, found := op.reuse[format.UKI]; found {
 		path := r.path
@@ -103,8 +104,8 @@ func (m *Machine) ownVersion(s bootloader.Slot) (string, error) {
 	return img.Version()
 }
 
-// takeVersion takes the system's own word for its version: the running system will go by that, so an image that states another one
-// could never be confirmed. Where neither states one, the image's digest is taken.
+// takeVersion takes the system's own word for its version: the running system will go by that, so an image that states
+// another one could never be confirmed. Where neither states one, the image's digest is taken.
 func (op *operation) takeVersion(own string) error {
 	switch stated := op.plan.Version; {
 	case own == "" && stated == "":
@@ -113,7 +114,8 @@ func (op *operation) takeVersion(own string) error {
 	case own == "" || own == stated:
 		return nil
 	case stated != "":
-		op.log.Warn("the image states another version than the system in it, which counts", "image", stated, "system", own)
+		op.log.Warn("the image states another version than the system in it, which counts", "image", stated, "system",
+			own)
 	}
 	if err := bootloader.CheckVersion(own); err != nil {
 		return fmt.Errorf("the VERSION_ID of the system in it: %w: %w", err, ErrUnfit)

@@ -62,7 +62,8 @@ func TestInstallRefusesADiskThatSomethingHolds(t *testing.T) {
 		_, err := d.WriteAt([]byte(c.text), c.at)
 		require.NoError(t, err)
 		d.Record()
-		err = upgrade.Install(t.Context(), d, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions(), Now: virtual.Now})
+		err = upgrade.Install(t.Context(), d, img, upgrade.InstallOptions{Loader: sdboot.Backend{},
+			Partitions: virtual.Partitions(), Now: virtual.Now})
 		require.ErrorIs(t, err, upgrade.ErrInUse, name)
 		require.ErrorContains(t, err, "found "+name)
 		require.Empty(t, d.Trace().Ops, name)

@@ -23,13 +23,14 @@ import (
 type InstallOptions struct {
 	Loader     bootloader.Backend // what starts the disk: one of loaders.All, or another. It is required
 	Partitions []partition.Spec   // nil: partition.Default
-	Labels     partition.Labels   // of the partitions, where they are not those of partition.Default; also what Open is to be told
-	Force      bool               // also over an existing partition table, and also an image that looks unfit to boot
-	Vars       efivar.Store       // the firmware's variables of the machine that will boot the disk; nil for a disk image
-	Seed       string             // makes the disk's identifiers repeatable; empty: random ones
-	Progress   func(Event)        // may be nil
-	Log        *slog.Logger       // nil discards
-	Now        func() time.Time   // nil is time.Now
+	// of the partitions, where they are not those of partition.Default; also what Open is to be told
+	Labels   partition.Labels
+	Force    bool             // also over an existing partition table, and also an image that looks unfit to boot
+	Vars     efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
+	Seed     string           // makes the disk's identifiers repeatable; empty: random ones
+	Progress func(Event)      // may be nil
+	Log      *slog.Logger     // nil discards
+	Now      func() time.Time // nil is time.Now
 }
 
 // Install is the first upgrade: it lays out dev, and writes img into slot A as the default. A disk image is an install
@@ -44,7 +45,8 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 		in.Log = slog.New(slog.DiscardHandler)
 	}
 	if in.Loader == nil {
-		return fmt.Errorf("install %s: no loader is given (set Loader; package bootloader/loaders has those of Pawl)", img.Reference)
+		return fmt.Errorf("install %s: no loader is given (set Loader; package bootloader/loaders has those of Pawl)",
+			img.Reference)
 	}
 	if err := checkStated(img); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
@@ -170,12 +172,14 @@ func (in *install) lacks(has func(asset string) bool) error {
 	return nil
 }
 
-// layout wipes what is lost, and writes the partition table, an empty META and an empty boot file system, and opens the machine on them.
+// layout wipes what is lost, and writes the partition table, an empty META and an empty boot file system, and opens the
+// machine on them.
 func (in *install) layout(context.Context) error {
 	if in.Seed != "" {
 		in.plan.GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(in.Seed))
 	}
-	// Before there is a table: what the places of its partitions held in a former life, known or not, would be found in them.
+	// Before there is a table: what the places of its partitions held in a former life, known or not, would be found in
+	// them.
 	for _, p := range in.plan.Partitions {
 		if err := partition.Wipe(partition.Section(in.dev, p)); err != nil {
 			return fmt.Errorf("%v: %w", p, err)
@@ -224,11 +228,13 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, err := in.Loader.Open(bootloader.Config{Disk: in.place, FS: boot, Vars: in.Vars, Gone: gone(in.dev, in.Vars)})
+	loader, err := in.Loader.Open(bootloader.Config{Disk: in.place, FS: boot, Vars: in.Vars,
+		Gone: gone(in.dev, in.Vars)})
 	if err != nil {
 		return nil, err
 	}
-	c := config{OpenOptions: OpenOptions{Log: in.Log, Now: in.Now}, Boot: boot, Backend: in.Loader, Loader: loader, Meta: record}
+	c := config{OpenOptions: OpenOptions{Log: in.Log, Now: in.Now}, Boot: boot, Backend: in.Loader, Loader: loader,
+		Meta: record}
 	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
@@ -259,7 +265,10 @@ func (in *install) write(ctx context.Context) error {
 		return err
 	}
 	own := in.Loader.Takes().Own
-	return in.lacks(func(asset string) bool { return asset != own && in.op.takes[asset] != "" || in.loader[asset] != nil })
+	return in.lacks(func(asset string) bool {
+		return asset != own && in.op.takes[asset] != "" ||
+			in.loader[asset] != nil
+	})
 }
 
 // keep reads the loader out of the slot, which has it too.

@@ -7,8 +7,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// joined is a disk for reading as a whole, one partition of which is read through the device that was opened for it: the kernel
-// caches a disk and its partitions apart, and what was written to one may not be seen in the other.
+// joined is a disk for reading as a whole, one partition of which is read through the device that was opened for it:
+// the kernel caches a disk and its partitions apart, and what was written to one may not be seen in the other.
 type joined struct {
 	Device
 	part       Device

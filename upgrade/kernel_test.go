@@ -42,10 +42,12 @@ func TestKernelHasTheArgumentsThatTheLoaderGives(t *testing.T) {
 			require.NoError(t, err)
 			k, err := m.Kernel(bootloader.A)
 			require.NoError(t, err)
-			given := slices.DeleteFunc(strings.Fields(r.Last.Cmdline), func(a string) bool { return strings.HasPrefix(a, "BOOT_IMAGE=") })
+			given := slices.DeleteFunc(strings.Fields(r.Last.Cmdline),
+				func(a string) bool { return strings.HasPrefix(a, "BOOT_IMAGE=") })
 			loaded := strings.Fields(k.Cmdline)
 			if loader == loaders.SystemdBoot {
-				given = []string{"pawl.slot=A", "console=ttyS0", "panic=1"} // what the UKI holds, as its stub would take it
+				given = []string{"pawl.slot=A", "console=ttyS0",
+					"panic=1"} // what the UKI holds, as its stub would take it
 			}
 			require.ElementsMatch(t, append(given, "pawl.start=kexec"), loaded)
 			require.Contains(t, loaded, "pawl.slot=A")
@@ -109,8 +111,8 @@ func TestTrialByKexecIsConfirmedWhenTheFirmwareWouldStartIt(t *testing.T) {
 	}
 }
 
-// A kernel that runs because it was loaded before its file was damaged, or past what the firmware would do, is not confirmed:
-// nothing changes, and the old version comes back.
+// A kernel that runs because it was loaded before its file was damaged, or past what the firmware would do, is not
+// confirmed: nothing changes, and the old version comes back.
 func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 	cut := func(name string) func(*rig) {
 		return func(r *rig) {
@@ -150,7 +152,8 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 			r := jumped(t, c.loader)
 			c.damage(r)
 			r.Disk.Record()
-			m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
+			m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+				Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
 			require.NoError(t, err)
 			_, err = m.Confirm(t.Context(), upgrade.Options{})
 			require.ErrorIs(t, err, upgrade.ErrCold)
@@ -214,7 +217,8 @@ func TestKernelIsTheOneThatTheManifestLists(t *testing.T) {
 func TestImagesWithOurArgumentsAreRefused(t *testing.T) {
 	for _, arg := range []string{"pawl.slot=A", "pawl.boot=1", "pawl.start=kexec", `"pawl.slot=A"`} {
 		r := start(t)
-		_, err := r.Upgrade(t.Context(), r.made("2.0.0", virtual.Spec{Cmdline: "panic=1 " + arg}), upgrade.Options{Force: true})
+		_, err := r.Upgrade(t.Context(), r.made("2.0.0", virtual.Spec{Cmdline: "panic=1 " + arg}),
+			upgrade.Options{Force: true})
 		require.ErrorIs(t, err, upgrade.ErrUnfit, arg)
 		require.ErrorContains(t, err, "is Pawl's own")
 		require.Equal(t, bootloader.None, r.status().Loader.Armed)

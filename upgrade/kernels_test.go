@@ -21,7 +21,8 @@ func TestLifeOfKernelsOnSystemdBoot(t *testing.T) {
 	require.NoError(t, err)
 	for range 2 {
 		require.True(t, r.boots(bootloader.B, "1.1.0").Trial)
-		require.Equal(t, `initrd=\EFI\pawl\B\initrd pawl.slot=B pawl.boot=`, r.Last.Cmdline[:len(`initrd=\EFI\pawl\B\initrd pawl.slot=B pawl.boot=`)])
+		require.Equal(t, `initrd=\EFI\pawl\B\initrd pawl.slot=B pawl.boot=`,
+			r.Last.Cmdline[:len(`initrd=\EFI\pawl\B\initrd pawl.slot=B pawl.boot=`)])
 		require.True(t, strings.HasSuffix(r.Last.Cmdline, " panic=10 quiet"), r.Last.Cmdline)
 	}
 	require.Equal(t, upgrade.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result)
@@ -87,8 +88,8 @@ func TestUKIIsPreferred(t *testing.T) {
 	}
 }
 
-// An entry is one sector: arguments that fill it boot, one byte more is refused before anything is written, and an image that does
-// not say how long they are is refused before the loader knows of it.
+// An entry is one sector: arguments that fill it boot, one byte more is refused before anything is written, and an
+// image that does not say how long they are is refused before the loader knows of it.
 func TestKernelArgumentsFitTheEntry(t *testing.T) {
 	r := startKernels(t)
 	m, err := r.Open()
@@ -135,7 +136,8 @@ func TestKernelsThatSystemdBootCannotStartAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := virtual.Spec{Kernel: true, Cmdline: c.cmdline}
 			if c.kernel != "" {
-				spec = virtual.Spec{Assets: []pack.Asset{pack.Data(pack.KernelAsset, []byte(c.kernel)), pack.Data(pack.InitrdAsset, []byte("070701"))}}
+				spec = virtual.Spec{Assets: []pack.Asset{pack.Data(pack.KernelAsset, []byte(c.kernel)),
+					pack.Data(pack.InitrdAsset, []byte("070701"))}}
 			}
 			_, err := r.Upgrade(t.Context(), r.made("1.1.0", spec), upgrade.Options{})
 			require.ErrorContains(t, err, c.says)

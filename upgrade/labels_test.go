@@ -17,7 +17,8 @@ import (
 
 // others are labels of another system.
 var others = partition.Labels{
-	partition.EFI: "COS_GRUB", partition.BIOS: "bios", partition.Meta: "PAWL-META", partition.State: "COS_STATE", partition.Ephemeral: "COS_PERSISTENT",
+	partition.EFI: "COS_GRUB", partition.BIOS: "bios", partition.Meta: "PAWL-META", partition.State: "COS_STATE",
+	partition.Ephemeral: "COS_PERSISTENT",
 }
 
 // relabel gives the partitions of a disk the labels of another system.
@@ -30,7 +31,8 @@ func relabel(t *testing.T, dev upgrade.Device) {
 	require.NoError(t, partition.Apply(dev, l))
 }
 
-// through takes a machine with version 1.0.0 to a version that is confirmed, from there to one that fails, and back by hand.
+// through takes a machine with version 1.0.0 to a version that is confirmed, from there to one that fails, and back by
+// hand.
 func (r *rig) through() {
 	image := func(version string) (upgrade.Attempt, error) {
 		return r.Upgrade(r.t.Context(), r.version(version), upgrade.Options{})
@@ -54,7 +56,8 @@ func TestADiskWithForeignLabelsIsInstalledUpgradedAndConfirmed(t *testing.T) {
 		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			specs := partition.Default(partition.Defaults{EFI: 40 << 20, State: 1 << 20, Labels: others})
-			r.Machine = &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory(), Loader: loader, Labels: others}
+			r.Machine = &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory(),
+				Loader: loader, Labels: others}
 			o := upgrade.InstallOptions{Loader: backend, Partitions: specs, Labels: others, Now: virtual.Now}
 			require.NoError(t, upgrade.Install(t.Context(), r.Disk, r.one, o))
 			r.boots(bootloader.A, "1.0.0")
@@ -82,9 +85,10 @@ func TestAMachineWhosePartitionsGetOtherLabelsGoesOn(t *testing.T) {
 func TestAnInstallWithoutItsPartitionsWritesNothing(t *testing.T) {
 	r := start(t)
 	for why, o := range map[string]upgrade.InstallOptions{
-		"find partition META":                  {Partitions: virtual.Partitions()[:2]},
-		"META of this machine: find partition": {Partitions: virtual.Partitions(), Labels: partition.Labels{partition.Meta: "PAWL-META"}},
-		`label "META" is that of`:              {Labels: partition.Labels{partition.EFI: "META"}},
+		"find partition META": {Partitions: virtual.Partitions()[:2]},
+		"META of this machine: find partition": {Partitions: virtual.Partitions(),
+			Labels: partition.Labels{partition.Meta: "PAWL-META"}},
+		`label "META" is that of`: {Labels: partition.Labels{partition.EFI: "META"}},
 	} {
 		o.Loader = sdboot.Backend{}
 		disk := disktest.New(virtual.Size, 512)

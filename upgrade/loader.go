@@ -16,8 +16,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// assetOf is the file of an installer image that becomes a file of a slot. Those that a loader from outside has beside the usual
-// ones have one name in both.
+// assetOf is the file of an installer image that becomes a file of a slot. Those that a loader from outside has beside
+// the usual ones have one name in both.
 func assetOf(file string) string {
 	switch file {
 	case bootloader.UKIFile:
@@ -35,8 +35,8 @@ func assetOf(file string) string {
 // takes maps the files of an installer image to those of a slot.
 type takes map[string]string
 
-// takesFor is what slots have for a loader. Where that may be either kind of system and the image says beforehand what it has, it is
-// the UKI if there is one, and else the kernel and its initramfs. The loader itself comes beside.
+// takesFor is what slots have for a loader. Where that may be either kind of system and the image says beforehand what
+// it has, it is the UKI if there is one, and else the kernel and its initramfs. The loader itself comes beside.
 func takesFor(b bootloader.Backend, img *image.Image) takes {
 	wants, t := b.Takes(), takes{}
 	for _, name := range wants.Slot {
@@ -100,7 +100,8 @@ func (t takes) lacks(reference string, has func(asset string) bool) error {
 		case asset == format.Cmdline || isOwn(t[asset]) || has(asset):
 		case t.either() && asset == format.UKI:
 		case t.either() && !has(format.Kernel):
-			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, format.UKI, format.Kernel, format.Initrd, image.ErrNoAssets)
+			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, format.UKI, format.Kernel,
+				format.Initrd, image.ErrNoAssets)
 		default:
 			return fmt.Errorf("%s: no %s in it: %w", reference, asset, image.ErrNoAssets)
 		}
@@ -109,7 +110,8 @@ func (t takes) lacks(reference string, has func(asset string) bool) error {
 }
 
 // errNoLoaders is of options that list no loaders.
-var errNoLoaders = errors.New("no loaders are given, so the machine's cannot be known (set Loaders; package bootloader/loaders lists those of Pawl)")
+var errNoLoaders = errors.New("no loaders are given, so the machine's cannot be known (set Loaders; package " +
+	"bootloader/loaders lists those of Pawl)")
 
 // place says where the partitions lie that a loader knows of. There need not be one for GRUB on BIOS.
 func place(disk Device, layout partition.Layout, labels partition.Labels) (bootloader.Disk, error) {
@@ -132,16 +134,19 @@ func place(disk Device, layout partition.Layout, labels partition.Labels) (bootl
 // drive says where a partition lies, as firmware names it.
 func drive(p partition.Partition) (efivar.HardDrive, error) {
 	guid, err := efivar.ParseGUID(p.GUID.String())
-	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
+	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid},
+		err
 }
 
-// modelled has the boots predicted by the model of this machine's loader. Where there is none it is predict.ErrNotModelled.
+// modelled has the boots predicted by the model of this machine's loader. Where there is none it is
+// predict.ErrNotModelled.
 func (m *Machine) modelled(o predict.Options) (predict.Options, error) {
 	model, ok := m.Backend.(predict.Model)
 	if ok {
 		o.Model = model
 	} else if name := m.Backend.Name(); !predict.Knows(name) {
-		return o, fmt.Errorf("what the loader %s starts: it comes without a model (predict.Model): %w", name, predict.ErrNotModelled)
+		return o, fmt.Errorf("what the loader %s starts: it comes without a model (predict.Model): %w", name,
+			predict.ErrNotModelled)
 	}
 	return o, nil
 }

@@ -114,7 +114,8 @@ func TestKernelsThatCannotBootAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			img, err := r.images.Image("1.1.0", virtual.Spec{Assets: []pack.Asset{
-				pack.Data(pack.KernelAsset, c.kernel), pack.Data(pack.InitrdAsset, []byte("070701")), pack.Data(pack.CmdlineAsset, c.cmdline),
+				pack.Data(pack.KernelAsset, c.kernel), pack.Data(pack.InitrdAsset, []byte("070701")),
+				pack.Data(pack.CmdlineAsset, c.cmdline),
 			}})
 			require.NoError(t, err)
 			_, err = r.Upgrade(t.Context(), img, upgrade.Options{})
@@ -146,9 +147,11 @@ func TestGRUBNeedsItsPartitions(t *testing.T) {
 	img := grubImage(t, images, "1.0.0")
 	specs := virtual.Partitions()
 	for name, o := range map[string]upgrade.InstallOptions{
-		"partition 2":            {Loader: grub.Backend{}, Partitions: append([]partition.Spec{specs[1], specs[0]}, specs[2:]...)},
-		"no BIOS boot partition": {Loader: grub.Backend{BIOS: true}, Partitions: append([]partition.Spec{specs[0]}, specs[2:]...)},
-		"no loader is given":     {Partitions: specs},
+		"partition 2": {Loader: grub.Backend{}, Partitions: append([]partition.Spec{specs[1], specs[0]},
+			specs[2:]...)},
+		"no BIOS boot partition": {Loader: grub.Backend{BIOS: true}, Partitions: append([]partition.Spec{specs[0]},
+			specs[2:]...)},
+		"no loader is given": {Partitions: specs},
 	} {
 		d := disktest.New(virtual.Size, 512)
 		d.Record()
@@ -176,7 +179,8 @@ func TestLoaderOfADiskIsFound(t *testing.T) {
 	require.NoError(t, boot.Remove("grub/grub.cfg"))
 	_, err = r.Open()
 	require.ErrorIs(t, err, bootloader.ErrNotFound)
-	require.ErrorContains(t, err, "files of none of systemd-boot, grub-bios, grub-uefi are there, the boot file system has EFI")
+	require.ErrorContains(t, err, "files of none of systemd-boot, grub-bios, grub-uefi are there, the boot file "+
+		"system has EFI")
 }
 
 // The same seed, clock and image give the same disk.

@@ -15,7 +15,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// A mirror sends wrong bytes of the right length. They are found when a layer ends, and written by then; the registry's own replace them.
+// A mirror sends wrong bytes of the right length. They are found when a layer ends, and written by then; the registry's
+// own replace them.
 func TestAMirrorThatSendsWrongBytes(t *testing.T) {
 	for what, at := range map[string]float64{"at the beginning": 0.0001, "in the middle": 0.5, "at the end": 0.999} {
 		for kind, c := range map[string]pack.Compression{"stored": pack.None, "packed": pack.Zstd} {
@@ -33,7 +34,8 @@ func TestAMirrorThatSendsWrongBytes(t *testing.T) {
 					}
 				}})
 				img, err = image.Open(t.Context(), img.Reference, image.Options{
-					Arch: "amd64", Keychain: authn.NewMultiKeychain(), Mirrors: map[string][]string{origin.Host(): {mirror.Host()}},
+					Arch: "amd64", Keychain: authn.NewMultiKeychain(),
+					Mirrors: map[string][]string{origin.Host(): {mirror.Host()}},
 				})
 				require.NoError(t, err)
 				origin.Heal()

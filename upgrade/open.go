@@ -27,24 +27,27 @@ import (
 type OpenOptions struct {
 	// Loaders are those that the machine may have; loaders.All lists Pawl's own. They are required.
 	Loaders []bootloader.Backend
-	// Whole takes the disk as a whole, which fails while anything of it is mounted. GRUB for BIOS can be replaced only so: it is
-	// in none of the partitions that are opened otherwise.
-	Whole    bool
-	Labels   partition.Labels            // of the disk's partitions, where they are not those of partition.Default
-	ReadOnly bool                        // for Plan and Status beside a running operation: nothing is locked, nothing is written
-	Vars     efivar.Store                // nil: this machine's, from /sys/firmware/efi/efivars
-	Gone     func(efivar.HardDrive) bool // whether no disk of the machine has a partition; nil: looked up among this machine's disks
-	Cmdline  *string                     // nil: this machine's, from /proc/cmdline
-	BootID   string                      // empty: this machine's, from /proc/sys/kernel/random/boot_id
-	Version  string                      // empty: the VERSION_ID of the running system's os-release
-	Trial    string                      // how the loader is had to try a slot, where [Options] do not say
-	Release  string                      // where that os-release is; empty: /etc/os-release
-	Versions versions.Rules              // which version may follow it; without Version, the os-release may set its window
-	PStore   pstore.Dir                  // what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
-	Log      *slog.Logger                // nil discards
-	Observe  Observer                    // is told of steps; nil: nobody
-	Now      func() time.Time            // nil is time.Now
-	memory   *meta.Store                 // in place of the partition META
+	// Whole takes the disk as a whole, which fails while anything of it is mounted. GRUB for BIOS can be replaced only
+	// so: it is in none of the partitions that are opened otherwise.
+	Whole  bool
+	Labels partition.Labels // of the disk's partitions, where they are not those of partition.Default
+	// for Plan and Status beside a running operation: nothing is locked, nothing is written
+	ReadOnly bool
+	Vars     efivar.Store // nil: this machine's, from /sys/firmware/efi/efivars
+	// whether no disk of the machine has a partition; nil: looked up among this machine's disks
+	Gone     func(efivar.HardDrive) bool
+	Cmdline  *string        // nil: this machine's, from /proc/cmdline
+	BootID   string         // empty: this machine's, from /proc/sys/kernel/random/boot_id
+	Version  string         // empty: the VERSION_ID of the running system's os-release
+	Trial    string         // how the loader is had to try a slot, where [Options] do not say
+	Release  string         // where that os-release is; empty: /etc/os-release
+	Versions versions.Rules // which version may follow it; without Version, the os-release may set its window
+	// what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
+	PStore  pstore.Dir
+	Log     *slog.Logger     // nil discards
+	Observe Observer         // is told of steps; nil: nobody
+	Now     func() time.Time // nil is time.Now
+	memory  *meta.Store      // in place of the partition META
 }
 
 // Open opens the machine that boots from disk: a block device, or a file that holds a disk image. The boot file system
@@ -111,7 +114,8 @@ func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
 	return m, nil
 }
 
-// machine opens the partitions of a disk, each with part, or where that is nil as a section of it, and the loader on them.
+// machine opens the partitions of a disk, each with part, or where that is nil as a section of it, and the loader on
+// them.
 func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	if len(o.Loaders) == 0 {
 		return nil, errNoLoaders
@@ -135,7 +139,8 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 		}
 	}
 	c := config{OpenOptions: o, Meta: parts[partition.Meta], Disk: disk}
-	if c.Boot, err = bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(), Now: o.Now}); err != nil {
+	if c.Boot, err = bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(),
+		Now: o.Now}); err != nil {
 		return nil, err
 	}
 	if err := c.complete(disk); err != nil {
@@ -148,7 +153,8 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Loader, err = c.Backend.Open(bootloader.Config{Disk: at, FS: c.Boot, Vars: c.Vars, Cmdline: c.Cmdline, Gone: c.Gone})
+	c.Loader, err = c.Backend.Open(bootloader.Config{Disk: at, FS: c.Boot, Vars: c.Vars, Cmdline: c.Cmdline,
+		Gone: c.Gone})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +162,8 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 		c.Disk = join(c.Disk, layout, o.Labels.Of(role), part)
 	}
 	for _, problem := range layout.Problems {
-		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem, mend(disk, layout, problem)))
+		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem,
+			mend(disk, layout, problem)))
 	}
 	if d, ok := parts[partition.EFI].(device.Cached); ok {
 		c.DropCache = d.DropCache
@@ -237,7 +244,8 @@ func wipe(d *partition.Disk, label string) error {
 	return errors.Join(partition.Wipe(p), p.Close())
 }
 
-// cmdlinePath is where the kernel tells its arguments. They say which slot runs, so what cannot be read there is no answer.
+// cmdlinePath is where the kernel tells its arguments. They say which slot runs, so what cannot be read there is no
+// answer.
 const cmdlinePath = "/proc/cmdline"
 
 // text is the content of a small file that tells of this boot.

@@ -7,17 +7,18 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 )
 
-// unordered says why no attempt on record ordered this boot of a slot that is not the default; empty where one did, and where the
-// default runs. a is what META holds, read without an error: a META that cannot be read rules nothing out.
+// unordered says why no attempt on record ordered this boot of a slot that is not the default; empty where one did, and
+// where the default runs. a is what META holds, read without an error: a META that cannot be read rules nothing out.
 //
-// Whatever a power cut leaves, META says that a slot is armed before the loader does. So a slot that runs although META names
-// another attempt, none, or one that is not armed or is over, was started by somebody or something else.
+// Whatever a power cut leaves, META says that a slot is armed before the loader does. So a slot that runs although META
+// names another attempt, none, or one that is not armed or is over, was started by somebody or something else.
 func (m *Machine) unordered(st bootloader.State, a *Attempt) string {
 	switch {
 	case !st.Trial() || st.Default == bootloader.None:
 		return "" // without a default there is nothing else to be: an install that was cut before its own confirm
 	case a != nil && a.From == st.Active && a.Boots.Prepared == m.BootID:
-		return "" // it was the default when this boot prepared the attempt; damage to the loader's files made another one
+		// it was the default when this boot prepared the attempt; damage to the loader's files made another one
+		return ""
 	case a == nil:
 		return "META holds no attempt"
 	case a.To != st.Active:
@@ -30,7 +31,8 @@ func (m *Machine) unordered(st bootloader.State, a *Attempt) string {
 		return fmt.Sprintf("the latest attempt is not armed (%s)", a)
 	}
 	if held := m.slot(st.Active); held.Content == Complete && held.Manifest.Image != a.Image {
-		return fmt.Sprintf("%s, of image %s, and the latest attempt is for image %s (%s)", held, held.Manifest.Image, a.Image, a)
+		return fmt.Sprintf("%s, of image %s, and the latest attempt is for image %s (%s)", held, held.Manifest.Image,
+			a.Image, a)
 	}
 	if a.Phase == Started && a.Boots.Started == m.BootID {
 		return "" // Started has counted this boot
@@ -48,8 +50,10 @@ func (m *Machine) byHand(st bootloader.State, runs SlotStatus, before *Attempt) 
 		marks = before.Marks
 	}
 	return &Attempt{
-		ID: newID(), Kind: Upgrade, Phase: Started, From: st.Default, To: st.Active, Old: m.slot(st.Default).version(), Version: runs.version(),
-		Image: runs.Manifest.Image, Reference: runs.Manifest.Reference, Marks: marks, Boots: Boots{Started: m.BootID}, Begun: m.now().UTC().Truncate(time.Second),
+		ID: newID(), Kind: Upgrade, Phase: Started, From: st.Default, To: st.Active, Old: m.slot(st.Default).version(),
+		Version: runs.version(),
+		Image:   runs.Manifest.Image, Reference: runs.Manifest.Reference, Marks: marks, Boots: Boots{Started: m.BootID},
+		Begun: m.now().UTC().Truncate(time.Second),
 	}
 }
 
@@ -62,5 +66,6 @@ func (m *Machine) notTheDefault(st bootloader.State) error {
 	if why := m.unordered(st, a); why != "" {
 		return fmt.Errorf("slot %s runs and %s is the default; %s: %w", st.Active, st.Default, why, ErrUnordered)
 	}
-	return fmt.Errorf("slot %s runs and %s is the default: %w (confirm it, or reboot to fall back)", st.Active, st.Default, ErrTrial)
+	return fmt.Errorf("slot %s runs and %s is the default: %w (confirm it, or reboot to fall back)", st.Active,
+		st.Default, ErrTrial)
 }

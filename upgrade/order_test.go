@@ -15,11 +15,13 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// picked boots slot s as when somebody picks its entry in the loader's menu: once, and neither disk nor variables keep a sign of it.
+// picked boots slot s as when somebody picks its entry in the loader's menu: once, and neither disk nor variables keep
+// a sign of it.
 func (r *rig) picked(s bootloader.Slot) upgrade.Boot {
 	r.t.Helper()
 	entry := efivar.EncodeString("pawl-" + strings.ToLower(string(s)) + ".conf")
-	require.NoError(r.t, r.Vars.Write(efivar.Loader("LoaderEntryOneShot"), efivar.Variable{Attributes: efivar.Kept, Data: entry}))
+	require.NoError(r.t, r.Vars.Write(efivar.Loader("LoaderEntryOneShot"), efivar.Variable{Attributes: efivar.Kept,
+		Data: entry}))
 	require.NoError(r.t, r.Boot())
 	require.Equal(r.t, s, r.Last.Slot)
 	b, err := r.Started(r.t.Context())
@@ -153,10 +155,12 @@ func TestABootThatNoAttemptOrderedIsNeverConfirmedByItself(t *testing.T) {
 
 			before := r.status()
 			require.Equal(t, b.Unordered, before.Unordered)
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: before.Version})
+			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+				Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: before.Version})
 			require.NoError(t, err)
 			require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
-				return f.Severity == upgrade.Degraded && strings.Contains(f.Text, "no attempt ordered this boot: "+b.Unordered)
+				return f.Severity == upgrade.Degraded && strings.Contains(f.Text, "no attempt ordered this boot: "+
+					b.Unordered)
 			}))
 
 			_, err = r.Confirm(t.Context())

@@ -21,7 +21,8 @@ func TestAnOutsidersProgram(t *testing.T) {
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	module := fmt.Sprintf("module example.com/outsider\n\ngo 1.26\n\nrequire github.com/pawl-os/pawl v0.0.0\n\nreplace github.com/pawl-os/pawl => %s\n", root)
+	module := fmt.Sprintf("module example.com/outsider\n\ngo 1.26\n\nrequire github.com/pawl-os/pawl "+
+		"v0.0.0\n\nreplace github.com/pawl-os/pawl => %s\n", root)
 	for name, data := range map[string][]byte{"main.go": source, "go.mod": []byte(module), "go.sum": sums} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}

@@ -12,11 +12,12 @@ import (
 
 // loaderRecord is what META remembers of loaders. Without it one is left where it could have been replaced.
 type loaderRecord struct {
-	Installed string `json:"installed,omitempty"` // SHA-256 of one that was installed by us, and that no slot may hold any more
-	Tried     string `json:"tried,omitempty"`     // SHA-256 of the one that firmware was told to start once
-	Boot      string `json:"boot,omitempty"`      // the boot in which it was told
-	Ended     bool   `json:"ended,omitempty"`     // it is known what became of it
-	Failed    string `json:"failed,omitempty"`    // why it counts as one that does not start; "" when it did
+	// SHA-256 of one that was installed by us, and that no slot may hold any more
+	Installed string `json:"installed,omitempty"`
+	Tried     string `json:"tried,omitempty"`  // SHA-256 of the one that firmware was told to start once
+	Boot      string `json:"boot,omitempty"`   // the boot in which it was told
+	Ended     bool   `json:"ended,omitempty"`  // it is known what became of it
+	Failed    string `json:"failed,omitempty"` // why it counts as one that does not start; "" when it did
 }
 
 func (m *Machine) loaderRecord() (loaderRecord, error) {
@@ -42,14 +43,15 @@ func (m *Machine) recordLoader(r loaderRecord) error {
 	return nil
 }
 
-// ours says why what is in the loader's place was not installed by us, nil when it was: its bytes are those of a slot's own loader, or of
-// one that is on record. Where nothing is in its place there is nothing of others to be lost.
+// ours says why what is in the loader's place was not installed by us, nil when it was: its bytes are those of a slot's
+// own loader, or of one that is on record. Where nothing is in its place there is nothing of others to be lost.
 func (m *Machine) ours(c bootloader.Comparison) error {
 	if c.Missing || m.InWholeDisk() { // there it is forced in any case
 		return nil
 	}
 	if c.Digest == "" {
-		return fmt.Errorf("the loader that is installed cannot be read, so it is not known whose it is: %w", bootloader.ErrNotOurs)
+		return fmt.Errorf("the loader that is installed cannot be read, so it is not known whose it is: %w",
+			bootloader.ErrNotOurs)
 	}
 	for _, s := range bootloader.Slots {
 		if own, err := ownOf(m.slot(s)); err == nil && own.SHA256 == c.Digest {
@@ -66,8 +68,8 @@ func (m *Machine) ours(c bootloader.Comparison) error {
 	return nil
 }
 
-// rememberLoader records that the installed loader is ours, before slot s is cleared, where nothing else would show it: the loader of a
-// later version was left. If power fails before, s is as it was.
+// rememberLoader records that the installed loader is ours, before slot s is cleared, where nothing else would show it:
+// the loader of a later version was left. If power fails before, s is as it was.
 func (m *Machine) rememberLoader(s bootloader.Slot) {
 	r, ok := m.Loader.(bootloader.Replacer)
 	own, err := ownOf(m.slot(s))
@@ -91,8 +93,9 @@ func (m *Machine) rememberLoader(s bootloader.Slot) {
 	}
 }
 
-// noticeLoader records what became of a loader that firmware was told to start once: this is the first boot after that. A boot goes on
-// whatever comes of it. If power fails before META has it, the next boot came by the usual loader, and it counts as one that does not start.
+// noticeLoader records what became of a loader that firmware was told to start once: this is the first boot after that.
+// A boot goes on whatever comes of it. If power fails before META has it, the next boot came by the usual loader, and
+// it counts as one that does not start.
 func (m *Machine) noticeLoader(st bootloader.State) {
 	r, err := m.loaderRecord()
 	if err != nil || r.Tried == "" || r.Ended || r.Boot == m.BootID || m.BootID == "" || m.startedByKexec() {
@@ -125,11 +128,12 @@ func (m *Machine) noticeLoader(st bootloader.State) {
 
 // startedByKexec reports whether firmware has not run since another kernel did.
 func (m *Machine) startedByKexec() bool {
-	return slices.ContainsFunc(cmdline.Kernel(m.Cmdline), func(a cmdline.Arg) bool { return a.String() == cmdline.StartKexec })
+	return slices.ContainsFunc(cmdline.Kernel(m.Cmdline),
+		func(a cmdline.Arg) bool { return a.String() == cmdline.StartKexec })
 }
 
-// forgetTry takes back that firmware is to start a loader once, before an attempt has it boot something else. If power fails between the two
-// writes, it is started once more than it had to be.
+// forgetTry takes back that firmware is to start a loader once, before an attempt has it boot something else. If power
+// fails between the two writes, it is started once more than it had to be.
 func (m *Machine) forgetTry() error {
 	l, ok := m.Loader.(bootloader.Replacer)
 	if !ok {
@@ -144,8 +148,8 @@ func (m *Machine) forgetTry() error {
 	return l.Untry()
 }
 
-// provedLoader reports whether the loader of slot s, of that SHA-256, has started the machine once; if not, firmware is told to start it so, at
-// the next start. If power fails
+// provedLoader reports whether the loader of slot s, of that SHA-256, has started the machine once; if not, firmware is
+// told to start it so, at the next start. If power fails
 //
 //	before firmware is told      the usual loader
 //	before META says so          the version's own copy of the new loader, once, then the usual one; it is told again

@@ -26,7 +26,8 @@ import (
 // bringing is an image with that very loader.
 func (r *rig) bringing(version string, own []byte) *image.Image {
 	r.t.Helper()
-	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Own: own, GRUB: r.Loader != "" && r.Loader != loaders.SystemdBoot})
+	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Own: own, GRUB: r.Loader != "" &&
+		r.Loader != loaders.SystemdBoot})
 	require.NoError(r.t, err)
 	return img
 }
@@ -36,7 +37,8 @@ func (r *rig) secure(data ...byte) {
 	r.t.Helper()
 	name := efivar.Global("SecureBoot")
 	require.NoError(r.t, r.Vars.Delete(name))
-	require.NoError(r.t, r.Vars.Write(name, efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: data}))
+	require.NoError(r.t, r.Vars.Write(name, efivar.Variable{Attributes: efivar.BootService | efivar.Runtime,
+		Data: data}))
 }
 
 func (r *rig) put(path string, content []byte) {
@@ -60,15 +62,16 @@ func foreign(loader string, arch string) []byte {
 	return loadertest.LoaderOf(arch, "300")
 }
 
-// An image whose loader is for another architecture is refused before anything is armed, also when it is forced; and where such
-// a file came into the slot all the same, it is never installed.
+// An image whose loader is for another architecture is refused before anything is armed, also when it is forced; and
+// where such a file came into the slot all the same, it is never installed.
 func TestLoaderForAnotherArchitectureIsRefused(t *testing.T) {
 	for _, loader := range onUEFI {
 		t.Run(loader, func(t *testing.T) {
 			r := onLoader(t, loader)
 			before := r.installed()
 			for _, force := range []bool{false, true} {
-				_, err := r.Upgrade(t.Context(), r.bringing("2.0.0", foreign(loader, "arm64")), upgrade.Options{Force: force})
+				_, err := r.Upgrade(t.Context(), r.bringing("2.0.0", foreign(loader, "arm64")),
+					upgrade.Options{Force: force})
 				require.ErrorIs(t, err, bootloader.ErrMachine)
 				require.ErrorIs(t, err, upgrade.ErrUnfit)
 				require.ErrorContains(t, err, "it is for arm64, and amd64 is wanted")
@@ -82,7 +85,8 @@ func TestLoaderForAnotherArchitectureIsRefused(t *testing.T) {
 				require.ErrorIs(t, err, bootloader.ErrMachine)
 			}
 			require.Equal(t, before, r.installed())
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
+			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+				Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
 			require.NoError(t, err)
 			for _, f := range d.Findings {
 				require.NotContains(t, f.Do, "installer loader")
@@ -137,16 +141,19 @@ func TestLoaderUnderSecureBoot(t *testing.T) {
 			require.NoError(t, err)
 			return signed
 		}
-		moved := bytes.ReplaceAll(sign(key, make("251")), []byte("251"), []byte("253")) // this program, with the signature of another one
+		moved := bytes.ReplaceAll(sign(key, make("251")), []byte("251"),
+			[]byte("253")) // this program, with the signature of another one
 		for name, c := range map[string]struct {
 			old, new []byte
 			secure   []byte
 			want     string // "": it is replaced
 		}{
-			"signed by the same":                  {sign(key, make("252")), sign(key, make("253")), []byte{1}, ""},
-			"signed by somebody else":             {sign(key, make("252")), sign(other, make("253")), []byte{1}, `signed by "somebody else"`},
-			"not signed":                          {sign(key, make("252")), make("253"), []byte{1}, "it is not signed"},
-			"with another program's signature":    {sign(key, make("252")), moved, []byte{1}, "changed after it was signed"},
+			"signed by the same": {sign(key, make("252")), sign(key, make("253")), []byte{1}, ""},
+			"signed by somebody else": {sign(key, make("252")), sign(other, make("253")), []byte{1},
+				`signed by "somebody else"`},
+			"not signed": {sign(key, make("252")), make("253"), []byte{1}, "it is not signed"},
+			"with another program's signature": {sign(key, make("252")), moved, []byte{1},
+				"changed after it was signed"},
 			"nothing is signed":                   {make("252"), make("253"), []byte{1}, "it is not signed"},
 			"only the new one is signed":          {make("252"), sign(key, make("253")), []byte{1}, "signed by nobody"},
 			"a variable that says something else": {sign(key, make("252")), make("253"), []byte{2}, "is not known"},
@@ -202,7 +209,8 @@ func TestLoaderOfOthersIsLeft(t *testing.T) {
 				if name == "a shim" {
 					require.Contains(t, s.Own.String(), "a shim")
 				}
-				d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
+				d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+					Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
 				require.NoError(t, err)
 				for _, f := range d.Findings {
 					require.NotContains(t, f.Do, "installer loader")
@@ -223,7 +231,8 @@ func TestLoaderThatIsNoProgramIsPutBack(t *testing.T) {
 			r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
 			r.installs(bootloader.B, "2.0.0")
 			good := r.installed()
-			for _, bad := range [][]byte{[]byte("text"), make([]byte, len(good)), bytes.Repeat([]byte{0xa5}, len(good))} {
+			for _, bad := range [][]byte{[]byte("text"), make([]byte, len(good)),
+				bytes.Repeat([]byte{0xa5}, len(good))} {
 				r.put("EFI/BOOT/BOOTX64.EFI", bad)
 				r.boots(bootloader.B, "2.0.0")
 				_, err := r.replace(upgrade.LoaderOptions{})
@@ -292,7 +301,8 @@ func (r *rig) hasNext() bool {
 	return err == nil
 }
 
-// A loader that firmware does not start takes the place of none, is remembered, and the next version's gets its own chance.
+// A loader that firmware does not start takes the place of none, is remembered, and the next version's gets its own
+// chance.
 func TestLoaderThatDoesNotStartIsLeft(t *testing.T) {
 	for _, loader := range onUEFI {
 		t.Run(loader, func(t *testing.T) {
@@ -352,8 +362,8 @@ func TestLoaderWaitsForAStartThroughTheFirmware(t *testing.T) {
 	}
 }
 
-// The boot that is to go through the new loader is any boot; the machine is upgraded all the same, and nothing is concluded from
-// what the attempt took back.
+// The boot that is to go through the new loader is any boot; the machine is upgraded all the same, and nothing is
+// concluded from what the attempt took back.
 func TestLoaderThatWaitsGivesWayToAnAttempt(t *testing.T) {
 	for _, loader := range onUEFI {
 		for _, end := range []string{"confirmed", "fallen back", "another version's loader"} {
@@ -410,9 +420,11 @@ func TestLoaderIsLeftWhereFirmwareProvesNothing(t *testing.T) {
 		"BootNext is still there": {func(r *rig) {
 			v, err := r.Vars.Read(efivar.Global("BootCurrent"))
 			require.NoError(r.t, err)
-			require.NoError(r.t, r.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept, Data: v.Data}))
+			require.NoError(r.t, r.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept,
+				Data: v.Data}))
 		}, "did not use up BootNext"},
-		"no BootCurrent": {func(r *rig) { require.NoError(r.t, r.Vars.Delete(efivar.Global("BootCurrent"))) }, "does not say what started this boot"},
+		"no BootCurrent": {func(r *rig) { require.NoError(r.t, r.Vars.Delete(efivar.Global("BootCurrent"))) },
+			"does not say what started this boot"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
@@ -457,8 +469,9 @@ func TestLoaderIsLeftWithoutMeta(t *testing.T) {
 	require.False(t, r.hasNext())
 }
 
-// Cut at every write of telling the firmware, and of the boot that takes note: the default boots, the old loader is in its place, and
-// run to its end the new one is installed, or, where the boot that came through it could not say so, left for good.
+// Cut at every write of telling the firmware, and of the boot that takes note: the default boots, the old loader is in
+// its place, and run to its end the new one is installed, or, where the boot that came through it could not say so,
+// left for good.
 func TestLoaderTrialCutAnywhere(t *testing.T) {
 	for _, loader := range onUEFI {
 		t.Run(loader, func(t *testing.T) {
@@ -487,43 +500,44 @@ func TestLoaderTrialCutAnywhere(t *testing.T) {
 func (r *rig) cutAnywhere(loader string, mayBeLeft bool) error {
 	old := r.installed()
 	done := map[string]int{}
-	err := r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: 512, Exhaustive: 9, Destroyed: 64, Samples: 16}, func(c *disktest.Crash) error {
-		vars, err := efivar.LoadMemory(c.Atomics())
-		if err != nil {
-			return err
-		}
-		m := &virtual.Machine{Disk: c.Device(), Vars: vars, Loader: loader, Boots: r.Boots}
-		for range 4 {
-			if err := m.Boot(); err != nil {
-				return err
-			}
-			if m.Last.Slot != bootloader.B || m.Last.Trial {
-				return fmt.Errorf("%v: %v", c, m.Last)
-			}
-			if _, err := m.Started(r.t.Context()); err != nil {
-				return fmt.Errorf("%v: started: %w", c, err)
-			}
-			sys, err := m.Open()
+	err := r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: 512, Exhaustive: 9, Destroyed: 64, Samples: 16},
+		func(c *disktest.Crash) error {
+			vars, err := efivar.LoadMemory(c.Atomics())
 			if err != nil {
 				return err
 			}
-			s, err := sys.ReplaceLoader(r.t.Context(), upgrade.LoaderOptions{})
-			switch {
-			case mayBeLeft && errors.Is(err, bootloader.ErrRefused):
-				if now, err := sys.Boot.ReadFile("EFI/BOOT/BOOTX64.EFI"); err != nil || !bytes.Equal(now, old) {
-					return fmt.Errorf("%v: it was left, and is another one: %w", c, err)
+			m := &virtual.Machine{Disk: c.Device(), Vars: vars, Loader: loader, Boots: r.Boots}
+			for range 4 {
+				if err := m.Boot(); err != nil {
+					return err
 				}
-				done["left"]++
-				return nil
-			case err != nil:
-				return fmt.Errorf("%v: %w", c, err)
-			case s.Same:
-				done["installed"]++
-				return nil
+				if m.Last.Slot != bootloader.B || m.Last.Trial {
+					return fmt.Errorf("%v: %v", c, m.Last)
+				}
+				if _, err := m.Started(r.t.Context()); err != nil {
+					return fmt.Errorf("%v: started: %w", c, err)
+				}
+				sys, err := m.Open()
+				if err != nil {
+					return err
+				}
+				s, err := sys.ReplaceLoader(r.t.Context(), upgrade.LoaderOptions{})
+				switch {
+				case mayBeLeft && errors.Is(err, bootloader.ErrRefused):
+					if now, err := sys.Boot.ReadFile("EFI/BOOT/BOOTX64.EFI"); err != nil || !bytes.Equal(now, old) {
+						return fmt.Errorf("%v: it was left, and is another one: %w", c, err)
+					}
+					done["left"]++
+					return nil
+				case err != nil:
+					return fmt.Errorf("%v: %w", c, err)
+				case s.Same:
+					done["installed"]++
+					return nil
+				}
 			}
-		}
-		return fmt.Errorf("%v: it is never installed", c)
-	})
+			return fmt.Errorf("%v: it is never installed", c)
+		})
 	r.t.Log(done)
 	if err == nil && done["installed"] == 0 {
 		return errors.New("nothing was installed")

@@ -41,8 +41,10 @@ func (m *Machine) Plan(ctx context.Context, img *image.Image, o Options) (Plan, 
 	}
 	o2.look(ctx)
 	if half := m.Boot.Half() - manifestRoom; o2.plan.Bytes > half {
-		o2.plan.Warnings = append(o2.plan.Warnings, fmt.Sprintf("with %d bytes in slot %s, slot %s has no room for another image of that size: each can hold %d beside the other",
-			o2.plan.Bytes, o2.plan.To, o2.plan.From, half))
+		o2.plan.Warnings = append(o2.plan.Warnings,
+			fmt.Sprintf("with %d bytes in slot %s, slot %s has no room for another image of that size: each can hold "+
+				"%d beside the other",
+				o2.plan.Bytes, o2.plan.To, o2.plan.From, half))
 	}
 	return o2.plan, nil
 }
@@ -54,7 +56,8 @@ func (m *Machine) ready() (bootloader.State, error) {
 	case err != nil:
 		return st, fmt.Errorf("read the loader's state: %w", err)
 	case m.metaErr != nil:
-		return st, fmt.Errorf("%w; the attempt could not be recorded (reset META with `installer meta reset`)", m.metaErr)
+		return st, fmt.Errorf("%w; the attempt could not be recorded (reset META with `installer meta reset`)",
+			m.metaErr)
 	case st.Active == bootloader.None:
 		return st, unreported(st)
 	case st.Trial():
@@ -80,7 +83,8 @@ func unreported(st bootloader.State) error {
 func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 	s := m.slot(st.Active)
 	if s.Content == Complete && m.Version != "" && s.Manifest.Named() && s.Manifest.Version != m.Version {
-		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w", m.Version, st.Active, s.Manifest.Version, bootloader.ErrAmbiguous)
+		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w", m.Version, st.Active, s.Manifest.Version,
+			bootloader.ErrAmbiguous)
 	}
 	return s, nil
 }
@@ -105,7 +109,8 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 		return nil, mismatch
 	}
 	if from.Content == Complete && from.Manifest.Arch != img.Arch {
-		return nil, fmt.Errorf("it is for %s, and this machine runs %s: %w", img.Arch, from.Manifest.Arch, image.ErrPlatform)
+		return nil, fmt.Errorf("it is for %s, and this machine runs %s: %w", img.Arch, from.Manifest.Arch,
+			image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
 	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Backend, img), plan: Plan{
@@ -133,7 +138,8 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 			continue
 		}
 		if !o.Force {
-			return nil, fmt.Errorf("%s (%s) on %s: %s: %w (use another version, or force)", b.Image, b.Version, b.When.Format("2006-01-02"), b.Reason, ErrKnownBad)
+			return nil, fmt.Errorf("%s (%s) on %s: %s: %w (use another version, or force)", b.Image, b.Version,
+				b.When.Format("2006-01-02"), b.Reason, ErrKnownBad)
 		}
 		op.plan.Warnings = append(op.plan.Warnings, "this image failed its trial before: "+b.Reason)
 	}
@@ -158,7 +164,8 @@ func checkStated(img *image.Image) error {
 		return nil
 	}
 	if err := bootloader.CheckVersion(img.Version); err != nil {
-		return fmt.Errorf("what the image states: %w: %w (build it with another version, or without: the system's own counts)", err, ErrUnfit)
+		return fmt.Errorf("what the image states: %w: %w (build it with another version, or without: the system's "+
+			"own counts)", err, ErrUnfit)
 	}
 	return nil
 }
@@ -201,7 +208,8 @@ func (op *operation) room() error {
 		}
 	}
 	if way, usual := op.m.wayOf(op.Trial); way.UKI && op.takes[format.UKI] == "" {
-		return fmt.Errorf("%s: no %s in it, and by %s only a UKI can be tried: %w (try it by %s)", op.img.Reference, format.UKI, way.Name, ErrUnfit, usual.Name)
+		return fmt.Errorf("%s: no %s in it, and by %s only a UKI can be tried: %w (try it by %s)", op.img.Reference,
+			format.UKI, way.Name, ErrUnfit, usual.Name)
 	}
 	for _, a := range op.img.Assets {
 		if err := op.entryHolds(a); err != nil {
@@ -211,14 +219,16 @@ func (op *operation) room() error {
 	return op.fits(op.plan.Bytes)
 }
 
-// entryHolds refuses kernel arguments that the loader has no room for, by their size alone: a line end may be part of it.
+// entryHolds refuses kernel arguments that the loader has no room for, by their size alone: a line end may be part of
+// it.
 func (op *operation) entryHolds(a image.Asset) error {
 	l, ok := op.m.Loader.(bootloader.ArgumentChecker)
 	if !ok || a.Name != format.Cmdline || op.takes[a.Name] == "" {
 		return nil
 	}
 	if room := l.ArgumentsRoom(cmp.Or(op.img.Version, op.img.Digest)); a.Size > int64(room)+1 {
-		return fmt.Errorf("%s has %d bytes, and %s has room for %d: %w (shorten it, or build a UKI, which holds its own)",
+		return fmt.Errorf("%s has %d bytes, and %s has room for %d: %w (shorten it, or build a UKI, which holds its "+
+			"own)",
 			a.Name, a.Size, op.m.Backend.Name(), room, ErrUnfit)
 	}
 	return nil
@@ -227,7 +237,8 @@ func (op *operation) entryHolds(a image.Asset) error {
 // fits refuses files of so many bytes in all that the target cannot hold.
 func (op *operation) fits(bytes int64) error {
 	if bytes > op.plan.Room {
-		return fmt.Errorf("%d bytes into slot %s, which can hold %d: %w", bytes, op.plan.To, op.plan.Room, ErrDoesNotFit)
+		return fmt.Errorf("%d bytes into slot %s, which can hold %d: %w", bytes, op.plan.To, op.plan.Room,
+			ErrDoesNotFit)
 	}
 	return nil
 }

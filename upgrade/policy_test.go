@@ -30,6 +30,7 @@ func TestAVersionThatThePolicyCannotCompareIsSaid(t *testing.T) {
 		require.NoError(t, err)
 		p, err := m.Plan(t.Context(), img, upgrade.Options{})
 		require.NoError(t, err)
-		require.Contains(t, p.Warnings, `The version policy did not judge this move: the image's, "`+version+`", cannot be compared, as 1.2.0 can.`)
+		require.Contains(t, p.Warnings, `The version policy did not judge this move: the image's, "`+version+
+			`", cannot be compared, as 1.2.0 can.`)
 	}
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/pawl-os/pawl/partition/direct"
 )
 
-// readBack reads one file of a slot back from the device, and hashes it, in goroutines of its own: as far as it is known to be
-// durable and no further, so that it can begin while the rest of the file still arrives. Whoever starts one stops it.
+// readBack reads one file of a slot back from the device, and hashes it, in goroutines of its own: as far as it is
+// known to be durable and no further, so that it can begin while the rest of the file still arrives. Whoever starts one
+// stops it.
 type readBack struct {
 	file    *bootfs.File
 	durable atomic.Int64  // bytes that were flushed after they were written
@@ -134,14 +135,15 @@ func (b *readBack) is(f bootloader.File, path string, tell func(n int64)) error 
 		return fmt.Errorf("read %s back: %w", path, b.err)
 	}
 	if b.file.Size() != f.Size || b.sum != f.SHA256 {
-		return fmt.Errorf("read %s back: %d bytes with SHA-256 %s, written were %d with %s; the device does not keep what is written to it",
+		return fmt.Errorf("read %s back: %d bytes with SHA-256 %s, written were %d with %s; the device does not keep "+
+			"what is written to it",
 			path, b.file.Size(), b.sum, f.Size, f.SHA256)
 	}
 	return nil
 }
 
-// follow begins to read a file back that is being written. Where only dropping pages leads to the device, that is left to the step
-// "verify", when nothing is written any more.
+// follow begins to read a file back that is being written. Where only dropping pages leads to the device, that is left
+// to the step "verify", when nothing is written any more.
 func (op *operation) follow(ctx context.Context, name string, w *bootfs.Writer, every int64) {
 	if op.m.Direct == nil {
 		w.Trail(every, false, func(int64) {})
@@ -162,8 +164,8 @@ func (op *operation) stopReading() {
 	}
 }
 
-// readBack reads the files of the target back from the device and compares their digests. Those that were followed have only
-// their ends left to be read.
+// readBack reads the files of the target back from the device and compares their digests. Those that were followed have
+// only their ends left to be read.
 func (op *operation) readBack(ctx context.Context) error {
 	var total, done int64
 	followed := true
@@ -185,7 +187,8 @@ func (op *operation) readBack(ctx context.Context) error {
 		}
 		defer b.stop()
 		err = b.is(f, op.plan.To.File(f.Name), func(n int64) {
-			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total, How: op.m.how(), Whole: p.amount(op.m.now(), done+n, total)})
+			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total, How: op.m.how(),
+				Whole: p.amount(op.m.now(), done+n, total)})
 		})
 		if err != nil {
 			return err

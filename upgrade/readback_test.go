@@ -20,8 +20,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// cached is a disk behind a cache, as the kernel has one: reads and writes meet the cache, a flush brings to the medium what was
-// written before it began, and Direct reads the medium.
+// cached is a disk behind a cache, as the kernel has one: reads and writes meet the cache, a flush brings to the medium
+// what was written before it began, and Direct reads the medium.
 type cached struct {
 	*disktest.Disk // the cache
 	medium         *disktest.Disk
@@ -236,7 +236,8 @@ func TestAFlushThatFailsBesideTheDownloadIsFinal(t *testing.T) {
 	require.Greater(t, whole.syncs, 10)
 }
 
-// TestWhatIsLeftWhereItIsIsFlushedBeforeItIsReadBack: a rollback writes no file, and what it goes back to may still be in a cache.
+// TestWhatIsLeftWhereItIsIsFlushedBeforeItIsReadBack: a rollback writes no file, and what it goes back to may still be
+// in a cache.
 func TestWhatIsLeftWhereItIsIsFlushedBeforeItIsReadBack(t *testing.T) {
 	r := start(t)
 	img := r.large("2.0.0")

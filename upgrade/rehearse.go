@@ -37,8 +37,8 @@ type rehearsal struct {
 	unsure bool // the model does not know what boots
 }
 
-// rehearse plays what is to come of op, each way it may go, and returns an error for what would not hold. It writes nothing
-// and reads no payload. What cannot be played is a warning in the plan.
+// rehearse plays what is to come of op, each way it may go, and returns an error for what would not hold. It writes
+// nothing and reads no payload. What cannot be played is a warning in the plan.
 func (op *operation) rehearse(ctx context.Context, what ahead) error {
 	err := op.played(ctx, what)
 	if errors.Is(err, errUnrehearsed) || errors.Is(err, predict.ErrNotModelled) {
@@ -81,9 +81,9 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 	return op.played(ctx, allAhead)
 }
 
-// play goes through the scenes: one from the prepared state, the others from the armed one. Where nothing would start before
-// anything is done, only the way forward is held to the table: it makes nothing worse. Where the model does not know what boots,
-// what is written before the next boot is played all the same.
+// play goes through the scenes: one from the prepared state, the others from the armed one. Where nothing would start
+// before anything is done, only the way forward is held to the table: it makes nothing worse. Where the model does not
+// know what boots, what is written before the next boot is played all the same.
 func (r *rehearsal) play(ctx context.Context) error {
 	s, err := r.op.m.stage(r.op.manifest)
 	if err != nil {
@@ -127,7 +127,8 @@ func (r *rehearsal) play(ctx context.Context) error {
 			return fmt.Errorf("when %s: %w", scene.name, err)
 		}
 		if lost {
-			r.op.plan.Warnings = append(r.op.plan.Warnings, "as it is, nothing starts in the next boot, so a trial that fails has nothing to come back to")
+			r.op.plan.Warnings = append(r.op.plan.Warnings,
+				"as it is, nothing starts in the next boot, so a trial that fails has nothing to come back to")
 			break
 		}
 	}
@@ -144,7 +145,8 @@ func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
 		return err
 	}
 	op := &operation{
-		m: sys, Options: r.options(), img: r.op.img, plan: r.op.plan, takes: r.op.takes, phase: cmp.Or(r.op.phase, Prepared),
+		m: sys, Options: r.options(), img: r.op.img, plan: r.op.plan, takes: r.op.takes,
+		phase: cmp.Or(r.op.phase, Prepared),
 		files: r.op.files, manifest: r.op.manifest,
 	}
 	if err := sys.tryBy(op.Trial); err != nil {
@@ -208,7 +210,8 @@ func (op *operation) sizes() map[string]int64 {
 		}
 	}
 	for _, name := range op.takes {
-		needed := name == bootloader.UKIFile || !op.takes.either() && (name == bootloader.KernelFile || name == bootloader.InitrdFile)
+		needed := name == bootloader.UKIFile || !op.takes.either() && (name == bootloader.KernelFile ||
+			name == bootloader.InitrdFile)
 		if op.img.Assets == nil && needed {
 			sizes[name] = 4096
 		}
@@ -334,8 +337,8 @@ func (r *rehearsal) back(ctx context.Context, s *stage) error {
 	return s.boots(r.op.plan.From, false, 1)
 }
 
-// outvoted refuses to confirm a slot where the other one would boot all the same, as the model says: something has come since it was
-// armed that decides before the loader does. What the model does not know stops no confirm.
+// outvoted refuses to confirm a slot where the other one would boot all the same, as the model says: something has come
+// since it was armed that decides before the loader does. What the model does not know stops no confirm.
 func (m *Machine) outvoted(running SlotStatus) error {
 	s, err := m.stage(running.Manifest)
 	if err != nil {
@@ -352,7 +355,8 @@ func (m *Machine) outvoted(running SlotStatus) error {
 	if err != nil || b.Stuck != "" || b.Slot != running.Slot.Other() {
 		return nil
 	}
-	return fmt.Errorf("once slot %v is confirmed, the next boot would end in %s all the same (%s Mend that, and confirm again): %w",
+	return fmt.Errorf("once slot %v is confirmed, the next boot would end in %s all the same (%s Mend that, and "+
+		"confirm again): %w",
 		running.Slot, ending(b), strings.Join(b.Why, " "), ErrRehearsal)
 }
 
@@ -406,7 +410,9 @@ func (s *stage) open(version string) (*Machine, error) {
 		id = fmt.Sprintf("%s+%d", id, s.count)
 	}
 	return OpenDevice(s.disk, OpenOptions{
-		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone, Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.config.Now, memory: s.meta,
+		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone,
+		Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.config.Now,
+		memory: s.meta,
 	})
 }
 
@@ -423,7 +429,8 @@ func (s *stage) boots(want bootloader.Slot, trial bool, n int) error {
 			return err
 		}
 		if got, must := ending(b), ending(predict.Outcome{Slot: want, Trial: trial}); got != must {
-			return fmt.Errorf("boot %d would end in %s, and has to end in %s (%s): %w", s.count, got, must, strings.Join(b.Why, " "), ErrRehearsal)
+			return fmt.Errorf("boot %d would end in %s, and has to end in %s (%s): %w", s.count, got, must,
+				strings.Join(b.Why, " "), ErrRehearsal)
 		}
 		s.cmdline = b.Cmdline
 	}

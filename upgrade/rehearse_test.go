@@ -47,7 +47,11 @@ func (r *rig) refused(says string, do func(*upgrade.Machine) error) {
 
 func (r *rig) refusesUpgrade(img *image.Image, says string) {
 	r.t.Helper()
-	r.refused(says, func(m *upgrade.Machine) error { _, err := m.Plan(r.t.Context(), img, upgrade.Options{}); return err })
+	r.refused(says, func(m *upgrade.Machine) error {
+		_, err := m.Plan(r.t.Context(), img,
+			upgrade.Options{})
+		return err
+	})
 	r.refused(says, func(m *upgrade.Machine) error {
 		_, err := m.Apply(r.t.Context(), img, upgrade.Options{})
 		return err
@@ -55,8 +59,8 @@ func (r *rig) refusesUpgrade(img *image.Image, says string) {
 	require.Contains(r.t, strings.Join(found(r.diagnose()), "\n"), says, "doctor says so too")
 }
 
-// tied puts a file of somebody else beside a sector of ours, into the same 4 KiB, as others do who hand out clusters of 512
-// bytes one after the other.
+// tied puts a file of somebody else beside a sector of ours, into the same 4 KiB, as others do who hand out clusters of
+// 512 bytes one after the other.
 func (r *rig) tied(path string) {
 	r.t.Helper()
 	require.NoError(r.t, r.bootFiles().WriteFile("NEIGHB", make([]byte, 512)))
@@ -148,7 +152,8 @@ func TestAnEntryThatIsNoSectorAnyMore(t *testing.T) {
 		f := r.bootFiles()
 		entry, err := f.ReadFile("loader/entries/" + name)
 		require.NoError(t, err)
-		require.NoError(t, f.WriteFile("loader/entries/"+name, []byte(strings.TrimRight(string(entry), "\n \x00")+"\n")))
+		require.NoError(t, f.WriteFile("loader/entries/"+name, []byte(strings.TrimRight(string(entry), "\n \x00")+
+			"\n")))
 		if name == "pawl-b.conf" { // the target's, which cannot be withdrawn
 			r.refusesUpgrade(r.image("2.0.0"), name)
 			continue
@@ -209,8 +214,8 @@ func TestAStagedUpgradeIsRehearsedOnceMoreBeforeItIsArmed(t *testing.T) {
 	require.Contains(t, r.status().Attempt.Staging(), "failed: ")
 }
 
-// With nothing wrong, all loaders and all ways to try are rehearsed and accepted: that is what the other tests of this package
-// show. That the rehearsal finds something is shown by switching it off.
+// With nothing wrong, all loaders and all ways to try are rehearsed and accepted: that is what the other tests of this
+// package show. That the rehearsal finds something is shown by switching it off.
 func TestWithoutARehearsalTheFaultIsFoundTooLate(t *testing.T) {
 	r := start(t)
 	require.NoError(t, r.bootFiles().Remove(bootloader.A.File(bootloader.ManifestFile)))
@@ -253,7 +258,8 @@ func readByARehearsal(t *testing.T, size int) int64 {
 	r.confirm()
 	three := image("3.0.0")
 	disk := &counted{Disk: r.Disk}
-	m, err := upgrade.OpenDevice(disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
+	m, err := upgrade.OpenDevice(disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+		Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0", Now: virtual.Now})
 	require.NoError(t, err)
 	read := func(ctx context.Context) int64 {
 		disk.read = 0

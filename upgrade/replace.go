@@ -9,17 +9,19 @@ import (
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
-// LoaderStatus is the loader that starts a machine, beside the one that the default's version has brought. The zero value is
-// that of a machine on which there is nothing to compare.
+// LoaderStatus is the loader that starts a machine, beside the one that the default's version has brought. The zero
+// value is that of a machine on which there is nothing to compare.
 type LoaderStatus struct {
 	Slot      bootloader.Slot // the default, where it runs
 	Version   string          // what that slot holds
 	Installed string          // name and version of the loader that is installed, for people
 	Own       string          // those of the slot's; "" when the version has brought none
 	Same      bool            // they are the same, byte for byte
-	Left      error           // why it is left as it is: ErrOlder, ErrRisk, ErrMachine, ErrRefused, ErrNotOurs; nil when it is the same, or would be replaced
-	Waits     bool            // the next start through the firmware goes through it, and then it is installed
-	Notes     []string        // what is odd but does no harm, one sentence each
+	// why it is left as it is: ErrOlder, ErrRisk, ErrMachine, ErrRefused, ErrNotOurs; nil when it is the same, or would
+	// be replaced
+	Left  error
+	Waits bool     // the next start through the firmware goes through it, and then it is installed
+	Notes []string // what is odd but does no harm, one sentence each
 }
 
 // String says in a sentence how the two loaders compare.
@@ -30,11 +32,15 @@ func (s LoaderStatus) String() string {
 	case s.Same:
 		return fmt.Sprintf("The loader is that of version %s: %s.", s.Version, s.Own)
 	case s.Left != nil:
-		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), which is left as it is: %v.", s.Version, s.Own, s.Installed, s.Left)
+		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), which is left "+
+			"as it is: %v.", s.Version, s.Own, s.Installed, s.Left)
 	case s.Waits:
-		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s): the next start through the firmware goes through it, and the boot after that installs it.", s.Version, s.Own, s.Installed)
+		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s): the next "+
+			"start through the firmware goes through it, and the boot after that installs it.", s.Version, s.Own,
+			s.Installed)
 	}
-	return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), and is not installed yet.", s.Version, s.Own, s.Installed)
+	return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), and is not "+
+		"installed yet.", s.Version, s.Own, s.Installed)
 }
 
 // warnings are what Status says of it.
@@ -76,7 +82,8 @@ func (m *Machine) loaderStatus(st bootloader.State) (LoaderStatus, error) {
 	return s, nil
 }
 
-// waits reports whether firmware is to start the loader of a slot once, and why it is left where that came to nothing or cannot be done.
+// waits reports whether firmware is to start the loader of a slot once, and why it is left where that came to nothing
+// or cannot be done.
 func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatus) (bool, error) {
 	own, err := ownOf(slot)
 	if err != nil {
@@ -87,7 +94,8 @@ func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatu
 	case err != nil:
 		return false, fmt.Errorf("it could not be remembered whether it starts: %w: %w", err, bootloader.ErrRisk)
 	case m.BootID == "":
-		return false, fmt.Errorf("this boot has no id, so it could not be told whether it starts: %w", bootloader.ErrRisk)
+		return false, fmt.Errorf("this boot has no id, so it could not be told whether it starts: %w",
+			bootloader.ErrRisk)
 	case !known.tried(own.SHA256):
 		return false, nil
 	case known.Ended && known.Failed != "":
@@ -102,8 +110,8 @@ func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatu
 	return t.Waits, nil
 }
 
-// newer reports whether the installed loader is that of a higher version, which the other slot holds still: after a rollback. It is
-// what tells loaders apart that do not state a version.
+// newer reports whether the installed loader is that of a higher version, which the other slot holds still: after a
+// rollback. It is what tells loaders apart that do not state a version.
 func (m *Machine) newer(other bootloader.Slot, than SlotStatus, digest string) bool {
 	held := m.slot(other)
 	if held.Content != Complete || !versions.Higher(held.Manifest.Version, than.Manifest.Version) {
@@ -123,12 +131,14 @@ type LoaderOptions struct {
 	Progress func(Event) // may be nil
 }
 
-// ReplaceLoader installs the loader that the running version has brought, when it differs from the one that is installed. It is
-// called once that version is confirmed, by itself, and in later boots: what it does is no part of an upgrade, and its failure is none of one.
+// ReplaceLoader installs the loader that the running version has brought, when it differs from the one that is
+// installed. It is called once that version is confirmed, by itself, and in later boots: what it does is no part of an
+// upgrade, and its failure is none of one.
 //
-// A loader is confirmed like a version. The first call has the firmware start the version's own copy once, and returns a status that
-// Waits; no restart is asked for. [Machine.Started] sees whether that came to pass, and only then does a call install it. On a trial
-// it is [ErrTrial]. The errors of bootloader.Replacer say why it was left. The status is that of afterwards.
+// A loader is confirmed like a version. The first call has the firmware start the version's own copy once, and returns
+// a status that Waits; no restart is asked for. [Machine.Started] sees whether that came to pass, and only then does a
+// call install it. On a trial it is [ErrTrial]. The errors of bootloader.Replacer say why it was left. The status is
+// that of afterwards.
 func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
 	s, err := m.replaceLoader(ctx, o)
 	if err != nil {
@@ -210,9 +220,9 @@ func ownOf(s SlotStatus) (bootloader.File, error) {
 	return bootloader.File{}, fmt.Errorf("%s has a loader that its manifest does not list: %w", s, ErrNotComplete)
 }
 
-// Repair removes what stands in an upgrade's way and is certainly harmless to remove: variables of the firmware that name a slot in
-// place of the loader's own default, and boot entries of ours that start nothing. What boots by itself stays. During a trial it
-// refuses.
+// Repair removes what stands in an upgrade's way and is certainly harmless to remove: variables of the firmware that
+// name a slot in place of the loader's own default, and boot entries of ours that start nothing. What boots by itself
+// stays. During a trial it refuses.
 func (m *Machine) Repair(context.Context) error {
 	st, err := m.Loader.State()
 	switch {
@@ -230,8 +240,8 @@ func (m *Machine) Repair(context.Context) error {
 	return nil
 }
 
-// ensureStart sees to it that firmware starts the loader by an entry of our own, which no change of hardware takes away. A boot goes on
-// without.
+// ensureStart sees to it that firmware starts the loader by an entry of our own, which no change of hardware takes
+// away. A boot goes on without.
 func (m *Machine) ensureStart(st bootloader.State) {
 	r, ok := m.Loader.(bootloader.Replacer)
 	if !ok || st.Active == bootloader.None || st.Active != st.Default || st.Armed != bootloader.None {

@@ -27,7 +27,8 @@ import (
 // with is an image whose loader is another one.
 func (r *rig) with(version, loader string) *image.Image {
 	r.t.Helper()
-	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Loader: loader, GRUB: r.Loader != "" && r.Loader != loaders.SystemdBoot})
+	img, err := r.images.Image(version, virtual.Spec{Size: 10_000, Loader: loader, GRUB: r.Loader != "" &&
+		r.Loader != loaders.SystemdBoot})
 	require.NoError(r.t, err)
 	return img
 }
@@ -154,14 +155,16 @@ func TestLoaderIsLeft(t *testing.T) {
 		}, "confirm it", upgrade.ErrTrial},
 		"while a slot is armed": {func(r *rig) { r.upgrade(r.with("3.0.0", "254")) }, "slot A is armed", nil},
 		"no entry of ours in the order": {func(r *rig) {
-			require.NoError(r.t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(1)}))
+			require.NoError(r.t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
+				Data: efivar.EncodeNumbers(1)}))
 		}, "has no entry of ours yet", bootloader.ErrRisk},
 		"another system in front": {func(r *rig) {
 			require.NoError(r.t, r.bootFiles().WriteFile("EFI/other.efi", []byte("MZ")))
 			r.option(7, "Other", `\EFI\other.efi`)
 			r.numbers("BootOrder", 7, 1)
 		}, `Boot0007 "Other" comes before our loader`, bootloader.ErrForeign},
-		"a copy that is not what the manifest says": {func(r *rig) { r.flip("EFI/pawl/B/loader.efi") }, "read EFI/pawl/B/loader.efi back", nil},
+		"a copy that is not what the manifest says": {func(r *rig) { r.flip("EFI/pawl/B/loader.efi") },
+			"read EFI/pawl/B/loader.efi back", nil},
 		"a copy that is no loader": {func(r *rig) {
 			require.NoError(r.t, r.bootFiles().WriteFile("EFI/pawl/B/loader.efi", r.installed()[:700]))
 		}, "EFI/pawl/B/loader.efi", nil},
@@ -186,7 +189,8 @@ func TestLoaderIsLeftWithoutVariables(t *testing.T) {
 	r := start(t)
 	r.movedTo(bootloader.B, r.with("2.0.0", "253.1"))
 	open := func() *upgrade.Machine {
-		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: readOnly{r.Vars}, Cmdline: new(string), BootID: "x", Version: "2.0.0"})
+		m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: readOnly{r.Vars},
+			Cmdline: new(string), BootID: "x", Version: "2.0.0"})
 		require.NoError(t, err)
 		return m
 	}
@@ -257,7 +261,8 @@ func TestCoreImageNeedsTheWholeDisk(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	open := func(whole bool) *upgrade.Machine {
-		m, err := upgrade.Open(path, upgrade.OpenOptions{Loaders: loaders.All(), Whole: whole, Vars: efivar.NewMemory(), Cmdline: &r.Last.Cmdline, BootID: "x", Version: "2.0.0"})
+		m, err := upgrade.Open(path, upgrade.OpenOptions{Loaders: loaders.All(), Whole: whole, Vars: efivar.NewMemory(),
+			Cmdline: &r.Last.Cmdline, BootID: "x", Version: "2.0.0"})
 		require.NoError(t, err)
 		require.True(t, m.InWholeDisk())
 		return m
@@ -303,8 +308,8 @@ func TestImageWithoutALoaderLeavesTheInstalledOne(t *testing.T) {
 	r.boots(bootloader.B, "2.0.0")
 }
 
-// Cut at every write, with every block of a gap old, new, destroyed or unreadable: the version boots; the loader is old, new or
-// the copy; run again, it is done.
+// Cut at every write, with every block of a gap old, new, destroyed or unreadable: the version boots; the loader is
+// old, new or the copy; run again, it is done.
 func TestLoaderReplacementCutAnywhere(t *testing.T) {
 	for _, loader := range onUEFI {
 		for _, block := range []int{512, 4096} {
@@ -320,7 +325,8 @@ func TestLoaderReplacementCutAnywhere(t *testing.T) {
 				require.NoError(t, err)
 				disks, copies := 0, 0
 				again := map[string]bool{}
-				err = r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: block, Exhaustive: 9, Destroyed: 512, Samples: 64}, func(c *disktest.Crash) error {
+				err = r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: block, Exhaustive: 9, Destroyed: 512,
+					Samples: 64}, func(c *disktest.Crash) error {
 					disks++
 					vars, err := efivar.LoadMemory(c.Atomics())
 					if err != nil {

@@ -74,7 +74,8 @@ func (op *operation) look(ctx context.Context) {
 	op.plan.Fetch = op.img.PullSize(op.pullOptions())
 }
 
-// held is how much of an asset a file of the boot file system holds from the start on. What cannot be read is not there.
+// held is how much of an asset a file of the boot file system holds from the start on. What cannot be read is not
+// there.
 func (op *operation) held(ctx context.Context, path string, a image.Asset) int64 {
 	f, err := op.m.Boot.Open(path)
 	if err != nil || f.Size() != a.Size {
@@ -195,8 +196,8 @@ const (
 	flushOther = 8 << 20 // of another, only so that it can be read back beside
 )
 
-// writer opens the file that asset a becomes, where its content goes on, and tells whether what is written may be taken up
-// later. Otherwise its directory entry comes last, so that a cut leaves no file or a whole one.
+// writer opens the file that asset a becomes, where its content goes on, and tells whether what is written may be taken
+// up later. Otherwise its directory entry comes last, so that a cut leaves no file or a whole one.
 func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, err error) {
 	path := op.plan.To.File(op.takes[a.Name])
 	r, found := op.reuse[a.Name]
@@ -213,8 +214,8 @@ func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, er
 	return w, true, err
 }
 
-// drop removes what was written of a file that is given once more: another host had to be asked for its bytes. What was there before
-// the download is right, and stays.
+// drop removes what was written of a file that is given once more: another host had to be asked for its bytes. What was
+// there before the download is right, and stays.
 func (op *operation) drop(a image.Asset) error {
 	name := op.takes[a.Name]
 	if op.begun == nil {

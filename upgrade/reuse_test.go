@@ -152,7 +152,8 @@ func TestWhatTheActiveSlotHoldsIsCopied(t *testing.T) {
 	require.NoError(t, err)
 	kernel, err := m.Boot.ReadFile("EFI/pawl/A/os.efi")
 	require.NoError(t, err)
-	_, err = r.images.Image("1.0.0", virtual.Spec{UKI: kernel, Annotations: map[string]string{"org.example.built": "again"}})
+	_, err = r.images.Image("1.0.0", virtual.Spec{UKI: kernel,
+		Annotations: map[string]string{"org.example.built": "again"}})
 	require.NoError(t, err)
 	reg, again := r.pushed("1.0.0")
 	require.NotEqual(t, r.one.Digest, again.Digest)
@@ -176,8 +177,8 @@ func TestAnImageWithoutFramesRestartsAndThePlanSaysSo(t *testing.T) {
 	require.True(t, r.plan(img, upgrade.Options{}).Restarts)
 }
 
-// TestADownloadCutAnywhereIsTakenUp cuts the power during the download. The next run has to find all but what was written
-// since the last flush, and to end with a system that boots.
+// TestADownloadCutAnywhereIsTakenUp cuts the power during the download. The next run has to find all but what was
+// written since the last flush, and to end with a system that boots.
 func TestADownloadCutAnywhereIsTakenUp(t *testing.T) {
 	r := start(t)
 	two := r.large("2.0.0")

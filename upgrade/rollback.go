@@ -16,8 +16,8 @@ import (
 //	an attempt is armed      the attempt, abandoned and disarmed: nothing else to do
 //	an upgrade is staged     the attempt, abandoned: nothing else to do
 //
-// A new attempt to try a version that failed its trial, or that never came through one, is ErrKnownBad or ErrUnproved unless
-// forced. If power fails before the arming, or in either other case, the default boots.
+// A new attempt to try a version that failed its trial, or that never came through one, is ErrKnownBad or ErrUnproved
+// unless forced. If power fails before the arming, or in either other case, the default boots.
 func (m *Machine) Rollback(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.PrepareRollback(ctx, o)
 	if err != nil || !a.Open() {
@@ -44,7 +44,8 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 		return Attempt{}, fmt.Errorf("read the loader's state: %w", err)
 	}
 	open, err := m.attempt()
-	waits := err == nil && open != nil && (open.Phase == Staged || open.Phase == Armed && open.Kexec) // the loader knows of neither
+	waits := err == nil && open != nil && (open.Phase == Staged || open.Phase == Armed &&
+		open.Kexec) // the loader knows of neither
 	if st.Trial() || st.Armed != bootloader.None || waits {
 		return m.abandon(ctx, st, o)
 	}
@@ -93,7 +94,8 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 	return *a, nil
 }
 
-// proved refuses what a slot holds if META knows that it failed its trial, or that it was to have one and was never confirmed.
+// proved refuses what a slot holds if META knows that it failed its trial, or that it was to have one and was never
+// confirmed.
 func (m *Machine) proved(s SlotStatus) error {
 	bad, err := m.knownBad()
 	if err != nil {
@@ -120,8 +122,9 @@ func (m *Machine) proved(s SlotStatus) error {
 func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (Attempt, error) {
 	from, to := m.slot(st.Default), m.slot(st.Default.Other())
 	a := Attempt{
-		Kind: Upgrade, Phase: Ended, Result: Abandoned, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.version(),
-		Image: to.Manifest.Image, Reason: "rolled back by hand", Begun: m.now().UTC().Truncate(time.Second),
+		Kind: Upgrade, Phase: Ended, Result: Abandoned, From: from.Slot, To: to.Slot, Old: from.version(),
+		Version: to.version(),
+		Image:   to.Manifest.Image, Reason: "rolled back by hand", Begun: m.now().UTC().Truncate(time.Second),
 	}
 	err := m.walk(ctx, []step{{StepDisarm, func(context.Context) error {
 		if err := m.Loader.Disarm(); err != nil {

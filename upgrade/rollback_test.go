@@ -95,7 +95,8 @@ func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
 	}
 }
 
-// A version that was the default once has proved itself, whatever became of a rollback to it that did not come to its trial.
+// A version that was the default once has proved itself, whatever became of a rollback to it that did not come to its
+// trial.
 func TestARollbackThatWasTakenBackCanBeOrderedAgain(t *testing.T) {
 	r := start(t)
 	r.upgrade(r.image("2.0.0"))

@@ -17,8 +17,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// The largest image that can be installed can also be upgraded to one of its size, in either slot. A larger one is refused
-// before anything is written.
+// The largest image that can be installed can also be upgraded to one of its size, in either slot. A larger one is
+// refused before anything is written.
 func TestRoomForTheNextVersion(t *testing.T) {
 	images, err := virtual.NewImages(t.Context(), t.TempDir())
 	require.NoError(t, err)

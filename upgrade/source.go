@@ -63,8 +63,8 @@ func (s *source) stop() {
 	<-s.done
 }
 
-// first waits for the first file that is not the loader itself, which alone would be no system, and keeps it for each. An image that
-// ends before it is image.ErrNoAssets.
+// first waits for the first file that is not the loader itself, which alone would be no system, and keeps it for each.
+// An image that ends before it is image.ErrNoAssets.
 func (s *source) first() (image.Asset, error) {
 	select {
 	case f := <-s.files:
@@ -111,8 +111,8 @@ func (s *source) each(use func(image.Asset, io.Reader) error) error {
 	}
 }
 
-// peek returns the first bytes of the file that first waited for, at most so many. They still come when the file is read. Where
-// reading them fails, what is offered next counts, or why nothing is.
+// peek returns the first bytes of the file that first waited for, at most so many. They still come when the file is
+// read. Where reading them fails, what is offered next counts, or why nothing is.
 func (s *source) peek(most int64) ([]byte, error) {
 	for {
 		data, err := io.ReadAll(io.LimitReader(s.head, min(most, s.head.Size)))

@@ -12,16 +12,16 @@ import (
 // not many, because an upgrade that never gets through must not come back for ever.
 const maxApply = 3
 
-// Stage is [Machine.Prepare] for an upgrade that a later boot is to arm: the target is complete and read back now, and META says so
-// with one update, the last write. The next boot finds it: see Boot.Staged and [Machine.ApplyStaged].
+// Stage is [Machine.Prepare] for an upgrade that a later boot is to arm: the target is complete and read back now, and
+// META says so with one update, the last write. The next boot finds it: see Boot.Staged and [Machine.ApplyStaged].
 func (m *Machine) Stage(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
 	return m.prepareAs(ctx, img, o, Staged)
 }
 
-// ApplyStaged arms what [Machine.Stage] left. It is called early in a boot of the old version, before anything is mounted, when
-// Boot.Staged says so; the caller then restarts the machine. An error ends the attempt with its reason, so that no boot comes back to
-// it, but for two: a context that ended, and a META that cannot be written. If power fails before it is armed, the next boot begins
-// again, at most three times.
+// ApplyStaged arms what [Machine.Stage] left. It is called early in a boot of the old version, before anything is
+// mounted, when Boot.Staged says so; the caller then restarts the machine. An error ends the attempt with its reason,
+// so that no boot comes back to it, but for two: a context that ended, and a META that cannot be written. If power
+// fails before it is armed, the next boot begins again, at most three times.
 func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 	a, err := m.staged()
 	if err != nil {
@@ -61,7 +61,8 @@ func (op *operation) verifyStaged(ctx context.Context, a *Attempt) error {
 		return err
 	}
 	if st.Active != a.From {
-		return fmt.Errorf("slot %s runs, the upgrade was staged from slot %s: %w", st.Active, a.From, bootloader.ErrAmbiguous)
+		return fmt.Errorf("slot %s runs, the upgrade was staged from slot %s: %w", st.Active, a.From,
+			bootloader.ErrAmbiguous)
 	}
 	to := op.m.slot(a.To)
 	if to.Content != Complete || to.Manifest.Image != a.Image {
@@ -111,8 +112,8 @@ func (m *Machine) staged() (*Attempt, error) {
 	return a, nil
 }
 
-// Abandon gives up an attempt that was prepared or staged, with the reason. If power fails before META's one update, the
-// next boot gives it up. What is armed or started is left alone: see Rollback.
+// Abandon gives up an attempt that was prepared or staged, with the reason. If power fails before META's one update,
+// the next boot gives it up. What is armed or started is left alone: see Rollback.
 func (m *Machine) Abandon(_ context.Context, reason string) error {
 	a, err := m.attempt()
 	switch {

@@ -27,9 +27,9 @@ func (r *rig) record() {
 	r.Disk.Record()
 }
 
-// TestStagedUpgradeCutAnywhere cuts the power at each write of staging, and of the boot that applies what is staged. The
-// machine that comes back does what a system does, boot after boot. It has to end in "done" with the new version, or in
-// "failed" or nothing staged with the old one, after few boots, and then stay.
+// TestStagedUpgradeCutAnywhere cuts the power at each write of staging, and of the boot that applies what is staged.
+// The machine that comes back does what a system does, boot after boot. It has to end in "done" with the new version,
+// or in "failed" or nothing staged with the old one, after few boots, and then stay.
 func TestStagedUpgradeCutAnywhere(t *testing.T) {
 	for _, during := range []string{"stage", "apply"} {
 		for _, dies := range []bool{false, true} {

@@ -103,8 +103,11 @@ func TestStagedUpgradeThatIsCutShortIsGivenUp(t *testing.T) {
 
 func TestStagedUpgradeIsCancelled(t *testing.T) {
 	for name, cancel := range map[string]func(*upgrade.Machine) (upgrade.Attempt, error){
-		"by cancel":   func(m *upgrade.Machine) (upgrade.Attempt, error) { return m.Unstage(t.Context()) },
-		"by rollback": func(m *upgrade.Machine) (upgrade.Attempt, error) { return m.Rollback(t.Context(), upgrade.Options{}) },
+		"by cancel": func(m *upgrade.Machine) (upgrade.Attempt, error) { return m.Unstage(t.Context()) },
+		"by rollback": func(m *upgrade.Machine) (upgrade.Attempt, error) {
+			return m.Rollback(t.Context(),
+				upgrade.Options{})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)

@@ -46,7 +46,8 @@ func (m *Machine) Status() (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("status: read the loader's state: %w", err)
 	}
-	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: append(slices.Clone(st.Warnings), m.Problems...)}
+	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: append(slices.Clone(st.Warnings),
+		m.Problems...)}
 	for i, slot := range bootloader.Slots {
 		s.Slots[i] = m.slot(slot)
 	}

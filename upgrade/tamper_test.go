@@ -41,8 +41,8 @@ func (r *rig) blobsOf(img *image.Image) map[string]string {
 	return blobs
 }
 
-// untouchable is the digest of what a refused image must not change: all of the boot file system but slot B, and the firmware's
-// variables.
+// untouchable is the digest of what a refused image must not change: all of the boot file system but slot B, and the
+// firmware's variables.
 func untouchable(t *testing.T, m *virtual.Machine) string {
 	t.Helper()
 	l, err := partition.Read(m.Disk)
@@ -72,7 +72,8 @@ func untouchable(t *testing.T, m *virtual.Machine) string {
 		}
 	}
 	walk("")
-	for _, name := range []string{"loader/entries/pawl-a.conf", "EFI/BOOT/BOOTX64.EFI", bootloader.A.File(bootloader.UKIFile)} {
+	for _, name := range []string{"loader/entries/pawl-a.conf", "EFI/BOOT/BOOTX64.EFI",
+		bootloader.A.File(bootloader.UKIFile)} {
 		_, err := f.Stat(name)
 		require.NoError(t, err, "what is compared has to be there")
 	}
@@ -82,8 +83,9 @@ func untouchable(t *testing.T, m *virtual.Machine) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// TestWrongImagesTouchNothingThatBoots upgrades to an image with one bit turned, or all cut off, at the first byte, the last and
-// every hundredth of manifest, config and layer; and with each of them in another's place, and in that of another image.
+// TestWrongImagesTouchNothingThatBoots upgrades to an image with one bit turned, or all cut off, at the first byte, the
+// last and every hundredth of manifest, config and layer; and with each of them in another's place, and in that of
+// another image.
 func TestWrongImagesTouchNothingThatBoots(t *testing.T) {
 	r := start(t)
 	two, three := r.onlyUKI("2.0.0", []byte("kernel of two")), r.onlyUKI("3.0.0", []byte("another one"))

@@ -110,7 +110,8 @@ func TestCountingCannotTellUKIsWithoutVariables(t *testing.T) {
 // A machine has its usual way, which an order may leave, and META remembers.
 func TestUsualWayOfAMachine(t *testing.T) {
 	r := start(t)
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: new(string), BootID: "boot-1", Version: "1.0.0", Trial: "boot-next"})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: new(string),
+		BootID: "boot-1", Version: "1.0.0", Trial: "boot-next"})
 	require.NoError(t, err)
 	_, err = m.Apply(t.Context(), r.image("1.1.0"), upgrade.Options{Tries: 2})
 	require.NoError(t, err)
@@ -126,13 +127,14 @@ func TestUsualWayOfAMachine(t *testing.T) {
 	require.ErrorContains(t, err, `"twice"`)
 }
 
-// Firmware that cannot rename a file boots a counted entry all the same. The first trial that comes so far ends that, with META or
-// without.
+// Firmware that cannot rename a file boots a counted entry all the same. The first trial that comes so far ends that,
+// with META or without.
 func TestTrialThatTheLoaderCannotCount(t *testing.T) {
 	for _, meta := range []bool{true, false} {
 		r := startKernels(t)
 		r.Blind = true
-		_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true}), upgrade.Options{Trial: "counting", Tries: 3})
+		_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true}), upgrade.Options{Trial: "counting",
+			Tries: 3})
 		require.NoError(t, err)
 		require.NoError(t, r.Boot())
 		m, err := r.Open()

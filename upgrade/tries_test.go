@@ -36,7 +36,8 @@ func TestEachTryIsUsedAndNoMore(t *testing.T) {
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	b := r.boots(bootloader.A, "1.0.0")
 	require.Equal(t, upgrade.FellBack, b.Attempt.Result)
-	require.Equal(t, "the new version started 3 times, then ended without a word (it was last seen at \"started\")", b.Attempt.Reason)
+	require.Equal(t, "the new version started 3 times, then ended without a word (it was last seen at \"started\")",
+		b.Attempt.Reason)
 	require.Len(t, r.status().KnownBad, 1)
 	r.boots(bootloader.A, "1.0.0")
 }
@@ -137,8 +138,8 @@ func TestKexecTrialIsNotArmedAgain(t *testing.T) {
 	r.boots(bootloader.A, "1.0.0")
 }
 
-// TestTrialCutAnywhere cuts the power at each write of the boot that begins a trial of three, and of a failure in it. Whatever is
-// left, the machine boots the new version at most twice more, and then the old one.
+// TestTrialCutAnywhere cuts the power at each write of the boot that begins a trial of three, and of a failure in it.
+// Whatever is left, the machine boots the new version at most twice more, and then the old one.
 func TestTrialCutAnywhere(t *testing.T) {
 	for _, during := range []string{"started", "failed"} {
 		t.Run(during, func(t *testing.T) {

@@ -47,7 +47,8 @@ func TestAMachineOfWhichTheKernelTellsNothingIsNotOpened(t *testing.T) {
 		require.ErrorIs(t, err, syscall.EMFILE)
 	})
 	t.Run("a system without an os-release says no version", func(t *testing.T) {
-		_, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &cmdline, BootID: "boot", Release: "/nowhere"})
+		_, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+			Cmdline: &cmdline, BootID: "boot", Release: "/nowhere"})
 		require.NoError(t, err)
 	})
 }

@@ -1,9 +1,10 @@
 // Package upgrade moves a machine to another version of its operating system and cannot strand it.
 //
-// Start with [Install] for an empty disk, and with [Open] and [Machine.Apply] for a running machine. The order of writes is
-// the table in docs/architecture.md: the target is cleared, written, read back and completed while nothing refers to
-// it; one write then arms it for a counted number of boots; the version that comes up confirms itself with one more.
-// Cut the power anywhere: the next boot starts exactly one complete slot, and every operation can be run again.
+// Start with [Install] for an empty disk, and with [Open] and [Machine.Apply] for a running machine. The order of
+// writes is the table in docs/architecture.md: the target is cleared, written, read back and completed while nothing
+// refers to it; one write then arms it for a counted number of boots; the version that comes up confirms itself with
+// one more. Cut the power anywhere: the next boot starts exactly one complete slot, and every operation can be run
+// again.
 //
 // The package guarantees that neither the active nor the default slot is touched, and that nothing is armed whose bytes
 // were not hashed on their way in and read back from the device. It does not reboot, drain or stop anything: that is
@@ -33,9 +34,11 @@ type Device = device.Device
 var (
 	// ErrTrial is returned when the running slot has not been confirmed. Do: confirm it, or reboot to fall back.
 	ErrTrial = errors.New("the running version is on trial")
-	// ErrUnordered is returned when the running slot is not the default and no attempt ordered this boot of it. Do: have a person
-	// decide, who confirms it (`pawl confirm`, `installer confirm`) or goes back (`pawl rollback`, `installer rollback`).
-	ErrUnordered = errors.New("no attempt ordered this boot, so only a person can confirm it (`pawl confirm` or `installer confirm`; to go back: rollback)")
+	// ErrUnordered is returned when the running slot is not the default and no attempt ordered this boot of it. Do:
+	// have a person decide, who confirms it (`pawl confirm`, `installer confirm`) or goes back (`pawl rollback`,
+	// `installer rollback`).
+	ErrUnordered = errors.New("no attempt ordered this boot, so only a person can confirm it (`pawl confirm` or " +
+		"`installer confirm`; to go back: rollback)")
 	// ErrSame is returned when the running slot already holds the image. Do: nothing, or force.
 	ErrSame = errors.New("the running slot already holds this image")
 	// ErrKnownBad is returned for an image whose trial failed before. Do: use another version, or force.
@@ -46,13 +49,15 @@ var (
 	ErrDoesNotFit = errors.New("the boot file system is too small for the image")
 	// ErrUnfit is returned when the image's files cannot be booted. Do: fix the image, or force.
 	ErrUnfit = errors.New("the image cannot be booted")
-	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version wanted.
+	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version
+	// wanted.
 	ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
-	// ErrUnproved is returned when the version in the other slot was to be tried and never confirmed. Do: upgrade, or force.
+	// ErrUnproved is returned when the version in the other slot was to be tried and never confirmed. Do: upgrade, or
+	// force.
 	ErrUnproved = errors.New("the version in the other slot never proved itself")
-	// ErrCold is returned by Confirm in a trial that was started by kexec, when firmware and loader would not start the slot once
-	// it is confirmed. Nothing was changed. Do: restart, which falls back; then mend what the message names, and upgrade without
-	// kexec, so that the trial itself shows whether the firmware starts it.
+	// ErrCold is returned by Confirm in a trial that was started by kexec, when firmware and loader would not start the
+	// slot once it is confirmed. Nothing was changed. Do: restart, which falls back; then mend what the message names,
+	// and upgrade without kexec, so that the trial itself shows whether the firmware starts it.
 	ErrCold = errors.New("a start through the firmware would not bring up the running slot")
 	// ErrDiskUnknown is returned when this machine's own disk cannot be found by itself. Do: name it.
 	ErrDiskUnknown = errors.New("it is not known which disk this machine booted from")
@@ -60,26 +65,28 @@ var (
 	ErrInUse = errors.New("the disk holds a partition table already")
 	// ErrNotStaged is returned when no upgrade is staged. Do: nothing, or stage one.
 	ErrNotStaged = errors.New("no upgrade is staged")
-	// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's variables, does
-	// not end as it must: a boot would start something else, or a write would be refused. Nothing that boots was changed. Do: mend
-	// what the message names.
+	// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's
+	// variables, does not end as it must: a boot would start something else, or a write would be refused. Nothing that
+	// boots was changed. Do: mend what the message names.
 	ErrRehearsal = errors.New("the rehearsal of the next boots failed")
 )
 
 // config says what an operation works on.
 type config struct {
 	OpenOptions
-	Boot      *bootfs.FS            // the boot file system, with the slots' directories as its zones
-	Backend   bootloader.Backend    // what kind of loader boots this machine
-	Loader    bootloader.Bootloader // that loader, over the same boot file system
-	Meta      Device                // the META partition
-	Disk      Device                // the whole disk, only read: a rehearsal is played on a copy of it; nil while it is installed
-	Cmdline   string                // of the running kernel
-	Wipe      func() error          // wipes EPHEMERAL, which is not mounted yet; nil where there is none
-	DropCache func() error          // makes the next read of Boot come from the device; nil where there is no cache
-	Direct    io.ReaderAt           // reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
-	NoDirect  error                 // why there is no Direct, for people
-	Problems  []string              // of the partition table, for Status: one sentence each
+	Boot    *bootfs.FS            // the boot file system, with the slots' directories as its zones
+	Backend bootloader.Backend    // what kind of loader boots this machine
+	Loader  bootloader.Bootloader // that loader, over the same boot file system
+	Meta    Device                // the META partition
+	// the whole disk, only read: a rehearsal is played on a copy of it; nil while it is installed
+	Disk      Device
+	Cmdline   string       // of the running kernel
+	Wipe      func() error // wipes EPHEMERAL, which is not mounted yet; nil where there is none
+	DropCache func() error // makes the next read of Boot come from the device; nil where there is no cache
+	// reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
+	Direct   io.ReaderAt
+	NoDirect error    // why there is no Direct, for people
+	Problems []string // of the partition table, for Status: one sentence each
 	// VersionsWarning is what is wrong with the window that the os-release sets.
 	VersionsWarning string
 }
@@ -130,12 +137,16 @@ func (m *Machine) Close() error { return m.close() }
 
 // Options are the choices of an operator. The zero value is the default.
 type Options struct {
-	Preserve bool        // keep EPHEMERAL
-	Force    bool        // also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses; a rollback also to a version that failed or never proved itself
-	Tries    int         // trial boots; 0 is 1
-	Trial    string      // how the loader is had to try the target, where it knows several ways (bootloader.Backend); "" is its usual one
-	Mode     string      // how the node service restarts the machine; only recorded
-	Ordered  bool        // of Confirm: also what no attempt on record ordered; a person says so, or Started found a trial in this boot
+	Preserve bool // keep EPHEMERAL
+	// also an image that runs already, that failed before, that looks unfit to boot, or that the version policy
+	// refuses; a rollback also to a version that failed or never proved itself
+	Force bool
+	Tries int // trial boots; 0 is 1
+	// how the loader is had to try the target, where it knows several ways (bootloader.Backend); "" is its usual one
+	Trial string
+	Mode  string // how the node service restarts the machine; only recorded
+	// of Confirm: also what no attempt on record ordered; a person says so, or Started found a trial in this boot
+	Ordered  bool
 	Kexec    bool        // the caller starts the trial by kexec, once: see Arm
 	Progress func(Event) // may be nil
 }

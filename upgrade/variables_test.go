@@ -13,8 +13,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// Firmware that takes the first n changes of an upgrade and refuses the next: the upgrade says so, nothing is armed, the
-// default boots, and with better firmware the same upgrade ends right.
+// Firmware that takes the first n changes of an upgrade and refuses the next: the upgrade says so, nothing is armed,
+// the default boots, and with better firmware the same upgrade ends right.
 func TestVariablesThatAreRefused(t *testing.T) {
 	for n := 0; ; n++ {
 		r := start(t)
@@ -26,7 +26,8 @@ func TestVariablesThatAreRefused(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := r.Upgrade(t.Context(), two, upgrade.Options{Tries: 2}) // for one there are starts enough since the first boot
+		_, err := r.Upgrade(t.Context(), two,
+			upgrade.Options{Tries: 2}) // for one there are starts enough since the first boot
 		r.Vars.BeforeWrite = nil
 		if err == nil {
 			require.Greater(t, n, 1, "an upgrade changes at least BootOrder, an entry in it, and what arms")
@@ -44,7 +45,8 @@ func TestVariablesThatAreRefused(t *testing.T) {
 	}
 }
 
-// A firmware that is full is asked, by a variable as large as all that the upgrade will write, before the disk is touched.
+// A firmware that is full is asked, by a variable as large as all that the upgrade will write, before the disk is
+// touched.
 func TestVariablesWithoutRoomAreFoundBeforeTheDiskIsTouched(t *testing.T) {
 	for what, refuses := range map[string]func(efivar.Name, []byte) bool{
 		"no room for anything":                 func(_ efivar.Name, value []byte) bool { return value != nil },
@@ -98,9 +100,13 @@ func (readOnly) Writable() error { return fmt.Errorf("mounted read-only: %w", ef
 
 func TestVariablesThatAreReadOnlyAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	r := start(t)
-	r.Vars.BeforeWrite = func(efivar.Name, []byte) error { return fmt.Errorf("written all the same: %w", efivar.ErrNotKept) }
+	r.Vars.BeforeWrite = func(efivar.Name, []byte) error {
+		return fmt.Errorf("written all the same: %w",
+			efivar.ErrNotKept)
+	}
 	r.Disk.Record()
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: readOnly{r.Vars}, Cmdline: new(string), BootID: "x", Version: "1.0.0"})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: readOnly{r.Vars},
+		Cmdline: new(string), BootID: "x", Version: "1.0.0"})
 	require.NoError(t, err)
 	_, err = m.Apply(t.Context(), r.image("2.0.0"), upgrade.Options{})
 	require.ErrorIs(t, err, bootloader.ErrNoVariables)
@@ -133,8 +139,8 @@ func (k keeping) Write(name efivar.Name, v efivar.Variable) error {
 	return k.Memory.Write(name, v)
 }
 
-// A firmware that does not use up what starts a trial: the first call of Started in it takes that back, by whatever the firmware
-// allows, so a trial that dies is not started again; and a good one is confirmed.
+// A firmware that does not use up what starts a trial: the first call of Started in it takes that back, by whatever the
+// firmware allows, so a trial that dies is not started again; and a good one is confirmed.
 func TestAOneShotThatIsNotUsedUp(t *testing.T) {
 	for _, way := range []string{"one-shot", "boot-next"} {
 		for how, k := range map[string]keeping{
@@ -168,7 +174,8 @@ func TestAOneShotThatIsNotUsedUp(t *testing.T) {
 						return r.Last.Slot
 					}
 					open := func(version string) *upgrade.Machine {
-						m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: k, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version, Now: virtual.Now})
+						m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: k,
+							Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version, Now: virtual.Now})
 						require.NoError(t, err)
 						return m
 					}
@@ -220,7 +227,8 @@ func TestRepair(t *testing.T) {
 	order, err := r.Vars.Read(efivar.Global("BootOrder"))
 	require.NoError(t, err)
 	r.set(efivar.Boot(0x60), dead)
-	require.NoError(t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: append([]byte{0x60, 0}, order.Data...)}))
+	require.NoError(t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
+		Data: append([]byte{0x60, 0}, order.Data...)}))
 	r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-b.conf"))
 	d := r.diagnose()
 	require.Equal(t, upgrade.Degraded, d.Severity())
@@ -243,8 +251,8 @@ func TestRepair(t *testing.T) {
 	require.ErrorContains(t, m.Repair(t.Context()), "on trial")
 }
 
-// One variable that is there and cannot be read, or is malformed, costs a good trial neither Started nor its confirmation; status
-// and doctor answer.
+// One variable that is there and cannot be read, or is malformed, costs a good trial neither Started nor its
+// confirmation; status and doctor answer.
 func TestOneOddVariableInATrial(t *testing.T) {
 	r := start(t)
 	r.upgrade(r.image("2.0.0"))
@@ -265,7 +273,8 @@ func TestOneOddVariableInATrial(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %x", name.Name, data), func(t *testing.T) {
 				r.Disk, r.Vars = disk.Clone(), vars.Clone()
 				if data == nil {
-					r.Vars.Unreadable = map[efivar.Name]error{name: fmt.Errorf("read variable %s: input/output error", name.Name)}
+					r.Vars.Unreadable = map[efivar.Name]error{name: fmt.Errorf("read variable %s: input/output error",
+						name.Name)}
 				} else {
 					require.NoError(t, r.Vars.Delete(name))
 					r.set(name, data)

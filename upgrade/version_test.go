@@ -98,15 +98,18 @@ func TestVersionsThatAreNone(t *testing.T) {
 	r.confirm()
 	m, err := r.Open()
 	require.NoError(t, err)
-	for what, stated := range map[string]string{"a space": "1 2", "a newline": "1.2.0\ninitrd /x", "600 characters": strings.Repeat("1", 600), "an escape": "1\x1b[2J"} {
+	for what, stated := range map[string]string{"a space": "1 2", "a newline": "1.2.0\ninitrd /x",
+		"600 characters": strings.Repeat("1", 600), "an escape": "1\x1b[2J"} {
 		img := r.restated(r.image("1.2.0"), "1.2.0")
 		img.Version = stated
 		_, err = m.Plan(t.Context(), img, upgrade.Options{Force: true})
 		require.ErrorIs(t, err, bootloader.ErrVersion, what)
 		require.NotContains(t, err.Error(), "\x1b")
-		require.ErrorIs(t, upgrade.Install(t.Context(), r.Disk, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Force: true}), bootloader.ErrVersion, what)
+		require.ErrorIs(t, upgrade.Install(t.Context(), r.Disk, img, upgrade.InstallOptions{Loader: sdboot.Backend{},
+			Force: true}), bootloader.ErrVersion, what)
 	}
-	_, err = r.Upgrade(t.Context(), r.foreign([]entry{file("usr/install/amd64/vmlinuz.efi", unified(t, "VERSION_ID=\"1.2.0 beta\"\n"))}), upgrade.Options{Force: true})
+	_, err = r.Upgrade(t.Context(), r.foreign([]entry{file("usr/install/amd64/vmlinuz.efi",
+		unified(t, "VERSION_ID=\"1.2.0 beta\"\n"))}), upgrade.Options{Force: true})
 	require.ErrorIs(t, err, bootloader.ErrVersion, "the system's own")
 	require.Equal(t, "1.0.0", r.status().Slots[0].Manifest.Version, "the target holds what it held")
 }
@@ -117,7 +120,8 @@ func TestADigestInThePlaceOfAVersionIsConfirmed(t *testing.T) {
 	img := r.restated(r.made("1.1.0", virtual.Spec{Release: "ID=virtual\n"}), "")
 	r.upgrade(img)
 	require.NoError(t, r.Boot())
-	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.1.0", Now: virtual.Now})
+	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+		Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.1.0", Now: virtual.Now})
 	require.NoError(t, err)
 	_, err = m.Started(t.Context())
 	require.NoError(t, err)

@@ -1,12 +1,14 @@
 // Package authenticode says who signed a program for EFI, as firmware with Secure Boot looks at it.
 //
-// Start with Read. A signer counts only when its signature is whole: it covers the bytes of this very file, and the key of its
-// certificate made it. Whether anybody trusts that certificate is not judged here, nor are chains, times or revocations.
+// Start with Read. A signer counts only when its signature is whole: it covers the bytes of this very file, and the key
+// of its certificate made it. Whether anybody trusts that certificate is not judged here, nor are chains, times or
+// revocations.
 //
-// RSA and ECDSA with SHA-256, SHA-384 or SHA-512 over a SHA-256 digest of the file are known; other signatures are told of in
-// Signed.Bad.
+// RSA and ECDSA with SHA-256, SHA-384 or SHA-512 over a SHA-256 digest of the file are known; other signatures are told
+// of in Signed.Bad.
 //
-// Specification: Microsoft's "Windows Authenticode Portable Executable Signature Format" of 2008; RFC 2315; UEFI 2.10, section 32.
+// Specification: Microsoft's "Windows Authenticode Portable Executable Signature Format" of 2008; RFC 2315; UEFI 2.10,
+// section 32.
 package authenticode
 
 import (
@@ -19,7 +21,8 @@ import (
 	"slices"
 )
 
-// ErrFormat is returned when bytes are not a program for EFI whose signatures can be looked for. Do: build or fetch it again.
+// ErrFormat is returned when bytes are not a program for EFI whose signatures can be looked for. Do: build or fetch it
+// again.
 var ErrFormat = errors.New("not a PE32+ image")
 
 // Signed is what a file says of its signatures. One without any is no error.
@@ -48,7 +51,8 @@ func Read(image []byte) (Signed, error) {
 		return Signed{}, ErrFormat
 	}
 	pe := int64(le.Uint32(image[60:]))
-	if pe+24+152 > int64(len(image)) || !bytes.Equal(image[pe:pe+4], []byte("PE\x00\x00")) || le.Uint16(image[pe+24:]) != 0x20b {
+	if pe+24+152 > int64(len(image)) || !bytes.Equal(image[pe:pe+4], []byte("PE\x00\x00")) ||
+		le.Uint16(image[pe+24:]) != 0x20b {
 		return Signed{}, ErrFormat
 	}
 	optional := pe + 24

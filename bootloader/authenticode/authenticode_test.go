@@ -34,7 +34,8 @@ func TestSignersOfWhatSbsignSigned(t *testing.T) {
 	a, b, ca, e := certificate(t, "a.pem"), certificate(t, "b.pem"), certificate(t, "ca.pem"), certificate(t, "e.pem")
 	bare, err := authenticode.Read(file(t, "loader.efi"))
 	require.NoError(t, err)
-	for name, want := range map[string][]*x509.Certificate{"loader.efi": nil, "a.efi": {a}, "ab.efi": {a, b}, "e.efi": {e}} {
+	for name, want := range map[string][]*x509.Certificate{"loader.efi": nil, "a.efi": {a}, "ab.efi": {a, b},
+		"e.efi": {e}} {
 		s, err := authenticode.Read(file(t, name))
 		require.NoError(t, err, name)
 		require.Empty(t, s.Bad, name)
@@ -55,7 +56,8 @@ func TestSignersOfWhatSbsignSigned(t *testing.T) {
 func TestSignatureOfOtherBytesDoesNotCount(t *testing.T) {
 	signed, bare := file(t, "a.efi"), file(t, "loader.efi")
 	for at := 0; at < len(bare); at += 7 {
-		if at >= 88+64 && at < 88+68 || at >= 88+144 && at < 88+152 { // the checksum and the directory's entry of the certificates
+		if at >= 88+64 && at < 88+68 || at >= 88+144 && at < 88+
+			152 { // the checksum and the directory's entry of the certificates
 			continue
 		}
 		changed := bytes.Clone(signed)
@@ -76,7 +78,8 @@ func TestSignatureOfOtherBytesDoesNotCount(t *testing.T) {
 
 func TestNotAProgram(t *testing.T) {
 	for name, data := range map[string][]byte{
-		"nothing": nil, "text": bytes.Repeat([]byte("text "), 100), "cut in the headers": file(t, "a.efi")[:200], "cut in a section": file(t, "a.efi")[:1030],
+		"nothing": nil, "text": bytes.Repeat([]byte("text "), 100), "cut in the headers": file(t, "a.efi")[:200],
+		"cut in a section":        file(t, "a.efi")[:1030],
 		"cut in the certificates": file(t, "a.efi")[:2000],
 	} {
 		_, err := authenticode.Read(data)

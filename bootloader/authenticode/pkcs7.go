@@ -133,7 +133,8 @@ func (i signerInfo) verify(certs []*x509.Certificate, content []byte) (*x509.Cer
 		_, by := i.hash()
 		if c.PublicKeyAlgorithm == x509.ECDSA {
 			by = map[x509.SignatureAlgorithm]x509.SignatureAlgorithm{
-				x509.SHA256WithRSA: x509.ECDSAWithSHA256, x509.SHA384WithRSA: x509.ECDSAWithSHA384, x509.SHA512WithRSA: x509.ECDSAWithSHA512,
+				x509.SHA256WithRSA: x509.ECDSAWithSHA256, x509.SHA384WithRSA: x509.ECDSAWithSHA384,
+				x509.SHA512WithRSA: x509.ECDSAWithSHA512,
 			}[by]
 		}
 		if err := c.CheckSignature(by, signed, i.Signature); err != nil {

@@ -3,8 +3,8 @@ package bootfs
 import "fmt"
 
 // Apart reports whether a zone can be changed without risk for anything else: nothing of others lies in its blocks, and
-// nothing in the pages that firmware loses as a whole when it meets a sector that cannot be read. Zones that were made as
-// zones are apart. A directory that was filled before it became one may not be: ErrShared.
+// nothing in the pages that firmware loses as a whole when it meets a sector that cannot be read. Zones that were made
+// as zones are apart. A directory that was filled before it became one may not be: ErrShared.
 func (f *FS) Apart(path string) error {
 	if err := f.apart(split(path)); err != nil {
 		return fmt.Errorf("zone %s: %w", path, err)
@@ -27,7 +27,8 @@ func (f *FS) apart(elems []string) error {
 		if f.claim[c]&owner == 0 {
 			continue
 		}
-		who := f.claim[c] | near.blocks[v.tableBlock(0, c)] | near.blocks[v.tableBlock(1, c)] | near.tables[v.tablePage(c)]
+		who := f.claim[c] | near.blocks[v.tableBlock(0, c)] | near.blocks[v.tableBlock(1,
+			c)] | near.tables[v.tablePage(c)]
 		first, last := v.dataBlocks(c)
 		who |= near.blocks[first] | near.blocks[last]
 		first, last = v.dataPages(c)

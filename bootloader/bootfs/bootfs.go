@@ -9,11 +9,11 @@
 //     is flushed. A cut before leaves clusters that are marked used and belong to nobody; they are found when the
 //     volume is opened and are free again.
 //   - Isolation. Each directory in Options.Zones, with all below it, is a zone; everything else is one more. No
-//     operation rewrites a 4 KiB block of the device that holds anything of another zone: neither clusters, nor
-//     entries of the first table, nor of the second. So even a block that is destroyed while it is written costs only
-//     the zone that was being changed, and FS.Clear makes that zone usable again. New clusters keep further apart: no two
-//     zones meet in 32 KiB of the first table or in 64 KiB of data, because firmware that caches in such pages loses all
-//     of one when it meets a sector that cannot be read (seen with OVMF).
+//     operation rewrites a 4 KiB block of the device that holds anything of another zone: neither clusters, nor entries
+//     of the first table, nor of the second. So even a block that is destroyed while it is written costs only the zone
+//     that was being changed, and FS.Clear makes that zone usable again. New clusters keep further apart: no two zones
+//     meet in 32 KiB of the first table or in 64 KiB of data, because firmware that caches in such pages loses all of
+//     one when it meets a sector that cannot be read (seen with OVMF).
 //   - Boot sector, FSInfo and the dirty flags are never written after Format: they share a block that everything needs.
 //   - File contents and lookups follow the first table as it is on the device, which is the only one that firmware
 //     reads. The second table is written along with the first and is used for nothing but to account for clusters
@@ -29,7 +29,8 @@
 // others; on ours it says "unknown". Time stamps are UTC.
 //
 // Isolation is between zones: a sector that is destroyed by a change outside them can cost whatever lies outside them,
-// what the loader reads there included. Keep such changes few. FS.Apart tells of a directory that was filled before it was a zone.
+// what the loader reads there included. Keep such changes few. FS.Apart tells of a directory that was filled before it
+// was a zone.
 //
 // # Why Format is not go-diskfs's
 //
@@ -54,8 +55,8 @@ var (
 	// ErrFull is returned before anything is written when a file does not fit; the text has the numbers.
 	// Do: remove files of the same zone.
 	ErrFull = errors.New("no room on the boot file system")
-	// ErrDamaged is returned when what is on the device is no FAT32, or contradicts itself. Do: clear the zone it is in;
-	// outside the zones, check the volume with another tool.
+	// ErrDamaged is returned when what is on the device is no FAT32, or contradicts itself. Do: clear the zone it is
+	// in; outside the zones, check the volume with another tool.
 	ErrDamaged = errors.New("boot file system is damaged")
 	// ErrShared is returned before anything is written when a change would rewrite a 4 KiB block that another zone
 	// needs, as happens on volumes that others filled. Do: open the volume without zones, remove the directory that is
@@ -67,7 +68,9 @@ var (
 
 // Options says how a volume is used. The zero value has no zones and takes time stamps from time.Now.
 type Options struct {
-	Zones []string         // directories, at most four, none inside another; they need not exist yet. The first two get a half each, others are small.
+	// directories, at most four, none inside another; they need not exist yet. The first two get a half each, others
+	// are small.
+	Zones []string
 	Now   func() time.Time // time stamps of files that are written
 }
 

@@ -29,8 +29,8 @@ func (f *FS) Mkdir(path string) error {
 
 // makeDir makes one directory; the parent exists.
 //
-//  1. its first cluster, with "." and "..", from its own zone; that cluster's end into the tables; flush. A cut: a cluster
-//     that belongs to nobody.
+//  1. its first cluster, with "." and "..", from its own zone; that cluster's end into the tables; flush. A cut: a
+//     cluster that belongs to nobody.
 //  2. its entry, one sector. A cut: there is no directory, or it is there and empty. The caller flushes, once for all
 //     levels: the flush of step 1 of a directory below takes this entry along before anything could be put there.
 func (f *FS) makeDir(elems []string) (made bool, err error) {
@@ -164,11 +164,11 @@ func (f *FS) erase(sector int64, slots []int64) error {
 	})
 }
 
-// Overwrite puts data in the place of a file's content: the same length, at most one sector, written as that one sector and
-// flushed. The file's directory entry and the tables are not touched, so the time stamp stays. Content that is there
-// already is not written again. A cut leaves the old content or the new; a destroyed sector costs this file alone,
-// because Create and Replace give files of up to 4 KiB outside the zones a page of their own (see zones.go). For a file that
-// shares its block (ErrShared; others made it), Replace it once.
+// Overwrite puts data in the place of a file's content: the same length, at most one sector, written as that one sector
+// and flushed. The file's directory entry and the tables are not touched, so the time stamp stays. Content that is
+// there already is not written again. A cut leaves the old content or the new; a destroyed sector costs this file
+// alone, because Create and Replace give files of up to 4 KiB outside the zones a page of their own (see zones.go). For
+// a file that shares its block (ErrShared; others made it), Replace it once.
 func (f *FS) Overwrite(path string, data []byte) error {
 	if err := f.overwrite(split(path), data); err != nil {
 		return fmt.Errorf("overwrite %s: %w", path, err)
@@ -200,8 +200,9 @@ func (f *FS) overwrite(elems []string, data []byte) error {
 	start := off / blockSize * blockSize
 	block := make([]byte, min(blockSize, f.vol.size-start))
 	if f.read(start, block) != nil {
-		// What cannot be read can be written, but the device may need its whole block for that, and firmware reads more than
-		// the one sector. The block is this file's own. A cut in between leaves a part that cannot be read, and is mended alike.
+		// What cannot be read can be written, but the device may need its whole block for that, and firmware reads more
+		// than the one sector. The block is this file's own. A cut in between leaves a part that cannot be read, and is
+		// mended alike.
 		clear(block)
 		copy(block[off-start:], data)
 		return f.put(start, block)
@@ -239,9 +240,10 @@ func (f *FS) sharesBlock(c uint32, block int64) bool {
 	return false
 }
 
-// Free returns how many bytes a new file in that directory can have, if its name has at most 13 characters: what its zone can
-// take, less the cluster that the directory itself may need. The directory need not exist yet. On a nearly full volume of
-// clusters below 4 KiB, a file of up to 4 KiB outside the zones may find no page of its own though a larger one has room.
+// Free returns how many bytes a new file in that directory can have, if its name has at most 13 characters: what its
+// zone can take, less the cluster that the directory itself may need. The directory need not exist yet. On a nearly
+// full volume of clusters below 4 KiB, a file of up to 4 KiB outside the zones may find no page of its own though a
+// larger one has room.
 func (f *FS) Free(path string) (int64, error) {
 	elems := split(path)
 	owner := rest

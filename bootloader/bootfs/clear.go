@@ -2,14 +2,14 @@ package bootfs
 
 import "fmt"
 
-// Clear empties a zone, whatever state a cut left it in: its directory, its clusters and its entries in the tables may be
-// destroyed or unreadable, as long as the entry of the directory itself, which lies outside, is whole. A zone that is
-// clean already is not written.
+// Clear empties a zone, whatever state a cut left it in: its directory, its clusters and its entries in the tables may
+// be destroyed or unreadable, as long as the entry of the directory itself, which lies outside, is whole. A zone that
+// is clean already is not written.
 //
 //  1. the first sector of the directory: nothing but "." and ".."; flush. A cut: all files are there, or none.
 //  2. zeros into the rest of its first cluster; in the tables that cluster ends the chain, and all others of the zone
-//     become free. A cut: an empty directory, clusters that belong to nobody. No flush: nothing relies on it, and the next
-//     one takes it along.
+//     become free. A cut: an empty directory, clusters that belong to nobody. No flush: nothing relies on it, and the
+//     next one takes it along.
 func (f *FS) Clear(path string) error {
 	if err := f.clear(split(path)); err != nil {
 		return fmt.Errorf("clear %s: %w", path, err)
@@ -36,7 +36,8 @@ func (f *FS) clear(elems []string) error {
 	}
 	blocks := f.blocks()
 	first, last := f.vol.dataBlocks(e.first)
-	if (blocks[first]|blocks[last])&owners&^owner != 0 || !f.mayWriteSector(owner, blocks, 4*int64(e.first)/int64(f.vol.unit)) {
+	if (blocks[first]|blocks[last])&owners&^owner != 0 || !f.mayWriteSector(owner, blocks,
+		4*int64(e.first)/int64(f.vol.unit)) {
 		return fmt.Errorf("its directory: %w", ErrShared)
 	}
 	if f.isClear(e, owner) {

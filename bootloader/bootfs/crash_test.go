@@ -200,7 +200,10 @@ func TestADestroyedBlockCostsOnlyTheTarget(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if err := before.same(after, func(path string) bool { return notInB(path) && o.may[path] == nil }); err != nil {
+					if err := before.same(after, func(path string) bool {
+						return notInB(path) &&
+							o.may[path] == nil
+					}); err != nil {
 						return err
 					}
 					return o.again(before, dev)
@@ -221,11 +224,13 @@ func TestWithoutAnyFlushACutIsSeen(t *testing.T) {
 				if i == 0 || i == 1 && o.killed != nil && trace.Flushes()[0] == 0 {
 					continue // makes what Open read durable; here it was
 				}
-				err := trace.DropFlush(flush).Crashes(disktest.Options{NoDestroyed: true, Exhaustive: 10, Seed: 1}, func(c *disktest.Crash) error {
-					_, returned := c.Atomics()["returned"]
-					return o.judge(before, c.Device(), returned)
-				})
-				require.Error(t, err, "flush %d of %d, before %v", i, len(trace.Flushes()), trace.Ops[min(flush+1, len(trace.Ops)-1)])
+				err := trace.DropFlush(flush).Crashes(disktest.Options{NoDestroyed: true, Exhaustive: 10, Seed: 1},
+					func(c *disktest.Crash) error {
+						_, returned := c.Atomics()["returned"]
+						return o.judge(before, c.Device(), returned)
+					})
+				require.Error(t, err, "flush %d of %d, before %v", i, len(trace.Flushes()),
+					trace.Ops[min(flush+1, len(trace.Ops)-1)])
 			}
 		})
 	}
@@ -240,7 +245,8 @@ func TestAChangeWritesNoBlockOfAnotherZone(t *testing.T) {
 		mine := func(path string) bool { return inB(path) || o.may[path] != nil }
 		foreign := before.blocks(func(path string) bool { return !mine(path) })
 		foreign[0] = "boot sector"
-		foreign[before.fat[0]/4096], foreign[before.fat[1]/4096] = "start of the first table", "start of the second table"
+		foreign[before.fat[0]/4096], foreign[before.fat[1]/4096] = "start of the first table",
+			"start of the second table"
 		for _, op := range trace.Ops {
 			for block := op.Off / 4096; op.Kind == disktest.Write && block*4096 < op.Off+int64(len(op.Data)); block++ {
 				require.Empty(t, foreign[block], "%s: %v", o.name, op)

@@ -166,7 +166,8 @@ func TestBadClustersAreNeverUsed(t *testing.T) {
 
 // destroy overwrites what B has on the disk, piece by piece: its part of the first table, of both, its directory.
 func TestASlotDestroyedInAnyWayCanBeUsedAgain(t *testing.T) {
-	fills := map[string][]byte{"zeros": make([]byte, 4096), "ones": bytes.Repeat([]byte{0xff}, 4096), "junk": content(5, 4096), "unreadable": nil}
+	fills := map[string][]byte{"zeros": make([]byte, 4096), "ones": bytes.Repeat([]byte{0xff}, 4096),
+		"junk": content(5, 4096), "unreadable": nil}
 	for name, fill := range fills {
 		for _, what := range []string{"table 1", "table 2", "both tables", "directory", "all"} {
 			t.Run(name+" in "+what, func(t *testing.T) {
@@ -199,7 +200,10 @@ func TestASlotDestroyedInAnyWayCanBeUsedAgain(t *testing.T) {
 				require.NoError(t, f.WriteFile("EFI/pawl/B/os.efi", newData))
 				noProblems(t, f)
 				after := mustView(t, dev)
-				require.NoError(t, v.same(after, func(path string) bool { return notInB(path) && !strings.HasSuffix(path, "/more") }))
+				require.NoError(t, v.same(after, func(path string) bool {
+					return notInB(path) &&
+						!strings.HasSuffix(path, "/more")
+				}))
 				require.Equal(t, newData, after.files["EFI/pawl/B/os.efi"])
 			})
 		}
@@ -312,5 +316,6 @@ func TestADirectoryThatDoesNotBeginAsOne(t *testing.T) {
 	f = reopen(t, dev)
 	problems, err := f.Check()
 	require.NoError(t, err)
-	require.Contains(t, problems, bootfs.Problem{Path: "EFI/BOOT/below", Text: "does not begin with the entries . and .."})
+	require.Contains(t, problems, bootfs.Problem{Path: "EFI/BOOT/below",
+		Text: "does not begin with the entries . and .."})
 }

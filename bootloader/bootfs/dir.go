@@ -44,14 +44,14 @@ func (e *entry) is(name string) bool {
 	return strings.EqualFold(e.name, name) || strings.EqualFold(e.alias, name)
 }
 
-// may reports whether the entry goes by that name for anybody: mtools writes non-ASCII short names by code page 850, and Linux
-// reads them by 437.
+// may reports whether the entry goes by that name for anybody: mtools writes non-ASCII short names by code page 850,
+// and Linux reads them by 437.
 func (e *entry) may(name string) bool {
 	return e.is(name) || e.other != "" && strings.EqualFold(e.other, name)
 }
 
-// scan visits the 32-byte slots of the directory that starts at cluster first, used or not, until visit returns false. b is
-// valid during the call.
+// scan visits the 32-byte slots of the directory that starts at cluster first, used or not, until visit returns false.
+// b is valid during the call.
 func (f *FS) scan(first uint32, next func(uint32) (uint32, error), visit func(off int64, b []byte) bool) error {
 	buf := make([]byte, min(f.vol.cluster, blockSize))
 	slots := 0
@@ -69,7 +69,8 @@ func (f *FS) scan(first uint32, next func(uint32) (uint32, error), visit func(of
 					return nil
 				}
 				if slots++; slots > maxSlots {
-					return fmt.Errorf("directory at cluster %d is longer than %d entries: %w", first, maxSlots, ErrDamaged)
+					return fmt.Errorf("directory at cluster %d is longer than %d entries: %w", first, maxSlots,
+						ErrDamaged)
 				}
 			}
 		}

@@ -109,7 +109,8 @@ func TestLookupsKnowNamesInAnyCaseAndTheShortForm(t *testing.T) {
 	_, f := volume(t, 34<<20, 512)
 	require.NoError(t, f.Mkdir("EFI/Łódź"))
 	require.NoError(t, f.WriteFile("EFI/Łódź/Initramfs.xz", []byte("x")))
-	for _, path := range []string{"EFI/Łódź/Initramfs.xz", "/efi/łÓDŹ/INITRAMFS.XZ", "EFI/__D_~1/INITRA~1.XZ", "efi//./łódź/initra~1.xz"} {
+	for _, path := range []string{"EFI/Łódź/Initramfs.xz", "/efi/łÓDŹ/INITRAMFS.XZ", "EFI/__D_~1/INITRA~1.XZ",
+		"efi//./łódź/initra~1.xz"} {
 		info, err := f.Stat(path)
 		require.NoError(t, err, path)
 		require.Equal(t, bootfs.Info{Name: "Initramfs.xz", Size: 1, ModTime: clock()}, info)
@@ -185,7 +186,8 @@ func TestTheLargestFileHasOneByteLessThan4GiB(t *testing.T) {
 	require.NoError(t, f.WriteFile("old", newData))
 	dev.Record()
 	for _, size := range []int64{4 << 30, 4<<30 + 1, 5 << 30, 1 << 40} {
-		for _, err := range []error{second(f.Create("big", size)), second(f.Replace("old", size)), f.Allocate("big", size)} {
+		for _, err := range []error{second(f.Create("big", size)), second(f.Replace("old", size)),
+			f.Allocate("big", size)} {
 			require.ErrorIs(t, err, bootfs.ErrTooLarge)
 			require.ErrorContains(t, err, "at most 4294967295")
 		}
@@ -211,7 +213,8 @@ func TestRefusalsWriteNothing(t *testing.T) {
 	f := reopen(t, dev)
 	dev.Record()
 	for _, err := range []error{
-		second(f.Create("EFI/pawl/A/os.efi", 1)), second(f.Create("EFI/pawl/A/x", 4<<30)), second(f.Create("EFI/pawl/A/x", 4<<20)),
+		second(f.Create("EFI/pawl/A/os.efi", 1)), second(f.Create("EFI/pawl/A/x", 4<<30)),
+		second(f.Create("EFI/pawl/A/x", 4<<20)),
 		second(f.Replace("EFI/pawl/A/os.efi", 4<<20)), f.Remove("EFI/pawl/A/x"), f.Remove("EFI"), f.Clear("EFI"),
 		f.Overwrite("loader/loader.conf", nil), second(f.Create("EFI/pawl/A/a:b", 1)), second(f.Create("EFI/x/y", 1)),
 	} {

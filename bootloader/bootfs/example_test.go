@@ -10,7 +10,8 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
-// A boot file system with two slots: the target is cleared, written and completed, while nothing of the other is touched.
+// A boot file system with two slots: the target is cleared, written and completed, while nothing of the other is
+// touched.
 func Example() {
 	must := func(err error) {
 		if err != nil {

@@ -42,7 +42,8 @@ func TestAFaultAtAnyOperationSurfaces(t *testing.T) {
 				if result == nil && fault != disktest.ReadFails {
 					return errors.New(what + ": no error")
 				}
-				if result != nil && !errors.Is(result, syscall.EIO) && !errors.Is(result, syscall.ENOSPC) && !errors.Is(result, bootfs.ErrDamaged) &&
+				if result != nil && !errors.Is(result, syscall.EIO) && !errors.Is(result, syscall.ENOSPC) &&
+					!errors.Is(result, bootfs.ErrDamaged) &&
 					!strings.Contains(result.Error(), "short write") {
 					return fmt.Errorf("%s: the cause is lost: %w", what, result)
 				}
@@ -50,7 +51,8 @@ func TestAFaultAtAnyOperationSurfaces(t *testing.T) {
 					return fmt.Errorf("%s: %w", what, err)
 				}
 				if result != nil && fault != disktest.ReadFails && used != nil {
-					if err := used.Mkdir("after"); err == nil || !strings.Contains(err.Error(), "open the volume again") {
+					if err := used.Mkdir("after"); err == nil || !strings.Contains(err.Error(),
+						"open the volume again") {
 						return fmt.Errorf("%s: then %v", what, err)
 					}
 				}
@@ -123,8 +125,8 @@ func TestAWriteBackThatFailsIsAnError(t *testing.T) {
 	require.ErrorContains(t, f.Mkdir("after"), "open the volume again")
 }
 
-// The same for a file that is made first and filled later, which has no crash table of its own: everything else is as it was,
-// the file is absent or has its full size, and is right once nothing failed.
+// The same for a file that is made first and filled later, which has no crash table of its own: everything else is as
+// it was, the file is absent or has its full size, and is right once nothing failed.
 func TestAFaultOfAFillSurfaces(t *testing.T) {
 	dev := installed(t, tiny)
 	before := mustView(t, dev)

@@ -24,8 +24,8 @@ func (e *entry) info() Info {
 	return i
 }
 
-// Stat describes what is at path. Paths have forward slashes; names match in any case, and by their short form too. Of two that match, one by code page 850
-// only comes second.
+// Stat describes what is at path. Paths have forward slashes; names match in any case, and by their short form too. Of
+// two that match, one by code page 850 only comes second.
 func (f *FS) Stat(path string) (Info, error) {
 	e, _, err := f.lookup(split(path))
 	if err != nil {

@@ -5,8 +5,9 @@ import (
 	"io/fs"
 )
 
-// Allocate makes a file of exactly size bytes appear, whose content is whatever its clusters held; Fill gives it one. So a
-// download that is cut off can be found and taken up again, where Create would leave nothing. It fails as Create does.
+// Allocate makes a file of exactly size bytes appear, whose content is whatever its clusters held; Fill gives it one.
+// So a download that is cut off can be found and taken up again, where Create would leave nothing. It fails as Create
+// does.
 //
 //  1. the chain into both tables. A cut: clusters marked used that belong to nobody.
 //  2. flush.
@@ -23,9 +24,9 @@ func (f *FS) Allocate(path string, size int64) error {
 	return w.Close()
 }
 
-// Fill returns a Writer that puts content into an existing file from byte off on, a multiple of 4096, and up to its end.
-// Each write goes straight into the file's clusters; tables and directories are not touched, so the file shows old bytes, new
-// ones, or within a block that is written while power fails neither. Close flushes.
+// Fill returns a Writer that puts content into an existing file from byte off on, a multiple of 4096, and up to its
+// end. Each write goes straight into the file's clusters; tables and directories are not touched, so the file shows old
+// bytes, new ones, or within a block that is written while power fails neither. Close flushes.
 func (f *FS) Fill(path string, off int64) (*Writer, error) {
 	w, err := f.filler(path, off)
 	if err != nil {
@@ -43,7 +44,8 @@ func (f *FS) filler(path string, off int64) (*Writer, error) {
 	case e.dir:
 		return nil, errIsDir
 	case off < 0 || off > e.size || off%blockSize != 0:
-		return nil, fmt.Errorf("from byte %d of %d: want a multiple of %d within it: %w", off, e.size, blockSize, fs.ErrInvalid)
+		return nil, fmt.Errorf("from byte %d of %d: want a multiple of %d within it: %w", off, e.size, blockSize,
+			fs.ErrInvalid)
 	}
 	runs, err := f.runs(e)
 	if err != nil {

@@ -83,21 +83,22 @@ func TestAFillCutAnywhere(t *testing.T) {
 	}
 	dev.Atomic("filled", []byte{1})
 	n := 0
-	err = dev.Trace().Crashes(disktest.Options{NoDestroyed: true, Exhaustive: 6, Samples: 16, Seed: 1}, func(c *disktest.Crash) error {
-		n++
-		after, err := readView(c.Device(), nil)
-		if err != nil {
-			return err
-		}
-		if err := before.same(after, func(path string) bool { return path != part }); err != nil {
-			return err
-		}
-		data, there := after.files[part]
-		require.True(t, there || c.Atomics()["allocated"] == nil, "%s: allocated, and not there", c)
-		require.True(t, !there || len(data) == len(want), "%s: %d bytes", c, len(data))
-		require.True(t, c.Atomics()["filled"] == nil || bytes.Equal(data, want), "%s: filled, and other bytes", c)
-		return nil
-	})
+	err = dev.Trace().Crashes(disktest.Options{NoDestroyed: true, Exhaustive: 6, Samples: 16, Seed: 1},
+		func(c *disktest.Crash) error {
+			n++
+			after, err := readView(c.Device(), nil)
+			if err != nil {
+				return err
+			}
+			if err := before.same(after, func(path string) bool { return path != part }); err != nil {
+				return err
+			}
+			data, there := after.files[part]
+			require.True(t, there || c.Atomics()["allocated"] == nil, "%s: allocated, and not there", c)
+			require.True(t, !there || len(data) == len(want), "%s: %d bytes", c, len(data))
+			require.True(t, c.Atomics()["filled"] == nil || bytes.Equal(data, want), "%s: filled, and other bytes", c)
+			return nil
+		})
 	require.NoError(t, err)
 	require.Greater(t, n, 30)
 }

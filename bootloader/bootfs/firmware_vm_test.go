@@ -17,7 +17,8 @@ import (
 	"github.com/pawl-os/pawl/internal/vmtest"
 )
 
-// shell boots the firmware on a disk without a loader, so that its shell runs the disk's startup.nsh, and returns the console.
+// shell boots the firmware on a disk without a loader, so that its shell runs the disk's startup.nsh, and returns the
+// console.
 func shell(t *testing.T, dev *file, f *bootfs.FS, commands ...string) string {
 	script := strings.Join(append(append([]string{"@echo -off", "fs0:"}, commands...), "reset -s"), "\r\n") + "\r\n"
 	require.NoError(t, f.WriteFile("startup.nsh", []byte(script)))
@@ -58,7 +59,8 @@ func TestFirmwareReadsWhatBootfsWroteAndTheOtherWayRound(t *testing.T) {
 				delete(files, fmt.Sprintf("many/file number %d.txt", i))
 			}
 			out := shell(t, dev, f, append(script,
-				`mkdir \firmware\sub`, `cp -q \EFI\pawl\A\os.efi "\firmware\sub\a copy.efi"`, `cp -q \loader\loader.conf \firmware\SMALL.TXT`,
+				`mkdir \firmware\sub`, `cp -q \EFI\pawl\A\os.efi "\firmware\sub\a copy.efi"`,
+				`cp -q \loader\loader.conf \firmware\SMALL.TXT`,
 				`echo written by firmware > \firmware\echo.txt`, `mv \loader\entries\pawl-a.conf \firmware\moved.conf`,
 				`comp \EFI\pawl\A\os.efi "\firmware\sub\a copy.efi"`, `ls -r \firmware`)...)
 			require.Contains(t, out, "no differences encountered", "%s", out)
@@ -91,7 +93,8 @@ func TestFirmwareReadsWhatBootfsWroteAndTheOtherWayRound(t *testing.T) {
 			for path := range files {
 				if isPlain(path) && n < 20 {
 					require.NoError(t, f.WriteFile(fmt.Sprintf("firmware/sub/%d", n), files[path]))
-					script = append(script, fmt.Sprintf(`comp "\%s" \firmware\sub\%d`, strings.ReplaceAll(path, "/", `\`), n))
+					script = append(script, fmt.Sprintf(`comp "\%s" \firmware\sub\%d`, strings.ReplaceAll(path, "/",
+						`\`), n))
 					n++
 				}
 			}

@@ -23,9 +23,9 @@ const (
 	maxCluster      = 32 << 10
 )
 
-// Format makes an empty FAT32 on the whole device. The second table and the data region start on a block of 4 KiB of the
-// device. Clusters have up to 4 KiB as long as there are enough for a FAT32, and more above 8 GiB, like mkfs.fat's; the
-// smallest volume is about 33 MiB with sectors of 512 bytes and 257 MiB with sectors of 4096.
+// Format makes an empty FAT32 on the whole device. The second table and the data region start on a block of 4 KiB of
+// the device. Clusters have up to 4 KiB as long as there are enough for a FAT32, and more above 8 GiB, like mkfs.fat's;
+// the smallest volume is about 33 MiB with sectors of 512 bytes and 257 MiB with sectors of 4096.
 //
 //  1. zeros over both boot sectors; flush. From here on there is no file system, whatever was here before.
 //  2. tables, root directory, FSInfo, copy of the boot sector; flush.
@@ -133,7 +133,8 @@ func planGeometry(size int64, sector int) (geometry, error) {
 		g := geometry{sector: sector, perCluster: cluster / sector, total: total}
 		clusters := g.fit()
 		if clusters > maxClusters {
-			return geometry{}, fmt.Errorf("%d clusters of %d bytes, at most %d are supported", clusters, cluster, maxClusters)
+			return geometry{}, fmt.Errorf("%d clusters of %d bytes, at most %d are supported", clusters, cluster,
+				maxClusters)
 		}
 		if clusters >= minClusters+spareClusters {
 			return g, nil

@@ -120,34 +120,35 @@ func TestEveryCutOfFormat(t *testing.T) {
 	dev.Atomic("returned", []byte("yes"))
 	walk := func(trace *disktest.Trace) (map[string]int, error) {
 		seen := map[string]int{}
-		err := trace.Crashes(disktest.Options{Exhaustive: 6, Destroyed: 2, Samples: 16, Seed: 1}, func(c *disktest.Crash) error {
-			_, returned := c.Atomics()["returned"]
-			f, err := Open(c.Device(), Options{})
-			if err != nil && !returned {
-				seen["nothing"]++
-				return nil
-			}
-			if err != nil {
+		err := trace.Crashes(disktest.Options{Exhaustive: 6, Destroyed: 2, Samples: 16, Seed: 1},
+			func(c *disktest.Crash) error {
+				_, returned := c.Atomics()["returned"]
+				f, err := Open(c.Device(), Options{})
+				if err != nil && !returned {
+					seen["nothing"]++
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				if problems, err := f.Check(); err != nil || len(problems) > 0 {
+					return fmt.Errorf("%v %v", problems, err)
+				}
+				infos, err := f.ReadDir("")
+				if err != nil {
+					return err
+				}
+				if len(infos) == 0 {
+					seen["new"]++
+					return nil
+				}
+				seen["old"]++
+				_, err = f.ReadFile("old")
+				if returned {
+					err = errors.New("the old volume after the new one was made")
+				}
 				return err
-			}
-			if problems, err := f.Check(); err != nil || len(problems) > 0 {
-				return fmt.Errorf("%v %v", problems, err)
-			}
-			infos, err := f.ReadDir("")
-			if err != nil {
-				return err
-			}
-			if len(infos) == 0 {
-				seen["new"]++
-				return nil
-			}
-			seen["old"]++
-			_, err = f.ReadFile("old")
-			if returned {
-				err = errors.New("the old volume after the new one was made")
-			}
-			return err
-		})
+			})
 		return seen, err
 	}
 	seen, err := walk(dev.Trace())

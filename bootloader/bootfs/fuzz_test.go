@@ -90,7 +90,8 @@ type guarded struct {
 
 func (g *guarded) WriteAt(p []byte, off int64) (int, error) {
 	if off < g.first || off+int64(len(p)) > g.end {
-		g.err = fmt.Errorf("%d bytes written at %d, the volume's tables and data are %d to %d", len(p), off, g.first, g.end)
+		g.err = fmt.Errorf("%d bytes written at %d, the volume's tables and data are %d to %d", len(p), off, g.first,
+			g.end)
 	}
 	return g.Disk.WriteAt(p, off)
 }
@@ -237,8 +238,10 @@ func FuzzVolume(f *testing.F) {
 	var bases []base
 	devs := foreigners(f)
 	devs = append(devs,
-		installed(f, shape{unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 40, clusters: 5000}),
-		installed(f, shape{unit: 512, sector: 512, perCluster: 2, reserved: 7, tables: 2, perTable: 43, clusters: 5321}))
+		installed(f, shape{unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 40,
+			clusters: 5000}),
+		installed(f, shape{unit: 512, sector: 512, perCluster: 2, reserved: 7, tables: 2, perTable: 43,
+			clusters: 5321}))
 	for _, dev := range devs {
 		v := mustView(f, dev)
 		b := base{dev: dev, view: v}
@@ -255,9 +258,10 @@ func FuzzVolume(f *testing.F) {
 		if bases[i].dev.Size() > 20<<20 {
 			continue // large ones take long
 		}
-		f.Add(byte(i), []byte{1, 20, 0, 3, 2, 0, 0, 0})                              // the root's chain in a circle
-		f.Add(byte(i), []byte{4, 26, 0, 1, 2, 0, 0, 0})                              // a directory that is the root
-		f.Add(byte(i), []byte{8, 11, 0, 0, 0x10, 0, 0, 0, 0, 13, 0, 0, 64, 0, 0, 0}) // files that are directories; large clusters
+		f.Add(byte(i), []byte{1, 20, 0, 3, 2, 0, 0, 0}) // the root's chain in a circle
+		f.Add(byte(i), []byte{4, 26, 0, 1, 2, 0, 0, 0}) // a directory that is the root
+		f.Add(byte(i), []byte{8, 11, 0, 0, 0x10, 0, 0, 0, 0, 13, 0, 0, 64, 0, 0,
+			0}) // files that are directories; large clusters
 	}
 	f.Fuzz(func(t *testing.T, which byte, patches []byte) {
 		b := bases[len(bases)-1-int(which)%2] // the small ones

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Half is how many bytes of files each of the first two zones can hold, both at once, on the volume that Format makes of size
-// bytes. Zones do not share pages of the table (see Isolation), so it is less than half of the volume. The names of the
-// files are taken to fit the one cluster that a directory begins with.
+// Half is how many bytes of files each of the first two zones can hold, both at once, on the volume that Format makes
+// of size bytes. Zones do not share pages of the table (see Isolation), so it is less than half of the volume. The
+// names of the files are taken to fit the one cluster that a directory begins with.
 func Half(size int64, sectorSize int, zones []string) (int64, error) {
 	f, err := blank(size, sectorSize, zones)
 	if err != nil {

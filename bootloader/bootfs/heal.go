@@ -1,10 +1,10 @@
 package bootfs
 
-// heal writes zeros over free sectors that cannot be read, in those pages of the firmware's cache that hold both something of
-// the file's zone and something free. A cut leaves such sectors in clusters that then belong to nobody; a file beside them
-// would be whole and firmware could not load it, since it reads those pages as a whole (see zones.go). All of a zone is
-// looked at, not the new file alone, because what was there before may be used again. Where all can be read, nothing is
-// written; the caller flushes.
+// heal writes zeros over free sectors that cannot be read, in those pages of the firmware's cache that hold both
+// something of the file's zone and something free. A cut leaves such sectors in clusters that then belong to nobody; a
+// file beside them would be whole and firmware could not load it, since it reads those pages as a whole (see zones.go).
+// All of a zone is looked at, not the new file alone, because what was there before may be used again. Where all can be
+// read, nothing is written; the caller flushes.
 func (w *Writer) heal() error {
 	f := w.f
 	const mine, free = 1, 2
@@ -37,8 +37,8 @@ func (w *Writer) heal() error {
 	return nil
 }
 
-// healPage writes zeros over the sectors that cannot be read and are nobody's. What belongs to a file stays as it is: its
-// reader has to see the error.
+// healPage writes zeros over the sectors that cannot be read and are nobody's. What belongs to a file stays as it is:
+// its reader has to see the error.
 func (f *FS) healPage(owner byte, start, end int64) error {
 	blocks, sector := f.blocks(), make([]byte, f.vol.unit)
 	for off := start; off < end; off += int64(f.vol.unit) {

@@ -36,7 +36,8 @@ func kernel(t *testing.T) []string {
 	require.NoError(t, err, "%s", out)
 	program, err := os.ReadFile(init)
 	require.NoError(t, err)
-	modules, err := osimage.Modules(parts.Modules, "virtio_pci", "virtio_blk", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")
+	modules, err := osimage.Modules(parts.Modules, "virtio_pci", "virtio_blk", "vfat", "nls_cp437", "nls_ascii",
+		"nls_utf8")
 	require.NoError(t, err)
 	var archive bytes.Buffer
 	a := osimage.NewArchive(&archive)

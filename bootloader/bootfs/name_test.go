@@ -84,7 +84,8 @@ func TestShortNamesForLongOnes(t *testing.T) {
 }
 
 func TestNamesThatNoVolumeCanHold(t *testing.T) {
-	for _, name := range []string{"", "a:b", "a\\b", "a\x00", "a\nb", "ends.", "ends ", " starts", "\xff", strings.Repeat("x", 256), "😀" + strings.Repeat("x", 254)} {
+	for _, name := range []string{"", "a:b", "a\\b", "a\x00", "a\nb", "ends.", "ends ", " starts", "\xff",
+		strings.Repeat("x", 256), "😀" + strings.Repeat("x", 254)} {
 		require.Error(t, checkName(name), "%q", name)
 	}
 	for _, name := range []string{"a", "Łódź", ".hidden", strings.Repeat("x", 255), "😀" + strings.Repeat("x", 253)} {
@@ -93,7 +94,8 @@ func TestNamesThatNoVolumeCanHold(t *testing.T) {
 }
 
 func TestLongNamesComeBack(t *testing.T) {
-	for _, name := range []string{"a", "twelve chars", "exactly 13 ch", "fourteen chars", "Łódź 😀", strings.Repeat("y", 255)} {
+	for _, name := range []string{"a", "twelve chars", "exactly 13 ch", "fourteen chars", "Łódź 😀",
+		strings.Repeat("y", 255)} {
 		s := short("SHORT   TXT")
 		var l long
 		for i, b := range encodeLong(name, s) {

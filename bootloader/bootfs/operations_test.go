@@ -30,8 +30,10 @@ type operation struct {
 
 var newData = content(99, 2500)
 
-const longName = "EFI/pawl/B/a name of so many characters that its parts need more than one sector of the directory, which " +
-	"makes the entry appear in two writes unless the parts that cannot be seen come first, and that is what this file is here for.conf"
+const longName = "EFI/pawl/B/a name of so many characters that its parts need more than one sector of the directory, " +
+	"which " +
+	"makes the entry appear in two writes unless the parts that cannot be seen come first, and that is what this " +
+	"file is here for.conf"
 
 func operations() []operation {
 	write := func(path string, data []byte) func(*bootfs.FS) error {
@@ -56,7 +58,8 @@ func operations() []operation {
 	clearFirst := func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) { require.NoError(t, clearB(f)) }
 	old := func(i int) []byte { return content(uint64(i), []int{3000, 200, 512}[i%3]) }
 	gone := map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/initrd": nil, "EFI/pawl/B/manifest.json": nil}
-	big := func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) { // the directory's next cluster has its entry in another sector of the table
+	big := func(t testing.TB, dev *disktest.Disk,
+		f *bootfs.FS) { // the directory's next cluster has its entry in another sector of the table
 		clearFirst(t, dev, f)
 		require.NoError(t, f.WriteFile("EFI/pawl/B/big", content(1, 100_000)))
 	}
@@ -66,7 +69,8 @@ func operations() []operation {
 			require.NoError(t, f.WriteFile(fmt.Sprintf("EFI/pawl/B/f%d", i), nil))
 		}
 	}
-	many := map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil}, "EFI/pawl/B/manifest.json": {old(8), nil}}
+	many := map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil},
+		"EFI/pawl/B/manifest.json": {old(8), nil}}
 	manyGone := map[string][]byte{}
 	for i := range 20 {
 		many[fmt.Sprintf("EFI/pawl/B/more%d", i)] = [][]byte{[]byte("x"), nil}
@@ -84,15 +88,17 @@ func operations() []operation {
 	manyAnd[x190] = [][]byte{nil, newData}
 	return []operation{
 		{name: "clear a slot of many entries", shape: &wide, start: more, do: clearB, may: many, must: manyGone},
-		{name: "clear a slot of many entries, then create over the old ones", shape: &wide, start: more, do: func(f *bootfs.FS) error {
-			return errors.Join(clearB(f), create(x190, newData)(f))
-		}, may: manyAnd, must: map[string][]byte{x190: newData}},
+		{name: "clear a slot of many entries, then create over the old ones", shape: &wide, start: more,
+			do: func(f *bootfs.FS) error {
+				return errors.Join(clearB(f), create(x190, newData)(f))
+			}, may: manyAnd, must: map[string][]byte{x190: newData}},
 		{name: "create over what others left behind the end mark", shape: &wide, do: create(x190, newData),
 			start: func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
 				clearFirst(t, dev, f)
 				v := mustView(t, dev)
 				at := v.data + int64(v.chains["EFI/pawl/B"][0]-2)*v.cluster
-				dev.WriteAt(bytes.Repeat([]byte("STALE   BIN \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 100), at+96)
+				dev.WriteAt(bytes.Repeat([]byte("STALE   BIN "+
+					"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 100), at+96)
 			}, may: map[string][][]byte{x190: {nil, newData}}, must: map[string][]byte{x190: newData}},
 		{name: "create where a sector has one slot left", shape: &wide, do: create("EFI/pawl/B/new", newData),
 			start: func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
@@ -100,7 +106,8 @@ func operations() []operation {
 				for i := range 13 {
 					require.NoError(t, f.WriteFile(fmt.Sprintf("EFI/pawl/B/F%d", i), nil))
 				}
-			}, may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}}, must: map[string][]byte{"EFI/pawl/B/new": newData}},
+			}, may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/new": newData}},
 		{name: "create after a removal that was killed before its flush", do: func(f *bootfs.FS) error {
 			return write("EFI/pawl/B/new", newData)(f)
 		}, killed: func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
@@ -109,33 +116,45 @@ func operations() []operation {
 		}, may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/new": {nil, newData}},
 			must: map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/new": newData}},
 		{name: "clear a slot", do: clearB, must: gone, may: map[string][][]byte{
-			"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil}, "EFI/pawl/B/manifest.json": {old(8), nil}}},
+			"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil}, "EFI/pawl/B/manifest.json": {old(8),
+				nil}}},
 		{name: "create", do: create("EFI/pawl/B/new", newData), start: clearFirst,
-			may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}}, must: map[string][]byte{"EFI/pawl/B/new": newData}},
+			may:  map[string][][]byte{"EFI/pawl/B/new": {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/new": newData}},
 		{name: "clear, then create where the old file was", do: func(f *bootfs.FS) error {
 			return errors.Join(clearB(f), write("EFI/pawl/B/new", newData)(f))
 		}, may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/initrd": {old(7), nil},
 			"EFI/pawl/B/manifest.json": {old(8), nil}, "EFI/pawl/B/new": {nil, newData}},
 			must: map[string][]byte{"EFI/pawl/B/new": newData}},
 		{name: "create in a full directory", do: create("EFI/pawl/B/new", newData), start: fill,
-			may: map[string][][]byte{"EFI/pawl/B/new": {nil, newData}}, must: map[string][]byte{"EFI/pawl/B/new": newData}},
-		{name: "create with a name that fills a sector", do: create("EFI/pawl/B/"+strings.Repeat("x", 190), newData), start: clearFirst,
-			may:  map[string][][]byte{"EFI/pawl/B/" + strings.Repeat("x", 190): {nil, newData}},
-			must: map[string][]byte{"EFI/pawl/B/" + strings.Repeat("x", 190): newData}},
+			may:  map[string][][]byte{"EFI/pawl/B/new": {nil, newData}},
+			must: map[string][]byte{"EFI/pawl/B/new": newData}},
+		{name: "create with a name that fills a sector", do: create("EFI/pawl/B/"+strings.Repeat("x", 190), newData),
+			start: clearFirst,
+			may:   map[string][][]byte{"EFI/pawl/B/" + strings.Repeat("x", 190): {nil, newData}},
+			must:  map[string][]byte{"EFI/pawl/B/" + strings.Repeat("x", 190): newData}},
 		{name: "create with a name of two sectors", do: create(longName, newData), start: big,
 			may: map[string][][]byte{longName: {nil, newData}}, must: map[string][]byte{longName: newData}},
 		{name: "remove", do: remove("EFI/pawl/B/os.efi"),
-			may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}}, must: map[string][]byte{"EFI/pawl/B/os.efi": nil}},
+			may:  map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}},
+			must: map[string][]byte{"EFI/pawl/B/os.efi": nil}},
 		{name: "remove a name of two sectors", do: remove(longName),
-			start: func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) { require.NoError(t, f.WriteFile(longName, newData)) },
-			may:   map[string][][]byte{longName: {newData, nil}}, must: map[string][]byte{longName: nil}},
+			start: func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) {
+				require.NoError(t,
+					f.WriteFile(longName, newData))
+			},
+			may: map[string][][]byte{longName: {newData, nil}}, must: map[string][]byte{longName: nil}},
 		{name: "remove, then create where it was", do: func(f *bootfs.FS) error {
 			return errors.Join(f.Remove("EFI/pawl/B/os.efi"), write("EFI/pawl/B/new", newData)(f))
 		}, may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), nil}, "EFI/pawl/B/new": {nil, newData}},
 			must: map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/new": newData}},
 		{name: "replace in a slot", do: write("EFI/pawl/B/os.efi", newData),
-			may: map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), newData}}, must: map[string][]byte{"EFI/pawl/B/os.efi": newData}},
-		{name: "overwrite in place", do: func(f *bootfs.FS) error { return f.Overwrite("loader/loader.conf", newData[:200]) },
+			may:  map[string][][]byte{"EFI/pawl/B/os.efi": {old(6), newData}},
+			must: map[string][]byte{"EFI/pawl/B/os.efi": newData}},
+		{name: "overwrite in place", do: func(f *bootfs.FS) error {
+			return f.Overwrite("loader/loader.conf",
+				newData[:200])
+		},
 			may:  map[string][][]byte{"loader/loader.conf": {old(1), newData[:200]}},
 			must: map[string][]byte{"loader/loader.conf": newData[:200]}},
 		{name: "replace the loader", do: write("EFI/BOOT/BOOTX64.EFI", newData), lose: true,

@@ -18,14 +18,21 @@ import (
 
 // shapes are volumes as others make them: tables and data off the 4 KiB blocks, one table, large clusters and sectors.
 var shapes = map[string]shape{
-	"as ours":                   tiny,
-	"data off the block":        {unit: 512, sector: 512, perCluster: 8, reserved: 33, tables: 2, perTable: 81, clusters: 10_000},
-	"second table off":          {unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 77, clusters: 9000},
-	"all off":                   {unit: 512, sector: 512, perCluster: 2, reserved: 7, tables: 2, perTable: 83, clusters: 10_321},
-	"one table":                 {unit: 512, sector: 512, perCluster: 4, reserved: 32, tables: 1, perTable: 80, clusters: 10_000},
-	"16 KiB clusters":           {unit: 512, sector: 512, perCluster: 32, reserved: 32, tables: 2, perTable: 64, clusters: 8000},
-	"4096-byte sectors":         {unit: 4096, sector: 4096, perCluster: 1, reserved: 8, tables: 2, perTable: 8, clusters: 8000},
-	"4096 on a 512-byte device": {unit: 512, sector: 4096, perCluster: 2, reserved: 3, tables: 2, perTable: 8, clusters: 8000},
+	"as ours": tiny,
+	"data off the block": {unit: 512, sector: 512, perCluster: 8, reserved: 33, tables: 2, perTable: 81,
+		clusters: 10_000},
+	"second table off": {unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 77,
+		clusters: 9000},
+	"all off": {unit: 512, sector: 512, perCluster: 2, reserved: 7, tables: 2, perTable: 83,
+		clusters: 10_321},
+	"one table": {unit: 512, sector: 512, perCluster: 4, reserved: 32, tables: 1, perTable: 80,
+		clusters: 10_000},
+	"16 KiB clusters": {unit: 512, sector: 512, perCluster: 32, reserved: 32, tables: 2, perTable: 64,
+		clusters: 8000},
+	"4096-byte sectors": {unit: 4096, sector: 4096, perCluster: 1, reserved: 8, tables: 2, perTable: 8,
+		clusters: 8000},
+	"4096 on a 512-byte device": {unit: 512, sector: 4096, perCluster: 2, reserved: 3, tables: 2, perTable: 8,
+		clusters: 8000},
 }
 
 // model is what the volume must hold.
@@ -135,7 +142,8 @@ func TestRandomChangesOnVolumesOfAnyShape(t *testing.T) {
 			t.Logf("seed %d", seed)
 			dev := disktest.New(s.size(), s.unit)
 			s.make(dev)
-			m := &model{t: t, r: rand.New(rand.NewPCG(seed, 1)), dev: dev, f: reopen(t, dev), files: map[string][]byte{}}
+			m := &model{t: t, r: rand.New(rand.NewPCG(seed, 1)), dev: dev, f: reopen(t, dev),
+				files: map[string][]byte{}}
 			for _, dir := range []string{"EFI/BOOT", "EFI/pawl/A", "EFI/pawl/B"} {
 				require.NoError(t, m.f.Mkdir(dir))
 			}
@@ -210,20 +218,25 @@ func (m *model) accounted(v *view) {
 	}
 }
 
-// On a volume of real size zones keep apart by the pages in which firmware caches, not by blocks alone, and a file that is
-// overwritten in place has its page of data to itself.
+// On a volume of real size zones keep apart by the pages in which firmware caches, not by blocks alone, and a file that
+// is overwritten in place has its page of data to itself.
 func TestZonesMeetInNoPageOfTheFirmware(t *testing.T) {
 	for name, s := range map[string]shape{
-		"as ours":            {unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 544, clusters: 69_000},
-		"data off the page":  {unit: 512, sector: 512, perCluster: 1, reserved: 41, tables: 2, perTable: 545, clusters: 69_000},
-		"clusters of 4 KiB":  {unit: 512, sector: 512, perCluster: 8, reserved: 32, tables: 2, perTable: 544, clusters: 69_000},
-		"clusters of 32 KiB": {unit: 4096, sector: 4096, perCluster: 8, reserved: 8, tables: 2, perTable: 68, clusters: 69_000},
+		"as ours": {unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 544,
+			clusters: 69_000},
+		"data off the page": {unit: 512, sector: 512, perCluster: 1, reserved: 41, tables: 2, perTable: 545,
+			clusters: 69_000},
+		"clusters of 4 KiB": {unit: 512, sector: 512, perCluster: 8, reserved: 32, tables: 2, perTable: 544,
+			clusters: 69_000},
+		"clusters of 32 KiB": {unit: 4096, sector: 4096, perCluster: 8, reserved: 8, tables: 2, perTable: 68,
+			clusters: 69_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dev := disktest.New(s.size(), s.unit)
 			s.make(dev)
-			m := &model{t: t, r: rand.New(rand.NewPCG(uint64(len(name)), 1)), dev: dev, f: reopen(t, dev), files: map[string][]byte{}}
+			m := &model{t: t, r: rand.New(rand.NewPCG(uint64(len(name)), 1)), dev: dev, f: reopen(t, dev),
+				files: map[string][]byte{}}
 			for _, dir := range []string{"EFI/BOOT", "EFI/pawl/A", "EFI/pawl/B", "loader"} {
 				require.NoError(t, m.f.Mkdir(dir))
 			}

@@ -57,7 +57,8 @@ func TestSlotsThatAreNotIsolatedAreRefused(t *testing.T) {
 	require.NotEmpty(t, problems)
 	require.Contains(t, problems[0].Text, "shared between zones")
 	dev.Record()
-	for _, err := range []error{f.Clear("EFI/pawl/B"), f.Remove("EFI/pawl/B/os.efi"), f.WriteFile("EFI/pawl/B/os.efi", newData), f.WriteFile("EFI/pawl/B/x", nil)} {
+	for _, err := range []error{f.Clear("EFI/pawl/B"), f.Remove("EFI/pawl/B/os.efi"), f.WriteFile("EFI/pawl/B/os.efi",
+		newData), f.WriteFile("EFI/pawl/B/x", nil)} {
 		require.ErrorIs(t, err, bootfs.ErrShared)
 	}
 	require.Empty(t, dev.Trace().Writes())
@@ -100,7 +101,8 @@ func TestASlotsDirectoryDoesNotGrowInASharedBlockOfTheTables(t *testing.T) {
 
 func TestTablesThatDifferAreNotMendedInOthersBlocks(t *testing.T) {
 	shapes := maps.Clone(shapes)
-	shapes["as large as a real one"] = shape{unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2, perTable: 544, clusters: 69_000}
+	shapes["as large as a real one"] = shape{unit: 512, sector: 512, perCluster: 1, reserved: 32, tables: 2,
+		perTable: 544, clusters: 69_000}
 	for name, s := range shapes {
 		t.Run(name, func(t *testing.T) {
 			dev := installed(t, s)

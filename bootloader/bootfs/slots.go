@@ -18,8 +18,8 @@ type spot struct {
 	grow  bool    // there is no such place, the directory must grow
 }
 
-// find looks for a place for a new entry. All entries of one file go into one sector if they fit, so that writing it makes the
-// file appear at once. fs.ErrExist if the name is there.
+// find looks for a place for a new entry. All entries of one file go into one sector if they fit, so that writing it
+// makes the file appear at once. fs.ErrExist if the name is there.
 func (f *FS) find(d dir, name string) (spot, error) {
 	shorts := map[[11]byte]struct{}{}
 	var exists bool
@@ -135,10 +135,10 @@ func (f *FS) patch(sector int64, edit func(off int64, slot []byte)) error {
 	return f.write(sector, b)
 }
 
-// ready brings the directory to where one write of one sector adds the entry: nothing but zeros after the end mark, no unused
-// slot before ours, parts of the long name that lie in sectors before the last. None of it can be seen in the directory, so
-// a cut leaves it as it was. It reports whether it flushed all that the entry needs; if not, the caller does. (A mark "deleted" that
-// is missing hides the entry; it need not be flushed before.)
+// ready brings the directory to where one write of one sector adds the entry: nothing but zeros after the end mark, no
+// unused slot before ours, parts of the long name that lie in sectors before the last. None of it can be seen in the
+// directory, so a cut leaves it as it was. It reports whether it flushed all that the entry needs; if not, the caller
+// does. (A mark "deleted" that is missing hides the entry; it need not be flushed before.)
 func (f *FS) ready(s spot, entries map[int64][]byte) (flushed bool, err error) {
 	for _, sector := range f.sectors(s.dirty) {
 		err := f.patch(sector, func(off int64, slot []byte) {
@@ -240,7 +240,8 @@ func (f *FS) takeSlots(d dir, s spot) ([]extent, error) {
 	}
 	n := f.vol.clustersFor(int64(s.need) * slotSize)
 	if int64(s.total)+n*int64(f.vol.cluster/slotSize) > maxSlots {
-		return nil, fmt.Errorf("the directory is full, it has %d entries and may have %d: %w", s.total, maxSlots, ErrFull)
+		return nil, fmt.Errorf("the directory is full, it has %d entries and may have %d: %w", s.total, maxSlots,
+			ErrFull)
 	}
 	if err := f.mayExtend(d.owner, s.last); err != nil {
 		return nil, err
@@ -248,8 +249,8 @@ func (f *FS) takeSlots(d dir, s spot) ([]extent, error) {
 	return f.take(d.owner, n, false)
 }
 
-// insert adds an entry whose content is written but not flushed: steps 2 and 3 of Close. Parts of the entry that cannot be
-// seen by themselves are written before the flush.
+// insert adds an entry whose content is written but not flushed: steps 2 and 3 of Close. Parts of the entry that cannot
+// be seen by themselves are written before the flush.
 func (f *FS) insert(parent []string, e entry) error {
 	d, err := f.openDir(parent)
 	if err != nil {

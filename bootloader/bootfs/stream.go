@@ -155,8 +155,8 @@ func (b *backlog) drain(backer device.Backer) error {
 	return nil
 }
 
-// last writes what is left in the buffer, with zeros up to the end of its block or cluster: a block that was destroyed earlier
-// is healed only when it is written whole.
+// last writes what is left in the buffer, with zeros up to the end of its block or cluster: a block that was destroyed
+// earlier is healed only when it is written whole.
 func (w *Writer) last() error {
 	if len(w.buf) == 0 {
 		return nil

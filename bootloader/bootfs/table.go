@@ -122,14 +122,15 @@ func (f *FS) mayWriteSector(owner byte, blocks []byte, s int64) bool {
 	return (blocks[one]|blocks[two])&owners&^owner == 0
 }
 
-// mayMend is mayWriteSector for what need not be written now. It also leaves a page of the first table alone that another owner
-// has something in, unless the owner has something in that very block.
+// mayMend is mayWriteSector for what need not be written now. It also leaves a page of the first table alone that
+// another owner has something in, unless the owner has something in that very block.
 func (f *FS) mayMend(owner byte, near neighbours, s int64) bool {
 	if !f.mayWriteSector(owner, near.blocks, s) {
 		return false
 	}
 	at := s * int64(f.vol.unit)
-	return near.tables[f.vol.tablePage(uint32(at/4))]&owners&^owner == 0 || near.blocks[(f.vol.fat[0]+at)/blockSize]&owner != 0
+	return near.tables[f.vol.tablePage(uint32(at/4))]&owners&^owner == 0 ||
+		near.blocks[(f.vol.fat[0]+at)/blockSize]&owner != 0
 }
 
 // chain follows the first table on the device, one block at a time.

@@ -21,14 +21,15 @@ import (
 func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MTOOLS_SKIP_CHECK=1", "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MTOOLS_SKIP_CHECK=1", "PATH="+os.Getenv("PATH")+
+		":/sbin:/usr/sbin")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s %q: %s", name, args, out)
 	return string(out)
 }
 
-// fsck fails on every remark of fsck.vfat but those that allow names. Of our own volumes it remarks that FSInfo does not
-// know the free clusters, which is why it cannot be wrong.
+// fsck fails on every remark of fsck.vfat but those that allow names. Of our own volumes it remarks that FSInfo does
+// not know the free clusters, which is why it cannot be wrong.
 func fsck(t testing.TB, image string, allow ...string) {
 	t.Helper()
 	out := tool(t, "fsck.vfat", "-n", image)
@@ -76,12 +77,14 @@ func TestForeignToolsFindNothingWrong(t *testing.T) {
 		size   int64
 		sector int
 	}{
-		"smallest": {35_000_000 / 512 * 512, 512}, "64 MiB": {64 << 20, 512}, "100 MiB": {100 << 20, 512}, "260 MiB": {260 << 20, 512},
-		"1 GiB": {1 << 30, 512}, "9 GiB": {9 << 30, 512}, "300 MiB, sectors of 4096": {300 << 20, 4096},
+		"smallest": {35_000_000 / 512 * 512, 512}, "64 MiB": {64 << 20, 512}, "100 MiB": {100 << 20, 512},
+		"260 MiB": {260 << 20, 512},
+		"1 GiB":   {1 << 30, 512}, "9 GiB": {9 << 30, 512}, "300 MiB, sectors of 4096": {300 << 20, 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dev := image(t, g.size, g.sector)
-			require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{Label: "efi", VolumeID: 0xcafe1234, Time: clock()}))
+			require.NoError(t, bootfs.Format(dev, bootfs.FormatOptions{Label: "efi", VolumeID: 0xcafe1234,
+				Time: clock()}))
 			fsck(t, dev.Name())
 			f := reopen(t, dev)
 			for _, dir := range []string{"EFI/pawl/A", "EFI/pawl/B", "EFI/BOOT", "loader/entries", "many"} {
@@ -150,8 +153,8 @@ func mtoolsFills(t testing.TB, image string, files map[string][]byte) {
 	files["mtools/empty"] = []byte{}
 }
 
-// mtools writes short names by code page 850, without a long one where the name fits. They are found by the name that mtools was
-// given, and by the one that Linux shows.
+// mtools writes short names by code page 850, without a long one where the name fits. They are found by the name that
+// mtools was given, and by the one that Linux shows.
 func TestShortNamesOfMtools(t *testing.T) {
 	dev := image(t, 64<<20, 512)
 	tool(t, "mkfs.vfat", "-F", "32", dev.Name())
@@ -164,7 +167,8 @@ func TestShortNamesOfMtools(t *testing.T) {
 	f := reopen(t, dev)
 	require.ElementsMatch(t, []string{"¥RE", "╡╓α.TXT", "¥re2.txt"}, names(t, f, ""))
 	for name, data := range map[string]string{
-		"ÁÍÓ.TXT": "one", "áíó.txt": "one", "╡╓α.txt": "one", "øre2.txt": "two", "ØRE2.TXT": "two", "øre/LOWER.txt": "three", "¥RE/lower.txt": "three",
+		"ÁÍÓ.TXT": "one", "áíó.txt": "one", "╡╓α.txt": "one", "øre2.txt": "two", "ØRE2.TXT": "two",
+		"øre/LOWER.txt": "three", "¥RE/lower.txt": "three",
 	} {
 		got, err := f.ReadFile(name)
 		require.NoError(t, err)
@@ -176,7 +180,8 @@ func TestShortNamesOfMtools(t *testing.T) {
 	require.NoError(t, f.WriteFile("ÉA.TXT", newData)) // ours has a long name
 	require.NoError(t, f.Remove("øre2.txt"))
 	noProblems(t, f)
-	mtoolsReads(t, dev.Name(), map[string][]byte{"ÁÍÓ.TXT": newData, "ÉA.TXT": newData, "ØRE/lower.txt": []byte("three")})
+	mtoolsReads(t, dev.Name(), map[string][]byte{"ÁÍÓ.TXT": newData, "ÉA.TXT": newData,
+		"ØRE/lower.txt": []byte("three")})
 }
 
 func TestVolumesOfMkfsAndMtools(t *testing.T) {
@@ -222,7 +227,8 @@ func TestVolumesOfMkfsAndMtools(t *testing.T) {
 			churn(t, f, files)
 			noProblems(t, f)
 			// FSInfo says how much is free, and nothing may write it.
-			stale := []string{"Free cluster summary wrong", "  Auto-correcting", "Leaving filesystem unchanged", "1) Correct", "2) Don't", "WARNING: Number of clusters"}
+			stale := []string{"Free cluster summary wrong", "  Auto-correcting", "Leaving filesystem unchanged",
+				"1) Correct", "2) Don't", "WARNING: Number of clusters"}
 			out, _ := exec.Command("/sbin/fsck.vfat", "-n", dev.Name()).CombinedOutput()
 			for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 				fine := line == "" || strings.HasPrefix(line, "fsck.fat ") || strings.HasPrefix(line, dev.Name()+": ")

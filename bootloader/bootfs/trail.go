@@ -17,11 +17,12 @@ type trail struct {
 	err     error         // the flush that failed; read after done
 }
 
-// Trail makes what is written durable each time that so many more bytes were written, and then tells how many bytes of the file
-// are: so a cut costs no more, and they can be read back from the medium meanwhile (see File). Beside means that this goes on beside
-// the writing, for a device that can be flushed while it is written; durable is then called from another goroutine, and twice
-// as many bytes as named are written and not durable at most. Otherwise Write flushes by itself. What is written last is durable
-// when Close returns, which does not tell. Call Trail before the first Write.
+// Trail makes what is written durable each time that so many more bytes were written, and then tells how many bytes of
+// the file are: so a cut costs no more, and they can be read back from the medium meanwhile (see File). Beside means
+// that this goes on beside the writing, for a device that can be flushed while it is written; durable is then called
+// from another goroutine, and twice as many bytes as named are written and not durable at most. Otherwise Write flushes
+// by itself. What is written last is durable when Close returns, which does not tell. Call Trail before the first
+// Write.
 func (w *Writer) Trail(every int64, beside bool, durable func(n int64)) {
 	t := &trail{every: every, durable: durable, asked: w.done}
 	w.trail = t
@@ -84,8 +85,8 @@ func (w *Writer) leave() error {
 	return w.err
 }
 
-// Flush makes what was written so far durable, but for what is still in the buffer. Only a Writer of Fill can be told later how
-// far it came.
+// Flush makes what was written so far durable, but for what is still in the buffer. Only a Writer of Fill can be told
+// later how far it came.
 func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
@@ -99,8 +100,8 @@ func (w *Writer) Flush() error {
 // Written is how many bytes of the file the device was given: so much can be durable after Flush.
 func (w *Writer) Written() int64 { return min(w.done, w.size) }
 
-// File reads what was written, from the clusters that the file has or is to have. What is not written yet reads as whatever was
-// there. It may be used while writing goes on, and after Close.
+// File reads what was written, from the clusters that the file has or is to have. What is not written yet reads as
+// whatever was there. It may be used while writing goes on, and after Close.
 func (w *Writer) File() *File {
 	file := &File{f: w.f, dev: w.f.dev, path: w.path, info: Info{Name: w.elems[len(w.elems)-1], Size: w.size}}
 	at := uint32(0)

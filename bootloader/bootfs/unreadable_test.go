@@ -44,8 +44,8 @@ func TestFreeOfAZoneWhoseDirectoryCannotBeRead(t *testing.T) {
 	require.Equal(t, before, free)
 }
 
-// Firmware reads the pages around a directory and around the ends of a file as a whole. A sector in them that an earlier cut
-// left unreadable, and that is nobody's, must not keep a new file from being loaded.
+// Firmware reads the pages around a directory and around the ends of a file as a whole. A sector in them that an
+// earlier cut left unreadable, and that is nobody's, must not keep a new file from being loaded.
 func TestANewFileHasNoUnreadableSectorAroundIt(t *testing.T) {
 	d := disktest.New(40<<20, 512)
 	require.NoError(t, bootfs.Format(d, bootfs.FormatOptions{}))

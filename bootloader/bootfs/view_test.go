@@ -24,8 +24,8 @@ type view struct {
 	chains   map[string][]uint32 // path to clusters, of directories too; "" is the root
 }
 
-// readView fails on the first thing that is not as the specification says, but for paths for which skip is true: those it
-// does not look into.
+// readView fails on the first thing that is not as the specification says, but for paths for which skip is true: those
+// it does not look into.
 func readView(dev io.ReaderAt, skip func(path string) bool) (*view, error) {
 	b := make([]byte, 512)
 	if _, err := dev.ReadAt(b, 0); err != nil {
@@ -248,7 +248,8 @@ func (s shape) make(dev io.WriterAt) {
 // soil fills free clusters with what looks like files, as old directories leave it.
 func (s shape) soil(dev io.WriterAt) {
 	start := int64(s.reserved+s.tables*s.perTable) * int64(s.sector)
-	junk := bytes.Repeat([]byte("STALE   BIN \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x00\x07\x00\x00\x00"), s.sector*s.perCluster/32)
+	junk := bytes.Repeat([]byte("STALE   BIN "+
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x00\x07\x00\x00\x00"), s.sector*s.perCluster/32)
 	for c := 1; c < s.clusters; c++ {
 		dev.WriteAt(junk, start+int64(c*len(junk)))
 	}

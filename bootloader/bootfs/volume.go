@@ -100,7 +100,8 @@ func decodeVolume(b []byte, deviceSize int64, unit int) (volume, error) {
 		return bad("no clusters")
 	}
 	if clusters > maxClusters {
-		return volume{}, fmt.Errorf("%d clusters, at most %d are supported: format it with larger clusters", clusters, maxClusters)
+		return volume{}, fmt.Errorf("%d clusters, at most %d are supported: format it with larger clusters", clusters,
+			maxClusters)
 	}
 	v.end = uint32(clusters) + 2
 	if !v.valid(v.root) {

@@ -37,8 +37,8 @@ type node struct {
 	clusters int64 // of its own, and sound
 }
 
-// walk claims every cluster that a path leads to. It goes by the table in memory, so that a sector of the first table that
-// cannot be read does not make clusters look free. Each cluster is walked once, whatever the volume holds.
+// walk claims every cluster that a path leads to. It goes by the table in memory, so that a sector of the first table
+// that cannot be read does not make clusters look free. Each cluster is walked once, whatever the volume holds.
 func (f *FS) walk() {
 	f.claim = make([]byte, f.vol.end)
 	root := node{dir: f.rootDir()}
@@ -112,9 +112,11 @@ func (f *FS) walkEntry(n node, e entry, todo []node) []node {
 	case err != nil:
 		f.damage(node{dir: sub.dir, path: n.path}, e.name, "%v", err)
 	case !e.dir && sub.clusters < want:
-		f.damage(node{dir: sub.dir, path: n.path}, e.name, "has %d clusters, %d bytes need %d", sub.clusters, e.size, want)
+		f.damage(node{dir: sub.dir, path: n.path}, e.name, "has %d clusters, %d bytes need %d", sub.clusters, e.size,
+			want)
 	case !e.dir && sub.clusters > want:
-		f.problem(strings.TrimPrefix(n.path+"/"+e.name, "/"), "has %d clusters, %d bytes need only %d", sub.clusters, e.size, want)
+		f.problem(strings.TrimPrefix(n.path+"/"+e.name, "/"), "has %d clusters, %d bytes need only %d", sub.clusters,
+			e.size, want)
 	}
 	if sub.owner != n.owner && f.vol.valid(e.first) && f.claim[e.first] == 0 {
 		f.claim[e.first] = sub.owner // a zone keeps its place though its part of the table is destroyed, see Clear
@@ -131,8 +133,8 @@ func (f *FS) walkEntry(n node, e entry, todo []node) []node {
 
 var errCrossed = errors.New("shares clusters with another file")
 
-// claimChain claims the clusters from c on and returns how many were nobody's before. It ends, because each step adds a bit
-// to a cluster.
+// claimChain claims the clusters from c on and returns how many were nobody's before. It ends, because each step adds a
+// bit to a cluster.
 func (f *FS) claimChain(c uint32, flags byte) (int64, error) {
 	owner := flags & owners
 	var fresh int64
@@ -167,8 +169,8 @@ func (f *FS) claimChain(c uint32, flags byte) (int64, error) {
 }
 
 // Check reads the volume anew and returns everything that is not as it should be, at most 100 things: damage, clusters
-// that belong to no file, differences between the two tables, zones that share a block, the mark of another system that did
-// not unmount it. Leftovers and differences do no harm and go away with the next operation on their zone.
+// that belong to no file, differences between the two tables, zones that share a block, the mark of another system that
+// did not unmount it. Leftovers and differences do no harm and go away with the next operation on their zone.
 func (f *FS) Check() ([]Problem, error) {
 	zones := make([]string, len(f.zones))
 	for i, elems := range f.zones {
@@ -213,8 +215,8 @@ func (f *FS) Check() ([]Problem, error) {
 	return now.problems, nil
 }
 
-// dirty reports whether one of the marks is set that systems set while they have the volume mounted for writing: in the boot
-// sector, as Linux does, or in the table's entry 1, whose two highest bits are set on a volume that is clean.
+// dirty reports whether one of the marks is set that systems set while they have the volume mounted for writing: in the
+// boot sector, as Linux does, or in the table's entry 1, whose two highest bits are set on a volume that is clean.
 func (f *FS) dirty() (bool, error) {
 	b := make([]byte, f.vol.unit)
 	if err := f.read(0, b); err != nil {

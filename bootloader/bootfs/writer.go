@@ -7,8 +7,8 @@ import (
 	"io/fs"
 )
 
-// Writer takes the content of one file, in order. Nothing of the file can be seen before Close returned nil; then it is on
-// the medium. After an error only Abort is of use; Abort after Close does nothing.
+// Writer takes the content of one file, in order. Nothing of the file can be seen before Close returned nil; then it is
+// on the medium. After an error only Abort is of use; Abort after Close does nothing.
 //
 // A Writer of Fill is another matter: each write goes straight into the file, and Close only flushes.
 type Writer struct {
@@ -41,8 +41,8 @@ func (f *FS) Create(path string, size int64) (*Writer, error) {
 	return w, nil
 }
 
-// Replace is Create for a file that may exist: after any cut it has its old content or its new one. Both need room at the
-// same time; the old one's is free again after Close.
+// Replace is Create for a file that may exist: after any cut it has its old content or its new one. Both need room at
+// the same time; the old one's is free again after Close.
 func (f *FS) Replace(path string, size int64) (*Writer, error) {
 	w, err := f.newWriter(path, size, true)
 	if err != nil {
@@ -92,8 +92,8 @@ func (f *FS) newWriter(path string, size int64, replace bool) (*Writer, error) {
 	return w, nil
 }
 
-// reserve sees to it that the directory has a place for the entry, and claims the file's clusters. All refusals come before
-// the one thing that it may write, a cluster more for the directory.
+// reserve sees to it that the directory has a place for the entry, and claims the file's clusters. All refusals come
+// before the one thing that it may write, a cluster more for the directory.
 func (w *Writer) reserve(d dir) ([]extent, error) {
 	f, name := w.f, w.elems[len(w.elems)-1]
 	s, err := f.find(d, name)
@@ -128,8 +128,8 @@ func (w *Writer) reserve(d dir) ([]extent, error) {
 	return runs, f.extend(d.owner, s.last, grow)
 }
 
-// Abort gives the file up and its room back. Nothing of it was or will be seen. Of a Writer of Fill it takes nothing back:
-// what was written is in the file.
+// Abort gives the file up and its room back. Nothing of it was or will be seen. Of a Writer of Fill it takes nothing
+// back: what was written is in the file.
 func (w *Writer) Abort() {
 	if w.err == errClosed {
 		return
@@ -144,9 +144,9 @@ func (w *Writer) Abort() {
 
 // Close makes the file appear.
 //
-//  1. the last data; zeros over free sectors of the zone that cannot be read (see heal); the chain into the first and the
-//     second table. A cut here, or any mix of these writes: clusters marked used that belong to nobody. What anybody can
-//     reach is as before.
+//  1. the last data; zeros over free sectors of the zone that cannot be read (see heal); the chain into the first and
+//     the second table. A cut here, or any mix of these writes: clusters marked used that belong to nobody. What
+//     anybody can reach is as before.
 //  2. flush.
 //  3. one sector of the directory: the new entry, or the old entry with the new cluster, size and time. A cut: the old
 //     state or the new one, and both are complete.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// The byte of a cluster in FS.claim. Bit 0 says that something outside the zones reaches it, bits 1 to 4 that something in
-// that zone does. No bit at all: nobody reaches it, so it is free, whatever the table says of it.
+// The byte of a cluster in FS.claim. Bit 0 says that something outside the zones reaches it, bits 1 to 4 that something
+// in that zone does. No bit at all: nobody reaches it, so it is free, whatever the table says of it.
 const (
 	rest     byte = 1 << 0
 	owners   byte = 1<<(maxZones+1) - 1
@@ -33,8 +33,8 @@ func (f *FS) zoneName(owner byte) string {
 	return "rest of the volume"
 }
 
-// blocks says for each block of the device who has something in it: an entry of either table, or data. It is made anew for
-// each operation, so it cannot go stale.
+// blocks says for each block of the device who has something in it: an entry of either table, or data. It is made anew
+// for each operation, so it cannot go stale.
 func (f *FS) blocks() []byte {
 	v := &f.vol
 	b := make([]byte, (v.size+blockSize-1)/blockSize)
@@ -61,7 +61,8 @@ const stride = 256
 func (f *FS) spans(visit func(first, last uint32, claim byte)) {
 	for first := 2; first < len(f.claim); {
 		claim, end := f.claim[first], first+1
-		for ; end+stride <= len(f.claim) && bytes.Equal(f.claim[end-1:end-1+stride], f.claim[end:end+stride]); end += stride {
+		for ; end+stride <= len(f.claim) && bytes.Equal(f.claim[end-1:end-1+stride],
+			f.claim[end:end+stride]); end += stride {
 		}
 		for end < len(f.claim) && f.claim[end] == claim {
 			end++
@@ -138,8 +139,8 @@ func (v *volume) dataPages(c uint32) (first, last int64) {
 	return start / dataPage, end / dataPage
 }
 
-// mayTake reports whether owner may take cluster c: nobody reaches it, and nobody else has anything in the blocks and in
-// the pages that its entries and its data lie in.
+// mayTake reports whether owner may take cluster c: nobody reaches it, and nobody else has anything in the blocks and
+// in the pages that its entries and its data lie in.
 func (f *FS) mayTake(c uint32, owner byte, near neighbours, single bool) bool {
 	v := &f.vol
 	if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
@@ -167,9 +168,10 @@ func (f *FS) mayTake(c uint32, owner byte, near neighbours, single bool) bool {
 // extent is a run of clusters.
 type extent struct{ first, count uint32 }
 
-// take claims n clusters for owner: first in pages of the table that it already has, then in those that nobody has, each
-// time from the zone's own place on the volume on. So zones stay compact and apart, and one zone can always have all the
-// pages that the others leave. Nothing is written. With single, the clusters' pages hold nothing else and never will.
+// take claims n clusters for owner: first in pages of the table that it already has, then in those that nobody has,
+// each time from the zone's own place on the volume on. So zones stay compact and apart, and one zone can always have
+// all the pages that the others leave. Nothing is written. With single, the clusters' pages hold nothing else and never
+// will.
 func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 	if n == 0 {
 		return nil, nil
@@ -279,8 +281,8 @@ func (f *FS) join(run []extent) {
 	}
 }
 
-// settle brings the table on the device to what is claimed: in the blocks that owner may write, entries that nobody reaches
-// become free and sectors that changed or differ are written. What becomes free must already be unreachable on
+// settle brings the table on the device to what is claimed: in the blocks that owner may write, entries that nobody
+// reaches become free and sectors that changed or differ are written. What becomes free must already be unreachable on
 // the medium, not only in a cache.
 func (f *FS) settle(owner byte) error {
 	near := f.neighbours()

@@ -39,7 +39,8 @@ func Read(f *bootfs.FS, path string) ([]byte, error) {
 // archs are the machines by the names that firmware looks for.
 var archs = map[string]string{"BOOTX64.EFI": "amd64", "BOOTAA64.EFI": "arm64"}
 
-// For says why content is no loader for machines of that architecture (a GOARCH): ErrMachine where it is one for others.
+// For says why content is no loader for machines of that architecture (a GOARCH): ErrMachine where it is one for
+// others.
 func For(content []byte, arch string) error {
 	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
 	switch {
@@ -53,8 +54,8 @@ func For(content []byte, arch string) error {
 	return nil
 }
 
-// Accepts says why firmware does not start content in place of the loader that starts today, or is not known to: ErrMachine or
-// ErrRefused. With Secure Boot on, firmware is known to trust who signed that one, and nobody else.
+// Accepts says why firmware does not start content in place of the loader that starts today, or is not known to:
+// ErrMachine or ErrRefused. With Secure Boot on, firmware is known to trust who signed that one, and nobody else.
 func (b Order) Accepts(content []byte) error {
 	if err := For(content, archs[strings.ToUpper(path.Base(slashes(b.Loader)))]); err != nil {
 		return err
@@ -68,12 +69,14 @@ func (b Order) Accepts(content []byte) error {
 		return fmt.Errorf("%s; look for its signatures: %w: %w", why, err, bootloader.ErrRefused)
 	}
 	if len(own.Signers) == 0 {
-		return fmt.Errorf("%s, and it is not signed%s: %w (sign it with the key of the loader that starts today, and build the image again)",
+		return fmt.Errorf("%s, and it is not signed%s: %w (sign it with the key of the loader that starts today, and "+
+			"build the image again)",
 			why, bad(own), bootloader.ErrRefused)
 	}
 	path, today, err := b.today()
 	if err != nil {
-		return fmt.Errorf("%s, and the loader that starts today cannot be read: %w: %w", why, err, bootloader.ErrRefused)
+		return fmt.Errorf("%s, and the loader that starts today cannot be read: %w: %w", why, err,
+			bootloader.ErrRefused)
 	}
 	trusted, err := authenticode.Read(today)
 	if err != nil {
@@ -82,7 +85,8 @@ func (b Order) Accepts(content []byte) error {
 	if own.By(trusted.Signers) {
 		return nil
 	}
-	return fmt.Errorf("%s, and it is signed by %s, while %s, which starts today, is signed by %s: %w (sign it with the same key, and build the image again)",
+	return fmt.Errorf("%s, and it is signed by %s, while %s, which starts today, is signed by %s: %w (sign it with "+
+		"the same key, and build the image again)",
 		why, people(own.Signers), path, people(trusted.Signers), bootloader.ErrRefused)
 }
 
@@ -102,8 +106,8 @@ func (b Order) checks() (why string, err error) {
 	return fmt.Sprintf("whether Secure Boot is on is not known (the variable holds %x)", v.Data), nil
 }
 
-// today reads the loader that this boot came through: the one that BootCurrent names where that is ours or a copy, else the one
-// in its usual place.
+// today reads the loader that this boot came through: the one that BootCurrent names where that is ours or a copy, else
+// the one in its usual place.
 func (b Order) today() (path string, content []byte, err error) {
 	path = slashes(b.Loader)
 	if n, set, err := Current(b.Vars); err == nil && set {
@@ -145,8 +149,8 @@ func IsProgram(content []byte) bool {
 	return at+4 <= int64(len(content)) && string(content[at:at+4]) == "PE\x00\x00"
 }
 
-// IsShim reports whether a program is a shim: what firmware trusts in the place of a loader, and what checks the loader's signature.
-// Nothing else can take its place where Secure Boot is on.
+// IsShim reports whether a program is a shim: what firmware trusts in the place of a loader, and what checks the
+// loader's signature. Nothing else can take its place where Secure Boot is on.
 func IsShim(content []byte) bool {
 	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
 	if err != nil {

@@ -1,9 +1,10 @@
-// Package bootorder knows which entries of the firmware's BootOrder start a disk's loader, makes those that are missing, and
-// replaces the loader's file while the firmware has another copy of it to go on to.
+// Package bootorder knows which entries of the firmware's BootOrder start a disk's loader, makes those that are
+// missing, and replaces the loader's file while the firmware has another copy of it to go on to.
 //
-// Start with Order.Survey and Order.Ensure, and with Order.Replace. It guarantees that the order of entries that are not ours
-// stays, that nothing is removed but entries that were made here for a partition that is gone, and that a variable is written only where it changes. What counts as a start, and why, is
-// written down in docs/decisions/0002-boot-order.md; how a loader is replaced, in 0008-loader.md.
+// Start with Order.Survey and Order.Ensure, and with Order.Replace. It guarantees that the order of entries that are
+// not ours stays, that nothing is removed but entries that were made here for a partition that is gone, and that a
+// variable is written only where it changes. What counts as a start, and why, is written down in
+// docs/decisions/0002-boot-order.md; how a loader is replaced, in 0008-loader.md.
 //
 // It does not know what a loader does once it was started, nor which loader is the better one.
 //
@@ -30,7 +31,8 @@ type Order struct {
 	Loader    string           // the file that firmware starts, as it spells it: `\EFI\BOOT\BOOTX64.EFI`
 	Title     string           // what our own entries are called
 	Ours      bool             // this boot's loader was started from our partition
-	// Gone reports whether no disk of this machine has a partition: then an entry of ours for it starts nothing. nil: not known.
+	// Gone reports whether no disk of this machine has a partition: then an entry of ours for it starts nothing. nil:
+	// not known.
 	Gone func(efivar.HardDrive) bool
 }
 
@@ -38,20 +40,24 @@ type Order struct {
 type kind int
 
 const (
-	ours    kind = iota // starts our loader
-	skipped             // firmware passes over it: inactive, not of the boot category, without a variable, its file gone
-	device              // names no file: what is on the device is not known; it may be nothing
-	foreign             // starts something else, or will once a slot is written
-	unread              // cannot be read, so what it starts is not known
+	ours kind = iota // starts our loader
+	// firmware passes over it: inactive, not of the boot category, without a variable, its file gone
+	skipped
+	device  // names no file: what is on the device is not known; it may be nothing
+	foreign // starts something else, or will once a slot is written
+	unread  // cannot be read, so what it starts is not known
 )
 
 // Survey is what BootOrder says of the next boots.
 type Survey struct {
 	Unknown []string // what cannot be read and may not matter, one sentence each
-	Lost    error    // why firmware does not find the loader, as a cut while it is replaced may leave it; nil when it does
-	Starts  int      // of our loader in a row, from the first on
-	Dead    []uint16 // entries of ours that start nothing, in BootOrder or not; Ensure and EnsureFile remove them
-	Files   int      // entries among and directly behind them that name partition and file of the loader or of a copy: those that we made, and not the firmware's own for a disk
+	// why firmware does not find the loader, as a cut while it is replaced may leave it; nil when it does
+	Lost   error
+	Starts int      // of our loader in a row, from the first on
+	Dead   []uint16 // entries of ours that start nothing, in BootOrder or not; Ensure and EnsureFile remove them
+	// entries among and directly behind them that name partition and file of the loader or of a copy: those that we
+	// made, and not the firmware's own for a disk
+	Files int
 
 	numbers []uint16
 	kinds   []kind
@@ -61,8 +67,8 @@ type Survey struct {
 	current int      // position of the entry that started this boot; -1 when it is not in BootOrder or not known
 }
 
-// Survey reads BootOrder and its entries. A BootCurrent that cannot be read is one that the firmware does not tell, and is in
-// Unknown; so is an entry, which matters only where it comes before our loader.
+// Survey reads BootOrder and its entries. A BootCurrent that cannot be read is one that the firmware does not tell, and
+// is in Unknown; so is an entry, which matters only where it comes before our loader.
 func (b Order) Survey() (Survey, error) {
 	s := Survey{first: -1, current: -1}
 	if _, err := b.FS.Stat(slashes(b.Loader)); err != nil {
@@ -74,13 +80,15 @@ func (b Order) Survey() (Survey, error) {
 	}
 	if err == nil {
 		if s.numbers, err = efivar.DecodeNumbers(v.Data); err != nil {
-			return Survey{}, fmt.Errorf("BootOrder: %w (delete that variable; firmware makes it anew, and so does an upgrade)", err)
+			return Survey{}, fmt.Errorf("BootOrder: %w (delete that variable; firmware makes it anew, and so does an "+
+				"upgrade)", err)
 		}
 	}
 	n, set, err := Current(b.Vars)
 	switch {
 	case err != nil:
-		s.Unknown = append(s.Unknown, fmt.Sprintf("Which boot option started this boot is not known: BootCurrent: %v.", err))
+		s.Unknown = append(s.Unknown, fmt.Sprintf("Which boot option started this boot is not known: BootCurrent: %v.",
+			err))
 	case set:
 		s.current = slices.Index(s.numbers, n)
 	}
@@ -118,7 +126,8 @@ func (b Order) Survey() (Survey, error) {
 	return s, nil
 }
 
-// kind judges one entry by itself. The error says why one is unread, or what is odd about one that firmware passes over.
+// kind judges one entry by itself. The error says why one is unread, or what is odd about one that firmware passes
+// over.
 func (b Order) kind(n uint16) (kind, error) {
 	o, err := Option(b.Vars, n)
 	switch {
@@ -163,7 +172,8 @@ func (b Order) kind(n uint16) (kind, error) {
 	return ours, nil
 }
 
-// bury finds the entries of ours that start nothing: for a partition that no disk has any more. One that started this boot is none.
+// bury finds the entries of ours that start nothing: for a partition that no disk has any more. One that started this
+// boot is none.
 func (b Order) bury(s *Survey, current uint16, known bool) error {
 	names, err := b.Vars.List()
 	if err != nil {
@@ -252,18 +262,23 @@ func (s Survey) Refuse(install bool) error {
 		case !slices.ContainsFunc(s.kinds, func(k kind) bool { return k != skipped }):
 			return nil // nothing in the way, and Prepare makes all
 		case s.current >= 0:
-			return fmt.Errorf("%s started this boot, and it is not our loader: %w", s.names[s.current], bootloader.ErrForeign)
+			return fmt.Errorf("%s started this boot, and it is not our loader: %w", s.names[s.current],
+				bootloader.ErrForeign)
 		}
 		return fmt.Errorf("nothing in BootOrder is known to start our loader, and this boot was not started from it; "+
-			"boot once without BootNext and without the firmware's menu: %w%s", bootloader.ErrForeign, strings.Join(append([]string{""}, s.Unknown...), " "))
+			"boot once without BootNext and without the firmware's menu: %w%s", bootloader.ErrForeign,
+			strings.Join(append([]string{""}, s.Unknown...), " "))
 	}
 	for i, k := range s.kinds[:s.first] {
 		if k == unread {
-			return fmt.Errorf("%s comes before our loader in BootOrder, and what it starts is not known, because it cannot be read; "+
-				"delete that variable, or put it behind (efibootmgr --bootorder): %w", s.names[i], bootloader.ErrForeign)
+			return fmt.Errorf("%s comes before our loader in BootOrder, and what it starts is not known, because it "+
+				"cannot be read; "+
+				"delete that variable, or put it behind (efibootmgr --bootorder): %w", s.names[i],
+				bootloader.ErrForeign)
 		}
 		if k == foreign || i == s.current && k == device {
-			return fmt.Errorf("%s comes before our loader in BootOrder; deactivate it (efibootmgr --inactive) or put it behind: %w", s.names[i], bootloader.ErrForeign)
+			return fmt.Errorf("%s comes before our loader in BootOrder; deactivate it (efibootmgr --inactive) or put "+
+				"it behind: %w", s.names[i], bootloader.ErrForeign)
 		}
 	}
 	return nil

@@ -19,9 +19,10 @@ func (s Survey) place() int {
 
 // Ensure sees to it that firmware starts the loader at least want times in a row.
 //
-//  1. each missing Boot####. A cut: an entry that BootOrder does not name, which firmware ignores; the next run uses it.
-//  2. BootOrder with them inserted, and without entries of ours that start nothing; the order of all others stays. A cut: the old
-//     order or the new one.
+//  1. each missing Boot####. A cut: an entry that BootOrder does not name, which firmware ignores; the next run uses
+//     it.
+//  2. BootOrder with them inserted, and without entries of ours that start nothing; the order of all others stays. A
+//     cut: the old order or the new one.
 //  3. the Boot#### of those go. A cut: entries that BootOrder does not name; the next run removes them.
 func (b Order) Ensure(want int, install bool) error {
 	s, err := b.Survey()
@@ -34,8 +35,9 @@ func (b Order) Ensure(want int, install bool) error {
 	return b.insert(s, want-s.Starts)
 }
 
-// EnsureFile sees to it that one of the starts in a row is an entry of our own, which names partition and file: the firmware's own
-// entry for a disk is made anew, behind everything else, when the disk gets another name. Steps and cuts are those of Ensure.
+// EnsureFile sees to it that one of the starts in a row is an entry of our own, which names partition and file: the
+// firmware's own entry for a disk is made anew, behind everything else, when the disk gets another name. Steps and cuts
+// are those of Ensure.
 func (b Order) EnsureFile() error {
 	s, err := b.Survey()
 	if err != nil {
@@ -90,7 +92,8 @@ func (b Order) insert(s Survey, n int) error {
 	order := slices.Insert(slices.Clone(s.numbers), s.place(), insert...)
 	order = slices.DeleteFunc(order, func(n uint16) bool { return slices.Contains(s.Dead, n) })
 	if len(order) > 0 {
-		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
+		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
+			Data: efivar.EncodeNumbers(order...)}); err != nil {
 			return kept(err)
 		}
 	} else if err := b.Vars.Delete(efivar.Global("BootOrder")); err != nil {

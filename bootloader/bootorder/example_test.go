@@ -10,13 +10,15 @@ import (
 // What BootCurrent says is named for people.
 func Example() {
 	vars := efivar.NewMemory()
-	option := efivar.LoadOption{Attributes: efivar.Active, Description: "Pawl", Path: []efivar.Node{efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()}}
+	option := efivar.LoadOption{Attributes: efivar.Active, Description: "Pawl",
+		Path: []efivar.Node{efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()}}
 	data, err := option.Encode()
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	for name, value := range map[efivar.Name][]byte{efivar.Boot(3): data, efivar.Global("BootCurrent"): efivar.EncodeNumbers(3)} {
+	for name, value := range map[efivar.Name][]byte{efivar.Boot(3): data,
+		efivar.Global("BootCurrent"): efivar.EncodeNumbers(3)} {
 		if err := vars.Write(name, efivar.Variable{Attributes: efivar.Kept, Data: value}); err != nil {
 			fmt.Println(err)
 			return

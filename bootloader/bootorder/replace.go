@@ -17,20 +17,22 @@ func (b Order) Safe() error {
 	return b.Reliable()
 }
 
-// Replace writes content in place of the loader that firmware starts. copyOf is the slot that holds the same bytes; that slot boots by
-// itself, and nothing here writes to its directory, so the machine starts from the copy whatever becomes of the file.
+// Replace writes content in place of the loader that firmware starts. copyOf is the slot that holds the same bytes;
+// that slot boots by itself, and nothing here writes to its directory, so the machine starts from the copy whatever
+// becomes of the file.
 //
 //  1. the spare entry names the slot's copy: see Spare. A cut: the default, started by the old file.
 //  2. the loader's directory is cleared, only if a cut has damaged it. A cut: the default, started by the copy.
 //  3. the old file goes: one sector of the directory; flush. A cut: the default, started by the old file or the copy.
-//  4. the new content, flushed; one sector of the directory; flush. A cut: the default, started by the copy or the new file.
+//  4. the new content, flushed; one sector of the directory; flush. A cut: the default, started by the copy or the new
+//     file.
 //  5. nothing: it is read back from the device. What is not as it should be goes as in 3.
 //
-// The old file goes first, because firmware starts an image of which only a part is destroyed, and that part may be in a block that
-// holds something of the new one. An image that is not there, it passes over.
+// The old file goes first, because firmware starts an image of which only a part is destroyed, and that part may be in
+// a block that holds something of the new one. An image that is not there, it passes over.
 //
-// With force it goes on without step 1 where that cannot be done. Then the new content is put beside the old one, and one sector
-// changes from one to the other; a block that is destroyed can leave a machine that does not start.
+// With force it goes on without step 1 where that cannot be done. Then the new content is put beside the old one, and
+// one sector changes from one to the other; a block that is destroyed can leave a machine that does not start.
 func (b Order) Replace(content []byte, copyOf bootloader.Slot, o bootloader.ReplaceOptions) error {
 	spare := b.Safe()
 	if spare == nil {

@@ -24,9 +24,9 @@ func spareTitle(title string) string { return title + " (spare loader)" }
 // Spell is how firmware spells a path of the boot file system.
 func Spell(path string) string { return `\` + strings.ReplaceAll(path, "/", `\`) }
 
-// Reliable says why this firmware cannot be relied on to go on to another copy of the loader, nil when it can: its variables can be
-// kept, and one of the starts in a row is an entry of our own. Such an entry is made by a machine's first boot (EnsureFile), or by the
-// upgrade before a trial (Ensure), so it has been seen to outlive a restart.
+// Reliable says why this firmware cannot be relied on to go on to another copy of the loader, nil when it can: its
+// variables can be kept, and one of the starts in a row is an entry of our own. Such an entry is made by a machine's
+// first boot (EnsureFile), or by the upgrade before a trial (Ensure), so it has been seen to outlive a restart.
 func (b Order) Reliable() error {
 	names, err := b.Vars.List()
 	if err != nil {
@@ -53,8 +53,8 @@ func (b Order) Reliable() error {
 	return nil
 }
 
-// Spare sees to it that firmware, where it cannot load the loader, starts the copy at path: one of Copies. There is one such entry; it is
-// written anew when it names the other slot's copy.
+// Spare sees to it that firmware, where it cannot load the loader, starts the copy at path: one of Copies. There is one
+// such entry; it is written anew when it names the other slot's copy.
 //
 //  1. its Boot####. A cut: the starts before it are as they were.
 //  2. BootOrder, with it directly behind the starts in a row. A cut: the old order or the new one.
@@ -98,7 +98,8 @@ func (b Order) spare(path string) (n uint16, err error) {
 		if s.end == len(s.numbers) {
 			order = append(order, n)
 		}
-		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)}); err != nil {
+		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
+			Data: efivar.EncodeNumbers(order...)}); err != nil {
 			return 0, kept(err)
 		}
 	}
@@ -110,12 +111,14 @@ func (b Order) spare(path string) (n uint16, err error) {
 		return 0, err
 	}
 	if !back.Equal(want) || !s.reaches(n) {
-		return 0, fmt.Errorf("read back %s and BootOrder: the spare loader is not where it was put: %w", efivar.Boot(n).Name, bootloader.ErrNoVariables)
+		return 0, fmt.Errorf("read back %s and BootOrder: the spare loader is not where it was put: %w",
+			efivar.Boot(n).Name, bootloader.ErrNoVariables)
 	}
 	return n, nil
 }
 
-// reaches reports whether firmware gets from the starts in a row to option n without anything between them that could stay.
+// reaches reports whether firmware gets from the starts in a row to option n without anything between them that could
+// stay.
 func (s Survey) reaches(n uint16) bool {
 	if s.first < 0 {
 		return false
@@ -161,5 +164,6 @@ func (b Order) spareNumber(s Survey) (uint16, error) {
 
 func (b Order) isCopy(o efivar.LoadOption) bool {
 	drive, path, short, ok := o.Target()
-	return ok && short && b.here(drive) && slices.ContainsFunc(Copies(), func(c string) bool { return strings.EqualFold(c, path) })
+	return ok && short && b.here(drive) && slices.ContainsFunc(Copies(),
+		func(c string) bool { return strings.EqualFold(c, path) })
 }

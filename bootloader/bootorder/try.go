@@ -8,11 +8,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// Try has firmware start the copy of the loader at path (one of Copies) once, at the next start, and go on through BootOrder where it
-// cannot. What it boots is what the loader in its usual place would. Another program's BootNext is left: ErrForeign.
+// Try has firmware start the copy of the loader at path (one of Copies) once, at the next start, and go on through
+// BootOrder where it cannot. What it boots is what the loader in its usual place would. Another program's BootNext is
+// left: ErrForeign.
 //
 //  1. the spare entry names the copy: see Spare. A cut: the usual loader.
-//  2. BootNext names that entry; read back. A cut before: the usual loader; after: the copy, once, then the usual loader.
+//  2. BootNext names that entry; read back. A cut before: the usual loader; after: the copy, once, then the usual
+//     loader.
 func (b Order) Try(path string) error {
 	if _, err := b.nextCopy(); err != nil {
 		return err
@@ -58,7 +60,8 @@ func (b Order) Tried(path string) (bootloader.Tried, error) {
 	return t, nil
 }
 
-// Untry takes a Try back, and reads back that it is gone. With none, or with a BootNext that starts no copy, it writes nothing.
+// Untry takes a Try back, and reads back that it is gone. With none, or with a BootNext that starts no copy, it writes
+// nothing.
 func (b Order) Untry() error {
 	name := efivar.Global("BootNext")
 	if ours, err := NextIsCopy(b.Vars, b.Partition); err != nil || !ours {
@@ -76,8 +79,8 @@ func (b Order) Untry() error {
 	return nil
 }
 
-// NextIsCopy reports whether BootNext starts a copy of the loader on that partition: then it decides nothing of what boots. No BootNext,
-// or one that cannot be understood, is none.
+// NextIsCopy reports whether BootNext starts a copy of the loader on that partition: then it decides nothing of what
+// boots. No BootNext, or one that cannot be understood, is none.
 func NextIsCopy(vars efivar.Store, partition efivar.HardDrive) (bool, error) {
 	v, err := vars.Read(efivar.Global("BootNext"))
 	if missing(err) {
@@ -105,11 +108,13 @@ func (b Order) nextCopy() (path string, err error) {
 	}
 	n, err := efivar.DecodeNumber(v.Data)
 	if err != nil {
-		return "", fmt.Errorf("BootNext holds %x; delete that variable (efibootmgr --delete-bootnext): %w", v.Data, bootloader.ErrForeign)
+		return "", fmt.Errorf("BootNext holds %x; delete that variable (efibootmgr --delete-bootnext): %w", v.Data,
+			bootloader.ErrForeign)
 	}
 	if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
 		_, path, _, _ := o.Target()
 		return path, nil
 	}
-	return "", fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", Describe(b.Vars, n), bootloader.ErrForeign)
+	return "", fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): "+
+		"%w", Describe(b.Vars, n), bootloader.ErrForeign)
 }

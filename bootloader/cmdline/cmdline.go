@@ -1,11 +1,11 @@
 // Package cmdline splits a kernel's command line into arguments as Linux does.
 //
-// Start with Kernel, for what the kernel itself obeys, or with Split, for every word. It guarantees that each word is cut where
-// Linux cuts it: at white space outside of double quotes, and at the end of the line, a NUL. Quotes are taken off where Linux
-// takes them off. Behind a "--" everything is for init, and is no argument of the kernel's.
+// Start with Kernel, for what the kernel itself obeys, or with Split, for every word. It guarantees that each word is
+// cut where Linux cuts it: at white space outside of double quotes, and at the end of the line, a NUL. Quotes are taken
+// off where Linux takes them off. Behind a "--" everything is for init, and is no argument of the kernel's.
 //
-// The arguments by which a boot says what it is, and which no image may have, are named here for all who write or read them. How an
-// argument has to be written for a loader is the business of its backend.
+// The arguments by which a boot says what it is, and which no image may have, are named here for all who write or read
+// them. How an argument has to be written for a loader is the business of its backend.
 //
 // Specification: Linux 6.1, lib/cmdline.c (next_arg), kernel/params.c (parse_args) and lib/kstrtox.c (kstrtoint).
 package cmdline
@@ -18,7 +18,8 @@ import (
 
 // Names of the arguments by which a boot says what it is.
 const (
-	// Slot names the slot that runs. It wins over what firmware and loader say: after a start by kexec they tell of the boot before.
+	// Slot names the slot that runs. It wins over what firmware and loader say: after a start by kexec they tell of the
+	// boot before.
 	Slot = "pawl.slot"
 	// Boot is the GUID of the boot file system's partition, so that another disk's boot is told from ours.
 	Boot = "pawl.boot"
@@ -36,7 +37,8 @@ const StartKexec = Start + "=kexec"
 // DefaultPanic is added where a slot's arguments do not say what a panic does: a trial that dies must not hang.
 const DefaultPanic = "panic=10"
 
-// Ours reports whether an argument is one by which a boot says what it is. An image that had it would be taken for another slot.
+// Ours reports whether an argument is one by which a boot says what it is. An image that had it would be taken for
+// another slot.
 func Ours(name string) bool {
 	switch name {
 	case Slot, Boot, Start, Canary, Failed:
@@ -61,8 +63,8 @@ func (a Arg) String() string {
 	return a.Name
 }
 
-// IsSpace reports whether Linux takes a byte for white space. The last one is a space of Latin-1, and the second byte of some
-// letters in UTF-8.
+// IsSpace reports whether Linux takes a byte for white space. The last one is a space of Latin-1, and the second byte
+// of some letters in UTF-8.
 func IsSpace(b byte) bool { return b == ' ' || b >= '\t' && b <= '\r' || b == 0xa0 }
 
 // Split returns all words, a "--" and what is behind it included.
@@ -120,8 +122,8 @@ func Kernel(line string) []Arg {
 	return all
 }
 
-// One is the value of a parameter that can have one value only; set is false when the kernel is not given it. Two values that
-// differ in more than case are an error.
+// One is the value of a parameter that can have one value only; set is false when the kernel is not given it. Two
+// values that differ in more than case are an error.
 func One(line, name string) (value string, set bool, err error) {
 	for _, a := range Kernel(line) {
 		switch {
@@ -135,8 +137,8 @@ func One(line, name string) (value string, set bool, err error) {
 	return value, set, nil
 }
 
-// Panic is after how many seconds a panic ends in a restart: negative is at once, 0 is never. The last panic=N counts. One
-// that is no number is passed over, as the kernel does; said is false when there is none that counts.
+// Panic is after how many seconds a panic ends in a restart: negative is at once, 0 is never. The last panic=N counts.
+// One that is no number is passed over, as the kernel does; said is false when there is none that counts.
 func Panic(line string) (seconds int, said bool) {
 	for _, a := range Kernel(line) {
 		if a.Name != "panic" || !a.Set {

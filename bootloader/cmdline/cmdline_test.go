@@ -113,7 +113,8 @@ func Example() {
 
 // FuzzSplit holds Split against a line-by-line rendering of the kernel's own loop.
 func FuzzSplit(f *testing.F) {
-	for _, line := range []string{"", `a="b c" d`, `"a=b c"d -- e`, "=a=b", `x"y z`, "a\x00b", "\xc3\xa0", `"`, `=""`, `a=" "`} {
+	for _, line := range []string{"", `a="b c" d`, `"a=b c"d -- e`, "=a=b", `x"y z`, "a\x00b", "\xc3\xa0", `"`, `=""`,
+		`a=" "`} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

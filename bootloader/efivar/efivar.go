@@ -1,14 +1,14 @@
 // Package efivar reads and writes EFI variables: their names and values as bytes, and stores that keep them.
 //
-// Start with Store. Open gives the one of this machine, over efivarfs; NewMemory gives one for tests and for disk images.
-// The codecs (LoadOption, BootOrder, strings) are pure and may be used alone.
+// Start with Store. Open gives the one of this machine, over efivarfs; NewMemory gives one for tests and for disk
+// images. The codecs (LoadOption, BootOrder, strings) are pure and may be used alone.
 //
 // It guarantees that a write whose value is there already writes nothing (flash wears, and firmware runs out of room),
 // that one variable is written by one system call, and that decoding and encoding again gives the same bytes, reserved
 // ones included. It does not reclaim the firmware's space, sign anything, or judge what a value means.
 //
-// Specification: UEFI 2.10, sections 3.1.3 (load options), 3.3 (globally defined variables), 8.2 (variable services) and
-// 10.3 (device paths); systemd's Boot Loader Interface for the Loader variables.
+// Specification: UEFI 2.10, sections 3.1.3 (load options), 3.3 (globally defined variables), 8.2 (variable services)
+// and 10.3 (device paths); systemd's Boot Loader Interface for the Loader variables.
 package efivar
 
 import (
@@ -22,8 +22,8 @@ import (
 
 // Errors that callers act on. A variable that is not there is fs.ErrNotExist.
 var (
-	// ErrNotKept is returned when the firmware's variables cannot be written: read-only, forbidden, full, or not there at
-	// all. The old value is as it was. Do: make them writable, or do without.
+	// ErrNotKept is returned when the firmware's variables cannot be written: read-only, forbidden, full, or not there
+	// at all. The old value is as it was. Do: make them writable, or do without.
 	ErrNotKept = errors.New("firmware variables cannot be kept")
 	// ErrFormat is returned when bytes are not what they should be. Do: treat the variable as not understood; never
 	// overwrite it.
@@ -152,8 +152,8 @@ func (v Variable) Equal(w Variable) bool {
 type Store interface {
 	// Read returns the variable; fs.ErrNotExist when there is none. The data belongs to the caller.
 	Read(Name) (Variable, error)
-	// Write makes the variable v, whole or not at all. It writes nothing when it is v already. ErrNotKept when it cannot
-	// be kept; the old value stays.
+	// Write makes the variable v, whole or not at all. It writes nothing when it is v already. ErrNotKept when it
+	// cannot be kept; the old value stays.
 	Write(Name, Variable) error
 	// Delete removes the variable. It is no error, and writes nothing, when there is none.
 	Delete(Name) error

@@ -18,11 +18,14 @@ func TestNames(t *testing.T) {
 	require.True(t, ok)
 	require.EqualValues(t, 0x5a, number)
 
-	for _, other := range []Name{Global("BootOrder"), Global("Boot001"), Global("BootZZZZ"), Loader("Boot0001"), Global("Boot00011")} {
+	for _, other := range []Name{Global("BootOrder"), Global("Boot001"), Global("BootZZZZ"), Loader("Boot0001"),
+		Global("Boot00011")} {
 		_, ok := other.BootNumber()
 		require.False(t, ok, other.Name)
 	}
-	for _, bad := range []string{"", "x", "-8be4df61-93ca-11d2-aa0d-00e098032b8c", "x8be4df61-93ca-11d2-aa0d-00e098032b8c", "x-8be4df61-93ca-11d2-aa0d-00e098032b8g", "x-8be4df6193ca--11d2-aa0d-00e098032b8c"} {
+	for _, bad := range []string{"", "x", "-8be4df61-93ca-11d2-aa0d-00e098032b8c",
+		"x8be4df61-93ca-11d2-aa0d-00e098032b8c", "x-8be4df61-93ca-11d2-aa0d-00e098032b8g",
+		"x-8be4df6193ca--11d2-aa0d-00e098032b8c"} {
 		_, err := ParseName(bad)
 		require.ErrorIs(t, err, ErrFormat, bad)
 	}
@@ -81,7 +84,8 @@ func TestMemory(t *testing.T) {
 	require.ErrorIs(t, m.Write(Global("BootOrder"), Variable{Kept, []byte{1, 0}}), refuse)
 	require.ErrorIs(t, m.Delete(Global("BootOrder")), refuse)
 	require.Equal(t, before.Values(), m.Values(), "a refused write changes nothing")
-	require.ErrorIs(t, m.Write(Global("BootOrder"), Variable{BootService, []byte{1, 0}}), fs.ErrInvalid, "attributes stay while it exists")
+	require.ErrorIs(t, m.Write(Global("BootOrder"), Variable{BootService, []byte{1, 0}}), fs.ErrInvalid,
+		"attributes stay while it exists")
 }
 
 func TestMemoryValuesAndReset(t *testing.T) {

@@ -20,8 +20,8 @@ const efivarfsMagic = 0xde5e81e4
 // readOnly is the flag that statfs reports for a read-only mount.
 const readOnly = 1
 
-// Open returns the variables of the machine, kept in an efivarfs mounted at dir (usually Dir). Nothing is read yet. Where
-// there is no efivarfs, reads say fs.ErrNotExist, List is empty, and writes say ErrNotKept.
+// Open returns the variables of the machine, kept in an efivarfs mounted at dir (usually Dir). Nothing is read yet.
+// Where there is no efivarfs, reads say fs.ErrNotExist, List is empty, and writes say ErrNotKept.
 func Open(dir string) Store { return &directory{dir: dir, mounted: isEfivarfs} }
 
 // directory keeps each variable in a file named for it: four bytes of attributes, then the data. The kernel hands one
@@ -36,8 +36,8 @@ func isEfivarfs(dir string) bool {
 	return syscall.Statfs(dir, &st) == nil && uint32(st.Type) == efivarfsMagic
 }
 
-// Writable says ErrNotKept where nothing can be written: no efivarfs, or one that is mounted read-only. It writes nothing,
-// so it cannot know of a firmware that refuses.
+// Writable says ErrNotKept where nothing can be written: no efivarfs, or one that is mounted read-only. It writes
+// nothing, so it cannot know of a firmware that refuses.
 func (d *directory) Writable() error {
 	if !d.mounted(d.dir) {
 		return fmt.Errorf("no efivarfs at %s: %w", d.dir, ErrNotKept)
@@ -156,7 +156,8 @@ func (d *directory) List() ([]Name, error) {
 
 // notKept adds ErrNotKept to the errors by which a system says that it keeps no variables.
 func notKept(err error) error {
-	for _, cause := range []error{syscall.EROFS, syscall.EPERM, syscall.EACCES, syscall.ENOSPC, syscall.ENOSYS, syscall.EOPNOTSUPP} {
+	for _, cause := range []error{syscall.EROFS, syscall.EPERM, syscall.EACCES, syscall.ENOSPC, syscall.ENOSYS,
+		syscall.EOPNOTSUPP} {
 		if errors.Is(err, cause) {
 			return fmt.Errorf("%w: %w", err, ErrNotKept)
 		}

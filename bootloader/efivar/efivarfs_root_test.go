@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The immutable flag that efivarfs sets on variables is taken off for a write and put back; so ext4 and tmpfs keep it for
-// root as well.
+// The immutable flag that efivarfs sets on variables is taken off for a write and put back; so ext4 and tmpfs keep it
+// for root as well.
 func TestDirectoryImmutable(t *testing.T) {
 	d, dir := plain(t)
 	name := Global("BootOrder")

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// OpenDir returns the variables in dir: Open where an efivarfs is mounted there, in a container perhaps elsewhere than at
-// Dir, and else OpenFiles. A dir that is not there is an error.
+// OpenDir returns the variables in dir: Open where an efivarfs is mounted there, in a container perhaps elsewhere than
+// at Dir, and else OpenFiles. A dir that is not there is an error.
 func OpenDir(dir string) (Store, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -24,8 +24,8 @@ func OpenDir(dir string) (Store, error) {
 	return OpenFiles(dir), nil
 }
 
-// OpenFiles returns variables that are kept in an ordinary directory, in files such as efivarfs shows: those of a machine
-// that is a disk image, or a copy to look at. A power cut or a kill leaves a variable's old or new value.
+// OpenFiles returns variables that are kept in an ordinary directory, in files such as efivarfs shows: those of a
+// machine that is a disk image, or a copy to look at. A power cut or a kill leaves a variable's old or new value.
 func OpenFiles(dir string) Store {
 	return &files{directory{dir: dir, mounted: func(string) bool { return true }}}
 }

@@ -38,7 +38,8 @@ func TestFilesHoldWhatEfivarfsShows(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(dir, "BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c"))
 	require.NoError(t, err)
 	require.Equal(t, []byte{7, 0, 0, 0, 2, 0}, b)
-	require.ErrorIs(t, s.Write(Global("BootOrder"), Variable{BootService, EncodeNumbers(2)}), fs.ErrInvalid, "attributes stay while it exists")
+	require.ErrorIs(t, s.Write(Global("BootOrder"), Variable{BootService, EncodeNumbers(2)}), fs.ErrInvalid,
+		"attributes stay while it exists")
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".new-1"), []byte("left by a kill"), 0o600))
 	names, err := s.List()

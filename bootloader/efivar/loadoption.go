@@ -112,10 +112,11 @@ func (o LoadOption) File() (h HardDrive, path string, ok bool) {
 	return h, path, isDrive && isFile
 }
 
-// Target returns the partition and the file that the first device path ends in, whatever leads to the partition: short is false
-// where something does, and then firmware finds it only while the device is where it was. The path is spelled as ours are:
-// with backslashes, one in front; "" where the partition alone is named, and firmware looks for a loader where loaders lie by default.
-// Without a partition, which the firmware then looks for, h is zero. What is neither is not ok.
+// Target returns the partition and the file that the first device path ends in, whatever leads to the partition: short
+// is false where something does, and then firmware finds it only while the device is where it was. The path is spelled
+// as ours are: with backslashes, one in front; "" where the partition alone is named, and firmware looks for a loader
+// where loaders lie by default. Without a partition, which the firmware then looks for, h is zero. What is neither is
+// not ok.
 func (o LoadOption) Target() (h HardDrive, path string, short, ok bool) {
 	nodes := o.First()
 	end := len(nodes)
@@ -145,8 +146,8 @@ func (o LoadOption) Tried() bool {
 	return o.Attributes&Active != 0 && o.Attributes&CategoryMask == 0
 }
 
-// Encode returns the option's bytes. A path or a node of more than 65,535 bytes is an error, and so is a description with
-// a NUL inside.
+// Encode returns the option's bytes. A path or a node of more than 65,535 bytes is an error, and so is a description
+// with a NUL inside.
 func (o LoadOption) Encode() ([]byte, error) {
 	title := EncodeString(o.Description)
 	if findNUL(title) != len(title)-2 {
@@ -185,16 +186,19 @@ func DecodeLoadOption(b []byte) (LoadOption, error) {
 	o.Description = decodeUnits(b[:end])
 	b = b[end+2:]
 	if pathSize > len(b) {
-		return LoadOption{}, fmt.Errorf("load option %q: path of %d bytes, %d are there: %w", o.Description, pathSize, len(b), ErrFormat)
+		return LoadOption{}, fmt.Errorf("load option %q: path of %d bytes, %d are there: %w", o.Description, pathSize,
+			len(b), ErrFormat)
 	}
 	path, rest := b[:pathSize], b[pathSize:]
 	for len(path) > 0 {
 		if len(path) < 4 {
-			return LoadOption{}, fmt.Errorf("load option %q: %d bytes after the last node: %w", o.Description, len(path), ErrFormat)
+			return LoadOption{}, fmt.Errorf("load option %q: %d bytes after the last node: %w", o.Description,
+				len(path), ErrFormat)
 		}
 		size := int(binary.LittleEndian.Uint16(path[2:]))
 		if size < 4 || size > len(path) {
-			return LoadOption{}, fmt.Errorf("load option %q: node of %d bytes, %d are there: %w", o.Description, size, len(path), ErrFormat)
+			return LoadOption{}, fmt.Errorf("load option %q: node of %d bytes, %d are there: %w", o.Description, size,
+				len(path), ErrFormat)
 		}
 		n := Node{Type: path[0], Subtype: path[1]}
 		if size > 4 {

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// Memory is a Store in memory, for tests and for the building of disk images. Its zero value is not ready; use NewMemory.
-// It is not safe for concurrent use.
+// Memory is a Store in memory, for tests and for the building of disk images. Its zero value is not ready; use
+// NewMemory. It is not safe for concurrent use.
 type Memory struct {
-	// BeforeWrite, when set, is called before a variable changes: value is what efivarfs would be given (attributes, then
-	// data), nil for a deletion. An error refuses the change and is what the writer gets. Writes that change nothing do not
-	// reach it. A recording disk's Atomic fits here, and so does a firmware that says no.
+	// BeforeWrite, when set, is called before a variable changes: value is what efivarfs would be given (attributes,
+	// then data), nil for a deletion. An error refuses the change and is what the writer gets. Writes that change
+	// nothing do not reach it. A recording disk's Atomic fits here, and so does a firmware that says no.
 	BeforeWrite func(name Name, value []byte) error
-	// Unreadable are variables that are there and cannot be read, each with what a read of it says, and so does a write. They
-	// can be deleted. Values does not have them.
+	// Unreadable are variables that are there and cannot be read, each with what a read of it says, and so does a
+	// write. They can be deleted. Values does not have them.
 	Unreadable map[Name]error
 
 	values map[Name]Variable
@@ -80,7 +80,8 @@ func (m *Memory) Write(name Name, v Variable) error {
 		return nil
 	}
 	if ok && old.Attributes != v.Attributes {
-		return fmt.Errorf("write variable %s: attributes %#x, it has %#x: %w", name.Name, v.Attributes, old.Attributes, fs.ErrInvalid)
+		return fmt.Errorf("write variable %s: attributes %#x, it has %#x: %w", name.Name, v.Attributes, old.Attributes,
+			fs.ErrInvalid)
 	}
 	if len(v.Data) == 0 {
 		return fmt.Errorf("write variable %s: no data, which would delete it: %w", name.Name, fs.ErrInvalid)

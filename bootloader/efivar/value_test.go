@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Load options that OVMF (Debian's 2022.11, 4M) made at its first boot with one virtio disk, read from its variable store.
+// Load options that OVMF (Debian's 2022.11, 4M) made at its first boot with one virtio disk, read from its variable
+// store.
 var ovmf = map[string]string{
 	"UiApp": "090100002c0055006900410070007000000004071400c9bdb87cebf8344faaea3ee4af6516a10406140021aa2c4614760345836e8ab6f466233" +
 		"17fff0400",
@@ -53,7 +54,8 @@ func TestLoadOptionGolden(t *testing.T) {
 	require.NoError(t, err)
 	// The layout that was seen to boot: attributes, path length 0x5e, description, HD node, file node, end.
 	want := "01000000" + "5e00" + "5000610077006c000000" +
-		"04012a00" + "01000000" + "0008000000000000" + "00c0080000000000" + "4433221166558877" + "99aabbccddeeff00" + "0202" +
+		"04012a00" + "01000000" + "0008000000000000" + "00c0080000000000" + "4433221166558877" + "99aabbccddeeff00" +
+		"0202" +
 		"04043000" + "5c004500460049005c0042004f004f0054005c0042004f004f0054005800360034002e004500460049000000" +
 		"7fff0400"
 	require.Equal(t, want, hex.EncodeToString(b))

@@ -40,14 +40,15 @@ func script(s bootloader.Slot, partition, arguments string) ([]byte, error) {
 	line += " $report"
 	add(args)
 	if length > maxCmdline {
-		return nil, fmt.Errorf("the kernel arguments take %d bytes with ours, and Linux keeps %d: shorten them", length, maxCmdline)
+		return nil, fmt.Errorf("the kernel arguments take %d bytes with ours, and Linux keeps %d: shorten them", length,
+			maxCmdline)
 	}
 	return fmt.Appendf(nil, "if linux %s; then\n  set loaded=%s\nfi\n", line, string(s)), nil
 }
 
-// words are the words of a command line, for GRUB to hand over. The quotes around an argument or around its value are off,
-// because GRUB puts its own around what has spaces. What GRUB's "linux" hands over in another form than it was given is refused: it
-// puts a backslash before ', " and \, and around a tab or newline it puts no quotes.
+// words are the words of a command line, for GRUB to hand over. The quotes around an argument or around its value are
+// off, because GRUB puts its own around what has spaces. What GRUB's "linux" hands over in another form than it was
+// given is refused: it puts a backslash before ', " and \, and around a tab or newline it puts no quotes.
 func words(line string) ([]string, error) {
 	if strings.Contains(line, "\x00") {
 		return nil, errors.New("the kernel arguments have a NUL inside, where Linux would end them")
@@ -60,8 +61,12 @@ func words(line string) ([]string, error) {
 		case strings.ContainsAny(word, `'"\`) || strings.Count(a.Raw, `"`)%2 != 0:
 			return nil, fmt.Errorf("kernel argument %s: GRUB cannot hand over quotes and backslashes unchanged", a.Raw)
 		case !spaced && strings.ContainsAny(word, "\t\n\v\f\r"):
-			return nil, fmt.Errorf("kernel argument %q: GRUB cannot hand over tabs and line ends inside an argument", a.Raw)
-		case strings.IndexFunc(word, func(r rune) bool { return r == 0x7f || r < ' ' && !cmdline.IsSpace(byte(r)) }) >= 0:
+			return nil, fmt.Errorf("kernel argument %q: GRUB cannot hand over tabs and line ends inside an argument",
+				a.Raw)
+		case strings.IndexFunc(word, func(r rune) bool {
+			return r == 0x7f || r < ' ' &&
+				!cmdline.IsSpace(byte(r))
+		}) >= 0:
 			return nil, fmt.Errorf("kernel argument %q has a control character", a.Raw)
 		case !utf8.ValidString(word):
 			return nil, fmt.Errorf("kernel argument %q is no UTF-8, or Linux would cut it in two at a byte 0xa0", a.Raw)
@@ -79,7 +84,8 @@ func words(line string) ([]string, error) {
 // within which only the single quote itself means anything. NUL cannot be written.
 func Quote(word string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_./:=,+@%-", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("_./:=,+@%-", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
 		return word
@@ -111,7 +117,8 @@ func parseReport(line string) (report, error) {
 	if text, ok := found[cmdline.Slot]; ok {
 		s, err := bootloader.ParseSlot(text)
 		if err != nil {
-			return report{}, fmt.Errorf("kernel argument %s=%s: %w: %w", cmdline.Slot, text, err, bootloader.ErrAmbiguous)
+			return report{}, fmt.Errorf("kernel argument %s=%s: %w: %w", cmdline.Slot, text, err,
+				bootloader.ErrAmbiguous)
 		}
 		r.slot = s
 	}

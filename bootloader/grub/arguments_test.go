@@ -47,7 +47,8 @@ func TestScript(t *testing.T) {
 	require.Empty(t, text)
 	text, err = script("B", guid, "console=ttyS0 panic=1 x=$y -- panic=0\n")
 	require.NoError(t, err)
-	require.Equal(t, "if linux /EFI/pawl/B/vmlinuz pawl.slot=B pawl.boot="+guid+" $report console=ttyS0 panic=1 'x=$y' -- panic=0; then\n  set loaded=B\nfi\n", string(text))
+	require.Equal(t, "if linux /EFI/pawl/B/vmlinuz pawl.slot=B pawl.boot="+guid+
+		" $report console=ttyS0 panic=1 'x=$y' -- panic=0; then\n  set loaded=B\nfi\n", string(text))
 	text, err = script("A", guid, "quiet -- panic=5")
 	require.NoError(t, err)
 	require.Contains(t, string(text), guid+" panic=10 $report quiet", "what is init's is not the kernel's")

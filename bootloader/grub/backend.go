@@ -20,8 +20,9 @@ const (
 
 // Backend is GRUB, on UEFI or on BIOS. A slot is a kernel and an initramfs, with its arguments.
 type Backend struct {
-	BIOS   bool // started by a BIOS, from the disk's first sector
-	Active bool // with BIOS, for Install: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
+	BIOS bool // started by a BIOS, from the disk's first sector
+	// with BIOS, for Install: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
+	Active bool
 }
 
 var _ bootloader.KernelChecker = Backend{}
@@ -43,8 +44,9 @@ func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 	return err == nil && onUEFI(boot) != b.BIOS, err
 }
 
-// onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first sector. The directory
-// stays, whatever happens to the file in it; but others may make one on a machine with a BIOS, whose slots hold a core image.
+// onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first
+// sector. The directory stays, whatever happens to the file in it; but others may make one on a machine with a BIOS,
+// whose slots hold a core image.
 func onUEFI(boot *bootfs.FS) bool {
 	if _, err := boot.Stat(bootloader.LoaderDir); missing(err) {
 		return false
@@ -70,9 +72,11 @@ func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 func (b Backend) Takes() bootloader.Takes {
 	slot := []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
 	if b.BIOS {
-		return bootloader.Takes{Slot: slot, Own: format.GRUBCore, OwnFile: bootloader.CoreFile, Install: []string{format.GRUBBoot, format.GRUBCore}}
+		return bootloader.Takes{Slot: slot, Own: format.GRUBCore, OwnFile: bootloader.CoreFile,
+			Install: []string{format.GRUBBoot, format.GRUBCore}}
 	}
-	return bootloader.Takes{Slot: slot, Own: format.GRUBEFI, OwnFile: bootloader.LoaderFile, Install: []string{format.GRUBEFI}}
+	return bootloader.Takes{Slot: slot, Own: format.GRUBEFI, OwnFile: bootloader.LoaderFile,
+		Install: []string{format.GRUBEFI}}
 }
 
 // Ways implements bootloader.Backend: there is one.
@@ -85,9 +89,11 @@ func (Backend) MaxTries() int { return MaxTries }
 func (b Backend) Fits(d bootloader.Disk) error {
 	switch {
 	case d.Boot.Number != PartitionNumber:
-		return fmt.Errorf("the boot file system is partition %d, and GRUB's image looks for it in partition %d", d.Boot.Number, PartitionNumber)
+		return fmt.Errorf("the boot file system is partition %d, and GRUB's image looks for it in partition %d",
+			d.Boot.Number, PartitionNumber)
 	case b.BIOS && d.SectorSize() != sector:
-		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only (use %s)", d.SectorSize(), sector, NameUEFI)
+		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only (use %s)",
+			d.SectorSize(), sector, NameUEFI)
 	case b.BIOS && d.BIOS == (efivar.HardDrive{}):
 		return errors.New("the disk has no BIOS boot partition, in which GRUB's core image lies")
 	}
@@ -103,15 +109,17 @@ func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]
 		return err
 	}
 	return InstallBIOS(d, BIOS{
-		Boot: files[format.GRUBBoot], Core: files[format.GRUBCore], First: int64(d.BIOS.First), Sectors: int64(d.BIOS.Sectors), Active: b.Active,
+		Boot: files[format.GRUBBoot], Core: files[format.GRUBCore], First: int64(d.BIOS.First),
+		Sectors: int64(d.BIOS.Sectors), Active: b.Active,
 	})
 }
 
-// CheckKernel implements bootloader.KernelChecker: the kernel has to be a bzImage, and as long as it says, since GRUB starts one
-// that is cut short. Specification: Documentation/arch/x86/boot.rst of Linux.
+// CheckKernel implements bootloader.KernelChecker: the kernel has to be a bzImage, and as long as it says, since GRUB
+// starts one that is cut short. Specification: Documentation/arch/x86/boot.rst of Linux.
 func (Backend) CheckKernel(kernel io.ReaderAt, size int64, arch string) error {
 	header, le := make([]byte, 0x264), binary.LittleEndian
-	if _, err := io.ReadFull(io.NewSectionReader(kernel, 0, size), header); err != nil || string(header[0x202:0x206]) != "HdrS" || le.Uint16(header[0x1fe:]) != 0xaa55 {
+	if _, err := io.ReadFull(io.NewSectionReader(kernel, 0, size), header); err != nil ||
+		string(header[0x202:0x206]) != "HdrS" || le.Uint16(header[0x1fe:]) != 0xaa55 {
 		return errors.New("its kernel is no bzImage")
 	}
 	if arch != "amd64" {

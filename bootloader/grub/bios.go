@@ -17,23 +17,24 @@ type BIOS struct {
 	Active  bool   // set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
 }
 
-// Where boot.img and the first sector of a core image hold what an installer fills in (GRUB 2.06, boot/i386/pc/boot.S and
-// diskboot.S).
+// Where boot.img and the first sector of a core image hold what an installer fills in (GRUB 2.06, boot/i386/pc/boot.S
+// and diskboot.S).
 const (
-	sector         = 512
-	codeSize       = 440  // of boot.img; behind it the disk's signature and the partition table
-	bootCore       = 0x5c // u64: first sector of the core image
-	bootDriveCheck = 0x66 // two bytes: a jump over a fix for BIOSes that pass a wrong drive number, or two nops to have it
-	coreNext       = 500  // u64: first sector of the rest of the core image
-	coreLength     = 508  // u16: its length in sectors
-	coreSegment    = 510  // u16: where it is loaded to, divided by 16
+	sector   = 512
+	codeSize = 440  // of boot.img; behind it the disk's signature and the partition table
+	bootCore = 0x5c // u64: first sector of the core image
+	// two bytes: a jump over a fix for BIOSes that pass a wrong drive number, or two nops to have it
+	bootDriveCheck = 0x66
+	coreNext       = 500 // u64: first sector of the rest of the core image
+	coreLength     = 508 // u16: its length in sectors
+	coreSegment    = 510 // u16: where it is loaded to, divided by 16
 	loadSegment    = 0x820
 	firstStatus    = 446 // status byte of the protective MBR's first partition
 	statusActive   = 0x80
 )
 
-// InstallBIOS makes a disk start GRUB on BIOS. The partition table and the disk's signature stay as they are; the same disk
-// may be started by UEFI too.
+// InstallBIOS makes a disk start GRUB on BIOS. The partition table and the disk's signature stay as they are; the same
+// disk may be started by UEFI too.
 //
 //  1. the core image into the BIOS boot partition; flush. A cut: what started before, if anything; a core image that is
 //     replaced does not start.
@@ -50,7 +51,8 @@ func installBIOS(disk device.Device, b BIOS) error {
 	sectors := (int64(len(b.Core)) + sector - 1) / sector
 	switch {
 	case disk.SectorSize() != sector:
-		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only", disk.SectorSize(), sector)
+		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only", disk.SectorSize(),
+			sector)
 	case len(b.Boot) != sector || le.Uint16(b.Boot[510:]) != 0xaa55 || b.Boot[0] != 0xeb:
 		return errors.New("boot.img is not GRUB's: want 512 bytes of boot code")
 	case checkCore(b.Core) != nil:

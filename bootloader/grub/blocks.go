@@ -107,7 +107,8 @@ type trial struct {
 func encodeTrial(t trial) []byte {
 	b := grubenv.New(blockSize)
 	for _, v := range []grubenv.Variable{
-		{Name: "trial", Value: slotName(t.slot)}, {Name: "tries", Value: strconv.Itoa(t.tries)}, {Name: "canary", Value: t.canary},
+		{Name: "trial", Value: slotName(t.slot)}, {Name: "tries", Value: strconv.Itoa(t.tries)},
+		{Name: "canary", Value: t.canary},
 	} {
 		if err := b.Set(v.Name, v.Value); err != nil {
 			panic(err) // three short values fit
@@ -124,7 +125,8 @@ func decodeTrial(data []byte) trial {
 	}
 	t := trial{valid: true, canary: "0"}
 	t.slot, _ = parseSlotName(values["trial"])
-	if n, err := strconv.Atoi(values["tries"]); err == nil && n >= 0 && n <= MaxTries && strconv.Itoa(n) == values["tries"] {
+	if n, err := strconv.Atoi(values["tries"]); err == nil && n >= 0 && n <= MaxTries &&
+		strconv.Itoa(n) == values["tries"] {
 		t.tries = n
 	}
 	if values["canary"] == "1" {
@@ -142,8 +144,8 @@ func encodeSwitch(s bootloader.Slot, on bool) []byte {
 	return append(append(head, bytes.Repeat([]byte{'\n'}, blockSize-len(head)-len(tail))...), tail...)
 }
 
-// decodeSwitch judges the block as GRUB does when it runs it: between the two lines it passes over what is no command. damaged is
-// anything that we did not write.
+// decodeSwitch judges the block as GRUB does when it runs it: between the two lines it passes over what is no command.
+// damaged is anything that we did not write.
 func decodeSwitch(s bootloader.Slot, data []byte) (on, damaged bool) {
 	whole := encodeSwitch(s, true)
 	if bytes.Equal(data, whole) {
@@ -154,7 +156,8 @@ func decodeSwitch(s bootloader.Slot, data []byte) (on, damaged bool) {
 	}
 	lines := bytes.TrimRight(whole, "\n")
 	head, tail := bytes.IndexByte(lines, '\n')+1, len(whole)-bytes.LastIndexByte(lines, '\n')
-	on = len(data) == len(whole) && bytes.Equal(data[:head], whole[:head]) && bytes.Equal(data[len(data)-tail:], whole[len(whole)-tail:]) &&
+	on = len(data) == len(whole) && bytes.Equal(data[:head], whole[:head]) && bytes.Equal(data[len(data)-tail:],
+		whole[len(whole)-tail:]) &&
 		!bytes.ContainsAny(data[head:len(data)-tail], syntax)
 	return on, true
 }

@@ -15,7 +15,8 @@ func (l *Loader) compareCore(c *bootloader.Comparison, own []byte) {
 		return
 	}
 	c.Own = "GRUB " + name(plain(own))
-	c.Unsafe = fmt.Errorf("a BIOS starts what one sector of the disk names, and goes on to nothing else where that is destroyed: %w", bootloader.ErrRisk)
+	c.Unsafe = fmt.Errorf("a BIOS starts what one sector of the disk names, and goes on to nothing else where that "+
+		"is destroyed: %w", bootloader.ErrRisk)
 	_, installed, err := l.BIOS.core()
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
@@ -50,7 +51,8 @@ func (p *Place) core() (at int64, image []byte, err error) {
 	}
 	at = int64(le.Uint64(first[bootCore:]))
 	if at < p.First || at >= p.First+p.Sectors {
-		return 0, nil, fmt.Errorf("the boot code in sector 0 names sector %d, which is not in the BIOS boot partition", at)
+		return 0, nil, fmt.Errorf("the boot code in sector 0 names sector %d, which is not in the BIOS boot partition",
+			at)
 	}
 	head := make([]byte, sector)
 	if _, err := p.Disk.ReadAt(head, at*sector); err != nil {
@@ -66,11 +68,12 @@ func (p *Place) core() (at int64, image []byte, err error) {
 	return at, image, checkCore(image)
 }
 
-// replaceCore puts a core image into the half of the BIOS boot partition that is not in use, and has the boot code start it.
+// replaceCore puts a core image into the half of the BIOS boot partition that is not in use, and has the boot code
+// start it.
 //
 //  1. the image, flushed, and read back. A cut: the old one starts.
-//  2. sector 0, with the other place in it; flush. A cut: the old one starts, or the new one. Destroyed: nothing starts, and this is why
-//     it has to be forced.
+//  2. sector 0, with the other place in it; flush. A cut: the old one starts, or the new one. Destroyed: nothing
+//     starts, and this is why it has to be forced.
 func replaceCore(p *Place, own []byte) error {
 	old, image, err := p.core()
 	if old == 0 {
@@ -82,7 +85,8 @@ func replaceCore(p *Place, own []byte) error {
 	}
 	switch {
 	case int64(len(core)) > half*sector:
-		return fmt.Errorf("the core image of %d bytes does not fit a half of the BIOS boot partition, %d bytes", len(core), half*sector)
+		return fmt.Errorf("the core image of %d bytes does not fit a half of the BIOS boot partition, %d bytes",
+			len(core), half*sector)
 	case old < p.First+half && old+int64(len(image)/sector) > p.First+half:
 		return errors.New("the installed core image takes more than a half of the BIOS boot partition; install again")
 	}

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Whatever the command line: no panic; what is accepted has each of its words in the script, and reads the same again in the
-// form in which GRUB hands it over.
+// Whatever the command line: no panic; what is accepted has each of its words in the script, and reads the same again
+// in the form in which GRUB hands it over.
 func FuzzArguments(f *testing.F) {
 	f.Add("console=ttyS0 quiet panic=1\n")
 	f.Add(`dyndbg="file a.c +p" "x=y z" a='b' c=\d`)

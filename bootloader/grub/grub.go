@@ -1,7 +1,8 @@
-// Package grub is the Bootloader for GRUB 2, on BIOS and on UEFI: the default in two blocks that GRUB never writes, trials
-// in one that it counts down itself. No firmware variable is needed.
+// Package grub is the Bootloader for GRUB 2, on BIOS and on UEFI: the default in two blocks that GRUB never writes,
+// trials in one that it counts down itself. No firmware variable is needed.
 //
-// Start with Install (and InstallBIOS for a machine without UEFI) on an empty boot file system, then New. On disk it keeps
+// Start with Install (and InstallBIOS for a machine without UEFI) on an empty boot file system, then New. On disk it
+// keeps
 //
 //	EFI/BOOT/BOOTX64.EFI             UEFI only: GRUB
 //	EFI/pawl/A/, EFI/pawl/B/         the slots: vmlinuz, initrd, perhaps cmdline, and args.cfg, which is made from it; loader.efi
@@ -14,15 +15,17 @@
 // On BIOS, boot.img is in the first 440 bytes of the disk and the core image in the BIOS boot partition.
 //
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write of
-// one sector each, and that a slot that was not confirmed never boots by itself. While a copy of the default is written the
-// other one stays, so even a destroyed sector leaves the old default. A trial whose count GRUB cannot save is no trial.
+// one sector each, and that a slot that was not confirmed never boots by itself. While a copy of the default is written
+// the other one stays, so even a destroyed sector leaves the old default. A trial whose count GRUB cannot save is no
+// trial.
 //
 // It does not check what is inside a slot's files: GRUB starts a kernel that is cut short, and only what was read back
-// before it was armed is known to be whole. GRUB's own write is not flushed: until the system that it starts flushes the
-// disk, a cut may bring the try back. Kernel arguments with quotes or backslashes inside are refused, because GRUB
+// before it was armed is known to be whole. GRUB's own write is not flushed: until the system that it starts flushes
+// the disk, a cut may bring the try back. Kernel arguments with quotes or backslashes inside are refused, because GRUB
 // changes them.
 //
-// Specification: the GRUB 2.06 manual and its sources; see grub.cfg for the script, docs/decisions/0005-grub.md for why.
+// Specification: the GRUB 2.06 manual and its sources; see grub.cfg for the script, docs/decisions/0005-grub.md for
+// why.
 package grub
 
 import (
@@ -42,12 +45,15 @@ var ErrNotCounted = errors.New("GRUB cannot count trials on this machine")
 
 // Config is what a Loader works on. FS and Partition are required.
 type Config struct {
-	FS        *bootfs.FS
-	Partition efivar.HardDrive            // the boot file system's own partition: its GUID tells this boot from one of another disk
-	Vars      efivar.Store                // the firmware's variables, to see a foreign BootNext; nil where there are none
-	Cmdline   string                      // this boot's kernel command line: what GRUB says of the boot is there
-	Gone      func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
-	BIOS      *Place                      // where a BIOS starts GRUB from; nil where that is not known, and then GRUB is not compared
+	FS *bootfs.FS
+	// the boot file system's own partition: its GUID tells this boot from one of another disk
+	Partition efivar.HardDrive
+	// the firmware's variables, to see a foreign BootNext; nil where there are none
+	Vars    efivar.Store
+	Cmdline string                      // this boot's kernel command line: what GRUB says of the boot is there
+	Gone    func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
+	// where a BIOS starts GRUB from; nil where that is not known, and then GRUB is not compared
+	BIOS *Place
 }
 
 // Place is where a BIOS starts GRUB from: a disk, and its BIOS boot partition in sectors of 512 bytes.
@@ -93,8 +99,8 @@ func (l *Loader) State() (bootloader.State, error) {
 
 // Withdraw implements bootloader.Bootloader.
 //
-//  1. both copies of the default, only where damage left them naming another slot than the one that boots by itself. A cut:
-//     that slot, by its copy or because it is the only one that may boot.
+//  1. both copies of the default, only where damage left them naming another slot than the one that boots by itself. A
+//     cut: that slot, by its copy or because it is the only one that may boot.
 //  2. the slot's switch: one sector. A cut: the default; a destroyed switch is off.
 func (l *Loader) Withdraw(s bootloader.Slot) error {
 	d, err := l.target(s)
@@ -154,8 +160,8 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 
 // Arm implements bootloader.Bootloader. GRUB counts from tries, 1 to MaxTries, down to 0.
 //
-//  1. trial.env names s: one sector, read back. A cut before: the default; after: the trial, then the default. Destroyed:
-//     the default.
+//  1. trial.env names s: one sector, read back. A cut before: the default; after: the trial, then the default.
+//     Destroyed: the default.
 func (l *Loader) Arm(s bootloader.Slot, tries int) error {
 	if err := l.arm(s, tries); err != nil {
 		return fmt.Errorf("arm slot %v: %w", s, err)
@@ -203,7 +209,8 @@ func (l *Loader) setTrial(t trial) error {
 		return fmt.Errorf("read back %s: %w", trialPath, err)
 	}
 	if string(got) != string(want) {
-		return fmt.Errorf("read back %s: it holds something else; the device does not keep what is written to it", trialPath)
+		return fmt.Errorf("read back %s: it holds something else; the device does not keep what is written to it",
+			trialPath)
 	}
 	return nil
 }
@@ -276,8 +283,8 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 	return nil
 }
 
-// standings returns what makes s the default: the write that decides, and the one that makes the copies agree. A copy that
-// names s already is only flushed, because a killed program may have left it in a cache.
+// standings returns what makes s the default: the write that decides, and the one that makes the copies agree. A copy
+// that names s already is only flushed, because a killed program may have left it in a cache.
 func (l *Loader) standings(d disk, s bootloader.Slot) (commit, rest func() error) {
 	newest := d.newest()
 	write := func(copy int, v standing) func() error {
@@ -336,7 +343,9 @@ func (l *Loader) complete(s bootloader.Slot) (bootloader.Manifest, error) {
 	}
 	for _, name := range []string{bootloader.KernelFile, bootloader.InitrdFile} {
 		if !m.Holds(name) {
-			return bootloader.Manifest{}, fmt.Errorf("slot %v has no %s, and GRUB starts a kernel with an initramfs: %w", s, name, errors.ErrUnsupported)
+			return bootloader.Manifest{},
+				fmt.Errorf("slot %v has no %s, and GRUB starts a kernel with an initramfs: %w", s, name,
+					errors.ErrUnsupported)
 		}
 	}
 	return m, nil

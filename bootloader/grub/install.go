@@ -15,8 +15,8 @@ var config []byte
 // formatLine begins every grub.cfg of ours.
 const formatLine = "# Pawl's grub.cfg, format 1."
 
-// Prefix is where the core images look for grub.cfg: on the disk that they were started from, in the boot file system, which
-// must be partition 1.
+// Prefix is where the core images look for grub.cfg: on the disk that they were started from, in the boot file system,
+// which must be partition 1.
 const Prefix = "(,gpt1)/grub"
 
 // PartitionNumber is the boot file system's number in the partition table, as Prefix says it.
@@ -25,7 +25,8 @@ const PartitionNumber = 1
 // Modules is what the core images carry: what grub.cfg needs, and what helps a person at GRUB's prompt. The BIOS image
 // needs biosdisk beside them.
 var Modules = []string{
-	"part_gpt", "fat", "loadenv", "normal", "configfile", "linux", "search", "test", "echo", "serial", "terminal", "reboot",
+	"part_gpt", "fat", "loadenv", "normal", "configfile", "linux", "search", "test", "echo", "serial", "terminal",
+	"reboot",
 	"sleep", "boot", "minicmd",
 }
 
@@ -37,9 +38,10 @@ const efiPath = "EFI/BOOT/BOOTX64.EFI"
 
 func argsPath(s bootloader.Slot) string { return s.File("args.cfg") }
 
-// Install puts GRUB's files on a boot file system. efi is GRUB for UEFI, made with Prefix and Modules; nil for a machine that
-// starts GRUB by BIOS (InstallBIOS). No slot is bootable yet: Prepare and Confirm do that. Files that are there stay, but
-// for those that differ where they are the same on every machine; so a run that was cut can be repeated.
+// Install puts GRUB's files on a boot file system. efi is GRUB for UEFI, made with Prefix and Modules; nil for a
+// machine that starts GRUB by BIOS (InstallBIOS). No slot is bootable yet: Prepare and Confirm do that. Files that are
+// there stay, but for those that differ where they are the same on every machine; so a run that was cut can be
+// repeated.
 //
 //  1. directories; the blocks: no default, no trial, no slot that may boot. A cut: nothing that boots.
 //  2. grub.cfg. A cut: GRUB's prompt.

@@ -104,8 +104,8 @@ func (l *Loader) file(path string) ([]byte, error) {
 	return data, nil
 }
 
-// block reads one sector's file. A cut may have left it unreadable, which is one way of being destroyed; writing it mends
-// that.
+// block reads one sector's file. A cut may have left it unreadable, which is one way of being destroyed; writing it
+// mends that.
 func (l *Loader) block(path string, d *disk) ([]byte, error) {
 	info, err := l.FS.Stat(path)
 	if missing(err) {
@@ -115,11 +115,13 @@ func (l *Loader) block(path string, d *disk) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if info.Size != blockSize {
-		return nil, fmt.Errorf("%s has %d bytes, want %d; it was edited, install GRUB's files again", path, info.Size, blockSize)
+		return nil, fmt.Errorf("%s has %d bytes, want %d; it was edited, install GRUB's files again", path, info.Size,
+			blockSize)
 	}
 	data, err := l.FS.ReadFile(path)
 	if err != nil {
-		data, err = l.FS.ReadFile(path) // once more: written anew, trial.env would lose what GRUB left in it in this boot
+		// once more: written anew, trial.env would lose what GRUB left in it in this boot
+		data, err = l.FS.ReadFile(path)
 	}
 	if err != nil {
 		d.warn("%s cannot be read: %v.", path, err)
@@ -141,7 +143,8 @@ func (l *Loader) readSlot(s bootloader.Slot, d *disk) error {
 	case !on:
 		return nil
 	case damaged:
-		d.warn("%s is damaged, and GRUB passes that over; the next upgrade of slot %v writes it anew.", switchPath(s), s)
+		d.warn("%s is damaged, and GRUB passes that over; the next upgrade of slot %v writes it anew.", switchPath(s),
+			s)
 	}
 	for _, path := range []string{s.File(bootloader.KernelFile), s.File(bootloader.InitrdFile), argsPath(s)} {
 		info, err := l.FS.Stat(path)
@@ -166,7 +169,8 @@ func (l *Loader) readDefault(d *disk) {
 		if d.trial.slot == bootloader.A {
 			named = bootloader.B
 		}
-		d.warn("Both copies of the default are damaged; slot %v boots, because it was not on trial. Confirm the running slot.", named)
+		d.warn("Both copies of the default are damaged; slot %v boots, because it was not on trial. Confirm the "+
+			"running slot.", named)
 	} else if named == bootloader.None {
 		d.fresh = true
 		return
@@ -189,7 +193,8 @@ func (r report) reason(standard bootloader.Slot) string {
 	case r.why == "missing":
 		return fmt.Sprintf("GRUB did not find all files of slot %v, or it was not to be booted", r.failed)
 	case r.why == "count":
-		return fmt.Sprintf("GRUB did not try slot %v, because it could not write the count of tries to %s", r.failed, trialPath)
+		return fmt.Sprintf("GRUB did not try slot %v, because it could not write the count of tries to %s", r.failed,
+			trialPath)
 	}
 	return ""
 }
@@ -203,7 +208,8 @@ func (l *Loader) blocked(said report, d *disk) (blocked, err error) {
 	case said.slot == bootloader.None:
 		return nil, nil // nothing of ours runs; the caller knows from Active
 	case said.canary == "":
-		return fmt.Errorf("this boot did not come through GRUB, so it is not known whether GRUB can count trials; reboot once: %w", ErrNotCounted), nil
+		return fmt.Errorf("this boot did not come through GRUB, so it is not known whether GRUB can count trials; "+
+			"reboot once: %w", ErrNotCounted), nil
 	case said.canary == "damaged":
 		d.warn("%s was damaged when this boot began, so it is not known whether GRUB can write it.", trialPath)
 		return nil, nil
@@ -231,7 +237,8 @@ func (l *Loader) foreign() error {
 	if copied, err := bootorder.NextIsCopy(l.vars, l.Partition); err != nil || copied {
 		return err
 	}
-	return fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign)
+	return fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w",
+		what, bootloader.ErrForeign)
 }
 
 func (d *disk) warn(format string, args ...any) {

@@ -37,7 +37,8 @@ func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
 
 func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte, err error) {
 	if held, err := l.FS.ReadFile(configPath); err == nil && string(held) != string(config) {
-		c.Notes = append(c.Notes, configPath+" is not the one of this version. It stays as it is: GRUB reads it in each boot, and has no second copy of it.")
+		c.Notes = append(c.Notes, configPath+" is not the one of this version. It stays as it is: GRUB reads it in "+
+			"each boot, and has no second copy of it.")
 	}
 	own, err = l.own(s)
 	if err != nil || own == nil {
@@ -138,8 +139,8 @@ func (l *Loader) order() (bootorder.Order, error) {
 	}, err
 }
 
-// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Replace; for BIOS,
-// where it has to be forced, at replaceCore.
+// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at
+// bootorder.Order.Replace; for BIOS, where it has to be forced, at replaceCore.
 func (l *Loader) Replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	if err := l.replace(s, o); err != nil {
 		return fmt.Errorf("replace GRUB: %w", err)

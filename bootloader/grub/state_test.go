@@ -59,13 +59,15 @@ func TestStateSaysWhatBoots(t *testing.T) {
 		return append(all, torn)
 	}
 	trials := [][]byte{
-		junk, trial("none", 0, "0"), trial("A", 0, "1"), trial("B", 0, "0"), trial("A", 1, "0"), trial("B", 1, "1"), trial("B", 3, "0"),
+		junk, trial("none", 0, "0"), trial("A", 0, "1"), trial("B", 0, "0"), trial("A", 1, "0"), trial("B", 1, "1"),
+		trial("B", 3, "0"),
 		trial("B", 10, "0"), trial("C", 1, "0"), trial("B", -1, "0"), trial("B", 9, "x"),
 	}
 	switches := func(s string) [][]byte {
 		head, tail := "set held="+s+"\n", "\nset whole="+s+"\n"
 		on := []byte(head + strings.Repeat("\n", 512-len(head)-len(tail)) + tail)
-		return [][]byte{on, on, on, bytes.Repeat([]byte{'\n'}, 512), append(bytes.Clone(on[:256]), bytes.Repeat([]byte{'\n'}, 256)...)}
+		return [][]byte{on, on, on, bytes.Repeat([]byte{'\n'}, 512), append(bytes.Clone(on[:256]),
+			bytes.Repeat([]byte{'\n'}, 256)...)}
 	}
 	pick := func(all [][]byte) []byte { return all[rng.IntN(len(all))] }
 	seen := map[string]int{}
@@ -73,8 +75,9 @@ func TestStateSaysWhatBoots(t *testing.T) {
 		m := rig.Clone()
 		r := must(uefi.Rig(m))
 		for path, block := range map[string][]byte{
-			"grub/default.0.env": pick(copies(0)), "grub/default.1.env": pick(copies(1)), "grub/trial.env": pick(trials),
-			"grub/A.cfg": pick(switches("A")), "grub/B.cfg": pick(switches("B")),
+			"grub/default.0.env": pick(copies(0)), "grub/default.1.env": pick(copies(1)),
+			"grub/trial.env": pick(trials),
+			"grub/A.cfg":     pick(switches("A")), "grub/B.cfg": pick(switches("B")),
 		} {
 			require.NoError(t, r.FS.Overwrite(path, block))
 		}
@@ -104,8 +107,8 @@ func TestStateSaysWhatBoots(t *testing.T) {
 	}
 }
 
-// Whatever byte stands in a switch that was on, State does not take the slot for another one than GRUB does; and a bit that GRUB
-// does not mind costs no slot.
+// Whatever byte stands in a switch that was on, State does not take the slot for another one than GRUB does; and a bit
+// that GRUB does not mind costs no slot.
 func TestASwitchWithAnotherByte(t *testing.T) {
 	rig, err := uefi.Installed()
 	require.NoError(t, err)
@@ -218,7 +221,8 @@ func TestTornCount(t *testing.T) {
 	require.Equal(t, string(trial("B", 2, "1")), string(old))
 	require.Equal(t, string(trial("B", 1, "0")), string(ops[0].Data))
 	for n := 0; n <= 512; n += 1 + n/100 {
-		for _, mixed := range [][]byte{append(bytes.Clone(ops[0].Data[:n]), old[n:]...), append(bytes.Clone(old[:n]), ops[0].Data[n:]...)} {
+		for _, mixed := range [][]byte{append(bytes.Clone(ops[0].Data[:n]), old[n:]...),
+			append(bytes.Clone(old[:n]), ops[0].Data[n:]...)} {
 			m := rig.Clone()
 			_, err := m.Disk.WriteAt(mixed, ops[0].Off)
 			require.NoError(t, err)
@@ -252,7 +256,8 @@ func TestConfirmWritesTheOlderCopyFirst(t *testing.T) {
 		require.NoError(t, r.Confirm(bootloader.B))
 		require.Equal(t, string(standing(older, 9, "B")), string(r.Disk.Trace().Ops[0].Data))
 		for n, serial := range map[int]int{older: 9, newest: 10} {
-			require.Equal(t, string(standing(n, serial, "B")), string(must(r.FS.ReadFile(path(n)))), "both name it in the end")
+			require.Equal(t, string(standing(n, serial, "B")), string(must(r.FS.ReadFile(path(n)))),
+				"both name it in the end")
 		}
 	}
 }
@@ -334,7 +339,8 @@ func TestAForeignBootNextIsRefused(t *testing.T) {
 	held, err := rig.Fill(rig.FS, bootloader.B, "2")
 	require.NoError(t, err)
 	require.NoError(t, rig.Prepare(bootloader.B, held, 1))
-	require.NoError(t, rig.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(7)}))
+	require.NoError(t, rig.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept,
+		Data: efivar.EncodeNumbers(7)}))
 	st, err := rig.State()
 	require.NoError(t, err)
 	require.ErrorIs(t, st.Blocked, bootloader.ErrForeign)
@@ -355,7 +361,8 @@ func TestABootFromAnotherDiskIsNotTakenForOurs(t *testing.T) {
 	require.ErrorIs(t, err, bootloader.ErrAmbiguous)
 }
 
-// A block of which only a part arrived is read as GRUB reads it, and whatever it holds, the machine can be upgraded again.
+// A block of which only a part arrived is read as GRUB reads it, and whatever it holds, the machine can be upgraded
+// again.
 func TestTornBlocksAreReadAsGRUBReadsThem(t *testing.T) {
 	t.Parallel()
 	rig := must(uefi.Installed())
@@ -364,7 +371,8 @@ func TestTornBlocksAreReadAsGRUBReadsThem(t *testing.T) {
 	seen, armed := map[string]bool{}, 0
 	try := func(path string, from, to []byte) {
 		for n := range from {
-			for _, block := range [][]byte{append(bytes.Clone(from[:n]), to[n:]...), append(bytes.Clone(to[:n]), from[n:]...)} {
+			for _, block := range [][]byte{append(bytes.Clone(from[:n]), to[n:]...),
+				append(bytes.Clone(to[:n]), from[n:]...)} {
 				if seen[path+string(block)] {
 					continue
 				}
@@ -389,7 +397,8 @@ func TestTornBlocksAreReadAsGRUBReadsThem(t *testing.T) {
 		}
 	}
 	for _, pair := range [][2][]byte{
-		{trial("B", 1, "1"), trial("none", 0, "1")}, {trial("B", 3, "0"), trial("none", 0, "0")}, {trial("B", 1, "0"), trial("B", 0, "1")},
+		{trial("B", 1, "1"), trial("none", 0, "1")}, {trial("B", 3, "0"), trial("none", 0, "0")},
+		{trial("B", 1, "0"), trial("B", 0, "1")},
 		{trial("A", 0, "0"), trial("B", 3, "0")},
 	} {
 		try("grub/trial.env", pair[0], pair[1])

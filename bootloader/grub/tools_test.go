@@ -22,7 +22,8 @@ func scriptCheck(t *testing.T, text string) {
 func TestGrubScriptCheckTakesOurScripts(t *testing.T) {
 	scriptCheck(t, string(config))
 	scriptCheck(t, string(encodeSwitch("A", true))+string(encodeSwitch("B", false)))
-	for _, cmdline := range []string{"", "quiet", `dyndbg="file a.c +p" x=$y`, "x=`a`;b&c|d #e {f} (g) if then fi function"} {
+	for _, cmdline := range []string{"", "quiet", `dyndbg="file a.c +p" x=$y`,
+		"x=`a`;b&c|d #e {f} (g) if then fi function"} {
 		text, err := script("A", "11223344-5566-7788-99aa-bbccddeeff01", cmdline)
 		require.NoError(t, err)
 		scriptCheck(t, string(text))

@@ -1,18 +1,19 @@
 // Package grubenv reads and changes GRUB's environment block: the small file in which GRUB keeps variables between
 // boots, and the only thing that GRUB itself can write.
 //
-// Start with Parse or New. A Block is the bytes of the file; Set and Delete change them in place, as GRUB's save_env and
-// grub-editenv do, so the length never changes and everything else stays as it is.
+// Start with Parse or New. A Block is the bytes of the file; Set and Delete change them in place, as GRUB's save_env
+// and grub-editenv do, so the length never changes and everything else stays as it is.
 //
 //	# GRUB Environment Block\n      signature, 25 bytes
 //	name=value\n                    any number; in value, backslash and newline have a backslash before them
 //	#...\n                          comments, anywhere
 //	###...                          free room, up to the end
 //
-// The package has no paths and opens nothing. It does not check a block against a torn write: the format has no checksum.
+// The package has no paths and opens nothing. It does not check a block against a torn write: the format has no
+// checksum.
 //
-// Source: GRUB 2.06, grub-core/lib/envblk.c and the manual's section "The GRUB environment block". grub-editenv judges it
-// in the tests.
+// Source: GRUB 2.06, grub-core/lib/envblk.c and the manual's section "The GRUB environment block". grub-editenv judges
+// it in the tests.
 package grubenv
 
 import (
@@ -34,7 +35,8 @@ var (
 	ErrFull = errors.New("no room in the GRUB environment block")
 )
 
-// Variable is one name and its value. A name has letters, digits, underscores, hyphens and dots; a value anything but NUL.
+// Variable is one name and its value. A name has letters, digits, underscores, hyphens and dots; a value anything but
+// NUL.
 type Variable struct{ Name, Value string }
 
 // Block is the content of an environment block's file, from New or Parse.
@@ -47,7 +49,8 @@ func New(size int) Block {
 }
 
 // Parse checks data and returns it as a block that shares its bytes. What GRUB would take otherwise is ErrFormat: lines
-// without a name or an equals sign, names with other characters, a variable named twice, NUL, a value that does not end.
+// without a name or an equals sign, names with other characters, a variable named twice, NUL, a value that does not
+// end.
 func Parse(data []byte) (Block, error) {
 	b := Block(data)
 	if !bytes.HasPrefix(b, []byte(Signature)) {
@@ -68,9 +71,9 @@ func Parse(data []byte) (Block, error) {
 	return b, nil
 }
 
-// Scan returns the variables that GRUB itself reads, in its order, from any bytes: also from those that Parse refuses, as a
-// write of which only a part arrived may leave them, up to where GRUB takes them for broken. A name that comes again counts
-// again. Bytes without the signature are ErrFormat; GRUB reads nothing then.
+// Scan returns the variables that GRUB itself reads, in its order, from any bytes: also from those that Parse refuses,
+// as a write of which only a part arrived may leave them, up to where GRUB takes them for broken. A name that comes
+// again counts again. Bytes without the signature are ErrFormat; GRUB reads nothing then.
 func Scan(data []byte) ([]Variable, error) {
 	b := Block(data)
 	if !bytes.HasPrefix(b, []byte(Signature)) {

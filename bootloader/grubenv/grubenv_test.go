@@ -44,7 +44,8 @@ func TestChangesStayInPlace(t *testing.T) {
 		require.Len(t, b, 128)
 		again, err := grubenv.Parse(b)
 		require.NoError(t, err)
-		require.Equal(t, []grubenv.Variable{{Name: "first", Value: v}, {Name: "second", Value: "stays"}}, again.Variables())
+		require.Equal(t, []grubenv.Variable{{Name: "first", Value: v}, {Name: "second", Value: "stays"}},
+			again.Variables())
 	}
 	b.Delete("first")
 	b.Delete("never")
@@ -94,7 +95,8 @@ func TestScanReadsWhatGRUBReads(t *testing.T) {
 	require.Equal(t, []grubenv.Variable{one, {Name: "path", Value: "x\ny"}}, scan("#=\na=1\npath=x\\\ny\n###"))
 	require.Equal(t, []grubenv.Variable{one, {Name: "a", Value: "2"}}, scan("a=1\na=2\n"), "a name twice")
 	require.Equal(t, []grubenv.Variable{one, {Value: "0"}}, scan("a=1\n=0\n"), "no name")
-	require.Equal(t, []grubenv.Variable{{Name: "ne\na", Value: "1"}}, scan("ne\na=1\n"), "a line without an equals sign goes on")
+	require.Equal(t, []grubenv.Variable{{Name: "ne\na", Value: "1"}}, scan("ne\na=1\n"),
+		"a line without an equals sign goes on")
 	require.Equal(t, []grubenv.Variable{one}, scan("a=1\nrest"))
 	require.Equal(t, []grubenv.Variable{one}, scan("a=1\nb=rest"))
 	_, err := grubenv.Scan([]byte("a=1\n"))

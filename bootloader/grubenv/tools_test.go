@@ -31,7 +31,8 @@ func TestGrubEditenvAgrees(t *testing.T) {
 
 	ours, err := grubenv.Parse(data)
 	require.NoError(t, err)
-	for _, v := range []grubenv.Variable{{Name: "trial", Value: "none"}, {Name: "path", Value: ""}, {Name: "tries", Value: "3"}, {Name: "trial", Value: "A"}, {Name: "path", Value: `c:\d e`}} {
+	for _, v := range []grubenv.Variable{{Name: "trial", Value: "none"}, {Name: "path", Value: ""},
+		{Name: "tries", Value: "3"}, {Name: "trial", Value: "A"}, {Name: "path", Value: `c:\d e`}} {
 		editenv(t, path, "set", v.Name+"="+v.Value)
 		require.NoError(t, ours.Set(v.Name, v.Value))
 		data, err := os.ReadFile(path)

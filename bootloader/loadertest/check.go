@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What the suite needs to say of a result; each ends the test when it does not hold. about is a format and its arguments.
+// What the suite needs to say of a result; each ends the test when it does not hold. about is a format and its
+// arguments.
 
 func noError(t testing.TB, err error, about ...any) {
 	t.Helper()

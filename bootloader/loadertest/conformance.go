@@ -19,15 +19,15 @@ type Subject struct {
 	bootloader.Backend
 	Files map[string][]byte // what Install gets
 	Trial string            // the way of trying, one of Backend.Ways
-	// Vars are the firmware's variables as the running system has them; nil: as they are. It is given nil while a disk image is
-	// built.
+	// Vars are the firmware's variables as the running system has them; nil: as they are. It is given nil while a disk
+	// image is built.
 	Vars func(efivar.Store) efivar.Store
 	// Options is the firmware, and for a loader that package predict does not know, its model.
 	Options predict.Options
 	// Separate says that slots hold a kernel and an initramfs instead of a UKI.
 	Separate bool
-	// NotIsolated says that the loader itself writes where it finds the default too: a block that a cut destroys may then cost
-	// more than the trial, and such disks are left out.
+	// NotIsolated says that the loader itself writes where it finds the default too: a block that a cut destroys may
+	// then cost more than the trial, and such disks are left out.
 	NotIsolated bool
 }
 
@@ -194,7 +194,8 @@ func (s *suite) installed(t *testing.T) *Rig {
 func (b Subject) boots(slot bootloader.Slot, version string, trial bool) func(predict.Outcome) error {
 	_, m := payload(version, b.Separate)
 	return func(o predict.Outcome) error {
-		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" || b.Separate && o.Initrd != m.Files[1].SHA256 {
+		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" || b.Separate &&
+			o.Initrd != m.Files[1].SHA256 {
 			return fmt.Errorf("booted %v; want slot %v with version %s, trial %v", o, slot, version, trial)
 		}
 		return nil
@@ -370,8 +371,8 @@ func (r *Rig) again(left int) error {
 	return r.Arm(st.Active, left)
 }
 
-// doesNotLoad: a kernel that was complete when it was armed, and cannot be loaded at the boot. One power cycle ends in the
-// default.
+// doesNotLoad: a kernel that was complete when it was armed, and cannot be loaded at the boot. One power cycle ends in
+// the default.
 func (s *suite) doesNotLoad(t *testing.T) {
 	files, _ := payload("2", s.Separate)
 	image := files[0].data

@@ -25,15 +25,23 @@ func (s *suite) crash(t *testing.T) {
 				return oldA(o)
 			}, once: true},
 		{name: "upgrade", from: s.Installed, do: func(r *Rig) error { return r.prepare(b, "2") }, ok: oldA},
-		{name: "arm", from: s.prepared, do: func(r *Rig) error { return r.arm(b) }, ok: either(oldA, trialB), then: oldA},
-		{name: "arm again in a trial", from: s.trial, do: func(r *Rig) error { return r.again(1) }, ok: either(oldA, trialB), then: oldA, once: true},
-		{name: "confirm of a trial that is armed again", from: s.tried, do: func(r *Rig) error { return r.Confirm(b) }, ok: either(oldA, either(trialB, newB)), then: either(oldA, newB)},
-		{name: "disarm", from: s.armed, do: func(r *Rig) error { return r.Disarm() }, ok: either(oldA, trialB), then: oldA},
+		{name: "arm", from: s.prepared, do: func(r *Rig) error { return r.arm(b) }, ok: either(oldA, trialB),
+			then: oldA},
+		{name: "arm again in a trial", from: s.trial, do: func(r *Rig) error { return r.again(1) },
+			ok: either(oldA, trialB), then: oldA, once: true},
+		{name: "confirm of a trial that is armed again", from: s.tried, do: func(r *Rig) error { return r.Confirm(b) },
+			ok: either(oldA, either(trialB, newB)), then: either(oldA, newB)},
+		{name: "disarm", from: s.armed, do: func(r *Rig) error { return r.Disarm() }, ok: either(oldA, trialB),
+			then: oldA},
 		{name: "confirm", from: s.trial, do: func(r *Rig) error { return r.Confirm(b) }, ok: either(oldA, newB)},
-		{name: "boot of a trial", from: s.armed, do: func(r *Rig) error { return r.boot() }, ok: either(oldA, trialB), then: oldA, once: true},
-		{name: "boot of the default", from: s.prepared, do: func(r *Rig) error { return r.boot() }, ok: oldA, once: true},
-		{name: "upgrade after a confirm", from: s.confirmed, do: func(r *Rig) error { return r.prepare(a, "3") }, ok: newB},
-		{name: "upgrade over an armed target", from: s.armed, do: func(r *Rig) error { return r.prepare(b, "3") }, ok: either(oldA, trialB), then: oldA},
+		{name: "boot of a trial", from: s.armed, do: func(r *Rig) error { return r.boot() }, ok: either(oldA, trialB),
+			then: oldA, once: true},
+		{name: "boot of the default", from: s.prepared, do: func(r *Rig) error { return r.boot() }, ok: oldA,
+			once: true},
+		{name: "upgrade after a confirm", from: s.confirmed, do: func(r *Rig) error { return r.prepare(a, "3") },
+			ok: newB},
+		{name: "upgrade over an armed target", from: s.armed, do: func(r *Rig) error { return r.prepare(b, "3") },
+			ok: either(oldA, trialB), then: oldA},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, s.Subject) })
@@ -122,36 +130,37 @@ func (c crashCase) run(t *testing.T, b Subject) {
 	noError(t, c.do(r))
 	trace, seen := r.Disk.Trace(), 0
 	for _, block := range []int{512, 4096} {
-		err := trace.Crashes(disktest.Options{Block: block, Samples: 8, NoDestroyed: b.NotIsolated}, func(crash *disktest.Crash) error {
-			seen++
-			m, err := r.Crashed(crash)
-			if err != nil {
-				return err
-			}
-			first, err := m.Boot()
-			if err == nil {
-				err = c.ok(first)
-			}
-			if err != nil {
-				return err
-			}
-			again := m.Clone()
-			second, err := again.Boot()
-			if err != nil {
-				return err
-			}
-			then := c.then
-			if then == nil {
-				then = c.ok
-			}
-			if err := then(second); err != nil {
-				return fmt.Errorf("second boot: %w", err)
-			}
-			if c.once || first.Trial || seen%24 != 0 {
-				return nil
-			}
-			return c.repeat(b, m)
-		})
+		err := trace.Crashes(disktest.Options{Block: block, Samples: 8, NoDestroyed: b.NotIsolated},
+			func(crash *disktest.Crash) error {
+				seen++
+				m, err := r.Crashed(crash)
+				if err != nil {
+					return err
+				}
+				first, err := m.Boot()
+				if err == nil {
+					err = c.ok(first)
+				}
+				if err != nil {
+					return err
+				}
+				again := m.Clone()
+				second, err := again.Boot()
+				if err != nil {
+					return err
+				}
+				then := c.then
+				if then == nil {
+					then = c.ok
+				}
+				if err := then(second); err != nil {
+					return fmt.Errorf("second boot: %w", err)
+				}
+				if c.once || first.Trial || seen%24 != 0 {
+					return nil
+				}
+				return c.repeat(b, m)
+			})
 		noError(t, err)
 	}
 	t.Logf("%d operations, %d disks", len(trace.Ops), seen)

@@ -7,9 +7,9 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
-// EditGPT changes the copy of a partition table whose header is in sector lba, as another program would leave it: edit gets the
-// header's sector and the entries, and returns the entries that are written where the header then says. Both checksums are made
-// right again.
+// EditGPT changes the copy of a partition table whose header is in sector lba, as another program would leave it: edit
+// gets the header's sector and the entries, and returns the entries that are written where the header then says. Both
+// checksums are made right again.
 func EditGPT(d *disktest.Disk, lba int64, edit func(header, entries []byte) []byte) error {
 	sector, le := int64(d.SectorSize()), binary.LittleEndian
 	header := make([]byte, sector)

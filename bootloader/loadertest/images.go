@@ -28,18 +28,21 @@ type section struct {
 	data []byte
 }
 
-// Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No real
-// firmware starts it.
+// Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No
+// real firmware starts it.
 func Loader(arch string) []byte { return LoaderOf(arch, "252.39-1~deb12u2") }
 
 // LoaderOf is Loader of another version.
 func LoaderOf(arch, version string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic", []byte("#### LoaderInfo: systemd-boot " + version + " ####")})
+	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic",
+		[]byte("#### LoaderInfo: systemd-boot " + version + " ####")})
 }
 
 // Shim returns a small file that is taken for a shim. No real firmware starts it.
 func Shim(arch string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sbat", []byte("sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\nshim,4,UEFI shim,shim,1,https://github.com/rhboot/shim\n")})
+	return image(arch, section{".text", []byte{0xc3}}, section{".sbat",
+		[]byte("sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\nshim,4,UEFI " +
+			"shim,shim,1,https://github.com/rhboot/shim\n")})
 }
 
 // Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
@@ -115,8 +118,8 @@ func GRUBEFIFor(arch, mark string) []byte {
 	return image(arch, section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)})
 }
 
-// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload inside:
-// a bzImage for GRUB, and an EFI program for systemd-boot. No real machine starts it.
+// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload
+// inside: a bzImage for GRUB, and an EFI program for systemd-boot. No real machine starts it.
 func LinuxImage(payload []byte) []byte {
 	const headers = 1024 // of the bzImage: one sector and its setup; of the program: so much is no section's
 	units := (len(payload) + 15) / 16

@@ -49,7 +49,8 @@ func NewMachine(sectorSize int) (*Machine, error) {
 	m := &Machine{Disk: disktest.New(size, sectorSize)}
 	m.Partition = efivar.HardDrive{
 		Number: espNumber, First: uint64(espStart / sectorSize), Sectors: uint64((size - 8<<20) / int64(sectorSize)),
-		GUID: efivar.GUID{0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0x01},
+		GUID: efivar.GUID{0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
+			0x01},
 	}
 	if sectorSize == 512 {
 		m.BIOS = efivar.HardDrive{Number: 2, First: 64, Sectors: 1024, GUID: efivar.GUID{0x21, 0x32}}
@@ -131,7 +132,8 @@ func payload(version string, separate bool) (files []slotFile, m bootloader.Mani
 	m = bootloader.Manifest{Version: version, Image: "sha256:" + hex.EncodeToString(of[:]), Arch: modelArch}
 	for _, f := range files {
 		sum := sha256.Sum256(f.data)
-		m.Files = append(m.Files, bootloader.File{Name: f.name, Size: int64(len(f.data)), SHA256: hex.EncodeToString(sum[:])})
+		m.Files = append(m.Files, bootloader.File{Name: f.name, Size: int64(len(f.data)),
+			SHA256: hex.EncodeToString(sum[:])})
 	}
 	return files, m
 }
@@ -139,7 +141,8 @@ func payload(version string, separate bool) (files []slotFile, m bootloader.Mani
 // modelArch is the architecture of the model's own small images; any would do.
 const modelArch = "amd64"
 
-// Fill writes a version into a slot, as a UKI: the manifest and the files that are there go first, the manifest comes last.
+// Fill writes a version into a slot, as a UKI: the manifest and the files that are there go first, the manifest comes
+// last.
 func Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest, error) {
 	return fill(f, s, version, false)
 }
@@ -259,5 +262,6 @@ func writeGPT(d *disktest.Disk, p, bios efivar.HardDrive) error {
 
 // mixed turns the order of bytes that the text of a GUID has into that on disk.
 func mixed(b []byte) efivar.GUID {
-	return efivar.GUID{b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]}
+	return efivar.GUID{b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+		b[15]}
 }

@@ -30,7 +30,8 @@ func NewKey(name string) (Key, error) {
 		return Key{}, err
 	}
 	now := time.Now()
-	c := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now, NotAfter: now.AddDate(1, 0, 0)}
+	c := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: now, NotAfter: now.AddDate(1, 0, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		return Key{}, err
@@ -47,7 +48,8 @@ var (
 	ecdsaOID        = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
 )
 
-// Sign returns a program with a signature by k behind it, as sbsign puts it there; one that is signed already gets no other.
+// Sign returns a program with a signature by k behind it, as sbsign puts it there; one that is signed already gets no
+// other.
 func (k Key) Sign(image []byte) ([]byte, error) {
 	le := binary.LittleEndian
 	signed := append([]byte(nil), image...)
@@ -103,8 +105,10 @@ func (k Key) Sign(image []byte) ([]byte, error) {
 	}
 	pkcs7, err := asn1.Marshal(content{signedDataOID, signedData{
 		Version: 1, Algorithms: []algorithm{{sha256OID}}, Content: content{indirectDataOID, covered},
-		Certificates: asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: k.Certificate.Raw},
-		Signers: []signer{{1, issuerAndSerial{asn1.RawValue{FullBytes: k.Certificate.RawIssuer}, k.Certificate.SerialNumber},
+		Certificates: asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true,
+			Bytes: k.Certificate.Raw},
+		Signers: []signer{{1, issuerAndSerial{asn1.RawValue{FullBytes: k.Certificate.RawIssuer},
+			k.Certificate.SerialNumber},
 			algorithm{sha256OID}, algorithm{ecdsaOID}, signature}},
 	}})
 	if err != nil {

@@ -26,7 +26,8 @@ type entry struct {
 	done      int
 }
 
-// count counts a boot in the name of an entry's file. A rename that fails is passed over, and the entry boots all the same.
+// count counts a boot in the name of an entry's file. A rename that fails is passed over, and the entry boots all the
+// same.
 func (b *boot) count(v *volume, e *entry) error {
 	dir, err := v.open(e.dir)
 	if err != nil {
@@ -45,7 +46,8 @@ func (b *boot) count(v *volume, e *entry) error {
 			e.loader = e.dir + "/" + next // a UKI that is its own entry
 		}
 		b.because("%s counts this boot: it is %s now.", e.name, next)
-		b.setVolatile(efivar.Loader("LoaderBootCountPath"), efivar.EncodeString("\\"+strings.ReplaceAll(e.dir, "/", "\\")+"\\"+next))
+		b.setVolatile(efivar.Loader("LoaderBootCountPath"), efivar.EncodeString("\\"+strings.ReplaceAll(e.dir, "/",
+			"\\")+"\\"+next))
 	}
 	return nil
 }
@@ -98,11 +100,12 @@ func (b *boot) entries(v *volume, self string) ([]entry, error) {
 
 func eligible(f file, suffix string) bool {
 	name := strings.ToLower(f.name)
-	return !f.dir && !strings.HasPrefix(f.name, ".") && !strings.HasPrefix(f.name, "auto-") && strings.HasSuffix(name, suffix)
+	return !f.dir && !strings.HasPrefix(f.name, ".") && !strings.HasPrefix(f.name, "auto-") &&
+		strings.HasSuffix(name, suffix)
 }
 
-// configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is in
-// it does not matter yet.
+// configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is
+// in it does not matter yet.
 func configured(v *volume, f file, text, self, arch string) (entry, bool) {
 	e := entry{id: strings.ToLower(f.name), dir: "loader/entries", name: f.name, left: -1}
 	valid := true
@@ -163,7 +166,8 @@ func (b *boot) unified(v *volume, f file) (entry, bool) {
 		return entry{}, false
 	}
 	key := first("IMAGE_ID", "ID")
-	e := entry{id: strings.ToLower(f.name), dir: "EFI/Linux", name: f.name, sortKey: &key, loader: "EFI/Linux/" + f.name}
+	e := entry{id: strings.ToLower(f.name), dir: "EFI/Linux", name: f.name, sortKey: &key, loader: "EFI/Linux/" +
+		f.name}
 	e.version = first("IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID")
 	e.left, e.done = tries(f.name, ".efi")
 	return e, true
@@ -209,7 +213,8 @@ func compareEntries(a, b entry) int {
 		return r
 	}
 	if a.sortKey != nil && b.sortKey != nil {
-		if r := cmp.Or(cmp.Compare(*a.sortKey, *b.sortKey), cmp.Compare(a.machineID, b.machineID), -compareVersions(a.version, b.version)); r != 0 {
+		if r := cmp.Or(cmp.Compare(*a.sortKey, *b.sortKey), cmp.Compare(a.machineID, b.machineID),
+			-compareVersions(a.version, b.version)); r != 0 {
 			return r
 		}
 	}
@@ -257,7 +262,8 @@ func loaderVersion(sections []section) string {
 	return strings.TrimSuffix(strings.TrimPrefix(text, sdMagic), " ####")
 }
 
-// endless reports whether the menu is shown until a person chooses. Without a time it is not shown, unless it was asked for.
+// endless reports whether the menu is shown until a person chooses. Without a time it is not shown, unless it was asked
+// for.
 func endless(timeout string, menu bool) bool {
 	seconds, err := strconv.ParseUint(timeout, 0, 64)
 	switch {

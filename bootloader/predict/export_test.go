@@ -6,7 +6,8 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// What the tests of the model look at, which stand outside because the machines that they boot (loadertest) stand on it.
+// What the tests of the model look at, which stand outside because the machines that they boot (loadertest) stand on
+// it.
 
 func LoadImage(b []byte, machine uint16) ([]section, error) {
 	return loadImage(bytes.NewReader(b), int64(len(b)), machine)

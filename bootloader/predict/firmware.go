@@ -13,11 +13,14 @@ import (
 
 // What OVMF keeps in its own flash, by the GUID of the file, as it lies in the node: its setup and its shell.
 var (
-	firmwareVolume = efivar.Node{Type: 4, Subtype: 7, Data: []byte("\xc9\xbd\xb8\x7c\xeb\xf8\x34\x4f\xaa\xea\x3e\xe4\xaf\x65\x16\xa1")}
-	setupFile      = efivar.Node{Type: 4, Subtype: 6, Data: []byte("\x21\xaa\x2c\x46\x14\x76\x03\x45\x83\x6e\x8a\xb6\xf4\x66\x23\x31")}
-	shellFile      = efivar.Node{Type: 4, Subtype: 6, Data: []byte("\x83\xa5\x04\x7c\x3e\x9e\x1c\x4f\xad\x65\xe0\x52\x68\xd0\xb4\xd1")}
-	pciRoot        = efivar.Node{Type: 2, Subtype: 1, Data: []byte("\xd0\x41\x03\x0a\x00\x00\x00\x00")}
-	pciDisk        = efivar.Node{Type: 1, Subtype: 1, Data: []byte("\x00\x02")}
+	firmwareVolume = efivar.Node{Type: 4, Subtype: 7,
+		Data: []byte("\xc9\xbd\xb8\x7c\xeb\xf8\x34\x4f\xaa\xea\x3e\xe4\xaf\x65\x16\xa1")}
+	setupFile = efivar.Node{Type: 4, Subtype: 6,
+		Data: []byte("\x21\xaa\x2c\x46\x14\x76\x03\x45\x83\x6e\x8a\xb6\xf4\x66\x23\x31")}
+	shellFile = efivar.Node{Type: 4, Subtype: 6,
+		Data: []byte("\x83\xa5\x04\x7c\x3e\x9e\x1c\x4f\xad\x65\xe0\x52\x68\xd0\xb4\xd1")}
+	pciRoot = efivar.Node{Type: 2, Subtype: 1, Data: []byte("\xd0\x41\x03\x0a\x00\x00\x00\x00")}
+	pciDisk = efivar.Node{Type: 1, Subtype: 1, Data: []byte("\x00\x02")}
 	// autoCreated marks the options that OVMF makes for devices that it finds.
 	autoCreated = []byte("\x4e\xac\x08\x81\x11\x9f\x59\x4d\x85\x0e\xe2\x1a\x52\x2c\x59\xb2")
 )
@@ -26,9 +29,12 @@ var (
 // BootOrder are made and appended.
 func (b *boot) refresh() {
 	options := []efivar.LoadOption{
-		{Attributes: efivar.Active | efivar.Hidden | efivar.CategoryApp, Description: "UiApp", Path: []efivar.Node{firmwareVolume, setupFile, efivar.End()}},
-		{Attributes: efivar.Active, Description: "UEFI Misc Device", Path: []efivar.Node{pciRoot, pciDisk, efivar.End()}, Optional: autoCreated},
-		{Attributes: efivar.Active, Description: "EFI Internal Shell", Path: []efivar.Node{firmwareVolume, shellFile, efivar.End()}},
+		{Attributes: efivar.Active | efivar.Hidden | efivar.CategoryApp, Description: "UiApp",
+			Path: []efivar.Node{firmwareVolume, setupFile, efivar.End()}},
+		{Attributes: efivar.Active, Description: "UEFI Misc Device", Path: []efivar.Node{pciRoot, pciDisk,
+			efivar.End()}, Optional: autoCreated},
+		{Attributes: efivar.Active, Description: "EFI Internal Shell", Path: []efivar.Node{firmwareVolume, shellFile,
+			efivar.End()}},
 	}
 	if b.o.NoShell {
 		options = options[:2]
@@ -66,7 +72,8 @@ func (b *boot) refresh() {
 		changed = true
 	}
 	if changed {
-		b.set(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(order...)})
+		b.set(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
+			Data: efivar.EncodeNumbers(order...)})
 	}
 }
 
@@ -76,8 +83,8 @@ func samePath(a, b efivar.LoadOption) bool {
 	})
 }
 
-// isDisk reports whether an option names a device, and one that may be the disk: the model has one disk, and takes what is
-// neither a network card nor named as an optical drive for it.
+// isDisk reports whether an option names a device, and one that may be the disk: the model has one disk, and takes what
+// is neither a network card nor named as an optical drive for it.
 func isDisk(o efivar.LoadOption) bool {
 	if strings.Contains(o.Description, "DVD") || strings.Contains(o.Description, "CD-ROM") || len(o.First()) == 0 {
 		return false
@@ -97,7 +104,8 @@ func isDisk(o efivar.LoadOption) bool {
 func (b *boot) firmware() error {
 	next := efivar.Global("BootNext")
 	if v, ok := b.read(next); ok {
-		// What is no number is passed over, and stays. The option that it names is started even when it is inactive (seen).
+		// What is no number is passed over, and stays. The option that it names is started even when it is inactive
+		// (seen).
 		if n, err := efivar.DecodeNumber(v.Data); err == nil {
 			b.delete(next)
 			o, err := b.reached(n)
@@ -257,7 +265,8 @@ func (b *boot) set(name efivar.Name, v efivar.Variable) {
 
 func (b *boot) delete(name efivar.Name) {
 	// As in firmware, who deletes must name the attributes; systemd-boot names these, and a variable with others stays.
-	if v, err := b.vars.Read(name); err == nil && v.Attributes != efivar.Kept && v.Attributes != efivar.BootService|efivar.Runtime {
+	if v, err := b.vars.Read(name); err == nil && v.Attributes != efivar.Kept &&
+		v.Attributes != efivar.BootService|efivar.Runtime {
 		b.log("%s has attributes %#x and stays", name.Name, v.Attributes)
 		return
 	}

@@ -18,7 +18,8 @@ func FuzzBoot(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, at := range []int64{v.Start() + 11, v.Start() + 44, v.Table(), v.Table() + 8, v.Data(), v.Data() + 20, v.Data() + 4096} {
+	for _, at := range []int64{v.Start() + 11, v.Start() + 44, v.Table(), v.Table() + 8, v.Data(), v.Data() + 20,
+		v.Data() + 4096} {
 		f.Add(at, []byte{2, 0, 0, 0, 0xff, 0xff})
 	}
 	f.Fuzz(func(t *testing.T, off int64, b []byte) {
@@ -46,7 +47,8 @@ func FuzzBoot(f *testing.F) {
 func FuzzVariables(f *testing.F) {
 	m := disk(f, base(nil))
 	f.Add([]byte{1, 0}, []byte("\x01\x00\x00\x00"), []byte("p\x00a\x00\x00\x00"), []byte{1, 0})
-	data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "Pawl", Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(loaderFile), efivar.End()}}.Encode()
+	data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "Pawl",
+		Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(loaderFile), efivar.End()}}.Encode()
 	if err != nil {
 		f.Fatal(err)
 	}

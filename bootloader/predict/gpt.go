@@ -19,16 +19,17 @@ type partition struct {
 	size  int64
 }
 
-// xbootldr is the type of an Extended Boot Loader partition as it lies on disk; systemd-boot looks for entries there too.
+// xbootldr is the type of an Extended Boot Loader partition as it lies on disk; systemd-boot looks for entries there
+// too.
 var xbootldr = [16]byte{0xff, 0xc2, 0x13, 0xbc, 0xe6, 0x59, 0x62, 0x42, 0xa3, 0x52, 0xb2, 0x75, 0xfd, 0x6f, 0x71, 0x72}
 
 // gptType marks the entry of a protective MBR.
 const gptType = 0xee
 
-// readGPT reads the partitions that firmware offers, by the rules of EDK II (MdeModulePkg, PartitionDxe): none without a
-// protective MBR; the primary table, or the backup in the last sector where the primary is not valid; no entry that leaves the
-// usable sectors or overlaps another. Firmware also writes a copy anew that is not valid; the model does not, and does not
-// know what happens where that would write anywhere but to a table's own place.
+// readGPT reads the partitions that firmware offers, by the rules of EDK II (MdeModulePkg, PartitionDxe): none without
+// a protective MBR; the primary table, or the backup in the last sector where the primary is not valid; no entry that
+// leaves the usable sectors or overlaps another. Firmware also writes a copy anew that is not valid; the model does
+// not, and does not know what happens where that would write anywhere but to a table's own place.
 func readGPT(dev device.Reader) ([]partition, error) {
 	t, err := firmwareTable(dev)
 	switch {
@@ -56,13 +57,15 @@ func firmwareTable(dev device.Reader) (gptTable, error) {
 		protective = protective || e[4] == gptType && binary.LittleEndian.Uint32(e[8:]) == 1
 	}
 	if !protective {
-		return gptTable{}, errors.New("there is no protective MBR that begins at sector 1, without which firmware looks for no partitions")
+		return gptTable{}, errors.New("there is no protective MBR that begins at sector 1, without which firmware " +
+			"looks for no partitions")
 	}
 	primary, err := readTable(dev, 1)
 	if err == nil {
 		if at := primary.other; at != 1 && at <= primary.lastUsable {
 			if _, err := readTable(dev, at); err != nil {
-				return gptTable{}, fmt.Errorf("firmware would write a backup copy of the partition table into sector %d: %w", at, ErrNotModelled)
+				return gptTable{}, fmt.Errorf("firmware would write a backup copy of the partition table into sector "+
+					"%d: %w", at, ErrNotModelled)
 			}
 		}
 		return primary, nil
@@ -74,14 +77,17 @@ func firmwareTable(dev device.Reader) (gptTable, error) {
 	case backupErr != nil:
 		return gptTable{}, err
 	case backup.other > last:
-		return gptTable{}, fmt.Errorf("%w, and the backup copy belongs to one in sector %d, beyond the disk", err, backup.other)
+		return gptTable{}, fmt.Errorf("%w, and the backup copy belongs to one in sector %d, beyond the disk", err,
+			backup.other)
 	case backup.other != 1:
-		return gptTable{}, fmt.Errorf("%w, and firmware would write it into sector %d: %w", err, backup.other, ErrNotModelled)
+		return gptTable{}, fmt.Errorf("%w, and firmware would write it into sector %d: %w", err, backup.other,
+			ErrNotModelled)
 	}
 	end := 2 + uint64(int64(len(backup.entries))+sector-1)/uint64(sector)
 	for _, p := range backup.offered() {
 		if p.drive.First < end {
-			return gptTable{}, fmt.Errorf("%w, and firmware would write it into partition %d: %w", err, p.drive.Number, ErrNotModelled)
+			return gptTable{}, fmt.Errorf("%w, and firmware would write it into partition %d: %w", err, p.drive.Number,
+				ErrNotModelled)
 		}
 	}
 	return backup, nil
@@ -98,8 +104,8 @@ func mbrEntries(first []byte) func(func([]byte) bool) {
 	}
 }
 
-// otherwise names what firmware may find on a disk where it finds no GPT, and the model does not follow: the firmware looks
-// for the file system of an optical disc, for partitions of an MBR, and for a file system on the whole disk.
+// otherwise names what firmware may find on a disk where it finds no GPT, and the model does not follow: the firmware
+// looks for the file system of an optical disc, for partitions of an MBR, and for a file system on the whole disk.
 func otherwise(dev device.Reader) string {
 	b := make([]byte, 5)
 	if _, err := dev.ReadAt(b, 32769); err == nil && (string(b) == "CD001" || string(b) == "BEA01") {
@@ -165,13 +171,15 @@ func readTable(dev device.Reader, lba uint64) (gptTable, error) {
 	}
 	count, width := int64(le.Uint32(header[80:])), int64(le.Uint32(header[84:]))
 	t := gptTable{
-		sector: sector, other: le.Uint64(header[32:]), firstUsable: le.Uint64(header[40:]), lastUsable: le.Uint64(header[48:]), width: width,
+		sector: sector, other: le.Uint64(header[32:]), firstUsable: le.Uint64(header[40:]),
+		lastUsable: le.Uint64(header[48:]), width: width,
 	}
 	switch at := le.Uint64(header[72:]); {
 	case width < 128:
 		return bad("has entries of %d bytes", width)
 	case le.Uint32(header[8:]) != 0x00010000, size < 92, count == 0, width&(width-1) != 0:
-		return bad("is of revision %#x with a header of %d bytes and %d entries of %d, which some firmware takes and some does not: %w",
+		return bad("is of revision %#x with a header of %d bytes and %d entries of %d, which some firmware takes and "+
+			"some does not: %w",
 			le.Uint32(header[8:]), size, count, width, ErrNotModelled)
 	case count > maxEntries/width:
 		return bad("has %d entries of %d bytes: %w", count, width, ErrNotModelled)
@@ -201,7 +209,8 @@ func (t gptTable) used() (all []gptEntry) {
 	for i := int64(0); i < int64(len(t.entries))/t.width; i++ {
 		raw := t.entries[i*t.width:][:t.width]
 		if !bytes.Equal(raw[:16], make([]byte, 16)) {
-			all = append(all, gptEntry{int(i + 1), raw, binary.LittleEndian.Uint64(raw[32:]), binary.LittleEndian.Uint64(raw[40:])})
+			all = append(all, gptEntry{int(i + 1), raw, binary.LittleEndian.Uint64(raw[32:]),
+				binary.LittleEndian.Uint64(raw[40:])})
 		}
 	}
 	return all
@@ -235,17 +244,18 @@ func (t gptTable) offered() (parts []partition) {
 
 func (t gptTable) partition(e gptEntry) partition {
 	return partition{
-		drive: efivar.HardDrive{Number: uint32(e.number), First: e.first, Sectors: e.last - e.first + 1, GUID: mixed(e.raw[16:32])},
-		typ:   [16]byte(e.raw[:16]), start: int64(e.first) * t.sector, size: int64(e.last-e.first+1) * t.sector,
+		drive: efivar.HardDrive{Number: uint32(e.number), First: e.first, Sectors: e.last - e.first + 1,
+			GUID: mixed(e.raw[16:32])},
+		typ: [16]byte(e.raw[:16]), start: int64(e.first) * t.sector, size: int64(e.last-e.first+1) * t.sector,
 	}
 }
 
 // farAway is beyond any disk, and keeps offsets in bytes within 63 bits.
 const farAway = 1 << 50
 
-// readGRUB reads the partitions that GRUB finds by itself, by the rules of its part_gpt: by the signature of sector 0, an entry of
-// a protective MBR wherever that begins, the mark of the primary header, and the entries that this names. It looks at no
-// checksum, at no bounds, and not at the backup copy.
+// readGRUB reads the partitions that GRUB finds by itself, by the rules of its part_gpt: by the signature of sector 0,
+// an entry of a protective MBR wherever that begins, the mark of the primary header, and the entries that this names.
+// It looks at no checksum, at no bounds, and not at the backup copy.
 func readGRUB(dev device.Reader) ([]partition, error) {
 	first, le := make([]byte, 512), binary.LittleEndian
 	if _, err := dev.ReadAt(first, 0); err != nil || first[510] != 0x55 || first[511] != 0xaa {
@@ -266,7 +276,8 @@ func readGRUB(dev device.Reader) ([]partition, error) {
 		at, count := le.Uint64(header[72:]), int64(le.Uint32(header[80:]))
 		t.width = int64(le.Uint32(header[84:]))
 		if t.width < 128 || count > maxEntries/t.width || at > uint64(dev.Size()/t.sector) {
-			return nil, fmt.Errorf("a partition table of %d entries of %d bytes in sector %d: %w", count, t.width, at, ErrNotModelled)
+			return nil, fmt.Errorf("a partition table of %d entries of %d bytes in sector %d: %w", count, t.width, at,
+				ErrNotModelled)
 		}
 		t.entries = make([]byte, count*t.width)
 		if _, err := dev.ReadAt(t.entries, int64(at)*t.sector); err != nil {
@@ -285,5 +296,6 @@ func readGRUB(dev device.Reader) ([]partition, error) {
 
 // mixed turns the order of bytes that GUIDs have on disk into that of their text, and back.
 func mixed(b []byte) efivar.GUID {
-	return efivar.GUID{b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]}
+	return efivar.GUID{b[3], b[2], b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+		b[15]}
 }

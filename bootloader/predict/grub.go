@@ -15,9 +15,9 @@ import (
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
-// The model of GRUB 2.06: it runs the grub.cfg that it finds on partition 1 of the disk, reads files through the first FAT
-// alone, sector by sector (GRUB's cache falls back to single sectors when a larger read fails), and writes the environment
-// block as save_env does: one sector in place, not flushed.
+// The model of GRUB 2.06: it runs the grub.cfg that it finds on partition 1 of the disk, reads files through the first
+// FAT alone, sector by sector (GRUB's cache falls back to single sectors when a larger read fails), and writes the
+// environment block as save_env does: one sector in place, not flushed.
 
 // Ends of a GRUB script.
 var (
@@ -75,7 +75,8 @@ func (b *boot) grub() error {
 	g.script = &script{
 		env: map[string]string{"prefix": grubPrefix}, functions: map[string][]statement{}, command: g.run,
 		stops: func(err error) bool {
-			return errors.Is(err, errStarted) || errors.Is(err, errReset) || errors.Is(err, ErrNotModelled) || errors.As(err, new(errMenu))
+			return errors.Is(err, errStarted) || errors.Is(err, errReset) || errors.Is(err, ErrNotModelled) ||
+				errors.As(err, new(errMenu))
 		},
 	}
 	before := g.trialBlock()
@@ -360,8 +361,8 @@ func (g *grub) loadInitrd(name string) error {
 // archives are how an initramfs begins: cpio, gzip, xz, zstd, lz4.
 var archives = []string{"070701", "\x1f\x8b", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd", "\x02\x21\x4c\x18"}
 
-// started says what the kernel makes of what it was given: one that is cut short resets the machine, one whose initramfs is
-// no archive panics.
+// started says what the kernel makes of what it was given: one that is cut short resets the machine, one whose
+// initramfs is no archive panics.
 func (g *grub) started(before, after map[string]string) error {
 	k, b := g.kernel, g.b
 	le := binary.LittleEndian
@@ -384,7 +385,8 @@ func (g *grub) started(before, after map[string]string) error {
 	}
 	b.out.Path, b.out.Slot, b.out.Cmdline = cleanPath(k.path), slotOf(k.path), k.cmdline
 	left, _ := strconv.Atoi(before["tries"])
-	b.out.Trial = left > 0 && before["trial"] == string(b.out.Slot) && after["tries"] == strconv.Itoa(left-1) && b.out.Slot != bootloader.None
+	b.out.Trial = left > 0 && before["trial"] == string(b.out.Slot) && after["tries"] == strconv.Itoa(left-1) &&
+		b.out.Slot != bootloader.None
 	b.out.Digest, b.out.Initrd = b.digest(k.file), b.digest(k.initrd)
 	g.explainGRUB(before, after)
 	return nil
@@ -435,6 +437,6 @@ func (b *boot) bios() error {
 	return b.grub()
 }
 
-// CoreMark is what the core images of tests (loadertest.GRUBCore) begin with, behind their first sector: a digest of the rest
-// follows it. Real ones carry their own correction codes, which are not looked at.
+// CoreMark is what the core images of tests (loadertest.GRUBCore) begin with, behind their first sector: a digest of
+// the rest follows it. Real ones carry their own correction codes, which are not looked at.
 const CoreMark = "the model's core image\n"

@@ -110,7 +110,8 @@ func (l *scriptLexer) finish() {
 }
 
 func scriptTokens(s string) ([]scriptWord, error) {
-	l := scriptLexer{tokens: make([]scriptWord, 0, len(s)/4), pieces: make([]piece, 0, len(s)/4), text: make([]byte, 0, 64)}
+	l := scriptLexer{tokens: make([]scriptWord, 0, len(s)/4), pieces: make([]piece, 0, len(s)/4),
+		text: make([]byte, 0, 64)}
 	for len(s) > 0 {
 		n, err := l.next(s)
 		if err != nil {

@@ -14,7 +14,8 @@ import (
 func said(t *testing.T, text string) (lines []string, err error) {
 	t.Helper()
 	list, err := parseScript(text)
-	s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return errors.Is(err, ErrNotModelled) }}
+	s := &script{env: map[string]string{}, functions: map[string][]statement{},
+		stops: func(err error) bool { return errors.Is(err, ErrNotModelled) }}
 	s.command = func(argv []string) error {
 		if argv[0] == "fails" {
 			return errFalse
@@ -50,7 +51,8 @@ func TestScriptsOfGRUB(t *testing.T) {
 
 func TestWhatIsBeforeASyntaxErrorRuns(t *testing.T) {
 	for text, want := range map[string][]string{
-		"say 1\nif say 2; then": {"[1]"}, "say 1\nsay 'open": {"[1]"}, "say 1\nfi\nsay 2": {"[1]"}, "say 1\n\x00say 2": {"[1]"},
+		"say 1\nif say 2; then": {"[1]"}, "say 1\nsay 'open": {"[1]"}, "say 1\nfi\nsay 2": {"[1]"},
+		"say 1\n\x00say 2":  {"[1]"},
 		"say 1\nfunction {": {"[1]"},
 	} {
 		lines, err := said(t, text)
@@ -66,7 +68,8 @@ func TestWhatIsBeforeASyntaxErrorRuns(t *testing.T) {
 // The model's save_env against the codec, which grub-editenv judges.
 func TestSaveEnvIsAsGrubEditenvDoesIt(t *testing.T) {
 	data, codec := []byte(grubenv.New(80)), grubenv.New(80)
-	for _, v := range []grubenv.Variable{{Name: "a", Value: "1"}, {Name: "bb", Value: `\x`}, {Name: "a", Value: "long\ner"}, {Name: "bb", Value: ""}, {Name: "a", Value: ""}} {
+	for _, v := range []grubenv.Variable{{Name: "a", Value: "1"}, {Name: "bb", Value: `\x`},
+		{Name: "a", Value: "long\ner"}, {Name: "bb", Value: ""}, {Name: "a", Value: ""}} {
 		var err error
 		data, err = setVariable(data, v.Name, v.Value)
 		require.NoError(t, err)
@@ -85,10 +88,14 @@ func TestSaveEnvIsAsGrubEditenvDoesIt(t *testing.T) {
 
 // What a write of which only a part arrived leaves: the model, and the codec that State uses, read it alike.
 func TestBrokenEnvironmentBlocks(t *testing.T) {
-	for _, body := range []string{"a=1\nne\nb=2\nc=3\n###", "=0\na=1\n", "a=1\na=2\n", "a=1\nrest", "a=1\nb=rest", "a=\\\nx\n#\\\n=\nb=1\n"} {
+	for _, body := range []string{"a=1\nne\nb=2\nc=3\n###", "=0\na=1\n", "a=1\na=2\n", "a=1\nrest", "a=1\nb=rest",
+		"a=\\\nx\n#\\\n=\nb=1\n"} {
 		var got []grubenv.Variable
 		data := []byte(grubenv.Signature + body)
-		require.NoError(t, eachVariable(data, func(name, value string) { got = append(got, grubenv.Variable{Name: name, Value: value}) }))
+		require.NoError(t, eachVariable(data, func(name, value string) {
+			got = append(got,
+				grubenv.Variable{Name: name, Value: value})
+		}))
 		want, err := grubenv.Scan(data)
 		require.NoError(t, err)
 		require.Equal(t, want, got, "%q", body)
@@ -105,7 +112,8 @@ func FuzzScript(f *testing.F) {
 		if err != nil && !errors.Is(err, errSyntax) && !errors.Is(err, ErrNotModelled) {
 			t.Fatal(err)
 		}
-		s := &script{env: map[string]string{}, functions: map[string][]statement{}, stops: func(err error) bool { return true }}
+		s := &script{env: map[string]string{}, functions: map[string][]statement{},
+			stops: func(err error) bool { return true }}
 		n := 0
 		s.command = func([]string) error {
 			if n++; n > 1000 {

@@ -12,8 +12,8 @@ import (
 )
 
 // Next predicts the next n boots, one after the other, each with the reasons in Outcome.Why. What a boot uses up (a
-// one-shot variable, one of GRUB's counted tries) is gone for the one after it, and nobody is taken to confirm: behind a
-// trial comes the fallback. Nothing is written: what a loader would write stays in memory, and vars is copied.
+// one-shot variable, one of GRUB's counted tries) is gone for the one after it, and nobody is taken to confirm: behind
+// a trial comes the fallback. Nothing is written: what a loader would write stays in memory, and vars is copied.
 //
 // An error means that the model does not know what would happen, or that vars cannot be listed.
 func Next(disk device.Reader, vars efivar.Store, n int, o Options) ([]Outcome, error) {
@@ -34,8 +34,8 @@ func Next(disk device.Reader, vars efivar.Store, n int, o Options) ([]Outcome, e
 	return boots, nil
 }
 
-// Variables copies those of a machine's variables that boots depend on, so that boots can be played on them. A nil store
-// has none. One that cannot be read is such in the copy too: a boot that depends on it is not modelled.
+// Variables copies those of a machine's variables that boots depend on, so that boots can be played on them. A nil
+// store has none. One that cannot be read is such in the copy too: a boot that depends on it is not modelled.
 func Variables(from efivar.Store) (*efivar.Memory, error) {
 	to := efivar.NewMemory()
 	if from == nil {
@@ -46,7 +46,8 @@ func Variables(from efivar.Store) (*efivar.Memory, error) {
 		return nil, fmt.Errorf("list the firmware's variables: %w", err)
 	}
 	for _, name := range names {
-		if name.GUID != efivar.Global("").GUID && name.GUID != efivar.Loader("").GUID && name.GUID != Signatures("").GUID {
+		if name.GUID != efivar.Global("").GUID && name.GUID != efivar.Loader("").GUID &&
+			name.GUID != Signatures("").GUID {
 			continue
 		}
 		v, err := from.Read(name)

@@ -76,12 +76,14 @@ func option(t *testing.T, m *loadertest.Machine, n uint16, name, file string) {
 
 func numbers(t *testing.T, m *loadertest.Machine, name string, n ...uint16) {
 	t.Helper()
-	require.NoError(t, m.Vars.Write(efivar.Global(name), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(n...)}))
+	require.NoError(t, m.Vars.Write(efivar.Global(name), efivar.Variable{Attributes: efivar.Kept,
+		Data: efivar.EncodeNumbers(n...)}))
 }
 
 func variable(t *testing.T, m *loadertest.Machine, name, value string) {
 	t.Helper()
-	require.NoError(t, m.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(value)}))
+	require.NoError(t, m.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: efivar.Kept,
+		Data: efivar.EncodeString(value)}))
 }
 
 const loaderFile = `\EFI\BOOT\BOOTX64.EFI`
@@ -101,13 +103,26 @@ func TestWhyUnderSystemdBoot(t *testing.T) {
 		want   []string
 	}{
 		{name: "a plain default", want: []string{"A: loader.conf names slot A."}},
-		{name: "one-shot", set: func(t *testing.T, m *loadertest.Machine) { variable(t, m, "LoaderEntryOneShot", "pawl-b.conf") },
-			want: []string{"B trial: LoaderEntryOneShot names slot B; used up by this boot.", "A: loader.conf names slot A."}},
-		{name: "one-shot of nothing", set: func(t *testing.T, m *loadertest.Machine) { variable(t, m, "LoaderEntryOneShot", "gone.conf") },
+		{name: "one-shot", set: func(t *testing.T, m *loadertest.Machine) {
+			variable(t, m, "LoaderEntryOneShot",
+				"pawl-b.conf")
+		},
+			want: []string{"B trial: LoaderEntryOneShot names slot B; used up by this boot.",
+				"A: loader.conf names slot A."}},
+		{name: "one-shot of nothing", set: func(t *testing.T, m *loadertest.Machine) {
+			variable(t, m,
+				"LoaderEntryOneShot", "gone.conf")
+		},
 			want: []string{`A: LoaderEntryOneShot is "gone.conf", which is no entry that can be started; used up by this boot. loader.conf names slot A.`, "A: loader.conf names slot A."}},
-		{name: "a default by variable", set: func(t *testing.T, m *loadertest.Machine) { variable(t, m, "LoaderEntryDefault", "pawl-b.conf") },
+		{name: "a default by variable", set: func(t *testing.T, m *loadertest.Machine) {
+			variable(t, m,
+				"LoaderEntryDefault", "pawl-b.conf")
+		},
 			want: []string{"B: LoaderEntryDefault names slot B and outranks loader.conf."}},
-		{name: "a default by variable of nothing", set: func(t *testing.T, m *loadertest.Machine) { variable(t, m, "LoaderEntryDefault", "gone*") },
+		{name: "a default by variable of nothing", set: func(t *testing.T, m *loadertest.Machine) {
+			variable(t, m,
+				"LoaderEntryDefault", "gone*")
+		},
 			want: []string{`A: LoaderEntryDefault is "gone*", which is no entry that can be started. loader.conf names slot A.`}},
 		{name: "loader.conf destroyed", change: map[string]string{"loader/loader.conf": "\x93\x00\x81default"},
 			want: []string{"A: loader.conf is damaged: the first entry in order boots, slot A."}},
@@ -118,14 +133,18 @@ func TestWhyUnderSystemdBoot(t *testing.T) {
 		{name: "loader.conf names what is gone", change: map[string]string{nameA: "\n"},
 			want: []string{`B: loader.conf names "pawl-a.conf", which is no entry that can be started: the first entry in order boots, slot B.`}},
 		{name: "loader.conf is gone", change: map[string]string{"loader/loader.conf": "-"},
-			want: []string{"A: loader.conf cannot be read (loader/loader.conf: file does not exist): the first entry in order boots, slot A."}},
-		{name: "an entry that is not ours", change: map[string]string{"loader/loader.conf": "default other.conf\n", "loader/entries/other.conf": "linux /vmlinuz\n", "vmlinuz": uki},
+			want: []string{"A: loader.conf cannot be read (loader/loader.conf: file does not exist): the first entry " +
+				"in order boots, slot A."}},
+		{name: "an entry that is not ours", change: map[string]string{"loader/loader.conf": "default other.conf\n",
+			"loader/entries/other.conf": "linux /vmlinuz\n", "vmlinuz": uki},
 			want: []string{"vmlinuz: loader.conf names entry other.conf."}},
-		{name: "a trial that does not load, one start", change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]},
-			set: func(t *testing.T, m *loadertest.Machine) { variable(t, m, "LoaderEntryOneShot", "pawl-b.conf") },
+		{name: "a trial that does not load, one start",
+			change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]},
+			set:    func(t *testing.T, m *loadertest.Machine) { variable(t, m, "LoaderEntryOneShot", "pawl-b.conf") },
 			want: []string{`stuck (the firmware ends in its shell): LoaderEntryOneShot names slot B; used up by this boot. The loader goes back to the firmware ` +
 				`(error loading /EFI/pawl/B/os.efi: not an image that this firmware loads), which takes the next in BootOrder after Boot0001 "UEFI Misc Device".`, "A: loader.conf names slot A."}},
-		{name: "a trial that does not load, two starts", change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]},
+		{name: "a trial that does not load, two starts",
+			change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]},
 			set: func(t *testing.T, m *loadertest.Machine) {
 				twice(t, m)
 				variable(t, m, "LoaderEntryOneShot", "pawl-b.conf")
@@ -141,16 +160,22 @@ func TestWhyUnderSystemdBoot(t *testing.T) {
 			option(t, m, 0x50, "trial", `\EFI\pawl\B\os.efi`)
 			numbers(t, m, "BootNext", 0x50)
 		}, want: []string{`B trial: BootNext names Boot0050 "trial"; used up by this boot. The firmware starts slot B's os.efi by itself, for Boot0050 "trial".`, "A: loader.conf names slot A."}},
-		{name: "BootNext to what does not load", change: map[string]string{"EFI/pawl/B/os.efi": "junk"}, set: func(t *testing.T, m *loadertest.Machine) {
-			option(t, m, 0x50, "trial", `\EFI\pawl\B\os.efi`)
-			numbers(t, m, "BootNext", 0x50)
-		}, want: []string{`A: BootNext names Boot0050 "trial"; used up by this boot. Boot0050 "trial" starts nothing (not an image that this firmware loads), so the firmware goes on. loader.conf names slot A.`}},
-		{name: "BootNext to no option", set: func(t *testing.T, m *loadertest.Machine) { numbers(t, m, "BootNext", 0x50) },
-			want: []string{"A: BootNext names Boot0050; used up by this boot. It is not there, so the firmware goes on with BootOrder. loader.conf names slot A.", "A: loader.conf names slot A."}},
-		{name: "something else in front", change: map[string]string{"EFI/other.efi": uki}, set: func(t *testing.T, m *loadertest.Machine) {
-			option(t, m, 3, "Other", `\EFI\other.efi`)
-			numbers(t, m, "BootOrder", 3)
-		}, want: []string{`EFI/other.efi: The firmware starts EFI/other.efi by itself, for Boot0003 "Other".`}},
+		{name: "BootNext to what does not load", change: map[string]string{"EFI/pawl/B/os.efi": "junk"},
+			set: func(t *testing.T, m *loadertest.Machine) {
+				option(t, m, 0x50, "trial", `\EFI\pawl\B\os.efi`)
+				numbers(t, m, "BootNext", 0x50)
+			}, want: []string{`A: BootNext names Boot0050 "trial"; used up by this boot. Boot0050 "trial" starts nothing (not an image that this firmware loads), so the firmware goes on. loader.conf names slot A.`}},
+		{name: "BootNext to no option", set: func(t *testing.T, m *loadertest.Machine) {
+			numbers(t, m, "BootNext",
+				0x50)
+		},
+			want: []string{"A: BootNext names Boot0050; used up by this boot. It is not there, so the firmware goes " +
+				"on with BootOrder. loader.conf names slot A.", "A: loader.conf names slot A."}},
+		{name: "something else in front", change: map[string]string{"EFI/other.efi": uki},
+			set: func(t *testing.T, m *loadertest.Machine) {
+				option(t, m, 3, "Other", `\EFI\other.efi`)
+				numbers(t, m, "BootOrder", 3)
+			}, want: []string{`EFI/other.efi: The firmware starts EFI/other.efi by itself, for Boot0003 "Other".`}},
 		{name: "a network card in front", set: func(t *testing.T, m *loadertest.Machine) {
 			option(t, m, 3, "Network", "")
 			numbers(t, m, "BootOrder", 3)
@@ -209,17 +234,24 @@ func TestWhyUnderGRUB(t *testing.T) {
 		{"three tries", 3, nil, []string{"B trial: trial.env has slot B on trial, tries left: 3; after this boot: 2.",
 			"B trial: trial.env has slot B on trial, tries left: 2; after this boot: 1.", trialB, over}},
 		{"disarmed", 1, func(t *testing.T, r *loadertest.Rig) { require.NoError(t, r.Disarm()) }, []string{a, a}},
-		{"a trial without its kernel", 1, func(t *testing.T, r *loadertest.Rig) { require.NoError(t, r.FS.Remove(kernel)) },
-			[]string{"A: GRUB does not find all files of slot B, or it is not to be booted. GRUB's default is slot A.", over}},
+		{"a trial without its kernel", 1, func(t *testing.T, r *loadertest.Rig) {
+			require.NoError(t,
+				r.FS.Remove(kernel))
+		},
+			[]string{"A: GRUB does not find all files of slot B, or it is not to be booted. GRUB's default is slot A.",
+				over}},
 		{"a kernel that is cut short", 1, func(t *testing.T, r *loadertest.Rig) {
 			data, err := r.FS.ReadFile(kernel)
 			require.NoError(t, err)
 			require.NoError(t, r.FS.WriteFile(kernel, data[:len(data)-100]))
-		}, []string{"A: GRUB starts slot B's vmlinuz, which is cut short (1724 bytes of 1824). The machine restarts. The tries of slot B are used up. GRUB's default is slot A.", over}},
+		}, []string{"A: GRUB starts slot B's vmlinuz, which is cut short (1724 bytes of 1824). The machine restarts. " +
+			"The tries of slot B are used up. GRUB's default is slot A.", over}},
 		{"an initramfs of junk", 1, func(t *testing.T, r *loadertest.Rig) {
 			require.NoError(t, r.FS.WriteFile(bootloader.B.File(bootloader.InitrdFile), []byte("junk")))
-		}, []string{"A: GRUB starts slot B's vmlinuz, which panics: its initramfs is no archive. The machine restarts. The tries of slot B are used up. GRUB's default is slot A.", over}},
-		{"trial.env destroyed", 1, func(t *testing.T, r *loadertest.Rig) { junk(t, r, "grub/trial.env") }, []string{a, a}},
+		}, []string{"A: GRUB starts slot B's vmlinuz, which panics: its initramfs is no archive. The machine " +
+			"restarts. The tries of slot B are used up. GRUB's default is slot A.", over}},
+		{"trial.env destroyed", 1, func(t *testing.T, r *loadertest.Rig) { junk(t, r, "grub/trial.env") },
+			[]string{a, a}},
 		{"one copy of the default destroyed", 1, func(t *testing.T, r *loadertest.Rig) {
 			require.NoError(t, r.Disarm())
 			junk(t, r, "grub/default.0.env")
@@ -232,7 +264,8 @@ func TestWhyUnderGRUB(t *testing.T) {
 		{"the default without its kernel", 1, func(t *testing.T, r *loadertest.Rig) {
 			require.NoError(t, r.Disarm())
 			require.NoError(t, r.FS.Remove(bootloader.A.File(bootloader.KernelFile)))
-		}, []string{"B: GRUB does not find all files of slot A, or it is not to be booted. Slot B boots in its place."}},
+		}, []string{"B: GRUB does not find all files of slot A, or it is not to be booted. Slot B boots in its " +
+			"place."}},
 		{"another grub.cfg", 1, func(t *testing.T, r *loadertest.Rig) {
 			require.NoError(t, r.FS.WriteFile("vmlinuz", loadertest.LinuxImage(nil)))
 			require.NoError(t, r.FS.WriteFile("initrd", []byte("070701")))
@@ -291,7 +324,8 @@ func TestOverlay(t *testing.T) {
 }
 
 func TestOrderAndStarts(t *testing.T) {
-	m := disk(t, base(map[string]string{"EFI/other.efi": string(loadertest.Kernel("amd64", []byte("x"))), "EFI/second.efi": string(loadertest.Loader("amd64"))}))
+	m := disk(t, base(map[string]string{"EFI/other.efi": string(loadertest.Kernel("amd64", []byte("x"))),
+		"EFI/second.efi": string(loadertest.Loader("amd64"))}))
 	option(t, m, 1, "Network", "")
 	option(t, m, 2, "Pawl", loaderFile)
 	option(t, m, 3, "Gone", `\EFI\gone.efi`)
@@ -302,7 +336,8 @@ func TestOrderAndStarts(t *testing.T) {
 	order, err := predict.Order(sealed{m.Disk, t}, m.Vars, predict.Options{})
 	require.NoError(t, err)
 	require.Equal(t, []predict.Option{
-		{Number: 1, Name: `Boot0001 "Network"`, Reason: "it names another device, which is taken to hold nothing that starts"},
+		{Number: 1, Name: `Boot0001 "Network"`,
+			Reason: "it names another device, which is taken to hold nothing that starts"},
 		{Number: 2, Name: `Boot0002 "Pawl"`, Path: "EFI/BOOT/BOOTX64.EFI", Loader: true},
 		{Number: 3, Name: `Boot0003 "Gone"`, Reason: `\EFI\gone.efi: file does not exist`},
 		{Number: 4, Name: `Boot0004 "Second copy"`, Path: "EFI/second.efi", Loader: true},

@@ -17,8 +17,8 @@ type Option struct {
 	Reason string // why it starts no file; "" when it does
 }
 
-// Order says what each entry of BootOrder starts, in order, as it stands now: without those that firmware is still to add,
-// and without what it does not try. The disk is only read. It returns nothing for a BIOS.
+// Order says what each entry of BootOrder starts, in order, as it stands now: without those that firmware is still to
+// add, and without what it does not try. The disk is only read. It returns nothing for a BIOS.
 func Order(disk device.Reader, vars efivar.Store, o Options) ([]Option, error) {
 	if o.BIOS {
 		return nil, nil
@@ -54,8 +54,8 @@ func Order(disk device.Reader, vars efivar.Store, o Options) ([]Option, error) {
 	return options, nil
 }
 
-// Starts is how often in a row firmware starts a loader of this disk, when each of them comes back to it: from the first
-// option that starts anything.
+// Starts is how often in a row firmware starts a loader of this disk, when each of them comes back to it: from the
+// first option that starts anything.
 func Starts(order []Option) int {
 	n := 0
 	for _, o := range order {

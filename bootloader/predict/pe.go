@@ -66,7 +66,8 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 	}
 	if directories > 4 {
 		// The certificate table, the only directory whose address is an offset in the file.
-		if from, size := int64(le.Uint32(opt[112+32:])), int64(le.Uint32(opt[112+36:])); size > 0 && from+size > length {
+		if from, size := int64(le.Uint32(opt[112+32:])), int64(le.Uint32(opt[112+36:])); size > 0 &&
+			from+size > length {
 			return nil, errImage
 		}
 	}

@@ -2,8 +2,8 @@
 // with systemd-boot 252 to 262 or GRUB 2.06, and of a BIOS with GRUB.
 //
 // Start with Next, which predicts the next boots and writes nothing, or with Boot, which plays one. The model reads the
-// disk's bytes by itself and shares no code with what writes them, except for the layout of load options (efivar, held by
-// bytes that firmware made). `make boots` holds it to what QEMU boots.
+// disk's bytes by itself and shares no code with what writes them, except for the layout of load options (efivar, held
+// by bytes that firmware made). `make boots` holds it to what QEMU boots.
 //
 // The model follows what was tried in QEMU (docs/decisions/0002-boot-order.md and the comments beside each rule), the
 // failure paths above all: an image that does not load sends the loader back to the firmware, which takes the next in
@@ -11,10 +11,10 @@
 // the firmware's cache. Of GRUB it runs the very grub.cfg that is on the disk, with the small part of GRUB's script
 // language that such a file needs; anything else in it is an error. A machine that resets goes on in the same call.
 //
-// It does not model: a directory that a loader makes longer, an Extended Boot Loader partition, GRUB on FAT12 and FAT16, other
-// partition tables than GPT, more than one disk, keys pressed, or what an image does once it started. The first four
-// are errors when they would matter. With Secure Boot on, a program is refused that nobody signed who may by db and dbx; where those cannot
-// be read, behind a shim, and of what GRUB loads, every signature is taken to be good.
+// It does not model: a directory that a loader makes longer, an Extended Boot Loader partition, GRUB on FAT12 and
+// FAT16, other partition tables than GPT, more than one disk, keys pressed, or what an image does once it started. The
+// first four are errors when they would matter. With Secure Boot on, a program is refused that nobody signed who may by
+// db and dbx; where those cannot be read, behind a shim, and of what GRUB loads, every signature is taken to be good.
 //
 // Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
 package predict
@@ -44,31 +44,32 @@ type Options struct {
 	BIOS     bool   // a BIOS instead of UEFI: no variables, and the disk's first sector is started
 	NoShell  bool   // firmware without a shell behind the last boot option
 	NoDigest bool   // leave Outcome.Digest empty
-	// Skim reads of a program, a kernel or an initramfs only what the model looks at, and so no sector that cannot be read in
-	// the rest of it. It implies NoDigest.
+	// Skim reads of a program, a kernel or an initramfs only what the model looks at, and so no sector that cannot be
+	// read in the rest of it. It implies NoDigest.
 	Skim bool
-	// Good names files, by their paths on the boot file system, that are taken to be whole, signed, and right for the machine,
-	// whatever they hold: what is to be written there is not there yet. Nil: none.
+	// Good names files, by their paths on the boot file system, that are taken to be whole, signed, and right for the
+	// machine, whatever they hold: what is to be written there is not there yet. Nil: none.
 	Good  func(path string) bool
 	Trace bool // fill Outcome.Log
-	// Refuses is the SHA-256 of a program that this firmware does not start, for a reason that is not in the file; "" for none. Not
-	// with Skim.
+	// Refuses is the SHA-256 of a program that this firmware does not start, for a reason that is not in the file; ""
+	// for none. Not with Skim.
 	Refuses string
 	// Explain fills Outcome.Why; Next always does.
 	Explain bool
 	// Model predicts in place of this package, for a loader that this package does not know; nil: it does.
 	Model Model
-	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that (see
-	// fat.go), so without this option an unreadable sector takes its neighbours along.
+	// SectorReads is a firmware without read caches: an unreadable sector costs itself alone. OVMF is not like that
+	// (see fat.go), so without this option an unreadable sector takes its neighbours along.
 	SectorReads bool
 }
 
-// Model predicts the boots of machines whose loader this package does not know. A loader from outside (bootloader.Backend) that
-// is also a Model can be rehearsed and diagnosed; with another one, an upgrade says that it was not rehearsed.
+// Model predicts the boots of machines whose loader this package does not know. A loader from outside
+// (bootloader.Backend) that is also a Model can be rehearsed and diagnosed; with another one, an upgrade says that it
+// was not rehearsed.
 type Model interface {
-	// Boot does what Boot of this package does, for that loader: it powers the machine on and says where that ends. It follows
-	// Options.Good and Options.Skim, so that a rehearsal can go on with files that are not there yet, and is quick. The others it
-	// may leave alone.
+	// Boot does what Boot of this package does, for that loader: it powers the machine on and says where that ends. It
+	// follows Options.Good and Options.Skim, so that a rehearsal can go on with files that are not there yet, and is
+	// quick. The others it may leave alone.
 	Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error)
 }
 
@@ -104,10 +105,10 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("slot %v, %s, %s, loader starts: %d, %s", o.Slot, o.Path, kind, o.Starts, o.Digest)
 }
 
-// Boot powers the machine on, with the whole disk and the variables that it finds. It changes vars as firmware and loader
-// do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's own tell
-// of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's name counts boots; then
-// it must be an io.WriterAt. An error means that the model does not know what would happen.
+// Boot powers the machine on, with the whole disk and the variables that it finds. It changes vars as firmware and
+// loader do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's
+// own tell of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's
+// name counts boots; then it must be an io.WriterAt. An error means that the model does not know what would happen.
 func Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error) {
 	if o.Model != nil {
 		return o.Model.Boot(disk, vars, o)
@@ -333,7 +334,8 @@ func (b *boot) start(v *volume, path string) error {
 	}
 	if find(sections, ".linux") != nil {
 		// systemd's stub says where it came from when no loader did.
-		b.setVolatile(efivar.Loader("LoaderImageIdentifier"), efivar.EncodeString("\\"+strings.ReplaceAll(cleanPath(path), "/", "\\")))
+		b.setVolatile(efivar.Loader("LoaderImageIdentifier"),
+			efivar.EncodeString("\\"+strings.ReplaceAll(cleanPath(path), "/", "\\")))
 		b.setVolatile(efivar.Loader("LoaderDevicePartUUID"), efivar.EncodeString(v.part.drive.GUID.String()))
 	}
 	return nil

@@ -76,27 +76,48 @@ func TestChoice(t *testing.T) {
 		stuck  bool
 	}{
 		{name: "seen: exact default", want: "A", starts: 1},
-		{name: "seen: one-shot", vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "B", starts: 1, trial: true},
-		{name: "one-shot is a pattern in any case", vars: map[string]string{"LoaderEntryOneShot": "PAWL-?.CONF"}, want: "A", starts: 1, trial: true},
-		{name: "seen: one-shot of an empty entry", change: map[string]string{nameB: "\n\n\n"}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "A", starts: 1},
-		{name: "one-shot of an image that is missing", change: map[string]string{"EFI/pawl/B/os.efi": "-"}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "A", starts: 1},
-		{name: "seen: one start, one-shot of a truncated image", change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
-		{name: "seen: one start, one-shot of an empty image", change: map[string]string{"EFI/pawl/B/os.efi": ""}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
-		{name: "seen: one start, one-shot of random bytes", change: map[string]string{"EFI/pawl/B/os.efi": "random"}, vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
+		{name: "seen: one-shot", vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "B", starts: 1,
+			trial: true},
+		{name: "one-shot is a pattern in any case", vars: map[string]string{"LoaderEntryOneShot": "PAWL-?.CONF"},
+			want: "A", starts: 1, trial: true},
+		{name: "seen: one-shot of an empty entry", change: map[string]string{nameB: "\n\n\n"},
+			vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "A", starts: 1},
+		{name: "one-shot of an image that is missing", change: map[string]string{"EFI/pawl/B/os.efi": "-"},
+			vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, want: "A", starts: 1},
+		{name: "seen: one start, one-shot of a truncated image",
+			change: map[string]string{"EFI/pawl/B/os.efi": uki[:len(uki)-513]},
+			vars:   map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
+		{name: "seen: one start, one-shot of an empty image", change: map[string]string{"EFI/pawl/B/os.efi": ""},
+			vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
+		{name: "seen: one start, one-shot of random bytes", change: map[string]string{"EFI/pawl/B/os.efi": "random"},
+			vars: map[string]string{"LoaderEntryOneShot": "pawl-b.conf"}, starts: 1, stuck: true},
 		{name: "seen: no entries", change: map[string]string{nameA: "\n", nameB: "\n"}, starts: 1, stuck: true},
-		{name: "seen: loader.conf destroyed", change: map[string]string{"loader/loader.conf": "\x93\x00\x81default"}, want: "A", starts: 1},
+		{name: "seen: loader.conf destroyed", change: map[string]string{"loader/loader.conf": "\x93\x00\x81default"},
+			want: "A", starts: 1},
 		{name: "seen: an entry destroyed", change: map[string]string{nameB: "\x93\x00\x81"}, want: "A", starts: 1},
-		{name: "seen: default matches nothing, the newest boots", change: noKeys(map[string]string{"loader/loader.conf": "default gone.conf\n"}), want: "B", starts: 1},
+		{name: "seen: default matches nothing, the newest boots",
+			change: noKeys(map[string]string{"loader/loader.conf": "default gone.conf\n"}), want: "B", starts: 1},
 		{name: "no loader.conf, sort keys", change: map[string]string{"loader/loader.conf": "-"}, want: "A", starts: 1},
-		{name: "the entry without sort key comes last", change: map[string]string{"loader/loader.conf": "-", nameA: "version 9\nefi /EFI/pawl/A/os.efi\n"}, want: "B", starts: 1},
-		{name: "same keys, the newest", change: map[string]string{"loader/loader.conf": "-", nameA: "version 1.9\nsort-key 9\nefi /EFI/pawl/A/os.efi\n", nameB: "version 1.10\nsort-key 9\nefi /EFI/pawl/B/os.efi\n"}, want: "B", starts: 1},
-		{name: "LoaderEntryDefault outranks loader.conf", vars: map[string]string{"LoaderEntryDefault": "pawl-b.conf"}, want: "B", starts: 1},
-		{name: "LoaderEntryDefault that matches nothing", vars: map[string]string{"LoaderEntryDefault": "gone*"}, want: "A", starts: 1},
-		{name: "seen: a glob", change: map[string]string{"loader/loader.conf": "default pawl-b*\n"}, want: "B", starts: 1},
-		{name: "comments, tabs, carriage returns, quotes", change: map[string]string{"loader/loader.conf": "#default pawl-a.conf\r\n \tdefault\t \"pawl-b.conf\" \r\n"}, want: "B", starts: 1},
-		{name: "an entry for another architecture", change: map[string]string{nameA: "sort-key 0\narchitecture aa64\nefi /EFI/pawl/A/os.efi\n", "loader/loader.conf": "-"}, want: "B", starts: 1},
+		{name: "the entry without sort key comes last", change: map[string]string{"loader/loader.conf": "-",
+			nameA: "version 9\nefi /EFI/pawl/A/os.efi\n"}, want: "B", starts: 1},
+		{name: "same keys, the newest", change: map[string]string{"loader/loader.conf": "-",
+			nameA: "version 1.9\nsort-key 9\nefi /EFI/pawl/A/os.efi\n",
+			nameB: "version 1.10\nsort-key 9\nefi /EFI/pawl/B/os.efi\n"}, want: "B", starts: 1},
+		{name: "LoaderEntryDefault outranks loader.conf", vars: map[string]string{"LoaderEntryDefault": "pawl-b.conf"},
+			want: "B", starts: 1},
+		{name: "LoaderEntryDefault that matches nothing", vars: map[string]string{"LoaderEntryDefault": "gone*"},
+			want: "A", starts: 1},
+		{name: "seen: a glob", change: map[string]string{"loader/loader.conf": "default pawl-b*\n"}, want: "B",
+			starts: 1},
+		{name: "comments, tabs, carriage returns, quotes",
+			change: map[string]string{"loader/loader.conf": "#default pawl-a.conf\r\n \tdefault\t \"pawl-b.conf\" " +
+				"\r\n"}, want: "B", starts: 1},
+		{name: "an entry for another architecture",
+			change: map[string]string{nameA: "sort-key 0\narchitecture aa64\nefi /EFI/pawl/A/os.efi\n",
+				"loader/loader.conf": "-"}, want: "B", starts: 1},
 		{name: "no loader", change: map[string]string{"EFI/BOOT/BOOTX64.EFI": "-"}, starts: 0, stuck: true},
-		{name: "a menu that waits", change: map[string]string{"loader/loader.conf": "default pawl-a.conf\ntimeout menu-force\n"}, starts: 1, stuck: true},
+		{name: "a menu that waits", change: map[string]string{"loader/loader.conf": "default pawl-a.conf\ntimeout " +
+			"menu-force\n"}, starts: 1, stuck: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := base(c.change)
@@ -107,7 +128,8 @@ func TestChoice(t *testing.T) {
 				require.NoError(t, f.Remove("EFI/BOOT/BOOTX64.EFI"))
 			}
 			for name, value := range c.vars {
-				require.NoError(t, m.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString(value)}))
+				require.NoError(t, m.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: efivar.Kept,
+					Data: efivar.EncodeString(value)}))
 			}
 			o, err := m.Boot()
 			require.NoError(t, err)
@@ -124,10 +146,13 @@ func TestChoice(t *testing.T) {
 // A tie between an entry of ours and an image in EFI/Linux.
 func TestUnifiedEntries(t *testing.T) {
 	var image bytes.Buffer
-	_, err := uki.Assemble(&image, io.NewSectionReader(bytes.NewReader(loadertest.Stub()), 0, int64(len(loadertest.Stub()))),
-		uki.Bytes(".osrel", []byte("ID=other\nPRETTY_NAME=\"Other\"\nVERSION_ID=3\n")), uki.Bytes(".linux", []byte("x")))
+	_, err := uki.Assemble(&image, io.NewSectionReader(bytes.NewReader(loadertest.Stub()), 0,
+		int64(len(loadertest.Stub()))),
+		uki.Bytes(".osrel", []byte("ID=other\nPRETTY_NAME=\"Other\"\nVERSION_ID=3\n")),
+		uki.Bytes(".linux", []byte("x")))
 	require.NoError(t, err)
-	m := disk(t, base(map[string]string{"EFI/Linux/Other.efi": image.String(), "loader/loader.conf": "default other.efi\n"}))
+	m := disk(t, base(map[string]string{"EFI/Linux/Other.efi": image.String(),
+		"loader/loader.conf": "default other.efi\n"}))
 	o, err := m.Boot()
 	require.NoError(t, err)
 	require.Equal(t, "EFI/Linux/Other.efi", o.Path)
@@ -148,15 +173,16 @@ func TestNotModelled(t *testing.T) {
 
 // crowded is a disk on which the loader counts a boot by a name that its directory has no room for.
 func crowded() map[string]string {
-	files := base(map[string]string{"loader/entries/abcdef+2.conf": "efi /EFI/pawl/B/os.efi\n", "loader/loader.conf": "default abcdef*\n"})
+	files := base(map[string]string{"loader/entries/abcdef+2.conf": "efi /EFI/pawl/B/os.efi\n",
+		"loader/loader.conf": "default abcdef*\n"})
 	for i := range 4 {
 		files[fmt.Sprintf("loader/entries/a note %d", i)] = "x"
 	}
 	return files
 }
 
-// An entry whose name counts is renamed before each boot, also one that does not load, and sorts last with no tries left. A glob
-// goes on all the same (seen).
+// An entry whose name counts is renamed before each boot, also one that does not load, and sorts last with no tries
+// left. A glob goes on all the same (seen).
 func TestCountedEntries(t *testing.T) {
 	const b = "sort-key !\nversion 1\nefi /EFI/pawl/B/os.efi\n"
 	for _, c := range []struct {
@@ -165,10 +191,14 @@ func TestCountedEntries(t *testing.T) {
 		slots string
 		names []string
 	}{
-		{"timeout 0\n", map[string]string{"loader/entries/b+2.conf": b}, "BBAA", []string{"b+1-1.conf", "b+0-2.conf", "b+0-2.conf", "b+0-2.conf"}},
-		{"default b+*.conf\n", map[string]string{"loader/entries/b+1-4.conf": b}, "BBB", []string{"b+0-5.conf", "b+0-6.conf", "b+0-7.conf"}},
-		{"default pawl-a.conf\n", map[string]string{"loader/entries/b+3.conf": b}, "AA", []string{"b+3.conf", "b+3.conf"}},
-		{"timeout 0\n", map[string]string{"loader/entries/A long name of an entry+12-0.conf": b}, "BB", []string{"A long name of an entry+11-1.conf", "A long name of an entry+10-2.conf"}},
+		{"timeout 0\n", map[string]string{"loader/entries/b+2.conf": b}, "BBAA", []string{"b+1-1.conf", "b+0-2.conf",
+			"b+0-2.conf", "b+0-2.conf"}},
+		{"default b+*.conf\n", map[string]string{"loader/entries/b+1-4.conf": b}, "BBB",
+			[]string{"b+0-5.conf", "b+0-6.conf", "b+0-7.conf"}},
+		{"default pawl-a.conf\n", map[string]string{"loader/entries/b+3.conf": b}, "AA",
+			[]string{"b+3.conf", "b+3.conf"}},
+		{"timeout 0\n", map[string]string{"loader/entries/A long name of an entry+12-0.conf": b}, "BB",
+			[]string{"A long name of an entry+11-1.conf", "A long name of an entry+10-2.conf"}},
 	} {
 		c.files["loader/loader.conf"] = c.conf
 		m := disk(t, base(c.files))
@@ -227,10 +257,12 @@ func TestBootNext(t *testing.T) {
 		want  bootloader.Slot
 	}{{string(loadertest.Kernel("amd64", []byte("two"))), "B"}, {"junk", "A"}} {
 		m := disk(t, base(map[string]string{"EFI/pawl/B/os.efi": c.image}))
-		data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "trial", Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`), efivar.End()}}.Encode()
+		data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "trial",
+			Path: []efivar.Node{m.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`), efivar.End()}}.Encode()
 		require.NoError(t, err)
 		require.NoError(t, m.Vars.Write(efivar.Boot(0x50), efivar.Variable{Attributes: efivar.Kept, Data: data}))
-		require.NoError(t, m.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(0x50)}))
+		require.NoError(t, m.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept,
+			Data: efivar.EncodeNumbers(0x50)}))
 		o, err := m.Boot()
 		require.NoError(t, err)
 		require.Equal(t, c.want, o.Slot)
@@ -251,12 +283,14 @@ func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
 	root := v.Data() // the root directory is the first cluster
 	entry, err := v.Entry("EFI/BOOT/BOOTX64.EFI")
 	require.NoError(t, err)
-	page := v.Table() + (entry-v.Table())/predict.TablePage*predict.TablePage // of the loader's chain; the zones are in others
+	// of the loader's chain; the zones are in others
+	page := v.Table() + (entry-v.Table())/predict.TablePage*predict.TablePage
 	for _, c := range []struct {
 		off   int64
 		boots bool
 	}{
-		{page + 20*512, false}, {page + predict.TablePage - 512, false}, {page - 512, true}, {page, false}, {v.Table(), false},
+		{page + 20*512, false}, {page + predict.TablePage - 512, false}, {page - 512, true}, {page, false},
+		{v.Table(), false},
 		{v.Table() + 11*512, true}, // seen: neither what opens a volume nor short directories need it
 		{root + predict.DataPage - 512, false}, {v.Table() + v.TableBytes(), true},
 	} {
@@ -276,7 +310,8 @@ func TestUnreadableSectorTakesItsPageAlong(t *testing.T) {
 
 // Only the first table counts.
 func TestSecondTableIsNotRead(t *testing.T) {
-	loader := string(loadertest.Loader("amd64")) + string(make([]byte, 100<<10)) // its chain fills a sector of the table
+	loader := string(loadertest.Loader("amd64")) + string(make([]byte,
+		100<<10)) // its chain fills a sector of the table
 	m := disk(t, base(map[string]string{"EFI/BOOT/BOOTX64.EFI": loader}))
 	v, err := predict.Volume(m.Disk, false)
 	require.NoError(t, err)
@@ -340,7 +375,8 @@ func TestReadsWhatBootfsWrote(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	want := map[string][]byte{}
 	for i := range 120 {
-		name := fmt.Sprintf("EFI/Linux/%s %d.dat", []string{"short", "Ein längerer Name mit Umlauten", "lower.case"}[i%3], i)
+		name := fmt.Sprintf("EFI/Linux/%s %d.dat", []string{"short", "Ein längerer Name mit Umlauten",
+			"lower.case"}[i%3], i)
 		data := make([]byte, rnd.IntN(200_000))
 		for j := range data {
 			data[j] = byte(rnd.Uint32())

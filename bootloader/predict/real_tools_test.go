@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The checks of images accept what real firmware accepts: Debian's systemd-boot and stub (package systemd-boot-efi), and
-// refuse each of them cut short.
+// The checks of images accept what real firmware accepts: Debian's systemd-boot and stub (package systemd-boot-efi),
+// and refuse each of them cut short.
 func TestRealImages(t *testing.T) {
 	for name, isLoader := range map[string]bool{"systemd-bootx64.efi": true, "linuxx64.efi.stub": false} {
 		b, err := os.ReadFile("/usr/lib/systemd/boot/efi/" + name)

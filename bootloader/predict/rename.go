@@ -9,9 +9,10 @@ import (
 	"unicode/utf16"
 )
 
-// rename gives a file another name in its directory, as EDK II's driver does (FatPkg, FatSetFileInfo): its entries are marked as
-// free, and new ones are put where they fit first. What is in the file, and where, stays. All of it is one write for each
-// sector that changes, then a flush: the driver writes whole pages of its cache, but with the same bytes around.
+// rename gives a file another name in its directory, as EDK II's driver does (FatPkg, FatSetFileInfo): its entries are
+// marked as free, and new ones are put where they fit first. What is in the file, and where, stays. All of it is one
+// write for each sector that changes, then a flush: the driver writes whole pages of its cache, but with the same bytes
+// around.
 //
 // It fails where the directory has no room left: then the firmware would have to make it longer, which is not modelled.
 func (v *volume) rename(dir uint32, from, to string) error {
@@ -69,7 +70,8 @@ func (v *volume) rename(dir uint32, from, to string) error {
 	return nil
 }
 
-// findEntries is the place of a file's entries in a directory, in steps of 32 bytes: its long name's and, last, its short one's.
+// findEntries is the place of a file's entries in a directory, in steps of 32 bytes: its long name's and, last, its
+// short one's.
 func findEntries(all []byte, name string) (first, last int, found bool) {
 	var long []uint16
 	start := -1

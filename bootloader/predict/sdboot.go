@@ -15,8 +15,8 @@ type errMenu string
 
 func (e errMenu) Error() string { return string(e) }
 
-// systemdBoot does what systemd-boot 252 does, or the release that the image says, when it is started from a file on v. It
-// returns nil and the running system in b.out, or the error with which systemd-boot goes back to the firmware, or an
+// systemdBoot does what systemd-boot 252 does, or the release that the image says, when it is started from a file on v.
+// It returns nil and the running system in b.out, or the error with which systemd-boot goes back to the firmware, or an
 // errMenu when it stays.
 func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	b.out.Starts++
@@ -41,8 +41,8 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 		return errMenu("systemd-boot shows its menu until a person chooses")
 	}
 	if len(entries) == 0 {
-		// The entry that is left on firmware with a setup program is "reboot into firmware interface"; the menu shows it
-		// for 10 seconds and then takes it.
+		// The entry that is left on firmware with a setup program is "reboot into firmware interface"; the menu shows
+		// it for 10 seconds and then takes it.
 		return errMenu("systemd-boot finds no entry and ends in the firmware's setup")
 	}
 	b.setVolatile(efivar.Loader("LoaderEntries"), ids)
@@ -62,8 +62,8 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	return nil
 }
 
-// introduce leaves the variables by which systemd-boot says what it is, and reports whether that version knows preferred
-// entries.
+// introduce leaves the variables by which systemd-boot says what it is, and reports whether that version knows
+// preferred entries.
 func (b *boot) introduce(v *volume, path, version string) (prefers bool) {
 	volatile := func(name, value string) { b.setVolatile(efivar.Loader(name), efivar.EncodeString(value)) }
 	volatile("LoaderInfo", "systemd-boot "+version)
@@ -174,8 +174,8 @@ func (b *boot) save(s settings, chosen entry) {
 	}
 }
 
-// startEntry loads an entry's files. All of its initrds are read into one piece before the kernel is loaded; what is in them
-// does not matter to the loader.
+// startEntry loads an entry's files. All of its initrds are read into one piece before the kernel is loaded; what is in
+// them does not matter to the loader.
 func (b *boot) startEntry(v *volume, e entry) error {
 	var initrds []*taken
 	for _, name := range e.initrds {

@@ -15,8 +15,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// What Secure Boot goes by: UEFI 2.10, section 32.4.1. A list is its type, u32 size of all, u32 size of a header, u32 size of each entry;
-// an entry is its owner's GUID and the data.
+// What Secure Boot goes by: UEFI 2.10, section 32.4.1. A list is its type, u32 size of all, u32 size of a header, u32
+// size of each entry; an entry is its owner's GUID and the data.
 const (
 	securityGUID = "d719b2cb-3d3a-4596-a3bc-dad00e67656f" // the owner of db and dbx
 	typeX509     = "a5c059a1-94e4-4aa7-87b5-ab155c2bf072"
@@ -38,11 +38,12 @@ func (b *boot) secure() bool {
 	return err == nil && len(v.Data) == 1 && v.Data[0] == 1
 }
 
-// most of a program that is read with Options.Skim, to look at its signatures: a loader is smaller, and a system is taken to be good.
+// most of a program that is read with Options.Skim, to look at its signatures: a loader is smaller, and a system is
+// taken to be good.
 const mostOfProgram = 8 << 20
 
-// signed is why firmware refuses a program by its signatures. It is nil too where that cannot be known: who may sign is not there to be
-// read, or a shim asks others.
+// signed is why firmware refuses a program by its signatures. It is nil too where that cannot be known: who may sign is
+// not there to be read, or a shim asks others.
 func (b *boot) signed(t *taken) error {
 	if !b.secure() || b.shimmed || b.o.Skim && t.size > mostOfProgram {
 		return nil
@@ -92,7 +93,8 @@ func (l signatures) trusts(s authenticode.Signed) bool {
 	}
 	return slices.ContainsFunc(append(slices.Clone(s.Signers), s.Others...), func(c *x509.Certificate) bool {
 		return slices.ContainsFunc(l.certs, func(by *x509.Certificate) bool {
-			return by.Equal(c) || bytes.Equal(by.RawSubject, c.RawIssuer) && by.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+			return by.Equal(c) || bytes.Equal(by.RawSubject, c.RawIssuer) && by.CheckSignature(c.SignatureAlgorithm,
+				c.RawTBSCertificate, c.Signature) == nil
 		})
 	})
 }
@@ -132,11 +134,12 @@ func mixedGUID(b []byte) string {
 
 // isShim reports whether a program is a shim.
 func isShim(sections []section) bool {
-	return find(sections, ".vendor_cert") != nil || find(sections, ".data.ident") != nil || strings.Contains("\n"+string(find(sections, ".sbat")), "\nshim,")
+	return find(sections, ".vendor_cert") != nil || find(sections, ".data.ident") != nil ||
+		strings.Contains("\n"+string(find(sections, ".sbat")), "\nshim,")
 }
 
-// shim does what a shim does: it starts the loader beside it, and asks keys of its own whether that is signed. What comes of them is not
-// known here, so all is taken to be signed.
+// shim does what a shim does: it starts the loader beside it, and asks keys of its own whether that is signed. What
+// comes of them is not known here, so all is taken to be signed.
 func (b *boot) shim(v *volume, path string) error {
 	if b.shimmed {
 		return fmt.Errorf("a shim behind a shim: %w", ErrNotModelled)
@@ -144,7 +147,8 @@ func (b *boot) shim(v *volume, path string) error {
 	b.shimmed = true
 	next := b.behindShim(path)
 	dir := next[:strings.LastIndex(next, "/")+1]
-	if fallback := dir + strings.Replace(next[len(dir):], "grub", "fb", 1); strings.EqualFold(cleanPath(path), b.removable()) {
+	if fallback := dir + strings.Replace(next[len(dir):], "grub", "fb", 1); strings.EqualFold(cleanPath(path),
+		b.removable()) {
 		if _, err := v.open(fallback); err == nil {
 			return fmt.Errorf("a shim with %s beside it: %w", fallback, ErrNotModelled)
 		}

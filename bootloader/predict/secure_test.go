@@ -54,18 +54,26 @@ func TestSecureBoot(t *testing.T) {
 		dbx    []byte
 		stuck  string // "": slot A
 	}{
-		"all signed":                      {nil, list(certificates, key.Certificate.Raw), nil, ""},
-		"the loader is not":               {map[string]string{"EFI/BOOT/BOOTX64.EFI": string(loader)}, list(certificates, key.Certificate.Raw), nil, "the firmware"},
-		"the loader by somebody else":     {map[string]string{"EFI/BOOT/BOOTX64.EFI": sign(other, loader)}, list(certificates, key.Certificate.Raw), nil, "the firmware"},
-		"the system is not":               {map[string]string{"EFI/pawl/A/os.efi": string(one)}, list(certificates, key.Certificate.Raw), nil, "the firmware"},
-		"by one of two who may":           {nil, append(list(certificates, other.Certificate.Raw), list(certificates, key.Certificate.Raw)...), nil, ""},
-		"not signed, but known by digest": {map[string]string{"EFI/pawl/A/os.efi": string(one)}, append(list(certificates, key.Certificate.Raw), list(digests, digest(one))...), nil, ""},
-		"signed, but forbidden":           {nil, list(certificates, key.Certificate.Raw), list(digests, digest(one)), "the firmware"},
-		"its signer is forbidden":         {nil, list(certificates, key.Certificate.Raw), list(certificates, key.Certificate.Raw), "the firmware"},
-		"who may is not known":            {map[string]string{"EFI/pawl/A/os.efi": string(one)}, nil, nil, ""},
-		"who may cannot be read":          {map[string]string{"EFI/pawl/A/os.efi": string(one)}, []byte("junk"), nil, ""},
+		"all signed": {nil, list(certificates, key.Certificate.Raw), nil, ""},
+		"the loader is not": {map[string]string{"EFI/BOOT/BOOTX64.EFI": string(loader)},
+			list(certificates, key.Certificate.Raw), nil, "the firmware"},
+		"the loader by somebody else": {map[string]string{"EFI/BOOT/BOOTX64.EFI": sign(other, loader)},
+			list(certificates, key.Certificate.Raw), nil, "the firmware"},
+		"the system is not": {map[string]string{"EFI/pawl/A/os.efi": string(one)},
+			list(certificates, key.Certificate.Raw), nil, "the firmware"},
+		"by one of two who may": {nil, append(list(certificates, other.Certificate.Raw),
+			list(certificates, key.Certificate.Raw)...), nil, ""},
+		"not signed, but known by digest": {map[string]string{"EFI/pawl/A/os.efi": string(one)},
+			append(list(certificates, key.Certificate.Raw), list(digests, digest(one))...), nil, ""},
+		"signed, but forbidden": {nil, list(certificates, key.Certificate.Raw), list(digests, digest(one)),
+			"the firmware"},
+		"its signer is forbidden": {nil, list(certificates, key.Certificate.Raw),
+			list(certificates, key.Certificate.Raw), "the firmware"},
+		"who may is not known":   {map[string]string{"EFI/pawl/A/os.efi": string(one)}, nil, nil, ""},
+		"who may cannot be read": {map[string]string{"EFI/pawl/A/os.efi": string(one)}, []byte("junk"), nil, ""},
 		"behind a shim that the firmware knows": {map[string]string{
-			"EFI/BOOT/BOOTX64.EFI": sign(key, loadertest.Shim("amd64")), "EFI/BOOT/grubx64.efi": sign(other, loader), "EFI/pawl/A/os.efi": string(one),
+			"EFI/BOOT/BOOTX64.EFI": sign(key, loadertest.Shim("amd64")), "EFI/BOOT/grubx64.efi": sign(other, loader),
+			"EFI/pawl/A/os.efi": string(one),
 		}, list(certificates, key.Certificate.Raw), nil, ""},
 		"behind a shim that it does not know": {map[string]string{"EFI/BOOT/BOOTX64.EFI": string(loadertest.Shim("amd64")), "EFI/BOOT/grubx64.efi": sign(key, loader)},
 			list(certificates, key.Certificate.Raw), nil, "the firmware"},
@@ -79,10 +87,12 @@ func TestSecureBoot(t *testing.T) {
 			for path, data := range files {
 				require.NoError(t, f.WriteFile(path, []byte(data)))
 			}
-			require.NoError(t, m.Vars.Write(efivar.Global("SecureBoot"), efivar.Variable{Attributes: 6, Data: []byte{1}}))
+			require.NoError(t, m.Vars.Write(efivar.Global("SecureBoot"), efivar.Variable{Attributes: 6,
+				Data: []byte{1}}))
 			for list, data := range map[string][]byte{"db": c.db, "dbx": c.dbx} {
 				if data != nil {
-					require.NoError(t, m.Vars.Write(predict.Signatures(list), efivar.Variable{Attributes: efivar.Kept, Data: data}))
+					require.NoError(t, m.Vars.Write(predict.Signatures(list), efivar.Variable{Attributes: efivar.Kept,
+						Data: data}))
 				}
 			}
 			for range 2 { // the switch stays

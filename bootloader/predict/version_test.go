@@ -11,7 +11,8 @@ func TestCompareVersions(t *testing.T) {
 		a, b string
 		want int
 	}{
-		{"1", "2", -1}, {"1.9", "1.10", -1}, {"11", "11", 0}, {"systemd-123", "systemd-123", 0}, {"bar-123", "foo-123", -1},
+		{"1", "2", -1}, {"1.9", "1.10", -1}, {"11", "11", 0}, {"systemd-123", "systemd-123", 0},
+		{"bar-123", "foo-123", -1},
 		{"123a", "123", 1}, {"123.a", "123", 1}, {"123.a", "123.b", -1}, {"123a", "123.a", 1}, {"11α", "11β", 0},
 		{"1~rc1", "1", -1}, {"1-1", "1.1", -1}, {"1^2", "1", 1}, {"007", "7", 0}, {"", "1", -1}, {"~", "", -1},
 	} {
@@ -25,8 +26,10 @@ func TestMatch(t *testing.T) {
 		pattern, id string
 		want        bool
 	}{
-		{"pawl-a.conf", "pawl-a.conf", true}, {"pawl-a.conf", "pawl-a.confx", false}, {"pawl-*", "pawl-b.conf", true}, {"*", "", true},
-		{"pawl-[ab].conf", "pawl-b.conf", true}, {"pawl-[c-z].conf", "pawl-b.conf", false}, {"?", "", false}, {`a\*`, "a*", true}, {`a\*`, "ab", false},
+		{"pawl-a.conf", "pawl-a.conf", true}, {"pawl-a.conf", "pawl-a.confx", false}, {"pawl-*", "pawl-b.conf", true},
+		{"*", "", true},
+		{"pawl-[ab].conf", "pawl-b.conf", true}, {"pawl-[c-z].conf", "pawl-b.conf", false}, {"?", "", false},
+		{`a\*`, "a*", true}, {`a\*`, "ab", false},
 		{"", "x", false}, {"[", "[", false}, {"*.*.*", "a.b", false},
 	} {
 		require.Equal(t, c.want, match(c.pattern, c.id), "%q %q", c.pattern, c.id)

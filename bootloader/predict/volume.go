@@ -10,9 +10,9 @@ import (
 )
 
 // The FAT driver of EDK II (and so OVMF) reads through two caches: the table in pages of 32 KiB, counted from the first
-// table's start, and the data region in pages of 64 KiB, counted from its start. Whole pages in the middle of a file are
-// read straight from the disk. One unreadable sector makes its whole page unreadable. Tried on OVMF with injected read
-// errors, at both edges of a page.
+// table's start, and the data region in pages of 64 KiB, counted from its start. Whole pages in the middle of a file
+// are read straight from the disk. One unreadable sector makes its whole page unreadable. Tried on OVMF with injected
+// read errors, at both edges of a page.
 const (
 	tablePage = 32 << 10
 	dataPage  = 64 << 10
@@ -46,7 +46,8 @@ type volume struct {
 	pages               map[int64][]byte // by offset on the device; nil for one that cannot be read
 }
 
-// Which FAT it is follows from the number of its clusters; on a FAT32 the driver holds that against what the boot sector says.
+// Which FAT it is follows from the number of its clusters; on a FAT32 the driver holds that against what the boot
+// sector says.
 const (
 	fat12Clusters = 0xff5  // as many or more are no FAT12
 	fat16Clusters = 0xfff5 // as many or more are a FAT32
@@ -63,10 +64,11 @@ func openVolume(dev device.Reader, p partition, exact bool) (*volume, error) {
 		return nil, fmt.Errorf("a FAT32 whose tables are not mirrored, which firmware refuses: %w", errCorrupt)
 	}
 	if v.bits == 32 && clusters < fat16Clusters {
-		return nil, fmt.Errorf("a FAT32 of %d clusters, and with fewer than %d firmware does not take it for one: %w", clusters, fat16Clusters, errCorrupt)
+		return nil, fmt.Errorf("a FAT32 of %d clusters, and with fewer than %d firmware does not take it for one: %w",
+			clusters, fat16Clusters, errCorrupt)
 	}
-	// The driver reads the dirty flag when it opens a volume, and does so past its cache: seen, with another sector of the first
-	// page unreadable the volume is there.
+	// The driver reads the dirty flag when it opens a volume, and does so past its cache: seen, with another sector of
+	// the first page unreadable the volume is there.
 	if v.bits != 12 {
 		if _, err := dev.ReadAt(make([]byte, dev.SectorSize()), v.table); err != nil {
 			return nil, fmt.Errorf("read the dirty flag: %w", err)
@@ -89,7 +91,8 @@ func readVolume(dev device.Reader, p partition, exact bool) (*volume, error) {
 		sectors = int64(le.Uint32(b[32:]))
 	}
 	v := &volume{
-		dev: dev, part: p, exact: exact, cluster: sector * spc, pages: map[int64][]byte{}, bits: 16, tablePage: tablePage, dataPage: dataPage,
+		dev: dev, part: p, exact: exact, cluster: sector * spc, pages: map[int64][]byte{}, bits: 16,
+		tablePage: tablePage, dataPage: dataPage,
 	}
 	if perTable == 0 {
 		v.bits, v.root, rootEntries, perTable = 32, le.Uint32(b[44:]), 0, int64(le.Uint32(b[36:]))
@@ -98,7 +101,8 @@ func readVolume(dev device.Reader, p partition, exact bool) (*volume, error) {
 	media := b[21]
 	switch {
 	case sector < 512 || sector > 4096 || bits.OnesCount64(uint64(sector)) != 1, bits.OnesCount64(uint64(spc)) != 1,
-		reserved == 0, tables == 0, sectors == 0, media < 0xf8 && media != 0xf0 && media > 1, v.bits == 16 && rootEntries == 0, perTable == 0:
+		reserved == 0, tables == 0, sectors == 0, media < 0xf8 && media != 0xf0 && media > 1, v.bits == 16 &&
+			rootEntries == 0, perTable == 0:
 		return nil, errNoFAT
 	case v.bits == 32 && le.Uint16(b[42:]) != 0:
 		return nil, fmt.Errorf("a FAT32 of version %d.%d, want 0.0: %w", b[43], b[42], errCorrupt)

@@ -35,7 +35,8 @@ func fileName(path string) string {
 	return path
 }
 
-// explainOption says what became of a boot option that the firmware tried: that it is no loader, or that the firmware goes on.
+// explainOption says what became of a boot option that the firmware tried: that it is no loader, or that the firmware
+// goes on.
 func (b *boot) explainOption(n uint16, o efivar.LoadOption, err error) {
 	var stays errMenu
 	switch {
@@ -43,16 +44,19 @@ func (b *boot) explainOption(n uint16, o efivar.LoadOption, err error) {
 	case err == nil && !b.followed:
 		b.because("The firmware starts %s by itself, for %s.", fileName(b.out.Path), optionName(n, o))
 	case err != nil && b.followed:
-		b.because("The loader goes back to the firmware (%v), which takes the next in BootOrder after %s.", err, optionName(n, o))
+		b.because("The loader goes back to the firmware (%v), which takes the next in BootOrder after %s.", err,
+			optionName(n, o))
 	case err != nil:
 		b.because("%s starts nothing (%v), so the firmware goes on.", optionName(n, o), err)
 	}
 }
 
 // deciders are what may name an entry, the first one first; explainChoice has their places.
-var deciders = [...]string{"LoaderEntryOneShot", "LoaderEntryPreferred", "loader.conf", "LoaderEntryDefault", "loader.conf"}
+var deciders = [...]string{"LoaderEntryOneShot", "LoaderEntryPreferred", "loader.conf", "LoaderEntryDefault",
+	"loader.conf"}
 
-// explainChoice says why systemd-boot takes an entry. by is the place in deciders of what named it; -1 when nothing did.
+// explainChoice says why systemd-boot takes an entry. by is the place in deciders of what named it; -1 when nothing
+// did.
 func (b *boot) explainChoice(e entry, by int, patterns [len(deciders)]string, conf confText) {
 	if !b.explain {
 		return
@@ -143,11 +147,13 @@ func (g *grub) explainGRUB(before, after map[string]string) {
 	}
 	switch {
 	case b.out.Trial:
-		b.because("trial.env has slot %s on trial, tries left: %s; after this boot: %s.", before["trial"], before["tries"], after["tries"])
+		b.because("trial.env has slot %s on trial, tries left: %s; after this boot: %s.", before["trial"],
+			before["tries"], after["tries"])
 	case b.out.Slot == bootloader.None:
 		b.because("grub.cfg starts %s, which is no slot.", b.out.Path)
 	case valid == 0:
-		b.because("Both copies of GRUB's default are damaged: slot %v boots, because it was not on trial last.", b.out.Slot)
+		b.because("Both copies of GRUB's default are damaged: slot %v boots, because it was not on trial last.",
+			b.out.Slot)
 	case failed != "" && why == "missing" && failed != before["trial"]:
 		b.because("Slot %v boots in its place.", b.out.Slot)
 	case valid == 1:

@@ -9,8 +9,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
-// active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict each
-// other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
+// active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict
+// each other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
 func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
 	said, _, err := cmdline.One(l.Cmdline, cmdline.Boot)
 	if err != nil {
@@ -30,7 +30,8 @@ func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
 		err3 = nil // it would only contradict
 	}
 	if err := cmp.Or(err1, err2, err3); err != nil {
-		d.block(fmt.Errorf("which slot runs is not known: %w (restart, and look at that variable): %w", err, bootloader.ErrAmbiguous))
+		d.block(fmt.Errorf("which slot runs is not known: %w (restart, and look at that variable): %w", err,
+			bootloader.ErrAmbiguous))
 		d.warn("Which slot runs is not known: %v.", err)
 		return bootloader.None, false, nil
 	}
@@ -39,7 +40,8 @@ func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
 	case !isSelected && !hasUUID && !hasImage:
 		return bootloader.None, false, nil // started by something that tells nothing; also a machine without variables
 	case !hasUUID:
-		return bootloader.None, false, fmt.Errorf("the loader does not say which partition it was started from: %w", bootloader.ErrAmbiguous)
+		return bootloader.None, false, fmt.Errorf("the loader does not say which partition it was started from: %w",
+			bootloader.ErrAmbiguous)
 	case !here:
 		d.warn("This boot was started from partition %s, and not from this disk's.", short(uuid))
 		return bootloader.None, false, nil
@@ -50,7 +52,8 @@ func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
 		// The firmware started the slot's own image.
 		return image, true, l.agree(image)
 	case image != bootloader.None:
-		return bootloader.None, false, fmt.Errorf("%s is %s, but the firmware started %s: %w", entrySelected, short(selected), short(started), bootloader.ErrAmbiguous)
+		return bootloader.None, false, fmt.Errorf("%s is %s, but the firmware started %s: %w", entrySelected,
+			short(selected), short(started), bootloader.ErrAmbiguous)
 	}
 	s = slotOf(selected)
 	if s == bootloader.None {
@@ -73,7 +76,8 @@ func (l *Loader) agree(s bootloader.Slot) error {
 	if !ok || drive.GUID == l.Partition.GUID && slotOfPath(path) == s {
 		return nil
 	}
-	return fmt.Errorf("%s names slot %v, but BootCurrent is %s: %w", imageIdentifier, s, l.describe(n), bootloader.ErrAmbiguous)
+	return fmt.Errorf("%s names slot %v, but BootCurrent is %s: %w", imageIdentifier, s, l.describe(n),
+		bootloader.ErrAmbiguous)
 }
 
 // slotOfPath is the slot whose own image a path of the firmware names.
@@ -103,7 +107,8 @@ func slotFromCmdline(line string) (bootloader.Slot, error) {
 	}
 	s, err := bootloader.ParseSlot(name)
 	if err != nil {
-		return bootloader.None, fmt.Errorf("kernel argument %s=%s: %w: %w", cmdline.Slot, name, err, bootloader.ErrAmbiguous)
+		return bootloader.None, fmt.Errorf("kernel argument %s=%s: %w: %w", cmdline.Slot, name, err,
+			bootloader.ErrAmbiguous)
 	}
 	return s, nil
 }

@@ -49,7 +49,8 @@ func TestArgumentsThatAnEntryCannotHold(t *testing.T) {
 	l := r.Bootloader.(*sdboot.Loader)
 	room := l.ArgumentsRoom("2")
 	require.NoError(t, l.CheckArguments("2", "panic=1 "+strings.Repeat("x", room-8)))
-	for _, cmdline := range []string{"panic=1 " + strings.Repeat("x", room-7), "panic=1 pawl.slot=A", "pawl.boot=x", "a\x01b", "x=\"a\nb\""} {
+	for _, cmdline := range []string{"panic=1 " + strings.Repeat("x", room-7), "panic=1 pawl.slot=A", "pawl.boot=x",
+		"a\x01b", "x=\"a\nb\""} {
 		require.Error(t, l.CheckArguments("2", cmdline), "%q", cmdline)
 		m, err := r.Fill(r.FS, bootloader.B, "2")
 		require.NoError(t, err)

@@ -16,8 +16,8 @@ const Name = "systemd-boot"
 // MaxTries is the highest number of trial boots, the same as with GRUB.
 const MaxTries = 9
 
-// Backend is systemd-boot, on UEFI. A slot is a UKI, or a kernel and an initramfs, with its arguments in an entry. The zero value
-// works; Title and Timeout are those of Config.
+// Backend is systemd-boot, on UEFI. A slot is a UKI, or a kernel and an initramfs, with its arguments in an entry. The
+// zero value works; Title and Timeout are those of Config.
 type Backend struct {
 	Title   string
 	Timeout int
@@ -39,7 +39,8 @@ func (Backend) Probe(boot *bootfs.FS) (bool, error) {
 
 // Open implements bootloader.Backend.
 func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
-	return New(Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Gone: c.Gone, Title: b.Title, Timeout: b.Timeout})
+	return New(Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Gone: c.Gone, Title: b.Title,
+		Timeout: b.Timeout})
 }
 
 // Takes implements bootloader.Backend.

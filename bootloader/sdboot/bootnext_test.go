@@ -89,7 +89,8 @@ func TestBootOptionOfTheSlotIsLost(t *testing.T) {
 // The trial was not started from BootOrder, in which the firmware's own option for the disk may be the only one.
 func TestTrialByBootNextArmsItselfAgain(t *testing.T) {
 	r := armedDirect(t)
-	require.NoError(t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeNumbers(1)}))
+	require.NoError(t, r.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
+		Data: efivar.EncodeNumbers(1)}))
 	_, err := r.Boot()
 	require.NoError(t, err)
 	trial, err := direct.Rig(r.Machine)

@@ -24,34 +24,49 @@ func options(part efivar.HardDrive) map[string]efivar.LoadOption {
 	root := efivar.Node{Type: 2, Subtype: 1, Data: []byte("\xd0\x41\x03\x0a\x00\x00\x00\x00")}
 	pci := func(slot byte) efivar.Node { return efivar.Node{Type: 1, Subtype: 1, Data: []byte{0, slot}} }
 	mac := efivar.Node{Type: 3, Subtype: 11, Data: make([]byte, 33)}
-	shell := efivar.Node{Type: 4, Subtype: 6, Data: []byte("\x83\xa5\x04\x7c\x3e\x9e\x1c\x4f\xad\x65\xe0\x52\x68\xd0\xb4\xd1")}
+	shell := efivar.Node{Type: 4, Subtype: 6,
+		Data: []byte("\x83\xa5\x04\x7c\x3e\x9e\x1c\x4f\xad\x65\xe0\x52\x68\xd0\xb4\xd1")}
 	volume := efivar.Node{Type: 4, Subtype: 7, Data: make([]byte, 16)}
 	return map[string]efivar.LoadOption{
-		"setup":       {Attributes: efivar.Active | efivar.Hidden | efivar.CategoryApp, Description: "UiApp", Path: []efivar.Node{volume, shell, efivar.End()}},
-		"disk":        {Attributes: efivar.Active, Description: "UEFI Misc Device", Path: []efivar.Node{root, pci(2), efivar.End()}},
-		"network":     {Attributes: efivar.Active, Description: "PXE", Path: []efivar.Node{root, pci(3), mac, efivar.End()}},
-		"shell":       {Attributes: efivar.Active, Description: "EFI Internal Shell", Path: []efivar.Node{volume, shell, efivar.End()}},
-		"ours":        {Attributes: efivar.Active, Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
-		"asleep":      {Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
-		"moved":       {Attributes: efivar.Active, Description: "Pawl", Path: file(renumbered, `\EFI\BOOT\BOOTX64.EFI`)},
-		"debian":      {Attributes: efivar.Active, Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
-		"inactive":    {Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
-		"stale":       {Attributes: efivar.Active, Description: "old", Path: file(part, `\EFI\gone\grubx64.efi`)},
-		"spare":       {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(part, `\EFI\pawl\A\loader.efi`)},
-		"other spare": {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(part, `\EFI\pawl\B\loader.efi`)},
-		"lower case":  {Attributes: efivar.Active, Description: "x", Path: file(part, `EFI\boot\bootx64.efi`)},
-		"slashes":     {Attributes: efivar.Active, Description: "x", Path: file(part, `/EFI//BOOT/BOOTX64.EFI`)},
-		"two nodes":   {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{part.Node(), efivar.FilePath(`\EFI`), efivar.FilePath(`BOOT\BOOTX64.EFI`), efivar.End()}},
-		"partition":   {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{part.Node(), efivar.End()}},
-		"file alone":  {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{efivar.FilePath(`EFI\boot\bootx64.efi`), efivar.End()}},
-		"in full":     {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{root, pci(2), part.Node(), efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()}},
-		"slot to be":  {Attributes: efivar.Active, Description: "x", Path: file(part, `/efi/pawl/b/os.efi`)},
-		"reflashed":   {Attributes: efivar.Active, Description: "Pawl", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
-		"reflashed 2": {Attributes: efivar.Active, Description: "Pawl (start 2)", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
-		"reflashed 3": {Attributes: efivar.Active, Description: "Pawl (spare loader)", Path: file(elsewhere, `\EFI\pawl\A\loader.efi`)},
-		"named alike": {Attributes: efivar.Active, Description: "Pawl (start two)", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
-		"others":      {Attributes: efivar.Active, Description: "Pawl", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
-		"direct":      {Attributes: efivar.Active, Description: "UKI", Path: file(part, `\EFI\pawl\A\os.efi`)},
+		"setup": {Attributes: efivar.Active | efivar.Hidden | efivar.CategoryApp, Description: "UiApp",
+			Path: []efivar.Node{volume, shell, efivar.End()}},
+		"disk": {Attributes: efivar.Active, Description: "UEFI Misc Device", Path: []efivar.Node{root, pci(2),
+			efivar.End()}},
+		"network": {Attributes: efivar.Active, Description: "PXE", Path: []efivar.Node{root, pci(3), mac,
+			efivar.End()}},
+		"shell": {Attributes: efivar.Active, Description: "EFI Internal Shell", Path: []efivar.Node{volume, shell,
+			efivar.End()}},
+		"ours":   {Attributes: efivar.Active, Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
+		"asleep": {Description: "Pawl", Path: file(part, `\EFI\BOOT\BOOTX64.EFI`)},
+		"moved": {Attributes: efivar.Active, Description: "Pawl",
+			Path: file(renumbered, `\EFI\BOOT\BOOTX64.EFI`)},
+		"debian": {Attributes: efivar.Active, Description: "debian",
+			Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
+		"inactive": {Description: "debian", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
+		"stale":    {Attributes: efivar.Active, Description: "old", Path: file(part, `\EFI\gone\grubx64.efi`)},
+		"spare": {Attributes: efivar.Active, Description: "Pawl (spare loader)",
+			Path: file(part, `\EFI\pawl\A\loader.efi`)},
+		"other spare": {Attributes: efivar.Active, Description: "Pawl (spare loader)",
+			Path: file(part, `\EFI\pawl\B\loader.efi`)},
+		"lower case": {Attributes: efivar.Active, Description: "x", Path: file(part, `EFI\boot\bootx64.efi`)},
+		"slashes":    {Attributes: efivar.Active, Description: "x", Path: file(part, `/EFI//BOOT/BOOTX64.EFI`)},
+		"two nodes": {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{part.Node(),
+			efivar.FilePath(`\EFI`), efivar.FilePath(`BOOT\BOOTX64.EFI`), efivar.End()}},
+		"partition": {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{part.Node(), efivar.End()}},
+		"file alone": {Attributes: efivar.Active, Description: "x",
+			Path: []efivar.Node{efivar.FilePath(`EFI\boot\bootx64.efi`), efivar.End()}},
+		"in full": {Attributes: efivar.Active, Description: "x", Path: []efivar.Node{root, pci(2), part.Node(),
+			efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()}},
+		"slot to be": {Attributes: efivar.Active, Description: "x", Path: file(part, `/efi/pawl/b/os.efi`)},
+		"reflashed":  {Attributes: efivar.Active, Description: "Pawl", Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
+		"reflashed 2": {Attributes: efivar.Active, Description: "Pawl (start 2)",
+			Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
+		"reflashed 3": {Attributes: efivar.Active, Description: "Pawl (spare loader)",
+			Path: file(elsewhere, `\EFI\pawl\A\loader.efi`)},
+		"named alike": {Attributes: efivar.Active, Description: "Pawl (start two)",
+			Path: file(elsewhere, `\EFI\BOOT\BOOTX64.EFI`)},
+		"others": {Attributes: efivar.Active, Description: "Pawl", Path: file(elsewhere, `\EFI\debian\shimx64.efi`)},
+		"direct": {Attributes: efivar.Active, Description: "UKI", Path: file(part, `\EFI\pawl\A\os.efi`)},
 	}
 }
 
@@ -61,7 +76,8 @@ func firmware(t *testing.T, r *loadertest.Rig, order []string, current int) {
 	names, err := r.Vars.List()
 	require.NoError(t, err)
 	for _, name := range names {
-		if _, ok := name.BootNumber(); ok || name == efivar.Global("BootOrder") || name == efivar.Global("BootCurrent") {
+		if _, ok := name.BootNumber(); ok || name == efivar.Global("BootOrder") ||
+			name == efivar.Global("BootCurrent") {
 			require.NoError(t, r.Vars.Delete(name))
 		}
 	}
@@ -81,7 +97,8 @@ func firmware(t *testing.T, r *loadertest.Rig, order []string, current int) {
 		set(t, r, efivar.Global("BootOrder"), efivar.EncodeNumbers(numbers...))
 	}
 	if current >= 0 {
-		require.NoError(t, r.Vars.Write(efivar.Global("BootCurrent"), efivar.Variable{Attributes: 6, Data: efivar.EncodeNumbers(uint16(current))}))
+		require.NoError(t, r.Vars.Write(efivar.Global("BootCurrent"), efivar.Variable{Attributes: 6,
+			Data: efivar.EncodeNumbers(uint16(current))}))
 	}
 }
 
@@ -114,7 +131,8 @@ func TestBootOrder(t *testing.T) {
 		want    []uint16 // nil: refused as foreign
 	}{
 		{"OVMF's first boot", []string{"setup", "disk", "shell"}, 1, []uint16{0, 1, 3, 2}},
-		{"network first, which passed this time", []string{"setup", "network", "disk", "shell"}, 2, []uint16{0, 1, 2, 4, 3}},
+		{"network first, which passed this time", []string{"setup", "network", "disk", "shell"}, 2,
+			[]uint16{0, 1, 2, 4, 3}},
 		{"enough already", []string{"setup", "disk", "ours", "shell"}, 1, []uint16{0, 1, 2, 3}},
 		{"enough in front of what started", []string{"ours", "ours", "shell", "disk"}, 3, []uint16{0, 1, 2, 3}},
 		{"one in front, one behind something else", []string{"ours", "network", "disk"}, 2, []uint16{0, 3, 1, 2}},
@@ -155,7 +173,8 @@ func TestBootOrder(t *testing.T) {
 				require.ErrorIs(t, err, bootloader.ErrForeign)
 				require.ErrorIs(t, st.Blocked, bootloader.ErrForeign)
 				require.ErrorIs(t, r.Arm(bootloader.B, 1), bootloader.ErrForeign)
-				require.Equal(t, efivar.EncodeNumbers(numbers(len(c.order))...), read(t, r, "BootOrder"), "nothing was overwritten")
+				require.Equal(t, efivar.EncodeNumbers(numbers(len(c.order))...), read(t, r, "BootOrder"),
+					"nothing was overwritten")
 				return
 			}
 			require.NoError(t, err)
@@ -224,18 +243,22 @@ func TestAnotherDiskStartedThisBoot(t *testing.T) {
 
 func volatile(t *testing.T, r *loadertest.Rig, name, value string) {
 	t.Helper()
-	require.NoError(t, r.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: 6, Data: efivar.EncodeString(value)}))
+	require.NoError(t, r.Vars.Write(efivar.Loader(name), efivar.Variable{Attributes: 6,
+		Data: efivar.EncodeString(value)}))
 }
 
-// Entries of ours for a partition that no disk has any more start nothing, wherever they are: they go, and nothing of others does.
+// Entries of ours for a partition that no disk has any more start nothing, wherever they are: they go, and nothing of
+// others does.
 func TestDeadEntriesOfOursAreRemoved(t *testing.T) {
 	for name, c := range map[string]struct {
 		order []string
 		want  []uint16
 	}{
-		"in front":                    {[]string{"reflashed", "disk"}, []uint16{1, 2}},
-		"after ten re-flashes":        {[]string{"reflashed", "reflashed 2", "reflashed 3", "disk", "ours", "reflashed", "network", "reflashed 2"}, []uint16{3, 4, 6}},
-		"but not what is named alike": {[]string{"disk", "ours", "named alike", "others", "debian", "reflashed"}, []uint16{0, 1, 2, 3, 4}},
+		"in front": {[]string{"reflashed", "disk"}, []uint16{1, 2}},
+		"after ten re-flashes": {[]string{"reflashed", "reflashed 2", "reflashed 3", "disk", "ours", "reflashed",
+			"network", "reflashed 2"}, []uint16{3, 4, 6}},
+		"but not what is named alike": {[]string{"disk", "ours", "named alike", "others", "debian", "reflashed"},
+			[]uint16{0, 1, 2, 3, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := installed(t)

@@ -12,16 +12,16 @@ import (
 // Confirm implements bootloader.Bootloader. It writes variables only where one stands in the way, so a machine that
 // cannot keep variables confirms as well.
 //
-//  0. the entry of s, only where Disarm had to empty it: one sector, behind that of the default. A cut: the default, or what is
-//     armed and cannot be taken back.
-//  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it may
-//     be destroyed: then the order of the entries decides, for the old default; or for what is armed to be counted.
-//  2. LoaderEntryPreferred and LoaderEntryDefault, when there are any: deleted, since they outrank loader.conf. A cut before:
-//     what the first of them names.
+//  0. the entry of s, only where Disarm had to empty it: one sector, behind that of the default. A cut: the default, or
+//     what is armed and cannot be taken back.
+//  1. loader.conf names s: one sector. A cut before: the old default; after: s. While the sector is being written it
+//     may be destroyed: then the order of the entries decides, for the old default; or for what is armed to be counted.
+//  2. LoaderEntryPreferred and LoaderEntryDefault, when there are any: deleted, since they outrank loader.conf. A cut
+//     before: what the first of them names.
 //  3. LoaderEntryOneShot and BootNext, when they are ours: deleted. A cut before: what it names, once, then s.
 //  4. entries that count become empty: one sector each. A cut: s, which loader.conf names.
-//  5. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and was
-//     confirmed before.
+//  5. the entry of s gets the first sort key: one sector. A cut: s. Destroyed: the other slot, which is complete and
+//     was confirmed before.
 //  6. the other entry gets the last sort key: one sector. A cut: s, and so with the sector destroyed.
 //
 // An entry that another program has made longer or shorter than a sector keeps its key: State warns of it.
@@ -70,7 +70,8 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 		named, _, unread := l.text(name)
 		// What cannot be read either way was no such variable when the trial was armed.
 		if err := l.clear(efivar.Loader(name)); err != nil && unread == nil && !strings.EqualFold(named, entryID(s)) {
-			return fmt.Errorf("loader.conf names it now, but %s outranks it (delete it: %s): %w", name, deletes[name], err)
+			return fmt.Errorf("loader.conf names it now, but %s outranks it (delete it: %s): %w", name, deletes[name],
+				err)
 		}
 	}
 	if err := l.release(s); err != nil {

@@ -12,9 +12,9 @@ import (
 // countedKey sorts a counted entry in front of every other.
 const countedKey = "!"
 
-// counted is a file in loader/entries whose name counts the boots of its slot: pawl-b+3-0.conf, then pawl-b+2-1.conf, ... The
-// loader renames it before each boot; with none left it sorts last. It is an entry while it is filled, and else is kept for
-// its name.
+// counted is a file in loader/entries whose name counts the boots of its slot: pawl-b+3-0.conf, then pawl-b+2-1.conf,
+// ... The loader renames it before each boot; with none left it sorts last. It is an entry while it is filled, and else
+// is kept for its name.
 type counted struct {
 	slot       bootloader.Slot
 	left, done int
@@ -36,12 +36,13 @@ func parseCounted(name string) (c counted, ok bool) {
 	if both {
 		c.done, err2 = strconv.Atoi(done)
 	}
-	ok = hasSuffix && hasCounter && c.slot != bootloader.None && err1 == nil && err2 == nil && c.left >= 0 && c.done >= 0
+	ok = hasSuffix && hasCounter && c.slot != bootloader.None && err1 == nil && err2 == nil && c.left >= 0 &&
+		c.done >= 0
 	return c, ok
 }
 
-// readCounted finds the counted entries, and whether one of them is armed: it is first in order while it has tries left, and
-// loader.conf leaves the choice to the order.
+// readCounted finds the counted entries, and whether one of them is armed: it is first in order while it has tries
+// left, and loader.conf leaves the choice to the order.
 func (l *Loader) readCounted(d *disk) error {
 	files, err := l.FS.ReadDir(entriesDir)
 	if err != nil && !missing(err) {
@@ -80,8 +81,8 @@ func (d *disk) inTurn() *counted {
 	return nil
 }
 
-// ensureCounted sees to it that there is a file whose name counts tries boots of slot s, kept for its name. loader.conf names
-// the default meanwhile, so neither it nor an older one is chosen.
+// ensureCounted sees to it that there is a file whose name counts tries boots of slot s, kept for its name. loader.conf
+// names the default meanwhile, so neither it nor an older one is chosen.
 func (l *Loader) ensureCounted(d disk, s bootloader.Slot, tries int) error {
 	there := false
 	for _, c := range d.counted {
@@ -128,7 +129,8 @@ func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
 	}
 	for name, wrote := range map[string][]byte{path: sector, confPath: want} {
 		if back, err := l.FS.ReadFile(name); err != nil || string(back) != string(wrote) {
-			return errors.Join(err, fmt.Errorf("read back %s: it holds something else; the device does not keep what is written to it", name))
+			return errors.Join(err, fmt.Errorf("read back %s: it holds something else; the device does not keep what "+
+				"is written to it", name))
 		}
 	}
 	return nil
@@ -138,12 +140,14 @@ func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
 func (l *Loader) countable() error {
 	for _, name := range outranking {
 		if named, set, err := l.text(name); err != nil || set {
-			return errors.Join(err, fmt.Errorf("%s is %s, and would be booted in place of a counted entry; delete that variable (%s): %w",
+			return errors.Join(err, fmt.Errorf("%s is %s, and would be booted in place of a counted entry; delete "+
+				"that variable (%s): %w",
 				name, short(named), deletes[name], bootloader.ErrForeign))
 		}
 	}
 	if stranger, err := l.stranger(); err != nil || stranger != "" {
-		return errors.Join(err, fmt.Errorf("%s may come before a counted entry; remove it, or try by another way: %w", stranger, bootloader.ErrForeign))
+		return errors.Join(err, fmt.Errorf("%s may come before a counted entry; remove it, or try by another way: %w",
+			stranger, bootloader.ErrForeign))
 	}
 	return nil
 }

@@ -70,7 +70,8 @@ func TestCountingNeedsNoVariables(t *testing.T) {
 			require.Equal(t, "pawl-b+3-0.conf", state(t, r).ArmedBy)
 			for left := 3; left > 0; left-- {
 				st := state(t, r)
-				require.Equal(t, []any{bootloader.A, bootloader.B, left, false}, []any{st.Default, st.Armed, st.Tries, st.Again})
+				require.Equal(t, []any{bootloader.A, bootloader.B, left, false}, []any{st.Default, st.Armed, st.Tries,
+					st.Again})
 				next(bootloader.B, "2", true)
 				require.True(t, state(t, r).Trial())
 			}
@@ -99,7 +100,8 @@ func TestCountingNeedsNoVariables(t *testing.T) {
 	}
 }
 
-// Until it is armed there is no entry that would sort first, so a loader.conf that is destroyed meanwhile costs nothing.
+// Until it is armed there is no entry that would sort first, so a loader.conf that is destroyed meanwhile costs
+// nothing.
 func TestCountedEntryIsEmptyUntilItIsArmed(t *testing.T) {
 	r, err := counting.Installed()
 	require.NoError(t, err)
@@ -119,7 +121,8 @@ func TestCountedEntryIsEmptyUntilItIsArmed(t *testing.T) {
 	boot(t, destroyed(), bootloader.A)
 }
 
-// What a killed run left is found, whatever way is set: no file of a count is an entry once something is disarmed or prepared.
+// What a killed run left is found, whatever way is set: no file of a count is an entry once something is disarmed or
+// prepared.
 func TestLeftoversOfCounting(t *testing.T) {
 	entry := "title Pawl\nversion 2\nsort-key !\nefi /EFI/pawl/B/os.efi\n"
 	for name, b := range map[string]loadertest.Subject{"one-shot": backend, "counting": counting} {
@@ -129,7 +132,8 @@ func TestLeftoversOfCounting(t *testing.T) {
 			m := fill(t, r)
 			require.NoError(t, r.Prepare(bootloader.B, m, 1))
 			for _, left := range []string{"pawl-b+2-1.conf", "pawl-b+7.conf"} {
-				require.NoError(t, r.FS.WriteFile("loader/entries/"+left, []byte(entry+strings.Repeat("\n", 512-len(entry)))))
+				require.NoError(t, r.FS.WriteFile("loader/entries/"+left,
+					[]byte(entry+strings.Repeat("\n", 512-len(entry)))))
 			}
 			require.Equal(t, bootloader.None, state(t, r).Armed, "loader.conf names the default")
 			boot(t, r, bootloader.A)
@@ -165,7 +169,8 @@ func TestCountingIsRefusedWhereTheOrderWouldNotDecide(t *testing.T) {
 			set(t, r, efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-a.conf"))
 		},
 		"debian.conf may come before": func(t *testing.T, r *loadertest.Rig) {
-			require.NoError(t, r.FS.WriteFile("loader/entries/debian.conf", []byte("title Debian\nefi /EFI/BOOT/BOOTX64.EFI\n")))
+			require.NoError(t, r.FS.WriteFile("loader/entries/debian.conf",
+				[]byte("title Debian\nefi /EFI/BOOT/BOOTX64.EFI\n")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,8 +54,8 @@ func slotOf(id string) bootloader.Slot {
 	return bootloader.None
 }
 
-// slotEntry is what an entry file of ours says: that it starts a UKI, or a kernel with its initramfs and arguments. Paths have
-// slashes and a leading one.
+// slotEntry is what an entry file of ours says: that it starts a UKI, or a kernel with its initramfs and arguments.
+// Paths have slashes and a leading one.
 type slotEntry struct {
 	title, version, sortKey string
 	efi                     string
@@ -101,7 +101,8 @@ func (e slotEntry) text() string {
 func encodeEntry(e slotEntry) ([]byte, error) {
 	text := e.text()
 	if len(text) > sectorSize {
-		return nil, fmt.Errorf("an entry of %d bytes does not fit a sector of %d: shorten the version or the kernel's arguments", len(text), sectorSize)
+		return nil, fmt.Errorf("an entry of %d bytes does not fit a sector of %d: shorten the version or the "+
+			"kernel's arguments", len(text), sectorSize)
 	}
 	for _, value := range []string{e.title, e.version, e.sortKey} {
 		if value != strings.TrimSpace(value) || value == "" || strings.ContainsAny(value, "\r\n\x00\"") {

@@ -11,8 +11,10 @@ import (
 
 func TestSlotOf(t *testing.T) {
 	for id, want := range map[string]bootloader.Slot{
-		"pawl-a.conf": bootloader.A, "PAWL-B.CONF": bootloader.B, "pawl-b+3.conf": bootloader.B, "pawl-b+0-3.conf": bootloader.B,
-		"pawl-c.conf": bootloader.None, "pawl-a": bootloader.None, "pawl-a+x.conf": bootloader.None, "": bootloader.None,
+		"pawl-a.conf": bootloader.A, "PAWL-B.CONF": bootloader.B, "pawl-b+3.conf": bootloader.B,
+		"pawl-b+0-3.conf": bootloader.B,
+		"pawl-c.conf":     bootloader.None, "pawl-a": bootloader.None, "pawl-a+x.conf": bootloader.None,
+		"": bootloader.None,
 	} {
 		require.Equal(t, want, slotOf(id), id)
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 )
 
-// loaderNames are the files in EFI/BOOT that firmware starts without being told one, with the machine type of the image.
+// loaderNames are the files in EFI/BOOT that firmware starts without being told one, with the machine type of the
+// image.
 var loaderNames = [...]struct {
 	machine uint16
 	name    string
@@ -19,9 +20,9 @@ var loaderNames = [...]struct {
 	{0xaa64, "BOOTAA64.EFI", "arm64"},
 }
 
-// Install puts the loader and its files on a boot file system; loader is systemd-boot's image, for the machine that will
-// boot. Nothing is bootable yet: Prepare and Confirm do that. Files that are there stay, but for the loader, which is
-// replaced if it differs; so a run that was cut can be repeated.
+// Install puts the loader and its files on a boot file system; loader is systemd-boot's image, for the machine that
+// will boot. Nothing is bootable yet: Prepare and Confirm do that. Files that are there stay, but for the loader, which
+// is replaced if it differs; so a run that was cut can be repeated.
 //
 //  1. directories; loader.conf without a default; two empty entries. A cut: firmware finds no loader.
 //  2. the loader. A cut: no loader (or the old one); after it, one that finds nothing to boot.
@@ -66,7 +67,8 @@ func Install(fsys *bootfs.FS, loader []byte) error {
 // loaderName reads the machine type from an image's PE header.
 func loaderName(image []byte) (string, error) {
 	if len(image) >= 64 && image[0] == 'M' && image[1] == 'Z' {
-		if at := int64(binary.LittleEndian.Uint32(image[60:])); at+6 <= int64(len(image)) && string(image[at:at+4]) == "PE\x00\x00" {
+		if at := int64(binary.LittleEndian.Uint32(image[60:])); at+6 <= int64(len(image)) &&
+			string(image[at:at+4]) == "PE\x00\x00" {
 			machine := binary.LittleEndian.Uint16(image[at+4:])
 			for _, l := range loaderNames {
 				if l.machine == machine {

@@ -17,7 +17,8 @@ func (l *Loader) order() (bootorder.Order, error) {
 		return bootorder.Order{}, err
 	}
 	return bootorder.Order{
-		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath()), Title: l.Title, Gone: l.Gone,
+		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath()), Title: l.Title,
+		Gone: l.Gone,
 		Ours: strings.EqualFold(uuid, l.Partition.GUID.String()),
 	}, nil
 }
@@ -46,8 +47,8 @@ func (l *Loader) describe(n uint16) string { return bootorder.Describe(l.vars, n
 
 func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Current(l.vars) }
 
-// loaderPath is where the loader lies: the one for this program's architecture, where a disk has several. A cut while it is
-// replaced may have left none; then it belongs where this machine's firmware looks for it.
+// loaderPath is where the loader lies: the one for this program's architecture, where a disk has several. A cut while
+// it is replaced may have left none; then it belongs where this machine's firmware looks for it.
 func (l *Loader) loaderPath() string {
 	usual, there := "", ""
 	for _, n := range loaderNames {

@@ -16,8 +16,8 @@ import (
 // loaderTitle is what systemd-boot calls itself, in LoaderInfo and in its own image.
 const loaderTitle = "systemd-boot"
 
-// Version is what an image of systemd-boot says of itself in its section .sdmagic, such as "252.39-1~deb12u2". What is no such
-// image is an error.
+// Version is what an image of systemd-boot says of itself in its section .sdmagic, such as "252.39-1~deb12u2". What is
+// no such image is an error.
 func Version(r io.ReaderAt, size int64) (string, error) {
 	img, err := uki.Parse(r, size)
 	if err != nil {
@@ -62,15 +62,16 @@ var releases = []struct {
 	{canSort, 250, "sorts entries by sort-key, without which a version that was not confirmed could boot by itself"},
 }
 
-// probed is what is known of the loader: the one on the boot file system, which the next boot starts, and the one that this boot
-// came through, which can be another.
+// probed is what is known of the loader: the one on the boot file system, which the next boot starts, and the one that
+// this boot came through, which can be another.
 type probed struct {
 	installed, running string // versions; "" if not known
 	features           features
 	says               bool // this boot's loader has said which features it has
 }
 
-// probe looks at both. What the loader's file or its variables do not say is not known, and no error: a shim may lie in its place.
+// probe looks at both. What the loader's file or its variables do not say is not known, and no error: a shim may lie in
+// its place.
 func (l *Loader) probe(d *disk) {
 	p := &d.loader
 	info, _, err := l.text(loaderInfo)
@@ -92,7 +93,8 @@ func (l *Loader) probe(d *disk) {
 	default:
 		p.features, p.says = features(binary.LittleEndian.Uint64(v.Data)), true
 		if bits := p.features.unknown(); len(bits) > 0 {
-			d.warn("The loader has features that are not known here (bits %v of %s): it may follow settings that are not looked at.", bits, loaderFeatures)
+			d.warn("The loader has features that are not known here (bits %v of %s): it may follow settings that are "+
+				"not looked at.", bits, loaderFeatures)
 		}
 	}
 	if f, err := l.FS.Open(l.loaderPath()); err == nil {
@@ -123,8 +125,8 @@ func (p probed) String() string {
 	return fmt.Sprintf("%s %s (the next boot: %s)", loaderTitle, p.running, p.installed)
 }
 
-// offers is why a feature is missing from the loader that the next boot starts, nil when it is not. What is not known is
-// taken to be there: every release since 2022 has all of them.
+// offers is why a feature is missing from the loader that the next boot starts, nil when it is not. What is not known
+// is taken to be there: every release since 2022 has all of them.
 func (p probed) offers(want features) error {
 	major, byRelease := p.release()
 	for _, r := range releases {
@@ -132,7 +134,8 @@ func (p probed) offers(want features) error {
 			continue
 		}
 		if byRelease && major < r.since || !byRelease && p.says && p.features&r.feature == 0 {
-			return fmt.Errorf("%s is no loader that %s; install %s %d or later: %w", p, r.name, loaderTitle, r.since, errors.ErrUnsupported)
+			return fmt.Errorf("%s is no loader that %s; install %s %d or later: %w", p, r.name, loaderTitle, r.since,
+				errors.ErrUnsupported)
 		}
 	}
 	return nil

@@ -18,7 +18,8 @@ const thisVersion = "252.39-1~deb12u2"
 
 // release is the loader of another version.
 func release(version string) []byte {
-	return bytes.Replace(loadertest.Loader("amd64"), []byte(thisVersion+" ####"), []byte(version+" ####"+strings.Repeat("\x00", len(thisVersion)-len(version))), 1)
+	return bytes.Replace(loadertest.Loader("amd64"), []byte(thisVersion+" ####"),
+		[]byte(version+" ####"+strings.Repeat("\x00", len(thisVersion)-len(version))), 1)
 }
 
 func TestVersionOfALoader(t *testing.T) {
@@ -69,7 +70,8 @@ func TestLoadersThatOfferLess(t *testing.T) {
 			key := efivar.Loader("LoaderFeatures")
 			require.NoError(t, r.Vars.Delete(key))
 			if c.features != nil {
-				require.NoError(t, r.Vars.Write(key, efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: c.features}))
+				require.NoError(t, r.Vars.Write(key, efivar.Variable{Attributes: efivar.BootService | efivar.Runtime,
+					Data: c.features}))
 			}
 			m := fill(t, r)
 			for way, want := range map[sdboot.Way]string{sdboot.OneShot: c.oneShot, sdboot.BootNext: c.bootNext} {

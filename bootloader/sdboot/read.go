@@ -94,14 +94,16 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 	}
 	e, ok := decodeEntry(data)
 	if e.edited = len(data) != sectorSize; e.edited {
-		d.warn("%s was edited: it has %d bytes and cannot be overwritten in place; pad it to %d with newlines.", entryPath(s), len(data), sectorSize)
+		d.warn("%s was edited: it has %d bytes and cannot be overwritten in place; pad it to %d with newlines.",
+			entryPath(s), len(data), sectorSize)
 	}
 	switch {
 	case !ok && len(strings.Trim(string(data), "\n")) > 0:
 		d.warn("%s is damaged; slot %v is not bootable.", entryPath(s), s)
 	case !ok:
 	case !e.ofSlot(s):
-		d.warn("%s starts %s and not a file of its slot; it is taken as not bootable.", entryPath(s), strings.Join(e.files(), " with "))
+		d.warn("%s starts %s and not a file of its slot; it is taken as not bootable.", entryPath(s),
+			strings.Join(e.files(), " with "))
 	default:
 		e.bootable = true
 		for _, path := range e.files() {
@@ -118,8 +120,8 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 	return e, nil
 }
 
-// readDefault finds the slot that boots when nothing is armed, as systemd-boot would: the variables that outrank loader.conf,
-// loader.conf, the order of the entries.
+// readDefault finds the slot that boots when nothing is armed, as systemd-boot would: the variables that outrank
+// loader.conf, loader.conf, the order of the entries.
 func (l *Loader) readDefault(d *disk) error {
 	if s, found := l.readOutranking(d); found {
 		d.state.Default = s
@@ -131,7 +133,9 @@ func (l *Loader) readDefault(d *disk) error {
 	case named != bootloader.None && d.entries[named].bootable && !d.conf.counts:
 		d.state.Default = named
 	case d.confWhole && named == bootloader.None, !d.confWhole && l.names(d.conf.defaultID):
-		d.overrule = errors.Join(d.overrule, fmt.Errorf("loader.conf names %q as the default, which is not ours; confirm the running slot: %w", d.conf.defaultID, bootloader.ErrForeign))
+		d.overrule = errors.Join(d.overrule,
+			fmt.Errorf("loader.conf names %q as the default, which is not ours; confirm the running slot: %w",
+				d.conf.defaultID, bootloader.ErrForeign))
 	default:
 		// Damaged, or it names a slot that is not bootable: the first in order boots.
 		stranger, err := l.stranger()
@@ -139,7 +143,9 @@ func (l *Loader) readDefault(d *disk) error {
 			return err
 		}
 		if stranger != "" {
-			d.overrule = errors.Join(d.overrule, fmt.Errorf("loader.conf is damaged or names a slot that is not bootable, and %s may come first; confirm the running slot: %w", stranger, bootloader.ErrForeign))
+			d.overrule = errors.Join(d.overrule,
+				fmt.Errorf("loader.conf is damaged or names a slot that is not bootable, and %s may come first; "+
+					"confirm the running slot: %w", stranger, bootloader.ErrForeign))
 			return nil
 		}
 		d.state.Default, d.byOrder = d.first(), true
@@ -167,7 +173,8 @@ func (l *Loader) stranger() (string, error) {
 	return "", nil
 }
 
-// first is the bootable slot that sorts first. With equal keys the version would decide, which is not compared here: None.
+// first is the bootable slot that sorts first. With equal keys the version would decide, which is not compared here:
+// None.
 func (d *disk) first() bootloader.Slot {
 	a, b := d.entries[bootloader.A], d.entries[bootloader.B]
 	switch {
@@ -197,10 +204,12 @@ func (l *Loader) listed(id string) bool {
 }
 
 // comesBackByHand is what a trial by Counting cannot do without variables.
-const comesBackByHand = "The firmware is not known to start the loader twice in a row: a version that does not load leaves the machine in the firmware until its power is cycled, once for each try."
+const comesBackByHand = "The firmware is not known to start the loader twice in a row: a version that does not load " +
+	"leaves the machine in the firmware until its power is cycled, once for each try."
 
 // countingRisks is what such a trial puts at risk: see the package comment.
-const countingRisks = "The loader counts in the directory of the default's entry: a power cut that destroys a block of it meanwhile leaves nothing that boots."
+const countingRisks = "The loader counts in the directory of the default's entry: a power cut that destroys a block " +
+	"of it meanwhile leaves nothing that boots."
 
 // readArmed finds what is armed, and everything for which Arm would be refused.
 func (l *Loader) readArmed(d *disk) error {
@@ -230,7 +239,8 @@ func (l *Loader) readArmed(d *disk) error {
 		if _, err := l.FS.Stat(next.File(bootloader.UKIFile)); err == nil {
 			d.state.Armed, d.state.ArmedBy, d.state.Tries = next, "BootNext", 1
 		} else if missing(err) {
-			d.warn("BootNext starts slot %v, which has no %s; the firmware will go on to the loader.", next, bootloader.UKIFile)
+			d.warn("BootNext starts slot %v, which has no %s; the firmware will go on to the loader.", next,
+				bootloader.UKIFile)
 		} else {
 			return err
 		}
@@ -242,21 +252,25 @@ func (l *Loader) readArmed(d *disk) error {
 	l.readStops(d)
 	d.state.Blocked = cmp.Or(d.overrule, d.blocked)
 	if d.state.Blocked == nil && d.confSize != sectorSize {
-		d.state.Blocked = fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it to %d with newlines", confPath, d.confSize, sectorSize)
+		d.state.Blocked = fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it "+
+			"to %d with newlines", confPath, d.confSize, sectorSize)
 	}
 	return l.readBlocked(d, len(names) > 0)
 }
 
-// readBlocked finds out whether variables can be kept and the firmware comes back to the loader, where nothing else is in the way.
+// readBlocked finds out whether variables can be kept and the firmware comes back to the loader, where nothing else is
+// in the way.
 func (l *Loader) readBlocked(d *disk, variables bool) error {
 	switch writable, _ := l.vars.(interface{ Writable() error }); {
 	case d.state.Blocked != nil:
 	case !variables:
 		if l.Trial != Counting {
-			d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted (a trial by %s needs none)", bootloader.ErrNoVariables, Counting)
+			d.state.Blocked = fmt.Errorf("%w: there are none on this machine, or efivarfs is not mounted (a trial by "+
+				"%s needs none)", bootloader.ErrNoVariables, Counting)
 		}
 		if l.Cmdline != "" { // else nothing runs, as on a disk image
-			d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel command line, and a UKI has its own, which names none.")
+			d.warn("The firmware's variables cannot be read, so the running slot is known only from the kernel " +
+				"command line, and a UKI has its own, which names none.")
 		}
 	case l.Trial != Counting && writable != nil && writable.Writable() != nil:
 		d.state.Blocked = fmt.Errorf("%w (a trial by %s needs none)", kept(writable.Writable()), Counting)
@@ -275,7 +289,8 @@ func (l *Loader) readBlocked(d *disk, variables bool) error {
 		d.warn("%s", text)
 	}
 	for _, n := range order.Dead {
-		d.warn("%s is an entry of ours that starts nothing: no disk has its partition; the next upgrade removes it.", l.describe(n))
+		d.warn("%s is an entry of ours that starts nothing: no disk has its partition; the next upgrade removes it.",
+			l.describe(n))
 	}
 	if d.direct && order.Starts == 0 {
 		return nil // the option that started this boot says nothing of BootOrder, which was judged before it was tried
@@ -290,7 +305,8 @@ func (l *Loader) readBlocked(d *disk, variables bool) error {
 		return nil
 	}
 	if d.state.Blocked = order.Refuse(false); d.state.Blocked == nil && order.Lost != nil {
-		d.state.Blocked = fmt.Errorf("a trial could not come back, because the loader cannot be found: %w (`installer loader` puts it back)", order.Lost)
+		d.state.Blocked = fmt.Errorf("a trial could not come back, because the loader cannot be found: %w "+
+			"(`installer loader` puts it back)", order.Lost)
 	}
 	return nil
 }
@@ -307,7 +323,8 @@ func (l *Loader) foreignArmed() error {
 	case err != nil, !set, s != bootloader.None && strings.EqualFold(once, entryID(s)):
 		return err
 	}
-	return fmt.Errorf("%s is set to %s; boot once, or delete that variable (%s): %w", oneShot, short(once), deletes[oneShot], bootloader.ErrForeign)
+	return fmt.Errorf("%s is set to %s; boot once, or delete that variable (%s): %w", oneShot, short(once),
+		deletes[oneShot], bootloader.ErrForeign)
 }
 
 // armedByUs is the slot that LoaderEntryOneShot names; None when it is not set, or is nobody's.

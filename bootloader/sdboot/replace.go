@@ -96,7 +96,8 @@ func (l *Loader) Fits(s bootloader.Slot, arch string) error {
 	return nil
 }
 
-// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at bootorder.Order.Replace.
+// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at
+// bootorder.Order.Replace.
 func (l *Loader) Replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	if err := l.replace(s, o); err != nil {
 		return fmt.Errorf("replace the loader: %w", err)
@@ -140,8 +141,8 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	return order.Replace(own, s, o)
 }
 
-// Repair implements bootloader.Repairer. It removes what others left in the firmware and an upgrade would remove: variables that name a slot and outrank loader.conf,
-// entries of ours that start nothing. What boots by itself stays.
+// Repair implements bootloader.Repairer. It removes what others left in the firmware and an upgrade would remove:
+// variables that name a slot and outrank loader.conf, entries of ours that start nothing. What boots by itself stays.
 //
 //  1. loader.conf, then those variables, as in Withdraw. A cut: the default.
 //  2. as EnsureStart.

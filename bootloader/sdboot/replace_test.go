@@ -10,8 +10,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 )
 
-// Where the spare loader stands in BootOrder: directly behind the starts of the loader, or it would be none. The number of an option
-// is its place in order; a new one gets the lowest free number.
+// Where the spare loader stands in BootOrder: directly behind the starts of the loader, or it would be none. The number
+// of an option is its place in order; a new one gets the lowest free number.
 func TestSpareLoaderStandsBehindTheStarts(t *testing.T) {
 	for _, c := range []struct {
 		name    string

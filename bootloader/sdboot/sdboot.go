@@ -9,21 +9,23 @@
 //	loader/entries/pawl-a.conf  512 bytes: slot A, with the arguments of its kernel; nothing but newlines when A is not bootable
 //	loader/entries/pawl-b.conf  the same for B
 //
-// and in the firmware LoaderEntryOneShot (or BootNext) while armed, as many Boot#### entries as it takes to come back from a trial
-// that does not load (docs/decisions/0002-boot-order.md), and one for the loader in the default's slot (0008-loader.md). With Counting there is also loader/entries/pawl-b+3-0.conf, 512 bytes,
-// which is empty but while armed.
+// and in the firmware LoaderEntryOneShot (or BootNext) while armed, as many Boot#### entries as it takes to come back
+// from a trial that does not load (docs/decisions/0002-boot-order.md), and one for the loader in the default's slot
+// (0008-loader.md). With Counting there is also loader/entries/pawl-b+3-0.conf, 512 bytes, which is empty but while
+// armed.
 //
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write
 // each, and that a slot that was not confirmed never boots by itself, even with loader.conf destroyed: its entry sorts
-// behind the default's. It does not check what is inside a slot's files, and does not sign. It does not count tries: one
-// arming is one boot, and the trial arms the next one (bootloader.State.Again).
+// behind the default's. It does not check what is inside a slot's files, and does not sign. It does not count tries:
+// one arming is one boot, and the trial arms the next one (bootloader.State.Again).
 //
 // Counting, for machines whose firmware keeps no variables, guarantees less. Prepare makes the counted entry's file in
-// loader/entries, where the default's entry is too, the loader renames it there before each boot, and the firmware's driver writes
-// whole pages of its cache for that: a block that a power cut destroys there, and does not leave old or new, can cost the default's entry, and with
-// it the machine. Where a rename fails the loader boots the entry all the same, and does not count; a trial that comes so far
-// as to look at State then disarms itself (bootloader.State.Endless), one that does not is tried for ever. And what does not
-// load leaves the machine in the firmware, unless BootOrder starts the loader again. So it has to be asked for.
+// loader/entries, where the default's entry is too, the loader renames it there before each boot, and the firmware's
+// driver writes whole pages of its cache for that: a block that a power cut destroys there, and does not leave old or
+// new, can cost the default's entry, and with it the machine. Where a rename fails the loader boots the entry all the
+// same, and does not count; a trial that comes so far as to look at State then disarms itself
+// (bootloader.State.Endless), one that does not is tried for ever. And what does not load leaves the machine in the
+// firmware, unless BootOrder starts the loader again. So it has to be asked for.
 //
 // Specification: the Boot Loader Specification and the Boot Loader Interface of the UAPI group, as systemd-boot 252
 // implements them.
@@ -42,13 +44,14 @@ import (
 // Config is what a Loader works on. FS and Partition are required.
 type Config struct {
 	FS        *bootfs.FS
-	Partition efivar.HardDrive            // the boot file system's own partition: number (from 1), place and GUID
-	Vars      efivar.Store                // nil where there are none, as on a disk image: nothing runs there and nothing can be armed
-	Cmdline   string                      // this boot's kernel command line, for pawl.slot=
-	Title     string                      // what the menu calls the system; "" is "Pawl"
-	Timeout   int                         // seconds that the menu is shown, written with the next change of the default
-	Trial     Way                         // how slots are tried; "" is OneShot
-	Gone      func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
+	Partition efivar.HardDrive // the boot file system's own partition: number (from 1), place and GUID
+	// nil where there are none, as on a disk image: nothing runs there and nothing can be armed
+	Vars    efivar.Store
+	Cmdline string                      // this boot's kernel command line, for pawl.slot=
+	Title   string                      // what the menu calls the system; "" is "Pawl"
+	Timeout int                         // seconds that the menu is shown, written with the next change of the default
+	Trial   Way                         // how slots are tried; "" is OneShot
+	Gone    func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
 }
 
 // Loader is systemd-boot on one boot file system. It implements bootloader.Bootloader.
@@ -90,9 +93,9 @@ func (l *Loader) State() (bootloader.State, error) {
 
 // Withdraw implements bootloader.Bootloader.
 //
-//  1. loader.conf, where it was destroyed, leaves the choice to the order, or names another slot than the one that boots by
-//     itself: one sector. A cut: the default boots, by its name or by the order of the entries; or what was armed. Then
-//     LoaderEntryPreferred and LoaderEntryDefault are deleted, where they name a slot. A cut: the default.
+//  1. loader.conf, where it was destroyed, leaves the choice to the order, or names another slot than the one that
+//     boots by itself: one sector. A cut: the default boots, by its name or by the order of the entries; or what was
+//     armed. Then LoaderEntryPreferred and LoaderEntryDefault are deleted, where they name a slot. A cut: the default.
 //  2. entries that count become empty: one sector each. A cut: the default, which loader.conf names.
 //  3. the slot's entry becomes empty: one sector. A cut: the default boots; a destroyed entry is no entry.
 func (l *Loader) Withdraw(s bootloader.Slot) error {
@@ -119,8 +122,8 @@ func (l *Loader) Withdraw(s bootloader.Slot) error {
 //  2. missing starts of the loader: each Boot####, then BootOrder. A cut: the default; an entry that BootOrder does not
 //     name yet is used by the next run.
 //  3. with Config.Trial BootNext, a boot option for the slot's UKI, which BootOrder does not name. A cut: the default.
-//  4. entries that count become empty; with Config.Trial Counting one gets the name that counts from tries, which takes a
-//     directory and a table. A cut: the default.
+//  4. entries that count become empty; with Config.Trial Counting one gets the name that counts from tries, which takes
+//     a directory and a table. A cut: the default.
 //  5. the slot's entry, sorted behind the default's: one sector. A cut: the default, which loader.conf names.
 func (l *Loader) Prepare(s bootloader.Slot, m bootloader.Manifest, tries int) error {
 	if err := l.prepare(s, m, tries); err != nil {
@@ -153,13 +156,15 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 		return err
 	}
 	if l.Trial == BootNext && !d.fresh && !held.Holds(bootloader.UKIFile) {
-		return fmt.Errorf("the firmware can start a UKI by itself, and the slot has none (try it by %s): %w", OneShot, errors.ErrUnsupported)
+		return fmt.Errorf("the firmware can start a UKI by itself, and the slot has none (try it by %s): %w", OneShot,
+			errors.ErrUnsupported)
 	}
 	if err := l.settle(d); err != nil {
 		return err
 	}
 	err = l.ensureStarts(l.starts(tries), d.fresh)
-	if without := d.fresh || l.Trial == Counting; err != nil && !(without && errors.Is(err, bootloader.ErrNoVariables)) {
+	if without := d.fresh || l.Trial == Counting; err != nil &&
+		!(without && errors.Is(err, bootloader.ErrNoVariables)) {
 		return err
 	}
 	if l.Trial == BootNext && !d.fresh { // an install is not tried
@@ -190,18 +195,19 @@ func (l *Loader) entry(s bootloader.Slot, held bootloader.Manifest, key string) 
 	return encodeEntry(entryFor(s, held, l.Title, key, options))
 }
 
-// Arm implements bootloader.Bootloader. Whatever tries says, 1 to MaxTries, the loader boots the slot once; the trial arms its
-// own slot again.
+// Arm implements bootloader.Bootloader. Whatever tries says, 1 to MaxTries, the loader boots the slot once; the trial
+// arms its own slot again.
 //
-//  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default. With
-//     Config.Trial BootNext := the boot option for the slot's UKI, likewise.
+//  1. LoaderEntryOneShot := the slot's entry, read back. A cut before: the default; after: the trial, then the default.
+//     With Config.Trial BootNext := the boot option for the slot's UKI, likewise.
 //
-// A BootNext that starts a copy of the loader (Try) goes before: it decides nothing. With Config.Trial Counting it is two sectors, of
-// which the second decides:
+// A BootNext that starts a copy of the loader (Try) goes before: it decides nothing. With Config.Trial Counting it is
+// two sectors, of which the second decides:
 //
-//  1. the entry that counts: the slot's own, with a sort key in front of all. A cut: the default, which loader.conf names.
-//  2. loader.conf leaves the choice to the order of the entries. A cut before: the default; after, or destroyed: the trial,
-//     as often as it is counted, then the default, which is first among the others.
+//  1. the entry that counts: the slot's own, with a sort key in front of all. A cut: the default, which loader.conf
+//     names.
+//  2. loader.conf leaves the choice to the order of the entries. A cut before: the default; after, or destroyed: the
+//     trial, as often as it is counted, then the default, which is first among the others.
 func (l *Loader) Arm(s bootloader.Slot, tries int) error {
 	if err := l.arm(s, tries); err != nil {
 		return fmt.Errorf("arm slot %v: %w", s, err)
@@ -227,7 +233,8 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	case d.conf.slot() != other || d.conf.preferredID != "" || d.conf.counts && l.Trial != Counting:
 		return fmt.Errorf("loader.conf does not name the default, slot %v; prepare the slot again", other)
 	case len(d.remove) > 0:
-		return fmt.Errorf("%s is set and outranks loader.conf; prepare the slot again, which removes it: %w", d.remove[0], bootloader.ErrForeign)
+		return fmt.Errorf("%s is set and outranks loader.conf; prepare the slot again, which removes it: %w",
+			d.remove[0], bootloader.ErrForeign)
 	case !d.entries[s].bootable:
 		return errors.New("the slot is not prepared")
 	case d.entries[s].sortKey <= d.entries[other].sortKey:
@@ -241,7 +248,8 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	if order, err := l.survey(); err != nil {
 		return err
 	} else if l.Trial != Counting && order.Starts < l.starts(tries) && !(d.direct && l.Trial == BootNext) {
-		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial that does not load; prepare the slot again", order.Starts, l.starts(tries))
+		return fmt.Errorf("the firmware starts the loader %d times in a row, %d are needed to come back from a trial "+
+			"that does not load; prepare the slot again", order.Starts, l.starts(tries))
 	}
 	if err := l.Untry(); err != nil {
 		return err
@@ -252,13 +260,15 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 // Disarm implements bootloader.Bootloader.
 //
 //  1. BootNext, where it starts a slot of ours, is deleted and read back. A cut before: the trial; after: what is left.
-//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left. Where it cannot be deleted it names the default
-//     from now on; where it cannot be written either, the entry that it names becomes empty, one sector, and confirm fills it again.
-//  3. loader.conf names the default, where entries count: one sector. A cut before, or destroyed: the trial, as counted;
-//     after: the default.
+//  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left. Where it cannot be deleted it names
+//     the default from now on; where it cannot be written either, the entry that it names becomes empty, one sector,
+//     and confirm fills it again.
+//  3. loader.conf names the default, where entries count: one sector. A cut before, or destroyed: the trial, as
+//     counted; after: the default.
 //  4. those entries become empty: one sector each. A cut: the default.
 //
-// Only one of the three arms anything, but where ways of trying were mixed. A BootNext that starts a copy of the loader (Try) goes first.
+// Only one of the three arms anything, but where ways of trying were mixed. A BootNext that starts a copy of the loader
+// (Try) goes first.
 func (l *Loader) Disarm() error {
 	if err := l.disarm(); err != nil {
 		return fmt.Errorf("disarm: %w", err)
@@ -328,14 +338,15 @@ func (l *Loader) tryable(s bootloader.Slot) (disk, error) {
 	return d, nil
 }
 
-// settle makes loader.conf name the slot that boots by itself, where damage, a cut or others left it otherwise, and then sees to
-// it that no variable outranks it.
+// settle makes loader.conf name the slot that boots by itself, where damage, a cut or others left it otherwise, and
+// then sees to it that no variable outranks it.
 func (l *Loader) settle(d disk) error {
 	if d.state.Default == bootloader.None {
 		return nil
 	}
 	if d.conf.slot() != d.state.Default || d.conf.preferredID != "" || d.conf.counts {
-		if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default), timeout: l.Timeout})); err != nil {
+		if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default),
+			timeout: l.Timeout})); err != nil {
 			return err
 		}
 	}

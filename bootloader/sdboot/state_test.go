@@ -136,26 +136,31 @@ func TestActive(t *testing.T) {
 		want                  bootloader.Slot
 		ambiguous             bool
 	}{
-		{name: "the loader's choice", selected: "pawl-b.conf", uuid: here, image: `\EFI\BOOT\BOOTX64.EFI`, want: bootloader.B},
+		{name: "the loader's choice", selected: "pawl-b.conf", uuid: here, image: `\EFI\BOOT\BOOTX64.EFI`,
+			want: bootloader.B},
 		{name: "upper case", selected: "PAWL-B.conf", uuid: "11223344-5566-7788-99AA-BBCCDDEEFF01", want: bootloader.B},
 		{name: "a counted name", selected: "pawl-b+2-1.conf", uuid: here, want: bootloader.B},
-		{name: "our kexec wins", cmdline: "quiet pawl.slot=B panic=5", selected: "pawl-a.conf", uuid: here, want: bootloader.B},
+		{name: "our kexec wins", cmdline: "quiet pawl.slot=B panic=5", selected: "pawl-a.conf", uuid: here,
+			want: bootloader.B},
 		{name: "named twice, the same", cmdline: "pawl.slot=B pawl.slot=b", want: bootloader.B},
 		{name: "named twice", cmdline: "pawl.slot=A pawl.slot=B", ambiguous: true},
 		{name: "named wrong", cmdline: "pawl.slot=C", selected: "pawl-a.conf", uuid: here, ambiguous: true},
 		{name: "another argument", cmdline: "xpawl.slot=B", selected: "pawl-a.conf", uuid: here, want: bootloader.A},
-		{name: "another disk", selected: "pawl-b.conf", uuid: "99999999-5566-7788-99aa-bbccddeeff01", want: bootloader.None},
+		{name: "another disk", selected: "pawl-b.conf", uuid: "99999999-5566-7788-99aa-bbccddeeff01",
+			want: bootloader.None},
 		{name: "another entry", selected: "debian.conf", uuid: here, want: bootloader.None},
 		{name: "the firmware started the slot's image", uuid: here, image: `\EFI\pawl\B\os.efi`, want: bootloader.B},
 		{name: "the firmware started something else", uuid: here, image: `\shellx64.efi`, want: bootloader.None},
-		{name: "image and entry disagree", selected: "pawl-a.conf", uuid: here, image: `\EFI\pawl\B\os.efi`, ambiguous: true},
+		{name: "image and entry disagree", selected: "pawl-a.conf", uuid: here, image: `\EFI\pawl\B\os.efi`,
+			ambiguous: true},
 		{name: "no partition told", selected: "pawl-a.conf", ambiguous: true},
 		{name: "nothing told", want: bootloader.None},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := upgraded(t)
 			r.Vars.Reset()
-			for name, value := range map[string]string{"LoaderEntrySelected": c.selected, "LoaderDevicePartUUID": c.uuid, "LoaderImageIdentifier": c.image} {
+			for name, value := range map[string]string{"LoaderEntrySelected": c.selected,
+				"LoaderDevicePartUUID": c.uuid, "LoaderImageIdentifier": c.image} {
 				if value != "" {
 					volatile(t, r, name, value)
 				}
@@ -192,7 +197,8 @@ func TestForeignNextBoot(t *testing.T) {
 		data []byte
 	}{
 		{"BootNext", efivar.Global("BootNext"), []byte{1, 0}},
-		{"an entry of others", efivar.Loader("LoaderEntryOneShot"), efivar.EncodeString("auto-reboot-to-firmware-setup")},
+		{"an entry of others", efivar.Loader("LoaderEntryOneShot"),
+			efivar.EncodeString("auto-reboot-to-firmware-setup")},
 		{"a pattern", efivar.Loader("LoaderEntryOneShot"), efivar.EncodeString("pawl-*")},
 		{"no string", efivar.Loader("LoaderEntryOneShot"), []byte{1}},
 	} {
@@ -246,7 +252,8 @@ func TestEntryDefaultOutranksTheFile(t *testing.T) {
 	for _, value := range []string{"pawl-*", "@saved", "debian.conf"} {
 		t.Run(value, func(t *testing.T) {
 			r := installed(t)
-			require.NoError(t, r.FS.WriteFile("loader/entries/debian.conf", []byte("title Debian\nefi /EFI/BOOT/BOOTX64.EFI\n")))
+			require.NoError(t, r.FS.WriteFile("loader/entries/debian.conf",
+				[]byte("title Debian\nefi /EFI/BOOT/BOOTX64.EFI\n")))
 			m := fill(t, r)
 			require.NoError(t, r.Prepare(bootloader.B, m, 1))
 			set(t, r, name, efivar.EncodeString(value))
@@ -284,13 +291,15 @@ func TestDestroyed(t *testing.T) {
 	})
 	t.Run("loader.conf, beside the entries of others", func(t *testing.T) {
 		r := installed(t)
-		require.NoError(t, r.FS.WriteFile("loader/entries/debian.conf", []byte("title Debian\nefi /EFI/BOOT/BOOTX64.EFI\n")))
+		require.NoError(t, r.FS.WriteFile("loader/entries/debian.conf",
+			[]byte("title Debian\nefi /EFI/BOOT/BOOTX64.EFI\n")))
 		require.NoError(t, r.FS.Overwrite(conf, junk))
 		require.ErrorIs(t, r.Withdraw(bootloader.B), bootloader.ErrForeign)
 	})
 	t.Run("the entry of the default", func(t *testing.T) {
-		// The sort key of a confirmed slot was being written. What runs next is the other one, and the slot whose entry was
-		// destroyed is a target like any other: it must not win when it is prepared again, though loader.conf names it.
+		// The sort key of a confirmed slot was being written. What runs next is the other one, and the slot whose entry
+		// was destroyed is a target like any other: it must not win when it is prepared again, though loader.conf names
+		// it.
 		r := upgraded(t)
 		require.NoError(t, r.FS.Overwrite(entryB, junk))
 		r = boot(t, r, bootloader.A)
@@ -307,8 +316,8 @@ func TestDestroyed(t *testing.T) {
 	})
 }
 
-// At no cut of a confirm, with loader.conf destroyed as well, does anything boot but a slot that is complete and was or is
-// being confirmed; and afterwards a new target never wins.
+// At no cut of a confirm, with loader.conf destroyed as well, does anything boot but a slot that is complete and was or
+// is being confirmed; and afterwards a new target never wins.
 func TestSortOrderIsTheSecondLine(t *testing.T) {
 	r := trial(t)
 	r.Disk.Record()

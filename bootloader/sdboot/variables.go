@@ -11,10 +11,11 @@ import (
 
 // Variables of the Boot Loader Interface.
 const (
-	oneShot         = "LoaderEntryOneShot"         // boots once, then the loader deletes it
-	entryPreferred  = "LoaderEntryPreferred"       // outranks loader.conf, since 260; never written by us
-	entryDefault    = "LoaderEntryDefault"         // outranks loader.conf too, behind that; never written by us
-	entrySysFail    = "LoaderEntrySysFail"         // outranks all when an update of the firmware has failed; never written by us
+	oneShot        = "LoaderEntryOneShot"   // boots once, then the loader deletes it
+	entryPreferred = "LoaderEntryPreferred" // outranks loader.conf, since 260; never written by us
+	entryDefault   = "LoaderEntryDefault"   // outranks loader.conf too, behind that; never written by us
+	// outranks all when an update of the firmware has failed; never written by us
+	entrySysFail    = "LoaderEntrySysFail"
 	configTimeout   = "LoaderConfigTimeout"        // outranks loader.conf's timeout; never written by us
 	timeoutOneShot  = "LoaderConfigTimeoutOneShot" // the same for one boot, in which the menu is shown
 	entrySelected   = "LoaderEntrySelected"        // what the loader chose in this boot
@@ -29,13 +30,14 @@ var outranking = []string{entryPreferred, entryDefault}
 
 // deletes is what a person deletes each variable with.
 var deletes = map[string]string{
-	oneShot: `bootctl set-oneshot ""`, entryPreferred: `bootctl set-preferred ""`, entryDefault: `bootctl set-default ""`,
+	oneShot: `bootctl set-oneshot ""`, entryPreferred: `bootctl set-preferred ""`,
+	entryDefault: `bootctl set-default ""`,
 	entrySysFail: `bootctl set-sysfail ""`, configTimeout: `bootctl set-timeout ""`,
 	timeoutOneShot: `bootctl set-timeout-oneshot ""`,
 }
 
-// text reads a string of the Boot Loader Interface; set is false when there is none. One that the loader cannot decode either
-// is efivar.ErrFormat.
+// text reads a string of the Boot Loader Interface; set is false when there is none. One that the loader cannot decode
+// either is efivar.ErrFormat.
 func (l *Loader) text(name string) (value string, set bool, err error) {
 	v, err := l.vars.Read(efivar.Loader(name))
 	if missing(err) {
@@ -74,8 +76,8 @@ func short(s string) string {
 // pattern reports whether the loader may take an id for more than the name of one entry.
 func pattern(id string) bool { return strings.ContainsAny(id, "*?[\\@") }
 
-// readOutranking judges the variables that could name something else than loader.conf does: now, or once another entry is
-// written. It returns the slot that the first of them names which is there; found is false when loader.conf decides.
+// readOutranking judges the variables that could name something else than loader.conf does: now, or once another entry
+// is written. It returns the slot that the first of them names which is there; found is false when loader.conf decides.
 func (l *Loader) readOutranking(d *disk) (s bootloader.Slot, found bool) {
 	for _, name := range outranking {
 		if name == entryDefault && d.conf.preferredID != "" && !found {
@@ -87,24 +89,29 @@ func (l *Loader) readOutranking(d *disk) (s bootloader.Slot, found bool) {
 		case errors.Is(err, efivar.ErrFormat):
 			d.warn("%v; the loader passes it over.", err)
 		case err != nil:
-			d.block(fmt.Errorf("it is not known whether something outranks loader.conf: %w (delete that variable: %s)", err, deletes[name]))
+			d.block(fmt.Errorf("it is not known whether something outranks loader.conf: %w (delete that variable: %s)",
+				err, deletes[name]))
 		case !set || value == "" || d.fresh:
 		case of != bootloader.None:
 			d.remove = append(d.remove, name)
 			there := strings.EqualFold(value, entryID(of)) && d.entries[of].bootable
 			switch {
 			case !there:
-				d.warn("%s names slot %v, which is not bootable; the next upgrade removes that variable, and so does confirm.", name, of)
+				d.warn("%s names slot %v, which is not bootable; the next upgrade removes that variable, and so does "+
+					"confirm.", name, of)
 			case !honoured:
-				d.warn("%s names slot %v, which this loader does not look at; the next upgrade removes that variable, and so does confirm.", name, of)
+				d.warn("%s names slot %v, which this loader does not look at; the next upgrade removes that "+
+					"variable, and so does confirm.", name, of)
 			default:
-				d.warn("%s names slot %v and outranks loader.conf; the next upgrade removes that variable, and so does confirm.", name, of)
+				d.warn("%s names slot %v and outranks loader.conf; the next upgrade removes that variable, and so "+
+					"does confirm.", name, of)
 				if !found {
 					s, found = of, true
 				}
 			}
 		case pattern(value) || l.listed(value):
-			err := fmt.Errorf("%s is %s and outranks loader.conf; delete that variable (%s), or confirm the running slot: %w",
+			err := fmt.Errorf("%s is %s and outranks loader.conf; delete that variable (%s), or confirm the running "+
+				"slot: %w",
 				name, short(value), deletes[name], bootloader.ErrForeign)
 			if d.block(err); honoured && !found {
 				d.overrule = err
@@ -122,7 +129,8 @@ func (l *Loader) preferredByFile(d *disk) (s bootloader.Slot, found bool) {
 	case of != bootloader.None && id == entryID(of) && d.entries[of].bootable:
 		return of, true
 	case l.names(id):
-		d.overrule = fmt.Errorf("loader.conf names %s as preferred, which is not ours; confirm the running slot: %w", short(id), bootloader.ErrForeign)
+		d.overrule = fmt.Errorf("loader.conf names %s as preferred, which is not ours; confirm the running slot: %w",
+			short(id), bootloader.ErrForeign)
 	}
 	return bootloader.None, false
 }
@@ -136,7 +144,8 @@ func (l *Loader) readStops(d *disk) {
 	case err != nil:
 		d.warn("%v; after a failed update of the firmware, what it names may boot.", err)
 	case set && (pattern(value) || slotOf(value) != bootloader.None && slotOf(value) != d.state.Default):
-		d.block(fmt.Errorf("%s is %s: after a failed update of the firmware a version that was not confirmed could boot; delete that variable (%s): %w",
+		d.block(fmt.Errorf("%s is %s: after a failed update of the firmware a version that was not confirmed could "+
+			"boot; delete that variable (%s): %w",
 			entrySysFail, short(value), deletes[entrySysFail], bootloader.ErrForeign))
 	}
 	for _, name := range []string{configTimeout, timeoutOneShot} {
@@ -145,9 +154,11 @@ func (l *Loader) readStops(d *disk) {
 			d.warn("%v; the loader passes it over.", err)
 		case err != nil:
 			d.warn("%v; it may keep the loader in its menu.", err)
-		case value == "menu-force", len(value) >= len("4294967295") && strings.Trim(value, "0123456789") == "", // from there on, no end
+		case value == "menu-force", len(value) >= len("4294967295") && strings.Trim(value, "0123456789") == "",
+			// from there on, no end
 			name == timeoutOneShot && (value == "0" || value == "menu-hidden"): // the menu that was asked for, without a time
-			d.block(fmt.Errorf("%s is %s, so the loader shows its menu until a person chooses; delete that variable (%s): %w",
+			d.block(fmt.Errorf("%s is %s, so the loader shows its menu until a person chooses; delete that variable "+
+				"(%s): %w",
 				name, short(value), deletes[name], bootloader.ErrForeign))
 		}
 	}
@@ -159,13 +170,14 @@ func (l *Loader) clear(name efivar.Name) error {
 		return kept(err)
 	}
 	if left, err := l.vars.Read(name); !missing(err) {
-		return errors.Join(err, fmt.Errorf("%s holds %x still: %w", name.Name, left.Data[:min(len(left.Data), 64)], bootloader.ErrNoVariables))
+		return errors.Join(err, fmt.Errorf("%s holds %x still: %w", name.Name, left.Data[:min(len(left.Data), 64)],
+			bootloader.ErrNoVariables))
 	}
 	return nil
 }
 
-// settleVariables removes the variables that name a slot and would outrank loader.conf, which names the same by now, or would once
-// that slot is bootable.
+// settleVariables removes the variables that name a slot and would outrank loader.conf, which names the same by now, or
+// would once that slot is bootable.
 func (l *Loader) settleVariables(d disk) error {
 	for _, name := range d.remove {
 		if err := l.clear(efivar.Loader(name)); err != nil {

@@ -25,8 +25,8 @@ func with(t *testing.T, r *loadertest.Rig, version string) *loadertest.Rig {
 	return boot(t, r, bootloader.A)
 }
 
-// A variable that names a slot and was written by somebody else: the version that is prepared never boots by itself, and what is
-// confirmed stays, whatever the variable names and whether or not the slot is there already.
+// A variable that names a slot and was written by somebody else: the version that is prepared never boots by itself,
+// and what is confirmed stays, whatever the variable names and whether or not the slot is there already.
 func TestAVariableThatOutranksLoaderConfIsTakenAway(t *testing.T) {
 	for _, version := range []string{thisVersion, "259", newVersion} {
 		for _, name := range []string{"LoaderEntryDefault", "LoaderEntryPreferred"} {
@@ -120,7 +120,8 @@ func TestLoaderConfPrefersASlot(t *testing.T) {
 		require.Equal(t, c.want, state(t, r).Default)
 		require.NoError(t, r.Withdraw(c.want.Other()))
 		boot(t, r, c.want)
-		require.Equal(t, fmt.Sprintf("default pawl-%s.conf\ntimeout 0", strings.ToLower(string(c.want))), content(t, r, conf))
+		require.Equal(t, fmt.Sprintf("default pawl-%s.conf\ntimeout 0", strings.ToLower(string(c.want))),
+			content(t, r, conf))
 	}
 }
 
@@ -163,7 +164,8 @@ func TestFeaturesThatAreNotKnownAreNamed(t *testing.T) {
 	require.Empty(t, state(t, r).Warnings, "all of 262 are known")
 	key := efivar.Loader("LoaderFeatures")
 	require.NoError(t, r.Vars.Delete(key))
-	require.NoError(t, r.Vars.Write(key, efivar.Variable{Attributes: 6, Data: []byte{0xff, 0xff, 0x7f, 0, 0, 0, 0, 0x80}}))
+	require.NoError(t, r.Vars.Write(key, efivar.Variable{Attributes: 6, Data: []byte{0xff, 0xff, 0x7f, 0, 0, 0, 0,
+		0x80}}))
 	require.Contains(t, strings.Join(state(t, r).Warnings, " "), "bits [22 63]")
 	require.NoError(t, state(t, r).Blocked)
 }
@@ -227,16 +229,20 @@ func oddities() map[string]odd {
 
 // read by this package and those below it. What is needed to know which slot runs is true.
 var readVariables = map[efivar.Name]bool{
-	efivar.Loader("LoaderEntryOneShot"): false, efivar.Loader("LoaderEntryPreferred"): false, efivar.Loader("LoaderEntryDefault"): false,
-	efivar.Loader("LoaderEntrySysFail"): false, efivar.Loader("LoaderConfigTimeout"): false, efivar.Loader("LoaderConfigTimeoutOneShot"): false,
-	efivar.Loader("LoaderEntrySelected"): true, efivar.Loader("LoaderDevicePartUUID"): true, efivar.Loader("LoaderImageIdentifier"): false,
-	efivar.Loader("LoaderInfo"): false, efivar.Loader("LoaderFeatures"): false,
+	efivar.Loader("LoaderEntryOneShot"): false, efivar.Loader("LoaderEntryPreferred"): false,
+	efivar.Loader("LoaderEntryDefault"): false,
+	efivar.Loader("LoaderEntrySysFail"): false, efivar.Loader("LoaderConfigTimeout"): false,
+	efivar.Loader("LoaderConfigTimeoutOneShot"): false,
+	efivar.Loader("LoaderEntrySelected"):        true, efivar.Loader("LoaderDevicePartUUID"): true,
+	efivar.Loader("LoaderImageIdentifier"): false,
+	efivar.Loader("LoaderInfo"):            false, efivar.Loader("LoaderFeatures"): false,
 	efivar.Global("BootOrder"): false, efivar.Global("BootNext"): false, efivar.Global("BootCurrent"): false,
-	efivar.Boot(0): false, efivar.Boot(1): false, efivar.Boot(2): false, efivar.Boot(3): false, efivar.Boot(0x50): false, efivar.Boot(0x99): false,
+	efivar.Boot(0): false, efivar.Boot(1): false, efivar.Boot(2): false, efivar.Boot(3): false,
+	efivar.Boot(0x50): false, efivar.Boot(0x99): false,
 }
 
-// One variable that cannot be read, or is not as it should be, costs no good trial its confirmation and no default its upgrade,
-// but where it is needed; then it is named.
+// One variable that cannot be read, or is not as it should be, costs no good trial its confirmation and no default its
+// upgrade, but where it is needed; then it is named.
 func TestOneOddVariable(t *testing.T) {
 	running, standing := trial(t), installed(t)
 	held := fill(t, standing)
@@ -311,7 +317,8 @@ func TestAOneShotWithOtherAttributes(t *testing.T) {
 	boot(t, boot(t, r, bootloader.B), bootloader.A)
 }
 
-// What armed a trial of several tries cannot be read any more: it goes with the confirm, since firmware may still follow it.
+// What armed a trial of several tries cannot be read any more: it goes with the confirm, since firmware may still
+// follow it.
 func TestAOneShotThatCannotBeReadGoesWithTheConfirm(t *testing.T) {
 	r := trial(t)
 	require.NoError(t, r.Arm(bootloader.B, 1))

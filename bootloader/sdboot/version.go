@@ -2,8 +2,8 @@ package sdboot
 
 import "strings"
 
-// compareVersions is negative when a is the lower version, as the UAPI group's Version Format Specification orders them: numbers as
-// numbers, "~" before everything and the end, then "-", "^" and ".".
+// compareVersions is negative when a is the lower version, as the UAPI group's Version Format Specification orders
+// them: numbers as numbers, "~" before everything and the end, then "-", "^" and ".".
 func compareVersions(a, b string) int {
 	for {
 		a, b = strings.TrimLeftFunc(a, noPart), strings.TrimLeftFunc(b, noPart)

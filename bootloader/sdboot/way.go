@@ -16,13 +16,14 @@ type Way string
 
 // The ways.
 const (
-	// OneShot has the loader start the slot's entry once: LoaderEntryOneShot. A trial takes the path of every later boot.
+	// OneShot has the loader start the slot's entry once: LoaderEntryOneShot. A trial takes the path of every later
+	// boot.
 	OneShot Way = "one-shot"
-	// BootNext has the firmware start the slot's UKI once, without the loader. The firmware goes on to the loader by itself
-	// when the UKI does not load, so no second start of the loader is needed.
+	// BootNext has the firmware start the slot's UKI once, without the loader. The firmware goes on to the loader by
+	// itself when the UKI does not load, so no second start of the loader is needed.
 	BootNext Way = "boot-next"
-	// Counting has the loader count boots in the name of the slot's entry, and needs no variable. What that puts at risk is in
-	// the package comment.
+	// Counting has the loader count boots in the name of the slot's entry, and needs no variable. What that puts at
+	// risk is in the package comment.
 	Counting Way = "counting"
 )
 
@@ -46,14 +47,15 @@ func (l *Loader) starts(tries int) int {
 	return tries + 1
 }
 
-// ensureDirect sees to it that the firmware has a boot option for the UKI of slot s, beside BootOrder. A cut: an option that
-// nothing names.
+// ensureDirect sees to it that the firmware has a boot option for the UKI of slot s, beside BootOrder. A cut: an option
+// that nothing names.
 func (l *Loader) ensureDirect(s bootloader.Slot) error {
 	_, used, err := l.direct(s)
 	if err == nil || !missing(err) {
 		return err
 	}
-	// Numbers from here on: OVMF gives the lowest that BootOrder does not name to options of its own, whoever has them (seen).
+	// Numbers from here on: OVMF gives the lowest that BootOrder does not name to options of its own, whoever has them
+	// (seen).
 	n := uint16(0x50)
 	for slices.Contains(used, n) {
 		n++
@@ -69,8 +71,8 @@ func (l *Loader) ensureDirect(s bootloader.Slot) error {
 	return kept(l.vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}))
 }
 
-// direct finds the boot option for the UKI of slot s that BootOrder does not name; fs.ErrNotExist when there is none, with
-// the numbers that are in use.
+// direct finds the boot option for the UKI of slot s that BootOrder does not name; fs.ErrNotExist when there is none,
+// with the numbers that are in use.
 func (l *Loader) direct(s bootloader.Slot) (n uint16, used []uint16, err error) {
 	v, err := l.vars.Read(efivar.Global("BootOrder"))
 	if err == nil {
@@ -111,8 +113,8 @@ func (l *Loader) startsSlot(n uint16) bootloader.Slot {
 	return slotOfPath(path)
 }
 
-// nextSlot is the slot that BootNext starts; None when it is not set, starts a copy of the loader, which decides nothing, or is set to
-// something else: then foreign says so.
+// nextSlot is the slot that BootNext starts; None when it is not set, starts a copy of the loader, which decides
+// nothing, or is set to something else: then foreign says so.
 func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 	next, err := l.vars.Read(efivar.Global("BootNext"))
 	if missing(err) {
@@ -131,7 +133,8 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 	if copied, err := bootorder.NextIsCopy(l.vars, l.Partition); err != nil || copied {
 		return bootloader.None, nil, err
 	}
-	return bootloader.None, fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): %w", what, bootloader.ErrForeign), nil
+	return bootloader.None, fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr "+
+		"--delete-bootnext): %w", what, bootloader.ErrForeign), nil
 }
 
 // commit is the one write of Arm, read back.
@@ -182,9 +185,9 @@ func (l *Loader) renameOneShot(s bootloader.Slot) error {
 	return err
 }
 
-// release deletes what arms one of our slots, and reads back that it is gone. What another program armed stays. What arms the
-// slot that was just confirmed changes nothing where it cannot be deleted; nor does what cannot be read, since it was that slot's: it
-// goes too, where the firmware lets it.
+// release deletes what arms one of our slots, and reads back that it is gone. What another program armed stays. What
+// arms the slot that was just confirmed changes nothing where it cannot be deleted; nor does what cannot be read, since
+// it was that slot's: it goes too, where the firmware lets it.
 func (l *Loader) release(confirmed bootloader.Slot) error {
 	next, _, nextErr := l.nextSlot()
 	once, onceErr := l.armedByUs()

@@ -64,7 +64,8 @@ func plan(stub *io.SectionReader, sections []Section) (*layout, error) {
 	for _, s := range h.sections {
 		memoryEnd = max(memoryEnd, int64(s.virtualAddress)+int64(s.memorySize()))
 		if s.rawSize > 0 {
-			l.parts = append(l.parts, part{s.name, int64(s.rawOffset), io.NewSectionReader(stub, int64(s.rawOffset), int64(s.rawSize))})
+			l.parts = append(l.parts, part{s.name, int64(s.rawOffset), io.NewSectionReader(stub, int64(s.rawOffset),
+				int64(s.rawSize))})
 			fileEnd = max(fileEnd, int64(s.rawOffset)+int64(s.rawSize))
 		}
 	}

@@ -32,7 +32,8 @@ func TestBinutilsReadAUKIOverSystemdsStub(t *testing.T) {
 	require.Len(t, regexp.MustCompile(`(?m)^ +\d+ \.`).FindAll(out, -1), len(img.Sections))
 	for _, s := range img.Sections {
 		got := filepath.Join(t.TempDir(), "section")
-		out, err := exec.Command("objcopy", "-O", "binary", "--dump-section", s.Name+"="+got, file, os.DevNull).CombinedOutput()
+		out, err := exec.Command("objcopy", "-O", "binary", "--dump-section", s.Name+"="+got, file,
+			os.DevNull).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		want, err := os.ReadFile(got)
 		require.NoError(t, err)

@@ -58,8 +58,8 @@ type Image struct {
 	Sections []Section // in file order, the stub's own (".text", ...) included
 }
 
-// Beginning is a file of which only the first Known bytes are there. Whatever lies behind them is ErrBeyond, so that Parse can tell what
-// it does not know yet from what is wrong.
+// Beginning is a file of which only the first Known bytes are there. Whatever lies behind them is ErrBeyond, so that
+// Parse can tell what it does not know yet from what is wrong.
 type Beginning struct {
 	io.ReaderAt
 	Known int64
@@ -129,8 +129,8 @@ func (i *Image) Release() (map[string]string, error) {
 	return ParseRelease(text), nil
 }
 
-// Version returns the VERSION_ID of the image's os-release section: what the system calls itself when it runs. It is empty where
-// there is no such section, or none in it.
+// Version returns the VERSION_ID of the image's os-release section: what the system calls itself when it runs. It is
+// empty where there is no such section, or none in it.
 func (i *Image) Version() (string, error) {
 	release, err := i.Release()
 	if errors.Is(err, ErrNoSection) {

@@ -143,10 +143,11 @@ func TestStubsThatCannotHoldTheSectionsAreRefused(t *testing.T) {
 		"not PE":              {[]byte(strings.Repeat("text ", 100)), nil, "MZ"},
 		"stub cut short":      {stub[:len(stub)-1], nil, "truncated"},
 		"section in the stub": {stub, []uki.Section{uki.Bytes(".text", []byte("x"))}, "given twice"},
-		"section given twice": {stub, []uki.Section{uki.Bytes(".linux", []byte("x")), uki.Bytes(".linux", []byte("x"))}, "given twice"},
-		"empty section":       {stub, []uki.Section{uki.Bytes(".linux", nil)}, "empty"},
-		"name too long":       {stub, []uki.Section{uki.Bytes(".longname", []byte("x"))}, "want a dot"},
-		"no room":             {stub, many(20), "have room for"},
+		"section given twice": {stub, []uki.Section{uki.Bytes(".linux", []byte("x")), uki.Bytes(".linux", []byte("x"))},
+			"given twice"},
+		"empty section": {stub, []uki.Section{uki.Bytes(".linux", nil)}, "empty"},
+		"name too long": {stub, []uki.Section{uki.Bytes(".longname", []byte("x"))}, "want a dot"},
+		"no room":       {stub, many(20), "have room for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -186,7 +186,8 @@ func TestOneOfFiveMayBeMissing(t *testing.T) {
 	members := real.Members(t, 5)
 	c := open(t, members, 0)
 	eventually(t, func() error { return c.Allow(t.Context(), true) })
-	spares, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: "m1", Self: members[0].Client, Spare: 2, Try: time.Second})
+	spares, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: "m1", Self: members[0].Client, Spare: 2,
+		Try: time.Second})
 	require.NoError(t, err)
 	defer spares.Close()
 	members[4].Kill()

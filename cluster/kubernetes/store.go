@@ -17,7 +17,8 @@ const record = "pawl-os.org/record"
 // Store keeps the slots of a pool in Leases NAME-0 to NAME-(of-1) of a namespace, which have to be there. Nothing of a
 // Lease's times is used: a slot has none.
 func (n *Node) Store(namespace, name string, of int) lock.Store {
-	path := fmt.Sprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s-", url.PathEscape(namespace), url.PathEscape(name))
+	path := fmt.Sprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s-", url.PathEscape(namespace),
+		url.PathEscape(name))
 	return store{n, path, of}
 }
 

@@ -81,7 +81,8 @@ func Give(slots []Slot, node string) (changes []Change) {
 // Evidence is what speaks for freeing a slot that is another's.
 type Evidence struct {
 	By string // who asks
-	// Over: the holder's own API said that it is done with the attempt: over, or never heard of, and nothing left to undo.
+	// Over: the holder's own API said that it is done with the attempt: over, or never heard of, and nothing left to
+	// undo.
 	Over bool
 	// Off says how it is known that the holder's machine is off and stays off, in the words of who says so.
 	Off string

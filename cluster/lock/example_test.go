@@ -33,8 +33,8 @@ func (c *consul) Write(_ context.Context, at lock.Slot, to lock.Record) error {
 	return nil
 }
 
-// A node takes the slot of its pool before it is disturbed, says that it goes down, and frees it once it is back. Another
-// one is told who holds it.
+// A node takes the slot of its pool before it is disturbed, says that it goes down, and frees it once it is back.
+// Another one is told who holds it.
 func Example() {
 	ctx := context.Background()
 	pool := lock.Pool{Store: &consul{slots: map[int]lock.Slot{}}, Name: "control-plane"}

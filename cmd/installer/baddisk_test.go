@@ -40,14 +40,15 @@ func (b *box) otherTable() {
 	b.writeDisk(make([]byte, virtual.Size))
 	raw, err := disk.Open(b.disk)
 	require.NoError(b.t, err)
-	layout, err := partition.Plan(nil, raw.Size(), 512, []partition.Spec{{Label: "root", Type: partition.TypeLinux, GUID: uuid.New(), Size: 8 << 20}})
+	layout, err := partition.Plan(nil, raw.Size(), 512, []partition.Spec{{Label: "root", Type: partition.TypeLinux,
+		GUID: uuid.New(), Size: 8 << 20}})
 	require.NoError(b.t, err)
 	require.NoError(b.t, partition.Apply(raw, layout))
 	require.NoError(b.t, raw.Close())
 }
 
-// Each of these is no disk to upgrade. The command says what it is, exits with 5, or with 2 where there is nothing of that
-// name, and changes nothing.
+// Each of these is no disk to upgrade. The command says what it is, exits with 5, or with 2 where there is nothing of
+// that name, and changes nothing.
 func TestBadDisks(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -62,24 +63,33 @@ func TestBadDisks(t *testing.T) {
 	}{
 		{"nothing there", func(b *box) { b.disk += ".gone" }, exitUsage, []string{"--disk", "no such file"}},
 		{"a directory", func(b *box) { b.disk = b.vars }, exitDisk, []string{"it is a directory", "name another disk"}},
-		{"/dev/null", func(b *box) { b.disk = os.DevNull }, exitDisk, []string{"it is a character device", "name another disk"}},
-		{"a text file", func(b *box) { b.disk = b.osr }, exitDisk, []string{"bytes, want at least", "name another disk"}},
+		{"/dev/null", func(b *box) { b.disk = os.DevNull }, exitDisk, []string{"it is a character device",
+			"name another disk"}},
+		{"a text file", func(b *box) { b.disk = b.osr }, exitDisk, []string{"bytes, want at least",
+			"name another disk"}},
 		{"an empty file", func(b *box) { b.writeDisk(nil) }, exitDisk, []string{"0 bytes", "name another disk"}},
-		{"too small for a table", func(b *box) { b.writeDisk(make([]byte, 64<<10)) }, exitDisk, []string{"65536 bytes, want at least 1048576"}},
-		{"empty", func(b *box) { b.writeDisk(make([]byte, 48<<20)) }, exitDisk, []string{"no partition table", "installer install"}},
-		{"a DOS table", func(b *box) { b.writeDisk(append(dosTable(), make([]byte, 48<<20)...)) }, exitDisk, []string{"DOS (MBR) partition table with 1 partitions", "name another disk"}},
+		{"too small for a table", func(b *box) { b.writeDisk(make([]byte, 64<<10)) }, exitDisk,
+			[]string{"65536 bytes, want at least 1048576"}},
+		{"empty", func(b *box) { b.writeDisk(make([]byte, 48<<20)) }, exitDisk, []string{"no partition table",
+			"installer install"}},
+		{"a DOS table", func(b *box) { b.writeDisk(append(dosTable(), make([]byte, 48<<20)...)) }, exitDisk,
+			[]string{"DOS (MBR) partition table with 1 partitions", "name another disk"}},
 		{"an ext4 file system without a table", func(b *box) {
 			b.writeDisk(make([]byte, 48<<20))
 			b.patch(1080, []byte{0x53, 0xef})
 		}, exitDisk, []string{"ext2, ext3 or ext4 file system"}},
-		{"another system's GPT", (*box).otherTable, exitDisk, []string{"EFI", "no such partition", "name the disk that the machine boots from"}},
+		{"another system's GPT", (*box).otherTable, exitDisk, []string{"EFI", "no such partition",
+			"name the disk that the machine boots from"}},
 		{"both copies of the table damaged", func(b *box) {
 			b.patch(512+16, []byte{0xff})
 			b.patch(virtual.Size-512+16, []byte{0xff})
 		}, exitDisk, []string{"both copies of the partition table are damaged", "restore the table"}},
-		{"no file system on the boot partition", func(b *box) { b.patch(esp, make([]byte, 64<<10)) }, exitDisk, []string{"boot sector", "fsck.vfat"}},
-		{"another file system on the boot partition", func(b *box) { b.patch(esp, bytes.Repeat([]byte{0xa5}, 64<<10)) }, exitDisk, []string{"boot sector", "fsck.vfat"}},
-		{"META garbage", func(b *box) { b.patch(metaAt, bytes.Repeat([]byte{0x5a}, int(metaSize))) }, exitDisk, []string{"META", "installer meta reset"}},
+		{"no file system on the boot partition", func(b *box) { b.patch(esp, make([]byte, 64<<10)) }, exitDisk,
+			[]string{"boot sector", "fsck.vfat"}},
+		{"another file system on the boot partition", func(b *box) { b.patch(esp, bytes.Repeat([]byte{0xa5}, 64<<10)) },
+			exitDisk, []string{"boot sector", "fsck.vfat"}},
+		{"META garbage", func(b *box) { b.patch(metaAt, bytes.Repeat([]byte{0x5a}, int(metaSize))) }, exitDisk,
+			[]string{"META", "installer meta reset"}},
 		{"META with an attempt that is none", func(b *box) {
 			raw, err := disk.Open(b.disk)
 			require.NoError(b.t, err)
@@ -92,7 +102,8 @@ func TestBadDisks(t *testing.T) {
 			require.NoError(b.t, store.Set(meta.TagAttempt, []byte("not JSON")))
 			require.NoError(b.t, raw.Close())
 		}, exitOther, []string{"META tag 0x50", "not as Pawl writes it", "installer meta reset"}},
-		{"META zeroed", func(b *box) { b.patch(metaAt, make([]byte, metaSize)) }, exitDisk, []string{"META", "installer meta reset"}},
+		{"META zeroed", func(b *box) { b.patch(metaAt, make([]byte, metaSize)) }, exitDisk,
+			[]string{"META", "installer meta reset"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -173,18 +184,21 @@ func TestBadInstalls(t *testing.T) {
 		says  []string
 	}{
 		{"a disk in use", func(*box) {}, two, exitRefused, []string{"it has 5 partitions", "force"}},
-		{"a DOS table", func(b *box) { b.writeDisk(append(dosTable(), make([]byte, 48<<20)...)) }, two, exitRefused, []string{"DOS (MBR) partition table with 1 partitions", "force"}},
+		{"a DOS table", func(b *box) { b.writeDisk(append(dosTable(), make([]byte, 48<<20)...)) }, two, exitRefused,
+			[]string{"DOS (MBR) partition table with 1 partitions", "force"}},
 		{"both copies of the table damaged", func(b *box) {
 			b.patch(512+16, []byte{0xff})
 			b.patch(virtual.Size-512+16, []byte{0xff})
 		}, two, exitRefused, []string{"both copies of the partition table are damaged", "force"}},
-		{"too small", blank(48 << 20), two, exitDisk, []string{"partition EFI needs 1073741824 bytes", "use a larger disk"}},
+		{"too small", blank(48 << 20), two, exitDisk, []string{"partition EFI needs 1073741824 bytes",
+			"use a larger disk"}},
 		{"far too small", blank(64 << 10), two, exitDisk, []string{"65536 bytes, want at least"}},
 		{"a directory", func(b *box) { b.disk = b.vars }, two, exitDisk, []string{"it is a directory"}},
 		{"/dev/null", func(b *box) { b.disk = os.DevNull }, two, exitDisk, []string{"it is a character device"}},
 		{"nothing there", func(b *box) { b.disk += ".gone" }, two, exitUsage, []string{"--disk", "no such file"}},
 		{"an image without a loader", big, without, exitImage, []string{"no systemd-boot.efi in it", "installer pack"}},
-		{"a container's image", big, f.foreign("busybox", map[string][]byte{"bin/busybox": []byte("x")}), exitImage, []string{"no boot assets inside", "installer pack"}},
+		{"a container's image", big, f.foreign("busybox", map[string][]byte{"bin/busybox": []byte("x")}), exitImage,
+			[]string{"no boot assets inside", "installer pack"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,8 +216,8 @@ func TestBadInstalls(t *testing.T) {
 	}
 }
 
-// stamp stands for the content of a file: its size and its digest, or, of a large file of nothing but holes, that it still
-// takes no room at all.
+// stamp stands for the content of a file: its size and its digest, or, of a large file of nothing but holes, that it
+// still takes no room at all.
 func stamp(t *testing.T, path string) string {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -257,8 +271,8 @@ func TestBadDiskImages(t *testing.T) {
 	require.Equal(t, "precious", string(data))
 }
 
-// A large image that was tampered with cannot be told before its layer ends, and on an empty disk nothing can be kept aside. So the disk is
-// left laid out, boots nothing, and the same install with --force finishes it.
+// A large image that was tampered with cannot be told before its layer ends, and on an empty disk nothing can be kept
+// aside. So the disk is left laid out, boots nothing, and the same install with --force finishes it.
 func TestInstallOfATamperedImageLeavesNothingThatBoots(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)

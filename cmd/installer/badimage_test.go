@@ -103,9 +103,10 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Each of these images is refused, with a word that names it and a way out. Where the table says "target", the error can
-// only show once bytes were streamed: a digest is known at the last byte, nothing of an image is stored on the way, and to
-// make room what the target held is cleared before the first byte is written. Then only the target's own zone changed.
+// Each of these images is refused, with a word that names it and a way out. Where the table says "target", the error
+// can only show once bytes were streamed: a digest is known at the last byte, nothing of an image is stored on the way,
+// and to make room what the target held is cleared before the first byte is written. Then only the target's own zone
+// changed.
 func TestBadImages(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -122,26 +123,39 @@ func TestBadImages(t *testing.T) {
 		says   []string
 		target bool
 	}{
-		{"no such tag in a layout", func() string { return "oci:" + f.dir + ":v9" }, []string{"no tag v9", "has the tags v1.0.0, v2.0.0, v1.1.0", "check the reference"}, false},
-		{"no such digest in a layout", func() string { return "oci:" + f.dir + "@sha256:" + strings.Repeat("0", 64) }, []string{strings.Repeat("0", 64), "check the reference"}, false},
+		{"no such tag in a layout", func() string { return "oci:" + f.dir + ":v9" },
+			[]string{"no tag v9", "has the tags v1.0.0, v2.0.0, v1.1.0", "check the reference"}, false},
+		{"no such digest in a layout", func() string { return "oci:" + f.dir + "@sha256:" + strings.Repeat("0", 64) },
+			[]string{strings.Repeat("0", 64), "check the reference"}, false},
 		{"no layout", func() string { return "oci:/nowhere" }, []string{"no OCI layout", "check the reference"}, false},
-		{"no such repository", func() string { return r.Host() + "/pawl/nothing:v1" }, []string{r.Host(), "pawl/nothing", "check the reference"}, false},
-		{"no such tag in a registry", func() string { return strings.Replace(f.push(r, "2.1.0"), "v2.1.0", "v9", 1) }, []string{r.Host(), "v9", "check the reference"}, false},
-		{"no registry there", func() string { return closed + "/pawl/os:v2" }, []string{closed, "cannot be reached", "try again"}, false},
+		{"no such repository", func() string { return r.Host() + "/pawl/nothing:v1" },
+			[]string{r.Host(), "pawl/nothing", "check the reference"}, false},
+		{"no such tag in a registry", func() string { return strings.Replace(f.push(r, "2.1.0"), "v2.1.0", "v9", 1) },
+			[]string{r.Host(), "v9", "check the reference"}, false},
+		{"no registry there", func() string { return closed + "/pawl/os:v2" }, []string{closed, "cannot be reached",
+			"try again"}, false},
 		{"a registry that denies", func() string {
 			ref := f.push(r, "2.2.0")
 			r.Fault(testregistry.Fault{Path: "/manifests/v2.2.0", Status: 403})
 			return ref
 		}, []string{"403", "log in to " + r.Host()}, false},
-		{"made for another architecture", func() string { return f.reference("2.3.0", virtual.Spec{Arch: "arm64"}) }, []string{"linux/arm64", "linux/amd64 is wanted", "--arch"}, false},
+		{"made for another architecture", func() string { return f.reference("2.3.0", virtual.Spec{Arch: "arm64"}) },
+			[]string{"linux/arm64", "linux/amd64 is wanted", "--arch"}, false},
 
-		{"manifest tampered with", func() string { return f.broken("2.4.0", "manifest", 0.5, false) }, []string{"manifest", "sha256:", "not those that the digest names"}, false},
-		{"config tampered with", func() string { return f.broken("2.4.1", "config", 0.5, false) }, []string{"config", "not those that the digest names"}, false},
-		{"layer tampered with at its start", func() string { return f.broken("2.4.2", "layer", 0, false) }, []string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
-		{"layer tampered with in the middle", func() string { return f.broken("2.4.3", "layer", 0.5, false) }, []string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
-		{"layer tampered with at its end", func() string { return f.broken("2.4.4", "layer", 1, false) }, []string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
-		{"layer cut in the middle", func() string { return f.broken("2.4.5", "layer", 0.5, true) }, []string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
-		{"layer without its last byte", func() string { return f.broken("2.4.6", "layer", 1, true) }, []string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
+		{"manifest tampered with", func() string { return f.broken("2.4.0", "manifest", 0.5, false) },
+			[]string{"manifest", "sha256:", "not those that the digest names"}, false},
+		{"config tampered with", func() string { return f.broken("2.4.1", "config", 0.5, false) },
+			[]string{"config", "not those that the digest names"}, false},
+		{"layer tampered with at its start", func() string { return f.broken("2.4.2", "layer", 0, false) },
+			[]string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
+		{"layer tampered with in the middle", func() string { return f.broken("2.4.3", "layer", 0.5, false) },
+			[]string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
+		{"layer tampered with at its end", func() string { return f.broken("2.4.4", "layer", 1, false) },
+			[]string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
+		{"layer cut in the middle", func() string { return f.broken("2.4.5", "layer", 0.5, true) },
+			[]string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
+		{"layer without its last byte", func() string { return f.broken("2.4.6", "layer", 1, true) },
+			[]string{"layer 1 of 2 (sha256:", "not those that the digest names", "push the image again"}, true},
 		{"layer missing", func() string {
 			ref := f.reference("2.4.7", virtual.Spec{})
 			require.NoError(t, os.Remove(f.blob(ref, "layer")))
@@ -163,23 +177,36 @@ func TestBadImages(t *testing.T) {
 			return ref
 		}, []string{r.Host(), "the manifest says"}, true},
 
-		{"a container's image", func() string { return f.foreign("busybox", map[string][]byte{"bin/busybox": []byte("x")}) }, []string{"busybox", "no boot assets inside"}, false},
+		{"a container's image", func() string {
+			return f.foreign("busybox",
+				map[string][]byte{"bin/busybox": []byte("x")})
+		}, []string{"busybox", "no boot assets inside"}, false},
 		{"only a loader inside", func() string {
 			return f.foreign("loader", map[string][]byte{"usr/install/amd64/systemd-boot.efi": loadertest.Loader("amd64")})
 		}, []string{"neither vmlinuz.efi nor vmlinuz with initramfs.xz in it", "`installer pack` makes one"}, false},
 		{"assets of another architecture only", func() string {
 			return f.foreign("arm", map[string][]byte{"usr/install/arm64/vmlinuz.efi": []byte("x")})
 		}, []string{"usr/install/amd64", "no boot assets inside"}, false},
-		{"larger than the boot file system", func() string { return f.reference("2.6.0", virtual.Spec{UKI: make([]byte, 41<<20)}) }, []string{"42993152 bytes into slot B", "use a smaller image, or"}, false},
+		{"larger than the boot file system", func() string {
+			return f.reference("2.6.0",
+				virtual.Spec{UKI: make([]byte, 41<<20)})
+		}, []string{"42993152 bytes into slot B", "use a smaller image, or"}, false},
 		{"larger, and it does not say so", func() string {
 			return f.foreign("large", map[string][]byte{"usr/install/amd64/vmlinuz.efi": make([]byte, 41<<20)})
 		}, []string{"vmlinuz.efi: 42991616 bytes into slot B", "use a smaller image, or"}, false},
 
-		{"no kernel image", func() string { return f.reference("2.7.0", uki([]byte("random bytes"))) }, []string{"cannot be booted", "force"}, false},
-		{"kernel image cut", func() string { return f.reference("2.7.1", uki(truncated[:len(truncated)/2])) }, []string{"cannot be booted", "force"}, false},
-		{"kernel image for another architecture", func() string { return f.reference("2.7.2", uki(loadertest.Loader("arm64"))) }, []string{`its UKI is for "arm64"`, "cannot be booted"}, false},
-		{"no kernel in the kernel image", func() string { return f.reference("2.7.3", uki(loadertest.Stub())) }, []string{"holds no kernel", "cannot be booted"}, false},
-		{"a panic would hang", func() string { return f.reference("2.7.4", virtual.Spec{Cmdline: "console=ttyS0"}) }, []string{"no panic=N", "build it with panic=10"}, false},
+		{"no kernel image", func() string { return f.reference("2.7.0", uki([]byte("random bytes"))) },
+			[]string{"cannot be booted", "force"}, false},
+		{"kernel image cut", func() string { return f.reference("2.7.1", uki(truncated[:len(truncated)/2])) },
+			[]string{"cannot be booted", "force"}, false},
+		{"kernel image for another architecture", func() string {
+			return f.reference("2.7.2",
+				uki(loadertest.Loader("arm64")))
+		}, []string{`its UKI is for "arm64"`, "cannot be booted"}, false},
+		{"no kernel in the kernel image", func() string { return f.reference("2.7.3", uki(loadertest.Stub())) },
+			[]string{"holds no kernel", "cannot be booted"}, false},
+		{"a panic would hang", func() string { return f.reference("2.7.4", virtual.Spec{Cmdline: "console=ttyS0"}) },
+			[]string{"no panic=N", "build it with panic=10"}, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

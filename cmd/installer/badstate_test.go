@@ -75,32 +75,56 @@ func TestBadStates(t *testing.T) {
 		code int
 		says []string
 	}{
-		{"BootNext is armed by something else", func(b *box) { b.set(efivar.Global("BootNext"), efivar.EncodeNumbers(0x50)) },
-			upgradeTo(two), exitRefused, []string{"BootNext is set to Boot0050", "boot once, or delete that variable (efibootmgr --delete-bootnext)"}},
-		{"a one-shot entry is armed by something else", func(b *box) { b.set(efivar.Loader("LoaderEntryOneShot"), efivar.EncodeString("windows.conf")) },
-			upgradeTo(two), exitRefused, []string{`LoaderEntryOneShot is set to "windows.conf"`, "bootctl set-oneshot"}},
-		{"rollback beside an armed BootNext", func(b *box) { b.set(efivar.Global("BootNext"), efivar.EncodeNumbers(0x50)) },
+		{"BootNext is armed by something else", func(b *box) {
+			b.set(efivar.Global("BootNext"),
+				efivar.EncodeNumbers(0x50))
+		},
+			upgradeTo(two), exitRefused, []string{"BootNext is set to Boot0050",
+				"boot once, or delete that variable (efibootmgr --delete-bootnext)"}},
+		{"a one-shot entry is armed by something else", func(b *box) {
+			b.set(efivar.Loader("LoaderEntryOneShot"),
+				efivar.EncodeString("windows.conf"))
+		},
+			upgradeTo(two), exitRefused, []string{`LoaderEntryOneShot is set to "windows.conf"`,
+				"bootctl set-oneshot"}},
+		{"rollback beside an armed BootNext", func(b *box) {
+			b.set(efivar.Global("BootNext"),
+				efivar.EncodeNumbers(0x50))
+		},
 			plain("rollback"), exitRefused, []string{"BootNext is set to Boot0050", "delete that variable"}},
 		{"no directory of variables", func(b *box) { b.vars += ".gone" },
 			upgradeTo(two), exitUsage, []string{"--efivars", ".gone: no such file"}},
 		{"no variables", func(b *box) { b.writeVars(nil) },
-			upgradeTo(two), exitRefused, []string{"no boot reported a slot", "there are none on this machine", "mount efivarfs writable"}},
+			upgradeTo(two), exitRefused, []string{"no boot reported a slot", "there are none on this machine",
+				"mount efivarfs writable"}},
 		{"booted from another disk", func(b *box) {
 			b.set(efivar.Loader("LoaderDevicePartUUID"), efivar.EncodeString("11111111-2222-3333-4444-555555555555"))
-		}, upgradeTo(two), exitRefused, []string{"no boot reported a slot of this disk", `started from partition "11111111-2222`, "see that --disk"}},
+		}, upgradeTo(two), exitRefused, []string{"no boot reported a slot of this disk",
+			`started from partition "11111111-2222`, "see that --disk"}},
 		{"another version runs than the slot holds", func(b *box) { b.runs("0.9.0") },
-			upgradeTo(two), exitRefused, []string{"version 0.9.0 is running, slot A holds 1.0.0", "reboot, then try again"}},
-		{"no os-release", func(b *box) { b.osr += ".gone" }, upgradeTo(two), exitUsage, []string{"--os-release", ".gone: no such file"}},
-		{"os-release without a version", func(b *box) { require.NoError(b.t, os.WriteFile(b.osr, []byte("ID=x\n"), 0o600)) },
+			upgradeTo(two), exitRefused, []string{"version 0.9.0 is running, slot A holds 1.0.0",
+				"reboot, then try again"}},
+		{"no os-release", func(b *box) { b.osr += ".gone" }, upgradeTo(two), exitUsage,
+			[]string{"--os-release", ".gone: no such file"}},
+		{"os-release without a version", func(b *box) {
+			require.NoError(b.t, os.WriteFile(b.osr, []byte("ID=x\n"),
+				0o600))
+		},
 			upgradeTo(two), exitUsage, []string{"--os-release", "has no VERSION_ID"}},
 		{"a trial runs", func(b *box) { b.upgraded(two) },
-			upgradeTo(three), exitRefused, []string{"slot B runs and A is the default", "on trial", "confirm it, or reboot to fall back"}},
-		{"the image runs already", func(*box) {}, upgradeTo(f.one), exitRefused, []string{"(1.0.0)", "already holds this image", "--force"}},
+			upgradeTo(three), exitRefused, []string{"slot B runs and A is the default", "on trial",
+				"confirm it, or reboot to fall back"}},
+		{"the image runs already", func(*box) {}, upgradeTo(f.one), exitRefused,
+			[]string{"(1.0.0)", "already holds this image", "--force"}},
 		{"the image failed its trial before", func(b *box) { b.fellBack(two) },
-			upgradeTo(two), exitRefused, []string{"(2.0.0)", "check disk: no space", "failed its trial before", "use another version, or force"}},
-		{"a version that the policy does not let follow", func(b *box) { b.runs("1.0.0") }, upgradeTo(older), exitRefused, []string{"0.9.0 is lower than 1.0.0, which runs", "or force"}},
-		{"nothing to roll back to", func(*box) {}, plain("rollback"), exitRefused, []string{"slot B is empty", "upgrade to the version that is wanted"}},
-		{"confirm where nothing of this disk runs", func(b *box) { b.writeVars(nil) }, plain("confirm"), exitRefused, []string{"no boot reported a slot", "mount efivarfs writable"}},
+			upgradeTo(two), exitRefused, []string{"(2.0.0)", "check disk: no space", "failed its trial before",
+				"use another version, or force"}},
+		{"a version that the policy does not let follow", func(b *box) { b.runs("1.0.0") }, upgradeTo(older),
+			exitRefused, []string{"0.9.0 is lower than 1.0.0, which runs", "or force"}},
+		{"nothing to roll back to", func(*box) {}, plain("rollback"), exitRefused,
+			[]string{"slot B is empty", "upgrade to the version that is wanted"}},
+		{"confirm where nothing of this disk runs", func(b *box) { b.writeVars(nil) }, plain("confirm"), exitRefused,
+			[]string{"no boot reported a slot", "mount efivarfs writable"}},
 		{"no configuration of the loader", func(b *box) { b.remove("loader/loader.conf") },
 			upgradeTo(two), exitDisk, []string{"none of systemd-boot", "name the disk that the machine boots from"}},
 		{"the running slot's manifest is gone", func(b *box) { b.upgraded(two); b.remove("EFI/pawl/B/manifest.json") },
@@ -130,7 +154,8 @@ func TestBadStates(t *testing.T) {
 	}
 }
 
-// The running system's os-release also says how many minor versions may be taken at once; that file is the one that was named.
+// The running system's os-release also says how many minor versions may be taken at once; that file is the one that was
+// named.
 func TestWindowOfThePolicy(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -174,8 +199,8 @@ func TestPlanRefusesWhatUpgradeRefuses(t *testing.T) {
 	}
 }
 
-// An image that leaves the target no room for its manifest is refused while nothing has changed. (It was not: the upgrade
-// ran full once the image was written.)
+// An image that leaves the target no room for its manifest is refused while nothing has changed. (It was not: the
+// upgrade ran full once the image was written.)
 func TestImageThatFillsTheTarget(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)

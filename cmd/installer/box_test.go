@@ -83,12 +83,16 @@ func (f *factory) foreign(name string, files map[string][]byte) string {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for path, data := range files {
-		require.NoError(f.t, w.WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}))
+		require.NoError(f.t, w.WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: int64(len(data)),
+			Typeflag: tar.TypeReg}))
 		_, err := w.Write(data)
 		require.NoError(f.t, err)
 	}
 	require.NoError(f.t, w.Close())
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser,
+		error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	})
 	require.NoError(f.t, err)
 	img, err := mutate.AppendLayers(empty.Image, layer)
 	require.NoError(f.t, err)
@@ -114,7 +118,8 @@ type box struct {
 func (f *factory) box(t *testing.T) *box {
 	t.Helper()
 	dir := scratch(t)
-	b := &box{t: t, f: f, disk: filepath.Join(dir, "disk.raw"), vars: filepath.Join(dir, "efivars"), osr: filepath.Join(dir, "os-release")}
+	b := &box{t: t, f: f, disk: filepath.Join(dir, "disk.raw"), vars: filepath.Join(dir, "efivars"),
+		osr: filepath.Join(dir, "os-release")}
 	b.writeDisk(f.disk)
 	b.writeVars(f.vars)
 	b.runs("1.0.0")
@@ -240,7 +245,8 @@ func (b *box) open(bootID, version string) *upgrade.Machine {
 	b.t.Helper()
 	vars, err := efivar.OpenDir(b.vars)
 	require.NoError(b.t, err)
-	m, err := upgrade.Open(b.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: bootID, Version: version})
+	m, err := upgrade.Open(b.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string),
+		BootID: bootID, Version: version})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = m.Close() })
 	return m

@@ -17,7 +17,8 @@ func diskCommand() *cobra.Command {
 	group(c)
 	var on machine
 	var label string
-	add := func(use, short string, run func(w *terminal.Printer, path string, l partition.Labels) error) *cobra.Command {
+	add := func(use, short string, run func(w *terminal.Printer, path string,
+		l partition.Labels) error) *cobra.Command {
 		sub := &cobra.Command{Use: use, Short: short, Args: none, RunE: func(c *cobra.Command, _ []string) error {
 			path, o, err := on.options()
 			if err != nil {
@@ -30,17 +31,21 @@ func diskCommand() *cobra.Command {
 		return sub
 	}
 	add("show [--disk DISK]", "Say which partitions there are, and what is wrong with the table", showTable)
-	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use", func(w *terminal.Printer, path string, _ partition.Labels) error {
-		return changeTable(w, path, func(l partition.Layout, size int64) (partition.Layout, error) {
-			return partition.Plan(&l, size, l.SectorSize, nil)
+	add("repair [--disk DISK]", "Write a damaged copy of the table anew from the good one; no partition may be in use",
+		func(w *terminal.Printer, path string, _ partition.Labels) error {
+			return changeTable(w, path, func(l partition.Layout, size int64) (partition.Layout, error) {
+				return partition.Plan(&l, size, l.SectorSize, nil)
+			})
 		})
-	})
-	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in use, and the power should not fail", func(w *terminal.Printer, path string, _ partition.Labels) error {
+	add("grow [--disk DISK]", "After the disk grew: the last partition reaches to its end; no partition may be in "+
+		"use, and the power should not fail", func(w *terminal.Printer, path string, _ partition.Labels) error {
 		return changeTable(w, path, partition.Grow)
 	})
-	wipe := add("wipe --partition LABEL [--disk DISK]", "Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string, l partition.Labels) error {
-		return wipePartition(w, path, label, l)
-	})
+	wipe := add("wipe --partition LABEL [--disk DISK]",
+		"Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string,
+			l partition.Labels) error {
+			return wipePartition(w, path, label, l)
+		})
 	wipe.Flags().StringVar(&label, "partition", "", "label of the partition, such as EPHEMERAL or STATE")
 	_ = wipe.MarkFlagRequired("partition")
 	return c
@@ -60,7 +65,8 @@ func showTable(w *terminal.Printer, path string, _ partition.Labels) (err error)
 	var rows [][]string
 	for _, p := range l.Partitions {
 		rows = append(rows, []string{
-			strconv.Itoa(p.Number), p.Label, fmt.Sprintf("at %d", p.First*int64(l.SectorSize)), fmt.Sprintf("%d bytes", l.Bytes(p)), "type " + p.Type.String(),
+			strconv.Itoa(p.Number), p.Label, fmt.Sprintf("at %d", p.First*int64(l.SectorSize)),
+			fmt.Sprintf("%d bytes", l.Bytes(p)), "type " + p.Type.String(),
 		})
 	}
 	w.Rows("", rows)
@@ -71,7 +77,8 @@ func showTable(w *terminal.Printer, path string, _ partition.Labels) (err error)
 }
 
 // changeTable writes the table as plan has it, and says what that was good for.
-func changeTable(w *terminal.Printer, path string, plan func(l partition.Layout, size int64) (partition.Layout, error)) (err error) {
+func changeTable(w *terminal.Printer, path string, plan func(l partition.Layout, size int64) (partition.Layout,
+	error)) (err error) {
 	d, err := openDisk(path, partition.OpenOptions{})
 	if err != nil {
 		return err

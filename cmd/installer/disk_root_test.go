@@ -25,8 +25,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// distinct makes machines whose disks have identifiers of their own, so that this machine's other disks are not mistaken
-// for them.
+// distinct makes machines whose disks have identifiers of their own, so that this machine's other disks are not
+// mistaken for them.
 func (f *factory) distinct() *factory {
 	f.t.Helper()
 	specs := partition.Default(partition.Defaults{EFI: 40 << 20, State: 1 << 20})
@@ -34,7 +34,8 @@ func (f *factory) distinct() *factory {
 	m := &virtual.Machine{Disk: disktest.New(virtual.Size, 512), Vars: efivar.NewMemory()}
 	one, err := f.images.Image("1.0.0", virtual.Spec{Size: 10_000})
 	require.NoError(f.t, err)
-	require.NoError(f.t, upgrade.Install(f.t.Context(), m.Disk, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: specs, Now: virtual.Now}))
+	require.NoError(f.t, upgrade.Install(f.t.Context(), m.Disk, one, upgrade.InstallOptions{Loader: sdboot.Backend{},
+		Partitions: specs, Now: virtual.Now}))
 	require.NoError(f.t, m.Boot())
 	other := *f
 	other.uki, other.vars, other.disk = m.Last.Digest, m.Vars.Values(), make([]byte, m.Disk.Size())
@@ -194,7 +195,8 @@ func TestMountedPartition(t *testing.T) {
 			file := b.attach()
 			node := foreign(t, b, n)
 			at := t.TempDir()
-			c := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `mount -t ext2 -o ro "$0" "$1" && echo mounted && read end`, node, at)
+			c := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
+				`mount -t ext2 -o ro "$0" "$1" && echo mounted && read end`, node, at)
 			in, err := c.StdinPipe()
 			require.NoError(t, err)
 			out, err := c.StdoutPipe()
@@ -205,7 +207,8 @@ func TestMountedPartition(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "mounted\n", line)
 			require.NotContains(t, command(t, "cat", "/proc/self/mounts"), node, "not in this one")
-			refused(t, b, file, node+" is mounted at "+at+" in another mount name space, that of process", "unmount it there or end the process")
+			refused(t, b, file, node+" is mounted at "+at+" in another mount name space, that of process",
+				"unmount it there or end the process")
 		})
 	}
 }

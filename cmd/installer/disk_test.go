@@ -56,8 +56,8 @@ func TestDamagedTableIsToldOfAndRepaired(t *testing.T) {
 	}
 }
 
-// A disk image that was copied onto a larger disk: the last partition takes the room, everything else is as it was, and it
-// boots.
+// A disk image that was copied onto a larger disk: the last partition takes the room, everything else is as it was, and
+// it boots.
 func TestDiskThatGrew(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -79,7 +79,8 @@ func TestDiskThatGrew(t *testing.T) {
 	require.Equal(t, int64(size-1<<20), (last.Last()+1)*512)
 	data := b.content()
 	start := before.Partitions[0].First * 512
-	require.True(t, bytes.Equal(f.disk[start:virtual.Size-1<<20], data[start:virtual.Size-1<<20]), "what partitions hold")
+	require.True(t, bytes.Equal(f.disk[start:virtual.Size-1<<20], data[start:virtual.Size-1<<20]),
+		"what partitions hold")
 	require.Equal(t, f.uki, b.boot().Digest)
 	status, out = b.on("disk grow")
 	require.Zero(t, status, out)
@@ -102,7 +103,8 @@ func TestWipeOnePartition(t *testing.T) {
 		code int
 		says string
 	}{
-		"EFI": {exitUsage, "the machine boots with EFI"}, "BIOS": {exitUsage, "install --force"}, "META": {exitUsage, "`installer meta reset`"},
+		"EFI": {exitUsage, "the machine boots with EFI"}, "BIOS": {exitUsage, "install --force"},
+		"META": {exitUsage, "`installer meta reset`"},
 		"NONE": {exitDisk, "find partition NONE"},
 	} {
 		status, out := b.on("disk wipe", "--partition", label)
@@ -121,7 +123,8 @@ func TestRepairOfADiskThatIsSmaller(t *testing.T) {
 	require.NoError(t, os.Truncate(b.disk, virtual.Size-8*512))
 	status, out := b.on("disk repair")
 	require.Zero(t, status, out)
-	require.Contains(t, out, "mended: the primary copy is whole, but it is of a disk of 98304 sectors and this one has 98296")
+	require.Contains(t, out, "mended: the primary copy is whole, but it is of a disk of 98304 sectors and this one "+
+		"has 98296")
 	status, out = b.on("disk repair")
 	require.Zero(t, status, out)
 	require.Contains(t, out, "nothing to do")
@@ -135,13 +138,15 @@ func TestDiskCommandsOnOtherDisks(t *testing.T) {
 		make func(b *box)
 		says string
 	}{
-		"a DOS table": {func(b *box) { b.writeDisk(append(dosTable(), make([]byte, 48<<20)...)) }, "DOS (MBR) partition table"},
-		"empty":       {func(b *box) { b.writeDisk(make([]byte, 48<<20)) }, "no partition table"},
+		"a DOS table": {func(b *box) { b.writeDisk(append(dosTable(), make([]byte, 48<<20)...)) },
+			"DOS (MBR) partition table"},
+		"empty": {func(b *box) { b.writeDisk(make([]byte, 48<<20)) }, "no partition table"},
 		"both copies damaged": {func(b *box) {
 			b.patch(512+16, []byte{0xff})
 			b.patch(virtual.Size-512+16, []byte{0xff})
 		}, "both copies of the partition table are damaged"},
-		"a disk that became too small": {func(b *box) { require.NoError(b.t, os.Truncate(b.disk, virtual.Size-4<<20)) }, "the disk has 90112 sectors, and partition 4 (STATE) reaches to"},
+		"a disk that became too small": {func(b *box) { require.NoError(b.t, os.Truncate(b.disk, virtual.Size-4<<20)) },
+			"the disk has 90112 sectors, and partition 4 (STATE) reaches to"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := f.box(t)
@@ -168,22 +173,24 @@ func TestDiskCommandsOnOtherDisks(t *testing.T) {
 	b.unchanged(f.disk, f.vars)
 }
 
-// A disk whose partitions another system has labelled: an image is made so, and each command finds its way with --label, and not
-// without.
+// A disk whose partitions another system has labelled: an image is made so, and each command finds its way with
+// --label, and not without.
 func TestADiskWithOtherLabels(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
 	b := f.box(t)
 	require.NoError(t, os.Remove(b.disk))
 	labels := []string{"--label", "EFI=COS_GRUB", "--label", "META=PAWL-META", "--label", "EPHEMERAL=COS_PERSISTENT"}
-	status, out := run(t, append([]string{"image", "--image", f.one, "--output", b.disk, "--size", "2GiB"}, labels...)...)
+	status, out := run(t, append([]string{"image", "--image", f.one, "--output", b.disk, "--size", "2GiB"},
+		labels...)...)
 	require.Zero(t, status, out)
 	b.writeVars(nil)
 	require.Empty(t, b.boot().Stuck)
 	status, out = b.on("status")
 	require.NotZero(t, status)
 	require.Contains(t, out, "find partition EFI")
-	for _, command := range []string{"status", "doctor", "upgrade --image " + f.reference("2.0.0", virtual.Spec{}), "meta reset", "disk wipe --partition COS_PERSISTENT"} {
+	for _, command := range []string{"status", "doctor", "upgrade --image " + f.reference("2.0.0", virtual.Spec{}),
+		"meta reset", "disk wipe --partition COS_PERSISTENT"} {
 		status, out = b.on(command, labels...)
 		require.Zero(t, status, out)
 	}

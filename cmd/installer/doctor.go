@@ -26,14 +26,19 @@ func doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [--disk DISK] [--repair]",
 		Short: "Predict the next three boots, and say what is redundant and what is broken",
-		Long: "Predict the next three boots from the disk and the firmware's variables, and say what is redundant and what is broken.\n" +
-			"Nothing is written or locked, but with --repair: that first removes variables of the firmware that name a slot in place of the\n" +
-			"loader's own default, and Pawl's boot entries for disks that are gone. Of a file that holds a disk image, without --efivars, the boots are those of a machine\n" +
-			"that was never started. What is degraded does not stop the machine from booting; what is broken does, and the exit code is 6.",
+		Long: "Predict the next three boots from the disk and the firmware's variables, and say what is redundant " +
+			"and what is broken.\n" +
+			"Nothing is written or locked, but with --repair: that first removes variables of the firmware that name " +
+			"a slot in place of the\n" +
+			"loader's own default, and Pawl's boot entries for disks that are gone. Of a file that holds a disk " +
+			"image, without --efivars, the boots are those of a machine\n" +
+			"that was never started. What is degraded does not stop the machine from booting; what is broken does, " +
+			"and the exit code is 6.",
 		Args: none,
 	}
 	on.flags(c)
-	c.Flags().BoolVar(&repair, "repair", false, "first remove what an upgrade would remove from the firmware's variables; what boots by itself stays")
+	c.Flags().BoolVar(&repair, "repair", false,
+		"first remove what an upgrade would remove from the firmware's variables; what boots by itself stays")
 	c.Flags().StringVar(&output, "output", "text", "text or json")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := commandline.Word("output", output, "text", "json"); err != nil {
@@ -100,10 +105,12 @@ func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err
 func printDiagnosis(w *terminal.Printer, d upgrade.Diagnosis) {
 	r := show.Diagnosis{Assumes: d.Assumes}
 	for _, b := range d.Boots {
-		r.Boots = append(r.Boots, show.Boot{Slot: string(b.Slot), Version: version(d, b.Slot), Path: b.Path, Stuck: b.Stuck, Trial: b.Trial, Why: b.Why})
+		r.Boots = append(r.Boots, show.Boot{Slot: string(b.Slot), Version: version(d, b.Slot), Path: b.Path,
+			Stuck: b.Stuck, Trial: b.Trial, Why: b.Why})
 	}
 	for _, f := range d.Findings {
-		r.Findings = append(r.Findings, show.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text, Do: f.Do})
+		r.Findings = append(r.Findings, show.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text,
+			Do: f.Do})
 	}
 	r.Print(w, "")
 	w.Printf("result: %s\n", d.Severity())
@@ -144,7 +151,8 @@ func printDiagnosisJSON(w *terminal.Printer, d upgrade.Diagnosis) {
 		Findings []finding        `json:"findings"`
 	}{Severity: d.Severity(), Assumes: d.Assumes}
 	for _, b := range d.Boots {
-		out.Boots = append(out.Boots, boot{b.Slot, version(d, b.Slot), b.Trial, b.Path, b.Digest, b.Initrd, b.Stuck, b.Why})
+		out.Boots = append(out.Boots, boot{b.Slot, version(d, b.Slot), b.Trial, b.Path, b.Digest, b.Initrd, b.Stuck,
+			b.Why})
 	}
 	for _, f := range d.Findings {
 		out.Findings = append(out.Findings, finding(f))

@@ -65,10 +65,17 @@ func TestDoctorsExitCodes(t *testing.T) {
 		code   int
 		says   []string
 	}{
-		"degraded": {func(b *box) { b.patch(512, make([]byte, 512)) }, 0, []string{"degraded: partition table: The primary copy is damaged", "Do: `installer disk repair`", "result: degraded"}},
+		"degraded": {func(b *box) { b.patch(512, make([]byte, 512)) }, 0,
+			[]string{"degraded: partition table: The primary copy is damaged", "Do: `installer disk repair`",
+				"result: degraded"}},
 		"broken": {func(b *box) { b.remove(bootloader.A.File(bootloader.UKIFile)) }, exitBroken,
-			[]string{"boot 1: nothing runs, systemd-boot finds no entry", "broken: slot A: It is partial", "result: broken", "installer: something is broken\ndo: see what it says"}},
-		"cannot be worked on": {func(b *box) { b.patch(512, make([]byte, 512)); b.patch(virtual.Size-512, make([]byte, 512)) }, exitBroken,
+			[]string{"boot 1: nothing runs, systemd-boot finds no entry", "broken: slot A: It is partial",
+				"result: broken", "installer: something is broken\ndo: see what it says"}},
+		"cannot be worked on": {func(b *box) {
+			b.patch(512, make([]byte, 512))
+			b.patch(virtual.Size-512,
+				make([]byte, 512))
+		}, exitBroken,
 			[]string{"broken: partition table: ", "boot 1: nothing runs, the firmware ends in its shell"}},
 		"no disk":      {func(b *box) { require.NoError(b.t, os.Remove(b.disk)) }, exitUsage, []string{"--disk"}},
 		"no disk's":    {func(b *box) { b.disk = b.vars }, exitDisk, []string{"it is a directory"}},

@@ -19,7 +19,8 @@ import (
 	"github.com/pawl-os/pawl/image"
 )
 
-// unpack does what a container runtime does with an image's layers, by foreign tools, and returns the root and the entrypoint.
+// unpack does what a container runtime does with an image's layers, by foreign tools, and returns the root and the
+// entrypoint.
 func unpack(t *testing.T, layout, digest string) (root string, entrypoint []string) {
 	t.Helper()
 	root = t.TempDir()
@@ -41,9 +42,9 @@ func unpack(t *testing.T, layout, digest string) (root string, entrypoint []stri
 	return root, c.Config.Entrypoint
 }
 
-// TestEntrypointTakesWhatIsBesideIt packs an image whose entrypoint is this installer, unpacks it, enters it by chroot as a
-// privileged container with the host's /dev would, and upgrades a machine whose disk is a loop device: no image is named
-// and nothing is pulled.
+// TestEntrypointTakesWhatIsBesideIt packs an image whose entrypoint is this installer, unpacks it, enters it by chroot
+// as a privileged container with the host's /dev would, and upgrades a machine whose disk is a loop device: no image is
+// named and nothing is pulled.
 func TestEntrypointTakesWhatIsBesideIt(t *testing.T) {
 	dir, flags := parts(t)
 	program := filepath.Join(dir, "installer")
@@ -63,7 +64,8 @@ func TestEntrypointTakesWhatIsBesideIt(t *testing.T) {
 	f := newFactory(t).distinct()
 	b := f.box(t)
 	file := b.attach()
-	for from, at := range map[string]string{"/dev": "dev", "/proc": "proc", "/sys": "sys", filepath.Dir(b.vars): "host"} {
+	for from, at := range map[string]string{"/dev": "dev", "/proc": "proc", "/sys": "sys",
+		filepath.Dir(b.vars): "host"} {
 		to := filepath.Join(root, at)
 		require.NoError(t, os.MkdirAll(to, 0o755))
 		require.NoError(t, unix.Mount(from, to, "", unix.MS_BIND|unix.MS_REC, ""))
@@ -71,7 +73,8 @@ func TestEntrypointTakesWhatIsBesideIt(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, unix.Unmount(to, unix.MNT_DETACH)) })
 	}
 	enter := func(args ...string) string {
-		cmd := exec.Command(entrypoint[0], append(args, "--arch", "amd64", "--disk", b.disk, "--efivars", "/host/efivars", "--os-release", "/host/os-release")...)
+		cmd := exec.Command(entrypoint[0], append(args, "--arch", "amd64", "--disk", b.disk, "--efivars",
+			"/host/efivars", "--os-release", "/host/os-release")...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
 		cmd.Dir, cmd.Env = "/", []string{"HOME=/"}
 		out, err := cmd.CombinedOutput()

@@ -20,7 +20,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// One image that is packed with --grub boots by each loader. GRUB is the real one, which the model takes by its outside.
+// One image that is packed with --grub boots by each loader. GRUB is the real one, which the model takes by its
+// outside.
 func TestPackedForGRUBBootsByEachLoader(t *testing.T) {
 	dir, flags := parts(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "vmlinuz"), loadertest.LinuxImage([]byte("a kernel")), 0o600))
@@ -29,11 +30,13 @@ func TestPackedForGRUBBootsByEachLoader(t *testing.T) {
 	require.Zero(t, status, out)
 	ref := strings.TrimSpace(out)
 	for loader, path := range map[string]string{
-		"systemd-boot": bootloader.A.File(bootloader.UKIFile), "grub-bios": bootloader.A.File(bootloader.KernelFile), "grub-uefi": bootloader.A.File(bootloader.KernelFile),
+		"systemd-boot": bootloader.A.File(bootloader.UKIFile), "grub-bios": bootloader.A.File(bootloader.KernelFile),
+		"grub-uefi": bootloader.A.File(bootloader.KernelFile),
 	} {
 		t.Run(loader, func(t *testing.T) {
 			raw := filepath.Join(t.TempDir(), "disk.raw")
-			status, out := run(t, "image", "--image", ref, "--arch", "amd64", "--loader", loader, "--output", raw, "--size", "2GiB")
+			status, out := run(t, "image", "--image", ref, "--arch", "amd64", "--loader", loader, "--output", raw,
+				"--size", "2GiB")
 			require.Zero(t, status, out)
 			d, err := disk.Open(raw)
 			require.NoError(t, err)
@@ -47,7 +50,8 @@ func TestPackedForGRUBBootsByEachLoader(t *testing.T) {
 		})
 	}
 	raw := filepath.Join(t.TempDir(), "disk.raw")
-	status, out = run(t, "image", "--image", ref, "--arch", "amd64", "--loader", "grub-bios", "--active", "--output", raw, "--size", "2GiB")
+	status, out = run(t, "image", "--image", ref, "--arch", "amd64", "--loader", "grub-bios", "--active", "--output",
+		raw, "--size", "2GiB")
 	require.Zero(t, status, out)
 	sector := make([]byte, 512)
 	d, err := disk.Open(raw)

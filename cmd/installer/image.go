@@ -43,21 +43,28 @@ func imageCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "image --image REF --output FILE",
 		Short: "Build a disk image that boots the version in an installer image",
-		Long: "Build a disk image that boots the version in an installer image, in the format that the file's name ends in:\n" +
-			".raw .img .qcow2 .vhd .vhdx .vmdk .ova .tar.gz (Google's), each but the last also with .zst or .gz behind it.\n" +
+		Long: "Build a disk image that boots the version in an installer image, in the format that the file's name " +
+			"ends in:\n" +
+			".raw .img .qcow2 .vhd .vhdx .vmdk .ova .tar.gz (Google's), each but the last also with .zst or .gz " +
+			"behind it.\n" +
 			"The file appears when it is whole. The same image, flags and SOURCE_DATE_EPOCH make the same bytes.",
 		Args: none,
 	}
 	r.from.flags(c)
 	f := c.Flags()
 	f.StringVar(&r.output, "output", "", "file to make; it must not exist. - is standard output, with --output-format")
-	f.StringVar(&r.format, "output-format", "", "format of the file, whatever its name: raw, qcow2, vhd (fixed), vhd-dynamic, vhdx, vmdk, ova or gcp, "+
-		"with .zst or .gz behind it to pack it")
-	f.StringVar(&r.target, "target", "", "where it is to run, which says the format: "+strings.Join(targetNames(), ", "))
-	f.BoolVar(&r.compress, "compress", false, "with qcow2: compress each cluster; QEMU and others read such an image as it is")
+	f.StringVar(&r.format, "output-format", "",
+		"format of the file, whatever its name: raw, qcow2, vhd (fixed), vhd-dynamic, vhdx, vmdk, ova or gcp, "+
+			"with .zst or .gz behind it to pack it")
+	f.StringVar(&r.target, "target", "", "where it is to run, which says the format: "+strings.Join(targetNames(),
+		", "))
+	f.BoolVar(&r.compress, "compress", false,
+		"with qcow2: compress each cluster; QEMU and others read such an image as it is")
 	f.StringVar(&r.size, "size", "4GiB", "size of the disk; what is not used takes no room")
-	f.IntVar(&r.sector, "sector-size", 512, "bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
-	f.StringVar(&r.seed, "seed", "", "any text; the same seed and image make the same bytes (default: random identifiers; "+
+	f.IntVar(&r.sector, "sector-size", 512,
+		"bytes of a sector of the disk that the image is for: 512 or 4096; one made for the other does not boot")
+	f.StringVar(&r.seed, "seed", "", "any text; the same seed and image make the same bytes (default: random "+
+		"identifiers; "+
 		"with the environment variable SOURCE_DATE_EPOCH, in seconds since 1970: the image's digest)")
 	f.BoolVar(&r.plan, "plan", false, "say what would be made, and make nothing")
 	r.labels.flag(c)
@@ -163,8 +170,10 @@ func (r *diskRecipe) formatFlag() string {
 
 // loaderFlags say what a new disk is started by.
 func loaderFlags(c *cobra.Command, loader *string, active *bool) {
-	c.Flags().StringVar(loader, "loader", loaders.SystemdBoot, "what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
-	c.Flags().BoolVar(active, "active", false, "with grub-bios: set the active flag of the protective MBR, for a BIOS that wants it")
+	c.Flags().StringVar(loader, "loader", loaders.SystemdBoot,
+		"what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
+	c.Flags().BoolVar(active, "active", false,
+		"with grub-bios: set the active flag of the protective MBR, for a BIOS that wants it")
 }
 
 // parseLoader reads what loaderFlags were given.
@@ -181,7 +190,8 @@ func parseLoader(name string, active bool) (bootloader.Backend, error) {
 	return loaders.Named(name)
 }
 
-// parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers of 1024.
+// parseSize reads a number of bytes with an optional unit: K, M, G, T, each also as KiB, MiB, GiB, TiB; all are powers
+// of 1024.
 func parseSize(s string) (int64, error) {
 	number := strings.TrimRight(s, "KMGTiB")
 	unit := int64(1)

@@ -23,7 +23,8 @@ func TestImageOnAFullDisk(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 		for _, format := range formats {
 			path := filepath.Join(dir, "disk")
-			status, out := run(t, "image", "--image", large, "--output", path, "--output-format", format, "--size", "2GiB")
+			status, out := run(t, "image", "--image", large, "--output", path, "--output-format", format, "--size",
+				"2GiB")
 			require.NotZero(t, status, out)
 			require.Contains(t, out, "no space left on device", format)
 			names, err := os.ReadDir(dir)

@@ -36,7 +36,8 @@ func TestImageInEachFormat(t *testing.T) {
 			require.NoError(t, err)
 
 			var stream, said bytes.Buffer
-			arguments := []string{"image", "--image", f.one, "--output", "-", "--output-format", format, "--size", "2GiB"}
+			arguments := []string{"image", "--image", f.one, "--output", "-", "--output-format", format, "--size",
+				"2GiB"}
 			require.Zero(t, execute(t.Context(), arguments, terminal.To(&stream), terminal.To(&said)), said.String())
 			if format == "ova" { // it calls its machine by the name of the file
 				require.InDelta(t, len(file), stream.Len(), 1024)
@@ -63,13 +64,16 @@ func TestImageOutputsThatCannotBe(t *testing.T) {
 		"an unknown format":  {[]string{"--output", file, "--output-format", "vmdkk"}, "did you mean vmdk?"},
 		"an unknown packing": {[]string{"--output", file, "--output-format", "raw.xz"}, "xz -T0"},
 		"no format":          {[]string{"--output", "-"}, "say what to write with --output-format"},
-		"large sectors":      {[]string{"--output", file + ".vmdk", "--sector-size", "4096"}, "raw and qcow2 hold those of 4096"},
-		"a broken GiB":       {[]string{"--output", file + ".tar.gz", "--size", "2100MiB"}, "whole GiB only"},
-		"compressed raw":     {[]string{"--output", file, "--compress"}, "qcow2 can be"},
-		"no output":          {nil, `"output" not set`},
-		"an unknown target":  {[]string{"--output", file, "--target", "azur"}, "did you mean azure?"},
-		"another ending":     {[]string{"--output", file + ".qcow2", "--target", "azure"}, "azure takes vhd, and the file is to be qcow2"},
-		"a target's size":    {[]string{"--output", file, "--target", "gcp", "--size", "2100MiB"}, "--target: gcp holds disks of whole GiB"},
+		"large sectors": {[]string{"--output", file + ".vmdk", "--sector-size", "4096"},
+			"raw and qcow2 hold those of 4096"},
+		"a broken GiB":      {[]string{"--output", file + ".tar.gz", "--size", "2100MiB"}, "whole GiB only"},
+		"compressed raw":    {[]string{"--output", file, "--compress"}, "qcow2 can be"},
+		"no output":         {nil, `"output" not set`},
+		"an unknown target": {[]string{"--output", file, "--target", "azur"}, "did you mean azure?"},
+		"another ending": {[]string{"--output", file + ".qcow2", "--target", "azure"},
+			"azure takes vhd, and the file is to be qcow2"},
+		"a target's size": {[]string{"--output", file, "--target", "gcp", "--size", "2100MiB"},
+			"--target: gcp holds disks of whole GiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, out := run(t, append([]string{"image", "--image", f.one}, c.args...)...)
@@ -112,7 +116,8 @@ func TestImagePlanDrawsTheDisk(t *testing.T) {
 	require.Zero(t, status, out)
 	for _, say := range []string{
 		"disk.qcow2: qcow2 of 4.0 GiB, sectors of 512, started by systemd-boot", "version 1.0.0", "EFI        1.0 GiB",
-		"NOTES", "attempts and values", "[########........................]", "slot A: vmlinuz.efi", "room: a slot can hold 477.",
+		"NOTES", "attempts and values", "[########........................]", "slot A: vmlinuz.efi",
+		"room: a slot can hold 477.",
 	} {
 		require.Contains(t, out, say)
 	}
@@ -125,7 +130,8 @@ func TestImagePlanDrawsTheDisk(t *testing.T) {
 // A target says the format, with a packing that the name asks for.
 func TestImageForATarget(t *testing.T) {
 	t.Parallel()
-	for target, want := range map[string]string{"qemu": "qcow2", "azure": "vhd", "vmware": "ova", "gcp": "gcp", "generic": "raw"} {
+	for target, want := range map[string]string{"qemu": "qcow2", "azure": "vhd", "vmware": "ova", "gcp": "gcp",
+		"generic": "raw"} {
 		r := diskRecipe{output: "disk", target: target, size: "2GiB", sector: 512, loader: "systemd-boot"}
 		require.NoError(t, r.check(""))
 		require.Equal(t, want, r.kind.String())

@@ -47,10 +47,12 @@ func TestTheSameImageIsMadeEverywhere(t *testing.T) {
 		require.NoError(t, os.Remove(path))
 		return sha256.Sum256(data)
 	}
-	for _, format := range []string{"qcow2", "vhd-dynamic", "vhdx", "vmdk", "ova", "gcp", "raw.zst", "raw.gz", "vhd.zst"} {
+	for _, format := range []string{"qcow2", "vhd-dynamic", "vhdx", "vmdk", "ova", "gcp", "raw.zst", "raw.gz",
+		"vhd.zst"} {
 		t.Run(format, func(t *testing.T) {
 			one := makeOne("a", "disk", format, "022", false, "TZ=UTC", "GOMAXPROCS=1")
-			two := makeOne("b/c d", "disk", format, "077", true, "TZ=Asia/Kathmandu", "GOMAXPROCS=4", "HOME=/nonexistent")
+			two := makeOne("b/c d", "disk", format, "077", true, "TZ=Asia/Kathmandu", "GOMAXPROCS=4",
+				"HOME=/nonexistent")
 			require.Equal(t, one, two)
 		})
 	}
@@ -85,7 +87,8 @@ func TestForeignToolsReadDiskImages(t *testing.T) {
 			raw := build("disk.raw")
 			for _, ending := range c.endings {
 				format, path := called[ending], build("disk."+ending)
-				require.Contains(t, tool(t, "qemu-img", "compare", "-f", "raw", "-F", format, raw, path), "Images are identical")
+				require.Contains(t, tool(t, "qemu-img", "compare", "-f", "raw", "-F", format, raw, path),
+					"Images are identical")
 				back := filepath.Join(dir, "back")
 				tool(t, "qemu-img", "convert", "-f", format, "-O", "raw", path, back)
 				tool(t, "cmp", raw, back)

@@ -23,8 +23,11 @@ func installCommand() *cobra.Command {
 	}
 	from.flags(c)
 	c.Flags().StringVar(&to, "disk", "", "block device, or existing file, to install onto")
-	c.Flags().StringVar(&efivars, "efivars", "", "firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block device, none when it is a file)")
-	c.Flags().BoolVar(&force, "force", false, "also over an existing partition table, and also an image that looks unfit to boot")
+	c.Flags().StringVar(&efivars, "efivars", "",
+		"firmware variables of the machine that will boot the disk (default: this machine's when DISK is a block "+
+			"device, none when it is a file)")
+	c.Flags().BoolVar(&force, "force", false,
+		"also over an existing partition table, and also an image that looks unfit to boot")
 	named.flag(c)
 	loaderFlags(c, &loader, &active)
 	_ = c.MarkFlagRequired("disk")

@@ -32,10 +32,10 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-// Kill a real upgrade at 20 moments, in each step at least twice: what boots is the old version, or, once armed, the trial
-// of the new one, never anything else; and the same command again ends right. Every second machine has another version
-// armed already, which is to be disarmed and cleared; until then that one boots. The process goes ahead one line of
-// progress at a time, so the step is certain; the moment inside of it is by chance.
+// Kill a real upgrade at 20 moments, in each step at least twice: what boots is the old version, or, once armed, the
+// trial of the new one, never anything else; and the same command again ends right. Every second machine has another
+// version armed already, which is to be disarmed and cleared; until then that one boots. The process goes ahead one
+// line of progress at a time, so the step is certain; the moment inside of it is by chance.
 func TestKilledUpgrade(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -44,7 +44,8 @@ func TestKilledUpgrade(t *testing.T) {
 	uki := ukiOf(two)
 	armed, other := f.armed("1.1.0")
 	// What is in the target already is not written, so the steps tell less there.
-	gapsOf := map[*factory]map[upgrade.Step][]time.Duration{f: measure(f.box(t), two.Reference), armed: measure(armed.box(t), two.Reference)}
+	gapsOf := map[*factory]map[upgrade.Step][]time.Duration{f: measure(f.box(t), two.Reference),
+		armed: measure(armed.box(t), two.Reference)}
 	random := rand.New(rand.NewPCG(seed(t), 0))
 	hit := map[upgrade.Step]int{}
 	for n := range kills {
@@ -71,14 +72,16 @@ func TestKilledUpgrade(t *testing.T) {
 		out, vars := b.model()
 		switch {
 		case out.Trial && out.Digest == other:
-			require.True(t, from == armed && (in == upgrade.StepFind || in == upgrade.StepDisarm), "killed in %s: %s", in, out)
+			require.True(t, from == armed && (in == upgrade.StepFind || in == upgrade.StepDisarm), "killed in %s: %s",
+				in, out)
 			require.Equal(t, bootloader.B, out.Slot)
 		case out.Trial:
 			require.Equal(t, upgrade.StepArm, in)
 			require.Equal(t, bootloader.B, out.Slot)
 			require.Equal(t, uki, out.Digest)
 		default:
-			require.False(t, from == armed && in == upgrade.StepFind, "what was armed is disarmed by %s", upgrade.StepDisarm)
+			require.False(t, from == armed && in == upgrade.StepFind, "what was armed is disarmed by %s",
+				upgrade.StepDisarm)
 			require.Equal(t, bootloader.A, out.Slot, "killed in %s: %s", in, out)
 			require.Equal(t, f.uki, out.Digest)
 			if random.IntN(2) == 0 {

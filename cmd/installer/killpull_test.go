@@ -27,10 +27,10 @@ import (
 // again is how much of a download that was cut off may be downloaded once more.
 const again = 4 << 20
 
-// TestKilledDownload kills a real upgrade with SIGKILL while it downloads, at moments that the registry chooses by the bytes that
-// it has sent, and shortly after. The old version boots; the same command again ends right, and what the registry sent both
-// times is at most 4 MiB more than the layer has. The registry is slower than the machine, as most are. PAWL_KILLS=100 is
-// the long run.
+// TestKilledDownload kills a real upgrade with SIGKILL while it downloads, at moments that the registry chooses by the
+// bytes that it has sent, and shortly after. The old version boots; the same command again ends right, and what the
+// registry sent both times is at most 4 MiB more than the layer has. The registry is slower than the machine, as most
+// are. PAWL_KILLS=100 is the long run.
 func TestKilledDownload(t *testing.T) {
 	t.Parallel()
 	kills := 5
@@ -48,7 +48,8 @@ func TestKilledDownload(t *testing.T) {
 		OSRelease: "ID=virtual\nVERSION_ID=2.0.0\n", Uname: "6.1.0",
 	})
 	require.NoError(t, err)
-	f.reference("2.0.0", virtual.Spec{Assets: []pack.Asset{uki, pack.Data(pack.LoaderAsset, loadertest.Loader("amd64"))}})
+	f.reference("2.0.0", virtual.Spec{Assets: []pack.Asset{uki,
+		pack.Data(pack.LoaderAsset, loadertest.Loader("amd64"))}})
 	r := f.registry()
 	ref := f.pushed(r, "2.0.0")
 	img, err := image.Open(t.Context(), ref, image.Options{Arch: "amd64"})
@@ -68,12 +69,14 @@ func TestKilledDownload(t *testing.T) {
 		b.runs("1.0.0")
 		second := downloadUntil(b, r, ref, 1<<40)
 		out = b.boot()
-		require.True(t, out.Trial && out.Slot == bootloader.B && out.Digest == digest, "kill %d at byte %d: %s", n, at, out)
+		require.True(t, out.Trial && out.Slot == bootloader.B && out.Digest == digest, "kill %d at byte %d: %s", n, at,
+			out)
 		if first == 0 {
 			continue // before the download
 		}
 		more = append(more, first+second-layerBytes(img))
-		require.LessOrEqual(t, more[len(more)-1], int64(again), "kill %d at byte %d: %d bytes, then %d", n, at, first, second)
+		require.LessOrEqual(t, more[len(more)-1], int64(again), "kill %d at byte %d: %d bytes, then %d", n, at, first,
+			second)
 	}
 	require.NotEmpty(t, more)
 	slices.Sort(more)
@@ -90,8 +93,9 @@ func sectionOf(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-// downloadUntil runs an upgrade and kills it once the registry has sent so many bytes of layers, or if there are fewer as long
-// after the last one as the rest would have taken. It returns how many were sent. One that is not killed has to succeed.
+// downloadUntil runs an upgrade and kills it once the registry has sent so many bytes of layers, or if there are fewer
+// as long after the last one as the rest would have taken. It returns how many were sent. One that is not killed has to
+// succeed.
 func downloadUntil(b *box, r *testregistry.Registry, ref string, at int64) int64 {
 	b.t.Helper()
 	self, err := os.Executable()
@@ -123,7 +127,8 @@ func downloadUntil(b *box, r *testregistry.Registry, ref string, at int64) int64
 		default:
 		}
 		require.True(b.t, time.Now().Before(deadline), "it hangs: %s", text.String())
-		if at < 1<<40 && time.Since(begin) > time.Duration(at)*time.Second/perSecond+2*time.Second && strings.Contains(text.String(), "write: done") {
+		if at < 1<<40 && time.Since(begin) > time.Duration(at)*time.Second/perSecond+2*time.Second &&
+			strings.Contains(text.String(), "write: done") {
 			kill()
 		}
 	}

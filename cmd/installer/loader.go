@@ -13,18 +13,26 @@ func loaderCommand() *cobra.Command {
 	var on machine
 	var force bool
 	c := &cobra.Command{
-		Use:   "loader [--disk DISK] [--force]",
-		Short: "Install the loader that the confirmed version has brought, if it differs from the one that starts the machine",
-		Long: "Install the loader that the confirmed version has brought, if it differs from the one that starts the machine.\n\n" +
-			"A confirm does this by itself where it is safe: where firmware goes on to another copy when a power cut leaves a loader\n" +
-			"that cannot be started. First the new loader has to start the machine once: the next restart goes through the version's own\n" +
-			"copy of it, and this command, or a service, installs it afterwards. Elsewhere (GRUB on BIOS, firmware that keeps no variables,\n" +
-			"disks that were laid out by an earlier version, another signature under Secure Boot, a shim in its place) it is left. --force\n" +
-			"does all of it at once all the same, but for a loader for another architecture; the machine may then start nothing any more.",
+		Use: "loader [--disk DISK] [--force]",
+		Short: "Install the loader that the confirmed version has brought, if it differs from the one that starts " +
+			"the machine",
+		Long: "Install the loader that the confirmed version has brought, if it differs from the one that starts the " +
+			"machine.\n\n" +
+			"A confirm does this by itself where it is safe: where firmware goes on to another copy when a power cut " +
+			"leaves a loader\n" +
+			"that cannot be started. First the new loader has to start the machine once: the next restart goes " +
+			"through the version's own\n" +
+			"copy of it, and this command, or a service, installs it afterwards. Elsewhere (GRUB on BIOS, firmware " +
+			"that keeps no variables,\n" +
+			"disks that were laid out by an earlier version, another signature under Secure Boot, a shim in its " +
+			"place) it is left. --force\n" +
+			"does all of it at once all the same, but for a loader for another architecture; the machine may then " +
+			"start nothing any more.",
 		Args: none,
 	}
 	on.flags(c)
-	c.Flags().BoolVar(&force, "force", false, "at once, whatever is in the way but another architecture: the machine may then start nothing any more")
+	c.Flags().BoolVar(&force, "force", false,
+		"at once, whatever is in the way but another architecture: the machine may then start nothing any more")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		disk, o, err := on.options()
 		if err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/pawl-os/pawl/internal/virtual"
 )
 
-// A confirm has the loader of the version start the machine, and the boot after that installs it. Where that is not safe it says so, and --force does it.
+// A confirm has the loader of the version start the machine, and the boot after that installs it. Where that is not
+// safe it says so, and --force does it.
 func TestConfirmInstallsTheLoader(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -48,10 +49,12 @@ func TestConfirmInstallsTheLoader(t *testing.T) {
 	b.set(efivar.Global("BootOrder"), efivar.EncodeNumbers(1)) // somebody has tidied up
 	status, out = b.on("confirm")
 	require.Zero(t, status, out)
-	require.Contains(t, out, "warning: replace the loader: systemd-boot 253 is installed, version 3.0.0 has systemd-boot 254: replacing the loader is not safe on this machine")
+	require.Contains(t, out, "warning: replace the loader: systemd-boot 253 is installed, version 3.0.0 has "+
+		"systemd-boot 254: replacing the loader is not safe on this machine")
 	status, out = b.on("status")
 	require.Zero(t, status, out)
-	require.Contains(t, out, "warning: The loader of version 3.0.0 (systemd-boot 254) differs from the one that is installed (systemd-boot 253), which is left as it is: replacing the loader is not safe")
+	require.Contains(t, out, "warning: The loader of version 3.0.0 (systemd-boot 254) differs from the one that is "+
+		"installed (systemd-boot 253), which is left as it is: replacing the loader is not safe")
 	status, out = b.on("loader")
 	require.Equal(t, exitRefused, status, out)
 	require.Contains(t, out, "do: leave it; --force takes the risk")

@@ -52,7 +52,8 @@ func openDisk(path string, o partition.OpenOptions) (*partition.Disk, error) {
 func writable(path string) error {
 	in, err := held(path)
 	if err == nil && in {
-		err = fmt.Errorf("%s: only raw disk images can be changed (qemu-img convert -O raw makes one): %w", path, disk.ErrReadOnly)
+		err = fmt.Errorf("%s: only raw disk images can be changed (qemu-img convert -O raw makes one): %w", path,
+			disk.ErrReadOnly)
 	}
 	return err
 }

@@ -22,7 +22,8 @@ func TestDisksInFilesOfOtherFormats(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(scratch(t), name)
-			status, out := run(t, append([]string{"image", "--image", f.one, "--output", path, "--size", "2GiB"}, flags...)...)
+			status, out := run(t, append([]string{"image", "--image", f.one, "--output", path, "--size", "2GiB"},
+				flags...)...)
 			require.Zero(t, status, out)
 			before, err := os.Stat(path)
 			require.NoError(t, err)
@@ -39,7 +40,8 @@ func TestDisksInFilesOfOtherFormats(t *testing.T) {
 				require.Contains(t, out, says)
 			}
 			for _, command := range []string{
-				"upgrade --image " + two, "rollback", "confirm", "loader", "doctor --repair", "disk repair", "disk grow",
+				"upgrade --image " + two, "rollback", "confirm", "loader", "doctor --repair", "disk repair",
+				"disk grow",
 				"disk wipe --partition STATE", "meta reset",
 			} {
 				status, out = run(t, append(strings.Fields(command), on...)...)
@@ -67,7 +69,8 @@ func TestDisksInFilesThatCannotBeRead(t *testing.T) {
 	vmdk := path + ".vmdk"
 	status, out = run(t, "image", "--image", f.one, "--output", vmdk, "--size", "2GiB")
 	require.Zero(t, status, out)
-	for file, says := range map[string]string{path: "the disk image is cut off", vmdk: "it is a vmdk, which cannot be read"} {
+	for file, says := range map[string]string{path: "the disk image is cut off",
+		vmdk: "it is a vmdk, which cannot be read"} {
 		for _, command := range []string{"status", "doctor", "disk show"} {
 			status, out = run(t, append(strings.Fields(command), "--disk", file)...)
 			require.Equal(t, exitDisk, status, out)

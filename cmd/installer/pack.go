@@ -38,7 +38,8 @@ func packCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "pack --kernel FILE [--stub FILE] --loader FILE --os-release FILE --output DIR",
 		Short: "Make an installer image: what boots and the loader, in an OCI layout, or pushed to a registry as well",
-		Long: "Make an installer image. The same files give the same bytes. The time recorded in the image is that of the\n" +
+		Long: "Make an installer image. The same files give the same bytes. The time recorded in the image is that " +
+			"of the\n" +
 			"environment variable SOURCE_DATE_EPOCH (seconds since 1970), and none without it.",
 		Args: none,
 	}
@@ -48,23 +49,30 @@ func packCommand() *cobra.Command {
 	}{
 		{&r.kernel, "kernel", "", "Linux kernel (bzImage)"},
 		{&r.initramfs, "initramfs", "", "initramfs (default: none)"},
-		{&r.stub, "stub", "", "systemd's EFI stub, as linuxx64.efi.stub, to make a UKI (default: none; systemd-boot then starts the kernel and the initramfs by themselves)"},
-		{&r.cmdline, "cmdline", "panic=10", "kernel arguments, or @FILE; panic=N is needed, or a trial that panics would hang for ever"},
+		{&r.stub, "stub", "", "systemd's EFI stub, as linuxx64.efi.stub, to make a UKI (default: none; systemd-boot " +
+			"then starts the kernel and the initramfs by themselves)"},
+		{&r.cmdline, "cmdline", "panic=10",
+			"kernel arguments, or @FILE; panic=N is needed, or a trial that panics would hang for ever"},
 		{&r.osRelease, "os-release", "", "os-release of the system inside; the version is its VERSION_ID"},
 		{&r.loader, "loader", "", "systemd-boot, as systemd-bootx64.efi"},
 		{&r.version, "version", "", "version, where os-release states none"},
 		{&r.arch, "arch", runtime.GOARCH, "architecture, as Go names it"},
 		{&r.output, "output", "", "OCI layout to add the image to; made when it is not there"},
 		{&r.tag, "tag", "", "tag in the layout (default: the version)"},
-		{&r.entrypoint, "entrypoint", "", "also pack this program, an installer for the architecture that needs no libraries: a container of the image runs it (default: none)"},
-		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, ECDSA, Ed25519 or RSA; the password of a key\nthat cosign encrypted is in COSIGN_PASSWORD"},
-		{&r.from, "upgrade-from", "", "lowest version that may be upgraded to this one (default: see the version policy)"},
+		{&r.entrypoint, "entrypoint", "",
+			"also pack this program, an installer for the architecture that needs no libraries: a container of the " +
+				"image runs it (default: none)"},
+		{&r.signKey, "sign-key", "", "sign it as cosign does with a key: PEM, ECDSA, Ed25519 or RSA; the password of " +
+			"a key\nthat cosign encrypted is in COSIGN_PASSWORD"},
+		{&r.from, "upgrade-from", "", "lowest version that may be upgraded to this one (default: see the version " +
+			"policy)"},
 		{&r.client, "upgrade-client", "", "lowest version of pawl that may order the upgrade (default: any)"},
 		{&r.push, "push", "", "also push it, as HOST/REPOSITORY:TAG"},
 	} {
 		c.Flags().StringVar(f.to, f.name, f.or, f.text)
 	}
-	c.Flags().BoolVar(&r.grub, "grub", false, "also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
+	c.Flags().BoolVar(&r.grub, "grub", false,
+		"also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
 	for _, name := range []string{"kernel", "os-release", "loader", "output"} {
 		_ = c.MarkFlagRequired(name)
 	}
@@ -104,7 +112,8 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if stated := uki.ParseRelease(parts.OSRelease)["VERSION_ID"]; img.Version == "" {
 		img.Version = stated
 	} else if stated != "" && stated != img.Version {
-		return "", usageError{fmt.Errorf("--version %s, but %s says VERSION_ID=%s: leave one out", img.Version, r.osRelease, stated)}
+		return "", usageError{fmt.Errorf("--version %s, but %s says VERSION_ID=%s: leave one out", img.Version,
+			r.osRelease, stated)}
 	}
 	if img.Version == "" {
 		return "", usageError{fmt.Errorf("%s has no VERSION_ID: add one, or give --version", r.osRelease)}
@@ -142,7 +151,8 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 			return "", err
 		}
 		img.Assets = append(img.Assets,
-			pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot), pack.Data(pack.GRUBCoreAsset, parts.Core))
+			pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot),
+			pack.Data(pack.GRUBCoreAsset, parts.Core))
 	}
 	return r.store(ctx, img)
 }
@@ -154,7 +164,8 @@ const maxEpoch = 253402300799
 func parseEpoch(epoch string) (time.Time, error) {
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil || seconds < 0 || seconds > maxEpoch {
-		return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970, up to the year 9999", epoch)}
+		return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970, up to the year 9999",
+			epoch)}
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }
@@ -195,7 +206,8 @@ func (r recipe) checkTarget() error {
 // byThemselves are the kernel, the initramfs and the arguments, for a loader that starts them without a UKI.
 func (r recipe) byThemselves(cmdline string) ([]pack.Asset, error) {
 	if r.initramfs == "" {
-		return nil, errors.New("--grub, and an image without --stub, need --initramfs: the loader starts a kernel with an initramfs")
+		return nil, errors.New("--grub, and an image without --stub, need --initramfs: the loader starts a kernel " +
+			"with an initramfs")
 	}
 	kernel, err := pack.File(pack.KernelAsset, r.kernel)
 	if err != nil {

@@ -21,14 +21,16 @@ func parts(t *testing.T) (dir string, flags []string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, data := range map[string]string{
-		"vmlinuz": "a kernel", "initramfs.xz": "an initramfs", "stub": string(loadertest.Stub()), "cmdline": "console=ttyS0 panic=10\n",
+		"vmlinuz": "a kernel", "initramfs.xz": "an initramfs", "stub": string(loadertest.Stub()),
+		"cmdline":    "console=ttyS0 panic=10\n",
 		"os-release": "ID=virtual\nVERSION_ID=\"4.5.6+7\"\n", "loader.efi": string(loadertest.Loader("amd64")),
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600))
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	return dir, []string{
-		"pack", "--kernel", at("vmlinuz"), "--initramfs", at("initramfs.xz"), "--stub", at("stub"), "--cmdline", "@" + at("cmdline"),
+		"pack", "--kernel", at("vmlinuz"), "--initramfs", at("initramfs.xz"), "--stub", at("stub"), "--cmdline",
+		"@" + at("cmdline"),
 		"--os-release", at("os-release"), "--loader", at("loader.efi"), "--arch", "amd64",
 	}
 }
@@ -44,7 +46,8 @@ func TestPackedImageBoots(t *testing.T) {
 	tagged, err := image.Open(t.Context(), "oci:"+layout+":4.5.6-7", image.Options{Arch: "amd64"})
 	require.NoError(t, err)
 	require.Equal(t, "4.5.6+7", tagged.Version)
-	require.Equal(t, []string{"4.4", "1.2.0"}, []string{tagged.Annotations[versions.FromAnnotation], tagged.Annotations[versions.ClientAnnotation]})
+	require.Equal(t, []string{"4.4", "1.2.0"}, []string{tagged.Annotations[versions.FromAnnotation],
+		tagged.Annotations[versions.ClientAnnotation]})
 	require.True(t, strings.HasSuffix(ref, tagged.Digest))
 
 	b := newFactory(t).box(t)
@@ -125,30 +128,43 @@ func TestBadPacks(t *testing.T) {
 		{"no stub", []string{"--stub", "/gone"}, exitUsage, "--stub: open /gone: no such file", false},
 		{"no initramfs", []string{"--initramfs", "/gone"}, exitUsage, "--initramfs: open /gone: no such file", false},
 		{"no loader", []string{"--loader", "/gone"}, exitUsage, "--loader: ", false},
-		{"no os-release", []string{"--os-release", "/gone"}, exitUsage, "--os-release: open /gone: no such file", false},
-		{"no file of kernel arguments", []string{"--cmdline", "@/gone"}, exitUsage, "--cmdline: open /gone: no such file", false},
-		{"a directory for a kernel", []string{"--kernel", "/"}, exitUsage, "--kernel: / is empty or no regular file", false},
+		{"no os-release", []string{"--os-release", "/gone"}, exitUsage, "--os-release: open /gone: no such file",
+			false},
+		{"no file of kernel arguments", []string{"--cmdline", "@/gone"}, exitUsage,
+			"--cmdline: open /gone: no such file", false},
+		{"a directory for a kernel", []string{"--kernel", "/"}, exitUsage, "--kernel: / is empty or no regular file",
+			false},
 		{"a panic would hang", []string{"--cmdline", "quiet"}, exitUsage, `--cmdline: "quiet" has no panic=N`, false},
-		{"a panic would hang all the same", []string{"--cmdline", "panic=10 panic=0"}, exitUsage, `has no panic=N`, false},
+		{"a panic would hang all the same", []string{"--cmdline", "panic=10 panic=0"}, exitUsage, `has no panic=N`,
+			false},
 		{"two versions", []string{"--version", "5"}, exitUsage, "--version 5, but ", false},
-		{"a lowest version that is none", []string{"--upgrade-from", "tuesday"}, exitUsage, `--upgrade-from "tuesday" is no version such as 1.2.0`, false},
+		{"a lowest version that is none", []string{"--upgrade-from", "tuesday"}, exitUsage,
+			`--upgrade-from "tuesday" is no version such as 1.2.0`, false},
 		{"a stub that is none", []string{"--stub", os.Args[0]}, exitUsage, "it does not start with MZ", false},
 		{"a tag that is none", []string{"--tag", "a b"}, exitUsage, `--tag: tag "a b": want letters`, false},
 		{"a place to push to that climbs", []string{"--push", closed + "/a/../b:v1"}, exitUsage, "--push: ", false},
 		{"a place to push to without a tag", []string{"--push", closed + "/os"}, exitUsage, "--push: ", false},
 		{"a tag to push to that climbs", []string{"--push", closed + "/os:.."}, exitUsage, "--push: ", false},
-		{"an architecture by another name", []string{"--arch", "x86_64"}, exitUsage, `--arch "x86_64": Go names it amd64`, false},
+		{"an architecture by another name", []string{"--arch", "x86_64"}, exitUsage,
+			`--arch "x86_64": Go names it amd64`, false},
 		{"an architecture that is none", []string{"--arch", "amd46"}, exitUsage, "did you mean amd64?", false},
 		{"a key that is not there", []string{"--sign-key", "/gone"}, exitUsage, "--sign-key: ", false},
 		{"nothing for a tag", []string{"--tag", ""}, exitUsage, "--tag is empty", false},
-		{"a loader for another architecture", []string{"--loader", arm64}, exitUsage, `it is for "arm64", and the image is for amd64 (give the file for amd64`, false},
-		{"a loader that is a shim", []string{"--loader", shim}, exitUsage, "it does not say that it is systemd-boot", false},
+		{"a loader for another architecture", []string{"--loader", arm64}, exitUsage,
+			`it is for "arm64", and the image is for amd64 (give the file for amd64`, false},
+		{"a loader that is a shim", []string{"--loader", shim}, exitUsage, "it does not say that it is systemd-boot",
+			false},
 		{"a loader that is none", []string{"--loader", os.Args[0]}, exitUsage, "it does not start with MZ", false},
-		{"a stub for another architecture", []string{"--stub", arm64}, exitUsage, `it is for "arm64", and the image is for amd64`, false},
-		{"a kernel for another architecture", []string{"--kernel", arm64}, exitUsage, `it is for "arm64", and the image is for amd64`, false},
-		{"an image for another architecture than all in it", []string{"--arch", "arm64"}, exitUsage, `it is for "amd64", and the image is for arm64`, false},
-		{"GRUB for another architecture", []string{"--arch", "arm64", "--grub"}, exitUsage, "--grub makes GRUB for amd64", false},
-		{"a directory that is no layout", []string{"--output", "/"}, exitOther, "/ is not empty and no OCI layout; name another directory", false},
+		{"a stub for another architecture", []string{"--stub", arm64}, exitUsage,
+			`it is for "arm64", and the image is for amd64`, false},
+		{"a kernel for another architecture", []string{"--kernel", arm64}, exitUsage,
+			`it is for "arm64", and the image is for amd64`, false},
+		{"an image for another architecture than all in it", []string{"--arch", "arm64"}, exitUsage,
+			`it is for "amd64", and the image is for arm64`, false},
+		{"GRUB for another architecture", []string{"--arch", "arm64", "--grub"}, exitUsage,
+			"--grub makes GRUB for amd64", false},
+		{"a directory that is no layout", []string{"--output", "/"}, exitOther,
+			"/ is not empty and no OCI layout; name another directory", false},
 		{"no registry there", []string{"--push", closed + "/pawl/os:v1"}, exitOther, closed, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -180,7 +196,8 @@ func TestPackedWithoutAStubBoots(t *testing.T) {
 	b := newFactory(t).box(t)
 	require.NoError(t, os.Remove(b.disk))
 	b.writeVars(nil)
-	status, out = run(t, "image", "--image", strings.TrimSpace(out), "--arch", "amd64", "--output", b.disk, "--size", "2GiB")
+	status, out = run(t, "image", "--image", strings.TrimSpace(out), "--arch", "amd64", "--output", b.disk, "--size",
+		"2GiB")
 	require.Zero(t, status, out)
 	boots, _ := b.model()
 	require.Equal(t, bootloader.A, boots.Slot, "%s", boots)

@@ -18,7 +18,8 @@ func indexCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "index --output DIR TAG...",
 		Short: "Join images of one version, one an architecture, under one tag",
-		Long: "Join images that were packed into the same OCI layout, named by their tags, so that each machine gets the one of its\n" +
+		Long: "Join images that were packed into the same OCI layout, named by their tags, so that each machine gets " +
+			"the one of its\n" +
 			"architecture. The same images in the same order give the same digest.",
 		Args: func(_ *cobra.Command, tags []string) error {
 			if len(tags) == 0 {

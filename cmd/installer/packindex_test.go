@@ -12,8 +12,8 @@ import (
 	"github.com/pawl-os/pawl/image"
 )
 
-// TestPackForTwoArchitectures packs one image an architecture, joins, signs and pushes them; each machine gets its own, and the
-// same files give the same digest.
+// TestPackForTwoArchitectures packs one image an architecture, joins, signs and pushes them; each machine gets its own,
+// and the same files give the same digest.
 func TestPackForTwoArchitectures(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	key, err := filepath.Abs("../../image/pack/testdata/cosign/generated.key")
@@ -34,16 +34,18 @@ func TestPackForTwoArchitectures(t *testing.T) {
 			require.Zero(t, status, out)
 		}
 		to := r.Host() + "/pawl/os:v4"
-		status, out := run(t, "pack", "index", "--output", layout, "--sign-key", key, "--push", to, "v4-amd64", "v4-arm64")
+		status, out := run(t, "pack", "index", "--output", layout, "--sign-key", key, "--push", to, "v4-amd64",
+			"v4-arm64")
 		require.Zero(t, status, out)
 		ref := strings.TrimSpace(out)
 		_, digest, _ := strings.Cut(ref, "@")
 		digests = append(digests, digest)
 		for _, arch := range []string{"amd64", "arm64"} {
 			for _, ref := range []string{ref, to, "oci:" + layout + ":4.5.6-7"} {
-				img, err := image.Open(t.Context(), ref, image.Options{Arch: arch, Policy: &image.Policy{Rules: []image.Rule{{
-					References: []string{r.Host() + "/pawl/os", "oci:" + layout}, Keys: []string{string(public)},
-				}}}})
+				img, err := image.Open(t.Context(), ref, image.Options{Arch: arch,
+					Policy: &image.Policy{Rules: []image.Rule{{
+						References: []string{r.Host() + "/pawl/os", "oci:" + layout}, Keys: []string{string(public)},
+					}}}})
 				require.NoError(t, err, "%s for %s", ref, arch)
 				require.Equal(t, digest, img.Digest)
 				require.NotEqual(t, digest, img.Manifest)

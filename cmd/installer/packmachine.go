@@ -11,7 +11,8 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 )
 
-// checkMachine refuses parts that are for another architecture than the image: a loader that was installed so would start nothing.
+// checkMachine refuses parts that are for another architecture than the image: a loader that was installed so would
+// start nothing.
 func (r recipe) checkMachine(p pack.UKIParts) (err error) {
 	if r.grub && r.arch != "amd64" {
 		return fmt.Errorf("--grub makes GRUB for amd64, and --arch is %s: leave one out", r.arch)
@@ -47,7 +48,8 @@ func (r recipe) isFor(flag, path string, f *io.SectionReader) error {
 		return fmt.Errorf("--%s %s: %w", flag, path, err)
 	}
 	if img.Arch != r.arch {
-		return fmt.Errorf("--%s %s: it is for %q, and the image is for %s (give the file for %s, or --arch)", flag, path, img.Arch, r.arch, r.arch)
+		return fmt.Errorf("--%s %s: it is for %q, and the image is for %s (give the file for %s, or --arch)", flag,
+			path, img.Arch, r.arch, r.arch)
 	}
 	return nil
 }
@@ -62,7 +64,8 @@ func (r recipe) kernelIsFor(f *io.SectionReader) error {
 	}
 	header := make([]byte, 4)
 	if n, _ := f.ReadAt(header, 0x202); n == 4 && string(header) == "HdrS" && r.arch != "amd64" && r.arch != "386" {
-		return fmt.Errorf("--kernel %s: it is a bzImage, for amd64, and the image is for %s (give the kernel for %s, or --arch)", r.kernel, r.arch, r.arch)
+		return fmt.Errorf("--kernel %s: it is a bzImage, for amd64, and the image is for %s (give the kernel for %s, "+
+			"or --arch)", r.kernel, r.arch, r.arch)
 	}
 	return nil
 }

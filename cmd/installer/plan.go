@@ -52,9 +52,13 @@ func planCommand() *cobra.Command {
 // choices are the flags of an operator's choices.
 func choices(c *cobra.Command, o *upgrade.Options) {
 	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
-	c.Flags().IntVar(&o.Tries, "tries", 1, "trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
-	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+strings.Join(ways(), ", ")+" (default: one-shot)")
-	c.Flags().BoolVar(&o.Force, "force", false, "also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses")
+	c.Flags().IntVar(&o.Tries, "tries", 1,
+		"trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
+	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+strings.Join(ways(), ", ")+
+		" (default: one-shot)")
+	c.Flags().BoolVar(&o.Force, "force", false,
+		"also an image that runs already, that failed before, that looks unfit to boot, or that the version policy "+
+			"refuses")
 }
 
 // checkChoices refuses choices that are none.
@@ -86,8 +90,9 @@ func ways() []string {
 
 func printPlan(w *terminal.Printer, p upgrade.Plan) {
 	r := show.Plan{
-		Kind: string(p.Kind), From: string(p.From), To: string(p.To), Old: p.Old, Version: p.Version, Image: p.Image, Reference: p.Reference,
-		Bytes: p.Bytes, Room: p.Room, Lost: p.Lost, Preserve: p.Preserve, Warnings: p.Warnings,
+		Kind: string(p.Kind), From: string(p.From), To: string(p.To), Old: p.Old, Version: p.Version, Image: p.Image,
+		Reference: p.Reference,
+		Bytes:     p.Bytes, Room: p.Room, Lost: p.Lost, Preserve: p.Preserve, Warnings: p.Warnings,
 	}
 	again := "the same command goes on where it ended"
 	if p.Fetch > 0 && p.Restarts {

@@ -15,8 +15,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// process is an installer in a process of its own that goes ahead one line of progress at a time. Its standard error is a
-// pipe that holds one line and no more, so it stops at the next line until the one before is taken.
+// process is an installer in a process of its own that goes ahead one line of progress at a time. Its standard error is
+// a pipe that holds one line and no more, so it stops at the next line until the one before is taken.
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -33,7 +33,8 @@ func (b *box) start(command string, args ...string) *process {
 	var ends [2]int
 	// With O_DIRECT each write is a packet, and with a pipe of one page there is room for one.
 	require.NoError(b.t, unix.Pipe2(ends[:], unix.O_DIRECT|unix.O_CLOEXEC))
-	p := &process{t: b.t, lines: ends[0], cmd: exec.Command(self, append(append([]string{command}, args...), b.machine()...)...)}
+	p := &process{t: b.t, lines: ends[0], cmd: exec.Command(self, append(append([]string{command}, args...),
+		b.machine()...)...)}
 	room, err := unix.FcntlInt(uintptr(ends[1]), unix.F_SETPIPE_SZ, os.Getpagesize())
 	require.NoError(b.t, err)
 	require.Equal(b.t, os.Getpagesize(), room)
@@ -55,7 +56,8 @@ func (b *box) start(command string, args ...string) *process {
 	return p
 }
 
-// peek waits for the next line and leaves it there: the process is between it and the one after it. It is "" at the end.
+// peek waits for the next line and leaves it there: the process is between it and the one after it. It is "" at the
+// end.
 func (p *process) peek() string {
 	p.t.Helper()
 	n, err := retry(func() (int, error) {
@@ -89,8 +91,8 @@ func retry(call func() (int, error)) (n int, err error) {
 	return n, err
 }
 
-// until lets the process go on until it is in a step, with skip further lines of that step told. It is false when the step told
-// fewer: how many it tells depends on how fast the disk is.
+// until lets the process go on until it is in a step, with skip further lines of that step told. It is false when the
+// step told fewer: how many it tells depends on how fast the disk is.
 func (p *process) until(want upgrade.Step, skip int) bool {
 	p.t.Helper()
 	for in := false; ; {
@@ -112,7 +114,8 @@ func (p *process) until(want upgrade.Step, skip int) bool {
 
 // steps are those of an upgrade, in order.
 var steps = []upgrade.Step{
-	upgrade.StepFind, upgrade.StepDisarm, upgrade.StepClear, upgrade.StepWrite, upgrade.StepVerify, upgrade.StepComplete,
+	upgrade.StepFind, upgrade.StepDisarm, upgrade.StepClear, upgrade.StepWrite, upgrade.StepVerify,
+	upgrade.StepComplete,
 	upgrade.StepPrepare, upgrade.StepArm,
 }
 

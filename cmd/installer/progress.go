@@ -11,8 +11,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// progress prints a line for each step that ends, and, on a terminal, one that changes meanwhile; elsewhere one for each
-// further tenth of a step that counts bytes.
+// progress prints a line for each step that ends, and, on a terminal, one that changes meanwhile; elsewhere one for
+// each further tenth of a step that counts bytes.
 func progress(c *cobra.Command) func(upgrade.Event) {
 	w := terminal.To(c.ErrOrStderr())
 	width := w.Width()
@@ -29,7 +29,8 @@ func progress(c *cobra.Command) func(upgrade.Event) {
 				w.Printf("\r\x1b[K")
 			case time.Since(shown) >= 50*time.Millisecond:
 				shown = time.Now()
-				line := show.Progress{Step: string(e.Step), File: e.File, Bytes: e.Bytes, Total: e.Total, Rate: e.Whole.Rate, Left: e.Whole.Left}
+				line := show.Progress{Step: string(e.Step), File: e.File, Bytes: e.Bytes, Total: e.Total,
+					Rate: e.Whole.Rate, Left: e.Whole.Left}
 				w.Printf("\r\x1b[K%s", line.Line(width))
 				return
 			default:

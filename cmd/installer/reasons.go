@@ -24,12 +24,15 @@ import (
 
 // Exit codes. Scripts may rely on them.
 const (
-	exitOther   = 1 // anything else: the message says what
-	exitUsage   = 2 // wrong arguments
-	exitImage   = 3 // the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it, too large
-	exitRefused = 4 // the machine's state forbids it: a trial runs, another operation runs, something foreign is in the way
+	exitOther = 1 // anything else: the message says what
+	exitUsage = 2 // wrong arguments
+	// the image cannot be used: not found, wrong platform, tampered with, nothing to boot in it, too large
+	exitImage = 3
+	// the machine's state forbids it: a trial runs, another operation runs, something foreign is in the way
+	exitRefused = 4
 	exitDisk    = 5 // the disk is not one to work on: no disk, somebody else's, damaged, too small
-	exitBroken  = 6 // doctor found that one of the next boots does not end well, or that the machine cannot be worked on
+	// doctor found that one of the next boots does not end well, or that the machine cannot be worked on
+	exitBroken = 6
 )
 
 // reasons are the errors that are told apart, the first that fits: each one's exit code, and the way out.
@@ -50,7 +53,8 @@ var reasons = []struct {
 	{image.ErrDenied, exitImage, "log in to the registry (docker login), or check the name"},
 	{image.ErrPlatform, exitImage, "use an image that is made for this architecture, or name another one with --arch"},
 	{image.ErrNoAssets, exitImage, "name an installer image; `installer pack` makes one"},
-	{image.ErrUnsigned, exitImage, "sign it (`installer pack --sign-key`, `cosign sign --key`), or use one that is signed"},
+	{image.ErrUnsigned, exitImage, "sign it (`installer pack --sign-key`, `cosign sign --key`), or use one that is " +
+		"signed"},
 	{image.ErrWrongSubject, exitImage, "never use it; sign it again if it is yours"},
 	{image.ErrWrongKey, exitImage, "ask who signed it"},
 	{image.ErrPolicy, exitImage, "mend the signature policy"},
@@ -60,7 +64,8 @@ var reasons = []struct {
 	{errBroken, exitBroken, "see what it says of each; the machine still runs what it ran"},
 
 	{upgrade.ErrTrial, exitRefused, "wait for the trial to be confirmed; or reboot, which falls back"},
-	{upgrade.ErrUnordered, exitRefused, "`installer confirm` keeps what runs; `installer rollback` and a restart go back"},
+	{upgrade.ErrUnordered, exitRefused, "`installer confirm` keeps what runs; `installer rollback` and a restart go " +
+		"back"},
 	{upgrade.ErrUnproved, exitRefused, "upgrade to another version; --force tries this one all the same"},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, "use another version; --force tries this one again"},
@@ -69,21 +74,30 @@ var reasons = []struct {
 	{upgrade.ErrNothingToRollBack, exitRefused, "upgrade to the version that is wanted"},
 	{upgrade.ErrInUse, exitRefused, "name another disk; --force loses all that is on this one"},
 	{upgrade.ErrCold, exitRefused, "restart, which falls back; `installer doctor` says what is in the way"},
-	{upgrade.ErrRehearsal, exitRefused, "mend what the message names; `installer doctor` says what the next boots start and why"},
-	{bootloader.ErrNotOurs, exitRefused, "nothing; a shim has to stay. --force installs over what is there, and the machine may then start nothing"},
-	{bootloader.ErrRefused, exitRefused, "leave it, and build an image with a loader that this firmware starts; with --force the machine may then start nothing"},
+	{upgrade.ErrRehearsal, exitRefused, "mend what the message names; `installer doctor` says what the next boots " +
+		"start and why"},
+	{bootloader.ErrNotOurs, exitRefused,
+		"nothing; a shim has to stay. --force installs over what is there, and the machine may then start nothing"},
+	{bootloader.ErrRefused, exitRefused,
+		"leave it, and build an image with a loader that this firmware starts; with --force the machine may then " +
+			"start nothing"},
 	{bootloader.ErrOlder, exitRefused, "nothing; --force installs the older one"},
-	{bootloader.ErrRisk, exitRefused, "leave it; --force takes the risk that a power cut meanwhile leaves a machine that does not start"},
-	{bootloader.ErrForeign, exitRefused, "take away what the message names; `installer doctor` says what boots next, and why"},
+	{bootloader.ErrRisk, exitRefused, "leave it; --force takes the risk that a power cut meanwhile leaves a machine " +
+		"that does not start"},
+	{bootloader.ErrForeign, exitRefused,
+		"take away what the message names; `installer doctor` says what boots next, and why"},
 	{grub.ErrNotCounted, exitRefused, "`installer confirm` writes the block anew; then reboot once, through GRUB"},
-	{bootloader.ErrNoVariables, exitRefused, "mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},
-	{bootloader.ErrAmbiguous, exitRefused, "see that --disk and --os-release are those of the running system; reboot, then try again"},
+	{bootloader.ErrNoVariables, exitRefused,
+		"mount efivarfs writable, and say where with --efivars; a trial cannot be armed without"},
+	{bootloader.ErrAmbiguous, exitRefused,
+		"see that --disk and --os-release are those of the running system; reboot, then try again"},
 	{partition.ErrBusy, exitRefused, "end what holds it, and try again"},
 	{disk.ErrBusy, exitRefused, "end what holds it, and try again"},
 
 	{disk.ErrFormat, exitDisk, "convert it to what the message names, with qemu-img convert, or name another disk"},
 	{disk.ErrTruncated, exitDisk, "copy the file again"},
-	{disk.ErrReadOnly, exitDisk, "convert the file to raw (qemu-img convert -O raw), change that one, and convert it back"},
+	{disk.ErrReadOnly, exitDisk, "convert the file to raw (qemu-img convert -O raw), change that one, and convert it " +
+		"back"},
 	{partition.ErrNoTable, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
 	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},
@@ -106,9 +120,11 @@ var reasons = []struct {
 	{kexec.ErrForbidden, exitRefused, "restart through the firmware"},
 	{kexec.ErrKernel, exitRefused, "restart through the firmware"},
 	{kexec.ErrBusy, exitRefused, "wait for the other program, and try again"},
-	{predict.ErrNotModelled, exitRefused, "take away what the message names, or put it as Pawl lays disks out; `installer doctor` says what boots next"},
+	{predict.ErrNotModelled, exitRefused,
+		"take away what the message names, or put it as Pawl lays disks out; `installer doctor` says what boots next"},
 	{bootfs.ErrFull, exitDisk, "remove files of others from the boot file system, or use a disk with a larger one"},
-	{bootfs.ErrShared, exitDisk, "move the file that shares the block: copy it, remove it, and copy it back; or install again"},
+	{bootfs.ErrShared, exitDisk, "move the file that shares the block: copy it, remove it, and copy it back; or " +
+		"install again"},
 	{bootfs.ErrTooLarge, exitImage, "build the image with smaller files"},
 	{bootloader.ErrManifest, exitDisk, "upgrade, which writes the slot anew"},
 	{grubenv.ErrFormat, exitDisk, "`installer confirm` writes the block anew"},

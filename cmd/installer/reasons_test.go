@@ -20,7 +20,8 @@ import (
 )
 
 // elsewhere are directories whose errors no command of the installer can meet.
-var elsewhere = []string{"cluster", "node", "cmd", "examples", "internal", "partition/disktest", "bootloader/loadertest"}
+var elsewhere = []string{"cluster", "node", "cmd", "examples", "internal", "partition/disktest",
+	"bootloader/loadertest"}
 
 // answered are errors that the library asks for, and goes another way on.
 var answered = []string{"device.ErrCached"}

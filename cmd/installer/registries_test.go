@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAMirrorIsAskedFirst: a machine whose registry is away upgrades from the mirror that its file names, and without one is told why.
+// TestAMirrorIsAskedFirst: a machine whose registry is away upgrades from the mirror that its file names, and without
+// one is told why.
 func TestAMirrorIsAskedFirst(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)
@@ -27,7 +28,8 @@ func TestAMirrorIsAskedFirst(t *testing.T) {
 	status, out = b.on("upgrade", args...)
 	require.Equal(t, exitImage, status, out)
 	require.Contains(t, out, away)
-	require.NoError(t, os.WriteFile(file, []byte(`{"mirrors":{"`+away+`":["`+closedPort(t)+`","`+mirror.Host()+`"]}}`), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(`{"mirrors":{"`+away+`":["`+closedPort(t)+`","`+mirror.Host()+`"]}}`),
+		0o600))
 	status, out = b.on("upgrade", args...)
 	require.Zero(t, status, out)
 	require.True(t, b.boot().Trial)

@@ -59,7 +59,8 @@ func root() *cobra.Command {
 		Short: "Install, upgrade and roll back a machine, one verified slot at a time",
 		Long: "Install, upgrade and roll back a machine, one verified slot at a time.\n\n" +
 			"Exit codes: 0 done; 2 wrong arguments; 3 the image cannot be used; 4 the machine's state forbids it;\n" +
-			"5 the disk is not one to work on; 6 doctor found something broken; 1 anything else. The message says what, and what to do.",
+			"5 the disk is not one to work on; 6 doctor found something broken; 1 anything else. The message says " +
+			"what, and what to do.",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -75,7 +76,8 @@ func root() *cobra.Command {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	verbs.Help(c, func(err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
+	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(),
+		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
 	group(c)
 	return c
 }
@@ -84,7 +86,8 @@ func root() *cobra.Command {
 func group(c *cobra.Command) {
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError{fmt.Errorf("%s has no command %q (see %s --help)", c.CommandPath(), args[0], c.CommandPath())}
+			return usageError{fmt.Errorf("%s has no command %q (see %s --help)", c.CommandPath(), args[0],
+				c.CommandPath())}
 		}
 		return nil
 	}
@@ -109,11 +112,16 @@ type source struct {
 }
 
 func (s *source) flags(c *cobra.Command) {
-	c.Flags().StringVar(&s.ref, "image", "", "installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG] or dir:DIR (default: in an installer's container, that one)")
+	c.Flags().StringVar(&s.ref, "image", "",
+		"installer image: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG], oci-archive:FILE[:TAG], "+
+			"docker-archive:FILE[:TAG] or dir:DIR (default: in an installer's container, that one)")
 	c.Flags().StringVar(&s.arch, "arch", runtime.GOARCH, "architecture of the image, as Go names it")
 	c.Flags().IntVar(&s.attempts, "attempts", 5, "tries without progress before a registry is given up, 1 to 100")
-	c.Flags().StringVar(&s.policy, "signature-policy", "", "file that says which keys must have signed the image (default "+image.PolicyFile+", where that is there)")
-	c.Flags().StringVar(&s.registries, "registries", "", "file that names mirrors of registries, and certificates to trust (default "+image.RegistriesFile+", where that is there)")
+	c.Flags().StringVar(&s.policy, "signature-policy", "",
+		"file that says which keys must have signed the image (default "+image.PolicyFile+", where that is there)")
+	c.Flags().StringVar(&s.registries, "registries", "",
+		"file that names mirrors of registries, and certificates to trust (default "+image.RegistriesFile+
+			", where that is there)")
 }
 
 // beside is the root of the file system in which the program runs: in its image's container, that image.
@@ -162,7 +170,8 @@ func (s *source) open(c *cobra.Command) (*image.Image, error) {
 var arches = []string{"amd64", "arm64", "riscv64", "loong64", "386", "arm"}
 
 // otherNames are what architectures are called elsewhere.
-var otherNames = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64", "armv8": "arm64", "i386": "386", "i686": "386", "armv7": "arm"}
+var otherNames = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64",
+	"armv8": "arm64", "i386": "386", "i686": "386", "armv7": "arm"}
 
 func checkArch(arch string) error {
 	if name, known := otherNames[arch]; known {
@@ -178,18 +187,23 @@ type machine struct {
 }
 
 func (m *machine) flags(c *cobra.Command) {
-	c.Flags().StringVar(&m.disk, "disk", "", "the disk that the machine boots from: a block device, or a file that holds a disk image (default: the one that this machine booted from)")
-	c.Flags().StringVar(&m.efivars, "efivars", efivar.Dir, "the machine's firmware variables: a mounted efivarfs, or a directory of such files")
+	c.Flags().StringVar(&m.disk, "disk", "",
+		"the disk that the machine boots from: a block device, or a file that holds a disk image (default: the one "+
+			"that this machine booted from)")
+	c.Flags().StringVar(&m.efivars, "efivars", efivar.Dir,
+		"the machine's firmware variables: a mounted efivarfs, or a directory of such files")
 	m.labels.flag(c)
-	c.Flags().StringVar(&m.osRelease, "os-release", "", "file that states the version of the running system; in a container, the host's (default /etc/os-release)")
+	c.Flags().StringVar(&m.osRelease, "os-release", "",
+		"file that states the version of the running system; in a container, the host's (default /etc/os-release)")
 }
 
 // labels is the flag that says how partitions are labelled.
 type labels []string
 
 func (l *labels) flag(c *cobra.Command) {
-	c.Flags().StringArrayVar((*[]string)(l), "label", nil, "label of a partition that is not called as its role is, ROLE=LABEL, such as META=PAWL-META; the roles are "+
-		strings.Trim(fmt.Sprint(partition.Roles()), "[]")+"; may be given more than once")
+	c.Flags().StringArrayVar((*[]string)(l), "label", nil,
+		"label of a partition that is not called as its role is, ROLE=LABEL, such as META=PAWL-META; the roles are "+
+			strings.Trim(fmt.Sprint(partition.Roles()), "[]")+"; may be given more than once")
 }
 
 func (l labels) parse() (partition.Labels, error) {

@@ -50,16 +50,19 @@ func TestImageForLargeSectors(t *testing.T) {
 	require.Zero(t, status, out)
 	require.Contains(t, out, "mended: the primary copy is damaged")
 
-	for size, says := range map[string]string{"1024": "--sector-size: 1024, want 512 or 4096", "520": "want 512 or 4096"} {
+	for size, says := range map[string]string{"1024": "--sector-size: 1024, want 512 or 4096",
+		"520": "want 512 or 4096"} {
 		status, out = run(t, "image", "--image", ref, "--output", raw+".2.raw", "--sector-size", size)
 		require.Equal(t, exitUsage, status, out)
 		require.Contains(t, out, says)
 	}
-	status, out = run(t, "image", "--image", ref, "--output", raw+".2.raw", "--sector-size", "4096", "--size", "2147483136")
+	status, out = run(t, "image", "--image", ref, "--output", raw+".2.raw", "--sector-size", "4096", "--size",
+		"2147483136")
 	require.Equal(t, exitUsage, status, out)
 	require.Contains(t, out, "no whole number of sectors of 4096 bytes")
 	require.NoFileExists(t, raw+".2.raw")
-	status, out = run(t, "image", "--image", ref, "--output", raw+".2.raw", "--sector-size", "4096", "--loader", "grub-bios", "--size", "2GiB")
+	status, out = run(t, "image", "--image", ref, "--output", raw+".2.raw", "--sector-size", "4096", "--loader",
+		"grub-bios", "--size", "2GiB")
 	require.NotZero(t, status)
 	require.Contains(t, out, "BIOS boots from disks of 512 only")
 }

@@ -46,7 +46,8 @@ func TestAPolicyIsEnforced(t *testing.T) {
 		return image.Policy{Rules: []image.Rule{{References: []string{"oci:" + dir + "/*"}, Keys: []string{key}}}}
 	}
 	ours, theirs := write("ours.json", rule("ours.pub")), write("theirs.json", rule("theirs.pub"))
-	elsewhere := write("elsewhere.json", image.Policy{Rules: []image.Rule{{References: []string{"h/r"}, Keys: []string{"ours.pub"}}}})
+	elsewhere := write("elsewhere.json", image.Policy{Rules: []image.Rule{{References: []string{"h/r"},
+		Keys: []string{"ours.pub"}}}})
 	pack := func(layout string, more ...string) string {
 		status, out := run(t, append(append(flags, "--output", filepath.Join(dir, layout)), more...)...)
 		require.Zero(t, status, out)
@@ -59,15 +60,19 @@ func TestAPolicyIsEnforced(t *testing.T) {
 		says              []string
 	}{
 		{"unsigned", unsigned, ours, exitImage, []string{"it is not signed", "cosign sign --key"}},
-		{"wrong key", signed, theirs, exitImage, []string{"theirs.pub: no signature is by the key", "ask who signed it"}},
-		{"no rule", signed, elsewhere, exitImage, []string{"no rule names oci:" + dir + "/signed", "mend the signature policy"}},
-		{"unreadable policy", signed, filepath.Join(dir, "vmlinuz"), exitImage, []string{"read signature policy", "mend the signature policy"}},
+		{"wrong key", signed, theirs, exitImage, []string{"theirs.pub: no signature is by the key",
+			"ask who signed it"}},
+		{"no rule", signed, elsewhere, exitImage, []string{"no rule names oci:" + dir + "/signed",
+			"mend the signature policy"}},
+		{"unreadable policy", signed, filepath.Join(dir, "vmlinuz"), exitImage, []string{"read signature policy",
+			"mend the signature policy"}},
 		{"absent policy", signed, filepath.Join(dir, "absent"), exitImage, []string{"absent"}},
 		{"signed", signed, ours, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			output := filepath.Join(dir, "disk of "+c.name)
-			status, out := run(t, "image", "--arch", "amd64", "--size", "2GiB", "--image", c.ref, "--signature-policy", c.policy, "--output", output)
+			status, out := run(t, "image", "--arch", "amd64", "--size", "2GiB", "--image", c.ref, "--signature-policy",
+				c.policy, "--output", output)
 			require.Equal(t, c.status, status, out)
 			for _, text := range c.says {
 				require.Contains(t, out, text)
@@ -77,7 +82,8 @@ func TestAPolicyIsEnforced(t *testing.T) {
 			}
 		})
 	}
-	status, out := run(t, append(flags, "--output", filepath.Join(dir, "bad"), "--sign-key", filepath.Join(dir, "vmlinuz"))...)
+	status, out := run(t, append(flags, "--output", filepath.Join(dir, "bad"), "--sign-key",
+		filepath.Join(dir, "vmlinuz"))...)
 	require.Equal(t, exitUsage, status, out)
 	require.Contains(t, out, "--sign-key")
 }

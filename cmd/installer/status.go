@@ -61,7 +61,8 @@ func printStatus(w *terminal.Printer, s upgrade.Status) {
 	}
 	switch {
 	case s.Unordered != "":
-		w.Printf("unordered: no attempt ordered this boot, so it is not confirmed by itself: %s (`installer confirm` keeps it,"+
+		w.Printf("unordered: no attempt ordered this boot, so it is not confirmed by itself: %s (`installer confirm` "+
+			"keeps it,"+
 			" `installer rollback` and a restart go back)\n", s.Unordered)
 	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:
 		w.Printf("trial: the running slot is not confirmed; a reboot tries it again\n")
@@ -134,11 +135,14 @@ func printJSON(w *terminal.Printer, s upgrade.Status) {
 		Warnings  []string         `json:"warnings,omitempty"`
 		Blocked   string           `json:"blocked,omitempty"`
 	}{
-		Version: s.Version, BootID: s.BootID, Loader: s.Loader.Loader, Active: s.Loader.Active, Default: s.Loader.Default,
-		Armed: s.Loader.Armed, ArmedBy: s.Loader.ArmedBy, Tries: s.Loader.Tries, Trial: s.Loader.Trial(), Unordered: s.Unordered, Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
+		Version: s.Version, BootID: s.BootID, Loader: s.Loader.Loader, Active: s.Loader.Active,
+		Default: s.Loader.Default,
+		Armed:   s.Loader.Armed, ArmedBy: s.Loader.ArmedBy, Tries: s.Loader.Tries, Trial: s.Loader.Trial(),
+		Unordered: s.Unordered, Attempt: s.Attempt, KnownBad: s.KnownBad, Warnings: s.Warnings,
 	}
 	for _, sl := range s.Slots {
-		out.Slots = append(out.Slots, slot{sl.Slot, sl.Content, sl.Manifest.Version, sl.Manifest.Image, sl.Manifest.Reference, sl.Problem})
+		out.Slots = append(out.Slots, slot{sl.Slot, sl.Content, sl.Manifest.Version, sl.Manifest.Image,
+			sl.Manifest.Reference, sl.Problem})
 	}
 	if s.Loader.Blocked != nil {
 		out.Blocked = s.Loader.Blocked.Error()

@@ -19,7 +19,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line of its own.
+// evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line of its
+// own.
 const evil = "v\x1b[2J\x1b]0;owned\a\u009b2J\x9b\u202e\u2066\u2028\u0085\x7f\r\t\v\x00\nresult: fine"
 
 // fill puts evil into every text of a value.
@@ -75,10 +76,12 @@ func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
 	d.Findings = append(d.Findings, upgrade.Finding{Severity: upgrade.Broken, About: evil, Text: evil, Do: evil})
 	told := &cobra.Command{}
 	for name, print := range map[string]func(w *terminal.Printer){
-		"status": func(w *terminal.Printer) { printStatus(w, s) }, "status as JSON": func(w *terminal.Printer) { printJSON(w, s) },
-		"doctor": func(w *terminal.Printer) { printDiagnosis(w, d) }, "doctor as JSON": func(w *terminal.Printer) { printDiagnosisJSON(w, d) },
-		"plan":     func(w *terminal.Printer) { printPlan(w, p) },
-		"an error": func(w *terminal.Printer) { report(w, errors.New(evil)) },
+		"status":         func(w *terminal.Printer) { printStatus(w, s) },
+		"status as JSON": func(w *terminal.Printer) { printJSON(w, s) },
+		"doctor":         func(w *terminal.Printer) { printDiagnosis(w, d) },
+		"doctor as JSON": func(w *terminal.Printer) { printDiagnosisJSON(w, d) },
+		"plan":           func(w *terminal.Printer) { printPlan(w, p) },
+		"an error":       func(w *terminal.Printer) { report(w, errors.New(evil)) },
 		"a progress": func(w *terminal.Printer) {
 			told.SetErr(w)
 			progress(told)(upgrade.Event{Step: evil, How: evil, Done: true})
@@ -94,8 +97,10 @@ func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
 
 func TestAWrongCommandLineDoesNotCommandATerminal(t *testing.T) {
 	for _, args := range [][]string{
-		{evil}, {"--" + evil}, {"status", evil}, {"disk", evil}, {"plan", "--image", evil, "--disk", "/dev/null"}, {"plan", "--image", "oci:" + evil},
-		{"status", "--output", evil}, {"status", "--disk", evil}, {"image", "--image", "x", "--output", "y", "--size", evil}, {"rollback", "--trial", evil},
+		{evil}, {"--" + evil}, {"status", evil}, {"disk", evil}, {"plan", "--image", evil, "--disk", "/dev/null"},
+		{"plan", "--image", "oci:" + evil},
+		{"status", "--output", evil}, {"status", "--disk", evil}, {"image", "--image", "x", "--output", "y", "--size",
+			evil}, {"rollback", "--trial", evil},
 	} {
 		_, out := run(t, args...)
 		harmless(t, out)
@@ -109,8 +114,10 @@ func TestWhatCouldNotBePrintedIsNoSuccess(t *testing.T) {
 	require.NoError(t, err)
 	defer full.Close()
 	for _, line := range []string{
-		"--help", "", "status --help", "disk", "on status", "on status --output json", "on doctor", "on doctor --output json", "on plan --image " + two,
-		"disk show --disk DISK", "disk repair --disk DISK", "disk wipe --partition EPHEMERAL --disk DISK", "meta reset --disk DISK",
+		"--help", "", "status --help", "disk", "on status", "on status --output json", "on doctor",
+		"on doctor --output json", "on plan --image " + two,
+		"disk show --disk DISK", "disk repair --disk DISK", "disk wipe --partition EPHEMERAL --disk DISK",
+		"meta reset --disk DISK",
 		"on upgrade --image " + two, "on confirm", "image --image " + two + " --size 2GiB --output FILE",
 	} {
 		t.Run(line, func(t *testing.T) {

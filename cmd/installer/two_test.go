@@ -56,7 +56,8 @@ func TestInterruptedUpgrade(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{})
 	_, _ = random.Read(kernel)
 	asset, err := pack.UKI(pack.UKIParts{
-		Stub: section(loadertest.Stub()), Linux: section(kernel), Cmdline: "panic=1", OSRelease: "ID=virtual\nVERSION_ID=2.0.0\n",
+		Stub: section(loadertest.Stub()), Linux: section(kernel), Cmdline: "panic=1",
+		OSRelease: "ID=virtual\nVERSION_ID=2.0.0\n",
 	})
 	require.NoError(t, err)
 	f.reference("2.0.0", virtual.Spec{Assets: []pack.Asset{asset}})

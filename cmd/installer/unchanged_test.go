@@ -47,7 +47,8 @@ func (b *box) strays(before, after []byte, vars map[string][]byte) (found []stri
 			note("changed outside the boot file system, at %d", off)
 		case in >= tables.begin && in < tables.end:
 			for at := off; at < off+sector; at += 4 {
-				if old := binary.LittleEndian.Uint32(before[at:]); old != 0 && !bytes.Equal(before[at:at+4], after[at:at+4]) {
+				if old := binary.LittleEndian.Uint32(before[at:]); old != 0 && !bytes.Equal(before[at:at+4],
+					after[at:at+4]) {
 					note("a table entry in use changed, at %d: %#x", at, old)
 				}
 			}
@@ -114,7 +115,8 @@ func changes(a, b []byte) (offsets []int64) {
 
 type extent struct{ begin, end int64 }
 
-// tablesOf is where both tables of a FAT32 lie: offset 11 sector size, 14 reserved sectors, 16 tables, 36 sectors a table.
+// tablesOf is where both tables of a FAT32 lie: offset 11 sector size, 14 reserved sectors, 16 tables, 36 sectors a
+// table.
 func tablesOf(volume []byte) extent {
 	le := binary.LittleEndian
 	unit := int64(le.Uint16(volume[11:]))

@@ -7,7 +7,8 @@ import (
 	"github.com/pawl-os/pawl/node/client"
 )
 
-// advice is what a person can do about an error of a kind, in this command's words. The node's own text names no command.
+// advice is what a person can do about an error of a kind, in this command's words. The node's own text names no
+// command.
 var advice = map[string]string{
 	"busy":           "`pawl status` tells how far it is",
 	"too-late":       "`pawl rollback` gives it up",

@@ -11,8 +11,8 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
-// orderAndWait orders an upgrade, or takes up the one that the same command began before it was interrupted, and waits until it
-// has ended. A node that does not answer may be restarting for that very upgrade, so it is waited for.
+// orderAndWait orders an upgrade, or takes up the one that the same command began before it was interrupted, and waits
+// until it has ended. A node that does not answer may be restarting for that very upgrade, so it is waited for.
 func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest, debug bool) error {
 	for restarted := false; ; restarted = true {
 		st, waited, err := c.reach(ctx, node)
@@ -76,8 +76,8 @@ func (c *cli) underway(node *client.Client, st *pawlv1.StatusResponse, image str
 	return e
 }
 
-// already ends an order that the node refused because it runs the image (why). Nothing is left to do, unless its next restart goes
-// elsewhere.
+// already ends an order that the node refused because it runs the image (why). Nothing is left to do, unless its next
+// restart goes elsewhere.
 func (c *cli) already(ctx context.Context, node *client.Client, why error) error {
 	st, err := node.Status(ctx)
 	if err != nil {
@@ -91,8 +91,8 @@ func (c *cli) already(ctx context.Context, node *client.Client, why error) error
 	return nil
 }
 
-// otherNames finds the nodes that were named before, under another name: by what each says of the service that runs there. A node
-// that does not answer, or does not say it, counts as one of its own.
+// otherNames finds the nodes that were named before, under another name: by what each says of the service that runs
+// there. A node that does not answer, or does not say it, counts as one of its own.
 func (c *cli) otherNames(ctx context.Context, nodes []*client.Client) map[*client.Client]*client.Client {
 	ctx, cancel := context.WithTimeout(ctx, min(c.timeout, nameTime))
 	defer cancel()

@@ -12,10 +12,12 @@ import (
 func TestANodeThatRunsTheImageAlreadyIsDoneAndTheNextFollows(t *testing.T) {
 	for name, args := range map[string][]string{"waited for": {"--wait"}, "not waited for": nil} {
 		t.Run(name, func(t *testing.T) {
-			there := &fake{status: status("boot-1", "B", "B"), refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}
+			there := &fake{status: status("boot-1", "B", "B"), refuses: kind(connect.CodeFailedPrecondition, "same",
+				"it runs already")}
 			there.tells = true
 			next := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B")}
-			code, out, errs := pawl(t, []string{there.address(t), next.address(t)}, append([]string{"upgrade", "--image", "os:2"}, args...)...)
+			code, out, errs := pawl(t, []string{there.address(t), next.address(t)},
+				append([]string{"upgrade", "--image", "os:2"}, args...)...)
 			require.Zero(t, code, errs)
 			require.Contains(t, out, "node1: already: 2 runs in slot B, confirmed\n")
 			require.Len(t, next.asked, 1)
@@ -30,7 +32,8 @@ func TestANodeThatRunsTheImageButBootsAnotherNextIsNotDone(t *testing.T) {
 	staged.Attempt = &pawlv1.Attempt{Phase: "staged"}
 	for name, st := range map[string]*pawlv1.StatusResponse{"armed": armed, "staged": staged} {
 		t.Run(name, func(t *testing.T) {
-			f := &fake{status: st, tells: true, refuses: kind(connect.CodeFailedPrecondition, "same", "it runs already")}
+			f := &fake{status: st, tells: true, refuses: kind(connect.CodeFailedPrecondition, "same",
+				"it runs already")}
 			code, _, errs := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2")
 			require.Equal(t, exitError, code)
 			require.Contains(t, errs, "the next boot is to be another version: `pawl rollback` takes that back")

@@ -49,6 +49,7 @@ func (b *bar) clear() {
 // draw is the changing line, at most width columns.
 func draw(node string, p *pawlv1.Progress, width int) string {
 	return show.Progress{
-		Name: node, Step: p.Step, File: p.File, Bytes: p.Bytes, Total: p.Total, Rate: p.Whole.GetRate(), Left: p.Whole.GetLeft().AsDuration(),
+		Name: node, Step: p.Step, File: p.File, Bytes: p.Bytes, Total: p.Total, Rate: p.Whole.GetRate(),
+		Left: p.Whole.GetLeft().AsDuration(),
 	}.Line(width)
 }

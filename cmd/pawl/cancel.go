@@ -10,7 +10,8 @@ import (
 )
 
 func (c *cli) cancelCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "cancel", Short: "End what the nodes are doing, before it is armed; what it did is undone"}
+	cmd := &cobra.Command{Use: "cancel",
+		Short: "End what the nodes are doing, before it is armed; what it did is undone"}
 	return c.verb(cmd, 5*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
 			v, err := node.Cancel(ctx)

@@ -32,7 +32,8 @@ func TestChainUpgradeAndRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, address)
-			two := l.push(software{version: "2.0.0", checks: []node.Check{{Name: "net", Run: func(context.Context) error { return nil }}}})
+			two := l.push(software{version: "2.0.0", checks: []node.Check{{Name: "net",
+				Run: func(context.Context) error { return nil }}}})
 
 			code, out, errs := l.order("plan", "--image", two)
 			require.Zero(t, code, errs)
@@ -83,11 +84,13 @@ func TestChainEveryBrokenVersionFallsBack(t *testing.T) {
 			software{dies: true}, upgrade.NotKnown, false,
 		},
 		"a check fails": {
-			software{checks: []node.Check{{Name: "net", Run: func(context.Context) error { return errors.New("no route") }}}},
+			software{checks: []node.Check{{Name: "net",
+				Run: func(context.Context) error { return errors.New("no route") }}}},
 			`check "net": no route`, true,
 		},
 		"a check never answers": {
-			software{checks: []node.Check{{Name: "net", Deadline: 300 * time.Millisecond, Run: func(context.Context) error { <-over; return nil }}}},
+			software{checks: []node.Check{{Name: "net", Deadline: 300 * time.Millisecond,
+				Run: func(context.Context) error { <-over; return nil }}}},
 			`check "net": no answer after `, true,
 		},
 	} {
@@ -172,7 +175,8 @@ func TestChainATrialGivenUpByHand(t *testing.T) {
 	l := newLab(t, "127.0.0.1:0")
 	over := make(chan struct{})
 	defer close(over)
-	two := l.push(software{version: "2.0.0", checks: []node.Check{{Name: "slow", Run: func(context.Context) error { <-over; return nil }}}})
+	two := l.push(software{version: "2.0.0", checks: []node.Check{{Name: "slow",
+		Run: func(context.Context) error { <-over; return nil }}}})
 	code, _, errs := l.order("upgrade", "--image", two)
 	require.Zero(t, code, errs)
 	require.Eventually(t, func() bool { return len(l.history()) == 2 }, 5*time.Second, 10*time.Millisecond)

@@ -90,7 +90,8 @@ func newLab(t *testing.T, address string, hooks ...node.Hook) *lab {
 	require.NoError(t, err)
 	raw, err := disk.Create(l.disk, virtual.Size)
 	require.NoError(t, err)
-	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()}))
+	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{},
+		Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
 	l.on()
 	t.Cleanup(func() {
@@ -151,12 +152,14 @@ func (c *computer) on() {
 func (c *computer) run(s software, bootID string) {
 	ctx, stop := context.WithCancel(context.Background())
 	log := slog.NewTextHandler(&c.log, nil)
-	machine := upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars, Cmdline: new(string), BootID: bootID, Version: s.version}
+	machine := upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars, Cmdline: new(string), BootID: bootID,
+		Version: s.version}
 	if c.release != "" {
 		machine.Version, machine.Release = "", c.release
 	}
 	n, err := node.New(node.Config{
-		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute, Window: 10 * time.Millisecond, Log: slog.New(log),
+		Disk: c.disk, Checks: s.checks, Hooks: s.hooks, Unmount: []string{"EPHEMERAL"}, TrialDeadline: time.Minute,
+		Window: 10 * time.Millisecond, Log: slog.New(log),
 		Observe: func(at node.Place) {
 			if c.reach != nil {
 				c.reach(at.String())
@@ -233,7 +236,8 @@ func (c *computer) next() string {
 }
 
 func (c *computer) status() upgrade.Status {
-	m, err := upgrade.Open(c.disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: c.vars, Cmdline: new(string), BootID: "x", Version: "x"})
+	m, err := upgrade.Open(c.disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: c.vars,
+		Cmdline: new(string), BootID: "x", Version: "x"})
 	require.NoError(c.t, err)
 	defer m.Close()
 	st, err := m.Status()

@@ -143,7 +143,8 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 					booted := len(cut.history())
 					code, _, errs := cut.order("upgrade", "--image", two, "--force", "--reboot")
 					require.Zero(t, code, errs)
-					require.Eventually(t, func() bool { return len(cut.history()) > booted }, 10*time.Second, 10*time.Millisecond)
+					require.Eventually(t, func() bool { return len(cut.history()) > booted }, 10*time.Second,
+						10*time.Millisecond)
 					require.Equal(t, upgrade.Confirmed, cut.settled().Result, "it can upgrade again")
 				})
 			}
@@ -151,7 +152,8 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 	}
 }
 
-// TestPowerCutWhileAFailureIsUndone cuts it in each phase that undoes another, after the last one before unmounting failed.
+// TestPowerCutWhileAFailureIsUndone cuts it in each phase that undoes another, after the last one before unmounting
+// failed.
 func TestPowerCutWhileAFailureIsUndone(t *testing.T) {
 	t.Parallel()
 	o := &outside{records: records{config: "1.0.0"}, fails: node.PhaseStop}
@@ -181,7 +183,8 @@ func (l *lab) moments(o *outside) (order *[]string, moments map[string]moment) {
 	order, moments = new([]string), map[string]moment{}
 	keep := func(at string) {
 		if moments[at].disk == "" {
-			moments[at] = moment{filepath.Join(dir, fmt.Sprint(len(moments))), &variables{Memory: l.vars.copy()}, o.now()}
+			moments[at] = moment{filepath.Join(dir, fmt.Sprint(len(moments))), &variables{Memory: l.vars.copy()},
+				o.now()}
 			require.NoError(l.t, copySparse(moments[at].disk, l.disk))
 		}
 	}
@@ -202,7 +205,8 @@ func hookOf(at string) string { return "hook of " + filepath.Base(at) }
 func (m moment) boot(t *testing.T, l *lab) (*lab, *outside) {
 	require.NotEmpty(t, m.disk, "the phase was never reached")
 	o := &outside{records: m.records}
-	cut := &lab{registry: l.registry, computer: &computer{t: t, disk: m.disk, vars: m.vars, address: "127.0.0.1:0", os: maps.Clone(l.os), boot: "cut-"}}
+	cut := &lab{registry: l.registry, computer: &computer{t: t, disk: m.disk, vars: m.vars, address: "127.0.0.1:0",
+		os: maps.Clone(l.os), boot: "cut-"}}
 	for digest, s := range cut.os {
 		cut.os[digest] = o.system(s.version)
 	}

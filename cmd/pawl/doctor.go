@@ -15,7 +15,8 @@ import (
 func (c *cli) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "What the nodes will boot next and why, what is redundant, what is broken",
-		Long: "What the nodes will boot next and why, what is redundant, and what is broken. Nothing is changed. Every file of both slots is\n" +
+		Long: "What the nodes will boot next and why, what is redundant, and what is broken. Nothing is changed. " +
+			"Every file of both slots is\n" +
 			"read. What is degraded does not stop a node from booting; what is broken does, and the exit code is 6.",
 	}
 	return c.verb(cmd, 2*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
@@ -37,7 +38,8 @@ func (c *cli) doctorCommand() *cobra.Command {
 func printDiagnosis(w *terminal.Printer, node string, d *pawlv1.DoctorResponse) {
 	r := show.Diagnosis{Assumes: d.Assumes}
 	for _, b := range d.Boots {
-		r.Boots = append(r.Boots, show.Boot{Slot: b.Slot, Version: b.Version, Path: b.Path, Stuck: b.Stuck, Trial: b.Trial, Why: b.Why})
+		r.Boots = append(r.Boots, show.Boot{Slot: b.Slot, Version: b.Version, Path: b.Path, Stuck: b.Stuck,
+			Trial: b.Trial, Why: b.Why})
 	}
 	for _, f := range d.Findings {
 		r.Findings = append(r.Findings, show.Finding{Severity: f.Severity, About: f.About, Text: f.Text, Do: f.Do})

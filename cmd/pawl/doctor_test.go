@@ -14,8 +14,10 @@ func fineAndBroken() (fine, broken *pawlv1.DoctorResponse) {
 	fine = &pawlv1.DoctorResponse{
 		Severity: "degraded", BootId: "boot-1",
 		Boots: []*pawlv1.PredictedBoot{
-			{Slot: "B", Version: "2", Trial: true, Path: "EFI/pawl/B/os.efi", Sha256: "22", Why: []string{"LoaderEntryOneShot names slot B; used up by this boot."}},
-			{Slot: "A", Version: "1", Path: "EFI/pawl/A/os.efi", Sha256: "11", Why: []string{"loader.conf names slot A."}},
+			{Slot: "B", Version: "2", Trial: true, Path: "EFI/pawl/B/os.efi", Sha256: "22",
+				Why: []string{"LoaderEntryOneShot names slot B; used up by this boot."}},
+			{Slot: "A", Version: "1", Path: "EFI/pawl/A/os.efi", Sha256: "11",
+				Why: []string{"loader.conf names slot A."}},
 		},
 		Assumes: []string{"Nobody confirms slot B during its trial."},
 		Findings: []*pawlv1.Finding{
@@ -25,7 +27,8 @@ func fineAndBroken() (fine, broken *pawlv1.DoctorResponse) {
 	}
 	broken = &pawlv1.DoctorResponse{
 		Severity: "broken", BootId: "boot-7",
-		Boots:    []*pawlv1.PredictedBoot{{Stuck: "the firmware ends in its shell", Why: []string{"One.", "Two."}}, {Path: "EFI/other.efi"}},
+		Boots: []*pawlv1.PredictedBoot{{Stuck: "the firmware ends in its shell", Why: []string{"One.", "Two."}},
+			{Path: "EFI/other.efi"}},
 		Findings: []*pawlv1.Finding{{Severity: "broken", About: "boots", Text: "Boot 1: nothing runs.", Do: "mend it"}},
 	}
 	return fine, broken
@@ -59,7 +62,8 @@ node3: degraded (boot boot-1)
 
 func TestDoctorAsJSON(t *testing.T) {
 	a, b := fineAndBroken()
-	code, out, _ := pawl(t, []string{(&fake{doctor: a}).address(t), (&fake{doctor: b}).address(t)}, "doctor", "--output", "json")
+	code, out, _ := pawl(t, []string{(&fake{doctor: a}).address(t), (&fake{doctor: b}).address(t)}, "doctor",
+		"--output", "json")
 	require.Equal(t, exitBroken, code)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	require.Len(t, lines, 2, out)

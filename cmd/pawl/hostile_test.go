@@ -18,8 +18,8 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
-// evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line that looks like
-// another node's.
+// evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line that
+// looks like another node's.
 const evil = "v\x1b[2J\x1b]0;owned\a\u009b2J\u202e\u2066\u2028\u0085\x7f\r\t\v\x00\nnode9: confirmed"
 
 // hostile is a node whose every text is evil, and whose numbers are not what they count.
@@ -131,11 +131,13 @@ func (h *hostile) Upgrade(ctx context.Context, _ *pawlv1.UpgradeRequest, to *con
 	return h.Events(ctx, nil, to)
 }
 
-func (h *hostile) Rollback(ctx context.Context, _ *pawlv1.RollbackRequest, to *connect.ServerStream[pawlv1.Event]) error {
+func (h *hostile) Rollback(ctx context.Context, _ *pawlv1.RollbackRequest,
+	to *connect.ServerStream[pawlv1.Event]) error {
 	return h.Upgrade(ctx, nil, to)
 }
 
-func (h *hostile) Dmesg(_ context.Context, _ *pawlv1.DmesgRequest, to *connect.ServerStream[pawlv1.KernelMessage]) error {
+func (h *hostile) Dmesg(_ context.Context, _ *pawlv1.DmesgRequest,
+	to *connect.ServerStream[pawlv1.KernelMessage]) error {
 	if err := to.Send(fill(h, &pawlv1.KernelMessage{})); err != nil {
 		return err
 	}
@@ -153,7 +155,8 @@ func (h *hostile) address(t *testing.T) string {
 // everyCommand are the command lines of all that talks to a node.
 var everyCommand = [][]string{
 	{"status"}, {"status", "--log"}, {"doctor"}, {"version"}, {"plan", "--image", "os:2"},
-	{"upgrade", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait", "--debug", "--timeout", "700ms"}, {"upgrade", "--image", "os:2", "--stage"},
+	{"upgrade", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait", "--debug", "--timeout", "700ms"},
+	{"upgrade", "--image", "os:2", "--stage"},
 	{"rollback"}, {"rollback", "--wait", "--timeout", "700ms"}, {"reboot"}, {"reboot", "--wait", "--timeout", "700ms"},
 	{"stage", "cancel"}, {"events"}, {"dmesg"},
 }
@@ -173,7 +176,8 @@ func TestNoNodeCommandsAnOperatorsTerminal(t *testing.T) {
 						}
 						for line := range strings.Lines(text) {
 							require.False(t, strings.HasPrefix(line, "node9"), "a line of the node's own: %q", text)
-							require.False(t, strings.HasPrefix(line, "pawl: node9"), "an error of the node's own: %q", text)
+							require.False(t, strings.HasPrefix(line, "pawl: node9"), "an error of the node's own: %q",
+								text)
 						}
 					}
 				})
@@ -195,7 +199,8 @@ func TestANodeThatLeavesOutTheAnswerIsNoPanic(t *testing.T) {
 }
 
 func TestTheBarOfANodeThatCountsWrongIsNoPanic(t *testing.T) {
-	for _, p := range []*pawlv1.Progress{{Bytes: -1 << 63, Total: 1}, {Bytes: 1<<63 - 1, Total: 1}, {Bytes: 1<<63 - 1, Total: 1<<63 - 1}, {Bytes: 5, Total: -1}} {
+	for _, p := range []*pawlv1.Progress{{Bytes: -1 << 63, Total: 1}, {Bytes: 1<<63 - 1, Total: 1},
+		{Bytes: 1<<63 - 1, Total: 1<<63 - 1}, {Bytes: 5, Total: -1}} {
 		for width := range 100 {
 			require.Less(t, len(draw("n", p, width)), max(width, 1))
 		}
@@ -215,7 +220,8 @@ func TestWhatCouldNotBePrintedIsNoSuccess(t *testing.T) {
 	f := &fake{status: st, after: status("boot-2", "B", "B"), doctor: &pawlv1.DoctorResponse{Severity: "fine"}}
 	for _, args := range [][]string{
 		{"--help"}, {}, {"help", "status"}, {"status", "--help"}, {"version", "--client"}, {"completion", "bash"},
-		{"status"}, {"doctor"}, {"plan", "--image", "os:2"}, {"upgrade", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait"}, {"reboot"},
+		{"status"}, {"doctor"}, {"plan", "--image", "os:2"}, {"upgrade", "--image", "os:2"},
+		{"upgrade", "--image", "os:2", "--wait"}, {"reboot"},
 		{"status", "-o", "json"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
@@ -224,7 +230,8 @@ func TestWhatCouldNotBePrintedIsNoSuccess(t *testing.T) {
 			require.NotZero(t, code, errs.String())
 		})
 	}
-	for _, args := range [][]string{{"events", "-f"}, {"dmesg", "-f"}, {"rollback"}, {"stage", "cancel"}, {"events"}, {"dmesg"}} {
+	for _, args := range [][]string{{"events", "-f"}, {"dmesg", "-f"}, {"rollback"}, {"stage", "cancel"}, {"events"},
+		{"dmesg"}} {
 		var errs strings.Builder
 		code := run(t.Context(), append(args, "--nodes", (&hostile{}).address(t)), full, &errs)
 		require.Equal(t, exitError, code, "%s: %s", args, errs.String())

@@ -20,8 +20,8 @@ func (c *cli) line(node *client.Client, format string, args ...any) {
 	c.out.Printf("%s: %s\n", node.Node, fmt.Sprintf(format, args...))
 }
 
-// object prints one JSON object on a line: the node, and the value under key. Messages of the API are in their JSON form
-// (protobuf's: int64 as strings), with empty fields left out.
+// object prints one JSON object on a line: the node, and the value under key. Messages of the API are in their JSON
+// form (protobuf's: int64 as strings), with empty fields left out.
 func (c *cli) object(node *client.Client, key string, value any) {
 	if !c.json() {
 		return

@@ -37,7 +37,8 @@ type fake struct {
 }
 
 func (f *fake) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.VersionResponse, error) {
-	return &pawlv1.VersionResponse{Pawl: "v9", Api: 1, Platform: "linux/amd64", BootId: "boot-1", Service: f.service}, nil
+	return &pawlv1.VersionResponse{Pawl: "v9", Api: 1, Platform: "linux/amd64", BootId: "boot-1", Service: f.service},
+		nil
 }
 
 func (f *fake) Status(context.Context, *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
@@ -59,7 +60,8 @@ func (f *fake) Doctor(context.Context, *pawlv1.DoctorRequest) (*pawlv1.DoctorRes
 func (f *fake) plan() *pawlv1.Plan {
 	return &pawlv1.Plan{
 		Kind: "upgrade", From: "A", To: "B", OldVersion: "1", Version: "2", Image: "sha256:2222222222222222",
-		Lost: "0", Bytes: 3 << 20, Room: 500 << 20, Steps: []string{"resolve", "write"}, Warnings: []string{"a warning"},
+		Lost: "0", Bytes: 3 << 20, Room: 500 << 20, Steps: []string{"resolve", "write"},
+		Warnings: []string{"a warning"},
 	}
 }
 
@@ -95,10 +97,12 @@ func (f *fake) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connec
 	return errors.Join(
 		to.Send(&pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: f.plan()}}),
 		to.Send(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: "write"}}}),
-		to.Send(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: "write", Done: true, Elapsed: durationpb.New(3e9)}}}),
-		to.Send(&pawlv1.Event{Event: &pawlv1.Event_Armed{Armed: &pawlv1.Armed{Rebooting: r.Reboot, Expected: &pawlv1.Expected{
-			BootId: "boot-1", Version: "2", Image: "sha256:2222222222222222", Slot: "B", Trial: true,
-		}}}}),
+		to.Send(&pawlv1.Event{Event: &pawlv1.Event_Progress{Progress: &pawlv1.Progress{Step: "write", Done: true,
+			Elapsed: durationpb.New(3e9)}}}),
+		to.Send(&pawlv1.Event{Event: &pawlv1.Event_Armed{Armed: &pawlv1.Armed{Rebooting: r.Reboot,
+			Expected: &pawlv1.Expected{
+				BootId: "boot-1", Version: "2", Image: "sha256:2222222222222222", Slot: "B", Trial: true,
+			}}}}),
 	)
 }
 
@@ -117,7 +121,8 @@ func (f *fake) address(t *testing.T) string {
 
 func status(boot, active, def string) *pawlv1.StatusResponse {
 	return &pawlv1.StatusResponse{
-		Version: map[string]string{"A": "1", "B": "2"}[active], BootId: boot, Loader: "systemd-boot 252", Active: active, Default: def, Trial: active != def,
+		Version: map[string]string{"A": "1", "B": "2"}[active], BootId: boot, Loader: "systemd-boot 252",
+		Active: active, Default: def, Trial: active != def,
 		Slots: []*pawlv1.Slot{
 			{Name: "A", Content: "complete", Version: "1", Image: "sha256:1111111111111111", Reference: "reg/os:1"},
 			{Name: "B", Content: "complete", Version: "2", Image: "sha256:2222222222222222"},
@@ -148,9 +153,11 @@ const nobody = "127.0.0.1:1"
 
 func TestStatus(t *testing.T) {
 	st := status("boot-1", "A", "A")
-	st.Attempt = &pawlv1.Attempt{Kind: "upgrade", From: "A", To: "B", OldVersion: "1", Version: "2", Result: "fell back", Reason: "no net"}
+	st.Attempt = &pawlv1.Attempt{Kind: "upgrade", From: "A", To: "B", OldVersion: "1", Version: "2",
+		Result: "fell back", Reason: "no net"}
 	st.KnownBad = []*pawlv1.Bad{{Version: "2", Image: "sha256:2222222222222222", Reason: "no net"}}
-	st.Operation = &pawlv1.Operation{Name: "upgrade to os:3", Running: true, Progress: &pawlv1.Progress{Step: "write", Bytes: 1 << 20, Total: 4 << 20}}
+	st.Operation = &pawlv1.Operation{Name: "upgrade to os:3", Running: true, Progress: &pawlv1.Progress{Step: "write",
+		Bytes: 1 << 20, Total: 4 << 20}}
 	st.Warnings = []string{"the clock is wrong"}
 	f := &fake{status: st}
 	trial := &fake{status: status("boot-2", "B", "A")}
@@ -184,7 +191,8 @@ func TestJSONIsOneObjectALine(t *testing.T) {
 	f := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B")}
 	nodes := []string{f.address(t), nobody}
 	for _, args := range [][]string{
-		{"status"}, {"version"}, {"plan", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait", "--timeout", "2s"}, {"reboot", "--wait"},
+		{"status"}, {"version"}, {"plan", "--image", "os:2"}, {"upgrade", "--image", "os:2", "--wait", "--timeout",
+			"2s"}, {"reboot", "--wait"},
 	} {
 		code, out, _ := pawl(t, nodes, append(args, "--output", "json")...)
 		require.Equal(t, exitUnreachable, code, args)
@@ -222,7 +230,8 @@ func TestPlan(t *testing.T) {
 
 func TestUpgradeAndWait(t *testing.T) {
 	f := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B")}
-	code, out, errs := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait", "--preserve", "--tries", "2")
+	code, out, errs := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait", "--preserve", "--tries",
+		"2")
 	require.Zero(t, code, errs)
 	require.Equal(t, `node1: upgrade from 1 (slot A) to 2 (slot B), image sha256:222222222222
 node1: 0, which slot B holds, is gone from now on
@@ -247,23 +256,37 @@ func TestExitCodes(t *testing.T) {
 		code int
 		text string
 	}{
-		"confirmed":         {&fake{after: status("boot-2", "B", "B")}, []string{"upgrade", "--image", "os:2", "--wait"}, exitOK, ""},
-		"not waited for":    {&fake{}, []string{"upgrade", "--image", "os:2"}, exitOK, ""},
-		"fell back":         {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack, "node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
-		"never confirmed":   {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
-		"refused":           {&fake{refuses: kind(connect.CodeFailedPrecondition, "known-bad", "it failed before")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: it failed before"},
-		"too slow a hook":   {&fake{refuses: kind(connect.CodeDeadlineExceeded, "timeout", "drain: evict pod web-1: context deadline exceeded")}, []string{"upgrade", "--image", "os:2"}, exitError, "node1: drain: evict pod web-1"},
-		"no node":           {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable, "node1: the node does not answer"},
-		"no node ever":      {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "(waited for 300ms, as --timeout says)"},
-		"starting":          {&fake{refuses: kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")}, []string{"status"}, exitUnreachable, "node1: the node is starting; ask again"},
-		"starting for ever": {&fake{refuses: kind(connect.CodeUnavailable, "starting", "the node is starting; ask again")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"}, exitUnreachable, "node1: the node is starting; ask again"},
-		"no verb":           {nil, []string{"fly"}, exitUsage, `unknown command "fly"`},
-		"an unknown flag":   {nil, []string{"status", "--fast"}, exitUsage, "unknown flag: --fast (see `pawl status --help`)"},
-		"an argument":       {nil, []string{"status", "now"}, exitUsage, `status takes no argument "now"`},
-		"no image":          {nil, []string{"upgrade"}, exitUsage, "which --image?"},
-		"no image to plan":  {nil, []string{"plan"}, exitUsage, "which --image?"},
-		"wait for nothing":  {nil, []string{"upgrade", "--image", "os:2", "--wait", "--reboot=false"}, exitUsage, "--wait needs the restart"},
-		"no such output":    {nil, []string{"status", "-o", "yaml"}, exitUsage, "want text or json"},
+		"confirmed": {&fake{after: status("boot-2", "B", "B")}, []string{"upgrade", "--image", "os:2",
+			"--wait"}, exitOK, ""},
+		"not waited for": {&fake{}, []string{"upgrade", "--image", "os:2"}, exitOK, ""},
+		"fell back": {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack,
+			"node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
+		"never confirmed": {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait",
+			"--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
+		"refused": {&fake{refuses: kind(connect.CodeFailedPrecondition, "known-bad", "it failed before")},
+			[]string{"upgrade", "--image", "os:2"}, exitError, "node1: it failed before"},
+		"too slow a hook": {&fake{refuses: kind(connect.CodeDeadlineExceeded, "timeout",
+			"drain: evict pod web-1: context deadline exceeded")}, []string{"upgrade", "--image", "os:2"}, exitError,
+			"node1: drain: evict pod web-1"},
+		"no node": {nil, []string{"upgrade", "--image", "os:2"}, exitUnreachable,
+			"node1: the node does not answer"},
+		"no node ever": {nil, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"},
+			exitUnreachable, "(waited for 300ms, as --timeout says)"},
+		"starting": {&fake{refuses: kind(connect.CodeUnavailable, "starting",
+			"the node is starting; ask again")}, []string{"status"}, exitUnreachable,
+			"node1: the node is starting; ask again"},
+		"starting for ever": {&fake{refuses: kind(connect.CodeUnavailable, "starting",
+			"the node is starting; ask again")}, []string{"upgrade", "--image", "os:2", "--wait", "--timeout", "300ms"},
+			exitUnreachable, "node1: the node is starting; ask again"},
+		"no verb": {nil, []string{"fly"}, exitUsage, `unknown command "fly"`},
+		"an unknown flag": {nil, []string{"status", "--fast"}, exitUsage,
+			"unknown flag: --fast (see `pawl status --help`)"},
+		"an argument":      {nil, []string{"status", "now"}, exitUsage, `status takes no argument "now"`},
+		"no image":         {nil, []string{"upgrade"}, exitUsage, "which --image?"},
+		"no image to plan": {nil, []string{"plan"}, exitUsage, "which --image?"},
+		"wait for nothing": {nil, []string{"upgrade", "--image", "os:2", "--wait", "--reboot=false"}, exitUsage,
+			"--wait needs the restart"},
+		"no such output": {nil, []string{"status", "-o", "yaml"}, exitUsage, "want text or json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := nobody
@@ -290,7 +313,8 @@ func TestAnUpgradeStopsAtTheFirstNodeThatFails(t *testing.T) {
 	good := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B")}
 	bad := &fake{refuses: kind(connect.CodeFailedPrecondition, "trial", "it is on trial")}
 	last := &fake{status: status("boot-1", "A", "A")}
-	code, out, errs := pawl(t, []string{good.address(t), bad.address(t), last.address(t)}, "upgrade", "--image", "os:2", "--wait")
+	code, out, errs := pawl(t, []string{good.address(t), bad.address(t), last.address(t)}, "upgrade", "--image", "os:2",
+		"--wait")
 	require.Equal(t, exitError, code)
 	require.Contains(t, out, "node1: boot boot-2: 2 in slot B, confirmed")
 	require.Contains(t, errs, "pawl: node2: it is on trial\npawl: not touched: node3\n")
@@ -312,7 +336,8 @@ func TestTheBarFitsItsTerminal(t *testing.T) {
 		require.Less(t, len(draw("node.example.com", p, width)), max(width, 1), "width %d", width)
 	}
 	p.Whole = &pawlv1.Amount{Bytes: 20 << 20, Total: 80 << 20, Rate: 5 << 20, Left: durationpb.New(12e9)}
-	require.Equal(t, "n: write os.efi [#####...............]  25% 50.0 MiB of 200.0 MiB, 5.0 MiB/s, 12s left", draw("n", p, 87))
+	require.Equal(t, "n: write os.efi [#####...............]  25% 50.0 MiB of 200.0 MiB, 5.0 MiB/s, 12s left",
+		draw("n", p, 87))
 	for width := range 120 {
 		require.Less(t, len(draw("node.example.com", p, width)), max(width, 1), "width %d", width)
 	}
@@ -337,8 +362,10 @@ func TestForceOrdersWhatFellBackInThisBoot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{status: status("boot-1", "A", "A"), after: status("boot-2", "B", "B"), starts: 1}
-			f.status.Attempt = &pawlv1.Attempt{Reference: "os:2", Result: "fell back", Reason: "no net", BootEnded: "boot-1"}
-			code, _, errs := pawl(t, []string{f.address(t)}, append([]string{"upgrade", "--image", "os:2", "--wait"}, test.args...)...)
+			f.status.Attempt = &pawlv1.Attempt{Reference: "os:2", Result: "fell back", Reason: "no net",
+				BootEnded: "boot-1"}
+			code, _, errs := pawl(t, []string{f.address(t)}, append([]string{"upgrade", "--image", "os:2", "--wait"},
+				test.args...)...)
 			require.Equal(t, test.code, code, errs)
 			require.Equal(t, test.code == exitOK, len(f.asked) == 1)
 		})
@@ -362,7 +389,8 @@ func TestACommandThatIsInterruptedDoesNotKnowHowItEnds(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
 			time.AfterFunc(200*time.Millisecond, interrupt)
 			var out, errs bytes.Buffer
-			code := run(ctx, append([]string{"upgrade", "--image", "os:2", "--nodes", test.node.address(t)}, test.args...), &out, &errs)
+			code := run(ctx, append([]string{"upgrade", "--image", "os:2", "--nodes", test.node.address(t)},
+				test.args...), &out, &errs)
 			require.Equal(t, test.code, code, errs.String())
 			require.Contains(t, errs.String(), test.says)
 		})

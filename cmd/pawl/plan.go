@@ -15,10 +15,13 @@ import (
 
 func (c *cli) planCommand() *cobra.Command {
 	r := &pawlv1.PlanRequest{}
-	cmd := &cobra.Command{Use: "plan --image REF", Short: "What an upgrade would do, or why it would be refused; changes nothing"}
+	cmd := &cobra.Command{Use: "plan --image REF",
+		Short: "What an upgrade would do, or why it would be refused; changes nothing"}
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL")
-	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, that failed before, that looks unfit to boot, or that the version policy refuses")
+	cmd.Flags().BoolVar(&r.Force, "force", false,
+		"also an image that runs already, that failed before, that looks unfit to boot, or that the version policy "+
+			"refuses")
 	trialFlag(cmd, &r.Trial)
 	return c.verb(cmd, time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		if r.Image == "" {
@@ -43,8 +46,9 @@ func printPlan(w *terminal.Printer, node string, p *pawlv1.Plan) {
 
 func reported(p *pawlv1.Plan) show.Plan {
 	return show.Plan{
-		Kind: p.Kind, From: p.From, To: p.To, Old: p.OldVersion, Version: p.Version, Image: p.Image, Reference: p.Reference,
-		Bytes: p.Bytes, Room: p.Room, Lost: p.Lost, Preserve: p.Preserve, Steps: p.Steps, Warnings: p.Warnings,
+		Kind: p.Kind, From: p.From, To: p.To, Old: p.OldVersion, Version: p.Version, Image: p.Image,
+		Reference: p.Reference,
+		Bytes:     p.Bytes, Room: p.Room, Lost: p.Lost, Preserve: p.Preserve, Steps: p.Steps, Warnings: p.Warnings,
 	}
 }
 

@@ -22,7 +22,8 @@ func TestChainVersionPolicy(t *testing.T) {
 	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "0.9.0"}))
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "0.9.0 is lower than 1.0.0")
-	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.0.0", annotations: map[string]string{versions.FromAnnotation: "1.1.0"}}))
+	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.0.0",
+		annotations: map[string]string{versions.FromAnnotation: "1.1.0"}}))
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "upgrade to 1.1.0 first, then to 2.0.0")
 
@@ -63,7 +64,8 @@ func TestChainAWindowThatIsNoNumberIsSaid(t *testing.T) {
 	next := l.push(software{version: "1.1.0"})
 	l.stop()
 	l.release = filepath.Join(t.TempDir(), "os-release")
-	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+versions.MinorSteps+"=three\n"), 0o644))
+	require.NoError(t, os.WriteFile(l.release, []byte("ID=x\nVERSION_ID=1.0.0\n"+versions.MinorSteps+"=three\n"),
+		0o644))
 	l.on()
 	code, out, errs := l.order("plan", "--image", next)
 	require.Zero(t, code, errs)

@@ -28,8 +28,8 @@ func (w *watched) String() string {
 	return w.b.String()
 }
 
-// TestChainACommandThatFindsTheNodeRestarting: an upgrade with --wait that is ordered while the node is down waits for it, and
-// then either follows what the restart was for, or begins.
+// TestChainACommandThatFindsTheNodeRestarting: an upgrade with --wait that is ordered while the node is down waits for
+// it, and then either follows what the restart was for, or begins.
 func TestChainACommandThatFindsTheNodeRestarting(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -39,9 +39,11 @@ func TestChainACommandThatFindsTheNodeRestarting(t *testing.T) {
 		out     string
 		history []string
 	}{
-		"into the trial":     {true, software{}, exitOK, "confirmed", []string{"1.0.0 in A", "2.0.0 in B on trial"}},
-		"back from a trial":  {true, software{dies: true}, exitFellBack, "", []string{"1.0.0 in A", "2.0.0 in B on trial", "1.0.0 in A"}},
-		"for another reason": {false, software{}, exitOK, "2.0.0 in slot B, confirmed", []string{"1.0.0 in A", "1.0.0 in A", "2.0.0 in B on trial"}},
+		"into the trial": {true, software{}, exitOK, "confirmed", []string{"1.0.0 in A", "2.0.0 in B on trial"}},
+		"back from a trial": {true, software{dies: true}, exitFellBack, "",
+			[]string{"1.0.0 in A", "2.0.0 in B on trial", "1.0.0 in A"}},
+		"for another reason": {false, software{}, exitOK, "2.0.0 in slot B, confirmed",
+			[]string{"1.0.0 in A", "1.0.0 in A", "2.0.0 in B on trial"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,9 +58,13 @@ func TestChainACommandThatFindsTheNodeRestarting(t *testing.T) {
 			var out, errs watched
 			code := make(chan int, 1)
 			go func() {
-				code <- run(t.Context(), []string{"upgrade", "--image", two, "--wait", "--nodes", l.address}, &out, &errs)
+				code <- run(t.Context(), []string{"upgrade", "--image", two, "--wait", "--nodes", l.address}, &out,
+					&errs)
 			}()
-			require.Eventually(t, func() bool { return strings.Contains(out.String(), "does not answer") || len(code) > 0 }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool {
+				return strings.Contains(out.String(), "does not answer") ||
+					len(code) > 0
+			}, 20*time.Second, 10*time.Millisecond)
 			l.on()
 			require.Equal(t, test.code, <-code, "%s%s", &out, &errs)
 			require.Contains(t, out.String(), test.out)

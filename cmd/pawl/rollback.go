@@ -22,7 +22,8 @@ is staged is given up; nothing restarts. A version that failed its trial, or tha
 unless forced.`,
 	}
 	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node if the rollback needs it")
-	cmd.Flags().BoolVar(&r.Force, "force", false, "also to a version that failed its trial, or that never proved itself")
+	cmd.Flags().BoolVar(&r.Force, "force", false,
+		"also to a version that failed its trial, or that never proved itself")
 	modeFlag(cmd, &r.RebootMode)
 	cmd.Flags().BoolVar(&wait, "wait", false, "until the node is back as expected")
 	return c.verb(cmd, 30*time.Minute, func(ctx context.Context, nodes []*client.Client) error {

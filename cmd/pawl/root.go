@@ -122,19 +122,22 @@ func (c *cli) root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{"unix:/run/pawl.sock"}, "nodes to talk to, separated by commas")
+	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{"unix:/run/pawl.sock"},
+		"nodes to talk to, separated by commas")
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text or json (one object a line)")
 	verbs.Help(root, func(err error) error { return usage{err} })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(), c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
+	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
+		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
 		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.versionCommand())
 	return root
 }
 
 // verb fills in what all verbs have in common.
-func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx context.Context, nodes []*client.Client) error) *cobra.Command {
+func (c *cli) verb(cmd *cobra.Command, timeout time.Duration,
+	do func(ctx context.Context, nodes []*client.Client) error) *cobra.Command {
 	chosen := cmd.Flags().Duration("timeout", timeout, "how long to wait for each node")
 	if timeout == forever {
 		cmd.Flags().Lookup("timeout").DefValue = "no limit" // in the help
@@ -171,7 +174,8 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration, do func(ctx contex
 	return cmd
 }
 
-// checkOrder refuses what no node would take, and what would say nothing, in the flags of those commands that have them.
+// checkOrder refuses what no node would take, and what would say nothing, in the flags of those commands that have
+// them.
 func checkOrder(cmd *cobra.Command) error {
 	value := func(name string) string {
 		f := cmd.Flags().Lookup(name)
@@ -190,7 +194,8 @@ func checkOrder(cmd *cobra.Command) error {
 			return err
 		}
 		if value("reboot") == "false" || value("stage") == "true" && value("reboot") == "" {
-			return errors.New("--reboot-mode says how to restart, and there is to be no restart: leave it out, or give --reboot")
+			return errors.New("--reboot-mode says how to restart, and there is to be no restart: leave it out, or " +
+				"give --reboot")
 		}
 	}
 	if tries, err := cmd.Flags().GetUint32("tries"); err == nil {
@@ -200,7 +205,8 @@ func checkOrder(cmd *cobra.Command) error {
 }
 
 // each asks all nodes at once and prints in their order.
-func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context.Context, *client.Client) (func(), error)) error {
+func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context.Context, *client.Client) (func(),
+	error)) error {
 	prints := make([]func(), len(nodes))
 	errs := make([]error, len(nodes))
 	var wait sync.WaitGroup
@@ -224,7 +230,8 @@ func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context
 }
 
 // inTurn goes through the nodes one after the other and stops at the first that fails.
-func (c *cli) inTurn(ctx context.Context, nodes []*client.Client, do func(context.Context, *client.Client) error) error {
+func (c *cli) inTurn(ctx context.Context, nodes []*client.Client,
+	do func(context.Context, *client.Client) error) error {
 	var same map[*client.Client]*client.Client
 	if len(nodes) > 1 {
 		same = c.otherNames(ctx, nodes)

@@ -14,7 +14,8 @@ func (c *cli) stageCommand() *cobra.Command {
 	stage := &cobra.Command{
 		Use: "stage", Short: "What `pawl upgrade --stage` left for the next restart",
 		RunE: func(*cobra.Command, []string) error {
-			return usage{errors.New("stage: want `pawl stage cancel`; `pawl upgrade --stage` makes one, `pawl status` shows it")}
+			return usage{errors.New("stage: want `pawl stage cancel`; `pawl upgrade --stage` makes one, `pawl " +
+				"status` shows it")}
 		},
 	}
 	cancel := &cobra.Command{Use: "cancel", Short: "Give up the staged upgrade; the nodes stay in their version"}

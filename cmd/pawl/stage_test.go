@@ -39,12 +39,14 @@ func TestChainStage(t *testing.T) {
 func TestChainStageAndRebootNow(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "127.0.0.1:0")
-	code, out, errs := l.order("upgrade", "--image", l.push(software{version: "2.0.0"}), "--stage", "--reboot", "--wait")
+	code, out, errs := l.order("upgrade", "--image", l.push(software{version: "2.0.0"}), "--stage", "--reboot",
+		"--wait")
 	require.Zero(t, code, errs)
 	require.Contains(t, out, "2.0.0 in slot B, confirmed")
 	require.Len(t, l.history(), 3)
 
-	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.1.0", dies: true}), "--stage", "--reboot", "--wait")
+	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.1.0", dies: true}), "--stage", "--reboot",
+		"--wait")
 	require.Equal(t, exitFellBack, code)
 	require.Contains(t, errs, upgrade.NotKnown)
 	require.Len(t, l.history(), 6, "old, trial, old: and no more")
@@ -58,7 +60,8 @@ func TestChainStageThatCannotBeApplied(t *testing.T) {
 	code, _, errs := l.order("upgrade", "--image", l.push(software{version: "2.0.0"}), "--stage")
 	require.Zero(t, code, errs)
 	l.stop()
-	m, err := upgrade.Open(l.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: l.vars, Cmdline: new(string), BootID: "x", Version: "1.0.0"})
+	m, err := upgrade.Open(l.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: l.vars, Cmdline: new(string),
+		BootID: "x", Version: "1.0.0"})
 	require.NoError(t, err)
 	require.NoError(t, m.Boot.Remove(bootloader.B.File(bootloader.UKIFile)))
 	require.NoError(t, m.Close())
@@ -93,7 +96,8 @@ func TestChainStageCancel(t *testing.T) {
 	code, _, errs = l.order("reboot", "--wait")
 	require.Zero(t, code, errs)
 	require.Equal(t, []string{"1.0.0 in A", "1.0.0 in A"}, l.history())
-	for _, wrong := range [][]string{{"stage"}, {"stage", "now"}, {"upgrade", "--image", "x", "--stage", "--wait"}, {"upgrade", "--image", "x", "--debug"}} {
+	for _, wrong := range [][]string{{"stage"}, {"stage", "now"}, {"upgrade", "--image", "x", "--stage", "--wait"},
+		{"upgrade", "--image", "x", "--debug"}} {
 		code, _, _ = l.order(wrong...)
 		require.Equal(t, exitUsage, code, wrong)
 	}
@@ -142,10 +146,12 @@ func TestChainHooks(t *testing.T) {
 		story   string
 		boots   int
 	}{
-		"upgraded":                             {func(*cluster) {}, software{}, exitOK, "cordon drain uncordon", 2},
-		"fell back: the old version uncordons": {func(*cluster) {}, software{dies: true}, exitFellBack, "cordon drain uncordon", 3},
-		"a drain that fails":                   {func(c *cluster) { c.fails = node.PhaseDrain }, software{}, exitError, "cordon drain uncordon", 1},
-		"cordoned by somebody else":            {func(c *cluster) { c.cordoned = true }, software{}, exitOK, "cordon drain", 2},
+		"upgraded": {func(*cluster) {}, software{}, exitOK, "cordon drain uncordon", 2},
+		"fell back: the old version uncordons": {func(*cluster) {}, software{dies: true}, exitFellBack,
+			"cordon drain uncordon", 3},
+		"a drain that fails": {func(c *cluster) { c.fails = node.PhaseDrain }, software{}, exitError,
+			"cordon drain uncordon", 1},
+		"cordoned by somebody else": {func(c *cluster) { c.cordoned = true }, software{}, exitOK, "cordon drain", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,7 +163,8 @@ func TestChainHooks(t *testing.T) {
 			code, out, errs := l.order("upgrade", "--image", l.push(test.two), "--wait")
 			require.Equal(t, test.code, code, errs)
 			require.Contains(t, out, "node1: cordon: cluster\n")
-			require.Eventually(t, func() bool { return c.story() == test.story }, 5*time.Second, 10*time.Millisecond, c.story())
+			require.Eventually(t, func() bool { return c.story() == test.story }, 5*time.Second, 10*time.Millisecond,
+				c.story())
 			require.Len(t, l.history(), test.boots)
 			require.Equal(t, was, c.cordoned)
 			if test.code == exitError {
@@ -165,7 +172,8 @@ func TestChainHooks(t *testing.T) {
 				require.Equal(t, "1.0.0 in A", l.next())
 				require.Contains(t, l.status().Attempt.Reason, "a budget does not allow it")
 			}
-			require.Eventually(t, func() bool { return len(l.status().Attempt.Marks) == 0 }, 5*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return len(l.status().Attempt.Marks) == 0 }, 5*time.Second,
+				10*time.Millisecond)
 			_, out, _ = l.order("events")
 			require.Contains(t, out, ": begins\n")
 		})
@@ -176,12 +184,14 @@ func TestChainHooks(t *testing.T) {
 func TestChainAClientThatIsKilledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	held, go1, go2 := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	l := newLab(t, "127.0.0.1:0", node.Hook{Phase: node.PhaseDrain, Name: "slow", Run: func(context.Context, node.Occasion) error {
-		close(held)
-		<-go1
-		return nil
-	}})
-	two := l.push(software{version: "2.0.0", checks: []node.Check{{Name: "slow", Run: func(context.Context) error { <-go2; return nil }}}})
+	l := newLab(t, "127.0.0.1:0", node.Hook{Phase: node.PhaseDrain, Name: "slow",
+		Run: func(context.Context, node.Occasion) error {
+			close(held)
+			<-go1
+			return nil
+		}})
+	two := l.push(software{version: "2.0.0", checks: []node.Check{{Name: "slow",
+		Run: func(context.Context) error { <-go2; return nil }}}})
 	ctx, kill := context.WithCancel(t.Context())
 	killed := make(chan int, 1)
 	args := []string{"upgrade", "--image", two, "--wait", "--nodes", l.address}

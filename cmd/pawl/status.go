@@ -58,7 +58,8 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 		if s.Problem != "" {
 			what = []string{s.Content, "(" + s.Problem + ")"}
 		}
-		row("slot "+s.Name, strings.Join(strings.Fields(strings.Join(what, " ")), " "), strings.Join(roles(st, s.Name), ", "))
+		row("slot "+s.Name, strings.Join(strings.Fields(strings.Join(what, " ")), " "), strings.Join(roles(st, s.Name),
+			", "))
 	}
 	if st.Loader != "" {
 		row("loader", st.Loader)
@@ -82,7 +83,8 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 		row("check", fmt.Sprintf("%q runs, until %s", ch.Running, ch.Deadline.AsTime().Format(time.RFC3339)))
 	}
 	if st.Unordered != "" {
-		row("unordered", st.Unordered+"; it is not confirmed by itself (`pawl confirm` keeps it, `pawl rollback` goes back)")
+		row("unordered", st.Unordered+"; it is not confirmed by itself (`pawl confirm` keeps it, `pawl rollback` "+
+			"goes back)")
 	}
 	if ch := st.Checks; ch != nil && onlyOurs(ch) && st.Trial {
 		row("checks", "only Pawl's own: this version is confirmed once the service can read its machine")
@@ -111,8 +113,8 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 	w.Rows("  ", rows)
 }
 
-// onlyOurs reports whether all checks of a trial are Pawl's own. A node of an earlier version does not say whose they are; there
-// the service's is the first, and pawld's is called "listen".
+// onlyOurs reports whether all checks of a trial are Pawl's own. A node of an earlier version does not say whose they
+// are; there the service's is the first, and pawld's is called "listen".
 func onlyOurs(ch *pawlv1.Checks) bool {
 	if len(ch.Own) == 0 {
 		return len(ch.Names) == 1 || len(ch.Names) == 2 && ch.Names[1] == "listen"

@@ -12,7 +12,8 @@ import (
 )
 
 func TestStatusShowsTheLastWordsOfAKernel(t *testing.T) {
-	a := &pawlv1.Attempt{Result: "fell back", Reached: `check "net"`, Panic: "no root", Log: strings.Repeat("before\n", 9) + "Kernel panic - not syncing: no root\n" + strings.Repeat("trace\n", 9) + "end"}
+	a := &pawlv1.Attempt{Result: "fell back", Reached: `check "net"`, Panic: "no root", Log: strings.Repeat("before\n",
+		9) + "Kernel panic - not syncing: no root\n" + strings.Repeat("trace\n", 9) + "end"}
 	show := func(whole bool) string {
 		var out bytes.Buffer
 		printStatus(terminal.To(&out), "n", &pawlv1.StatusResponse{Attempt: a}, whole)
@@ -46,7 +47,8 @@ func TestStatusKnowsWhoseAChecksIsByTheNodesWord(t *testing.T) {
 		"the system's beside Pawl's own": {[]string{"pawl", "web", "listen"}, []string{"pawl", "listen"}, false},
 	} {
 		var out strings.Builder
-		printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}, false)
+		printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true,
+			Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}, false)
 		require.Equal(t, test.says, strings.Contains(out.String(), "only Pawl's own"), name)
 	}
 }
@@ -59,7 +61,8 @@ func TestStatusTellsOfATrialWithoutChecks(t *testing.T) {
 	} {
 		for _, checks := range names {
 			var out strings.Builder
-			printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true, Checks: &pawlv1.Checks{Names: checks}}, false)
+			printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true,
+				Checks: &pawlv1.Checks{Names: checks}}, false)
 			require.Equal(t, says, strings.Contains(out.String(), "only Pawl's own"), "%v", checks)
 		}
 	}

@@ -33,15 +33,18 @@ it is waited for.`,
 	}
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")
-	cmd.Flags().BoolVar(&r.Force, "force", false, "also an image that runs already, failed before, looks unfit to boot, or that the version policy refuses")
-	cmd.Flags().Uint32Var(&r.Tries, "tries", 1, "boots that the new version gets to prove itself, 1 to 9; a check that fails ends them early")
+	cmd.Flags().BoolVar(&r.Force, "force", false,
+		"also an image that runs already, failed before, looks unfit to boot, or that the version policy refuses")
+	cmd.Flags().Uint32Var(&r.Tries, "tries", 1,
+		"boots that the new version gets to prove itself, 1 to 9; a check that fails ends them early")
 	trialFlag(cmd, &r.Trial)
 	cmd.Flags().BoolVar(&r.Stage, "stage", false, "prepare now; the next restart goes into the trial")
 	cmd.Flags().BoolVar(&r.Reboot, "reboot", true, "restart the node; with --stage the default is not to")
 	modeFlag(cmd, &r.RebootMode)
 	cmd.Flags().BoolVar(&r.Attached, "attached", false, "cancel the upgrade when this command is interrupted")
 	cmd.Flags().BoolVar(&wait, "wait", false, "until the node is back and confirmed, or has fallen back")
-	cmd.Flags().BoolVar(&debug, "debug", false, "with --wait: show what the node's kernel says meanwhile, in this boot and the next")
+	cmd.Flags().BoolVar(&debug, "debug", false,
+		"with --wait: show what the node's kernel says meanwhile, in this boot and the next")
 	return c.verb(cmd, 30*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		if r.Stage && !cmd.Flags().Changed("reboot") {
 			r.Reboot = false
@@ -70,7 +73,8 @@ it is waited for.`,
 }
 
 // order asks for the upgrade and shows how it goes on until it is armed.
-func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest, debug bool) (*pawlv1.Armed, error) {
+func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest, debug bool) (*pawlv1.Armed,
+	error) {
 	bar := newBar(c.out, node.Node)
 	if debug {
 		bar.width = 0 // its line would be torn
@@ -81,9 +85,10 @@ func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeR
 	})
 }
 
-// ordered gives an order and prints what the node tells of it. From the first word on, an order that is not attached goes on when the
-// command is interrupted.
-func (c *cli) ordered(node *client.Client, bar *bar, attached bool, order func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error)) (*pawlv1.Armed, error) {
+// ordered gives an order and prints what the node tells of it. From the first word on, an order that is not attached
+// goes on when the command is interrupted.
+func (c *cli) ordered(node *client.Client, bar *bar, attached bool, order func(tell func(*pawlv1.Event)) (*pawlv1.Armed,
+	error)) (*pawlv1.Armed, error) {
 	accepted := false
 	armed, err := order(func(e *pawlv1.Event) {
 		accepted = true
@@ -96,11 +101,15 @@ func (c *cli) ordered(node *client.Client, bar *bar, attached bool, order func(t
 }
 
 func trialFlag(cmd *cobra.Command, trial *string) {
-	cmd.Flags().StringVar(trial, "trial", "", "how systemd-boot is had to try it: one-shot (default); boot-next: the firmware starts the UKI by itself;\ncounting: without firmware variables, see the plan's warnings")
+	cmd.Flags().StringVar(trial, "trial", "",
+		"how systemd-boot is had to try it: one-shot (default); boot-next: the firmware starts the UKI by "+
+			"itself;\ncounting: without firmware variables, see the plan's warnings")
 }
 
 func modeFlag(cmd *cobra.Command, mode *string) {
-	cmd.Flags().StringVar(mode, "reboot-mode", "auto", "auto: kexec into a version that has proved itself, the firmware for a trial;\nkexec: a trial too; powercycle: always the firmware")
+	cmd.Flags().StringVar(mode, "reboot-mode", "auto",
+		"auto: kexec into a version that has proved itself, the firmware for a trial;\nkexec: a trial too; "+
+			"powercycle: always the firmware")
 }
 
 // event prints what an operation tells.
@@ -141,7 +150,8 @@ func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Arm
 	case err != nil:
 		return err
 	case armed.Attempt.GetPhase() == "staged":
-		c.line(node, "staged: the next restart goes into the trial of %s in slot %s", armed.Expected.Version, armed.Expected.Slot)
+		c.line(node, "staged: the next restart goes into the trial of %s in slot %s", armed.Expected.Version,
+			armed.Expected.Slot)
 	case armed.Expected.Trial:
 		c.line(node, "armed: the next boot is the trial of %s in slot %s", armed.Expected.Version, armed.Expected.Slot)
 	default:
@@ -165,7 +175,8 @@ func (c *cli) await(ctx context.Context, node *client.Client, e *pawlv1.Expected
 		if s.Status == nil {
 			c.object(node, "wait", map[string]string{"text": s.Text})
 		} else {
-			c.object(node, "wait", map[string]string{"text": s.Text, "bootId": s.Status.BootId, "version": s.Status.Version, "active": s.Status.Active})
+			c.object(node, "wait", map[string]string{"text": s.Text, "bootId": s.Status.BootId,
+				"version": s.Status.Version, "active": s.Status.Active})
 		}
 	})
 	if err != nil {

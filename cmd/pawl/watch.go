@@ -56,7 +56,8 @@ or --timeout is over.`,
 }
 
 // watch watches all nodes at once. Being interrupted is how it is meant to end; when it follows, --timeout is too.
-func (c *cli) watch(ctx context.Context, nodes []*client.Client, follow bool, do func(context.Context, *client.Client) error) error {
+func (c *cli) watch(ctx context.Context, nodes []*client.Client, follow bool,
+	do func(context.Context, *client.Client) error) error {
 	return c.each(ctx, nodes, func(limited context.Context, node *client.Client) (func(), error) {
 		err := do(limited, node)
 		if end := limited.Err(); end != nil && errors.Is(err, end) && (follow || ctx.Err() != nil) {
@@ -71,8 +72,8 @@ func (c *cli) kernel(node *client.Client, m *pawlv1.KernelMessage) {
 	c.line(node, "[%12.6f] %s", m.SinceBoot.AsDuration().Seconds(), m.Text)
 }
 
-// debug prints what the node's kernel says from now on, until the function that it returns is called, and all that it has said
-// by then.
+// debug prints what the node's kernel says from now on, until the function that it returns is called, and all that it
+// has said by then.
 func (c *cli) debug(ctx context.Context, node *client.Client) (stop func()) {
 	r := &pawlv1.DmesgRequest{}
 	_ = node.Dmesg(ctx, r, func(*pawlv1.KernelMessage) error { return nil }) // r then says where the log ends

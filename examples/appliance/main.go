@@ -1,5 +1,5 @@
-// Command appliance is the main program of a system that embeds Pawl: what it owes an upgrade, on one screen. The system
-// itself is a web server with its data on the partition EPHEMERAL, mounted at /var/data.
+// Command appliance is the main program of a system that embeds Pawl: what it owes an upgrade, on one screen. The
+// system itself is a web server with its data on the partition EPHEMERAL, mounted at /var/data.
 //
 //	appliance --disk /dev/vda
 package main
@@ -24,7 +24,8 @@ import (
 func main() {
 	disk := flag.String("disk", "", "what the machine boots from")
 	flag.Parse()
-	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"}, Watchdog: node.Watchdog{Device: watchdog.Auto}}
+	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"},
+		Watchdog: node.Watchdog{Device: watchdog.Auto}}
 	log.Fatal(run(context.Background(), c, api.DefaultSocket, "127.0.0.1:8080", "/var/data"))
 }
 
@@ -40,21 +41,26 @@ func run(ctx context.Context, c node.Config, socket, address, data string) error
 		return nil
 	}
 	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
-		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }},
+		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context,
+			_ node.Occasion) error {
+			return web.Shutdown(ctx)
+		}},
 		{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error { return start() }},
 	}
-	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: func(context.Context) error { // the new version
-		answer, err := http.Get("http://" + address)
-		if err != nil {
-			return err
-		}
-		if answer.StatusCode != http.StatusOK {
-			err = errors.New(answer.Status)
-		}
-		return errors.Join(err, answer.Body.Close())
-	}}}
+	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second,
+		Run: func(context.Context) error { // the new version
+			answer, err := http.Get("http://" + address)
+			if err != nil {
+				return err
+			}
+			if answer.StatusCode != http.StatusOK {
+				err = errors.New(answer.Status)
+			}
+			return errors.Join(err, answer.Body.Close())
+		}}}
 	c.Window = cmp.Or(c.Window, 30*time.Second) // the check has to hold for as long before the new version is confirmed
 	return api.Run(ctx, c, api.RunOptions{Listen: []string{socket}, Up: func(context.Context, upgrade.Boot) error {
-		return start() // before that, the system mounts EPHEMERAL at /var/data: the trial has wiped it by now, or keeps it
+		// before that, the system mounts EPHEMERAL at /var/data: the trial has wiped it by now, or keeps it
+		return start()
 	}})
 }

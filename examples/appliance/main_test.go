@@ -24,8 +24,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// The appliance is upgraded: the old version stops its web server before it restarts, and the new one is confirmed once its own
-// answers. The machine is a disk in a file, with the model of firmware and loader.
+// The appliance is upgraded: the old version stops its web server before it restarts, and the new one is confirmed once
+// its own answers. The machine is a disk in a file, with the model of firmware and loader.
 func TestApplianceIsUpgraded(t *testing.T) {
 	images, err := virtual.NewImages(t.Context(), t.TempDir())
 	require.NoError(t, err)
@@ -35,7 +35,8 @@ func TestApplianceIsUpgraded(t *testing.T) {
 	require.NoError(t, err)
 	raw, err := disk.Create(filepath.Join(t.TempDir(), "disk.raw"), virtual.Size)
 	require.NoError(t, err)
-	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()}))
+	require.NoError(t, upgrade.Install(t.Context(), raw, one, upgrade.InstallOptions{Loader: sdboot.Backend{},
+		Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
 	vars, data := efivar.NewMemory(), t.TempDir()
 
@@ -54,7 +55,8 @@ func TestApplianceIsUpgraded(t *testing.T) {
 		restarted, ended := make(chan bool, 1), make(chan error, 1)
 		c := node.Config{
 			Disk: raw.Name(), Window: 10 * time.Millisecond,
-			Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: id, Version: version},
+			Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: id,
+				Version: version},
 			Reboot: func(context.Context, string) error {
 				restarted <- ask(web) != nil
 				return nil
@@ -77,7 +79,8 @@ func TestApplianceIsUpgraded(t *testing.T) {
 
 	_, off = boot("second", "2.0.0")
 	defer off()
-	st, err := operator.Wait(t.Context(), &pawlv1.Expected{BootId: "first", Slot: "B", Trial: true, Image: imageIn(t, operator, "B")}, nil)
+	st, err := operator.Wait(t.Context(), &pawlv1.Expected{BootId: "first", Slot: "B", Trial: true,
+		Image: imageIn(t, operator, "B")}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "confirmed", st.Attempt.Result)
 }

@@ -90,7 +90,8 @@ func (d *demo) build(ctx context.Context) (err error) {
 	if d.kit, err = oskit.New(ctx, d.dir, parts); err != nil {
 		return err
 	}
-	d.images, err = d.kit.Pack(ctx, "os", d.kit.AddFor(d.loader), osimage.ParseTag(one), osimage.ParseTag(two), osimage.ParseTag(broken))
+	d.images, err = d.kit.Pack(ctx, "os", d.kit.AddFor(d.loader), osimage.ParseTag(one), osimage.ParseTag(two),
+		osimage.ParseTag(broken))
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,8 @@ func (d *demo) build(ctx context.Context) (err error) {
 func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
 
 func (d *demo) install(ctx context.Context) (err error) {
-	code, err := d.command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader), "--output", d.disk(), "--size", "2GiB")
+	code, err := d.command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader),
+		"--output", d.disk(), "--size", "2GiB")
 	if err != nil || code != 0 {
 		return fmt.Errorf("installer image: exit code %d, %v", code, err)
 	}
@@ -151,9 +153,11 @@ func (d *demo) fallback(ctx context.Context) error {
 	return d.expect(ctx, two, "B")
 }
 
-// expect requires that the machine runs a version in a slot that is the default, with nothing armed, by its own account.
+// expect requires that the machine runs a version in a slot that is the default, with nothing armed, by its own
+// account.
 func (d *demo) expect(ctx context.Context, version, slot string) error {
-	out, err := exec.CommandContext(ctx, d.dir+"/pawl", "status", "-n", d.machine.Address(oskit.APIPort), "-o", "json").Output()
+	out, err := exec.CommandContext(ctx, d.dir+"/pawl", "status", "-n", d.machine.Address(oskit.APIPort), "-o",
+		"json").Output()
 	if err != nil {
 		return fmt.Errorf("pawl status: %w", err)
 	}
@@ -178,7 +182,8 @@ func (d *demo) pawl(ctx context.Context, args ...string) (int, error) {
 	return d.command(ctx, "pawl", append(args, "-n", d.machine.Address(oskit.APIPort))...)
 }
 
-// command runs one of the project's commands as a person would, with its output in the timeline, and returns its exit code.
+// command runs one of the project's commands as a person would, with its output in the timeline, and returns its exit
+// code.
 func (d *demo) command(ctx context.Context, name string, args ...string) (int, error) {
 	d.say("operator", "$ %s %s", name, strings.ReplaceAll(strings.Join(args, " "), d.dir+"/", ""))
 	c := exec.CommandContext(ctx, filepath.Join(d.dir, name), args...)

@@ -38,7 +38,8 @@ func (d *demo) line(line string) {
 		if e.Values["trial"] == "true" {
 			what = "on trial; the default is slot " + e.Values["default"]
 		}
-		d.say("machine", "boot %d: version %s in slot %s, %s (boot id %.8s, image %.19s)", d.boots, e.Values["version"], e.Values["slot"], what, e.Values["boot"], e.Values["digest"])
+		d.say("machine", "boot %d: version %s in slot %s, %s (boot id %.8s, image %.19s)", d.boots, e.Values["version"],
+			e.Values["slot"], what, e.Values["boot"], e.Values["digest"])
 	case e.Name == "ready":
 		d.say("machine", "ready: version %s, the default is slot %s", e.Values["version"], e.Values["default"])
 	case e.Name == "restart":

@@ -1,9 +1,10 @@
-// Command demo shows the main job for real: a machine in QEMU, under real firmware and a real loader, is upgraded
-// over the network from version 1 to version 2, which confirms itself; then to a version whose kernel panics, from which
-// it comes back by itself. Everything it prints of the machine is what the machine reports.
+// Command demo shows the main job for real: a machine in QEMU, under real firmware and a real loader, is upgraded over
+// the network from version 1 to version 2, which confirms itself; then to a version whose kernel panics, from which it
+// comes back by itself. Everything it prints of the machine is what the machine reports.
 //
-// It exits 0 and ends with "demo: ok" only if each of that happened. With BREAK=fallback in its environment the way back
-// is removed on purpose, and the demo must fail. LOADER is systemd-boot (UEFI; without it), grub-uefi or grub-bios.
+// It exits 0 and ends with "demo: ok" only if each of that happened. With BREAK=fallback in its environment the way
+// back is removed on purpose, and the demo must fail. LOADER is systemd-boot (UEFI; without it), grub-uefi or
+// grub-bios.
 package main
 
 import (
@@ -31,5 +32,6 @@ func main() {
 		fmt.Printf("demo: FAILED after %.0f s: %v\n", time.Since(begin).Seconds(), err)
 		os.Exit(1)
 	}
-	fmt.Printf("demo: ok upgrades=1 fallbacks=1 boots=%d loader=%s seconds=%.0f\n", d.boots, d.loader, time.Since(begin).Seconds())
+	fmt.Printf("demo: ok upgrades=1 fallbacks=1 boots=%d loader=%s seconds=%.0f\n", d.boots, d.loader,
+		time.Since(begin).Seconds())
 }

@@ -1,7 +1,8 @@
-// Command loader takes a loader that Pawl does not bring through its life: it is installed on a file, upgraded, and confirmed; a
-// second upgrade dies in its trial, and the machine falls back. The loader is uboot.go, a stand-in for U-Boot; model.go says how such
-// a board boots, so that each upgrade is rehearsed. Both use only what any program can import. That the loader keeps what package
-// bootloader promises is for the suite in package loadertest to show, which main_test.go runs.
+// Command loader takes a loader that Pawl does not bring through its life: it is installed on a file, upgraded, and
+// confirmed; a second upgrade dies in its trial, and the machine falls back. The loader is uboot.go, a stand-in for
+// U-Boot; model.go says how such a board boots, so that each upgrade is rehearsed. Both use only what any program can
+// import. That the loader keeps what package bootloader promises is for the suite in package loadertest to show, which
+// main_test.go runs.
 package main
 
 import (
@@ -96,7 +97,8 @@ func (b *board) boot(ctx context.Context, version string) (*upgrade.Machine, err
 	b.boots++
 	fmt.Fprintf(b.out, "boot %d: slot %v, trial %v\n", b.boots, o.Slot, o.Trial)
 	m, err := upgrade.OpenDevice(b.disk, upgrade.OpenOptions{
-		Loaders: append(loaders.All(), uBoot{}), Cmdline: &o.Cmdline, BootID: fmt.Sprintf("boot %d", b.boots), Version: version,
+		Loaders: append(loaders.All(), uBoot{}), Cmdline: &o.Cmdline, BootID: fmt.Sprintf("boot %d", b.boots),
+		Version: version,
 	})
 	if err != nil {
 		return nil, err

@@ -18,7 +18,8 @@ import (
 
 var _ predict.Model = uBoot{}
 
-// Boot implements predict.Model: what such a board does from power on. With it an upgrade is rehearsed, and doctor says what boots.
+// Boot implements predict.Model: what such a board does from power on. With it an upgrade is rehearsed, and doctor says
+// what boots.
 func (uBoot) Boot(disk device.Reader, _ *efivar.Memory, o predict.Options) (out predict.Outcome, err error) {
 	dev, ok := disk.(device.Device)
 	if !ok {

@@ -15,9 +15,10 @@ import (
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 )
 
-// uBoot stands for U-Boot on a board that has it in flash, with a redundant environment on the boot file system. Slots are a
-// kernel and an initramfs. Of its variables, boot_slots are those that may be booted, boot_targets is the one that boots by itself,
-// and trial is booted as long as bootcount, which U-Boot raises and saves before each such boot, is below bootlimit.
+// uBoot stands for U-Boot on a board that has it in flash, with a redundant environment on the boot file system. Slots
+// are a kernel and an initramfs. Of its variables, boot_slots are those that may be booted, boot_targets is the one
+// that boots by itself, and trial is booted as long as bootcount, which U-Boot raises and saves before each such boot,
+// is below bootlimit.
 type uBoot struct{}
 
 func (uBoot) Name() string                 { return "u-boot" }
@@ -40,8 +41,8 @@ func (uBoot) Install(_ bootloader.Disk, boot *bootfs.FS, _ map[string][]byte) er
 
 func (uBoot) Open(c bootloader.Config) (bootloader.Bootloader, error) { return &loader{c}, nil }
 
-// environment are U-Boot's variables. Each of the two copies is one sector: CRC-32 of all behind the serial number, the serial number,
-// and NAME=VALUE, each ended by a zero. The newer one that is whole counts.
+// environment are U-Boot's variables. Each of the two copies is one sector: CRC-32 of all behind the serial number, the
+// serial number, and NAME=VALUE, each ended by a zero. The newer one that is whole counts.
 type environment map[string]string
 
 var copies = [2]string{"uboot.env", "uboot-redund.env"}
@@ -61,7 +62,8 @@ func encode(serial byte, e environment) []byte {
 func read(boot *bootfs.FS) (e environment, from int, serial byte, err error) {
 	for i, path := range copies {
 		b, err := boot.ReadFile(path) // a copy that a cut left unreadable is none
-		if err != nil || len(b) != 512 || binary.LittleEndian.Uint32(b) != crc32.ChecksumIEEE(b[5:]) || e != nil && int8(b[4]-serial) < 0 {
+		if err != nil || len(b) != 512 || binary.LittleEndian.Uint32(b) != crc32.ChecksumIEEE(b[5:]) || e != nil &&
+			int8(b[4]-serial) < 0 {
 			continue
 		}
 		e, from, serial = environment{}, i, b[4]
@@ -128,8 +130,10 @@ func (l *loader) State() (bootloader.State, error) {
 	return st, err
 }
 
-// change changes the environment for slot s. With aside the slot may neither run nor boot by itself, with held it has to be complete.
-func (l *loader) change(s bootloader.Slot, tries int, aside, held bool, do func(environment, bootloader.Manifest) error) error {
+// change changes the environment for slot s. With aside the slot may neither run nor boot by itself, with held it has
+// to be complete.
+func (l *loader) change(s bootloader.Slot, tries int, aside, held bool,
+	do func(environment, bootloader.Manifest) error) error {
 	st, err := l.State()
 	err = errors.Join(err, bootloader.CheckTries(tries, uBoot{}.MaxTries()))
 	if err == nil && (s.Other() == bootloader.None || aside && (s == st.Active || s == st.Default)) {

@@ -20,8 +20,8 @@ import (
 
 const mib = 1 << 20
 
-// TestDiskImageOfAnOrdinaryUser has the installer build a disk image without any privilege, foreign tools look for faults in
-// it, and firmware boot it.
+// TestDiskImageOfAnOrdinaryUser has the installer build a disk image without any privilege, foreign tools look for
+// faults in it, and firmware boot it.
 func TestDiskImageOfAnOrdinaryUser(t *testing.T) {
 	m := prepare(t)
 	dir := t.TempDir()
@@ -40,7 +40,8 @@ func TestDiskImageOfAnOrdinaryUser(t *testing.T) {
 	tool(t, "dd", "if="+disk, "of="+boot, "bs=1M", "skip=1", "count=1024", "conv=sparse", "status=none")
 	tool(t, "fsck.vfat", "-n", boot)
 	listing := tool(t, "mdir", "-i", boot, "-/", "-b", "::")
-	for _, name := range []string{"EFI/BOOT/BOOTX64.EFI", "EFI/pawl/A/os.efi", "EFI/pawl/A/manifest.json", "loader/loader.conf", "loader/entries/pawl-a.conf"} {
+	for _, name := range []string{"EFI/BOOT/BOOTX64.EFI", "EFI/pawl/A/os.efi", "EFI/pawl/A/manifest.json",
+		"loader/loader.conf", "loader/entries/pawl-a.conf"} {
 		require.Contains(t, listing, "::/"+name)
 	}
 	held, err := bootloader.DecodeManifest([]byte(tool(t, "mtype", "-i", boot, "::EFI/pawl/A/manifest.json")))

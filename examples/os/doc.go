@@ -4,6 +4,6 @@
 //	osimage/   puts it together: initramfs, UKI, installer images of good and of broken versions
 //	build/     the same as a command
 //
-// The tests in this directory boot it in QEMU under OVMF and systemd-boot (build tag vm): one scenario a test, each about
-// what a machine runs after an upgrade, a fault or a loss. They believe only what the guest reports.
+// The tests in this directory boot it in QEMU under OVMF and systemd-boot (build tag vm): one scenario a test, each
+// about what a machine runs after an upgrade, a fault or a loss. They believe only what the guest reports.
 package exampleos

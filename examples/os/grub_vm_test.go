@@ -29,7 +29,8 @@ var buildGRUB = sync.OnceValues(func() (*world, error) {
 // long reports whether all is booted, as `make boots` does, and not the sample of `make test`.
 func long() bool { return os.Getenv("PAWL_LONG") != "" }
 
-// onGRUB runs a scenario on a machine that runs 1.0.0 from slot A: with a BIOS and with UEFI, or in the sample with one.
+// onGRUB runs a scenario on a machine that runs 1.0.0 from slot A: with a BIOS and with UEFI, or in the sample with
+// one.
 func onGRUB(t *testing.T, sample string, scenario func(*machine)) {
 	on := []string{sample}
 	if long() {
@@ -53,7 +54,10 @@ func TestGRUBTrialMeetsALoss(t *testing.T) {
 		// Its kernel is lost while the machine is off: the default boots at once, and says why.
 		m.upgrade("2.0.0")
 		m.cut(func() {
-			m.onBootFS(func(boot *bootfs.FS) { require.NoError(m, boot.Remove(bootloader.B.File(bootloader.KernelFile))) })
+			m.onBootFS(func(boot *bootfs.FS) {
+				require.NoError(m,
+					boot.Remove(bootloader.B.File(bootloader.KernelFile)))
+			})
 		})
 		m.ready("1.0.0", "A")
 		require.Contains(m, m.status().Attempt.Reason, "GRUB did not find all files of slot B")

@@ -15,8 +15,9 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// TestLoaderIsReplaced confirms a version that brings another loader. The next restart goes through its own copy, the loader is
-// installed then and starts the machine; and where it is destroyed or gone, firmware goes on to the copy in the slot, and the running system puts it back.
+// TestLoaderIsReplaced confirms a version that brings another loader. The next restart goes through its own copy, the
+// loader is installed then and starts the machine; and where it is destroyed or gone, firmware goes on to the copy in
+// the slot, and the running system puts it back.
 func TestLoaderIsReplaced(t *testing.T) {
 	const loader = "EFI/BOOT/BOOTX64.EFI"
 	m := install(t, "1.0.0")

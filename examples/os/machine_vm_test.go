@@ -48,7 +48,8 @@ var build = sync.OnceValues(func() (*world, error) {
 
 // packed makes images of good versions and of broken ones.
 func packed(kit *oskit.Kit, name string, add oskit.Add, broken ...osimage.Broken) (*world, error) {
-	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0"}, {Number: "3.0.0"}, {Number: "2.1.0", Broken: osimage.CheckState}}
+	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0"}, {Number: "3.0.0"},
+		{Number: "2.1.0", Broken: osimage.CheckState}}
 	for _, b := range broken {
 		versions = append(versions, osimage.Version{Number: "2.1.0", Broken: b})
 	}
@@ -132,8 +133,8 @@ func (m *machine) forget() { require.NoError(m, vmtest.ResetVariables(m.config.V
 // restart has the guest restart.
 func (m *machine) restart() { require.NoError(m, m.vm.Send("0 reboot")) }
 
-// ready waits until a boot is settled, and checks what it runs against what the guest reports: version and digest, slot and
-// default, the loader's own entry, and that the boot is a new one.
+// ready waits until a boot is settled, and checks what it runs against what the guest reports: version and digest, slot
+// and default, the loader's own entry, and that the boot is a new one.
 func (m *machine) ready(tag, slot string) vmtest.Event {
 	m.Helper()
 	e := m.event("ready", tag, slot, slot)
@@ -162,13 +163,15 @@ func (m *machine) event(name, tag, slot, fallback string) vmtest.Event {
 		entry = ""
 	}
 	require.Equal(m, []string{tag, m.Digests[tag], slot, fallback, entry},
-		[]string{v["version"], v["digest"], v["slot"], v["default"], v["entry"]}, "version, digest, slot, default, entry: %v", v)
+		[]string{v["version"], v["digest"], v["slot"], v["default"], v["entry"]},
+		"version, digest, slot, default, entry: %v", v)
 	require.NotEmpty(m, v["boot"])
 	if ran, known := m.boots[v["boot"]]; known {
 		require.Equal(m, ran, tag, "one boot runs one version")
 	}
 	m.boots[v["boot"]] = tag
-	m.Logf("%s %s: version=%s slot=%s default=%s digest=%s boot=%s", m.Name(), name, v["version"], v["slot"], v["default"], v["digest"], v["boot"])
+	m.Logf("%s %s: version=%s slot=%s default=%s digest=%s boot=%s", m.Name(), name, v["version"], v["slot"],
+		v["default"], v["digest"], v["boot"])
 	return e
 }
 

@@ -20,9 +20,9 @@ import (
 	"github.com/pawl-os/pawl/internal/vmtest"
 )
 
-// QEMU records what a whole machine writes and flushes while it takes an upgrade over the network. The power is then cut
-// at every flush, and at seeded points between where any of the writes since the last flush may have arrived: each of
-// these disks boots version 1, whole, and the trial's disk version 2 once the loader is told to try it.
+// QEMU records what a whole machine writes and flushes while it takes an upgrade over the network. The power is then
+// cut at every flush, and at seeded points between where any of the writes since the last flush may have arrived: each
+// of these disks boots version 1, whole, and the trial's disk version 2 once the loader is told to try it.
 func TestPowerCutOfAWholeMachine(t *testing.T) {
 	m := prepare(t)
 	path := m.disk("1.0.0")
@@ -51,7 +51,8 @@ func TestPowerCutOfAWholeMachine(t *testing.T) {
 		disks++
 		o, err := predict.Boot(d, vars, predict.Options{})
 		require.NoError(t, err)
-		require.Equal(t, []any{s, m.kernel(tag)}, []any{o.Slot, o.Digest}, "seed %d, after %d writes and %d flushes: %s", seed, writes, flushes, o)
+		require.Equal(t, []any{s, m.kernel(tag)}, []any{o.Slot, o.Digest},
+			"seed %d, after %d writes and %d flushes: %s", seed, writes, flushes, o)
 	}
 	require.NoError(t, vmtest.ReadWriteLog(log, func(w vmtest.Write) error {
 		if len(w.Data) > 0 {
@@ -80,9 +81,11 @@ func TestPowerCutOfAWholeMachine(t *testing.T) {
 	}))
 	require.Greater(t, flushes, 10, "the upgrade was recorded")
 	once := efivar.NewMemory()
-	require.NoError(t, once.Write(efivar.Loader("LoaderEntryOneShot"), efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString("pawl-b.conf")}))
+	require.NoError(t, once.Write(efivar.Loader("LoaderEntryOneShot"), efivar.Variable{Attributes: efivar.Kept,
+		Data: efivar.EncodeString("pawl-b.conf")}))
 	boots(now, once, bootloader.B, "2.0.0")
-	t.Logf("power cuts of a whole machine: writes=%d flushes=%d disks=%d bricks=0 seed=%d", writes, flushes, disks, seed)
+	t.Logf("power cuts of a whole machine: writes=%d flushes=%d disks=%d bricks=0 seed=%d", writes, flushes, disks,
+		seed)
 }
 
 // kernel is the digest of what a version boots, as its image's builder lists it.

@@ -73,7 +73,8 @@ func (m *machine) operate(args ...string) *operator {
 	pawl, err := buildPawl()
 	require.NoError(m, err)
 	ctx, cancel := context.WithTimeout(m.Context(), 3*within)
-	o := &operator{m: m, done: make(chan struct{}), cmd: exec.CommandContext(ctx, pawl, append(args, "--nodes", m.vm.Address(oskit.APIPort))...)}
+	o := &operator{m: m, done: make(chan struct{}), cmd: exec.CommandContext(ctx, pawl,
+		append(args, "--nodes", m.vm.Address(oskit.APIPort))...)}
 	o.cmd.Stdout, o.cmd.Stderr = &o.out, &o.out
 	require.NoError(m, o.cmd.Start())
 	go func() {
@@ -112,14 +113,15 @@ func (m *machine) phases(since int) (at []string) {
 	return at
 }
 
-// runs waits for the settled boot of a version, whatever the loader's variables say: after a kexec they tell of the boot
-// before.
+// runs waits for the settled boot of a version, whatever the loader's variables say: after a kexec they tell of the
+// boot before.
 func (m *machine) runs(tag, slot string) {
 	m.Helper()
 	e, err := m.vm.Event(within, "ready")
 	require.NoError(m, err)
 	v := e.Values
-	require.Equal(m, []string{tag, m.Digests[tag], slot, slot}, []string{v["version"], v["digest"], v["slot"], v["default"]}, "%v", v)
+	require.Equal(m, []string{tag, m.Digests[tag], slot, slot}, []string{v["version"], v["digest"], v["slot"],
+		v["default"]}, "%v", v)
 	require.NotEqual(m, m.settled, v["boot"])
 	m.settled = v["boot"]
 }
@@ -172,11 +174,13 @@ func TestSequenceThroughPawl(t *testing.T) {
 func (m *machine) refusals() {
 	before, line := m.contents(), len(m.vm.Lines())
 	require.Contains(m, m.order(1, "upgrade", "--image", m.Remote("nowhere"), "--wait"), "no such image")
-	require.Contains(m, m.order(0, "upgrade", "--image", m.Remote("1.0.0"), "--wait"), "already: 1.0.0 runs in slot A, confirmed")
+	require.Contains(m, m.order(0, "upgrade", "--image", m.Remote("1.0.0"), "--wait"),
+		"already: 1.0.0 runs in slot A, confirmed")
 	require.Contains(m, m.order(1, "rollback", "--wait"), "nothing to go back to")
 	require.Contains(m, m.order(1, "stage", "cancel"), "no upgrade is staged")
 	require.Equal(m, before, m.contents(), "EFI, BIOS, META and STATE")
-	require.Equal(m, []string{"upgrade/resolve", "upgrade/resolve", "rollback/open", "rollback/allow", "rollback/rollback"}, m.phases(line))
+	require.Equal(m, []string{"upgrade/resolve", "upgrade/resolve", "rollback/open", "rollback/allow",
+		"rollback/rollback"}, m.phases(line))
 }
 
 // failures: a phase that fails is undone in reverse, and a process that holds the disk is named.
@@ -225,7 +229,8 @@ func (m *machine) operators() {
 	events, kernel := m.operate("events", "--follow", "-o", "json"), m.operate("dmesg", "--follow")
 	again := m.operate(append(order, "--debug")...)
 	require.Eventually(m, func() bool {
-		return strings.Contains(again.out.String(), "upgrade from 1.0.0") && strings.Contains(events.out.String(), "drain") && strings.Contains(kernel.out.String(), "Linux version")
+		return strings.Contains(again.out.String(), "upgrade from 1.0.0") && strings.Contains(events.out.String(),
+			"drain") && strings.Contains(kernel.out.String(), "Linux version")
 	}, within, pollEvery)
 	m.do("hold")
 	m.goes("restart")
@@ -234,16 +239,20 @@ func (m *machine) operators() {
 	out := again.ends(0)
 	require.Contains(m, out, "2.0.0 in slot B, confirmed")
 	require.Equal(m, []string{
-		"upgrade/resolve", "upgrade/allow", "upgrade/prepare", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave",
-		"upgrade/stop", "upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/last", "upgrade/arm", "upgrade/shutdown",
-		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin", "settle/uncordon", "settle/unlock",
+		"upgrade/resolve", "upgrade/allow", "upgrade/prepare", "upgrade/lock", "upgrade/cordon", "upgrade/drain",
+		"upgrade/leave",
+		"upgrade/stop", "upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/last", "upgrade/arm",
+		"upgrade/shutdown",
+		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin",
+		"settle/uncordon", "settle/unlock",
 	}, m.phases(line), "it was one upgrade")
 	require.Equal(m, "\"keep me\"\n", m.do("head "+ephemeral))
 	require.Contains(m, m.do("records"), `"cordoned":false,"left":false,"config":"2.0.0"`)
 	require.Contains(m, out, "Linux version", "--debug shows the next boot's kernel from its first message")
 	require.NotContains(m, out[:strings.Index(out, "restarting")], "Linux version", "of this boot only what is new")
 	require.Eventually(m, func() bool {
-		return strings.Contains(events.out.String(), `"phase":"checks"`) && strings.Count(kernel.out.String(), "Linux version") == 2
+		return strings.Contains(events.out.String(), `"phase":"checks"`) && strings.Count(kernel.out.String(),
+			"Linux version") == 2
 	}, within, pollEvery)
 	for _, o := range []*operator{events, kernel} {
 		require.NoError(m, o.cmd.Process.Signal(os.Interrupt))
@@ -280,7 +289,8 @@ func (m *machine) restarts() {
 	require.Contains(m, o.ends(0), "1.0.0 in slot A, confirmed")
 }
 
-// staged: nothing is armed until a restart, the first of which is a kexec. EPHEMERAL is wiped, for it was not preserved.
+// staged: nothing is armed until a restart, the first of which is a kexec. EPHEMERAL is wiped, for it was not
+// preserved.
 func (m *machine) staged() {
 	order := []string{"upgrade", "--image", m.Remote("2.0.0"), "--stage"}
 	require.Contains(m, m.order(0, order...), "staged: the next restart goes into the trial of 2.0.0 in slot B")
@@ -296,9 +306,11 @@ func (m *machine) staged() {
 	m.ready("2.0.0", "B")
 	require.Contains(m, o.ends(0), "2.0.0 in slot B, confirmed")
 	require.Equal(m, []string{
-		"upgrade/resolve", "upgrade/allow", "upgrade/stage", "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave",
+		"upgrade/resolve", "upgrade/allow", "upgrade/stage", "upgrade/lock", "upgrade/cordon", "upgrade/drain",
+		"upgrade/leave",
 		"upgrade/stop", "upgrade/load", "upgrade/last", "upgrade/shutdown",
-		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin", "settle/uncordon", "settle/unlock",
+		"trial/started", "trial/migrate", "trial/checks", "trial/window", "trial/confirm", "settle/rejoin",
+		"settle/uncordon", "settle/unlock",
 	}, m.phases(line))
 	require.Regexp(m, `staging +done`, m.order(0, "status"))
 	require.Equal(m, "\"\"\n", m.do("head "+ephemeral))
@@ -320,7 +332,8 @@ func (m *machine) byKexec() {
 // noKernel: what the running kernel refuses to load goes to the firmware, which has the last word.
 func (m *machine) noKernel() {
 	o := m.operate("upgrade", "--image", m.Remote("2.1.0-corrupt"), "--force", "--reboot-mode", "kexec", "--wait")
-	_, err := m.vm.Expect(`the machine restarts through its firmware.*it is no kernel of a format that can be loaded`, within)
+	_, err := m.vm.Expect(`the machine restarts through its firmware.*it is no kernel of a format that can be loaded`,
+		within)
 	require.NoError(m, err)
 	m.goes("restart")
 	m.ready("3.0.0", "A")
@@ -335,7 +348,8 @@ func (m *machine) migration() {
 	m.ready("3.0.0", "A")
 	require.Contains(m, o.ends(3), "self-check failed, as this version was built to")
 	at := m.phases(line)
-	require.Equal(m, []string{"trial/started", "trial/migrate", "trial/checks", "settle/migrate-back", "settle/rejoin", "settle/uncordon", "settle/unlock"}, at[len(at)-7:])
+	require.Equal(m, []string{"trial/started", "trial/migrate", "trial/checks", "settle/migrate-back", "settle/rejoin",
+		"settle/uncordon", "settle/unlock"}, at[len(at)-7:])
 	require.Contains(m, m.do("records"), `"config":"3.0.0"`)
 
 	m.order(0, "reboot", "--reboot-mode", "powercycle") // where auto would kexec

@@ -22,8 +22,8 @@ var buildKernels = sync.OnceValues(func() (*world, error) {
 	return packed(w.Kit, "kernels", w.System.AddKernel, osimage.Panics)
 })
 
-// A version that panics once it has said that it started is tried as often as it was promised: each trial arms the next one.
-// Its system is a kernel and an initramfs, which systemd-boot gives its slot and its arguments.
+// A version that panics once it has said that it started is tried as often as it was promised: each trial arms the next
+// one. Its system is a kernel and an initramfs, which systemd-boot gives its slot and its arguments.
 func TestEachTrialArmsTheNext(t *testing.T) {
 	t.Parallel()
 	w, err := buildKernels()
@@ -31,7 +31,8 @@ func TestEachTrialArmsTheNext(t *testing.T) {
 	m := w.machine(t, loaders.SystemdBoot)
 	m.install("1.0.0")
 	m.ready("1.0.0", "A")
-	require.True(t, strings.HasPrefix(m.do("cat /proc/cmdline"), `initrd=\EFI\pawl\A\initrd pawl.slot=A pawl.boot=`), "as the model has it")
+	require.True(t, strings.HasPrefix(m.do("cat /proc/cmdline"), `initrd=\EFI\pawl\A\initrd pawl.slot=A pawl.boot=`),
+		"as the model has it")
 	tag := osimage.Version{Number: "2.1.0", Broken: osimage.Panics}.Tag()
 	m.upgrade(tag, "--force --tries 3")
 	m.restart()
@@ -45,7 +46,8 @@ func TestEachTrialArmsTheNext(t *testing.T) {
 	require.Len(t, s.KnownBad, 1)
 }
 
-// By BootNext the firmware starts the new version's UKI without the loader, and once it is confirmed the loader starts it.
+// By BootNext the firmware starts the new version's UKI without the loader, and once it is confirmed the loader starts
+// it.
 func TestTrialByBootNextConfirms(t *testing.T) {
 	m := install(t, "1.0.0")
 	m.ready("1.0.0", "A")

@@ -48,7 +48,8 @@ func (c *computer) boot(out io.Writer, version string) (*upgrade.Machine, error)
 
 // next tells what the next boots will start, and why.
 func (c *computer) next(ctx context.Context, out io.Writer) error {
-	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars, Cmdline: new(string), BootID: "doctor", Version: "2.0.0"})
+	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars,
+		Cmdline: new(string), BootID: "doctor", Version: "2.0.0"})
 	if err != nil {
 		return err
 	}
@@ -59,8 +60,8 @@ func (c *computer) next(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// images makes installer images of versions 1.0.0 and 2.0.0. A real one has a kernel, systemd's stub and systemd-boot in
-// it; these have what the model takes for them.
+// images makes installer images of versions 1.0.0 and 2.0.0. A real one has a kernel, systemd's stub and systemd-boot
+// in it; these have what the model takes for them.
 func images(ctx context.Context, dir string) (one, two *image.Image, err error) {
 	layout, err := pack.Create(dir)
 	if err != nil {

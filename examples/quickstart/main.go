@@ -30,7 +30,8 @@ func run(ctx context.Context, out io.Writer, dir string) error {
 		return err
 	}
 	defer c.disk.Close()
-	if err := upgrade.Install(ctx, c.disk, one, upgrade.InstallOptions{Loader: sdboot.Backend{}}); err != nil { // version 1 is the default, in slot A
+	if err := upgrade.Install(ctx, c.disk, one,
+		upgrade.InstallOptions{Loader: sdboot.Backend{}}); err != nil { // version 1 is the default, in slot A
 		return err
 	}
 	running, err := c.boot(out, "1.0.0")

@@ -123,7 +123,8 @@ func KindOf(path string) (Kind, error) {
 		return Kind{Format: RawDisk}, nil
 	}
 	hint := nearest.Hint(ending, endings)
-	return Kind{}, fmt.Errorf("ending %q names no format, want %s%s: %w", ending, strings.Join(endings, " "), hint, ErrFormat)
+	return Kind{}, fmt.Errorf("ending %q names no format, want %s%s: %w", ending, strings.Join(endings, " "), hint,
+		ErrFormat)
 }
 
 // check refuses what cannot be packed, or not like that.

@@ -160,9 +160,10 @@ func TestWhatAFormatCannotHoldIsRefused(t *testing.T) {
 		compress bool
 		says     string
 	}{
-		"vmdk":        {gib, 4096, false, "sectors of 512 bytes only; raw and qcow2 hold those of 4096"},
-		"ova":         {gib, 4096, false, "sectors of 512 bytes only"},
-		"vhd":         {mib + 512, 512, false, "whole MiB only, this one has 1049088 bytes; the next such size is 2097152"},
+		"vmdk": {gib, 4096, false, "sectors of 512 bytes only; raw and qcow2 hold those of 4096"},
+		"ova":  {gib, 4096, false, "sectors of 512 bytes only"},
+		"vhd": {mib + 512, 512, false,
+			"whole MiB only, this one has 1049088 bytes; the next such size is 2097152"},
 		"vhd-dynamic": {2041 * gib, 512, false, "at most 2190433320960 bytes"},
 		"gcp":         {gib + mib, 512, false, "whole GiB only"},
 		"raw":         {gib, 512, true, "qcow2 can be, or pack it as raw.zst"},

@@ -40,7 +40,8 @@ var marks = []struct {
 	format string
 }{
 	{qcowMagic, string(QCOW2)}, {"vhdxfile", string(VHDX)}, {vmdkMagic, string(VMDK)},
-	{"# Disk DescriptorFile", string(VMDK)}, {vhdMagic, string(VHDDynamic)}, {"\x28\xb5\x2f\xfd", "zstd"}, {"\x1f\x8b", "gzip"}, {"\xfd7zXZ\x00", "xz"},
+	{"# Disk DescriptorFile", string(VMDK)}, {vhdMagic, string(VHDDynamic)}, {"\x28\xb5\x2f\xfd", "zstd"},
+	{"\x1f\x8b", "gzip"}, {"\xfd7zXZ\x00", "xz"},
 }
 
 // FormatOf tells by the bytes of a file what format it is of: RawDisk for what is none that is known, and what is no
@@ -128,7 +129,8 @@ func decode(f io.ReaderAt, size int64) (Format, reader, error) {
 	case RawDisk:
 		err = fmt.Errorf("it is neither a qcow2 nor a VHD: %w", ErrFormat)
 	case VHDX, VMDK:
-		err = fmt.Errorf("it is a %s, which cannot be read (qemu-img convert -O qcow2 makes what can): %w", format, ErrFormat)
+		err = fmt.Errorf("it is a %s, which cannot be read (qemu-img convert -O qcow2 makes what can): %w", format,
+			ErrFormat)
 	default:
 		err = fmt.Errorf("it is packed with %s; unpack it first: %w", format, ErrFormat)
 	}
@@ -175,7 +177,8 @@ func within(what string, off, length, size int64) error {
 	return nil
 }
 
-// readPieces reads pieces of a disk, each by read, which fills p with bytes that lie in one block. It follows io.ReaderAt.
+// readPieces reads pieces of a disk, each by read, which fills p with bytes that lie in one block. It follows
+// io.ReaderAt.
 func readPieces(p []byte, off, size, block int64, read func(p []byte, off int64) error) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read at %d: before the start", off)

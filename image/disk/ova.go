@@ -42,7 +42,8 @@ func writeOVA(ctx context.Context, s *stream, src Source, o WriteOptions) (err e
 		{name + ".mf", int64(len(manifest)), strings.NewReader(manifest)},
 		{name + "-disk1.vmdk", vmdk.at, io.NewSectionReader(f, 0, vmdk.at)},
 	} {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: file.name, Mode: 0o644, Size: file.size, ModTime: o.Time, Format: tar.FormatUSTAR}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: file.name, Mode: 0o644, Size: file.size, ModTime: o.Time,
+			Format: tar.FormatUSTAR}
 		if h.ModTime.IsZero() {
 			h.ModTime = epoch
 		}

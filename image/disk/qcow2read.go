@@ -63,7 +63,8 @@ func readQCOW2(f io.ReaderAt, file int64) (*qcowReader, error) {
 		if err := fill(f, name, int64(be.Uint64(h[8:])&(1<<62-1)), "the backing file's name"); err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("it has a backing file, %s, without which it is not whole (qemu-img convert takes it in): %w",
+		return nil, fmt.Errorf("it has a backing file, %s, without which it is not whole (qemu-img convert takes it "+
+			"in): %w",
 			named(name), ErrFormat)
 	case be.Uint32(h[32:]) != 0:
 		return nil, fmt.Errorf("it is encrypted (qemu-img convert makes one that is not): %w", ErrFormat)

@@ -70,7 +70,8 @@ func (o Options) Create(path string, size int64) (*Raw, error) {
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("create disk image %s: remove the file that is there or choose another name: %w", path, fs.ErrExist)
+		return nil, fmt.Errorf("create disk image %s: remove the file that is there or choose another name: %w", path,
+			fs.ErrExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create disk image: %w", err)
@@ -153,7 +154,8 @@ func (r *Raw) ReadAt(p []byte, off int64) (int, error) {
 // WriteAt follows io.WriterAt. A write past the end writes nothing and fails with ENOSPC.
 func (r *Raw) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > r.size-int64(len(p)) {
-		return 0, fmt.Errorf("write %d bytes at %d, disk image %s of %d bytes: %w", len(p), off, r.f.Name(), r.size, syscall.ENOSPC)
+		return 0, fmt.Errorf("write %d bytes at %d, disk image %s of %d bytes: %w", len(p), off, r.f.Name(), r.size,
+			syscall.ENOSPC)
 	}
 	return r.f.WriteAt(p, off)
 }
@@ -166,8 +168,8 @@ func (r *Raw) Sync() error {
 	return direct.Sync(r.f)
 }
 
-// Direct reads the image from the file's own disk, past the kernel's cache; only what was flushed is sure to be seen. Not every
-// file system can do that, and the error says why. It is the image's to close.
+// Direct reads the image from the file's own disk, past the kernel's cache; only what was flushed is sure to be seen.
+// Not every file system can do that, and the error says why. It is the image's to close.
 func (r *Raw) Direct() (io.ReaderAt, error) {
 	if r.pending {
 		return nil, errors.New("the file is flushed once it is whole")

@@ -102,12 +102,14 @@ func TestWhatIsRefused(t *testing.T) {
 	fifo := filepath.Join(dir, "fifo")
 	require.NoError(t, unix.Mkfifo(fifo, 0o600))
 	for path, says := range map[string]string{
-		there: "8 bytes, want a multiple", dir: "is a directory", fifo: "not a regular file", "/dev/null": "not a regular file",
+		there: "8 bytes, want a multiple", dir: "is a directory", fifo: "not a regular file",
+		"/dev/null":                  "not a regular file",
 		filepath.Join(dir, "absent"): "no such file",
 	} {
 		_, err := Open(path)
 		require.ErrorContains(t, err, says)
 		require.ErrorContains(t, err, "open disk image "+path)
 	}
-	require.ErrorContains(t, func() error { _, err := Options{SectorSize: 1}.Open(there); return err }(), "sector size 1")
+	require.ErrorContains(t, func() error { _, err := Options{SectorSize: 1}.Open(there); return err }(),
+		"sector size 1")
 }

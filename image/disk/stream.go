@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream is where a format is written, front to back. Zeros are left out where w is a file that can be written anywhere.
+// stream is where a format is written, front to back. Zeros are left out where w is a file that can be written
+// anywhere.
 type stream struct {
 	w    io.Writer
 	file *os.File // nil if w can only be appended to
@@ -48,7 +49,8 @@ func (s *stream) Write(p []byte) (n int, err error) {
 	n, err = writeSparse(s.file, p, s.at)
 	s.at += int64(n)
 	if s.at-s.back >= early {
-		_ = unix.SyncFileRange(int(s.file.Fd()), s.back, s.at-s.back, unix.SYNC_FILE_RANGE_WRITE) // Sync tells what fails
+		_ = unix.SyncFileRange(int(s.file.Fd()), s.back, s.at-s.back,
+			unix.SYNC_FILE_RANGE_WRITE) // Sync tells what fails
 		s.back = s.at
 	}
 	return n, err
@@ -126,8 +128,8 @@ func (s *stream) close() error {
 	return s.file.Truncate(s.at)
 }
 
-// scratch makes a file without a name for what cannot be written in order, beside the file where that is one. It is gone
-// when it is closed.
+// scratch makes a file without a name for what cannot be written in order, beside the file where that is one. It is
+// gone when it is closed.
 func (s *stream) scratch() (*os.File, error) {
 	dir := ""
 	if s.file != nil {

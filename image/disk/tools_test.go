@@ -22,7 +22,8 @@ func tool(t *testing.T, name string, args ...string) string {
 }
 
 // called is what qemu-img calls a format.
-var called = map[Format]string{RawDisk: "raw", QCOW2: "qcow2", VHD: "vpc", VHDDynamic: "vpc", VHDX: "vhdx", VMDK: "vmdk"}
+var called = map[Format]string{RawDisk: "raw", QCOW2: "qcow2", VHD: "vpc", VHDDynamic: "vpc", VHDX: "vhdx",
+	VMDK: "vmdk"}
 
 // judge looks at a file with QEMU's tools, and converts it back: the disk is the raw one, byte for byte.
 func judge(t *testing.T, format Format, raw, path string) {
@@ -40,7 +41,8 @@ func judge(t *testing.T, format Format, raw, path string) {
 }
 
 func TestForeignToolsReadWhatIsWritten(t *testing.T) {
-	for size, sectors := range map[int64][]int{10 << 20: {512, 4096}, 1 << 30: {512}} { // of more than one L1 entry, and whole GiB
+	for size, sectors := range map[int64][]int{10 << 20: {512, 4096},
+		1 << 30: {512}} { // of more than one L1 entry, and whole GiB
 		for _, sector := range sectors {
 			raw := written(t, content(10<<20), sector)
 			require.NoError(t, raw.f.Truncate(size))
@@ -204,7 +206,8 @@ func TestWhatForeignToolsWriteIsRead(t *testing.T) {
 		"it has a backing file":    {"-b", base, "-F", "qcow2"},
 		"extended entries of L2":   {"-o", "extended_l2=on", "16M"},
 		"the data in another file": {"-o", "data_file=" + filepath.Join(dir, "data"), "16M"},
-		"it is encrypted": {"--object", "secret,id=s,data=secret", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+		"it is encrypted": {"--object", "secret,id=s,data=secret", "-o",
+			"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
 			"16M"},
 	} {
 		path := filepath.Join(t.TempDir(), "disk")

@@ -107,7 +107,10 @@ func (v *vhdReader) Size() int64 { return v.size }
 // ReadAt follows io.ReaderAt.
 func (v *vhdReader) ReadAt(p []byte, off int64) (int, error) {
 	if v.block == 0 {
-		return readPieces(p, off, v.size, 1<<62, func(p []byte, off int64) error { return fill(v.f, p, off, "the disk") })
+		return readPieces(p, off, v.size, 1<<62, func(p []byte, off int64) error {
+			return fill(v.f, p, off,
+				"the disk")
+		})
 	}
 	return readPieces(p, off, v.size, v.block, func(p []byte, off int64) error {
 		sector := v.table[off/v.block]

@@ -62,7 +62,8 @@ func writeGrains(ctx context.Context, s *stream, src Source, b *blocks, places [
 			if err != nil {
 				return err
 			}
-			out := sink{binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(j.out, uint64(j.at/vmdkSector)), 0)}
+			out := sink{binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(j.out,
+				uint64(j.at/vmdkSector)), 0)}
 			z.Reset(&out)
 			if _, err := z.Write(j.in); err != nil {
 				return err

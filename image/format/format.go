@@ -1,6 +1,6 @@
-// Package format holds what those who make an installer image and those who read one must agree on: where its files lie and what
-// they are called, its annotations, and where its signature is. It holds names and shapes and does nothing with them: package pack
-// writes them, package image reads them, and a loader's backend names its files by them.
+// Package format holds what those who make an installer image and those who read one must agree on: where its files lie
+// and what they are called, its annotations, and where its signature is. It holds names and shapes and does nothing
+// with them: package pack writes them, package image reads them, and a loader's backend names its files by them.
 //
 // Specifications: OCI image format 1.1; cosign, specs/SIGNATURE_SPEC.md.
 package format
@@ -26,12 +26,14 @@ const (
 	Initrd  = "initramfs.xz" // its initramfs, however it is compressed
 	Cmdline = "cmdline"      // its arguments; may be missing
 
-	// The loaders to install. A running machine keeps its own until the version is confirmed, and then takes this one if it
-	// differs, is not older, and can be installed so that a power cut leaves a machine that starts (docs/decisions/0008).
+	// The loaders to install. A running machine keeps its own until the version is confirmed, and then takes this one
+	// if it differs, is not older, and can be installed so that a power cut leaves a machine that starts
+	// (docs/decisions/0008).
 	SystemdBoot = "systemd-boot.efi"
 	GRUBEFI     = "grub.efi"      // GRUB for UEFI
 	GRUBBoot    = "grub-boot.img" // GRUB for BIOS: its boot.img, as it comes; only an install takes it
-	GRUBCore    = "grub-core.img" // and a core image; both images of GRUB look for (,gpt1)/grub/grub.cfg on their own disk
+	// and a core image; both images of GRUB look for (,gpt1)/grub/grub.cfg on their own disk
+	GRUBCore = "grub-core.img"
 )
 
 // Annotations of an image's manifest.
@@ -46,8 +48,8 @@ const (
 	//
 	//	[{"name":"vmlinuz.efi","size":12345678,"sha256":"<64 hex digits>"}]
 	//
-	// Readers take fields they do not know as absent. An image without the annotation is as good; its reader learns sizes and
-	// digests only while it streams.
+	// Readers take fields they do not know as absent. An image without the annotation is as good; its reader learns
+	// sizes and digests only while it streams.
 	AssetsAnnotation = "org.pawl-os.assets"
 
 	// UpgradeAnnotations begins the names of those that hold a version: package upgrade describes them.
@@ -56,8 +58,8 @@ const (
 
 // Annotations of a layer's descriptor.
 const (
-	// AssetAnnotation holds the name of the one asset that is in the layer, as [AssetsAnnotation] has it. A reader that does
-	// not want the asset need not read the layer. Empty: the layer holds none.
+	// AssetAnnotation holds the name of the one asset that is in the layer, as [AssetsAnnotation] has it. A reader that
+	// does not want the asset need not read the layer. Empty: the layer holds none.
 	AssetAnnotation = "org.pawl-os.asset"
 
 	// FramesAnnotation holds where the asset can be taken up in the middle, as the JSON of [Frames].
@@ -78,9 +80,10 @@ type Asset struct {
 //
 //	{"head":212,"content":1048576,"packed":[348123,350001,7012],"sha256":["<64 hex digits>", ...]}
 //
-// The asset's content is cut into pieces of Content bytes, the last one perhaps shorter. Each piece is packed by itself: a zstd
-// frame, a gzip member, or for a layer that is not packed the bytes themselves. What is before and behind them is the rest of the
-// tar archive, packed in frames or members of its own. So the blob as a whole is what any other reader expects.
+// The asset's content is cut into pieces of Content bytes, the last one perhaps shorter. Each piece is packed by
+// itself: a zstd frame, a gzip member, or for a layer that is not packed the bytes themselves. What is before and
+// behind them is the rest of the tar archive, packed in frames or members of its own. So the blob as a whole is what
+// any other reader expects.
 type Frames struct {
 	Head    int64    `json:"head"`    // bytes of the blob before the first piece
 	Content int64    `json:"content"` // bytes of the asset in each, but for the last
@@ -97,8 +100,8 @@ func (f Frames) String() string {
 	return string(text)
 }
 
-// Of a signature as "cosign sign --key" makes it: the type of the layer that holds what was signed, and the annotation of that layer
-// with the signature in base64.
+// Of a signature as "cosign sign --key" makes it: the type of the layer that holds what was signed, and the annotation
+// of that layer with the signature in base64.
 const (
 	SimpleSigningType   = "application/vnd.dev.cosign.simplesigning.v1+json"
 	SignatureAnnotation = "dev.cosignproject.cosign/signature"

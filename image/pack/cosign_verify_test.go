@@ -15,7 +15,8 @@ import (
 	"github.com/pawl-os/pawl/internal/testregistry"
 )
 
-// TestCosignVerifiesWhatIsSigned asks the cosign in PATH. It takes minutes to build, so no target of the Makefile runs this:
+// TestCosignVerifiesWhatIsSigned asks the cosign in PATH. It takes minutes to build, so no target of the Makefile runs
+// this:
 //
 //	go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
 //	go test -tags cosign -run TestCosignVerifies ./image/pack
@@ -25,7 +26,8 @@ func TestCosignVerifiesWhatIsSigned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, err := pack.Create(filepath.Join(t.TempDir(), "layout"))
 			require.NoError(t, err)
-			b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: "amd64", Assets: []pack.Asset{pack.Data(pack.UKIAsset, []byte("x"))}})
+			b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: "amd64",
+				Assets: []pack.Asset{pack.Data(pack.UKIAsset, []byte("x"))}})
 			require.NoError(t, err)
 			require.NoError(t, l.Tag("v1", b))
 			r, err := testregistry.Serve("127.0.0.1:0")
@@ -38,7 +40,8 @@ func TestCosignVerifiesWhatIsSigned(t *testing.T) {
 				return string(out), err
 			}
 			push := func() {
-				_, err := l.Push(context.Background(), b, r.Host()+"/os:v1", pack.PushOptions{Keychain: authn.NewMultiKeychain()})
+				_, err := l.Push(context.Background(), b, r.Host()+"/os:v1",
+					pack.PushOptions{Keychain: authn.NewMultiKeychain()})
 				require.NoError(t, err)
 			}
 			push()

@@ -67,7 +67,8 @@ func (s *sized) Write(p []byte) (int, error) {
 
 func newFramer(w io.Writer, c Compression) (*framer, error) {
 	pack, err := c.compressor()
-	return &framer{to: &sized{Writer: w}, pack: pack, started: -1, hash: sha256.New(), frames: format.Frames{Content: frameContent}}, err
+	return &framer{to: &sized{Writer: w}, pack: pack, started: -1, hash: sha256.New(),
+		frames: format.Frames{Content: frameContent}}, err
 }
 
 // content says that the next bytes that are written are the asset's.

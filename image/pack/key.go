@@ -19,8 +19,8 @@ import (
 // ErrPassword is returned for a key that is encrypted and a password that is missing or wrong. Do: give the right one.
 var ErrPassword = errors.New("the password does not open the key")
 
-// ReadKey reads a private key for Sign: one PEM block, PKCS #8, as openssl writes ECDSA and RSA keys, or as cosign encrypts its
-// keys with a password (nil: there is none).
+// ReadKey reads a private key for Sign: one PEM block, PKCS #8, as openssl writes ECDSA and RSA keys, or as cosign
+// encrypts its keys with a password (nil: there is none).
 func ReadKey(path string, password *string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -54,7 +54,8 @@ func parseKey(data []byte, password *string) (crypto.Signer, error) {
 	case "RSA PRIVATE KEY":
 		key, err = x509.ParsePKCS1PrivateKey(der)
 	default:
-		return nil, fmt.Errorf("it is %q: want a private key that is not encrypted, or one that cosign encrypted", block.Type)
+		return nil, fmt.Errorf("it is %q: want a private key that is not encrypted, or one that cosign encrypted",
+			block.Type)
 	}
 	if err != nil {
 		return nil, err
@@ -76,8 +77,8 @@ func parseKey(data []byte, password *string) (crypto.Signer, error) {
 // maxScrypt bounds the memory that a key may ask for: 128 bytes times N times r. cosign's own ask for 64 MiB.
 const maxScrypt = 256 << 20
 
-// decrypt opens what cosign encrypts a key to: JSON that names scrypt with its parameters and a nacl secretbox. Specification:
-// go-securesystemslib, package encrypted.
+// decrypt opens what cosign encrypts a key to: JSON that names scrypt with its parameters and a nacl secretbox.
+// Specification: go-securesystemslib, package encrypted.
 func decrypt(data []byte, password *string) ([]byte, error) {
 	var e struct {
 		KDF struct {
@@ -98,7 +99,8 @@ func decrypt(data []byte, password *string) ([]byte, error) {
 	var nonce [24]byte
 	switch {
 	case e.KDF.Name != "scrypt" || e.Cipher.Name != "nacl/secretbox" || len(e.Cipher.Nonce) != len(nonce):
-		return nil, fmt.Errorf("it is encrypted with %q and %q, want scrypt and nacl/secretbox", e.KDF.Name, e.Cipher.Name)
+		return nil, fmt.Errorf("it is encrypted with %q and %q, want scrypt and nacl/secretbox", e.KDF.Name,
+			e.Cipher.Name)
 	case n < 1 || r < 1 || p < 1 || r > maxScrypt/128 || n > maxScrypt/128/r || p > 16:
 		return nil, fmt.Errorf("it asks for scrypt with N=%d, r=%d, p=%d, more than cosign ever does", n, r, p)
 	case password == nil:

@@ -104,9 +104,10 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 		annotations = map[string]string{AssetAnnotation: a.Name, FramesAnnotation: packed.frames.String()}
 	}
 	return layer{
-		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest, Annotations: annotations},
-		diffID:     hashOf(diffID),
-		asset:      format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
+		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest,
+			Annotations: annotations},
+		diffID: hashOf(diffID),
+		asset:  format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
 	}, nil
 }
 

@@ -27,8 +27,8 @@ const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 // ErrNoTag is returned when a layout has no entry of that tag. Do: list them with Layout.Tags.
 var ErrNoTag = errors.New("no such tag in the layout")
 
-// Layout is an OCI image layout in a directory. Several goroutines and processes may add to one at once: who changes its list of
-// tags holds a lock on the file oci-layout meanwhile, and all wait for each other.
+// Layout is an OCI image layout in a directory. Several goroutines and processes may add to one at once: who changes
+// its list of tags holds a lock on the file oci-layout meanwhile, and all wait for each other.
 type Layout struct {
 	dir string
 }
@@ -44,7 +44,8 @@ func Create(dir string) (*Layout, error) {
 		return l, nil
 	}
 	if entries, err := os.ReadDir(dir); err == nil && slices.ContainsFunc(entries, isForeign) {
-		if _, err := os.Stat(l.path("oci-layout")); errors.Is(err, fs.ErrNotExist) { // asked last: it is what a layout begins with
+		if _, err := os.Stat(l.path("oci-layout")); errors.Is(err,
+			fs.ErrNotExist) { // asked last: it is what a layout begins with
 			return nil, fmt.Errorf("create layout: %s is not empty and no OCI layout; name another directory", dir)
 		}
 	}
@@ -57,19 +58,22 @@ func Create(dir string) (*Layout, error) {
 	return l, nil
 }
 
-// isForeign reports whether an entry of a directory is none that a layout begins with: another process may be making it just now.
+// isForeign reports whether an entry of a directory is none that a layout begins with: another process may be making it
+// just now.
 func isForeign(entry fs.DirEntry) bool {
 	return entry.Name() != "blobs" && entry.Name() != "oci-layout"
 }
 
-// begin makes an empty layout, unless another process has done so by now. The file oci-layout, written last, marks it as whole.
+// begin makes an empty layout, unless another process has done so by now. The file oci-layout, written last, marks it
+// as whole.
 func (l *Layout) begin(mark *os.File) error {
 	info, err := mark.Stat()
 	if err != nil || info.Size() > 0 {
 		return err
 	}
 	if _, err = l.index(); errors.Is(err, fs.ErrNotExist) {
-		err = l.writeIndex(&v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}})
+		err = l.writeIndex(&v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex,
+			Manifests: []v1.Descriptor{}})
 	}
 	if err != nil {
 		return err
@@ -78,8 +82,8 @@ func (l *Layout) begin(mark *os.File) error {
 	return err
 }
 
-// locked calls f while no other process that asks for the lock is in it. A process that dies lets go. A layout that another
-// tool changes meanwhile is not protected.
+// locked calls f while no other process that asks for the lock is in it. A process that dies lets go. A layout that
+// another tool changes meanwhile is not protected.
 func (l *Layout) locked(f func(mark *os.File) error) (err error) {
 	mark, err := os.OpenFile(l.path("oci-layout"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -103,7 +107,8 @@ var tagShape = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 // CheckTag refuses what cannot be a tag.
 func CheckTag(tag string) error {
 	if !tagShape.MatchString(tag) {
-		return fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, 128 at most, the first no dot and no dash", tag)
+		return fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, 128 at most, the first no dot "+
+			"and no dash", tag)
 	}
 	return nil
 }
@@ -124,7 +129,8 @@ func (l *Layout) tag(tag string, b Built) error {
 	if err != nil {
 		return err
 	}
-	index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool { return d.Annotations[TagAnnotation] == tag })
+	index.Manifests = slices.DeleteFunc(index.Manifests,
+		func(d v1.Descriptor) bool { return d.Annotations[TagAnnotation] == tag })
 	d := b.descriptor
 	d.Annotations = map[string]string{TagAnnotation: tag, VersionAnnotation: b.Version}
 	index.Manifests = append(index.Manifests, d)

@@ -23,7 +23,8 @@ func TestSeveralAddToOneLayoutAtOnceAndNoTagIsLost(t *testing.T) {
 				l, err := pack.Create(dir)
 				if err == nil {
 					var b pack.Built
-					b, err = l.Add(t.Context(), pack.Image{Version: fmt.Sprintf("1.0.%d", i), Arch: "amd64", Assets: []pack.Asset{pack.Data("vmlinuz.efi", []byte("kernel"))}})
+					b, err = l.Add(t.Context(), pack.Image{Version: fmt.Sprintf("1.0.%d", i), Arch: "amd64",
+						Assets: []pack.Asset{pack.Data("vmlinuz.efi", []byte("kernel"))}})
 					if err == nil {
 						err = l.Tag(fmt.Sprintf("v%d", i), b)
 					}

@@ -8,7 +8,8 @@
 // memory does not grow with their size. A layout is never left naming something that is not whole: blobs are written
 // under a temporary name first, and index.json is replaced last.
 //
-// Layout.Sign signs the result as cosign does with a key. The package does not delete blobs that nothing names any more.
+// Layout.Sign signs the result as cosign does with a key. The package does not delete blobs that nothing names any
+// more.
 //
 // Specifications: OCI image format 1.1, image layout 1.0, distribution 1.1. The list of assets is described at
 // [format].
@@ -29,7 +30,8 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 )
 
-// Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry: see package [format].
+// Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry: see package
+// [format].
 const (
 	VersionAnnotation = format.VersionAnnotation
 	CreatedAnnotation = format.CreatedAnnotation // Image.Created, if that is set
@@ -50,14 +52,16 @@ const (
 
 // Image is what Add packs.
 type Image struct {
-	Version     string      // the version of the operating system, as bootloader.CheckVersion has it, and as the UKI's os-release says; required
+	// the version of the operating system, as bootloader.CheckVersion has it, and as the UKI's os-release says;
+	// required
+	Version     string
 	Arch        string      // GOARCH; required
 	Assets      []Asset     // at least one; their order is the order of the layers
 	Compression Compression // the zero value is Zstd
 	Created     time.Time   // recorded in the image and on each file; zero is the Unix epoch and is not recorded
 
-	// Entrypoint is the program that a container of this image runs; Asset.Name is its path, such as "usr/bin/installer".
-	// Zero: none. It is in the lowest layer, which nobody reads for the assets.
+	// Entrypoint is the program that a container of this image runs; Asset.Name is its path, such as
+	// "usr/bin/installer". Zero: none. It is in the lowest layer, which nobody reads for the assets.
 	Entrypoint Asset
 
 	// Annotations are added to the manifest. The three above cannot be given here.
@@ -116,7 +120,8 @@ func (i Image) check() error {
 	seen := map[string]bool{}
 	for _, a := range i.Assets {
 		switch {
-		case !fs.ValidPath(a.Name) || a.Name == "." || strings.ContainsAny(a.Name, "\\\x00") || strings.Contains(a.Name, ".wh."):
+		case !fs.ValidPath(a.Name) || a.Name == "." || strings.ContainsAny(a.Name, "\\\x00") ||
+			strings.Contains(a.Name, ".wh."):
 			return fmt.Errorf("asset name %q: want a plain relative path", a.Name)
 		case seen[a.Name]:
 			return fmt.Errorf("asset %s is given twice", a.Name)
@@ -132,7 +137,8 @@ func (i Image) check() error {
 			}
 		}
 	}
-	if e := i.Entrypoint; e.Name != "" && (!fs.ValidPath(e.Name) || e.Size <= 0 || e.Write == nil || strings.HasPrefix(e.Name+"/", format.Root+"/")) {
+	if e := i.Entrypoint; e.Name != "" && (!fs.ValidPath(e.Name) || e.Size <= 0 || e.Write == nil ||
+		strings.HasPrefix(e.Name+"/", format.Root+"/")) {
 		return fmt.Errorf("entrypoint %q: want a program outside of usr/install", e.Name)
 	}
 	for _, key := range []string{VersionAnnotation, CreatedAnnotation, AssetsAnnotation} {

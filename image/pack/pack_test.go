@@ -261,7 +261,8 @@ func TestUKIIsAssembledWhileItIsPacked(t *testing.T) {
 	copy(kernel[0x300:], "6.1.0-test (someone) #1\x00")
 	reader := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
 
-	a, err := pack.UKI(pack.UKIParts{Stub: reader(stub), Linux: reader(kernel), Initrd: reader([]byte("initramfs")), Cmdline: "quiet", OSRelease: "VERSION_ID=5\n"})
+	a, err := pack.UKI(pack.UKIParts{Stub: reader(stub), Linux: reader(kernel), Initrd: reader([]byte("initramfs")),
+		Cmdline: "quiet", OSRelease: "VERSION_ID=5\n"})
 	require.NoError(t, err)
 	var out bytes.Buffer
 	require.NoError(t, a.Write(&out))

@@ -24,8 +24,9 @@ type PushOptions struct {
 	PlainHTTP bool              // no TLS; loopback and private addresses need not say so
 }
 
-// Push copies b, which must have a tag in the layout, to a registry under the reference to, "host:port/repository:tag", and returns the reference with b's
-// digest in place of the tag; its signature, if it has one, goes with it. What the registry has already is not sent again. Blobs are streamed from the layout.
+// Push copies b, which must have a tag in the layout, to a registry under the reference to, "host:port/repository:tag",
+// and returns the reference with b's digest in place of the tag; its signature, if it has one, goes with it. What the
+// registry has already is not sent again. Blobs are streamed from the layout.
 func (l *Layout) Push(ctx context.Context, b Built, to string, o PushOptions) (string, error) {
 	tag, err := parseTarget(to, o)
 	if err != nil {

@@ -15,9 +15,10 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 )
 
-// Sign signs b as "cosign sign --key" does, with an ECDSA, Ed25519 or RSA key, and tags the signature "sha256-<hex>.sig" in the layout. Push
-// takes it along under that tag. reference is the repository that the signature names, for people; it may be empty. A
-// signature that was there is replaced. Specification: cosign, specs/SIGNATURE_SPEC.md.
+// Sign signs b as "cosign sign --key" does, with an ECDSA, Ed25519 or RSA key, and tags the signature
+// "sha256-<hex>.sig" in the layout. Push takes it along under that tag. reference is the repository that the signature
+// names, for people; it may be empty. A signature that was there is replaced. Specification: cosign,
+// specs/SIGNATURE_SPEC.md.
 func (l *Layout) Sign(b Built, key crypto.Signer, reference string) error {
 	payload, err := json.Marshal(map[string]any{
 		"critical": map[string]any{
@@ -61,7 +62,8 @@ func (l *Layout) addSignature(b Built, payload, signature []byte) error {
 	if err != nil {
 		return err
 	}
-	config, err := l.addJSON(v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{digest}}}, types.OCIConfigJSON)
+	config, err := l.addJSON(v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{digest}}},
+		types.OCIConfigJSON)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,8 @@ func TestWhatIsSignedSatisfiesAPolicy(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "layout")
 			l, err := pack.Create(dir)
 			require.NoError(t, err)
-			b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: "amd64", Assets: []pack.Asset{pack.Data(pack.UKIAsset, []byte("x"))}})
+			b, err := l.Add(context.Background(), pack.Image{Version: "1", Arch: "amd64",
+				Assets: []pack.Asset{pack.Data(pack.UKIAsset, []byte("x"))}})
 			require.NoError(t, err)
 			require.NoError(t, l.Tag("v1", b))
 			r, err := testregistry.Serve("127.0.0.1:0")
@@ -58,8 +59,10 @@ func TestWhatIsSignedSatisfiesAPolicy(t *testing.T) {
 			defer r.Close()
 			nobody := authn.NewMultiKeychain()
 			open := func(ref string) error {
-				p := &image.Policy{Rules: []image.Rule{{References: []string{r.Host() + "/os", "oci:" + dir}, Keys: []string{public}}}}
-				_, err := image.Open(context.Background(), ref, image.Options{Arch: "amd64", Keychain: nobody, Policy: p})
+				p := &image.Policy{Rules: []image.Rule{{References: []string{r.Host() + "/os", "oci:" + dir},
+					Keys: []string{public}}}}
+				_, err := image.Open(context.Background(), ref, image.Options{Arch: "amd64", Keychain: nobody,
+					Policy: p})
 				return err
 			}
 			push := func() string {
@@ -96,7 +99,8 @@ func TestKeysThatAreRefused(t *testing.T) {
 		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(3, 8, 1), "power of 2"},
 		{"ENCRYPTED SIGSTORE PRIVATE KEY", encrypted(2, 8, 1), "the password does not open the key"},
 	} {
-		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: c.kind, Bytes: []byte(c.text)}), 0o600))
+		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: c.kind, Bytes: []byte(c.text)}),
+			0o600))
 		_, err = pack.ReadKey(file, new(string))
 		require.ErrorContains(t, err, c.want, "%s", c.text)
 	}
@@ -115,7 +119,8 @@ func encrypted(n, r, p int) string {
 // TestKeysOfCosign opens keys that cosign made and encrypted: see testdata/cosign/make.sh.
 func TestKeysOfCosign(t *testing.T) {
 	right, wrong, empty := "correct horse", "correct house", ""
-	for name, password := range map[string]*string{"generated": &right, "rsa": &right, "ed25519": &right, "empty": &empty} {
+	for name, password := range map[string]*string{"generated": &right, "rsa": &right, "ed25519": &right,
+		"empty": &empty} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("testdata/cosign", name+".key")
 			key, err := pack.ReadKey(file, password)

@@ -33,7 +33,8 @@ func TestCommonToolsUnpackTheLayers(t *testing.T) {
 			for n, d := range m.Layers {
 				out := t.TempDir()
 				blob := filepath.Join(l.Dir(), "blobs/sha256", d.Digest.Hex)
-				text, err := exec.Command("sh", "-c", c.command+` < "$1" | tar -x -C "$2"`, "sh", blob, out).CombinedOutput()
+				text, err := exec.Command("sh", "-c", c.command+` < "$1" | tar -x -C "$2"`, "sh", blob,
+					out).CombinedOutput()
 				require.NoError(t, err, "%s", text)
 				require.Empty(t, text)
 				var want bytes.Buffer

@@ -60,15 +60,16 @@ func (b *beginning) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// states refuses a UKI of size bytes whose system calls itself something else than version: once it runs it could not be confirmed.
-// What is no UKI states nothing.
+// states refuses a UKI of size bytes whose system calls itself something else than version: once it runs it could not
+// be confirmed. What is no UKI states nothing.
 func (b *beginning) states(size int64, version string) error {
 	img, err := uki.Parse(uki.Beginning{ReaderAt: bytes.NewReader(b.data), Known: int64(len(b.data))}, size)
 	if err != nil {
 		return nil
 	}
 	if own, err := img.Version(); err == nil && own != "" && own != version {
-		return fmt.Errorf("the image is to state version %q, and the os-release inside says VERSION_ID=%q: they have to be the same", version, own)
+		return fmt.Errorf("the image is to state version %q, and the os-release inside says VERSION_ID=%q: they have "+
+			"to be the same", version, own)
 	}
 	return nil
 }

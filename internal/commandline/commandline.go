@@ -1,5 +1,5 @@
-// Package commandline judges command lines for all the commands in one way: what is refused names the flag, and the nearest value
-// that would be right.
+// Package commandline judges command lines for all the commands in one way: what is refused names the flag, and the
+// nearest value that would be right.
 package commandline
 
 import (
@@ -15,7 +15,10 @@ func Word(flag, value string, words ...string) error {
 		return nil
 	}
 	meant := strings.ToLower(value)
-	nearest := slices.MinFunc(words, func(a, b string) int { return cmp.Compare(distance(meant, a), distance(meant, b)) })
+	nearest := slices.MinFunc(words, func(a, b string) int {
+		return cmp.Compare(distance(meant, a),
+			distance(meant, b))
+	})
 	hint := ""
 	if distance(meant, nearest) <= max(2, len(nearest)/3) {
 		hint = fmt.Sprintf("; did you mean %s?", nearest)

@@ -36,9 +36,9 @@ func (r Result) String() string {
 	return fmt.Sprintf("cuts: cases=%d ok=%d wrong=%d", r.Cases, r.OK, len(r.Wrong))
 }
 
-// Run cuts machines in QEMU. One machine takes one cut after the other: the boot that shows how a cut ended is the one in which
-// the next upgrade begins, so each cut is also followed by an upgrade that works. The error is of what has nothing to do
-// with any cut.
+// Run cuts machines in QEMU. One machine takes one cut after the other: the boot that shows how a cut ended is the one
+// in which the next upgrade begins, so each cut is also followed by an upgrade that works. The error is of what has
+// nothing to do with any cut.
 func Run(ctx context.Context, o Options) (r Result, err error) {
 	if o.Cuts == nil {
 		o.Cuts = Table()
@@ -105,8 +105,8 @@ type machine struct {
 	last   string // id of the latest attempt
 }
 
-// work installs the machine, and takes cuts for as long as there are any. A machine on which something went wrong is thrown
-// away, so that it says nothing of the next cut.
+// work installs the machine, and takes cuts for as long as there are any. A machine on which something went wrong is
+// thrown away, so that it says nothing of the next cut.
 func (m *machine) work(ctx context.Context, cuts <-chan Cut, tell func(Cut, time.Duration, string, error)) error {
 	defer func() {
 		if m.vm != nil {

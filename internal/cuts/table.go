@@ -1,9 +1,9 @@
-// Package cuts cuts the power of a machine in every phase of an upgrade, and requires that it ends right: in the version that
-// worked, or confirmed in the new one, with nothing left undone, and able to upgrade again.
+// Package cuts cuts the power of a machine in every phase of an upgrade, and requires that it ends right: in the
+// version that worked, or confirmed in the new one, with nothing left undone, and able to upgrade again.
 //
-// Start with Table, the phases and their outcome, which is docs/sequence.md as data. Run does it to machines in QEMU; the
-// tests of cmd/pawl do it to a disk in a file, with the model of firmware and loader. The phases are known by what the
-// node service tells its observer as each begins, so a phase that is not in the table is a fault too.
+// Start with Table, the phases and their outcome, which is docs/sequence.md as data. Run does it to machines in QEMU;
+// the tests of cmd/pawl do it to a disk in a file, with the model of firmware and loader. The phases are known by what
+// the node service tells its observer as each begins, so a phase that is not in the table is a fault too.
 //
 // It does not cut between two writes of one step: that is package internal/proof's.
 package cuts
@@ -41,13 +41,15 @@ func Table() (all []Cut) {
 			all = append(all, Cut{k, a, isNew, says})
 		}
 	}
-	before := []string{"upgrade:find", "upgrade:disarm", "upgrade:clear", "upgrade:write", "upgrade:verify", "upgrade:complete"}
+	before := []string{"upgrade:find", "upgrade:disarm", "upgrade:clear", "upgrade:write", "upgrade:verify",
+		"upgrade:complete"}
 	trial := []string{"trial:wipe-EPHEMERAL", "trial/migrate", "trial/checks", "trial/window", "trial/confirm"}
 	after := []string{"trial:record-the-confirmation", "settle/rejoin", "settle/uncordon", "settle/unlock"}
 
 	add(Upgrade, false, "", append([]string{"upgrade/resolve", "upgrade/allow", "upgrade/prepare"}, before...)...)
 	add(Upgrade, false, "", "upgrade:prepare")
-	add(Upgrade, false, abandoned, "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/last", "upgrade/arm", "upgrade:arm")
+	add(Upgrade, false, abandoned, "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop",
+		"upgrade/unmount", "upgrade/free", "upgrade/load", "upgrade/last", "upgrade/arm", "upgrade:arm")
 	add(Upgrade, false, notKnown, "upgrade:arm-the-loader")
 	add(Upgrade, true, confirmed, "upgrade/shutdown")
 	add(Upgrade, false, notKnown, "trial/started")
@@ -56,7 +58,8 @@ func Table() (all []Cut) {
 
 	add(Staged, false, "", append([]string{"upgrade/resolve", "upgrade/allow", "upgrade/stage"}, before...)...)
 	add(Staged, false, "", "upgrade:prepare")
-	add(Staged, true, confirmed, "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop", "upgrade/load", "upgrade/last", "upgrade/shutdown", "apply:verify", "apply:arm")
+	add(Staged, true, confirmed, "upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade/leave", "upgrade/stop",
+		"upgrade/load", "upgrade/last", "upgrade/shutdown", "apply:verify", "apply:arm")
 	add(Staged, false, notKnown, "upgrade:arm-the-loader")
 	add(Staged, false, notKnown, "trial/started")
 	add(Staged, false, started, trial...)

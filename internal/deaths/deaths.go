@@ -1,10 +1,10 @@
-// Package deaths boots machines whose upgrade dies, in every way that is known and on every loader, and looks where each of
-// them ends: in which slot, and with what knowledge of why.
+// Package deaths boots machines whose upgrade dies, in every way that is known and on every loader, and looks where
+// each of them ends: in which slot, and with what knowledge of why.
 //
-// Start with Run. A cell is a loader, a way to die and a number of tries. All cells begin with the same disk: version 1.0.0 runs,
-// 2.0.0 is armed, and the machine is off. Either something happens to that disk, or 2.0.0 misbehaves, as the machine's
-// serial number tells it to. What is believed is what the guest reports when it has settled: version, digest, slot, boot,
-// and the attempt as META has it.
+// Start with Run. A cell is a loader, a way to die and a number of tries. All cells begin with the same disk: version
+// 1.0.0 runs, 2.0.0 is armed, and the machine is off. Either something happens to that disk, or 2.0.0 misbehaves, as
+// the machine's serial number tells it to. What is believed is what the guest reports when it has settled: version,
+// digest, slot, boot, and the attempt as META has it.
 //
 // The machines are emulated, with a hardware watchdog and Debian's kernel for all machines.
 package deaths
@@ -72,8 +72,10 @@ func Cells() (all []Cell) {
 // Sample is what `make test` has time for: each death once that no other test boots.
 func Sample() (some []Cell) {
 	for _, name := range []string{
-		"systemd-boot 1 hang after the watchdog runs", "systemd-boot 1 kernel panic", "systemd-boot 1 truncated", "systemd-boot 1 check never answers",
-		"grub-uefi 1 PID 1 exits", "grub-uefi 3 power cut during confirm", "grub-bios 1 initramfs corrupt", "grub-bios 1 corrupt", "grub-bios 1 hang before a watchdog",
+		"systemd-boot 1 hang after the watchdog runs", "systemd-boot 1 kernel panic", "systemd-boot 1 truncated",
+		"systemd-boot 1 check never answers",
+		"grub-uefi 1 PID 1 exits", "grub-uefi 3 power cut during confirm", "grub-bios 1 initramfs corrupt",
+		"grub-bios 1 corrupt", "grub-bios 1 hang before a watchdog",
 	} {
 		i := slices.IndexFunc(Cells(), func(c Cell) bool { return c.String() == name })
 		some = append(some, Cells()[i])
@@ -104,8 +106,8 @@ func (r Result) String() string {
 	return fmt.Sprintf("deaths: cells=%d ok=%d wrong=%d seconds=%.0f", r.Cells, r.OK, len(r.Wrong), r.Took.Seconds())
 }
 
-// Run boots the cells in dir, which has room for a few sparse disks. Its error is that of a run that could not be made; what a cell
-// did wrong is in the result.
+// Run boots the cells in dir, which has room for a few sparse disks. Its error is that of a run that could not be made;
+// what a cell did wrong is in the result.
 func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if o.Cells == nil {
 		o.Cells = Cells()
@@ -205,7 +207,10 @@ func loadersOf(cells []Cell) (loaders []string) {
 func Only(text string) (some []Cell) {
 	for _, c := range Cells() {
 		for part := range strings.SplitSeq(text, ",") {
-			if !slices.ContainsFunc(strings.Fields(part), func(word string) bool { return !strings.Contains(c.String(), word) }) {
+			if !slices.ContainsFunc(strings.Fields(part), func(word string) bool {
+				return !strings.Contains(c.String(),
+					word)
+			}) {
 				some = append(some, c)
 				break
 			}

@@ -40,7 +40,9 @@ func TestACellIsJudgedByAllThatIsKnown(t *testing.T) {
 	c := Only("systemd-boot 1 kernel panic")[0]
 	good := seen{
 		ending: ending{
-			slot: "A", result: "fell back", reason: "the new version started, then its kernel panicked: sysrq triggered crash (it was last seen at \"wiped\")", bad: true,
+			slot: "A", result: "fell back",
+			reason: "the new version started, then its kernel panicked: sysrq triggered crash (it was last seen at " +
+				"\"wiped\")", bad: true,
 			log: "x\nKernel panic - not syncing: sysrq triggered crash\ny", trials: 1,
 		},
 		version: "1.0.0", digest: "one",

@@ -43,7 +43,11 @@ func (d *armedDisk) corrupt() error {
 // corruptInitramfs spoils all of it, where it is a file and where it is a part of the UKI.
 func (d *armedDisk) corruptInitramfs() error {
 	if d.loader != loaders.SystemdBoot {
-		return d.replace(bootloader.B.File(bootloader.InitrdFile), func(b []byte) ([]byte, error) { spoil(b); return b, nil })
+		return d.replace(bootloader.B.File(bootloader.InitrdFile), func(b []byte) ([]byte, error) {
+			spoil(b)
+			return b,
+				nil
+		})
 	}
 	return d.replace(d.kernel(), func(b []byte) ([]byte, error) {
 		img, err := uki.Parse(bytes.NewReader(b), int64(len(b)))

@@ -38,8 +38,8 @@ const (
 
 func grub(c Cell) bool { return c.Loader != loaders.SystemdBoot }
 
-// counts tells that the loader counts by itself, on the disk. With a one-shot entry, a trial arms the next one once it has
-// started.
+// counts tells that the loader counts by itself, on the disk. With a one-shot entry, a trial arms the next one once it
+// has started.
 func counts(c Cell) bool { return grub(c) || c.Trial != "" }
 
 // starts is how often a target that never says that it started is started, where the loader tells.
@@ -79,7 +79,8 @@ var deaths = []Death{
 	{Name: "truncated", to: (*armedDisk).truncate, halts: true, expect: func(c Cell) []ending {
 		all := silent(c)
 		if grub(c) { // such a kernel is started, cannot unpack itself, and halts
-			all = append(all, ending{slot: "A", result: "fell back", reason: notKnown, trials: c.Tries, cycles: c.Tries})
+			all = append(all, ending{slot: "A", result: "fell back", reason: notKnown, trials: c.Tries,
+				cycles: c.Tries})
 		}
 		return all
 	}},
@@ -88,14 +89,16 @@ var deaths = []Death{
 	{Name: "kernel panic", how: "panic", expect: func(c Cell) []ending {
 		e := wordless(c)
 		if c.Loader != loaders.GRUBBIOS { // the firmware's variables keep the log
-			e[0].reason, e[0].log = "then its kernel panicked: sysrq triggered crash", "Kernel panic - not syncing: sysrq triggered crash"
+			e[0].reason, e[0].log = "then its kernel panicked: sysrq triggered crash",
+				"Kernel panic - not syncing: sysrq triggered crash"
 		}
 		return e
 	}},
 	{Name: "PID 1 exits", how: "exit", expect: func(c Cell) []ending {
 		e := silent(c)
 		if c.Loader != loaders.GRUBBIOS {
-			e[0].reason, e[0].log, e[0].bad = "its kernel panicked before it said that it started: Attempted to kill init!", "Kernel panic - not syncing: Attempted to kill init!", true
+			e[0].reason, e[0].log, e[0].bad = "its kernel panicked before it said that it started: Attempted to kill "+
+				"init!", "Kernel panic - not syncing: Attempted to kill init!", true
 		}
 		return e
 	}},
@@ -108,7 +111,8 @@ var deaths = []Death{
 		return e
 	}},
 	{Name: "check fails", how: "check-fails", expect: one(ending{
-		slot: "A", result: "fell back", reason: "the self-check failed, as this version was built to", bad: true, trials: 1,
+		slot: "A", result: "fell back", reason: "the self-check failed, as this version was built to", bad: true,
+		trials: 1,
 	})},
 	{Name: "check never answers", how: "check-hangs", expect: func(c Cell) []ending {
 		// The check's end and the trial's come at the same moment: either may tell it.
@@ -133,7 +137,8 @@ var deaths = []Death{
 		return silent(c)
 	}},
 	{Name: "META destroyed", to: (*armedDisk).destroyMETA, expect: one(ending{slot: "B", trials: uncounted})},
-	{Name: "META destroyed and check fails", to: (*armedDisk).destroyMETA, how: "check-fails", expect: one(ending{slot: "A", trials: 1})},
+	{Name: "META destroyed and check fails", to: (*armedDisk).destroyMETA, how: "check-fails",
+		expect: one(ending{slot: "A", trials: 1})},
 }
 
 // seen is what became of a machine.

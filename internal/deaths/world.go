@@ -44,7 +44,8 @@ func build(ctx context.Context, dir string, o Options) (*world, error) {
 	}
 	for _, l := range loadersOf(o.Cells) {
 		if k := kind(l); w.images[k] == nil {
-			if w.images[k], err = w.kit.Pack(ctx, k, w.kit.AddFor(l), osimage.Version{Number: "1.0.0"}, osimage.Version{Number: "2.0.0"}); err != nil {
+			if w.images[k], err = w.kit.Pack(ctx, k, w.kit.AddFor(l), osimage.Version{Number: "1.0.0"},
+				osimage.Version{Number: "2.0.0"}); err != nil {
 				return nil, errors.Join(err, w.close())
 			}
 		}
@@ -64,7 +65,8 @@ func (w *world) armed(l string, trial string, tries int) string {
 
 func variables(disk string) string { return strings.TrimSuffix(disk, ".raw") + ".fd" }
 
-// prepare installs 1.0.0, boots it, and arms 2.0.0 once in each way and for each number of tries. The disk is copied while the guest rests.
+// prepare installs 1.0.0, boots it, and arms 2.0.0 once in each way and for each number of tries. The disk is copied
+// while the guest rests.
 func (w *world) prepare(ctx context.Context, l string) (err error) {
 	defer func() {
 		if err != nil {

@@ -1,7 +1,7 @@
 // Package foreign takes in what others say: programs, registries, firmware, kernels, files. Start with Text.
 //
-// It guarantees valid UTF-8 of bounded length, so that what was said can be kept in META, sent over the API and logged. It
-// leaves control characters as they are; whoever prints on a terminal escapes them.
+// It guarantees valid UTF-8 of bounded length, so that what was said can be kept in META, sent over the API and logged.
+// It leaves control characters as they are; whoever prints on a terminal escapes them.
 package foreign
 
 import (

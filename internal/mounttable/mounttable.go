@@ -1,4 +1,5 @@
-// Package mounttable reads what is mounted in a mount name space: a mountinfo file (proc_pid_mountinfo(5)). Start with Read.
+// Package mounttable reads what is mounted in a mount name space: a mountinfo file (proc_pid_mountinfo(5)). Start with
+// Read.
 package mounttable
 
 import (
@@ -10,7 +11,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// Read reads the table of a process: /proc/self/mountinfo, or another's. A line that is none is an error: it may hide a mount.
+// Read reads the table of a process: /proc/self/mountinfo, or another's. A line that is none is an error: it may hide a
+// mount.
 func Read(path string) ([]*mountinfo.Info, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -18,7 +20,8 @@ func Read(path string) ([]*mountinfo.Info, error) {
 	}
 	var table bytes.Buffer
 	for line := range bytes.Lines(data) {
-		// The last field, the file system's own options, may have megabytes (overlay), and the library stops at so many.
+		// The last field, the file system's own options, may have megabytes (overlay), and the library stops at so
+		// many.
 		if at := bytes.LastIndexByte(line, ' '); len(line) >= bufio.MaxScanTokenSize && at > 0 {
 			line = append(line[:at+1:at+1], "cut\n"...)
 		}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Hint is " (did you mean NAME?)" for the name that word is most like; empty where it is like none. It comes behind what says
-// that word is wrong.
+// Hint is " (did you mean NAME?)" for the name that word is most like; empty where it is like none. It comes behind
+// what says that word is wrong.
 func Hint(word string, names []string) string {
 	best, least := "", len(word)/2+1
 	for _, name := range names {

@@ -48,8 +48,8 @@ func NewNodes(ctx context.Context, dir string, loader string, arguments ...strin
 	return &Nodes{images, loader}, nil
 }
 
-// Install makes a new disk with the first version, in place of the one that had this name, and the machine around it, which
-// has room for a kexec and forwards APIPort.
+// Install makes a new disk with the first version, in place of the one that had this name, and the machine around it,
+// which has room for a kexec and forwards APIPort.
 func (n *Nodes) Install(ctx context.Context, name string) (vmtest.Config, error) {
 	dir := filepath.Join(n.Dir, "nodes", name)
 	c := vmtest.Config{

@@ -1,9 +1,9 @@
-// Package oskit has what it takes to boot the example OS in machines: its images, in a layout and in a registry that guests
-// reach, the installer, and disks that it makes.
+// Package oskit has what it takes to boot the example OS in machines: its images, in a layout and in a registry that
+// guests reach, the installer, and disks that it makes.
 //
 // Start with NewNodes for machines that are upgraded through their node service. For anything else start with New, then
-// Kit.Pack for each kind of images. It is for tests, for the commands behind `make boots` and for measurements; it starts
-// no machine.
+// Kit.Pack for each kind of images. It is for tests, for the commands behind `make boots` and for measurements; it
+// starts no machine.
 package oskit
 
 import (
@@ -37,7 +37,8 @@ func New(ctx context.Context, dir string, parts osimage.Parts) (*Kit, error) {
 	if k.System, err = osimage.New(parts); err != nil {
 		return nil, err
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", k.Installer, "github.com/pawl-os/pawl/cmd/installer").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", k.Installer,
+		"github.com/pawl-os/pawl/cmd/installer").CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("build the installer: %w: %s", err, out)
 	}
@@ -81,7 +82,8 @@ func (k *Kit) Pack(ctx context.Context, name string, add Add, versions ...osimag
 		if err != nil {
 			return nil, err
 		}
-		if _, err := layout.Push(ctx, built, fmt.Sprintf("127.0.0.1:%s/%s:%s", k.port, name, v.Tag()), pack.PushOptions{}); err != nil {
+		if _, err := layout.Push(ctx, built, fmt.Sprintf("127.0.0.1:%s/%s:%s", k.port, name, v.Tag()),
+			pack.PushOptions{}); err != nil {
 			return nil, err
 		}
 		i.Digests[v.Tag()] = built.Digest

@@ -10,7 +10,8 @@ import (
 
 func TestWrongFlagsNameThemselvesAndTheNearestRightValue(t *testing.T) {
 	for line, says := range map[string]string{
-		"--trial-deadline 0":         "flag -trial-deadline: --trial-deadline 0s: want 1s to 168h0m0s; the nearest is 1s",
+		"--trial-deadline 0": "flag -trial-deadline: --trial-deadline 0s: want 1s to 168h0m0s; the nearest " +
+			"is 1s",
 		"--trial-deadline -5m":       "the nearest is 1s",
 		"--trial-deadline NaN":       "flag -trial-deadline: ",
 		"--trial-deadline 900000h":   "the nearest is 168h0m0s",

@@ -23,7 +23,8 @@ func giveUp(said *terminal.Printer) {
 	os.Exit(1)
 }
 
-// Main is the command pawld, with what its parts add. It returns when pawld was ended by a signal, or told only of itself.
+// Main is the command pawld, with what its parts add. It returns when pawld was ended by a signal, or told only of
+// itself.
 func Main(parts ...Part) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	said := terminal.To(os.Stderr) // the log too: hooks, registries and kernels have a word in it

@@ -46,13 +46,15 @@ func TestHooksThatCannotBeReadEndTheService(t *testing.T) {
 	var out bytes.Buffer
 	err := daemon{}.run(t.Context(), []string{"--disk", "d", "--hooks", filepath.Join(t.TempDir(), "none")}, &out)
 	require.ErrorContains(t, err, "read hooks")
-	err = daemon{}.run(t.Context(), []string{"--disk", "d", "--listen", "unix:" + filepath.Join(t.TempDir(), "s"), "--window", "1h"}, &out)
+	err = daemon{}.run(t.Context(), []string{"--disk", "d", "--listen", "unix:" + filepath.Join(t.TempDir(), "s"),
+		"--window", "1h"}, &out)
 	require.ErrorContains(t, err, "does not fit a trial")
 }
 
 func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {
 	var out bytes.Buffer
-	err := daemon{}.run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"}, &out)
+	err := daemon{}.run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"},
+		&out)
 	require.ErrorIs(t, err, api.ErrOpen)
 	require.ErrorContains(t, err, "--insecure")
 }
@@ -85,11 +87,13 @@ func TestAnAddressThatCannotBeListenedOnIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	ended := make(chan error, 1)
 	go func() {
-		ended <- daemon{}.run(ctx, []string{"--disk", "/nowhere", "--watchdog", "off", "--listen", address, "--listen", "0.0.0.0:0"}, &out)
+		ended <- daemon{}.run(ctx, []string{"--disk", "/nowhere", "--watchdog", "off", "--listen", address, "--listen",
+			"0.0.0.0:0"}, &out)
 	}()
 	c, err := client.New(address)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { _, err := c.Version(t.Context()); return err == nil }, 5*time.Second, time.Millisecond, "the other one is served")
+	require.Eventually(t, func() bool { _, err := c.Version(t.Context()); return err == nil }, 5*time.Second,
+		time.Millisecond, "the other one is served")
 	require.Empty(t, ended)
 	cancel()
 	require.ErrorIs(t, <-ended, api.ErrOpen)
@@ -118,8 +122,9 @@ func onTrial(t *testing.T) (d daemon, disk string, reboots chan string) {
 	require.NoError(t, os.WriteFile(disk, raw, 0o600))
 	reboots = make(chan string, 10)
 	return daemon{
-		machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: "2.0.0"},
-		reboot:  func(_ context.Context, why string) error { reboots <- why; return nil },
+		machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.Vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(),
+			Version: "2.0.0"},
+		reboot: func(_ context.Context, why string) error { reboots <- why; return nil },
 	}, disk, reboots
 }
 
@@ -143,7 +148,8 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 		"a label that is none":        {[]string{"--label", "META"}, "want ROLE=LABEL"},
 		"an address that is none":     {[]string{"--listen", "nonsense"}, `listen on "nonsense"`},
 		"an address open to everyone": {[]string{"--listen", "0.0.0.0:0"}, "--insecure"},
-		"it is stopped":               {[]string{"--hooks", dir, "--trial-deadline", "1h"}, "the node service was stopped in its trial"},
+		"it is stopped": {[]string{"--hooks", dir, "--trial-deadline", "1h"},
+			"the node service was stopped in its trial"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,7 +170,8 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- d.run(ctx, args, &out) }()
 			if name == "it is stopped" {
-				require.Eventually(t, func() bool { return strings.Contains(out.String(), "line=begun") }, 30*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return strings.Contains(out.String(), "line=begun") },
+					30*time.Second, time.Millisecond)
 				cancel()
 			}
 			select {
@@ -175,7 +182,8 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 			}
 			cancel()
 			<-ended
-			m, err := upgrade.Open(disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: d.machine.Vars, Cmdline: d.machine.Cmdline, BootID: "x", Version: "x"})
+			m, err := upgrade.Open(disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true,
+				Vars: d.machine.Vars, Cmdline: d.machine.Cmdline, BootID: "x", Version: "x"})
 			require.NoError(t, err)
 			defer m.Close()
 			st, err := m.Status()
@@ -196,7 +204,8 @@ func TestAWrongCommandLineGivesUpATrialOnADiskWithOtherLabels(t *testing.T) {
 	l.Partitions[2].Label = "PAWL-META"
 	require.NoError(t, partition.Apply(raw, l))
 	require.NoError(t, raw.Close())
-	err = d.run(t.Context(), []string{"--disk", disk, "--watchdog", "off", "--fast", "--label", "META=PAWL-META"}, new(synced))
+	err = d.run(t.Context(), []string{"--disk", disk, "--watchdog", "off", "--fast", "--label", "META=PAWL-META"},
+		new(synced))
 	require.ErrorIs(t, err, errUsage)
 	require.Contains(t, <-reboots, "not defined: -fast")
 }
@@ -210,10 +219,12 @@ func TestAWrongConfigurationEndsTheServiceOutsideOfATrial(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.Close())
 	for why, args := range map[string][]string{
-		"did you mean EPHEMERAL?": {"--unmount", "EPHEMERL"}, "read hooks": {"--hooks", "/none"}, "not defined": {"--fast"}, "does not fit": {"--window", "1h"},
+		"did you mean EPHEMERAL?": {"--unmount", "EPHEMERL"}, "read hooks": {"--hooks", "/none"},
+		"not defined": {"--fast"}, "does not fit": {"--window", "1h"},
 	} {
 		var out synced
-		err := d.run(t.Context(), append([]string{"--disk", disk, "--watchdog", "off", "--listen", "unix:" + filepath.Join(t.TempDir(), "s")}, args...), &out)
+		err := d.run(t.Context(), append([]string{"--disk", disk, "--watchdog", "off", "--listen",
+			"unix:" + filepath.Join(t.TempDir(), "s")}, args...), &out)
 		require.ErrorContains(t, err, why)
 	}
 	require.Empty(t, reboots)

@@ -1,5 +1,5 @@
-// Package pawld is the node service as a program of its own: its flags, what they mean, and how it ends. Start with Main,
-// which a command that links more than Pawl's own calls with its parts.
+// Package pawld is the node service as a program of its own: its flags, what they mean, and how it ends. Start with
+// Main, which a command that links more than Pawl's own calls with its parts.
 package pawld
 
 import (
@@ -45,8 +45,8 @@ type daemon struct {
 	parts   []Part
 }
 
-// Part is what a program adds to the service: it defines flags, and what it returns adds to a configuration what they say,
-// once they have been read.
+// Part is what a program adds to the service: it defines flags, and what it returns adds to a configuration what they
+// say, once they have been read.
 type Part func(*flag.FlagSet) func(*node.Config) error
 
 // order is what the command line says.
@@ -58,7 +58,8 @@ type order struct {
 // run ends for no reason in the middle of a trial without giving it up.
 func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
 	o, err := parse(args, errs, d.parts)
-	o.node.Machine.Vars, o.node.Machine.Cmdline, o.node.Machine.BootID, o.node.Machine.Version = d.machine.Vars, d.machine.Cmdline, d.machine.BootID, d.machine.Version
+	o.node.Machine.Vars, o.node.Machine.Cmdline, o.node.Machine.BootID, o.node.Machine.Version = d.machine.Vars,
+		d.machine.Cmdline, d.machine.BootID, d.machine.Version
 	o.node.Reboot = d.reboot
 	switch {
 	case err == nil:
@@ -106,22 +107,38 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	}
 	var listen, names, roles listenFlag
 	disk := flags.String("disk", "", "what the machine boots from: a block device, or a disk image (required)")
-	flags.Var(&roles, "label", "ROLE=LABEL of a partition that is not called as its role is, such as META=PAWL-META; the roles are "+
+	flags.Var(&roles, "label", "ROLE=LABEL of a partition that is not called as its role is, such as META=PAWL-META; "+
+		"the roles are "+
 		strings.Trim(fmt.Sprint(partition.Roles()), "[]")+"; may be given more than once")
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+api.DefaultSocket+")")
-	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be given more than once")
+	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be "+
+		"given more than once")
 	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
-	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest, "how long a trial may take until it is confirmed")
-	window := within(flags, "window", 0, 0, longest, "how long the checks must go on to hold before a trial is confirmed")
-	hooks := checked(flags, "hooks", "", anything, "directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a trial is confirmed once the service can read its machine")
-	hookDeadline := within(flags, "hook-deadline", node.HookDeadline, time.Millisecond, longest, "how long each executable of --hooks may take")
-	unmount := checked(flags, "unmount", "", labels, "labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
-	dog := checked(flags, "watchdog", watchdog.Auto, device, "hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or /dev/watchdogN")
-	dogTimeout := within(flags, "watchdog-timeout", 0, time.Second, time.Hour, "how long after the service fed it last the watchdog resets the machine (default 30s)")
+	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest,
+		"how long a trial may take until it is confirmed")
+	window := within(flags, "window", 0, 0, longest,
+		"how long the checks must go on to hold before a trial is confirmed")
+	hooks := checked(flags, "hooks", "", anything,
+		"directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a "+
+			"trial is confirmed once the service can read its machine")
+	hookDeadline := within(flags, "hook-deadline", node.HookDeadline, time.Millisecond, longest,
+		"how long each executable of --hooks may take")
+	unmount := checked(flags, "unmount", "", labels,
+		"labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
+	dog := checked(flags, "watchdog", watchdog.Auto, device,
+		"hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or "+
+			"/dev/watchdogN")
+	dogTimeout := within(flags, "watchdog-timeout", 0, time.Second, time.Hour,
+		"how long after the service fed it last the watchdog resets the machine (default 30s)")
 	dogAlways := flags.Bool("watchdog-always", false, "feed the watchdog also outside of trials, as long as pawld runs")
-	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"), "how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, counting")
-	letGo := within(flags, "let-go", node.UnmountDeadline, time.Millisecond, longest, "how long what holds a partition of --unmount may take to let go")
-	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"), "when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running version, or undo")
+	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"),
+		"how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, "+
+			"counting")
+	letGo := within(flags, "let-go", node.UnmountDeadline, time.Millisecond, longest,
+		"how long what holds a partition of --unmount may take to let go")
+	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"),
+		"when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running "+
+			"version, or undo")
 	var more []func(*node.Config) error
 	for _, part := range parts {
 		more = append(more, part(flags))

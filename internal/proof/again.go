@@ -12,8 +12,8 @@ import (
 // afterwards is the version that machines move to when the operation that was cut has none of its own.
 const afterwards = "1.2.3"
 
-// again runs the operation again, in the boot that followed the cut, and requires that the machine ends where it would have
-// ended without the cut. Where the operation has nothing left to do, the machine must take the next upgrade.
+// again runs the operation again, in the boot that followed the cut, and requires that the machine ends where it would
+// have ended without the cut. Where the operation has nothing left to do, the machine must take the next upgrade.
 func (r *recorded) again(m *machine, booted label) error {
 	if r.fresh() {
 		return r.installAgain(m)
@@ -29,13 +29,15 @@ func (r *recorded) again(m *machine, booted label) error {
 	}
 	switch {
 	case booted&theTrial != 0, booted&theNew != 0:
-		// The operation has done its work; a trial confirms itself, a new default confirms once more and nothing changes.
+		// The operation has done its work; a trial confirms itself, a new default confirms once more and nothing
+		// changes.
 		if err := m.confirm(); err != nil {
 			return fmt.Errorf("confirm: %w", err)
 		}
 		return r.settled(m, r.new)
 	case booted&theArmed != 0:
-		// Nothing is upgraded during a trial; without a word from it the default is back, after the boots that are counted.
+		// Nothing is upgraded during a trial; without a word from it the default is back, after the boots that are
+		// counted.
 		for m.last.Trial {
 			if err := m.boot(); err != nil {
 				return err
@@ -122,8 +124,8 @@ func (r *recorded) settled(m *machine, s *system) error {
 	return nil
 }
 
-// killed kills the program after n operations on the disk and the variables, instead of the machine: what it wrote is there,
-// the boot goes on, and the operation is run again in it.
+// killed kills the program after n operations on the disk and the variables, instead of the machine: what it wrote is
+// there, the boot goes on, and the operation is run again in it.
 func (r *recorded) killed(n int) error {
 	if r.fresh() || r.op.noMeta || r.op.firmware {
 		return nil

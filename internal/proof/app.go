@@ -10,12 +10,13 @@ import (
 // said begins the line that an app prints.
 const said = "pawl-proof: runs "
 
-// app is an EFI application in place of systemd's stub: it prints which version it is and the path that it was loaded from,
-// and switches the machine off. So a real firmware and a real loader can be asked what a disk boots, in seconds.
+// app is an EFI application in place of systemd's stub: it prints which version it is and the path that it was loaded
+// from, and switches the machine off. So a real firmware and a real loader can be asked what a disk boots, in seconds.
 func app(version string) []byte {
 	text := wide("\r\n" + said + version + " from ")
 	end := wide(" .\r\n")
-	loadedImage := []byte{0xa1, 0x31, 0x1b, 0x5b, 0x62, 0x95, 0xd2, 0x11, 0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}
+	loadedImage := []byte{0xa1, 0x31, 0x1b, 0x5b, 0x62, 0x95, 0xd2, 0x11, 0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72,
+		0x3b}
 	const data = 0xa0 // where they lie behind the code
 	at := map[byte]int{'t': data, 'g': data + len(text), 'e': data + len(text) + len(loadedImage)}
 	var code []byte

@@ -40,7 +40,8 @@ type BootResult struct {
 
 // String is the last line of `make boots`.
 func (r BootResult) String() string {
-	return fmt.Sprintf("boots: cases=%d agreed=%d boots=%d predicted by doctor=%d disagreed=%d", r.Cases, r.Agreed, r.Boots, r.Foreseen, len(r.Differences))
+	return fmt.Sprintf("boots: cases=%d agreed=%d boots=%d predicted by doctor=%d disagreed=%d", r.Cases, r.Agreed,
+		r.Boots, r.Foreseen, len(r.Differences))
 }
 
 // bootCase is one disk that a power cut left, and what the model says of it.
@@ -55,9 +56,9 @@ type bootCase struct {
 	model  predict.Outcome
 }
 
-// Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU under
-// real firmware and the real loader; and compares what the guest reports with what the model says, and with what the
-// product's doctor predicts, of some disks for three boots in a row.
+// Boots takes crash disks of the proof, spread over operations and steps, with their variables; boots each in QEMU
+// under real firmware and the real loader; and compares what the guest reports with what the model says, and with what
+// the product's doctor predicts, of some disks for three boots in a row.
 func Boots(ctx context.Context, dir string, o BootOptions) (BootResult, error) {
 	if o.Seed == 0 {
 		o.Seed = time.Now().UnixNano()
@@ -196,7 +197,8 @@ func sampleBoots(kit *Kit, n int, seed int64, only string) ([]bootCase, error) {
 			if err := h.start.make(m, side.Other()); err != nil {
 				return nil, err
 			}
-			r, err := record(operation{name: "mutant, " + h.name, end: arms, commit: "arm", what: imageOf(next), do: h.run}, h.start, side, m)
+			r, err := record(operation{name: "mutant, " + h.name, end: arms, commit: "arm", what: imageOf(next),
+				do: h.run}, h.start, side, m)
 			if err != nil {
 				return nil, err
 			}

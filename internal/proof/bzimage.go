@@ -8,9 +8,10 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 )
 
-// bzImage is a kernel in place of Linux for GRUB: it adds itself up, prints its version, the sum, its initramfs, and its
-// arguments to the serial port, and halts. One that is not as it was made restarts the machine, as Linux does that is cut
-// short. So a real GRUB can be asked what a disk boots, in seconds, on BIOS and on UEFI: it starts both in 32-bit mode.
+// bzImage is a kernel in place of Linux for GRUB: it adds itself up, prints its version, the sum, its initramfs, and
+// its arguments to the serial port, and halts. One that is not as it was made restarts the machine, as Linux does that
+// is cut short. So a real GRUB can be asked what a disk boots, in seconds, on BIOS and on UEFI: it starts both in
+// 32-bit mode.
 //
 // Specification: Documentation/arch/x86/boot.rst, the 32-bit boot protocol.
 func bzImage(version string) []byte {

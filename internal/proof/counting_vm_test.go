@@ -19,8 +19,9 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// A trial that systemd-boot counts in the name of its entry, on firmware that forgets all variables with the power: two boots, then
-// the default for good. The model renames as OVMF's driver does, so after each boot the directory on either disk is the same.
+// A trial that systemd-boot counts in the name of its entry, on firmware that forgets all variables with the power: two
+// boots, then the default for good. The model renames as OVMF's driver does, so after each boot the directory on either
+// disk is the same.
 func TestCountedEntriesOnRealFirmware(t *testing.T) {
 	const within = 3 * time.Minute
 	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
@@ -39,7 +40,8 @@ func TestCountedEntriesOnRealFirmware(t *testing.T) {
 		c.model = m.last
 		variables := filepath.Join(dir, "variables")
 		require.NoError(t, c.writeVariables(variables))
-		vm, err := vmtest.Start(t.Context(), vmtest.Config{Disks: []vmtest.Disk{{Path: path, PCI: 2}}, Variables: variables, NoNetwork: true, Memory: 256})
+		vm, err := vmtest.Start(t.Context(), vmtest.Config{Disks: []vmtest.Disk{{Path: path, PCI: 2}},
+			Variables: variables, NoNetwork: true, Memory: 256})
 		require.NoError(t, err)
 		found, err := vm.Expect(said+`(\S+ .*?) \.|(`+nothing+`)`, within)
 		require.NoError(t, err)

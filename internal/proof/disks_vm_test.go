@@ -129,7 +129,11 @@ func odds() []odd {
 		{"no protective MBR", sector(0, zero), "nothing", 0},
 		{"protective MBR that begins at 0", sector(0, func(b []byte) { b[446+8] = 0 }), "nothing", 0},
 		{"protective MBR that begins at 2", sector(0, func(b []byte) { b[446+8] = 2 }), "nothing", 0},
-		{"protective MBR in the fourth place", sector(0, func(b []byte) { copy(b[446+48:], b[446:462]); clear(b[446:462]) }), "1.1.0", 0},
+		{"protective MBR in the fourth place", sector(0, func(b []byte) {
+			copy(b[446+48:],
+				b[446:462])
+			clear(b[446:462])
+		}), "1.1.0", 0},
 		{"protective MBR without signature", sector(0, func(b []byte) { b[510] = 0 }), "1.1.0", 0},
 		{"protective MBR of another length", sector(0, func(b []byte) { clear(b[446+12 : 446+16]) }), "1.1.0", 0},
 		{"first 4 KiB destroyed", func(t *testing.T, d *disktest.Disk) {
@@ -158,10 +162,13 @@ func odds() []odd {
 			return e
 		}), "1.1.0", 0},
 		{"backup that names the primary's entries", backup(field64(72, 2)), "1.1.0", 0},
-		{"primary destroyed, backup that names the primary's entries", then(backup(field64(72, 2)), sector(1, zero)), "1.1.0", 0},
+		{"primary destroyed, backup that names the primary's entries", then(backup(field64(72, 2)), sector(1, zero)),
+			"1.1.0", 0},
 		{"disk a few sectors smaller", then(), "1.1.0", -8 * 512},
-		{"backup that belongs to a primary beyond the disk", then(backup(field64(32, 1<<30)), sector(1, zero)), "nothing", 0},
-		{"FAT32 with few clusters", sector(esp, func(b []byte) { binary.LittleEndian.PutUint32(b[32:], 60000) }), "nothing", 0},
+		{"backup that belongs to a primary beyond the disk", then(backup(field64(32, 1<<30)), sector(1, zero)),
+			"nothing", 0},
+		{"FAT32 with few clusters", sector(esp, func(b []byte) { binary.LittleEndian.PutUint32(b[32:], 60000) }),
+			"nothing", 0},
 		{"FAT32 with just enough clusters", formatted("-F", "32", "-s", "1"), "1.1.0", 0},
 		{"FAT16", formatted("-F", "16"), "1.1.0", 0},
 		{"FAT16 with large clusters", formatted("-F", "16", "-s", "16"), "1.1.0", 0},
@@ -199,7 +206,8 @@ func TestTheModelAgreesOnOddDisksOfABIOS(t *testing.T) {
 		{"backup destroyed", sector(-1, zero), "1.1.0", 0},
 		{"ESP outside of the usable sectors", both(field64(40, esp+1)), "1.1.0", 0},
 		{"entries of 256 bytes", both(sized(32, 256)), "1.1.0", 0},
-		{"FAT32 with few clusters", sector(esp, func(b []byte) { binary.LittleEndian.PutUint32(b[32:], 60000) }), "1.1.0", 0},
+		{"FAT32 with few clusters", sector(esp, func(b []byte) { binary.LittleEndian.PutUint32(b[32:], 60000) }),
+			"1.1.0", 0},
 	})
 }
 
@@ -207,7 +215,10 @@ func TestTheModelAgreesOnOddDisksOfABIOS(t *testing.T) {
 func TestTheModelAgreesOnLargeSectors(t *testing.T) {
 	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
-	kit.Partitions = func() []partition.Spec { return partition.Default(partition.Defaults{EFI: 300 << 20, Seed: "proof"}) }
+	kit.Partitions = func() []partition.Spec {
+		return partition.Default(partition.Defaults{EFI: 300 << 20,
+			Seed: "proof"})
+	}
 	m := newMachine(kit, disktest.New(512<<20, 4096), efivar.NewMemory())
 	require.NoError(t, m.install("1.1.0", upgrade.InstallOptions{}))
 	agree(t, m, []odd{
@@ -232,10 +243,12 @@ func agree(t *testing.T, m *machine, odds []odd) {
 			continue
 		}
 		t.Run(o.name, func(t *testing.T) {
-			c := bootCase{name: o.name, times: 1, kit: m.kit, disk: m.disk.Resized(m.disk.Size() + o.grows), vars: efivar.NewMemory()}
+			c := bootCase{name: o.name, times: 1, kit: m.kit, disk: m.disk.Resized(m.disk.Size() + o.grows),
+				vars: efivar.NewMemory()}
 			o.do(t, c.disk)
 			var err error
-			c.model, err = predict.Boot(c.disk.Clone(), efivar.NewMemory(), predict.Options{BIOS: m.kit.Loader == loaders.GRUBBIOS})
+			c.model, err = predict.Boot(c.disk.Clone(), efivar.NewMemory(),
+				predict.Options{BIOS: m.kit.Loader == loaders.GRUBBIOS})
 			require.NoError(t, err)
 			got, err := c.boot(t.Context(), t.TempDir(), 3*time.Minute)
 			require.NoError(t, err)

@@ -11,10 +11,11 @@ import (
 // predicted is how many boots a diagnosis predicts.
 const predicted = 3
 
-// foresee is what the product's own doctor says of the next boots, in the guest's words: `installer doctor` on the same disk
-// and variables.
+// foresee is what the product's own doctor says of the next boots, in the guest's words: `installer doctor` on the same
+// disk and variables.
 func (c bootCase) foresee(ctx context.Context) ([]string, error) {
-	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars.Clone(), Cmdline: new(string), BootID: "doctor", Version: "doctor"})
+	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars.Clone(),
+		Cmdline: new(string), BootID: "doctor", Version: "doctor"})
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +38,7 @@ func (r *BootResult) takeDoctor(c bootCase, foreseen, guest []string) {
 			r.Foreseen++
 			continue
 		}
-		r.Differences = append(r.Differences, fmt.Sprintf("%s: boot %d: the doctor says %q, the guest %q", c.name, i+1, foreseen[i], got))
+		r.Differences = append(r.Differences, fmt.Sprintf("%s: boot %d: the doctor says %q, the guest %q", c.name, i+1,
+			foreseen[i], got))
 	}
 }

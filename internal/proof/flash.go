@@ -10,11 +10,12 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// flash puts variables into an empty OVMF variable store of 4 MiB machines, as the firmware itself would have written them.
+// flash puts variables into an empty OVMF variable store of 4 MiB machines, as the firmware itself would have written
+// them.
 //
-// A firmware volume's header of 0x48 bytes, the store's header of 28, then each variable: 0x55aa, state 0x3f (added), 0,
-// attributes (4), count (8), time (16), key (4), length of the name (4), of the data (4), GUID; name in UTF-16 with a NUL,
-// data, up to a multiple of 4. Source: MdeModulePkg/Include/Guid/VariableFormat.h of EDK II.
+// A firmware volume's header of 0x48 bytes, the store's header of 28, then each variable: 0x55aa, state 0x3f (added),
+// 0, attributes (4), count (8), time (16), key (4), length of the name (4), of the data (4), GUID; name in UTF-16 with
+// a NUL, data, up to a multiple of 4. Source: MdeModulePkg/Include/Guid/VariableFormat.h of EDK II.
 func flash(empty []byte, vars *efivar.Memory) ([]byte, error) {
 	const start, size = 0x48 + 28, 0x3ffb8
 	b := slices.Clone(empty)

@@ -18,8 +18,8 @@ const (
 
 func defaultBlock(n int) string { return fmt.Sprintf(defaultBlocks, n) }
 
-// counted reads trial.env, a sector at an offset of the disk: which slot is set to be tried, and how often. It is None where
-// nothing is, or nothing can be read.
+// counted reads trial.env, a sector at an offset of the disk: which slot is set to be tried, and how often. It is None
+// where nothing is, or nothing can be read.
 func (m *machine) counted(at int64) (s bootloader.Slot, tries int) {
 	b := make([]byte, 512)
 	if _, err := m.disk.ReadAt(b, at); err != nil || at == 0 {
@@ -37,7 +37,8 @@ func (m *machine) counted(at int64) (s bootloader.Slot, tries int) {
 	}
 	tries, err := strconv.Atoi(values["tries"])
 	s, bad := bootloader.ParseSlot(values["trial"])
-	if err != nil || bad != nil || tries < 1 || tries > 9 || strconv.Itoa(tries) != values["tries"] || string(s) != values["trial"] {
+	if err != nil || bad != nil || tries < 1 || tries > 9 || strconv.Itoa(tries) != values["tries"] ||
+		string(s) != values["trial"] {
 		return bootloader.None, 0
 	}
 	return s, tries
@@ -112,10 +113,12 @@ func grubOperations(table []operation) []operation {
 	add("prepare", append(copyDestroyed[:1:1], trialDestroyed)...)
 	add("rollback", copyDestroyed[1], trialDestroyed)
 	add("disarm", armed.then("trial.env destroyed", destroys(trialBlock)))
-	add("started, with wipe", armedFor(3).then("first try begins", dead(1)), deadOfThree.then("second try begins", dead(1)))
+	add("started, with wipe", armedFor(3).then("first try begins", dead(1)), deadOfThree.then("second try begins",
+		dead(1)))
 	confirms := []start{onTrial.then("trial.env destroyed", destroys(trialBlock))}
 	for _, path := range []string{defaultBlock(0), defaultBlock(1)} {
-		confirms = append(confirms, onTrial.then(path+" destroyed", destroys(path)), onTrial.then(path+" unreadable", spoils(path)))
+		confirms = append(confirms, onTrial.then(path+" destroyed", destroys(path)), onTrial.then(path+" unreadable",
+			spoils(path)))
 	}
 	add("confirm", confirms...)
 	return append(table,

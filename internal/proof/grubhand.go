@@ -12,8 +12,8 @@ import (
 // Orders changed by hand that only GRUB has.
 
 func grubMutants() []handMutant {
-	// On the machine that this starts from, nothing but one copy of the default says that slot B boots: the other copy is
-	// destroyed, no slot is on trial, and slot A holds a complete older version.
+	// On the machine that this starts from, nothing but one copy of the default says that slot B boots: the other copy
+	// is destroyed, no slot is on trial, and slot A holds a complete older version.
 	alone := targetComplete.then("older copy of the default destroyed", func(m *machine, _ bootloader.Slot) error {
 		c, err := readCopies(m)
 		if err != nil {
@@ -32,14 +32,17 @@ func grubMutants() []handMutant {
 	return []handMutant{
 		asItIs,
 		confirm("the newer copy of the default overwritten first", newer, order("disarm")[0], older),
-		confirm("both copies of the default written before a flush", order("disarm")[0], handStep{"confirm", func(h *hand) error {
-			return errors.Join(h.standing(1, false), h.standing(0, true))
-		}}),
+		confirm("both copies of the default written before a flush", order("disarm")[0],
+			handStep{"confirm", func(h *hand) error {
+				return errors.Join(h.standing(1, false), h.standing(0, true))
+			}}),
 		{name: "switch written before the slot is complete", start: targetComplete, zones: slotZones,
-			steps: append(append(order("disarm", "withdraw", "clear", "write"), handStep{"switch", (*hand).switchOn}), order("verify", "complete", "prepare", "record", "arm")...)},
-		{name: "GRUB does not count down", zones: slotZones, steps: usual, start: targetComplete.then("another grub.cfg", func(m *machine, _ bootloader.Slot) error {
-			return m.editConfig("set tries=$left", "set tries=$tries")
-		})},
+			steps: append(append(order("disarm", "withdraw", "clear", "write"), handStep{"switch", (*hand).switchOn}),
+				order("verify", "complete", "prepare", "record", "arm")...)},
+		{name: "GRUB does not count down", zones: slotZones, steps: usual,
+			start: targetComplete.then("another grub.cfg", func(m *machine, _ bootloader.Slot) error {
+				return m.editConfig("set tries=$left", "set tries=$tries")
+			})},
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/pawl-os/pawl/internal/vmtest"
 )
 
-// nothing is what firmware and loaders say when no system runs: of OVMF, of SeaBIOS, of GRUB before its prompts. Only whole lines
-// count.
+// nothing is what firmware and loaders say when no system runs: of OVMF, of SeaBIOS, of GRUB before its prompts. Only
+// whole lines count.
 const nothing = `UEFI Interactive Shell|No bootable option|Standard PC|Select Language|No bootable device|not a bootable disk|Pawl: no slot to boot|Minimal BASH-like line editing|Entering rescue mode`
 
 // says is the model's outcome in the guest's words.
@@ -30,14 +30,15 @@ func (c bootCase) says() string {
 		initramfs = text
 	}
 	kernel := bzImage(version)
-	return fmt.Sprintf("%s %08x initramfs %q arguments %q", version, sum(kernel[1024:len(kernel)-4]), initramfs, c.model.Cmdline)
+	return fmt.Sprintf("%s %08x initramfs %q arguments %q", version, sum(kernel[1024:len(kernel)-4]), initramfs,
+		c.model.Cmdline)
 }
 
 // initramfsOf is what a version has in place of an initramfs.
 func initramfsOf(version string) string { return "070701 initramfs of " + version }
 
-// boot starts a machine with the disk and the variables, as often as the case says, and returns which version ran each time and
-// from where, or "nothing".
+// boot starts a machine with the disk and the variables, as often as the case says, and returns which version ran each
+// time and from where, or "nothing".
 func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (ran []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -46,7 +47,8 @@ func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (r
 	if err != nil {
 		return nil, err
 	}
-	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true, Memory: 256, BIOS: c.kit.Loader == loaders.GRUBBIOS, Secure: c.secure}
+	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true,
+		Memory: 256, BIOS: c.kit.Loader == loaders.GRUBBIOS, Secure: c.secure}
 	if !config.BIOS {
 		config.Variables = filepath.Join(dir, "variables")
 		if err := c.writeVariables(config.Variables); err != nil {
@@ -118,7 +120,8 @@ func (c bootCase) write(dir string) (string, error) {
 	}
 	var rules strings.Builder
 	for _, sector := range c.bad {
-		fmt.Fprintf(&rules, "[inject-error]\nevent = \"read_aio\"\nsector = \"%d\"\nerrno = \"5\"\nonce = \"off\"\n\n", sector)
+		fmt.Fprintf(&rules, "[inject-error]\nevent = \"read_aio\"\nsector = \"%d\"\nerrno = \"5\"\nonce = \"off\"\n\n",
+			sector)
 	}
 	conf := filepath.Join(dir, "errors.conf")
 	if err := os.WriteFile(conf, []byte(rules.String()), 0o644); err != nil {

@@ -137,12 +137,14 @@ func (k *Kit) handMutants() []handMutant {
 }
 
 func commonMutants() []handMutant {
-	complete, usual := targetComplete, order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare", "record", "arm")
+	complete, usual := targetComplete, order("disarm", "withdraw", "clear", "write", "verify", "complete", "prepare",
+		"record", "arm")
 	without := handStep{"clear", clearByFile}
 	return []handMutant{
 		{name: "the order as it is", start: complete, steps: usual, zones: slotZones, real: true},
 		{name: "the order as it is, over an armed target", start: armed, steps: usual, zones: slotZones, real: true},
-		{name: "the order as it is, on a device that lies", start: complete, steps: usual, zones: slotZones, lies: true, real: true},
+		{name: "the order as it is, on a device that lies", start: complete, steps: usual, zones: slotZones, lies: true,
+			real: true},
 		{name: "disarm skipped", start: armed, zones: slotZones,
 			steps: order("withdraw", "clear", "write", "verify", "complete", "prepare", "record", "arm")},
 		{name: "armed before it is read back", start: complete, zones: slotZones, lies: true,
@@ -163,8 +165,8 @@ func commonMutants() []handMutant {
 	}
 }
 
-// freeFirst moves the first table's write of the step "clear", which frees the clusters, before the write that empties the
-// directory.
+// freeFirst moves the first table's write of the step "clear", which frees the clusters, before the write that empties
+// the directory.
 func freeFirst(r *recorded) *disktest.Trace {
 	dir, table := -1, -1
 	for i, o := range r.trace.Ops {
@@ -300,7 +302,8 @@ func (p *proof) breaks(r *recorded, h handMutant) error {
 	}
 	asked := map[sort]int{}
 	for _, block := range []int{512, 4096} {
-		err := fake.trace.Crashes(disktest.Options{Seed: p.Seed, Block: block, Exhaustive: 6, Destroyed: 256, Samples: 16}, func(c *disktest.Crash) error {
+		err := fake.trace.Crashes(disktest.Options{Seed: p.Seed, Block: block, Exhaustive: 6, Destroyed: 256,
+			Samples: 16}, func(c *disktest.Crash) error {
 			v, err := fake.judge(c)
 			if err != nil {
 				return err

@@ -9,8 +9,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// A history is a machine's life in seeded random operations, cuts and boots: each operation starts from whatever the ones
-// before have left, destroyed blocks included, and is judged as those of the table are, with fewer disks each.
+// A history is a machine's life in seeded random operations, cuts and boots: each operation starts from whatever the
+// ones before have left, destroyed blocks included, and is judged as those of the table are, with fewer disks each.
 
 // histories runs until enough disks were seen that differ for a loader.
 func (p *proof) histories(worker int, worlds []world) error {
@@ -22,7 +22,8 @@ func (p *proof) histories(worker int, worlds []world) error {
 		for age := 0; age < 40 && !p.enough(); age++ {
 			next, err := p.live(m, rnd, side)
 			if err != nil {
-				return fmt.Errorf("%s: history %d of worker %d (seed %d), operation %d: %w", w.kit.Loader, life, worker, p.Seed, age, err)
+				return fmt.Errorf("%s: history %d of worker %d (seed %d), operation %d: %w", w.kit.Loader, life, worker,
+					p.Seed, age, err)
 			}
 			m = next
 		}
@@ -46,7 +47,8 @@ func (p *proof) live(m *machine, rnd *rand.Rand, side bootloader.Slot) (*machine
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op.name, err)
 	}
-	o := disktest.Options{Seed: rnd.Int64(), Block: []int{512, 4096}[rnd.IntN(2)], Exhaustive: 7, Destroyed: 96, Samples: 16}
+	o := disktest.Options{Seed: rnd.Int64(), Block: []int{512, 4096}[rnd.IntN(2)], Exhaustive: 7, Destroyed: 96,
+		Samples: 16}
 	if rnd.IntN(2) == 0 {
 		o.Block, o.Exhaustive = 512, 12
 	}
@@ -106,7 +108,8 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 		case 1:
 			return operation{name: "rollback of a trial", end: stays, disarms: true, do: (*machine).rollback}, nil
 		}
-		return operation{name: "confirm", end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm}, nil
+		return operation{name: "confirm", end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm},
+			nil
 	}
 	if st.Loader.Armed != bootloader.None && rnd.IntN(3) == 0 {
 		return operation{name: "rollback of an armed upgrade", end: stays, disarms: true, do: (*machine).rollback}, nil
@@ -141,7 +144,8 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 			})
 		}}, nil
 	}
-	return operation{name: "upgrade", end: arms, commit: "arm", tries: tries, what: imageOf(version), do: func(m *machine) error {
-		return m.upgrade(version, forced(m))
-	}}, nil
+	return operation{name: "upgrade", end: arms, commit: "arm", tries: tries, what: imageOf(version),
+		do: func(m *machine) error {
+			return m.upgrade(version, forced(m))
+		}}, nil
 }

@@ -38,7 +38,8 @@ func (r *recorded) labels(o predict.Outcome) (label, error) {
 		}
 	}
 	if l == 0 {
-		return 0, fmt.Errorf("booted %v; known are the default %v (%.8s), armed before %v, after it %v", o, r.old, r.old.digest(), r.armed, r.new)
+		return 0, fmt.Errorf("booted %v; known are the default %v (%.8s), armed before %v, after it %v", o, r.old,
+			r.old.digest(), r.armed, r.new)
 	}
 	return l, nil
 }
@@ -71,7 +72,8 @@ func (r *recorded) around(step string) (before, after label) {
 			before = theOld | theArmed
 		case step == "confirm" && !r.from.kit.grub():
 			before = theOld | theArmed // systemd-boot cannot try an entry that is destroyed while it is rewritten
-		case step == "" || step == "find" || step == bootStep || r.op.end == changes || r.op.end == stays && !r.op.disarms:
+		case step == "" || step == "find" || step == bootStep || r.op.end == changes || r.op.end == stays &&
+			!r.op.disarms:
 			before = theArmed
 		}
 	}
@@ -141,8 +143,8 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 	return v, nil
 }
 
-// asArmed reports whether a boot was a trial where a slot was armed before it, and only then. GRUB counts nothing down for a
-// slot that is the default by now, and says why it does not try one.
+// asArmed reports whether a boot was a trial where a slot was armed before it, and only then. GRUB counts nothing down
+// for a slot that is the default by now, and says why it does not try one.
 func (m *machine) asArmed(armed bootloader.Slot) bool {
 	switch {
 	case m.last.Trial:
@@ -153,8 +155,8 @@ func (m *machine) asArmed(armed bootloader.Slot) bool {
 	return m.kit.grub() && (m.last.Slot == armed || strings.Contains(m.last.Cmdline, " pawl.failed="+string(armed)+":"))
 }
 
-// wiped holds EPHEMERAL against META: it is touched only once META says that the new version started, and META says that
-// it was wiped only once it is.
+// wiped holds EPHEMERAL against META: it is touched only once META says that the new version started, and META says
+// that it was wiped only once it is.
 func (r *recorded) wiped(m *machine, c *disktest.Crash) error {
 	p, err := m.part("EPHEMERAL")
 	if err != nil {
@@ -187,8 +189,8 @@ func (r *recorded) wiped(m *machine, c *disktest.Crash) error {
 	return nil
 }
 
-// comesBack boots until it is certain what boots from now on: what was not confirmed is over after the boots that it was
-// given, never later, and the default boots.
+// comesBack boots until it is certain what boots from now on: what was not confirmed is over after the boots that it
+// was given, never later, and the default boots.
 func (r *recorded) comesBack(c *disktest.Crash) error {
 	m, err := r.from.crashed(c)
 	if err != nil {

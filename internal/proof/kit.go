@@ -25,14 +25,15 @@ const payload = 3000
 func TinyKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
 		return virtual.Spec{
-			Size: payload, GRUB: loader != loaders.SystemdBoot, Kernel: loader == loaders.SystemdBoot && isKernel(version),
+			Size: payload, GRUB: loader != loaders.SystemdBoot, Kernel: loader == loaders.SystemdBoot &&
+				isKernel(version),
 			Cmdline: arguments(version), Loader: loaderOf(version),
 		}, nil
 	})
 }
 
-// realKit makes the same machines with the real loader and with systems that real firmware and the loader start (see app and
-// bzImage).
+// realKit makes the same machines with the real loader and with systems that real firmware and the loader start (see
+// app and bzImage).
 func realKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 	var parts []pack.Asset // of the loader, first the file that firmware starts
 	var started []byte     // its content
@@ -47,16 +48,19 @@ func realKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 		if err != nil {
 			return nil, err
 		}
-		started, parts = made.EFI, append(parts, pack.Data(pack.GRUBEFIAsset, made.EFI), pack.Data(pack.GRUBBootAsset, made.Boot), pack.Data(pack.GRUBCoreAsset, made.Core))
+		started, parts = made.EFI, append(parts, pack.Data(pack.GRUBEFIAsset, made.EFI), pack.Data(pack.GRUBBootAsset,
+			made.Boot), pack.Data(pack.GRUBCoreAsset, made.Core))
 	}
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
 		parts := slices.Clone(parts)
 		if other := loaderOf(version); other != "" && loader != loaders.GRUBBIOS {
-			parts[0] = pack.Data(parts[0].Name, append(bytes.Clone(started), pattern("another loader, "+other, 512)...)) // firmware does not look at what follows an image
+			parts[0] = pack.Data(parts[0].Name, append(bytes.Clone(started), pattern("another loader, "+other,
+				512)...)) // firmware does not look at what follows an image
 		}
 		if loader != loaders.SystemdBoot {
 			return virtual.Spec{Assets: append([]pack.Asset{
-				pack.Data(pack.KernelAsset, bzImage(version)), pack.Data(pack.InitrdAsset, []byte(initramfsOf(version))),
+				pack.Data(pack.KernelAsset, bzImage(version)),
+				pack.Data(pack.InitrdAsset, []byte(initramfsOf(version))),
 				pack.Data(pack.CmdlineAsset, []byte(arguments(version)+"\n")),
 			}, parts...)}, nil
 		}
@@ -72,7 +76,8 @@ func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-func newKit(ctx context.Context, dir string, loader string, spec func(version string) (virtual.Spec, error)) (*Kit, error) {
+func newKit(ctx context.Context, dir string, loader string, spec func(version string) (virtual.Spec, error)) (*Kit,
+	error) {
 	images, err := virtual.NewImages(ctx, dir)
 	if err != nil {
 		return nil, err

@@ -26,8 +26,9 @@ type Kit struct {
 	Loader     string
 	Size       int64 // of the disk, bytes
 	Partitions func() []partition.Spec
-	Image      func(version string) (*image.Image, error) // an installer image whose kernel is of one length for all versions
-	Version    func(kernel string) string                 // which version has a kernel, or UKI, of that SHA-256
+	Image      func(version string) (*image.Image,
+		error) // an installer image whose kernel is of one length for all versions
+	Version func(kernel string) string // which version has a kernel, or UKI, of that SHA-256
 }
 
 // grub reports whether slots hold a kernel and an initramfs, and the loader writes to the disk.
@@ -87,8 +88,8 @@ func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
 	return off, nil
 }
 
-// firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does not
-// depend on it, and reading only what is needed is faster.
+// firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does
+// not depend on it, and reading only what is needed is faster.
 func (m *machine) firmware() predict.Options {
 	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == loaders.GRUBBIOS, Refuses: m.refuses}
 }
@@ -213,8 +214,8 @@ func (m *machine) next(s bootloader.Slot) error {
 	return err
 }
 
-// armedSlot is the slot that the next boot is to try, as the loader finds it; None when nothing is armed. at is where GRUB's
-// trial.env lies.
+// armedSlot is the slot that the next boot is to try, as the loader finds it; None when nothing is armed. at is where
+// GRUB's trial.env lies.
 func (m *machine) armedSlot(at int64) bootloader.Slot {
 	if !m.kit.grub() {
 		return m.oneShot()

@@ -123,7 +123,8 @@ func (r *recorded) try(m mutant, known map[state]bool, seed int64) (fate, error)
 func (r *recorded) flushes() (list []mutant) {
 	for _, i := range r.trace.Flushes() {
 		step := r.trace.Ops[i].Step
-		m := mutant{name: fmt.Sprintf("without the flush at %d (%s)", i, step), trace: r.trace.DropFlush(i), at: i, step: step}
+		m := mutant{name: fmt.Sprintf("without the flush at %d (%s)", i, step), trace: r.trace.DropFlush(i), at: i,
+			step: step}
 		for k, o := range r.trace.Ops {
 			if o.Kind == disktest.Write && (k < i || m.pair[1].kind == "") {
 				at := min(max(k-i, 0), 1)
@@ -155,7 +156,8 @@ func (r *recorded) swaps() (list []mutant, skipped int) {
 				skipped++
 			default:
 				name := fmt.Sprintf("%s, %v exchanged with %s, %v", r.view.kind(a), a, r.view.kind(b), b)
-				list = append(list, mutant{name, r.trace.Swap(i, j), i, "", [2]part{{a.Step, r.view.kind(a)}, {b.Step, r.view.kind(b)}}})
+				list = append(list, mutant{name, r.trace.Swap(i, j), i, "", [2]part{{a.Step, r.view.kind(a)},
+					{b.Step, r.view.kind(b)}}})
 			}
 		}
 	}

@@ -30,7 +30,8 @@ const (
 
 func (l label) String() string {
 	var s []string
-	for i, name := range []string{"nothing", "the default", "the trial that was armed before", "the trial", "the new default"} {
+	for i, name := range []string{"nothing", "the default", "the trial that was armed before", "the trial",
+		"the new default"} {
 		if l&(1<<i) != 0 {
 			s = append(s, name)
 		}
@@ -195,8 +196,8 @@ func confirmedByLoader(m *machine, t bootloader.Slot) error {
 
 func withoutMeta(m *machine, _ bootloader.Slot) error { return m.destroyMeta() }
 
-// killed runs the upgrade up to the nth flush and lets the program die there; then runs it again in the same boot. What the
-// first run wrote is on its way to the device and not flushed.
+// killed runs the upgrade up to the nth flush and lets the program die there; then runs it again in the same boot. What
+// the first run wrote is on its way to the device and not flushed.
 func killed(n int) func(m *machine) error {
 	return func(m *machine) error {
 		c := m.clone()
@@ -255,14 +256,16 @@ func (m *machine) replay(o disktest.Op) error {
 	return m.vars.Write(name, v)
 }
 
-// operations is the table. GRUB on UEFI differs from GRUB on BIOS in how it is started alone, so it has what that touches.
+// operations is the table. GRUB on UEFI differs from GRUB on BIOS in how it is started alone, so it has what that
+// touches.
 func (k *Kit) operations() []operation {
 	switch table := k.table(); k.Loader {
 	case loaders.GRUBBIOS:
 		return grubOperations(withTries(table))
 	case loaders.GRUBUEFI:
 		return slices.DeleteFunc(append(table, bootItself()), func(o operation) bool {
-			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader", "try the loader", "a loader that does not start"}, o.name)
+			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader",
+				"try the loader", "a loader that does not start"}, o.name)
 		})
 	default:
 		return sdbootOperations(withTries(table))
@@ -276,7 +279,8 @@ func (k *Kit) table() []operation {
 	table := []operation{
 		{name: "install", starts: []start{{"empty disk", nil}}, end: changes, commit: "*", what: imageOf("1.1.0"),
 			do: func(m *machine) error { return m.install("1.1.0", upgrade.InstallOptions{}) }},
-		{name: "upgrade", starts: append(slices.Clone(idle), armed), end: arms, commit: "arm", what: imageOf(next), do: upgradeTo(next)},
+		{name: "upgrade", starts: append(slices.Clone(idle), armed), end: arms, commit: "arm", what: imageOf(next),
+			do: upgradeTo(next)},
 		{name: "prepare", starts: append(slices.Clone(idle[:4]), armed), end: stays, disarms: true,
 			do: func(m *machine) error { return m.prepare(next) }},
 		{name: "arm", starts: []start{
@@ -286,10 +290,13 @@ func (k *Kit) table() []operation {
 			return m.with(func(s *upgrade.Machine) error { _, err := s.Arm(m.context(), m.options(false)); return err })
 		}},
 		{name: "disarm", starts: []start{armed}, end: stays, disarms: true, do: disarm},
-		{name: "rollback", starts: []start{targetComplete}, end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback},
-		{name: "rollback of an armed upgrade", starts: []start{armed}, end: stays, disarms: true, do: (*machine).rollback},
+		{name: "rollback", starts: []start{targetComplete}, end: arms, commit: "arm", what: otherSlot,
+			do: (*machine).rollback},
+		{name: "rollback of an armed upgrade", starts: []start{armed}, end: stays, disarms: true,
+			do: (*machine).rollback},
 		{name: "rollback of a trial", starts: []start{onTrial}, end: stays, disarms: true, do: (*machine).rollback},
-		{name: "started, with wipe", starts: []start{trialOf("fresh trial", false)}, end: stays, wipes: true, do: startedStep},
+		{name: "started, with wipe", starts: []start{trialOf("fresh trial", false)}, end: stays, wipes: true,
+			do: startedStep},
 		{name: "started, preserve", starts: []start{trialOf("fresh trial", true)}, end: stays, do: startedStep},
 		{name: "failed", starts: []start{onTrial}, end: stays, disarms: true, do: func(m *machine) error {
 			m.disk.Step("failed")
@@ -336,30 +343,33 @@ func (k *Kit) table() []operation {
 		}, end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm},
 		{name: "confirm with META destroyed", starts: []start{onTrial.then("META destroyed", withoutMeta)},
 			end: changes, commit: "confirm", what: activeSlot, do: (*machine).confirm, noMeta: true},
-		{name: "META update", starts: []start{targetComplete, metaHalf, armed, onTrial}, end: stays, do: func(m *machine) error {
-			m.disk.Step("META")
-			store, err := m.meta()
-			if err != nil {
-				return err
-			}
-			return store.Set(0x0a, []byte("a value of the operator"))
-		}},
-		{name: "META reset", starts: []start{armed.then("META destroyed", withoutMeta)}, end: stays, noMeta: true, do: func(m *machine) error {
-			m.disk.Step("META")
-			p, err := m.part("META")
-			if err != nil {
-				return err
-			}
-			return meta.Format(p)
-		}},
+		{name: "META update", starts: []start{targetComplete, metaHalf, armed, onTrial}, end: stays,
+			do: func(m *machine) error {
+				m.disk.Step("META")
+				store, err := m.meta()
+				if err != nil {
+					return err
+				}
+				return store.Set(0x0a, []byte("a value of the operator"))
+			}},
+		{name: "META reset", starts: []start{armed.then("META destroyed", withoutMeta)}, end: stays, noMeta: true,
+			do: func(m *machine) error {
+				m.disk.Step("META")
+				p, err := m.part("META")
+				if err != nil {
+					return err
+				}
+				return meta.Format(p)
+			}},
 	}
 	if k.Loader != loaders.GRUBBIOS {
 		table = append(table, replacements()...)
 	}
 	for n := range 8 {
 		table = append(table, operation{
-			name: "upgrade after one that was killed", killed: true, long: n != 3, starts: []start{{fmt.Sprintf("target complete, killed before flush %d", n+1), targetComplete.make}},
-			end: arms, commit: "arm", what: imageOf(next), do: killed(n),
+			name: "upgrade after one that was killed", killed: true, long: n != 3,
+			starts: []start{{fmt.Sprintf("target complete, killed before flush %d", n+1), targetComplete.make}},
+			end:    arms, commit: "arm", what: imageOf(next), do: killed(n),
 		})
 	}
 	return table

@@ -9,12 +9,12 @@ import (
 
 // ordered holds a trace against two rules that no single disk can show.
 //
-// A flush is asked of one partition. On a machine each partition is a device with a cache of its own, so the flush of one says
-// nothing of another; in the model one flush covers the disk. Where no flush has writes of two partitions before it, the
-// two are the same.
+// A flush is asked of one partition. On a machine each partition is a device with a cache of its own, so the flush of
+// one says nothing of another; in the model one flush covers the disk. Where no flush has writes of two partitions
+// before it, the two are the same.
 //
-// A step that was reported as done is done: what it wrote is flushed, so that the next step, the read-back above all, works
-// with what is on the medium. Only what frees clusters is left to the next flush, since nothing relies on it.
+// A step that was reported as done is done: what it wrote is flushed, so that the next step, the read-back above all,
+// works with what is on the medium. Only what frees clusters is left to the next flush, since nothing relies on it.
 func (r *recorded) ordered(t *disktest.Trace) error {
 	if r.fresh() {
 		return nil
@@ -35,7 +35,8 @@ func (r *recorded) ordered(t *disktest.Trace) error {
 		}
 		last := i+1 == len(t.Ops) || t.Ops[i+1].Step != o.Step
 		kind := r.view.kind(o)
-		if last && o.Kind == disktest.Write && o.Step != "clear" && kind != tableOne && kind != tableTwo && !strings.HasPrefix(o.Step, "killed in ") {
+		if last && o.Kind == disktest.Write && o.Step != "clear" && kind != tableOne && kind != tableTwo &&
+			!strings.HasPrefix(o.Step, "killed in ") {
 			return fmt.Errorf("%v: the step ends, and this is not flushed", o)
 		}
 	}

@@ -56,15 +56,16 @@ func tryLoader(m *machine, _ bootloader.Slot) error {
 	return m.next(m.last.Slot)
 }
 
-// replacements are the operations that try and replace the loader. In all of them the default boots; what starts it is the old loader,
-// the new one, or the copy in the default's slot.
+// replacements are the operations that try and replace the loader. In all of them the default boots; what starts it is
+// the old loader, the new one, or the copy in the default's slot.
 func replacements() []operation {
 	moved := func(version string) func(*machine, bootloader.Slot) error {
 		return func(m *machine, t bootloader.Slot) error { return m.moveTo(t.Other(), version) }
 	}
 	another := ownLoader.then("then yet another", moved("1.2.7"))
 	return []operation{
-		{name: "try the loader", end: stays, loader: true, leaves: true, do: (*machine).replaceLoader, starts: []start{otherLoader, another}},
+		{name: "try the loader", end: stays, loader: true, leaves: true, do: (*machine).replaceLoader,
+			starts: []start{otherLoader, another}},
 		{name: "a loader that does not start", end: stays, loader: true, leaves: true, do: func(m *machine) error {
 			if err := m.replaceLoader(); !errors.Is(err, bootloader.ErrRefused) {
 				return err
@@ -106,7 +107,8 @@ func (m *machine) destroyLoaderDir() error {
 	}
 	b := make([]byte, 512)
 	for at := int64(0); at < p.Size(); at += 512 {
-		if _, err := p.ReadAt(b, at); err == nil && bytes.HasPrefix(b, []byte(".          ")) && bytes.Contains(b, []byte("BOOTX64 EFI")) {
+		if _, err := p.ReadAt(b, at); err == nil && bytes.HasPrefix(b, []byte(".          ")) &&
+			bytes.Contains(b, []byte("BOOTX64 EFI")) {
 			_, err = p.WriteAt(pattern("\x05\xfe\x7fno directory", 512), at)
 			return err
 		}
@@ -127,8 +129,8 @@ func (m *machine) loaders() (l replaced, err error) {
 	return l, err
 }
 
-// replaced looks at the loader that a cut left: the old one or the new one, whole, or none that anybody would start. Once the
-// operation said that it is done, it is the new one.
+// replaced looks at the loader that a cut left: the old one or the new one, whole, or none that anybody would start.
+// Once the operation said that it is done, it is the new one.
 func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
 	f, err := m.fs(slotZones...)
 	if err != nil {
@@ -152,8 +154,8 @@ func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
 	return errors.New("the loader that firmware would start is neither the old one nor the new one")
 }
 
-// replaceAgain runs it once more, as often as a loader that starts needs, and requires that the new one is installed. One that does not start
-// is left, and so is one whose boot could not say so.
+// replaceAgain runs it once more, as often as a loader that starts needs, and requires that the new one is installed.
+// One that does not start is left, and so is one whose boot could not say so.
 func (r *recorded) replaceAgain(m *machine) error {
 	var l replaced
 	for range 3 {
@@ -192,16 +194,22 @@ type loaderByHand struct {
 }
 
 var loaderHands = []loaderByHand{
-	{name: "replaced before it was started once", start: refusedLoader, zones: slotZones, steps: []string{"spare", "remove", "write", "read"}},
-	{name: "the order as it is", start: triedLoader, zones: slotZones, real: true, steps: []string{"spare", "remove", "write", "read"}},
+	{name: "replaced before it was started once", start: refusedLoader, zones: slotZones,
+		steps: []string{"spare", "remove", "write", "read"}},
+	{name: "the order as it is", start: triedLoader, zones: slotZones, real: true, steps: []string{"spare", "remove",
+		"write", "read"}},
 	{name: "without a spare", start: otherLoader, zones: slotZones, steps: []string{"remove", "write", "read"}},
 	{name: "the spare last", start: otherLoader, zones: slotZones, steps: []string{"remove", "write", "read", "spare"}},
-	{name: "the spare of the other slot", start: triedLoader, zones: slotZones, steps: []string{"clear other", "spare of other", "remove", "write", "read"}},
-	{name: "the old one stays until the new one is there", start: triedLoader, zones: slotZones, steps: []string{"spare", "write", "read"}},
-	{name: "both copies at once", start: triedLoader, zones: slotZones, steps: []string{"spare", "remove copy", "remove", "write", "write copy", "read"}},
+	{name: "the spare of the other slot", start: triedLoader, zones: slotZones, steps: []string{"clear other",
+		"spare of other", "remove", "write", "read"}},
+	{name: "the old one stays until the new one is there", start: triedLoader, zones: slotZones,
+		steps: []string{"spare", "write", "read"}},
+	{name: "both copies at once", start: triedLoader, zones: slotZones, steps: []string{"spare", "remove copy",
+		"remove", "write", "write copy", "read"}},
 	{name: "first the copy that the machine was started from", start: replacement().starts[3], zones: slotZones,
 		steps: []string{"spare", "remove copy", "write copy", "write", "read"}},
-	{name: "not read back", start: triedLoader, zones: slotZones, lies: true, steps: []string{"spare", "remove", "write"}},
+	{name: "not read back", start: triedLoader, zones: slotZones, lies: true, steps: []string{"spare", "remove",
+		"write"}},
 	{name: "isolation off", start: triedLoader, steps: []string{"spare", "remove", "write", "read"}},
 }
 
@@ -222,7 +230,8 @@ func (h loaderByHand) run(m *machine) error {
 	if err != nil {
 		return err
 	}
-	order := bootorder.Order{Vars: m.vars, FS: f, Partition: at, Loader: bootorder.Spell(loaderFile), Title: "Pawl", Ours: true}
+	order := bootorder.Order{Vars: m.vars, FS: f, Partition: at, Loader: bootorder.Spell(loaderFile), Title: "Pawl",
+		Ours: true}
 	slot := m.last.Slot
 	steps := map[string]func() error{
 		"spare":          func() error { return order.Spare(bootorder.Spell(slot.File(bootloader.LoaderFile))) },
@@ -269,7 +278,8 @@ func (m *machine) drive() (efivar.HardDrive, error) {
 		return efivar.HardDrive{}, err
 	}
 	guid, err := efivar.ParseGUID(p.GUID.String())
-	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
+	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid},
+		err
 }
 
 // loadersByHand judges replacements whose order was changed by hand.

@@ -1,12 +1,13 @@
 // Package proof cuts the power at every write of every operation and looks at what boots.
 //
-// Start with Run, or `make proof`. It records each operation of the table in docs/architecture.md, from every state that a
-// machine can be in, on a disk in memory; makes each disk that a power cut can leave (package partition/disktest); boots
-// it with the model of firmware and loader (package bootloader/predict); and holds what boots, and what the system
-// then says, against the table. docs/proof.md says what is assumed, what is looked at, and what is not.
+// Start with Run, or `make proof`. It records each operation of the table in docs/architecture.md, from every state
+// that a machine can be in, on a disk in memory; makes each disk that a power cut can leave (package
+// partition/disktest); boots it with the model of firmware and loader (package bootloader/predict); and holds what
+// boots, and what the system then says, against the table. docs/proof.md says what is assumed, what is looked at, and
+// what is not.
 //
-// The proof proves itself: faulty programs, made by dropping flushes, exchanging writes and changing the order by hand, must be
-// told from the real one.
+// The proof proves itself: faulty programs, made by dropping flushes, exchanging writes and changing the order by hand,
+// must be told from the real one.
 package proof
 
 import (
@@ -139,7 +140,8 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	p := &proof{Options: o, worlds: worlds, begin: begin, seen: map[uint64]bool{}, read: map[uint64]bool{}, rows: map[place]*count{}, mutants: map[string]*tally{}}
+	p := &proof{Options: o, worlds: worlds, begin: begin, seen: map[uint64]bool{}, read: map[uint64]bool{},
+		rows: map[place]*count{}, mutants: map[string]*tally{}}
 	p.say("seed %d", o.Seed)
 	if err := p.table(); err != nil {
 		return Result{}, err

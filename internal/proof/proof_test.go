@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A short run: each operation from one start, few disks of each gap, a few random histories, every mutant by hand and the
-// flushes of an upgrade and of a confirm. `make proof` does it all.
+// A short run: each operation from one start, few disks of each gap, a few random histories, every mutant by hand and
+// the flushes of an upgrade and of a confirm. `make proof` does it all.
 func TestPowerCutsShort(t *testing.T) {
 	var log logger
 	r, err := Run(t.Context(), t.TempDir(), Options{Short: true, Distinct: 1, Lived: 300, Workers: 2, Log: &log})

@@ -18,8 +18,8 @@ const wipeOrder = "the ranges that a wipe clears may go in any order; META says 
 
 const noManifest = "the target had no manifest before, so nothing in it counted"
 
-// because says why an order or a flush is not needed for the promise, where that is known and was thought through. A mutant
-// that is neither caught nor covered here has escaped.
+// because says why an order or a flush is not needed for the promise, where that is known and was thought through. A
+// mutant that is neither caught nor covered here has escaped.
 func (m mutant) because(r *recorded) string {
 	op := r.op.name
 	if m.step != "" {
@@ -37,13 +37,17 @@ func (m mutant) because(r *recorded) string {
 		case r.op.loader && r.loaders.old == nil:
 			return "there was no loader in the directory before, and the copy starts the machine until there is one"
 		case m.step == "layout":
-			return "an empty disk has nothing to lose, and nothing boots before the loader is there; on a disk that holds something these packages promise more"
+			return "an empty disk has nothing to lose, and nothing boots before the loader is there; on a disk that " +
+				"holds something these packages promise more"
 		case m.step == "write" || m.step == "complete":
-			return "closing a file makes it durable, so that the read-back reads the medium; the next file's flush comes before anything refers to either"
+			return "closing a file makes it durable, so that the read-back reads the medium; the next file's flush " +
+				"comes before anything refers to either"
 		case m.step == "prepare":
-			return "META's flush follows, and flushes the whole disk in this model; a partition that is a device of its own needs both"
+			return "META's flush follows, and flushes the whole disk in this model; a partition that is a device of " +
+				"its own needs both"
 		case m.step == "confirm":
-			return "each overwritten sector is flushed by itself; the sort keys decide only once loader.conf is destroyed, and each mix of them was judged"
+			return "each overwritten sector is flushed by itself; the sort keys decide only once loader.conf is " +
+				"destroyed, and each mix of them was judged"
 		}
 		return ""
 	}
@@ -62,7 +66,8 @@ func (m mutant) because(r *recorded) string {
 	case a.kind == ephemeral && b.kind == ephemeral:
 		return wipeOrder
 	case r.op.loader && a.kind == bootOption && b.kind == bootOrder:
-		return "firmware passes over a number in BootOrder without a variable, and the file is touched when both are there"
+		return "firmware passes over a number in BootOrder without a variable, and the file is touched when both are " +
+			"there"
 	case either(tableTwo):
 		return "nothing is decided by the second table"
 	case either(metaTwo):
@@ -72,7 +77,8 @@ func (m mutant) because(r *recorded) string {
 	case early(a) && early(b) && a.kind != metaOne && b.kind != metaOne:
 		return "both are on the medium before the target is armed, and nothing calls it complete in between"
 	case a.step == "confirm" && b.step == "confirm" && decides(a.kind) && decides(b.kind):
-		return "both slots are complete when one is confirmed, a copy of the default is whole while the other is written, and a slot that is the default is on trial no more"
+		return "both slots are complete when one is confirmed, a copy of the default is whole while the other is " +
+			"written, and a slot that is the default is on trial no more"
 	case a.step == "confirm" && b.step == "confirm" && (a.kind == entry || b.kind == entry):
 		return "the sort keys decide only once loader.conf is destroyed, and each mix of them was judged"
 	}
@@ -85,8 +91,8 @@ const bootOption, bootOrder = "Boot####", "BootOrder"
 // decides reports whether GRUB takes from a block what boots.
 func decides(kind string) bool { return kind == standing || kind == trial }
 
-// bare reports whether the target had no manifest on the medium when the step began that holds the operation at i, or at the
-// flush before it.
+// bare reports whether the target had no manifest on the medium when the step began that holds the operation at i, or
+// at the flush before it.
 func (r *recorded) bare(i int) bool {
 	step, flushed := i, i
 	for step > 0 && r.trace.Ops[step-1].Step == r.trace.Ops[i].Step {
@@ -112,7 +118,9 @@ func (p *proof) mutate(r *recorded, swaps bool) error {
 	}
 	for _, damaged := range r.damaged {
 		if damaged {
-			return nil // the judge cannot hold such a slot against its manifest, and would miss what it catches from the other starts
+			// the judge cannot hold such a slot against its manifest, and would miss what it catches from the other
+			// starts
+			return nil
 		}
 	}
 	known, err := r.states(p.Seed)

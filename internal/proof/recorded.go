@@ -24,18 +24,20 @@ type recorded struct {
 	trace *disktest.Trace
 
 	old, armed, new *system
-	tries           int             // of armed that are left
-	most            int             // that a cut may bring back besides: what the loader counted down and nobody has flushed
-	lost            int             // operations of the trace before the first flush, when the loader wrote something that is not flushed
-	counts          int64           // where GRUB's trial.env lies on the disk; 0 where there is none
-	attempts        map[string]bool // values of META's attempt that the operation passes through
-	lastAttempt     string
-	metaAt          []bool                   // by index: a write to META is not flushed
-	untouchable     []area                   // what belongs to others
-	loaders         replaced                 // of an operation that replaces the loader
-	liar            bool                     // the device changes what is written to it
-	damaged         map[bootloader.Slot]bool // slots in which something was damaged before
-	view            view
+	tries           int // of armed that are left
+	// that a cut may bring back besides: what the loader counted down and nobody has flushed
+	most int
+	// operations of the trace before the first flush, when the loader wrote something that is not flushed
+	lost        int
+	counts      int64           // where GRUB's trial.env lies on the disk; 0 where there is none
+	attempts    map[string]bool // values of META's attempt that the operation passes through
+	lastAttempt string
+	metaAt      []bool                   // by index: a write to META is not flushed
+	untouchable []area                   // what belongs to others
+	loaders     replaced                 // of an operation that replaces the loader
+	liar        bool                     // the device changes what is written to it
+	damaged     map[bootloader.Slot]bool // slots in which something was damaged before
+	view        view
 }
 
 // area is a piece of the disk that no operation may change.
@@ -47,7 +49,8 @@ type area struct {
 
 // record runs an operation and prepares to judge it.
 func record(op operation, s start, side bootloader.Slot, from *machine) (*recorded, error) {
-	r := &recorded{op: op, start: s.name, side: side, from: from.clone(), attempts: map[string]bool{}, damaged: map[bootloader.Slot]bool{}}
+	r := &recorded{op: op, start: s.name, side: side, from: from.clone(), attempts: map[string]bool{},
+		damaged: map[bootloader.Slot]bool{}}
 	m := from
 	if err := r.before(); err != nil {
 		return nil, err

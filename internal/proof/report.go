@@ -9,7 +9,8 @@ import (
 // result prints the rows and adds them up.
 func (p *proof) result(begin time.Time) Result {
 	r := Result{Operations: p.runs, Lived: p.distinct - p.tabled, Bricks: p.bricks, Escaped: p.escaped}
-	p.say("\n%-12s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images", "distinct", "read", "told", "again", "bricks")
+	p.say("\n%-12s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images",
+		"distinct", "read", "told", "again", "bricks")
 	rank := map[[2]string]int{}
 	for i, w := range p.worlds {
 		for n, o := range p.operations(w.kit) {
@@ -24,7 +25,8 @@ func (p *proof) result(begin time.Time) Result {
 		if step == "" {
 			step = "(before and after)"
 		}
-		p.say("%-12s %-34s %-24s %7d %8d %8d %7d %6d %6d %6d", key.loader, key.op, step, c.Writes, c.Images, c.Distinct, c.Read, c.Told, c.Again, c.Bricks)
+		p.say("%-12s %-34s %-24s %7d %8d %8d %7d %6d %6d %6d", key.loader, key.op, step, c.Writes, c.Images, c.Distinct,
+			c.Read, c.Told, c.Again, c.Bricks)
 		r.Writes += c.Writes
 		r.Images += c.Images
 		r.Distinct += c.Distinct
@@ -46,7 +48,8 @@ func (p *proof) result(begin time.Time) Result {
 		r.Mutants += t.Made - t.Same - needless
 		r.Caught += t.Caught
 	}
-	p.say("\nthe loader read something else on %d disks; the system was asked what happened on %d; operations were run again on %d", r.Read, r.Told, r.Again)
+	p.say("\nthe loader read something else on %d disks; the system was asked what happened on %d; operations were "+
+		"run again on %d", r.Read, r.Told, r.Again)
 	r.Seconds = time.Since(begin).Seconds()
 	return r
 }

@@ -95,12 +95,14 @@ func enrolled(t *testing.T, db, dbx []byte) *efivar.Memory {
 	enable, err := efivar.ParseGUID("f0a30bc7-af08-4556-99c4-001009c93a44") // EDK II's switch in its setup
 	require.NoError(t, err)
 	put(efivar.Name{Name: "SecureBootEnable", GUID: enable}, efivar.NonVolatile|efivar.BootService, []byte{1})
-	put(efivar.Global("SecureBoot"), efivar.BootService|efivar.Runtime, []byte{1}) // which OVMF makes of the others at each start
+	put(efivar.Global("SecureBoot"), efivar.BootService|efivar.Runtime,
+		[]byte{1}) // which OVMF makes of the others at each start
 	return vars
 }
 
-// What lies where firmware looks for a loader, and whether OVMF starts it: for another architecture; with Secure Boot on, not
-// signed, signed by one who may or may not, allowed or forbidden by its digest, with a system that is not signed.
+// What lies where firmware looks for a loader, and whether OVMF starts it: for another architecture; with Secure Boot
+// on, not signed, signed by one who may or may not, allowed or forbidden by its digest, with a system that is not
+// signed.
 func TestTheModelAgreesOnWhatFirmwareRefuses(t *testing.T) {
 	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
@@ -137,7 +139,8 @@ func TestTheModelAgreesOnWhatFirmwareRefuses(t *testing.T) {
 		{"Secure Boot, all signed", signed, signed, enrolled(t, ours, nil), true},
 		{"Secure Boot, loader not signed", same, signed, enrolled(t, ours, nil), false},
 		{"Secure Boot, loader allowed by its digest", same, signed, enrolled(t, both, nil), true},
-		{"Secure Boot, loader forbidden by its digest", signed, signed, enrolled(t, ours, list(t, sha256List, digest(ready))), false},
+		{"Secure Boot, loader forbidden by its digest", signed, signed,
+			enrolled(t, ours, list(t, sha256List, digest(ready))), false},
 	} {
 		if sampled(i) {
 			continue

@@ -40,8 +40,8 @@ func first(files map[string]string) string {
 	return bootloader.KernelFile
 }
 
-// arguments are the kernel arguments of a version's image: each has its own, so that what a loader hands over tells which
-// version's they are.
+// arguments are the kernel arguments of a version's image: each has its own, so that what a loader hands over tells
+// which version's they are.
 func arguments(version string) string {
 	switch version {
 	case "1.2.10": // what is behind the hyphens is for init
@@ -52,8 +52,8 @@ func arguments(version string) string {
 	return "console=ttyS0 panic=1 proof.version=" + version
 }
 
-// runs reports whether a boot started the system, whole: the file or files that the loader loaded are byte for byte what the
-// image holds, and with GRUB so are the arguments behind those of the loader.
+// runs reports whether a boot started the system, whole: the file or files that the loader loaded are byte for byte
+// what the image holds, and with GRUB so are the arguments behind those of the loader.
 func (s *system) runs(o predict.Outcome) bool {
 	if s == nil || o.Slot != s.slot || o.Digest != s.files[first(s.files)] {
 		return false
@@ -120,7 +120,8 @@ func (m *machine) running() (*system, error) {
 	}
 	sys, err := m.kit.system(m.last.Slot, img)
 	if err == nil && !sys.runs(m.last) {
-		err = fmt.Errorf("the kernel of %v runs with something else: %v, initramfs %.8s, arguments %q", sys, m.last, m.last.Initrd, m.last.Cmdline)
+		err = fmt.Errorf("the kernel of %v runs with something else: %v, initramfs %.8s, arguments %q", sys, m.last,
+			m.last.Initrd, m.last.Cmdline)
 	}
 	return sys, err
 }

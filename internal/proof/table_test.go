@@ -17,13 +17,13 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// What `installer disk repair` and `disk grow` do to the table is cut at every write, and the model of firmware and loader says what
-// boots: the default, always. A machine that did not boot before may not boot after a cut.
+// What `installer disk repair` and `disk grow` do to the table is cut at every write, and the model of firmware and
+// loader says what boots: the default, always. A machine that did not boot before may not boot after a cut.
 //
-// One block is another matter: a disk of 512-byte sectors whose blocks have 4096 has the protective MBR in one with the primary
-// header. Where a cut destroys that very block (old or new it may be), firmware finds nothing, whatever the order of writes is; the same
-// holds for GRUB on a BIOS and the primary copy alone, since it looks at no other. So these are counted, and only operations that have
-// to write the primary copy have any.
+// One block is another matter: a disk of 512-byte sectors whose blocks have 4096 has the protective MBR in one with the
+// primary header. Where a cut destroys that very block (old or new it may be), firmware finds nothing, whatever the
+// order of writes is; the same holds for GRUB on a BIOS and the primary copy alone, since it looks at no other. So
+// these are counted, and only operations that have to write the primary copy have any.
 func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 	repair := func(l partition.Layout, size int64) (partition.Layout, error) {
 		return partition.Plan(&l, size, l.SectorSize, nil)
@@ -85,7 +85,8 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 					require.NoError(t, partition.Apply(d, after))
 					require.True(t, starts(d))
 					destroyed := 0
-					err = d.Trace().Crashes(disktest.Options{Block: block, Workers: 1, Destroyed: 64, Samples: 64, Exhaustive: 6}, func(crash *disktest.Crash) error {
+					err = d.Trace().Crashes(disktest.Options{Block: block, Workers: 1, Destroyed: 64, Samples: 64,
+						Exhaustive: 6}, func(crash *disktest.Crash) error {
 						left := crash.Device()
 						switch block, _ := crash.Destroyed(); {
 						case starts(left) || !before && !crash.Finished:
@@ -112,7 +113,8 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 	}
 }
 
-// lost reports whether one of the first n sectors cannot be read, or holds neither what it held before nor what it is to hold.
+// lost reports whether one of the first n sectors cannot be read, or holds neither what it held before nor what it is
+// to hold.
 func lost(left, before, after *disktest.Disk, n int64) bool {
 	for at := int64(0); at < n*512; at += 512 {
 		var b [3][512]byte
@@ -128,8 +130,8 @@ func lost(left, before, after *disktest.Disk, n int64) bool {
 	return false
 }
 
-// An install over a disk on which systems of ours were, and whose table somebody zapped, is cut at every write: nothing boots then,
-// or what is installed, and never what was there before.
+// An install over a disk on which systems of ours were, and whose table somebody zapped, is cut at every write: nothing
+// boots then, or what is installed, and never what was there before.
 func TestACutOfAnInstallOverAFormerLife(t *testing.T) {
 	for _, loader := range []string{loaders.SystemdBoot, loaders.GRUBBIOS} {
 		t.Run(loader, func(t *testing.T) {

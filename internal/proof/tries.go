@@ -45,7 +45,8 @@ func withTries(table []operation) []operation {
 	add("settle", armedFor(3).then("never started", boots(4)), trialOfThree.then("died", boots(3)))
 	add("confirm", trialOfThree, secondOfThree)
 	return append(table, operation{
-		name: "upgrade with 3 tries", starts: []start{targetEmpty, targetComplete, armed}, end: arms, commit: "arm", tries: 3, what: imageOf(next),
+		name: "upgrade with 3 tries", starts: []start{targetEmpty, targetComplete, armed}, end: arms, commit: "arm",
+		tries: 3, what: imageOf(next),
 		do: func(m *machine) error {
 			o := m.options(false)
 			o.Tries = 3

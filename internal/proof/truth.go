@@ -17,8 +17,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// whole looks at the slots that a cut left, on disks on which nothing was destroyed: a slot with a manifest holds what that
-// says, from the first byte to the last. Without one it may hold anything, as a download that was cut off does.
+// whole looks at the slots that a cut left, on disks on which nothing was destroyed: a slot with a manifest holds what
+// that says, from the first byte to the last. Without one it may hold anything, as a download that was cut off does.
 func (r *recorded) whole(c *disktest.Crash) error {
 	if r.fresh() {
 		return nil
@@ -59,7 +59,8 @@ func (m *machine) intact(s bootloader.Slot) error {
 		case err != nil:
 			return err
 		case hash(data) != sum:
-			return fmt.Errorf("it has the manifest of version %s, and its %s is another (%q)", held.version, name, m.kit.Version(hash(data)))
+			return fmt.Errorf("it has the manifest of version %s, and its %s is another (%q)", held.version, name,
+				m.kit.Version(hash(data)))
 		}
 	}
 	return nil
@@ -70,15 +71,16 @@ func hash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// complete reads both slots as the product sees them: what it calls complete must be what its manifest says, byte for byte;
-// the default always is.
+// complete reads both slots as the product sees them: what it calls complete must be what its manifest says, byte for
+// byte; the default always is.
 func (r *recorded) complete(m *machine, s upgrade.Status, destroyed bool) error {
 	f, err := m.fs(slotZones...)
 	if err != nil {
 		return err
 	}
 	for _, slot := range s.Loader.Bootable {
-		if have := s.Slots[slices.Index(bootloader.Slots[:], slot)]; have.Content != upgrade.Complete && !destroyed && !r.damaged[slot] {
+		if have := s.Slots[slices.Index(bootloader.Slots[:], slot)]; have.Content != upgrade.Complete && !destroyed &&
+			!r.damaged[slot] {
 			return fmt.Errorf("the loader may boot slot %v, which is %s: %s", slot, have.Content, have.Problem)
 		}
 	}
@@ -94,9 +96,11 @@ func (r *recorded) complete(m *machine, s upgrade.Status, destroyed bool) error 
 			switch {
 			case err == nil && hash(data) == file.SHA256:
 			case slot.Slot != m.last.Slot && (destroyed || r.damaged[slot.Slot] || r.liar):
-				// A block of a slot that is being cleared was destroyed, or it was damaged before: the read-back finds it.
+				// A block of a slot that is being cleared was destroyed, or it was damaged before: the read-back finds
+				// it.
 			default:
-				return fmt.Errorf("slot %v is called complete, and %s is not what its manifest says: %v", slot.Slot, file.Name, err)
+				return fmt.Errorf("slot %v is called complete, and %s is not what its manifest says: %v", slot.Slot,
+					file.Name, err)
 			}
 		}
 	}
@@ -187,7 +191,8 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	return m, l, r.told(m, l, was, wasBad, b, s)
 }
 
-// silent lets the trial die before it says a word: the old version must say that it fell back, and hold nothing against it.
+// silent lets the trial die before it says a word: the old version must say that it fell back, and hold nothing against
+// it.
 func (r *recorded) silent(c *disktest.Crash) error {
 	m, err := r.from.crashed(c)
 	if err != nil || r.op.noMeta {
@@ -224,7 +229,8 @@ func (r *recorded) told(m *machine, l label, was upgrade.Attempt, wasBad bool, b
 	}
 	says := func(phase upgrade.Phase, result upgrade.Result) error {
 		if is.Phase != phase || is.Result != result {
-			return fmt.Errorf("%v boots, META held %q; the record says %q, want %s %s", l, was.String(), is.String(), phase, result)
+			return fmt.Errorf("%v boots, META held %q; the record says %q, want %s %s", l, was.String(), is.String(),
+				phase, result)
 		}
 		return nil
 	}

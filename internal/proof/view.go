@@ -16,9 +16,9 @@ import (
 // seed makes the numbers that stand for disks; two that differ have the same number about once in 2^64.
 var seed = maphash.MakeSeed()
 
-// view tells the crash disks of one trace apart. A disk's number is the sum (xor) of one number for each sector that is not
-// zero and one for each variable, so that equal disks of different traces have equal numbers, and only what the trace
-// touched has to be looked at.
+// view tells the crash disks of one trace apart. A disk's number is the sum (xor) of one number for each sector that is
+// not zero and one for each variable, so that equal disks of different traces have equal numbers, and only what the
+// trace touched has to be looked at.
 type view struct {
 	areas   map[string][2]int64 // by kind, see kind
 	parts   map[string][2]int64 // by label
@@ -43,7 +43,8 @@ func newView(t *disktest.Trace, k *Kit) (view, error) {
 			}
 			v.areas[p.Label] = [2]int64{start, end}
 			if p.Label == "META" {
-				v.areas[metaOne], v.areas[metaTwo] = [2]int64{start, start + meta.CopySize}, [2]int64{start + meta.CopySize, end}
+				v.areas[metaOne], v.areas[metaTwo] = [2]int64{start, start + meta.CopySize},
+					[2]int64{start + meta.CopySize, end}
 			}
 			continue
 		}
@@ -164,8 +165,8 @@ func mix(n uint64, off int64) uint64 {
 	return n ^ n>>32
 }
 
-// loader is the number of everything that firmware and loader can get at: partition tables, the boot file system but for
-// its second table, the variables that outlive a power cut.
+// loader is the number of everything that firmware and loader can get at: partition tables, the boot file system but
+// for its second table, the variables that outlive a power cut.
 func (v *view) loader(m *machine) uint64 {
 	return v.rest ^ v.sum(m.disk, v.sectors[:v.visible]) ^ variables(m)
 }
@@ -226,8 +227,8 @@ func (r *reading) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// see boots the machine and returns a number for what firmware and loader needed to read on the way, byte for byte, and for
-// the variables.
+// see boots the machine and returns a number for what firmware and loader needed to read on the way, byte for byte, and
+// for the variables.
 func (m *machine) see() (uint64, error) {
 	sum, vars := variables(m), m.vars.Clone()
 	dev := &reading{Disk: m.disk}

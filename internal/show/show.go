@@ -1,4 +1,5 @@
-// Package show is how both commands show plans and diagnoses: `pawl` as a node tells them, `installer` as the machine does.
+// Package show is how both commands show plans and diagnoses: `pawl` as a node tells them, `installer` as the machine
+// does.
 package show
 
 import (
@@ -82,7 +83,8 @@ type Plan struct {
 
 // String is the plan in one line.
 func (p Plan) String() string {
-	return fmt.Sprintf("%s from %s (slot %s) to %s (slot %s)", p.Kind, p.Old, p.From, cmp.Or(p.Version, Short(p.Image)), p.To)
+	return fmt.Sprintf("%s from %s (slot %s) to %s (slot %s)", p.Kind, p.Old, p.From, cmp.Or(p.Version, Short(p.Image)),
+		p.To)
 }
 
 // Print prints all but what String says.

@@ -13,10 +13,12 @@ import (
 func TestADiagnosisHasTheWorstFirst(t *testing.T) {
 	var b bytes.Buffer
 	show.Diagnosis{
-		Boots:   []show.Boot{{Slot: "B", Version: "2", Trial: true, Why: []string{"One.", "Two."}}, {Slot: "A"}, {Path: "EFI/other.efi"}, {Stuck: "an empty disk"}},
+		Boots: []show.Boot{{Slot: "B", Version: "2", Trial: true, Why: []string{"One.", "Two."}}, {Slot: "A"},
+			{Path: "EFI/other.efi"}, {Stuck: "an empty disk"}},
 		Assumes: []string{"Nobody looks."},
 		Findings: []show.Finding{
-			{Severity: "fine", About: "META", Text: "Whole."}, {Severity: "broken", About: "slot A", Text: "Gone.\nfine: no", Do: "mend it"}, {Severity: "degraded", About: "x", Text: "y."},
+			{Severity: "fine", About: "META", Text: "Whole."}, {Severity: "broken", About: "slot A",
+				Text: "Gone.\nfine: no", Do: "mend it"}, {Severity: "degraded", About: "x", Text: "y."},
 		},
 	}.Print(terminal.To(&b), "  ")
 	require.Equal(t, `  boot 1: slot B, 2, trial: One. Two.
@@ -31,9 +33,11 @@ func TestADiagnosisHasTheWorstFirst(t *testing.T) {
 }
 
 func TestAPlanSaysWhatIsLostAndWhatIsKept(t *testing.T) {
-	p := show.Plan{Kind: "upgrade", From: "A", To: "B", Old: "1", Image: "sha256:0123456789abcdef", Lost: "0", Bytes: 3 << 20, Room: 5 << 30, Steps: []string{"a", "b"}}
+	p := show.Plan{Kind: "upgrade", From: "A", To: "B", Old: "1", Image: "sha256:0123456789abcdef", Lost: "0",
+		Bytes: 3 << 20, Room: 5 << 30, Steps: []string{"a", "b"}}
 	require.Equal(t, "upgrade from 1 (slot A) to sha256:0123456789ab (slot B)", p.String())
-	for preserve, says := range map[bool]string{false: "wipes: EPHEMERAL, in the trial boot (--preserve keeps it)", true: "keeps: EPHEMERAL"} {
+	for preserve, says := range map[bool]string{false: "wipes: EPHEMERAL, in the trial boot (--preserve keeps it)",
+		true: "keeps: EPHEMERAL"} {
 		var b bytes.Buffer
 		p.Preserve = preserve
 		p.Print(terminal.To(&b), "")

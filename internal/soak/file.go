@@ -26,7 +26,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// inFile is a machine whose disk and variables are files, and whose firmware and loader are the model. Each boot is a process.
+// inFile is a machine whose disk and variables are files, and whose firmware and loader are the model. Each boot is a
+// process.
 type inFile struct {
 	system
 	images   *virtual.Images
@@ -50,7 +51,8 @@ func newInFile(ctx context.Context, dir string) (*inFile, error) {
 	}
 	m := &inFile{target: free.Addr().String(), versions: map[string]string{}, over: make(chan error, 1)}
 	socket := "unix:" + filepath.Join(dir, "pawl.sock")
-	m.system = system{Disk: filepath.Join(dir, "disk.raw"), Vars: filepath.Join(dir, "variables"), Listen: []string{socket, m.target}}
+	m.system = system{Disk: filepath.Join(dir, "disk.raw"), Vars: filepath.Join(dir, "variables"),
+		Listen: []string{socket, m.target}}
 	if err := errors.Join(free.Close(), os.Mkdir(m.Vars, 0o700)); err != nil {
 		return nil, err
 	}
@@ -72,7 +74,8 @@ func newInFile(ctx context.Context, dir string) (*inFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = upgrade.Install(ctx, raw, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()})
+	err = upgrade.Install(ctx, raw, img, upgrade.InstallOptions{Loader: sdboot.Backend{},
+		Partitions: virtual.Partitions()})
 	return m, errors.Join(err, raw.Close())
 }
 

@@ -31,7 +31,8 @@ type Load struct {
 }
 
 // most bounds a Load, whoever asks for it.
-var most = Load{Idle: 5000, Slow: 200, Streams: 500, Junk: 50, Hostile: 20, Pause: time.Minute} // as to the pause: the longest that makes sense
+var most = Load{Idle: 5000, Slow: 200, Streams: 500, Junk: 50, Hostile: 20,
+	Pause: time.Minute} // as to the pause: the longest that makes sense
 
 // attack is a Load on a node that runs.
 type attack struct {
@@ -50,7 +51,8 @@ func (l Load) begin(ctx context.Context, target, registry string) (end func(), e
 		return nil, err
 	case !at.Addr().IsLoopback():
 		return nil, fmt.Errorf("%s is not on loopback: no load is put on other machines", target)
-	case l.Idle > most.Idle || l.Slow > most.Slow || l.Streams > most.Streams || l.Junk > most.Junk || l.Hostile > most.Hostile:
+	case l.Idle > most.Idle || l.Slow > most.Slow || l.Streams > most.Streams || l.Junk > most.Junk ||
+		l.Hostile > most.Hostile:
 		return nil, fmt.Errorf("%+v is more than %+v", l, most)
 	}
 	a := &attack{Load: l, target: target, registry: registry}
@@ -120,7 +122,8 @@ func (a *attack) slow(ctx context.Context) {
 		return
 	}
 	defer end()
-	fmt.Fprintf(c, "POST /pawl.v1.Node/Status HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n", a.target)
+	fmt.Fprintf(c, "POST /pawl.v1.Node/Status HTTP/1.1\r\nHost: %s\r\nContent-Type: "+
+		"application/json\r\nContent-Length: 1000\r\n\r\n", a.target)
 	for {
 		if _, err := c.Write([]byte(" ")); err != nil {
 			return
@@ -174,7 +177,8 @@ func (a *attack) hostile(ctx context.Context) {
 func (a *attack) post(ctx context.Context, method, body string, header map[string]string) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+a.target+"/pawl.v1.Node/"+method, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+a.target+"/pawl.v1.Node/"+method,
+		strings.NewReader(body))
 	if err != nil {
 		return
 	}

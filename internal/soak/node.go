@@ -66,9 +66,10 @@ func (s system) run(ctx context.Context) error {
 	go tell()
 	return api.Run(ctx, node.Config{
 		Disk: s.Disk, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: efivar.OpenFiles(s.Vars), Cmdline: &cmdline, BootID: s.Boot, Version: s.Version},
-		Window:  time.Second,
-		Checks:  []node.Check{{Name: "nothing", Run: func(context.Context) error { return nil }}},
+		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: efivar.OpenFiles(s.Vars), Cmdline: &cmdline,
+			BootID: s.Boot, Version: s.Version},
+		Window: time.Second,
+		Checks: []node.Check{{Name: "nothing", Run: func(context.Context) error { return nil }}},
 		Reboot: func(context.Context, string) error {
 			os.Exit(restarts)
 			return nil

@@ -1,8 +1,9 @@
-// Package soak takes upgrades on machines whose node service is under attack all the while: thousands of idle connections, slow
-// requests, followers of events, junk, and images in hostile registries.
+// Package soak takes upgrades on machines whose node service is under attack all the while: thousands of idle
+// connections, slow requests, followers of events, junk, and images in hostile registries.
 //
-// Start with Run. It guarantees nothing; it finds out whether each upgrade is confirmed, how much memory the service takes at
-// most, and whether it gives back what it took. Attacks are bounded in number and time, and only ever made on loopback.
+// Start with Run. It guarantees nothing; it finds out whether each upgrade is confirmed, how much memory the service
+// takes at most, and whether it gives back what it took. Attacks are bounded in number and time, and only ever made on
+// loopback.
 package soak
 
 import (
@@ -43,7 +44,8 @@ type Result struct {
 
 // String is the last line for scripts.
 func (r Result) String() string {
-	return fmt.Sprintf("soak: upgrades=%d confirmed=%d rss_max_mib=%d leaked=%d", r.Upgrades, r.Confirmed, r.Memory, r.Leaked)
+	return fmt.Sprintf("soak: upgrades=%d confirmed=%d rss_max_mib=%d leaked=%d", r.Upgrades, r.Confirmed, r.Memory,
+		r.Leaked)
 }
 
 // Held reports whether all is as it has to be.
@@ -121,7 +123,8 @@ func (s *soak) inQEMU(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	s.Load.Pause = most.Pause // its processor and its network are emulated, and the attack is not to be on the emulation
+	// its processor and its network are emulated, and the attack is not to be on the emulation
+	s.Load.Pause = most.Pause
 	if err := s.leaks(ctx, m.node, m.usage, m.target, registry); err != nil {
 		return err
 	}
@@ -188,7 +191,8 @@ func (s *soak) confirmed(ctx context.Context, node *client.Client, ref string) e
 }
 
 // leaks puts a machine under load that does nothing else, and sees that it gives back what it took.
-func (s *soak) leaks(ctx context.Context, node *client.Client, measure func() (usage.Usage, error), target, registry string) error {
+func (s *soak) leaks(ctx context.Context, node *client.Client, measure func() (usage.Usage, error), target,
+	registry string) error {
 	if err := up(ctx, node); err != nil {
 		return err
 	}

@@ -1,9 +1,10 @@
-// Package terminal is how the commands print: what comes from a node, an image, a disk or a kernel's log is text of others, and
-// a terminal obeys what stands in it. Start with To.
+// Package terminal is how the commands print: what comes from a node, an image, a disk or a kernel's log is text of
+// others, and a terminal obeys what stands in it. Start with To.
 //
-// What a format says is the program's own and is printed as it is. What is put into it is escaped: control characters, those
-// of C1 too, what changes the direction of writing, line ends, separators, and bytes that are no UTF-8 come out as Go writes
-// them in a string (\x1b, \n, \u202e). So a value neither commands a terminal nor makes a line that looks like another's.
+// What a format says is the program's own and is printed as it is. What is put into it is escaped: control characters,
+// those of C1 too, what changes the direction of writing, line ends, separators, and bytes that are no UTF-8 come out
+// as Go writes them in a string (\x1b, \n, \u202e). So a value neither commands a terminal nor makes a line that looks
+// like another's.
 package terminal
 
 import (
@@ -23,8 +24,8 @@ import (
 	"unicode/utf8"
 )
 
-// Printer prints to one writer and remembers whether that failed. Several goroutines may use it; what one call prints stays
-// together.
+// Printer prints to one writer and remembers whether that failed. Several goroutines may use it; what one call prints
+// stays together.
 type Printer struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -68,7 +69,8 @@ func (p *Printer) Printf(format string, args ...any) {
 	_ = p.print(fmt.Sprintf(format, args...), nil)
 }
 
-// Write prints text that was put together by others, such as a help or a log: line ends and tabs stay, all else is escaped.
+// Write prints text that was put together by others, such as a help or a log: line ends and tabs stay, all else is
+// escaped.
 func (p *Printer) Write(text []byte) (int, error) {
 	var b strings.Builder
 	for line := range strings.Lines(string(text)) {
@@ -131,8 +133,8 @@ func separate(err error) []error {
 	return []error{err}
 }
 
-// JSON prints a value and a line end, each further level indented by indent. Characters that Escape would change are written as
-// \u escapes, which mean the same.
+// JSON prints a value and a line end, each further level indented by indent. Characters that Escape would change are
+// written as \u escapes, which mean the same.
 func (p *Printer) JSON(value any, indent string) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -51,7 +51,8 @@ func TestValuesDoNotCommandATerminal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
 			p := To(&b)
-			p.Printf("%s|%v|%q|%-9s|%+v|%v\n", value, errors.New(value), value, value, struct{ S string }{value}, []byte(value))
+			p.Printf("%s|%v|%q|%-9s|%+v|%v\n", value, errors.New(value), value, value, struct{ S string }{value},
+				[]byte(value))
 			harmless(t, b.String(), 1)
 			b.Reset()
 			p.Error("pawl", errors.New(value))

@@ -7,29 +7,31 @@ import (
 	"time"
 )
 
-// Fault is what the registry does wrong. The first two fields choose the requests, the others say what happens; those that are
-// zero do nothing.
+// Fault is what the registry does wrong. The first two fields choose the requests, the others say what happens; those
+// that are zero do nothing.
 type Fault struct {
 	Path  string // part of the path of the GET requests that it strikes, such as "/blobs/" or a digest; "" is all
 	Times int    // how many requests it strikes; 0 is all of them
 
-	Delay       time.Duration                // wait before answering
-	Status      int                          // answer this and nothing else,
-	Header      http.Header                  // with these
-	IgnoreRange bool                         // answer a Range request with 200 and everything
-	WrongRange  bool                         // answer a Range request with a Content-Range that is one byte off
-	Tamper      func(offset int64, p []byte) // change the body's bytes as they go by; offset counts in the answer's body
-	Truncate    int64                        // leave out so many bytes at the end, with a Content-Length that fits
-	DropAfter   int64                        // cut the connection after so many bytes of the body
-	StallAfter  int64                        // send nothing more after so many bytes, and hold the connection
-	Rate        int64                        // send so many bytes a second, in small pieces
-	Sent        func(n int64)                // is told of each piece that was sent; only with Rate
+	Delay       time.Duration // wait before answering
+	Status      int           // answer this and nothing else,
+	Header      http.Header   // with these
+	IgnoreRange bool          // answer a Range request with 200 and everything
+	WrongRange  bool          // answer a Range request with a Content-Range that is one byte off
+	// change the body's bytes as they go by; offset counts in the answer's body
+	Tamper     func(offset int64, p []byte)
+	Truncate   int64         // leave out so many bytes at the end, with a Content-Length that fits
+	DropAfter  int64         // cut the connection after so many bytes of the body
+	StallAfter int64         // send nothing more after so many bytes, and hold the connection
+	Rate       int64         // send so many bytes a second, in small pieces
+	Sent       func(n int64) // is told of each piece that was sent; only with Rate
 
 	struck int
 }
 
 func (f *Fault) matches(req *http.Request) bool {
-	return req.Method == http.MethodGet && strings.Contains(req.URL.Path, f.Path) && (f.Times == 0 || f.struck < f.Times)
+	return req.Method == http.MethodGet && strings.Contains(req.URL.Path, f.Path) &&
+		(f.Times == 0 || f.struck < f.Times)
 }
 
 // answer is a response on its way through a fault.

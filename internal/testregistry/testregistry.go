@@ -36,7 +36,8 @@ type Request struct {
 	Bytes               int64 // of the body that were sent
 }
 
-// Serve starts a registry on a TCP address such as "127.0.0.1:5000"; with port 0 the system chooses one. The caller closes it.
+// Serve starts a registry on a TCP address such as "127.0.0.1:5000"; with port 0 the system chooses one. The caller
+// closes it.
 func Serve(address string) (*Registry, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -53,7 +54,8 @@ func Serve(address string) (*Registry, error) {
 		}
 		return ctx
 	}
-	r.server = &http.Server{Handler: r, ConnContext: small, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	r.server = &http.Server{Handler: r, ConnContext: small, ReadHeaderTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0)}
 	go r.server.Serve(l) //nolint:errcheck // ends with ErrServerClosed
 	return r, nil
 }

@@ -57,7 +57,8 @@ func TestFaultsDoWhatTheySay(t *testing.T) {
 	r, url := serve(t)
 	_, good, err := get(t, url, "")
 	require.NoError(t, err)
-	require.Equal(t, []testregistry.Request{{Method: "GET", Path: strings.TrimPrefix(url, "http://"+r.Host()), Status: 200, Bytes: int64(len(good))}}, r.Requests())
+	require.Equal(t, []testregistry.Request{{Method: "GET", Path: strings.TrimPrefix(url, "http://"+r.Host()),
+		Status: 200, Bytes: int64(len(good))}}, r.Requests())
 	response, part, err := get(t, url, "bytes=5-9")
 	require.NoError(t, err)
 	require.Equal(t, 206, response.StatusCode)
@@ -69,7 +70,8 @@ func TestFaultsDoWhatTheySay(t *testing.T) {
 		fault fault
 		check func(*http.Response, []byte, error)
 	}{
-		{"status", fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, func(w *http.Response, p []byte, err error) {
+		{"status", fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, func(w *http.Response, p []byte,
+			err error) {
 			require.NoError(t, err)
 			require.Equal(t, 429, w.StatusCode)
 			require.Equal(t, "7", w.Header.Get("Retry-After"))

@@ -1,5 +1,5 @@
-// Package unrehearsed switches the rehearsal of package upgrade off, for the proof alone: it has to show that machines are
-// stranded without it.
+// Package unrehearsed switches the rehearsal of package upgrade off, for the proof alone: it has to show that machines
+// are stranded without it.
 package unrehearsed
 
 import "context"

@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// NotEmpty refuses texts that were given as empty: a variable of a script that holds nothing is not the wish for a default.
+// NotEmpty refuses texts that were given as empty: a variable of a script that holds nothing is not the wish for a
+// default.
 func NotEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
@@ -26,7 +27,8 @@ func Help(root *cobra.Command, refuse func(error) error) {
 		RunE: func(c *cobra.Command, args []string) error {
 			found, rest, err := c.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return refuse(fmt.Errorf("there is no command %q (see %s --help)", strings.Join(args, " "), c.Root().Name()))
+				return refuse(fmt.Errorf("there is no command %q (see %s --help)", strings.Join(args, " "),
+					c.Root().Name()))
 			}
 			return found.Help()
 		},

@@ -92,7 +92,8 @@ func (m *Machine) Open() (*upgrade.Machine, error) {
 		vars = efivar.Absent()
 	}
 	return upgrade.OpenDevice(m.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
-		Labels: m.Labels, Vars: vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log, Now: Now, PStore: m.PStore,
+		Labels: m.Labels, Vars: vars, Cmdline: &m.Last.Cmdline, BootID: m.BootID(), Version: version, Log: m.Log,
+		Now: Now, PStore: m.PStore,
 	})
 }
 
@@ -219,15 +220,19 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	if s.GRUB && s.Assets == nil {
 		boot, core := loadertest.GRUBCoreOf(cmp.Or(s.Loader, "core"))
 		s.Assets = []pack.Asset{
-			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
-			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.GRUBEFIAsset, or(s.Own, loadertest.GRUBEFIOf(s.Loader))),
+			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)),
+			pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
+			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")),
+			pack.Data(pack.GRUBEFIAsset, or(s.Own, loadertest.GRUBEFIOf(s.Loader))),
 			pack.Data(pack.GRUBBootAsset, boot), pack.Data(pack.GRUBCoreAsset, core),
 		}
 	}
 	if (s.Kernel || s.Both) && s.Assets == nil {
 		s.Assets = []pack.Asset{
-			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)), pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
-			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")), pack.Data(pack.LoaderAsset, loadertest.Loader("amd64")),
+			pack.Data(pack.KernelAsset, loadertest.LinuxImage(kernel)),
+			pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
+			pack.Data(pack.CmdlineAsset, []byte(s.Cmdline+"\n")),
+			pack.Data(pack.LoaderAsset, loadertest.Loader("amd64")),
 		}
 		if s.Both {
 			s.Assets = append(s.Assets, asset)
@@ -237,7 +242,8 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		own := or(s.Own, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, own)}
 	}
-	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Annotations: s.Annotations, Compression: s.Compression})
+	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets,
+		Annotations: s.Annotations, Compression: s.Compression})
 	if err != nil {
 		return "", err
 	}

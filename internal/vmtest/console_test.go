@@ -82,7 +82,8 @@ func TestDoFindsTheAnswerBetweenOtherLines(t *testing.T) {
 func TestParseEvent(t *testing.T) {
 	e, ok := ParseEvent(`  Booting...pawl-os: restart reason="the \"self\" check failed: 3 of 4" boot=ab-12 digest= `)
 	require.True(t, ok)
-	require.Equal(t, Event{"restart", map[string]string{"reason": `the "self" check failed: 3 of 4`, "boot": "ab-12", "digest": ""}}, e)
+	require.Equal(t, Event{"restart", map[string]string{"reason": `the "self" check failed: 3 of 4`, "boot": "ab-12",
+		"digest": ""}}, e)
 	for _, line := range []string{"", "pawl: ready", "pawl-os: Ready", "[ 1.0] pawl-os something else: x"} {
 		_, ok := ParseEvent(line)
 		require.False(t, ok, line)
@@ -96,7 +97,8 @@ func TestArguments(t *testing.T) {
 	}
 	line := strings.Join(c.arguments(), " ")
 	for _, part := range []string{
-		"file=/a,,b -device virtio-blk-pci,drive=disk0,addr=0x10,", "file=/c,readonly=on -device virtio-blk-pci,drive=disk1,addr=0x8,",
+		"file=/a,,b -device virtio-blk-pci,drive=disk0,addr=0x10,",
+		"file=/c,readonly=on -device virtio-blk-pci,drive=disk1,addr=0x8,",
 		"hostfwd=tcp:127.0.0.1:1234-10.0.2.15:80", "-no-reboot -extra",
 	} {
 		require.Contains(t, line, part)

@@ -52,8 +52,8 @@ func (m *Machine) Event(within time.Duration, names ...string) (Event, error) {
 	return found, err
 }
 
-// Do has the example OS obey one command of its control console, such as "ls /dev" or "run installer status", and returns what it
-// printed and its exit code. The OS must have reported that it is ready.
+// Do has the example OS obey one command of its control console, such as "ls /dev" or "run installer status", and
+// returns what it printed and its exit code. The OS must have reported that it is ready.
 func (m *Machine) Do(command string, within time.Duration) (output string, code int, err error) {
 	m.next++
 	id := strconv.Itoa(m.next)

@@ -1,12 +1,12 @@
-// Package vmtest runs machines for tests: QEMU with real UEFI firmware, disks that outlive a boot, and a serial console to
-// wait on.
+// Package vmtest runs machines for tests: QEMU with real UEFI firmware, disks that outlive a boot, and a serial console
+// to wait on.
 //
-// Start with Start, then Machine.Expect, or Machine.Event and Machine.Do where the example OS runs. Nothing here sleeps:
-// every wait is for a line of the console or for the machine's end, with a deadline, and an error shows the console's
-// last lines.
+// Start with Start, then Machine.Expect, or Machine.Event and Machine.Do where the example OS runs. Nothing here
+// sleeps: every wait is for a line of the console or for the machine's end, with a deadline, and an error shows the
+// console's last lines.
 //
-// Machines are emulated in software (TCG), so that they run anywhere. Kill is a power cut as seen from the firmware and the
-// disk's plug: the machine stops between two instructions. What the guest wrote to its disks before is there
+// Machines are emulated in software (TCG), so that they run anywhere. Kill is a power cut as seen from the firmware and
+// the disk's plug: the machine stops between two instructions. What the guest wrote to its disks before is there
 // afterwards, flushed or not; states with lost writes are partition/disktest's.
 //
 // QEMU devices get no boot index, because OVMF rewrites BootOrder from those at every boot. What OVMF does with
@@ -110,7 +110,8 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
-// processor was chosen by measuring: a boot takes 7 s with it and 9 s with "max". It has a random number generator and SHA-256.
+// processor was chosen by measuring: a boot takes 7 s with it and 9 s with "max". It has a random number generator and
+// SHA-256.
 const processor = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+sha-ni"
 
 // arguments is QEMU's command line.
@@ -136,7 +137,8 @@ func (c Config) arguments() []string {
 		)
 	}
 	if c.Secure {
-		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global",
+			"ICH9-LPC.disable_s3=1")
 	}
 	for i, d := range c.Disks {
 		pci := d.PCI
@@ -206,8 +208,8 @@ func (m *Machine) Wait(within time.Duration) error {
 	return nil
 }
 
-// Address is where the host reaches a forwarded port of the guest: "127.0.0.1:port". It is empty for a port that was not
-// forwarded.
+// Address is where the host reaches a forwarded port of the guest: "127.0.0.1:port". It is empty for a port that was
+// not forwarded.
 func (m *Machine) Address(guest int) string {
 	for _, f := range m.forwards {
 		if f.Guest == guest {

@@ -15,7 +15,8 @@ import (
 	"github.com/pawl-os/pawl/internal/vmtest"
 )
 
-// foreignDisk makes a disk with other programs than ours: firmware, loader and kernel are shown to work before ours comes in.
+// foreignDisk makes a disk with other programs than ours: firmware, loader and kernel are shown to work before ours
+// comes in.
 func foreignDisk(t *testing.T) string {
 	dir := t.TempDir()
 	parts, err := osimage.FindParts()
@@ -36,7 +37,8 @@ func foreignDisk(t *testing.T) string {
 	require.NoError(t, os.WriteFile(boot, nil, 0o644))
 	require.NoError(t, os.Truncate(boot, 200*mib))
 	tool("mkfs.vfat", "-F", "32", boot)
-	tool("mmd", "-i", boot, "::EFI", "::EFI/BOOT", "::EFI/pawl", "::EFI/pawl/A", "::EFI/pawl/B", "::loader", "::loader/entries")
+	tool("mmd", "-i", boot, "::EFI", "::EFI/BOOT", "::EFI/pawl", "::EFI/pawl/A", "::EFI/pawl/B", "::loader",
+		"::loader/entries")
 	put("EFI/BOOT/BOOTX64.EFI", system.Loader())
 	put("loader/loader.conf", []byte("timeout 0\ndefault pawl-a.conf\n"))
 	for _, slot := range []struct {
@@ -58,8 +60,8 @@ func foreignDisk(t *testing.T) string {
 	return disk
 }
 
-// TestForeignDiskBoots shows that firmware, loader, stub, kernel and PID 1 work together before any of our own writing does, that
-// variables outlive a power cut, and that the guest reports the loader's entry.
+// TestForeignDiskBoots shows that firmware, loader, stub, kernel and PID 1 work together before any of our own writing
+// does, that variables outlive a power cut, and that the guest reports the loader's entry.
 func TestForeignDiskBoots(t *testing.T) {
 	const within = time.Minute
 	config := vmtest.Config{

@@ -20,16 +20,18 @@ func (d Disk) logged(i int) []string {
 	return []string{
 		"-blockdev", fmt.Sprintf("driver=file,node-name=data%d,filename=%s", i, escape(d.Path)),
 		"-blockdev", fmt.Sprintf("driver=file,node-name=log%d,filename=%s", i, escape(d.WriteLog)),
-		"-blockdev", fmt.Sprintf("driver=blklogwrites,node-name=disk%d,file=data%d,log=log%d,log-sector-size=%d", i, i, i, logSector),
+		"-blockdev", fmt.Sprintf("driver=blklogwrites,node-name=disk%d,file=data%d,log=log%d,log-sector-size=%d", i, i,
+			i, logSector),
 	}
 }
 
 // logSector is the unit of the log, in bytes.
 const logSector = 512
 
-// ReadWriteLog reads what a disk with a WriteLog recorded, up to the last flush of the guest. Each operation is passed to
-// each, whose error ends it. The format is dm-log-writes's, as QEMU's driver blklogwrites writes it: a sector with magic,
-// version, number of entries and sector size; then for each entry a sector with its place, length, flags, and its data.
+// ReadWriteLog reads what a disk with a WriteLog recorded, up to the last flush of the guest. Each operation is passed
+// to each, whose error ends it. The format is dm-log-writes's, as QEMU's driver blklogwrites writes it: a sector with
+// magic, version, number of entries and sector size; then for each entry a sector with its place, length, flags, and
+// its data.
 func ReadWriteLog(path string, each func(Write) error) error {
 	const (
 		magic   = 0x6a736677736872

@@ -1,11 +1,12 @@
-// Package api serves a node over HTTP: the API of package node/pawlv1, by Connect, gRPC and gRPC-Web. It is the one package
-// of the service that knows protobuf and connect; a system with an API of its own leaves it out, and calls node.Server.
+// Package api serves a node over HTTP: the API of package node/pawlv1, by Connect, gRPC and gRPC-Web. It is the one
+// package of the service that knows protobuf and connect; a system with an API of its own leaves it out, and calls
+// node.Server.
 //
-// Start with [Run], which is the whole service. [New] is for who wishes for more: a Handler for an HTTP server of his own,
-// or Serve on listeners of his own.
+// Start with [Run], which is the whole service. [New] is for who wishes for more: a Handler for an HTTP server of his
+// own, or Serve on listeners of his own.
 //
-// It does not authenticate anybody: see [Listen]. What callers may take of the service is bounded: see [MaxConnections].
-// The client is package node/client.
+// It does not authenticate anybody: see [Listen]. What callers may take of the service is bounded: see
+// [MaxConnections]. The client is package node/client.
 package api
 
 import (
@@ -52,13 +53,14 @@ func newAPI(s server, o Options) *API {
 }
 
 // Handler is the API, for an embedder's own HTTP server. Serve is the simple way. It may be used before Start: what
-// tells of the machine or changes it waits for Start then, or fails with node.ErrStarting. It bounds requests and calls, as
-// over TCP; connections, and who may call the node by what name, are the server's own matter.
+// tells of the machine or changes it waits for Start then, or fails with node.ErrStarting. It bounds requests and
+// calls, as over TCP; connections, and who may call the node by what name, are the server's own matter.
 func (a *API) Handler() http.Handler { return a.handler(a.tcp) }
 
 func (a *API) handler(g *gate) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(pawlv1.NewNodeHandler(service{a.s}, connect.WithReadMaxBytes(MaxRequest), connect.WithSendMaxBytes(MaxAnswer),
+	mux.Handle(pawlv1.NewNodeHandler(service{a.s}, connect.WithReadMaxBytes(MaxRequest),
+		connect.WithSendMaxBytes(MaxAnswer),
 		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
 		connect.WithInterceptors(validText{})))
 	return g.limit(mux)
@@ -84,13 +86,14 @@ func (a *API) httpServer(l net.Listener) *http.Server {
 	return &http.Server{
 		Handler: handler, Protocols: protocols, ConnContext: withGuest,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 64 << 10,
+			MaxReceiveBufferPerStream: 64 << 10},
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
 	}
 }
 
-// Serve answers on l until ctx ends; l is closed. Calls that still run then have a second to end. It may be called before
-// Start, as Handler says; the clock of a trial runs from then on.
+// Serve answers on l until ctx ends; l is closed. Calls that still run then have a second to end. It may be called
+// before Start, as Handler says; the clock of a trial runs from then on.
 func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	a.s.StartClock()
 	server := a.httpServer(l)

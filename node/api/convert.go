@@ -15,8 +15,9 @@ import (
 
 func goUpgradeRequest(r *pawlv1.UpgradeRequest) node.UpgradeRequest {
 	return node.UpgradeRequest{
-		Image: r.Image, Preserve: r.Preserve, Force: r.Force, Tries: int(r.Tries), Reboot: r.Reboot, Attached: r.Attached,
-		Stage: r.Stage, Mode: r.RebootMode, Client: r.Client, Way: r.Trial,
+		Image: r.Image, Preserve: r.Preserve, Force: r.Force, Tries: int(r.Tries), Reboot: r.Reboot,
+		Attached: r.Attached,
+		Stage:    r.Stage, Mode: r.RebootMode, Client: r.Client, Way: r.Trial,
 	}
 }
 
@@ -84,7 +85,8 @@ func wireEvent(e node.Event) *pawlv1.Event {
 	case node.Progress:
 		w.Event = &pawlv1.Event_Progress{Progress: wireProgress(&t)}
 	case node.Armed:
-		armed := &pawlv1.Armed{Attempt: wireAttempt(&t.Attempt), Expected: wireExpected(t.Expected), Rebooting: t.Rebooting}
+		armed := &pawlv1.Armed{Attempt: wireAttempt(&t.Attempt), Expected: wireExpected(t.Expected),
+			Rebooting: t.Rebooting}
 		w.Event = &pawlv1.Event_Armed{Armed: armed}
 	case node.Task:
 		task := &pawlv1.Task{Phase: string(t.Phase), Name: t.Name, Done: t.Done, Error: wireText(t.Err)}
@@ -109,13 +111,15 @@ func wireProgress(p *node.Progress) *pawlv1.Progress {
 		return nil
 	}
 	w := &pawlv1.Progress{
-		Step: string(p.Step), Done: p.Done, Error: wireText(p.Err), File: p.File, Bytes: p.Bytes, Total: p.Total, How: p.How,
+		Step: string(p.Step), Done: p.Done, Error: wireText(p.Err), File: p.File, Bytes: p.Bytes, Total: p.Total,
+		How: p.How,
 	}
 	if p.Done {
 		w.Elapsed = durationpb.New(p.Elapsed)
 	}
 	if p.Layer.Number > 0 {
-		w.Layer = &pawlv1.Layer{Number: uint32(p.Layer.Number), Count: uint32(p.Layer.Count), Amount: wireAmount(p.Layer.Amount)}
+		w.Layer = &pawlv1.Layer{Number: uint32(p.Layer.Number), Count: uint32(p.Layer.Count),
+			Amount: wireAmount(p.Layer.Amount)}
 	}
 	if p.Whole != (upgrade.Amount{}) {
 		w.Whole = wireAmount(p.Whole)
@@ -143,7 +147,8 @@ func wireConfirmed(c node.Confirmed) *pawlv1.ConfirmResponse {
 
 func wireMessage(m node.KernelMessage) *pawlv1.KernelMessage {
 	return &pawlv1.KernelMessage{
-		Sequence: m.Sequence, Priority: m.Priority, SinceBoot: durationpb.New(m.SinceBoot), Text: m.Text, BootId: m.BootID,
+		Sequence: m.Sequence, Priority: m.Priority, SinceBoot: durationpb.New(m.SinceBoot), Text: m.Text,
+		BootId: m.BootID,
 	}
 }
 
@@ -152,8 +157,9 @@ func wireStatus(st node.Status) *pawlv1.StatusResponse {
 		Version: st.Version, BootId: st.BootID, Loader: st.Loader.Loader, Active: string(st.Loader.Active),
 		Default: string(st.Loader.Default), Armed: string(st.Loader.Armed), ArmedBy: st.Loader.ArmedBy,
 		Tries: uint32(max(st.Loader.Tries, 0)), Trial: st.Loader.Trial(), Blocked: wireText(st.Loader.Blocked),
-		Attempt: wireAttempt(st.Attempt), Warnings: st.Warnings, Unordered: st.Unordered, Operation: wireOperation(st.Operation),
-		Problem: st.Problem, Undoing: st.Undoing, Notes: st.Notes, Watchdog: st.Watchdog,
+		Attempt: wireAttempt(st.Attempt), Warnings: st.Warnings, Unordered: st.Unordered,
+		Operation: wireOperation(st.Operation),
+		Problem:   st.Problem, Undoing: st.Undoing, Notes: st.Notes, Watchdog: st.Watchdog,
 	}
 	for _, slot := range st.Slots {
 		if slot.Slot == "" {
@@ -165,11 +171,13 @@ func wireStatus(st node.Status) *pawlv1.StatusResponse {
 		})
 	}
 	for _, b := range st.KnownBad {
-		w.KnownBad = append(w.KnownBad, &pawlv1.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason, When: wireTime(b.When)})
+		w.KnownBad = append(w.KnownBad, &pawlv1.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason,
+			When: wireTime(b.When)})
 	}
 	if c := st.Checks; c != nil {
 		w.Checks = &pawlv1.Checks{
-			State: string(c.State), Running: c.Running, Reason: c.Reason, Deadline: wireTime(c.Deadline), Names: c.Names, Own: c.Own,
+			State: string(c.State), Running: c.Running, Reason: c.Reason, Deadline: wireTime(c.Deadline),
+			Names: c.Names, Own: c.Own,
 		}
 	}
 	return w
@@ -189,7 +197,8 @@ func wireDiagnosis(d upgrade.Diagnosis, bootID string) *pawlv1.DoctorResponse {
 	w := &pawlv1.DoctorResponse{Severity: string(d.Severity()), Assumes: d.Assumes, BootId: bootID}
 	for _, b := range d.Boots {
 		boot := &pawlv1.PredictedBoot{
-			Slot: string(b.Slot), Trial: b.Trial, Path: b.Path, Sha256: b.Digest, InitrdSha256: b.Initrd, Stuck: b.Stuck, Why: b.Why,
+			Slot: string(b.Slot), Trial: b.Trial, Path: b.Path, Sha256: b.Digest, InitrdSha256: b.Initrd,
+			Stuck: b.Stuck, Why: b.Why,
 		}
 		for _, s := range d.Status.Slots {
 			if s.Slot == b.Slot {
@@ -199,7 +208,8 @@ func wireDiagnosis(d upgrade.Diagnosis, bootID string) *pawlv1.DoctorResponse {
 		w.Boots = append(w.Boots, boot)
 	}
 	for _, f := range d.Findings {
-		w.Findings = append(w.Findings, &pawlv1.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text, Do: f.Do})
+		w.Findings = append(w.Findings, &pawlv1.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text,
+			Do: f.Do})
 	}
 	return w
 }

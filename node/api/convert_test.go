@@ -26,7 +26,8 @@ import (
 func TestProgressOnTheWire(t *testing.T) {
 	p := wireProgress(&node.Progress{Event: upgrade.Event{
 		Step: upgrade.StepWrite, File: "os.efi", Bytes: 5, Total: 50,
-		Layer: upgrade.Layer{Number: 1, Count: 3, Amount: upgrade.Amount{Bytes: 2, Total: 20, Rate: 1, Left: 18 * time.Second}},
+		Layer: upgrade.Layer{Number: 1, Count: 3, Amount: upgrade.Amount{Bytes: 2, Total: 20, Rate: 1,
+			Left: 18 * time.Second}},
 		Whole: upgrade.Amount{Bytes: 2, Total: 30, Rate: 1, Left: 28 * time.Second},
 	}})
 	text, err := protojson.Marshal(p)
@@ -39,9 +40,11 @@ func TestProgressOnTheWire(t *testing.T) {
 	require.Nil(t, p.Whole)
 }
 
-// untold are the fields of Go's types that the API does not have. A field is either here, or it comes back from the wire.
+// untold are the fields of Go's types that the API does not have. A field is either here, or it comes back from the
+// wire.
 var untold = map[reflect.Type][]string{
-	reflect.TypeFor[upgrade.Attempt]():     {"Stage", "Applying", "Tries", "Trial", "Trials", "Forced", "Kexec", "Mode", "Marks", "Seen"},
+	reflect.TypeFor[upgrade.Attempt](): {"Stage", "Applying", "Tries", "Trial", "Trials", "Forced", "Kexec", "Mode",
+		"Marks", "Seen"},
 	reflect.TypeFor[upgrade.Crash]():       {"When", "Dumps"},
 	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts"},
 	reflect.TypeFor[upgrade.Status]():      {"Own"},
@@ -187,14 +190,18 @@ func FuzzConversions(f *testing.F) {
 		m := value[node.KernelMessage](fill)
 		wm := wireMessage(m)
 		same(t, m, node.KernelMessage{
-			Sequence: wm.Sequence, Priority: wm.Priority, SinceBoot: wm.SinceBoot.AsDuration(), Text: wm.Text, BootID: wm.BootId,
+			Sequence: wm.Sequence, Priority: wm.Priority, SinceBoot: wm.SinceBoot.AsDuration(), Text: wm.Text,
+			BootID: wm.BootId,
 		})
-		same(t, value[node.UpgradeRequest](filler{rand.New(rand.NewSource(seed)), whole}), goUpgradeRequest(wireUpgradeRequest(
-			value[node.UpgradeRequest](filler{rand.New(rand.NewSource(seed)), whole}))))
+		same(t, value[node.UpgradeRequest](filler{rand.New(rand.NewSource(seed)), whole}),
+			goUpgradeRequest(wireUpgradeRequest(
+				value[node.UpgradeRequest](filler{rand.New(rand.NewSource(seed)), whole}))))
 		p := value[node.PlanRequest](fill)
-		same(t, p, goPlanRequest(&pawlv1.PlanRequest{Image: p.Image, Preserve: p.Preserve, Force: p.Force, Trial: p.Way}))
+		same(t, p, goPlanRequest(&pawlv1.PlanRequest{Image: p.Image, Preserve: p.Preserve, Force: p.Force,
+			Trial: p.Way}))
 		r := value[node.RollbackRequest](fill)
-		same(t, r, goRollbackRequest(&pawlv1.RollbackRequest{Reboot: r.Reboot, Attached: r.Attached, RebootMode: r.Mode, Force: r.Force}))
+		same(t, r, goRollbackRequest(&pawlv1.RollbackRequest{Reboot: r.Reboot, Attached: r.Attached, RebootMode: r.Mode,
+			Force: r.Force}))
 		b := value[node.RebootRequest](fill)
 		same(t, b, goRebootRequest(&pawlv1.RebootRequest{Force: b.Force, RebootMode: b.Mode}))
 	})
@@ -242,7 +249,8 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 		for i := range fields.Len() { // each alone changes what arrives
 			m := r.wire.ProtoReflect().New()
 			m.Set(fields.Get(i), map[protoreflect.Kind]protoreflect.Value{
-				protoreflect.StringKind: protoreflect.ValueOfString("x"), protoreflect.BoolKind: protoreflect.ValueOfBool(true),
+				protoreflect.StringKind: protoreflect.ValueOfString("x"),
+				protoreflect.BoolKind:   protoreflect.ValueOfBool(true),
 				protoreflect.Uint32Kind: protoreflect.ValueOfUint32(1),
 			}[fields.Get(i).Kind()])
 			if reflect.ValueOf(r.goes(m.Interface())).IsZero() {
@@ -277,7 +285,8 @@ func reach(m protoreflect.Message, reached map[protoreflect.FullName]bool) {
 	})
 }
 
-// likeWire is e without what only says something beside something else: a time beside "done", a layer beside its number.
+// likeWire is e without what only says something beside something else: a time beside "done", a layer beside its
+// number.
 func likeWire(e node.Event) node.Event {
 	switch told := e.Told.(type) {
 	case node.Progress:
@@ -317,8 +326,9 @@ func goDuration(w *durationpb.Duration) time.Duration { return w.AsDuration() }
 
 func wireUpgradeRequest(r node.UpgradeRequest) *pawlv1.UpgradeRequest {
 	return &pawlv1.UpgradeRequest{
-		Image: r.Image, Preserve: r.Preserve, Force: r.Force, Tries: uint32(r.Tries), Reboot: r.Reboot, Attached: r.Attached,
-		Stage: r.Stage, RebootMode: r.Mode, Client: r.Client, Trial: r.Way,
+		Image: r.Image, Preserve: r.Preserve, Force: r.Force, Tries: uint32(r.Tries), Reboot: r.Reboot,
+		Attached: r.Attached,
+		Stage:    r.Stage, RebootMode: r.Mode, Client: r.Client, Trial: r.Way,
 	}
 }
 
@@ -327,8 +337,10 @@ func goAttempt(w *pawlv1.Attempt) *upgrade.Attempt {
 		return nil
 	}
 	a := &upgrade.Attempt{
-		ID: w.Id, Kind: upgrade.Kind(w.Kind), Phase: upgrade.Phase(w.Phase), Result: upgrade.Result(w.Result), Reason: w.Reason,
-		From: bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion, Version: w.Version, Image: w.Image,
+		ID: w.Id, Kind: upgrade.Kind(w.Kind), Phase: upgrade.Phase(w.Phase), Result: upgrade.Result(w.Result),
+		Reason: w.Reason,
+		From:   bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion, Version: w.Version,
+		Image:     w.Image,
 		Reference: w.Reference, Preserve: w.Preserve, Wiped: w.Wiped, Reached: w.Reached,
 		Boots: upgrade.Boots{Prepared: w.BootPrepared, Started: w.BootStarted, Ended: w.BootEnded},
 		Begun: goTime(w.Begun), Changed: goTime(w.Changed),
@@ -341,8 +353,10 @@ func goAttempt(w *pawlv1.Attempt) *upgrade.Attempt {
 
 func goPlan(w *pawlv1.Plan) node.Plan {
 	p := upgrade.Plan{
-		Kind: upgrade.Kind(w.Kind), From: bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion, Version: w.Version,
-		Image: w.Image, Reference: w.Reference, Lost: w.Lost, Bytes: w.Bytes, Room: w.Room, Preserve: w.Preserve, Warnings: w.Warnings,
+		Kind: upgrade.Kind(w.Kind), From: bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion,
+		Version: w.Version,
+		Image:   w.Image, Reference: w.Reference, Lost: w.Lost, Bytes: w.Bytes, Room: w.Room, Preserve: w.Preserve,
+		Warnings: w.Warnings,
 	}
 	for _, step := range w.Steps {
 		p.Steps = append(p.Steps, upgrade.Step(step))
@@ -356,15 +370,18 @@ func goAmount(w *pawlv1.Amount) upgrade.Amount {
 
 func goProgress(w *pawlv1.Progress) node.Progress {
 	return node.Progress{Event: upgrade.Event{
-		Step: upgrade.Step(w.Step), Done: w.Done, Err: goError(w.Error), File: w.File, Bytes: w.Bytes, Total: w.Total, How: w.How,
+		Step: upgrade.Step(w.Step), Done: w.Done, Err: goError(w.Error), File: w.File, Bytes: w.Bytes, Total: w.Total,
+		How:     w.How,
 		Elapsed: goDuration(w.Elapsed), Whole: goAmount(w.Whole),
-		Layer: upgrade.Layer{Number: int(w.Layer.GetNumber()), Count: int(w.Layer.GetCount()), Amount: goAmount(w.Layer.GetAmount())},
+		Layer: upgrade.Layer{Number: int(w.Layer.GetNumber()), Count: int(w.Layer.GetCount()),
+			Amount: goAmount(w.Layer.GetAmount())},
 	}}
 }
 
 func goExpected(w *pawlv1.Expected) node.Expected {
 	return node.Expected{
-		BootID: w.BootId, Version: w.Version, Image: w.Image, Trial: w.Trial, Attempt: w.Attempt, Slot: bootloader.Slot(w.Slot),
+		BootID: w.BootId, Version: w.Version, Image: w.Image, Trial: w.Trial, Attempt: w.Attempt,
+		Slot: bootloader.Slot(w.Slot),
 	}
 }
 
@@ -376,10 +393,12 @@ func goEvent(w *pawlv1.Event) node.Event {
 	case *pawlv1.Event_Progress:
 		e.Told = goProgress(told.Progress)
 	case *pawlv1.Event_Armed:
-		e.Told = node.Armed{Attempt: *goAttempt(told.Armed.Attempt), Expected: goExpected(told.Armed.Expected), Rebooting: told.Armed.Rebooting}
+		e.Told = node.Armed{Attempt: *goAttempt(told.Armed.Attempt), Expected: goExpected(told.Armed.Expected),
+			Rebooting: told.Armed.Rebooting}
 	case *pawlv1.Event_Task:
 		w := told.Task
-		e.Told = node.Task{Phase: node.Phase(w.Phase), Name: w.Name, Done: w.Done, Err: goError(w.Error), Elapsed: goDuration(w.Elapsed)}
+		e.Told = node.Task{Phase: node.Phase(w.Phase), Name: w.Name, Done: w.Done, Err: goError(w.Error),
+			Elapsed: goDuration(w.Elapsed)}
 	case *pawlv1.Event_Sequence:
 		e.Told = node.Turn{Done: told.Sequence.Done, Err: goError(told.Sequence.Error)}
 	case *pawlv1.Event_Notice:
@@ -390,9 +409,11 @@ func goEvent(w *pawlv1.Event) node.Event {
 
 func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
 	st.Status = upgrade.Status{
-		Version: w.Version, BootID: w.BootId, Attempt: goAttempt(w.Attempt), Warnings: w.Warnings, Unordered: w.Unordered,
+		Version: w.Version, BootID: w.BootId, Attempt: goAttempt(w.Attempt), Warnings: w.Warnings,
+		Unordered: w.Unordered,
 		Loader: bootloader.State{
-			Loader: w.Loader, Active: bootloader.Slot(w.Active), Default: bootloader.Slot(w.Default), Armed: bootloader.Slot(w.Armed),
+			Loader: w.Loader, Active: bootloader.Slot(w.Active), Default: bootloader.Slot(w.Default),
+			Armed:   bootloader.Slot(w.Armed),
 			ArmedBy: w.ArmedBy, Tries: int(w.Tries), Blocked: goError(w.Blocked),
 		},
 	}
@@ -403,11 +424,13 @@ func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
 		}
 	}
 	for _, b := range w.KnownBad {
-		st.KnownBad = append(st.KnownBad, upgrade.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason, When: goTime(b.When)})
+		st.KnownBad = append(st.KnownBad, upgrade.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason,
+			When: goTime(b.When)})
 	}
 	if op := w.Operation; op != nil {
 		st.Operation = &node.OperationStatus{
-			Name: op.Name, Begun: goTime(op.Begun), Running: op.Running, Err: goError(op.Error), Notice: node.Notice(op.Notice),
+			Name: op.Name, Begun: goTime(op.Begun), Running: op.Running, Err: goError(op.Error),
+			Notice: node.Notice(op.Notice),
 		}
 		if op.Progress != nil {
 			p := goProgress(op.Progress)
@@ -416,7 +439,8 @@ func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
 	}
 	if c := w.Checks; c != nil {
 		st.Checks = &node.Checks{
-			State: node.TrialState(c.State), Running: c.Running, Reason: c.Reason, Deadline: goTime(c.Deadline), Names: c.Names, Own: c.Own,
+			State: node.TrialState(c.State), Running: c.Running, Reason: c.Reason, Deadline: goTime(c.Deadline),
+			Names: c.Names, Own: c.Own,
 		}
 	}
 	st.Problem, st.Undoing, st.Notes, st.Watchdog = w.Problem, w.Undoing, w.Notes, w.Watchdog
@@ -427,11 +451,13 @@ func goDiagnosis(w *pawlv1.DoctorResponse) (d upgrade.Diagnosis) {
 	d.Assumes = w.Assumes
 	for _, b := range w.Boots {
 		d.Boots = append(d.Boots, predict.Outcome{
-			Slot: bootloader.Slot(b.Slot), Path: b.Path, Digest: b.Sha256, Initrd: b.InitrdSha256, Trial: b.Trial, Stuck: b.Stuck, Why: b.Why,
+			Slot: bootloader.Slot(b.Slot), Path: b.Path, Digest: b.Sha256, Initrd: b.InitrdSha256, Trial: b.Trial,
+			Stuck: b.Stuck, Why: b.Why,
 		})
 	}
 	for _, f := range w.Findings {
-		d.Findings = append(d.Findings, upgrade.Finding{Severity: upgrade.Severity(f.Severity), About: f.About, Text: f.Text, Do: f.Do})
+		d.Findings = append(d.Findings, upgrade.Finding{Severity: upgrade.Severity(f.Severity), About: f.About,
+			Text: f.Text, Do: f.Do})
 	}
 	return d
 }

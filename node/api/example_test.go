@@ -13,8 +13,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// A system with no wishes of its own calls Run early in each boot, and brings itself up when Run says so. Here there is no
-// disk, so that the service can only say that it is there; it is ended once it has.
+// A system with no wishes of its own calls Run early in each boot, and brings itself up when Run says so. Here there is
+// no disk, so that the service can only say that it is there; it is ended once it has.
 func ExampleRun() {
 	dir, err := os.MkdirTemp("", "api")
 	if err != nil {

@@ -22,26 +22,27 @@ import (
 // What callers may take of the service. Addresses of TCP share one measure of each, and Unix sockets another, so that a
 // flood on the network leaves the machine's own socket as it is.
 const (
-	MaxConnections = 512      // over TCP; fewer where the process may have few files open, see connections
-	MaxSockets     = 64       // the same over Unix sockets
-	MaxCalls       = 64       // at once, of each kind: followers, plans, doctor, all others; a further one is ErrTooMany
-	MaxRequest     = 64 << 10 // bytes of a request's message
-	MaxAnswer      = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
-	maxHeader      = 16 << 10 // bytes of a request's header
-	maxStreams     = 16       // calls at once on one connection
-	maxReading     = 4 * 64   // requests at once of which not all has come
-	reserved       = 128      // files that are the service's own: the disk, hooks, registries
-	bodyTime       = 5 * time.Second
-	writeTime      = 30 * time.Second
-	idleTime       = 30 * time.Second
+	MaxConnections = 512 // over TCP; fewer where the process may have few files open, see connections
+	MaxSockets     = 64  // the same over Unix sockets
+	// at once, of each kind: followers, plans, doctor, all others; a further one is ErrTooMany
+	MaxCalls   = 64
+	MaxRequest = 64 << 10 // bytes of a request's message
+	MaxAnswer  = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
+	maxHeader  = 16 << 10 // bytes of a request's header
+	maxStreams = 16       // calls at once on one connection
+	maxReading = 4 * 64   // requests at once of which not all has come
+	reserved   = 128      // files that are the service's own: the disk, hooks, registries
+	bodyTime   = 5 * time.Second
+	writeTime  = 30 * time.Second
+	idleTime   = 30 * time.Second
 )
 
-// ErrTooMany is returned over the API when more is asked for at once than the service gives. Do: ask again later, or on the
-// machine's own socket.
+// ErrTooMany is returned over the API when more is asked for at once than the service gives. Do: ask again later, or on
+// the machine's own socket.
 var ErrTooMany = errors.New("too many calls at once (ask again later, or over the node's own socket)")
 
-// connections is how many the service takes over TCP and over Unix sockets. Go has raised the process's limit of open files to
-// what it may be raised to; of that, some are kept for the service itself.
+// connections is how many the service takes over TCP and over Unix sockets. Go has raised the process's limit of open
+// files to what it may be raised to; of that, some are kept for the service itself.
 func connections() (tcp, sockets int) {
 	limit := unix.Rlimit{}
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -109,8 +110,8 @@ type gated struct {
 	gate *gate
 }
 
-// Accept makes room for a new connection by closing the one that has been quiet for longest. If calls run on all of them, the
-// new one is closed.
+// Accept makes room for a new connection by closing the one that has been quiet for longest. If calls run on all of
+// them, the new one is closed.
 func (l gated) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -181,8 +182,8 @@ func (c *guest) CloseWrite() error {
 	return nil
 }
 
-// read reports whether another request may be read on c, which is nil where the connection is not ours. The slowest sender
-// gives way.
+// read reports whether another request may be read on c, which is nil where the connection is not ours. The slowest
+// sender gives way.
 func (g *gate) read(c *guest) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -283,7 +284,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 // frameHeader is what gRPC and streams of Connect have before a message.
 const frameHeader = 5
 
-// patient gives a caller so long to take each part of an answer. Between the parts there is no limit: a stream may be silent.
+// patient gives a caller so long to take each part of an answer. Between the parts there is no limit: a stream may be
+// silent.
 type patient struct {
 	http.ResponseWriter
 	control *http.ResponseController

@@ -38,7 +38,8 @@ func served(t *testing.T, a *API, address string) net.Addr {
 
 // post sends a request as a program does that knows nothing of the API's client.
 func post(t *testing.T, to net.Addr, method, body string, header map[string]string) (int, string) {
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+to.String()+"/pawl.v1.Node/"+method, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+to.String()+"/pawl.v1.Node/"+method,
+		strings.NewReader(body))
 	require.NoError(t, err)
 	r.Header.Set("Content-Type", "application/json")
 	for name, value := range header {
@@ -63,15 +64,17 @@ func TestOnlyRequestsForThisNodeAreServed(t *testing.T) {
 		status int
 		says   string
 	}{
-		"its address":                   {nil, 200, "boot-1"},
-		"another address":               {map[string]string{"Host": "[fe80::1]:7295"}, 200, "boot-1"},
-		"localhost":                     {map[string]string{"Host": "localhost:7295"}, 200, "boot-1"},
-		"a name it was told":            {map[string]string{"Host": "Node1.LAN."}, 200, "boot-1"},
-		"a name that was made to point": {map[string]string{"Host": "evil.example:7295"}, 403, `evil.example\" is no name of this node`},
-		"a name that begins as one":     {map[string]string{"Host": "localhost.evil.example"}, 403, "--name localhost.evil.example"},
-		"an empty name":                 {map[string]string{"Host": ":1"}, 403, "no name"},
-		"a web page":                    {map[string]string{"Origin": "http://127.0.0.1"}, 403, "a web page asks"},
-		"a web page without an origin":  {map[string]string{"Origin": "null"}, 403, "a web page asks"},
+		"its address":        {nil, 200, "boot-1"},
+		"another address":    {map[string]string{"Host": "[fe80::1]:7295"}, 200, "boot-1"},
+		"localhost":          {map[string]string{"Host": "localhost:7295"}, 200, "boot-1"},
+		"a name it was told": {map[string]string{"Host": "Node1.LAN."}, 200, "boot-1"},
+		"a name that was made to point": {map[string]string{"Host": "evil.example:7295"}, 403,
+			`evil.example\" is no name of this node`},
+		"a name that begins as one": {map[string]string{"Host": "localhost.evil.example"}, 403,
+			"--name localhost.evil.example"},
+		"an empty name":                {map[string]string{"Host": ":1"}, 403, "no name"},
+		"a web page":                   {map[string]string{"Origin": "http://127.0.0.1"}, 403, "a web page asks"},
+		"a web page without an origin": {map[string]string{"Origin": "null"}, 403, "a web page asks"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, said := post(t, to, "Version", "{}", test.header)
@@ -82,7 +85,8 @@ func TestOnlyRequestsForThisNodeAreServed(t *testing.T) {
 	t.Run("over its own socket any name will do", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "s")
 		served(t, newAPI(newStub(t), Options{}), "unix:"+path)
-		h := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		h := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+			error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		}}}
 		defer h.CloseIdleConnections()
@@ -103,9 +107,11 @@ func TestARequestCostsLittle(t *testing.T) {
 		header map[string]string
 		says   string
 	}{
-		"64 MiB of JSON":                     {`{"image":"` + strings.Repeat("x", 64<<20), nil, "more than 65536 bytes"},
-		"nested JSON":                        {strings.Repeat(`{"a":`, 10_000), nil, "invalid_argument"},
-		"64 MiB in gzip":                     {packed.String()[:60<<10], map[string]string{"Content-Encoding": "gzip"}, "unknown compression"},
+		"64 MiB of JSON": {`{"image":"` + strings.Repeat("x", 64<<20), nil,
+			"more than 65536 bytes"},
+		"nested JSON": {strings.Repeat(`{"a":`, 10_000), nil, "invalid_argument"},
+		"64 MiB in gzip": {packed.String()[:60<<10], map[string]string{"Content-Encoding": "gzip"},
+			"unknown compression"},
 		"a reference of 2 KiB":               {`{"image":"` + strings.Repeat("x", 2<<10) + `"}`, nil, "at most 1024"},
 		"a reference with a newline":         {`{"image":"a\nb"}`, nil, "cannot be printed"},
 		"a reference that clears the screen": {`{"image":"\u001b[2J"}`, nil, "cannot be printed"},
@@ -131,7 +137,8 @@ func TestAFloodOnTheNetworkLeavesRoom(t *testing.T) {
 	flood := map[string]func(net.Conn){
 		"quiet connections": func(net.Conn) {},
 		"slow bodies": func(c net.Conn) {
-			fmt.Fprintf(c, "POST /pawl.v1.Node/Status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+			fmt.Fprintf(c, "POST /pawl.v1.Node/Status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "+
+				"application/json\r\nContent-Length: 100\r\n\r\n{")
 		},
 		"junk":           func(c net.Conn) { fmt.Fprintf(c, "\x16\x03\x01 junk\r\n\r\n") },
 		"half of HTTP/2": func(c net.Conn) { fmt.Fprintf(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") },
@@ -207,7 +214,8 @@ func TestStreamsAreBoundedAndLeaveTheirPlace(t *testing.T) {
 
 func TestFilesAreKeptForTheService(t *testing.T) {
 	for files, want := range map[uint64][2]int{
-		1 << 40: {MaxConnections, MaxSockets}, 20000: {MaxConnections, MaxSockets}, 256: {96, 32}, 64: {24, 8}, 2: {1, 1},
+		1 << 40: {MaxConnections, MaxSockets}, 20000: {MaxConnections, MaxSockets}, 256: {96, 32}, 64: {24, 8},
+		2: {1, 1},
 	} {
 		tcp, sockets := share(files)
 		require.Equal(t, want, [2]int{tcp, sockets}, files)
@@ -250,7 +258,8 @@ func TestWhoTakesNoAnswerIsLetGo(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	body := "\x00\x00\x00\x00\x02{}"
-	fmt.Fprintf(c, "POST /pawl.v1.Node/Events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/connect+json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	fmt.Fprintf(c, "POST /pawl.v1.Node/Events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "+
+		"application/connect+json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	begun := 0
 	until(t, "it begins", func() bool {
 		a.tcp.mu.Lock()

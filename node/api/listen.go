@@ -19,8 +19,8 @@ const DefaultSocket = "unix:/run/pawl.sock"
 var ErrOpen = errors.New("the API authenticates nobody, so it listens only on loopback or a Unix socket")
 
 // Listen opens what Serve serves: "unix:PATH", or "HOST:PORT" on loopback. Whoever can connect can upgrade and restart
-// the machine, so another host is ErrOpen unless insecure. A Unix socket is for its owner alone; one that a dead service
-// left behind is replaced.
+// the machine, so another host is ErrOpen unless insecure. A Unix socket is for its owner alone; one that a dead
+// service left behind is replaced.
 func Listen(ctx context.Context, address string, insecure bool) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return listenUnix(ctx, path)
@@ -31,7 +31,8 @@ func Listen(ctx context.Context, address string, insecure bool) (net.Listener, e
 	}
 	if !insecure {
 		if err := loopback(ctx, host); err != nil {
-			return nil, fmt.Errorf("listen on %s: %w (use 127.0.0.1 or %s; --insecure opens it to everybody who can reach it)", address, err, DefaultSocket)
+			return nil, fmt.Errorf("listen on %s: %w (use 127.0.0.1 or %s; --insecure opens it to everybody who can "+
+				"reach it)", address, err, DefaultSocket)
 		}
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)

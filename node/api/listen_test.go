@@ -16,7 +16,8 @@ func TestListenIsForThisMachineUnlessToldOtherwise(t *testing.T) {
 		require.ErrorContains(t, err, address)
 		require.ErrorContains(t, err, "--insecure", "the way out")
 	}
-	for address, insecure := range map[string]bool{"127.0.0.1:0": false, "127.1.2.3:0": false, "localhost:0": false, "0.0.0.0:0": true} {
+	for address, insecure := range map[string]bool{"127.0.0.1:0": false, "127.1.2.3:0": false, "localhost:0": false,
+		"0.0.0.0:0": true} {
 		l, err := Listen(t.Context(), address, insecure)
 		require.NoError(t, err, address)
 		require.NoError(t, l.Close())

@@ -16,19 +16,20 @@ import (
 type RunOptions struct {
 	Listen   []string // addresses, as Listen takes them; none: DefaultSocket
 	Insecure bool     // they may be such that others can reach
-	Names    []string // by which clients call this node over TCP, beside its host name, its addresses and the hosts of Listen
-	// Up brings the system up, once this boot is recorded and EPHEMERAL may be mounted. A trial is proved once it has returned,
-	// and given up if it fails. Nil: there is nothing to do.
+	// by which clients call this node over TCP, beside its host name, its addresses and the hosts of Listen
+	Names []string
+	// Up brings the system up, once this boot is recorded and EPHEMERAL may be mounted. A trial is proved once it has
+	// returned, and given up if it fails. Nil: there is nothing to do.
 	Up func(context.Context, upgrade.Boot) error
 }
 
-// Run is the whole service of a node, in the right order: it listens, records the boot, brings the system up, proves a trial,
-// and answers until ctx ends. Call it early, before EPHEMERAL is mounted. It returns earlier with the error of a configuration
-// that cannot work, and when nothing answers any more.
+// Run is the whole service of a node, in the right order: it listens, records the boot, brings the system up, proves a
+// trial, and answers until ctx ends. Call it early, before EPHEMERAL is mounted. It returns earlier with the error of a
+// configuration that cannot work, and when nothing answers any more.
 //
-// A version whose API cannot be reached is not confirmed, and a trial does not outlive Run: whatever ends it gives the trial
-// up, with the reason. What else goes wrong is in the log and in the node's status, since the machine is more use with the
-// API than without.
+// A version whose API cannot be reached is not confirmed, and a trial does not outlive Run: whatever ends it gives the
+// trial up, with the reason. What else goes wrong is in the log and in the node's status, since the machine is more use
+// with the API than without.
 func Run(ctx context.Context, c node.Config, o RunOptions) error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -75,7 +76,8 @@ func Run(ctx context.Context, c node.Config, o RunOptions) error {
 	return errors.Join(errs...)
 }
 
-func prove(ctx context.Context, s *node.Server, log *slog.Logger, boot upgrade.Boot, up func(context.Context, upgrade.Boot) error) {
+func prove(ctx context.Context, s *node.Server, log *slog.Logger, boot upgrade.Boot,
+	up func(context.Context, upgrade.Boot) error) {
 	if up != nil {
 		if err := up(ctx, boot); err != nil {
 			log.Error("the system does not come up", "reason", err)

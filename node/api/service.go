@@ -42,7 +42,8 @@ var _ pawlv1.NodeHandler = service{}
 const startTime = 3 * time.Second
 
 // recorded calls do once this boot is recorded, and converts what it returns.
-func recorded[T, W any](ctx context.Context, v service, do func(context.Context) (T, error), wire func(T) W) (w W, err error) {
+func recorded[T, W any](ctx context.Context, v service, do func(context.Context) (T, error), wire func(T) W) (w W,
+	err error) {
 	limited, cancel := context.WithTimeoutCause(ctx, startTime, node.ErrStarting)
 	err = v.s.Recorded(limited)
 	cancel()
@@ -73,7 +74,10 @@ func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.S
 }
 
 func (v service) Doctor(ctx context.Context, _ *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
-	return recorded(ctx, v, v.s.Doctor, func(d upgrade.Diagnosis) *pawlv1.DoctorResponse { return wireDiagnosis(d, v.s.About().BootID) })
+	return recorded(ctx, v, v.s.Doctor, func(d upgrade.Diagnosis) *pawlv1.DoctorResponse {
+		return wireDiagnosis(d,
+			v.s.About().BootID)
+	})
 }
 
 func (v service) Plan(ctx context.Context, r *pawlv1.PlanRequest) (*pawlv1.PlanResponse, error) {
@@ -87,14 +91,16 @@ func (v service) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *conn
 	})
 }
 
-func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, to *connect.ServerStream[pawlv1.Event]) error {
+func (v service) Rollback(ctx context.Context, r *pawlv1.RollbackRequest,
+	to *connect.ServerStream[pawlv1.Event]) error {
 	return v.follow(ctx, to, func(ctx context.Context) (*node.Operation, error) {
 		return v.s.Rollback(life(ctx, r.Attached), goRollbackRequest(r))
 	})
 }
 
 // follow begins an operation and tells of it to its end.
-func (v service) follow(ctx context.Context, to *connect.ServerStream[pawlv1.Event], begin func(context.Context) (*node.Operation, error)) error {
+func (v service) follow(ctx context.Context, to *connect.ServerStream[pawlv1.Event],
+	begin func(context.Context) (*node.Operation, error)) error {
 	op, err := recorded(ctx, v, begin, func(op *node.Operation) *node.Operation { return op })
 	if err != nil {
 		return err
@@ -145,8 +151,10 @@ func (v service) Events(ctx context.Context, r *pawlv1.EventsRequest, to *connec
 	return wireError(v.s.Events(ctx, node.Since{ID: r.Since, BootID: r.BootId, Follow: r.Follow}, sender(to)))
 }
 
-func (v service) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, to *connect.ServerStream[pawlv1.KernelMessage]) error {
-	return wireError(v.s.Dmesg(ctx, node.Since{ID: r.Since, BootID: r.BootId, Follow: r.Follow}, func(m node.KernelMessage) error {
-		return to.Send(wireMessage(m))
-	}))
+func (v service) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest,
+	to *connect.ServerStream[pawlv1.KernelMessage]) error {
+	return wireError(v.s.Dmesg(ctx, node.Since{ID: r.Since, BootID: r.BootId, Follow: r.Follow},
+		func(m node.KernelMessage) error {
+			return to.Send(wireMessage(m))
+		}))
 }

@@ -28,7 +28,8 @@ func TestTheServiceIsHadWithoutTheWire(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "github.com/pawl-os/pawl/"+pkg).Output()
 		require.NoError(t, err)
 		for dep := range strings.Lines(string(out)) {
-			if strings.Contains(dep, "protobuf") || strings.Contains(dep, "connectrpc") || strings.Contains(dep, "pawlv1") {
+			if strings.Contains(dep, "protobuf") || strings.Contains(dep, "connectrpc") ||
+				strings.Contains(dep, "pawlv1") {
 				t.Errorf("%s links %s", pkg, strings.TrimSpace(dep))
 			}
 		}
@@ -45,10 +46,12 @@ func TestCallsOverEveryProtocol(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStub(t)
 			s.plan = func(r node.PlanRequest) (node.Plan, error) {
-				return node.Plan{Plan: upgrade.Plan{Image: "sha256:2", Reference: r.Image, Steps: []upgrade.Step{"resolve", "arm"}}}, nil
+				return node.Plan{Plan: upgrade.Plan{Image: "sha256:2", Reference: r.Image,
+					Steps: []upgrade.Step{"resolve", "arm"}}}, nil
 			}
 			s.events = func(_ context.Context, from node.Since, each func(node.Event) error) error {
-				for _, told := range []node.Told{node.Turn{}, node.Notice("a"), node.Turn{Done: true, Err: upgrade.ErrSame}} {
+				for _, told := range []node.Told{node.Turn{}, node.Notice("a"),
+					node.Turn{Done: true, Err: upgrade.ErrSame}} {
 					if err := each(node.Event{ID: from.ID + 1, Told: told}); err != nil {
 						return err
 					}
@@ -86,7 +89,8 @@ func TestAnyHTTPClientCanAsk(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- newAPI(s, Options{}).Serve(ctx, l) }()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}}
 	r, err := client.Post("http://node/pawl.v1.Node/Status", "application/json", bytes.NewBufferString("{}"))
@@ -108,7 +112,10 @@ func TestErrorsKeepTheirTextAndKind(t *testing.T) {
 	c := serve(t, newAPI(s, Options{}))
 	for kind, errs := range all {
 		for _, why := range errs {
-			s.plan = func(node.PlanRequest) (node.Plan, error) { return node.Plan{}, fmt.Errorf("plan: %w (do this)", why) }
+			s.plan = func(node.PlanRequest) (node.Plan, error) {
+				return node.Plan{}, fmt.Errorf("plan: %w (do this)",
+					why)
+			}
 			_, err := c.Plan(t.Context(), &pawlv1.PlanRequest{})
 			require.Equal(t, kind, kindOf(t, err))
 			require.ErrorContains(t, err, "plan: "+why.Error()+" (do this)")
@@ -155,7 +162,10 @@ var calls = map[string]func(context.Context, service) error{
 	"upgrade": func(ctx context.Context, v service) error {
 		return v.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
 	},
-	"rollback":     func(ctx context.Context, v service) error { return v.Rollback(ctx, &pawlv1.RollbackRequest{}, nil) },
+	"rollback": func(ctx context.Context, v service) error {
+		return v.Rollback(ctx, &pawlv1.RollbackRequest{},
+			nil)
+	},
 	"cancel stage": func(ctx context.Context, v service) error { _, err := v.CancelStage(ctx, nil); return err },
 	"confirm":      func(ctx context.Context, v service) error { _, err := v.Confirm(ctx, nil); return err },
 	"reboot": func(ctx context.Context, v service) error {

@@ -18,8 +18,8 @@ import (
 
 var errSick = errors.New("the disk smells")
 
-// stub is a node whose answers a test gives. The rest is that of a node whose disk is not there. What happens to a real one is
-// tested in cmd/pawl.
+// stub is a node whose answers a test gives. The rest is that of a node whose disk is not there. What happens to a real
+// one is tested in cmd/pawl.
 type stub struct {
 	*node.Server
 	starting bool
@@ -31,7 +31,8 @@ type stub struct {
 }
 
 func newStub(t *testing.T) *stub {
-	s, err := node.New(node.Config{Disk: filepath.Join(t.TempDir(), "none"), Machine: upgrade.OpenOptions{BootID: "boot-1"}})
+	s, err := node.New(node.Config{Disk: filepath.Join(t.TempDir(), "none"),
+		Machine: upgrade.OpenOptions{BootID: "boot-1"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return &stub{Server: s}

@@ -21,7 +21,8 @@ const latin1 = "Ger\xe4t nicht bereit"
 
 // Text of hooks, registries, firmware and disks is told as far as it is text, over every protocol.
 func TestWhatIsNoUTF8IsToldAllTheSame(t *testing.T) {
-	for name, options := range map[string][]connect.ClientOption{"connect": nil, "gRPC": {connect.WithGRPC()}, "JSON": {connect.WithProtoJSON()}} {
+	for name, options := range map[string][]connect.ClientOption{"connect": nil, "gRPC": {connect.WithGRPC()},
+		"JSON": {connect.WithProtoJSON()}} {
 		t.Run(name, func(t *testing.T) {
 			s := newStub(t)
 			s.status = func() (node.Status, error) {
@@ -31,10 +32,12 @@ func TestWhatIsNoUTF8IsToldAllTheSame(t *testing.T) {
 				return node.Status{Status: st}, nil
 			}
 			s.doctor = func() (upgrade.Diagnosis, error) {
-				return upgrade.Diagnosis{Findings: []upgrade.Finding{{Severity: upgrade.Broken, Text: latin1, Do: latin1}}}, nil
+				return upgrade.Diagnosis{Findings: []upgrade.Finding{{Severity: upgrade.Broken, Text: latin1,
+					Do: latin1}}}, nil
 			}
 			s.events = func(_ context.Context, _ node.Since, each func(node.Event) error) error {
-				return errors.Join(each(node.Event{Told: node.Turn{Done: true, Err: errors.New(latin1)}}), errors.New(latin1))
+				return errors.Join(each(node.Event{Told: node.Turn{Done: true, Err: errors.New(latin1)}}),
+					errors.New(latin1))
 			}
 			c := serve(t, newAPI(s, Options{}), options...)
 			st, err := c.Status(t.Context(), &pawlv1.StatusRequest{})
@@ -56,7 +59,8 @@ func TestWhatIsNoUTF8IsToldAllTheSame(t *testing.T) {
 }
 
 func TestTextsOfEveryMessageAreMended(t *testing.T) {
-	e := &pawlv1.Event{Operation: latin1, Event: &pawlv1.Event_Plan{Plan: &pawlv1.Plan{Warnings: []string{"a", latin1}}}}
+	e := &pawlv1.Event{Operation: latin1, Event: &pawlv1.Event_Plan{Plan: &pawlv1.Plan{Warnings: []string{"a",
+		latin1}}}}
 	mend(e.ProtoReflect())
 	require.True(t, utf8.ValidString(e.Operation) && utf8.ValidString(e.GetPlan().Warnings[1]))
 	_, err := proto.Marshal(e)

@@ -64,8 +64,12 @@ func New(address string) (*Client, error) {
 		DisableCompression:     true, // a small answer can unpack to a very large one
 		MaxResponseHeaderBytes: maxHeader,
 	}
-	h := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	rpc := pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
+	h := &http.Client{Transport: transport, CheckRedirect: func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	rpc := pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip",
+		nil, nil))
 	return &Client{Node: address, rpc: rpc}, nil
 }
 
@@ -82,9 +86,10 @@ const (
 	Unreachable = "unreachable" // no answer, or the connection was lost
 	Timeout     = "timeout"     // it took longer than it may
 	Foreign     = "not-a-node"  // something else answers at the address
-	Unordered   = "unordered"   // of node.Kind: no attempt ordered the boot that runs, so a person has to confirm it or to go back
-	FellBack    = "fell-back"   // the node runs another version than it should
-	Broken      = "broken"      // the node's doctor found something broken
+	// of node.Kind: no attempt ordered the boot that runs, so a person has to confirm it or to go back
+	Unordered = "unordered"
+	FellBack  = "fell-back" // the node runs another version than it should
+	Broken    = "broken"    // the node's doctor found something broken
 )
 
 // Error is what went wrong with a node.
@@ -152,7 +157,8 @@ func (c *Client) wrap(ctx context.Context, err error) error {
 		}
 	}
 	switch {
-	case (wire.Code() == connect.CodeDeadlineExceeded || errors.Is(err, context.DeadlineExceeded)) && (ctx.Err() != nil || connect.IsWireError(err)):
+	case (wire.Code() == connect.CodeDeadlineExceeded || errors.Is(err, context.DeadlineExceeded)) &&
+		(ctx.Err() != nil || connect.IsWireError(err)):
 		e.Kind, e.Text = Timeout, "no answer in time; is the node up?"
 	case !connect.IsWireError(err) && strings.HasPrefix(wire.Message(), "marshal message"):
 		e.Kind, e.Text = "request", "what is asked for is not UTF-8, so it cannot be sent: "+wire.Message()
@@ -162,7 +168,8 @@ func (c *Client) wrap(ctx context.Context, err error) error {
 		e.Kind, e.Text = Foreign, "what answers there does not speak Pawl's API: "+wire.Message()
 	default:
 		e.Kind = Unreachable
-		e.Text = "the node does not answer: " + wire.Message() + " (is it up, does pawld run there, and does it listen on this address?)"
+		e.Text = "the node does not answer: " + wire.Message() +
+			" (is it up, does pawld run there, and does it listen on this address?)"
 	}
 	return e
 }
@@ -234,13 +241,21 @@ func (c *Client) Cancel(ctx context.Context) (*pawlv1.CancelResponse, error) {
 
 // Upgrade runs an upgrade and calls each with its events. A connection that is lost underway is Unreachable, but the
 // upgrade goes on; what was expected of it by then comes with the error, for Wait, if the plan was known.
-func (c *Client) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
-	return c.order(ctx, terms{r.Reboot, r.Attached}, func(ctx context.Context) (*stream, error) { return c.rpc.Upgrade(ctx, r) }, each)
+func (c *Client) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, each func(*pawlv1.Event)) (*pawlv1.Armed,
+	error) {
+	return c.order(ctx, terms{r.Reboot, r.Attached}, func(ctx context.Context) (*stream,
+		error) {
+		return c.rpc.Upgrade(ctx, r)
+	}, each)
 }
 
 // Rollback runs a rollback and calls each with its events.
-func (c *Client) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
-	return c.order(ctx, terms{r.Reboot, r.Attached}, func(ctx context.Context) (*stream, error) { return c.rpc.Rollback(ctx, r) }, each)
+func (c *Client) Rollback(ctx context.Context, r *pawlv1.RollbackRequest, each func(*pawlv1.Event)) (*pawlv1.Armed,
+	error) {
+	return c.order(ctx, terms{r.Reboot, r.Attached}, func(ctx context.Context) (*stream,
+		error) {
+		return c.rpc.Rollback(ctx, r)
+	}, each)
 }
 
 type stream = connect.ServerStreamForClient[pawlv1.Event]
@@ -249,7 +264,8 @@ type stream = connect.ServerStreamForClient[pawlv1.Event]
 type terms struct{ reboot, attached bool }
 
 // order gives an order in the boot that the node is in, and follows it.
-func (c *Client) order(ctx context.Context, t terms, call func(context.Context) (*stream, error), each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+func (c *Client) order(ctx context.Context, t terms, call func(context.Context) (*stream, error),
+	each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 	boot, err := c.Version(ctx)
 	if err != nil {
 		return nil, err
@@ -263,7 +279,8 @@ func (c *Client) order(ctx context.Context, t terms, call func(context.Context) 
 	return c.follow(life, events, boot.BootId, t, each)
 }
 
-func (c *Client) follow(life context.Context, events *stream, boot string, t terms, each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+func (c *Client) follow(life context.Context, events *stream, boot string, t terms,
+	each func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 	defer events.Close()
 	var planned *pawlv1.Plan
 	for events.Receive() {

@@ -95,7 +95,8 @@ func TestErrorsNameTheNodeAndTheWayOut(t *testing.T) {
 	defer other.Close()
 	for name, test := range map[string]struct{ address, kind, text string }{
 		"nobody listens": {closed, Unreachable, "connection refused (is it up, does pawld run there"},
-		"no socket":      {"unix:" + filepath.Join(t.TempDir(), "none"), Unreachable, "no such file or directory (is it up"},
+		"no socket": {"unix:" + filepath.Join(t.TempDir(), "none"), Unreachable,
+			"no such file or directory (is it up"},
 		"nobody answers": {silent.Addr().String(), Timeout, "no answer in time"},
 		"not a node":     {strings.TrimPrefix(other.URL, "http://"), Foreign, "does not speak Pawl's API"},
 	} {
@@ -114,7 +115,8 @@ func TestErrorsNameTheNodeAndTheWayOut(t *testing.T) {
 
 func TestTheNodesOwnErrorsKeepTextAndKind(t *testing.T) {
 	f := &fake{upgrade: func(*connect.ServerStream[pawlv1.Event]) error {
-		err := connect.NewError(connect.CodeFailedPrecondition, errors.New("upgrade to os:2: too big (take a smaller one)"))
+		err := connect.NewError(connect.CodeFailedPrecondition,
+			errors.New("upgrade to os:2: too big (take a smaller one)"))
 		detail, _ := connect.NewErrorDetail(&pawlv1.Error{Kind: "does-not-fit"})
 		err.AddDetail(detail)
 		return err
@@ -127,7 +129,8 @@ func TestTheNodesOwnErrorsKeepTextAndKind(t *testing.T) {
 
 func TestAConnectionThatIsLostInAnUpgrade(t *testing.T) {
 	plan := &pawlv1.Event{Event: &pawlv1.Event_Plan{Plan: &pawlv1.Plan{Version: "2", Image: "sha256:2", To: "B"}}}
-	armed := &pawlv1.Event{Event: &pawlv1.Event_Armed{Armed: &pawlv1.Armed{Rebooting: true, Expected: &pawlv1.Expected{Attempt: "a"}}}}
+	armed := &pawlv1.Event{Event: &pawlv1.Event_Armed{Armed: &pawlv1.Armed{Rebooting: true,
+		Expected: &pawlv1.Expected{Attempt: "a"}}}}
 	for name, test := range map[string]struct {
 		events   []*pawlv1.Event
 		kind     string
@@ -147,7 +150,8 @@ func TestAConnectionThatIsLostInAnUpgrade(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}}
 			seen := 0
-			result, err := f.client(t).Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true}, func(*pawlv1.Event) { seen++ })
+			result, err := f.client(t).Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true},
+				func(*pawlv1.Event) { seen++ })
 			require.Equal(t, test.kind, Kind(err), "%v", err)
 			require.Equal(t, len(test.events), seen)
 			require.Equal(t, test.expected, result != nil)
@@ -155,7 +159,8 @@ func TestAConnectionThatIsLostInAnUpgrade(t *testing.T) {
 				require.ErrorContains(t, err, "the operation goes on")
 			}
 			if name == "after the plan" {
-				require.Equal(t, "boot-1 sha256:2 B", result.Expected.BootId+" "+result.Expected.Image+" "+result.Expected.Slot)
+				require.Equal(t, "boot-1 sha256:2 B", result.Expected.BootId+" "+result.Expected.Image+" "+
+					result.Expected.Slot)
 			}
 		})
 	}
@@ -164,7 +169,8 @@ func TestAConnectionThatIsLostInAnUpgrade(t *testing.T) {
 // A deadline that a hook of the node has is not the caller's.
 func TestWhatTakesTheNodeTooLongIsItsError(t *testing.T) {
 	f := &fake{upgrade: func(*connect.ServerStream[pawlv1.Event]) error {
-		err := connect.NewError(connect.CodeDeadlineExceeded, errors.New("drain: evict pod web-1: context deadline exceeded"))
+		err := connect.NewError(connect.CodeDeadlineExceeded,
+			errors.New("drain: evict pod web-1: context deadline exceeded"))
 		detail, _ := connect.NewErrorDetail(&pawlv1.Error{Kind: Timeout})
 		err.AddDetail(detail)
 		return err

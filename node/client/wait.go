@@ -22,9 +22,9 @@ type Change struct {
 	Status *pawlv1.StatusResponse // nil while the node does not answer
 }
 
-// AwaitAnswer looks at the node until it answers and has started, and returns its state; nil if it cannot tell it, but answers. It calls unseen
-// once if that was not so at first. When ctx ends before, the error is why it did not answer. A name that nobody knows is not
-// waited for.
+// AwaitAnswer looks at the node until it answers and has started, and returns its state; nil if it cannot tell it, but
+// answers. It calls unseen once if that was not so at first. When ctx ends before, the error is why it did not answer.
+// A name that nobody knows is not waited for.
 func (c *Client) AwaitAnswer(ctx context.Context, unseen func(why error)) (*pawlv1.StatusResponse, error) {
 	var why error
 	for {
@@ -85,9 +85,11 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Change)
 		case <-time.After(pollEvery):
 		case <-ctx.Done():
 			if ctx.Err() == context.Canceled {
-				return nil, &Error{Node: c.Node, Kind: "cancelled", Text: "no longer waited for; last: " + last, err: ctx.Err()}
+				return nil, &Error{Node: c.Node, Kind: "cancelled", Text: "no longer waited for; last: " + last,
+					err: ctx.Err()}
 			}
-			return nil, &Error{Node: c.Node, Kind: Timeout, Text: fmt.Sprintf("not there in time; last: %s", last), err: ctx.Err()}
+			return nil, &Error{Node: c.Node, Kind: Timeout, Text: fmt.Sprintf("not there in time; last: %s", last),
+				err: ctx.Err()}
 		}
 	}
 }
@@ -127,7 +129,8 @@ func judge(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 		return view{done, "", here}
 	case running.Image == e.Image && (e.Slot == "" || e.Slot == st.Active):
 		return arrived(e, st, here)
-	case e.Trial && st.Attempt != nil && (st.Attempt.Id == e.Attempt || e.Attempt == "" && st.Attempt.Image == e.Image) && st.Attempt.Phase == "staged":
+	case e.Trial && st.Attempt != nil && (st.Attempt.Id == e.Attempt || e.Attempt == "" &&
+		st.Attempt.Image == e.Image) && st.Attempt.Phase == "staged":
 		return view{pending, "", fmt.Sprintf("%s; the upgrade to %s is %s", here, e.Version, st.Attempt.Staging)}
 	case e.Trial && e.Slot != "" && st.Armed == e.Slot:
 		return view{pending, "", fmt.Sprintf("%s; slot %s is still armed", here, e.Slot)}
@@ -135,7 +138,8 @@ func judge(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 		return view{lost, FellBack, fmt.Sprintf("fell back: %s in slot %s runs, not %s in slot %s; %s",
 			name(st, running), st.Active, e.Version, e.Slot, why(e, st))}
 	}
-	return view{lost, FellBack, fmt.Sprintf("%s in slot %s runs, expected was %s in slot %s", name(st, running), st.Active, e.Version, e.Slot)}
+	return view{lost, FellBack, fmt.Sprintf("%s in slot %s runs, expected was %s in slot %s", name(st, running),
+		st.Active, e.Version, e.Slot)}
 }
 
 // sameBoot is before the restart.
@@ -166,7 +170,8 @@ func arrived(e *pawlv1.Expected, st *pawlv1.StatusResponse, here string) view {
 	case !st.Trial:
 		return view{done, "", here}
 	case st.Unordered != "":
-		return view{lost, Unordered, fmt.Sprintf("%s, and no attempt ordered this boot, so it is not confirmed by itself: %s", here, st.Unordered)}
+		return view{lost, Unordered, fmt.Sprintf("%s, and no attempt ordered this boot, so it is not confirmed by "+
+			"itself: %s", here, st.Unordered)}
 	case st.Checks != nil && st.Checks.State == "failed":
 		return view{pending, "", fmt.Sprintf("%s, on trial, is given up: %s", here, st.Checks.Reason)}
 	case st.Checks != nil && st.Checks.Running != "":

@@ -21,7 +21,8 @@ func trial() *pawlv1.Expected {
 func state(boot, active, def, armed string, change ...func(*pawlv1.StatusResponse)) *pawlv1.StatusResponse {
 	st := &pawlv1.StatusResponse{
 		BootId: boot, Active: active, Default: def, Armed: armed, Trial: active != def,
-		Slots: []*pawlv1.Slot{{Name: "A", Version: "1", Image: "sha256:1"}, {Name: "B", Version: "2", Image: "sha256:2"}},
+		Slots: []*pawlv1.Slot{{Name: "A", Version: "1", Image: "sha256:1"},
+			{Name: "B", Version: "2", Image: "sha256:2"}},
 	}
 	for _, c := range change {
 		c(st)
@@ -48,21 +49,25 @@ func TestJudge(t *testing.T) {
 	}{
 		"not down yet": {trial(), state("boot-1", "A", "A", "B"), pending, "not restarted yet"},
 		"still writing": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
-			st.Operation = &pawlv1.Operation{Name: "upgrade to os:2", Running: true, Progress: &pawlv1.Progress{Step: "write"}}
+			st.Operation = &pawlv1.Operation{Name: "upgrade to os:2", Running: true,
+				Progress: &pawlv1.Progress{Step: "write"}}
 		}), pending, "upgrade to os:2: write"},
 		"the upgrade failed": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
 			st.Operation = &pawlv1.Operation{Name: "upgrade to os:2", Error: "the disk is full"}
 		}), lost, "the disk is full"},
 		"the service was started anew": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
 			st.Operation = &pawlv1.Operation{Name: "settle"}
-			st.Attempt = &pawlv1.Attempt{Id: "a", Result: "abandoned", Reason: "the node service ended", Image: "sha256:2", BootEnded: "boot-1"}
+			st.Attempt = &pawlv1.Attempt{Id: "a", Result: "abandoned", Reason: "the node service ended",
+				Image: "sha256:2", BootEnded: "boot-1"}
 		}), lost, "the upgrade is over: the node service ended"},
-		"another was abandoned in an earlier boot": {trial(), state("boot-1", "A", "A", "", func(st *pawlv1.StatusResponse) {
-			st.Attempt = &pawlv1.Attempt{Id: "b", Result: "abandoned", Image: "sha256:2", BootEnded: "boot-0"}
-		}), pending, "not restarted yet"},
-		"staged, the connection was lost before its id was known": {unnamed, state("boot-2", "A", "A", "", func(st *pawlv1.StatusResponse) {
-			st.Attempt = &pawlv1.Attempt{Id: "a", Phase: "staged", Staging: "applying", Image: "sha256:2"}
-		}), pending, "the upgrade to 2 is applying"},
+		"another was abandoned in an earlier boot": {trial(), state("boot-1", "A", "A", "",
+			func(st *pawlv1.StatusResponse) {
+				st.Attempt = &pawlv1.Attempt{Id: "b", Result: "abandoned", Image: "sha256:2", BootEnded: "boot-0"}
+			}), pending, "not restarted yet"},
+		"staged, the connection was lost before its id was known": {unnamed, state("boot-2", "A", "A", "",
+			func(st *pawlv1.StatusResponse) {
+				st.Attempt = &pawlv1.Attempt{Id: "a", Phase: "staged", Staging: "applying", Image: "sha256:2"}
+			}), pending, "the upgrade to 2 is applying"},
 		"another is staged": {unnamed, state("boot-2", "A", "A", "", func(st *pawlv1.StatusResponse) {
 			st.Attempt = &pawlv1.Attempt{Id: "a", Phase: "staged", Staging: "applying", Image: "sha256:3"}
 		}), lost, "fell back"},
@@ -73,18 +78,26 @@ func TestJudge(t *testing.T) {
 		"a check failed": {trial(), state("boot-2", "B", "A", "", func(st *pawlv1.StatusResponse) {
 			st.Checks = &pawlv1.Checks{State: "failed", Reason: "no net"}
 		}), pending, "is given up: no net"},
-		"confirmed":                    {trial(), state("boot-2", "B", "B", "", attempt("a", "confirmed", "")), done, "2 in slot B, confirmed"},
-		"confirmed, META destroyed":    {trial(), state("boot-2", "B", "B", ""), done, "confirmed"},
-		"fell back":                    {trial(), state("boot-3", "A", "A", "", attempt("a", "fell back", "no net")), lost, "fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
-		"fell back, META destroyed":    {trial(), state("boot-3", "A", "A", ""), lost, "no record of the attempt"},
-		"fell back, another's record":  {trial(), state("boot-3", "A", "A", "", attempt("b", "fell back", "no net")), lost, "no record of the attempt"},
-		"fell back to the same image":  {trial(), state("boot-3", "A", "A", "", same, attempt("a", "fell back", "no net")), lost, "reason: no net"},
-		"another's image in the slot":  {trial(), state("boot-3", "B", "B", "", func(st *pawlv1.StatusResponse) { st.Slots[1].Image, st.Slots[1].Version = "sha256:3", "3" }), lost, "3 in slot B runs, not 2 in slot B"},
-		"a boot past the loader":       {trial(), state("boot-2", "A", "A", "B"), pending, "slot B is still armed"},
-		"no slot known":                {trial(), state("boot-2", "", "A", ""), pending, "not known yet"},
-		"a trial given up by hand":     {rollback, state("boot-2", "A", "A", ""), done, "1 in slot A"},
-		"a reboot into something else": {rollback, state("boot-2", "B", "B", ""), lost, "2 in slot B runs, expected was 1 in slot A"},
-		"a reboot without knowledge":   {&pawlv1.Expected{BootId: "boot-1"}, state("boot-2", "B", "B", ""), done, "2 in slot B"},
+		"confirmed": {trial(), state("boot-2", "B", "B", "", attempt("a", "confirmed", "")), done,
+			"2 in slot B, confirmed"},
+		"confirmed, META destroyed": {trial(), state("boot-2", "B", "B", ""), done, "confirmed"},
+		"fell back": {trial(), state("boot-3", "A", "A", "", attempt("a", "fell back", "no net")),
+			lost, "fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
+		"fell back, META destroyed": {trial(), state("boot-3", "A", "A", ""), lost, "no record of the attempt"},
+		"fell back, another's record": {trial(), state("boot-3", "A", "A", "", attempt("b", "fell back", "no net")),
+			lost, "no record of the attempt"},
+		"fell back to the same image": {trial(), state("boot-3", "A", "A", "", same,
+			attempt("a", "fell back", "no net")), lost, "reason: no net"},
+		"another's image in the slot": {trial(), state("boot-3", "B", "B", "",
+			func(st *pawlv1.StatusResponse) { st.Slots[1].Image, st.Slots[1].Version = "sha256:3", "3" }), lost,
+			"3 in slot B runs, not 2 in slot B"},
+		"a boot past the loader":   {trial(), state("boot-2", "A", "A", "B"), pending, "slot B is still armed"},
+		"no slot known":            {trial(), state("boot-2", "", "A", ""), pending, "not known yet"},
+		"a trial given up by hand": {rollback, state("boot-2", "A", "A", ""), done, "1 in slot A"},
+		"a reboot into something else": {rollback, state("boot-2", "B", "B", ""), lost,
+			"2 in slot B runs, expected was 1 in slot A"},
+		"a reboot without knowledge": {&pawlv1.Expected{BootId: "boot-1"}, state("boot-2", "B", "B", ""), done,
+			"2 in slot B"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := judge(test.expected, test.state)
@@ -111,7 +124,8 @@ func TestWaitTellsEachThingOnce(t *testing.T) {
 }
 
 func TestWaitEndsWithTheReasonOfAFallback(t *testing.T) {
-	f := &fake{states: []*pawlv1.StatusResponse{nil, state("boot-3", "A", "A", "", attempt("a", "fell back", "no net"))}}
+	f := &fake{states: []*pawlv1.StatusResponse{nil, state("boot-3", "A", "A", "",
+		attempt("a", "fell back", "no net"))}}
 	c := f.client(t)
 	st, err := c.Wait(t.Context(), trial(), nil)
 	require.Equal(t, FellBack, Kind(err))

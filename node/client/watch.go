@@ -10,10 +10,14 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
-// Events calls each with what the node tells: what it told after r.Since, and then, with r.Follow, what it tells until ctx
-// ends. When it follows, a lost connection is made again, in this boot of the node or the next, and nothing is told twice.
+// Events calls each with what the node tells: what it told after r.Since, and then, with r.Follow, what it tells until
+// ctx ends. When it follows, a lost connection is made again, in this boot of the node or the next, and nothing is told
+// twice.
 func (c *Client) Events(ctx context.Context, r *pawlv1.EventsRequest, each func(*pawlv1.Event) error) error {
-	return watch(ctx, c, r.Follow, func(ctx context.Context) (source[pawlv1.Event], error) { return c.rpc.Events(ctx, r) }, func(e *pawlv1.Event) error {
+	return watch(ctx, c, r.Follow, func(ctx context.Context) (source[pawlv1.Event], error) {
+		return c.rpc.Events(ctx,
+			r)
+	}, func(e *pawlv1.Event) error {
 		r.Since, r.BootId = e.Id, e.BootId
 		return each(e)
 	})
@@ -21,7 +25,10 @@ func (c *Client) Events(ctx context.Context, r *pawlv1.EventsRequest, each func(
 
 // Dmesg calls each with the messages of the node's kernel, as Events does with events.
 func (c *Client) Dmesg(ctx context.Context, r *pawlv1.DmesgRequest, each func(*pawlv1.KernelMessage) error) error {
-	return watch(ctx, c, r.Follow, func(ctx context.Context) (source[pawlv1.KernelMessage], error) { return c.rpc.Dmesg(ctx, r) }, func(m *pawlv1.KernelMessage) error {
+	return watch(ctx, c, r.Follow, func(ctx context.Context) (source[pawlv1.KernelMessage],
+		error) {
+		return c.rpc.Dmesg(ctx, r)
+	}, func(m *pawlv1.KernelMessage) error {
 		r.Since, r.BootId = m.Sequence, m.BootId
 		return each(m)
 	})
@@ -35,8 +42,10 @@ type source[T any] interface {
 	Close() error
 }
 
-// watch reads a stream to its end; when following, it begins anew whenever the connection is lost or the node has restarted.
-func watch[T any](ctx context.Context, c *Client, follow bool, open func(context.Context) (source[T], error), each func(*T) error) error {
+// watch reads a stream to its end; when following, it begins anew whenever the connection is lost or the node has
+// restarted.
+func watch[T any](ctx context.Context, c *Client, follow bool, open func(context.Context) (source[T], error),
+	each func(*T) error) error {
 	for {
 		err := c.read(ctx, follow, func(ctx context.Context) error { return read(ctx, open, each) })
 		own := !connectionError(err)

@@ -57,7 +57,8 @@ func TestWhatIsFollowedOutlivesItsConnection(t *testing.T) {
 		return nil
 	})
 	require.ErrorIs(t, err, enough)
-	require.Equal(t, []string{"boot-11", "boot-12", "boot-21", "boot-22"}, seen, "nothing twice, and another boot from its beginning")
+	require.Equal(t, []string{"boot-11", "boot-12", "boot-21", "boot-22"}, seen,
+		"nothing twice, and another boot from its beginning")
 	require.Equal(t, []string{"", "boot-1", "boot-1", "boot-2"}, w.asked)
 
 	w.asked, seen = nil, nil

@@ -34,7 +34,8 @@ func (o Options) deadline(path string) (limit time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if limit, err = time.ParseDuration(strings.TrimSpace(string(text))); err != nil || limit <= 0 || len(text) > maxDeadline {
+	if limit, err = time.ParseDuration(strings.TrimSpace(string(text))); err != nil || limit <= 0 ||
+		len(text) > maxDeadline {
 		return 0, fmt.Errorf("%s: %.*q is no deadline (want a time such as 90s or 10m)", path, maxDeadline, text)
 	}
 	return limit, nil

@@ -5,18 +5,19 @@
 //	DIR/drain/10-pods       one directory a phase (see node.HookPhases), executables in the order of their names
 //	DIR/checks/50-network   the trial's checks
 //
-// An executable gets the occasion as JSON on its standard input (node.Occasion; a check gets {"phase":"checks"}), and may
-// run for as long as the deadline says; then it is killed with all that it started. One that needs longer, or shall have
-// less, says so in a file beside it: 10-pods.deadline, with a time such as 10m. Exit code 0 is success. In a hook, 10
-// says that everything was as it should be already, so that nothing is to be undone. Any other code is a failure. Each
-// line that it prints goes into the log, and the last one into the error.
+// An executable gets the occasion as JSON on its standard input (node.Occasion; a check gets {"phase":"checks"}), and
+// may run for as long as the deadline says; then it is killed with all that it started. One that needs longer, or shall
+// have less, says so in a file beside it: 10-pods.deadline, with a time such as 10m. Exit code 0 is success. In a hook,
+// 10 says that everything was as it should be already, so that nothing is to be undone. Any other code is a failure.
+// Each line that it prints goes into the log, and the last one into the error.
 //
-// This is the only package of the library that starts programs, and it starts no others than these. Beside it, what asks
-// registries starts docker's credential helpers, where docker's configuration names some, and `installer pack --grub` runs
-// grub-mkimage on the machine that builds. Files that are not executable, or whose names begin with a dot, are left alone.
+// This is the only package of the library that starts programs, and it starts no others than these. Beside it, what
+// asks registries starts docker's credential helpers, where docker's configuration names some, and `installer pack
+// --grub` runs grub-mkimage on the machine that builds. Files that are not executable, or whose names begin with a dot,
+// are left alone.
 //
-// Each time before it is run, an executable is refused that others than root and the service's own user own or may write, or
-// could replace: the same holds for each directory on its path, links resolved.
+// Each time before it is run, an executable is refused that others than root and the service's own user own or may
+// write, or could replace: the same holds for each directory on its path, links resolved.
 package hookdir
 
 import (
@@ -71,8 +72,8 @@ func absolute(dir string) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Hooks are the executables of all phases. A directory in dir that is neither a phase nor "checks", and an executable in dir
-// itself, is an error: it would never be run.
+// Hooks are the executables of all phases. A directory in dir that is neither a phase nor "checks", and an executable
+// in dir itself, is an error: it would never be run.
 func Hooks(dir string, o Options) (hooks []node.Hook, err error) {
 	o = o.defaults()
 	if dir, err = absolute(dir); err != nil {

@@ -22,7 +22,8 @@ import (
 func write(t *testing.T, dir, name, script string, mode os.FileMode) string {
 	path := filepath.Join(dir, name)
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	syscall.ForkLock.RLock() // or a process that another test starts holds it open for writing, so that it cannot be run
+	// or a process that another test starts holds it open for writing, so that it cannot be run
+	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), mode))
 	require.NoError(t, os.Chmod(path, mode))
@@ -61,7 +62,8 @@ func TestAnExecutableStatesItsOwnDeadline(t *testing.T) {
 	hooks, err := hookdir.Hooks(dir, hookdir.Options{Deadline: time.Second})
 	require.NoError(t, err)
 	require.Len(t, hooks, 2)
-	require.Equal(t, []time.Duration{10 * time.Minute, time.Second}, []time.Duration{hooks[0].Deadline, hooks[1].Deadline})
+	require.Equal(t, []time.Duration{10 * time.Minute, time.Second}, []time.Duration{hooks[0].Deadline,
+		hooks[1].Deadline})
 	checks, err := hookdir.Checks(dir, hookdir.Options{})
 	require.NoError(t, err)
 	require.Len(t, checks, 1)
@@ -100,7 +102,8 @@ func TestAnExecutableIsToldWhatItIsFor(t *testing.T) {
 	write(t, dir, "cordon/10-x", `read line; echo "got $line"; echo done >&2`, 0o755)
 	hooks, err := hookdir.Hooks(dir, hookdir.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
-	o := node.Occasion{Phase: node.PhaseCordon, Operation: "upgrade to os:2", BootID: "b", Attempt: upgrade.Attempt{ID: "a", Version: "2"}, Sure: true}
+	o := node.Occasion{Phase: node.PhaseCordon, Operation: "upgrade to os:2", BootID: "b",
+		Attempt: upgrade.Attempt{ID: "a", Version: "2"}, Sure: true}
 	require.NoError(t, hooks[0].Run(t.Context(), o))
 	for _, want := range []string{`\"phase\":\"cordon\"`, `\"sure\":true`, `\"version\":\"2\"`, "line=done", "10-x"} {
 		require.Contains(t, log.String(), want)

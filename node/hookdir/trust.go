@@ -10,17 +10,17 @@ import (
 	"syscall"
 )
 
-// ErrUntrusted is returned for an executable that others than root and the service's own user could have put there. Do: what
-// the error says.
+// ErrUntrusted is returned for an executable that others than root and the service's own user could have put there. Do:
+// what the error says.
 var ErrUntrusted = errors.New("others could change what would be run")
 
 // maxLinks bounds symbolic links on one path, as the kernel does.
 const maxLinks = 40
 
-// trusted walks an absolute path as the kernel does, links included, and refuses one on which others decide what is found at
-// its end: each part belongs to root or to the service's own user, and nobody else may write it. A directory above those that
-// the operator named may be one in which each deletes only his own (sticky), such as /tmp; own says how many of the last
-// parts may not.
+// trusted walks an absolute path as the kernel does, links included, and refuses one on which others decide what is
+// found at its end: each part belongs to root or to the service's own user, and nobody else may write it. A directory
+// above those that the operator named may be one in which each deletes only his own (sticky), such as /tmp; own says
+// how many of the last parts may not.
 func trusted(path string, own int) error {
 	done, rest, links := "/", strings.TrimPrefix(filepath.Clean(path), "/"), 0
 	if err := ours("/", true); err != nil {
@@ -73,7 +73,8 @@ func ours(path string, sticky bool) error {
 		return err
 	}
 	if info.Mode()&0o022 != 0 && !(sticky && info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
-		return fmt.Errorf("%s may be changed by others than its owner (mode %v); take that away with chmod go-w %s: %w", path, info.Mode(), path, ErrUntrusted)
+		return fmt.Errorf("%s may be changed by others than its owner (mode %v); take that away with chmod go-w %s: %w",
+			path, info.Mode(), path, ErrUntrusted)
 	}
 	return nil
 }
@@ -84,7 +85,8 @@ func owned(path string, info fs.FileInfo) error {
 		return fmt.Errorf("%s: whose it is cannot be found out: %w", path, ErrUntrusted)
 	}
 	if own := os.Geteuid(); st.Uid != 0 && int(st.Uid) != own {
-		return fmt.Errorf("%s belongs to user %d, and not to root or to the service's own user %d; use chown -h %d %s: %w", path, st.Uid, own, own, path, ErrUntrusted)
+		return fmt.Errorf("%s belongs to user %d, and not to root or to the service's own user %d; use chown -h %d "+
+			"%s: %w", path, st.Uid, own, own, path, ErrUntrusted)
 	}
 	return nil
 }

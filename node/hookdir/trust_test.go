@@ -21,13 +21,23 @@ func TestAHookIsNotRunThatOthersCouldHaveChanged(t *testing.T) {
 		after func(t *testing.T, dir, hook string)
 		says  string
 	}{
-		"it may be written by others": {func(t *testing.T, _, hook string) { require.NoError(t, os.Chmod(hook, 0o757)) }, "10-x may be changed by others"},
-		"its directory by the group":  {func(t *testing.T, _, hook string) { require.NoError(t, os.Chmod(filepath.Dir(hook), 0o775)) }, "drain may be changed by others"},
-		"the directory of all hooks":  {func(t *testing.T, dir, _ string) { require.NoError(t, os.Chmod(dir, 0o777)) }, "may be changed by others"},
+		"it may be written by others": {func(t *testing.T, _, hook string) {
+			require.NoError(t,
+				os.Chmod(hook, 0o757))
+		}, "10-x may be changed by others"},
+		"its directory by the group": {func(t *testing.T, _, hook string) {
+			require.NoError(t,
+				os.Chmod(filepath.Dir(hook), 0o775))
+		}, "drain may be changed by others"},
+		"the directory of all hooks": {func(t *testing.T, dir, _ string) { require.NoError(t, os.Chmod(dir, 0o777)) },
+			"may be changed by others"},
 		"a directory like /tmp": {func(t *testing.T, _, hook string) {
 			require.NoError(t, os.Chmod(filepath.Dir(hook), 0o777|os.ModeSticky))
 		}, "drain may be changed by others"},
-		"a directory above": {func(t *testing.T, dir, _ string) { require.NoError(t, os.Chmod(filepath.Dir(dir), 0o777)) }, "may be changed by others"},
+		"a directory above": {func(t *testing.T, dir, _ string) {
+			require.NoError(t,
+				os.Chmod(filepath.Dir(dir), 0o777))
+		}, "may be changed by others"},
 		"it is a link now, to where others write": {func(t *testing.T, dir, hook string) {
 			free := filepath.Join(filepath.Dir(dir), "free")
 			require.NoError(t, os.Mkdir(free, 0o777))

@@ -69,7 +69,8 @@ func (s system) openOne(path string, timeout time.Duration) (*Watchdog, error) {
 	return w, nil
 }
 
-// find lists the devices without opening one: hardware in the order of their numbers, then what is known to be software.
+// find lists the devices without opening one: hardware in the order of their numbers, then what is known to be
+// software.
 func (s system) find() ([]found, error) {
 	entries, err := os.ReadDir(s.dev)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

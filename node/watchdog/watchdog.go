@@ -1,11 +1,11 @@
 // Package watchdog holds a hardware watchdog: a timer outside of the system that resets the machine unless it is fed.
 //
-// Start with Open, then feed it more often than Timeout, and end with Disarm. A Watchdog that is dropped, or whose process
-// dies, goes on counting, and the machine is reset: that is what it is for. PID 1 of a system that has no /dev yet uses
-// Early.
+// Start with Open, then feed it more often than Timeout, and end with Disarm. A Watchdog that is dropped, or whose
+// process dies, goes on counting, and the machine is reset: that is what it is for. PID 1 of a system that has no /dev
+// yet uses Early.
 //
-// The package guarantees that Timeout is what the driver took, not what was asked, and that nothing is opened that is not
-// used: opening a watchdog starts it. It feeds nothing by itself; when to stop feeding is package node's to decide.
+// The package guarantees that Timeout is what the driver took, not what was asked, and that nothing is opened that is
+// not used: opening a watchdog starts it. It feeds nothing by itself; when to stop feeding is package node's to decide.
 //
 // It follows the kernel's Documentation/watchdog/watchdog-api.rst.
 package watchdog
@@ -60,8 +60,8 @@ func Open(path string, timeout time.Duration) (*Watchdog, error) {
 	return this.open(path, timeout)
 }
 
-// Early is Open with Auto for a PID 1 whose /dev is not there yet: it then makes a node for the first watchdog in the root
-// directory, and removes it again. The driver has to be in the kernel, or loaded.
+// Early is Open with Auto for a PID 1 whose /dev is not there yet: it then makes a node for the first watchdog in the
+// root directory, and removes it again. The driver has to be in the kernel, or loaded.
 func Early(timeout time.Duration) (*Watchdog, error) {
 	w, err := this.open(Auto, timeout)
 	if !errors.Is(err, ErrNone) {
@@ -102,8 +102,8 @@ func (w *Watchdog) Timeout() time.Duration {
 	return w.timeout
 }
 
-// SetTimeout changes the timeout, as far as the driver can, and feeds. It returns what the driver took: the same or, where
-// that is too long for it, the longest of its halves that is not.
+// SetTimeout changes the timeout, as far as the driver can, and feeds. It returns what the driver took: the same or,
+// where that is too long for it, the longest of its halves that is not.
 func (w *Watchdog) SetTimeout(timeout time.Duration) (time.Duration, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -102,7 +102,8 @@ func TestHardwareComesFirst(t *testing.T) {
 	for _, name := range []string{"watchdog", "watchdog0", "watchdog1", "watchdog10", "watchdog2"} {
 		devices[name] = &fakeDevice{identity: name, longest: 60, unit: 1}
 	}
-	says := map[string]string{"watchdog0/identity": "Software Watchdog", "watchdog1/identity": "gone", "watchdog2/identity": "iTCO_wdt"}
+	says := map[string]string{"watchdog0/identity": "Software Watchdog", "watchdog1/identity": "gone",
+		"watchdog2/identity": "iTCO_wdt"}
 	s := fakeSystem(t, devices, says)
 	devices["watchdog1"] = nil // busy
 	w, err := s.open(Auto, time.Minute)
@@ -134,7 +135,8 @@ func TestAMachineWithoutAWatchdog(t *testing.T) {
 }
 
 func TestAnOldKernelHasOneNameForIt(t *testing.T) {
-	w, err := fakeSystem(t, map[string]*fakeDevice{"watchdog": {identity: "old", longest: 60, unit: 1}}, nil).open(Auto, time.Minute)
+	w, err := fakeSystem(t, map[string]*fakeDevice{"watchdog": {identity: "old", longest: 60, unit: 1}}, nil).open(Auto,
+		time.Minute)
 	require.NoError(t, err)
 	require.Equal(t, "old", w.Identity)
 }
@@ -150,7 +152,8 @@ func TestDisarm(t *testing.T) {
 	require.Equal(t, "V", d.written, "once")
 
 	d = &fakeDevice{longest: 60, unit: 1}
-	w, err = fakeSystem(t, map[string]*fakeDevice{"watchdog0": d}, map[string]string{"watchdog0/nowayout": "1"}).open(Auto, time.Minute)
+	w, err = fakeSystem(t, map[string]*fakeDevice{"watchdog0": d},
+		map[string]string{"watchdog0/nowayout": "1"}).open(Auto, time.Minute)
 	require.NoError(t, err)
 	require.ErrorIs(t, w.Disarm(), ErrNoWayOut)
 	require.False(t, d.closed, "it has to be fed on")
@@ -174,7 +177,8 @@ func TestAWatchdogOfWhichTheKernelTellsNothingIsNotArmed(t *testing.T) {
 	for _, attribute := range []string{"nowayout", "identity"} {
 		t.Run(attribute, func(t *testing.T) {
 			d := &fakeDevice{longest: 60, unit: 1}
-			s := fakeSystem(t, map[string]*fakeDevice{"watchdog0": d}, map[string]string{"watchdog0/" + attribute + "/x": ""})
+			s := fakeSystem(t, map[string]*fakeDevice{"watchdog0": d},
+				map[string]string{"watchdog0/" + attribute + "/x": ""})
 			_, err := s.open(Auto, time.Minute)
 			require.ErrorIs(t, err, unix.EISDIR)
 			require.Zero(t, d.feeds)

@@ -1,9 +1,10 @@
-// Package device says what a disk, a partition of one and an image file have in common: bytes at offsets, a barrier and a
-// geometry. Everything that reads or writes a disk takes a [Device] or a [Reader].
+// Package device says what a disk, a partition of one and an image file have in common: bytes at offsets, a barrier and
+// a geometry. Everything that reads or writes a disk takes a [Device] or a [Reader].
 //
-// Start with partition.Open, which gives a real one, exclusively; image/disk makes files, partition/disktest one in memory that
-// records. A device of one's own needs no more than the methods of [Device]. What it can do beside that (read past a cache, write
-// zeros by itself) it says by the optional interfaces here, and everybody asks for it by the functions of the same names.
+// Start with partition.Open, which gives a real one, exclusively; image/disk makes files, partition/disktest one in
+// memory that records. A device of one's own needs no more than the methods of [Device]. What it can do beside that
+// (read past a cache, write zeros by itself) it says by the optional interfaces here, and everybody asks for it by the
+// functions of the same names.
 package device
 
 import (
@@ -19,8 +20,8 @@ type Reader interface {
 	SectorSize() int // bytes of a logical sector, 512 or 4096: what is written whole or not at all
 }
 
-// Device is a disk, an image of one, or a partition of either. Offsets are in bytes. Writers keep to whole sectors where a torn
-// write would matter.
+// Device is a disk, an image of one, or a partition of either. Offsets are in bytes. Writers keep to whole sectors
+// where a torn write would matter.
 type Device interface {
 	Reader
 	io.WriterAt
@@ -35,13 +36,15 @@ type Cached interface {
 
 // Bypass is a device with a way past its cache.
 type Bypass interface {
-	// Direct reads what was flushed as the medium has it, or the error says why that cannot be done. The device closes it.
+	// Direct reads what was flushed as the medium has it, or the error says why that cannot be done. The device closes
+	// it.
 	Direct() (io.ReaderAt, error)
 }
 
 // Backer is a device that can be told to begin with its writing.
 type Backer interface {
-	// WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
+	// WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync
+	// does.
 	WriteBack(off, n int64) error
 }
 
@@ -90,8 +93,8 @@ func Zero(dev Device, off, n int64) error {
 	return err
 }
 
-// Section is size bytes of dev from off on. Reads and writes outside of it fail; Sync and DropCache are the whole device's. It is
-// [Cached], a [Bypass] and a [Backer] as far as dev is.
+// Section is size bytes of dev from off on. Reads and writes outside of it fail; Sync and DropCache are the whole
+// device's. It is [Cached], a [Bypass] and a [Backer] as far as dev is.
 func Section(dev Device, off, size int64) Device { return &section{dev, off, size} }
 
 type section struct {

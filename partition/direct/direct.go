@@ -27,8 +27,8 @@ type Reader struct {
 	bounce []byte // for what is not aligned
 }
 
-// Open opens the file that plain has open, by its path, with O_DIRECT, and reads some of it to see that it can be. Not every file
-// system can: the error says so, and then the way is to drop pages from the cache.
+// Open opens the file that plain has open, by its path, with O_DIRECT, and reads some of it to see that it can be. Not
+// every file system can: the error says so, and then the way is to drop pages from the cache.
 func Open(plain *os.File) (*Reader, error) {
 	f, err := os.OpenFile(plain.Name(), os.O_RDONLY|unix.O_DIRECT|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -133,8 +133,8 @@ func bare(err error) error {
 	return err
 }
 
-// Sync makes what was written to f durable, and of what the file system keeps of it all that is needed to read it again: not the
-// time of the change, which would cost a file system's journal each time.
+// Sync makes what was written to f durable, and of what the file system keeps of it all that is needed to read it
+// again: not the time of the change, which would cost a file system's journal each time.
 func Sync(f *os.File) error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))

@@ -9,9 +9,10 @@ import (
 
 // Options chooses which crash disks are made. The zero value makes the full set.
 type Options struct {
-	Block       int  // bytes that arrive or are destroyed as one: 512 (default) or 4096
-	Exhaustive  int  // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
-	Destroyed   int  // up to so many disks with a destroyed block are all made at one operation; default 98304, a gap of 12 blocks
+	Block      int // bytes that arrive or are destroyed as one: 512 (default) or 4096
+	Exhaustive int // up to 2^Exhaustive combinations of old and new in a gap are all made; default 12
+	// up to so many disks with a destroyed block are all made at one operation; default 98304, a gap of 12 blocks
+	Destroyed   int
 	Samples     int  // disks for each write or variable in a larger gap, and as many with a destroyed block; default 32
 	NoDestroyed bool // no garbage and no unreadable blocks
 	// Torn says of which writes of one sector of 512 bytes only the first bytes, or only the last, may have arrived, at
@@ -139,7 +140,8 @@ func (t *Trace) Crashes(o Options, visit func(c *Crash) error) error {
 	if o.Block != 512 && o.Block != 4096 {
 		return fmt.Errorf("walk crashes: block of %d bytes, want 512 or 4096", o.Block)
 	}
-	w := &walk{o: o, durable: t.base.Clone(), live: t.base.Clone(), visit: visit, rand: rand.New(rand.NewPCG(uint64(o.Seed), 1))}
+	w := &walk{o: o, durable: t.base.Clone(), live: t.base.Clone(), visit: visit,
+		rand: rand.New(rand.NewPCG(uint64(o.Seed), 1))}
 	if o.Workers > 1 {
 		w.work = make(chan *Crash, o.Workers)
 	}

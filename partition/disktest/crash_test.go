@@ -128,7 +128,8 @@ func TestABlockOf4096TakesItsNeighboursAlong(t *testing.T) {
 	write(t, d, 0, 16, 7)
 	d.Record()
 	write(t, d, 3, 1, 1)
-	require.Equal(t, keys("7777777777", "7771777777", "********77", "????????77"), collect(t, d.Trace(), Options{Block: 4096}, 10))
+	require.Equal(t, keys("7777777777", "7771777777", "********77", "????????77"),
+		collect(t, d.Trace(), Options{Block: 4096}, 10))
 	require.Error(t, d.Trace().Crashes(Options{Block: 1000}, func(*Crash) error { return nil }))
 }
 
@@ -146,7 +147,8 @@ func TestStepsIndexesAndNumbers(t *testing.T) {
 		got = append(got, fmt.Sprintf("%d %d %s %t", c.Number, c.Index, c.Step, c.Finished))
 		return nil
 	}))
-	require.Equal(t, []string{"1 -1  false", "2 0 first false", "3 2 second false", "4 2 second true", "5 2 second true"}, got)
+	require.Equal(t, []string{"1 -1  false", "2 0 first false", "3 2 second false", "4 2 second true",
+		"5 2 second true"}, got)
 
 	failure := errors.New("judged bad")
 	err := d.Trace().Crashes(Options{NoDestroyed: true, Seed: 5}, func(c *Crash) error {

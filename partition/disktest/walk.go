@@ -232,9 +232,11 @@ func (w *walk) tear(op Op) {
 	seen := map[string]bool{string(old): true, string(op.Data): true}
 	for n := 1; n < unit; n++ {
 		for _, head := range []bool{true, false} {
-			data, name := append(append([]byte(nil), op.Data[:n]...), old[n:]...), fmt.Sprintf("the first %d bytes are new", n)
+			data, name := append(append([]byte(nil), op.Data[:n]...), old[n:]...),
+				fmt.Sprintf("the first %d bytes are new", n)
 			if !head {
-				data, name = append(append([]byte(nil), old[:n]...), op.Data[n:]...), fmt.Sprintf("from byte %d on it is new", n)
+				data, name = append(append([]byte(nil), old[:n]...), op.Data[n:]...),
+					fmt.Sprintf("from byte %d on it is new", n)
 			}
 			if seen[string(data)] {
 				continue
@@ -293,7 +295,8 @@ func (w *walk) emit(states []blockState) {
 		return
 	}
 	sort.Slice(states, func(i, k int) bool { return states[i].off < states[k].off })
-	c := &Crash{Number: w.number, Index: w.index, Step: w.step, Seed: w.o.Seed, Finished: w.finished, op: w.op, base: w.durable, states: states}
+	c := &Crash{Number: w.number, Index: w.index, Step: w.step, Seed: w.o.Seed, Finished: w.finished, op: w.op,
+		base: w.durable, states: states}
 	if w.work != nil {
 		w.work <- c
 		return

@@ -140,7 +140,8 @@ func Decode(block []byte) (*Values, error) {
 	if len(block) != CopySize {
 		return nil, fmt.Errorf("%d bytes, want %d", len(block), CopySize)
 	}
-	if m1, m2 := binary.BigEndian.Uint32(block), binary.BigEndian.Uint32(block[magic2At:]); m1 != magic1 || m2 != magic2 {
+	if m1, m2 := binary.BigEndian.Uint32(block), binary.BigEndian.Uint32(block[magic2At:]); m1 != magic1 ||
+		m2 != magic2 {
 		if m1 == 0 && m2 == 0 {
 			return nil, fmt.Errorf("never written")
 		}

@@ -13,7 +13,8 @@ import (
 func foreign(f *testing.F) (blocks [][]byte) {
 	f.Helper()
 	for _, tags := range []map[uint8]string{
-		{}, {TagUpgrade: "A"}, {TagStagedImage: "ghcr.io/siderolabs/installer:v1.10.0", TagStagedOptions: `{"force":true}`, 255: ""},
+		{}, {TagUpgrade: "A"}, {TagStagedImage: "ghcr.io/siderolabs/installer:v1.10.0",
+			TagStagedOptions: `{"force":true}`, 255: ""},
 		{1: strings.Repeat("x", MaxValue)},
 	} {
 		adv, err := talos.NewADV(nil)

@@ -11,8 +11,8 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
-// killed returns a copy of d on which a program died just before its nth flush: what it wrote after the last one is in a cache,
-// which the next program reads, and may never arrive. Recording is on.
+// killed returns a copy of d on which a program died just before its nth flush: what it wrote after the last one is in
+// a cache, which the next program reads, and may never arrive. Recording is on.
 func killed(t *testing.T, d *disktest.Disk, run func(*disktest.Disk) error, n int) (left *disktest.Disk, ok bool) {
 	t.Helper()
 	first := d.Clone()
@@ -36,8 +36,8 @@ func killed(t *testing.T, d *disktest.Disk, run func(*disktest.Disk) error, n in
 	return left, true
 }
 
-// A program that was killed leaves values that are read and are not on the medium. Whatever comes next, in the same boot, must
-// neither lose all values by writing beside them, nor report as done what a cut can still take back.
+// A program that was killed leaves values that are read and are not on the medium. Whatever comes next, in the same
+// boot, must neither lose all values by writing beside them, nor report as done what a cut can still take back.
 func TestACrashAfterAKilledProgram(t *testing.T) {
 	o := disktest.Options{Exhaustive: 7, Destroyed: 64, Samples: 8, Seed: 1} // hashing takes its time
 	first := func(d *disktest.Disk) error { return update(d, []byte("killed")) }
@@ -93,10 +93,11 @@ func TestACrashOfFormatAfterAKilledProgram(t *testing.T) {
 				break
 			}
 			require.NoError(t, Format(left))
-			require.NoError(t, left.Trace().Crashes(disktest.Options{Samples: 8, Destroyed: 64, Seed: 1}, func(c *disktest.Crash) error {
-				_, err := Read(c.Device())
-				return err
-			}), "%s, killed before flush %d", name, n)
+			require.NoError(t, left.Trace().Crashes(disktest.Options{Samples: 8, Destroyed: 64, Seed: 1},
+				func(c *disktest.Crash) error {
+					_, err := Read(c.Device())
+					return err
+				}), "%s, killed before flush %d", name, n)
 		}
 	}
 }

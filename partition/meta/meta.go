@@ -4,10 +4,10 @@
 // Start with Open; use Read to look without writing, and Format on a new partition.
 //
 // META is two checked copies of the same values. Readers take copy 1 if it is valid, else copy 2. Every change writes
-// copy 2, flushes, writes copy 1, flushes, so a power cut at any write leaves all old or all new values. Both copies bad
-// is ErrDamaged, never an empty META. Every change reads the device again first, so a Store never brings back a value
-// that another one changed; but two writers at the same moment must be kept apart by holding the device exclusively,
-// as partition.Open does, also between processes.
+// copy 2, flushes, writes copy 1, flushes, so a power cut at any write leaves all old or all new values. Both copies
+// bad is ErrDamaged, never an empty META. Every change reads the device again first, so a Store never brings back a
+// value that another one changed; but two writers at the same moment must be kept apart by holding the device
+// exclusively, as partition.Open does, also between processes.
 //
 // The package does not know what the values mean, and does not read the older format of syslinux.
 //
@@ -55,10 +55,11 @@ var (
 type Store struct {
 	mu      sync.Mutex
 	dev     device.Device
-	settled bool    // what is read is known to be on the medium
-	sound   []byte  // the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
-	held    *Values // instead of a device: see Memory
-	broken  error   // the write or flush that failed
+	settled bool // what is read is known to be on the medium
+	// the latest copy whose checksum was right, or that was made here: hashing the same again takes its time
+	sound  []byte
+	held   *Values // instead of a device: see Memory
+	broken error   // the write or flush that failed
 }
 
 // Open checks the META on dev and, where its copies differ, makes them agree at once: with a difference left there, a
@@ -71,7 +72,8 @@ func Open(dev device.Device) (*Store, error) {
 	return s, nil
 }
 
-// Memory returns a Store of v in memory, on no device: to play what would happen. It has the same room as one on a device.
+// Memory returns a Store of v in memory, on no device: to play what would happen. It has the same room as one on a
+// device.
 func Memory(v *Values) *Store { return &Store{held: v.clone()} }
 
 // Clone returns another Store in memory with the same values.
@@ -190,8 +192,8 @@ func (s *Store) update(change func(*Values) error) error {
 	return nil
 }
 
-// begin comes before the first write: what was read may be in a cache only, left by a program that was killed before its own
-// flush. Without it both copies could be on their way to the medium at the same time.
+// begin comes before the first write: what was read may be in a cache only, left by a program that was killed before
+// its own flush. Without it both copies could be on their way to the medium at the same time.
 func (s *Store) begin() error {
 	if s.settled {
 		return nil
@@ -279,7 +281,8 @@ func load(dev device.Device, sound []byte) (copies, error) {
 
 // read reads one copy into block.
 func read(dev device.Device, copy int, block []byte) (*Values, error) {
-	if _, err := dev.ReadAt(block, int64(copy-1)*CopySize); err != nil && err != io.EOF { // a full read may end at the device's end
+	if _, err := dev.ReadAt(block, int64(copy-1)*CopySize); err != nil &&
+		err != io.EOF { // a full read may end at the device's end
 		return nil, err
 	}
 	return Decode(block)

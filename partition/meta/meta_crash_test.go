@@ -26,7 +26,8 @@ func starts(t *testing.T) map[string]*disktest.Disk {
 	_, _ = one.WriteAt(make([]byte, 512), 0)
 	two.Spoil(CopySize+512, 512)
 	_, _ = differ.WriteAt(both(t, other)[CopySize:], CopySize)
-	return map[string]*disktest.Disk{"both good": d, "copy 1 bad": one, "copy 2 unreadable": two, "copies differ": differ}
+	return map[string]*disktest.Disk{"both good": d, "copy 1 bad": one, "copy 2 unreadable": two,
+		"copies differ": differ}
 }
 
 func value(d *disktest.Disk) (string, error) {
@@ -114,14 +115,16 @@ func TestTheCrashTestNoticesEveryMutant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			trace := recorded(t, starts(t)[name], want)
 			flushes, writes := trace.Flushes(), trace.Writes()
-			for _, at := range flushes[1:] { // the first is for what a killed program left: TestACrashAfterAKilledProgram
+			// the first is for what a killed program left: TestACrashAfterAKilledProgram
+			for _, at := range flushes[1:] {
 				require.Error(t, trace.DropFlush(at).Crashes(o, judge(want)), "without %v", trace.Ops[at])
 			}
 			last := flushes[len(flushes)-2] // between the copies
 			for _, i := range writes {
 				for _, k := range writes {
 					if len(flushes) == 3 && i < last && last < k {
-						require.Error(t, trace.Swap(i, k).Crashes(o, judge(want)), "%v exchanged with %v", trace.Ops[i], trace.Ops[k])
+						require.Error(t, trace.Swap(i, k).Crashes(o, judge(want)), "%v exchanged with %v", trace.Ops[i],
+							trace.Ops[k])
 					}
 				}
 			}
@@ -186,12 +189,13 @@ func TestACrashOfFormatKeepsAValidMeta(t *testing.T) {
 	for name, d := range starts(t) {
 		d.Record()
 		require.NoError(t, Format(d))
-		require.NoError(t, d.Trace().Crashes(disktest.Options{Samples: 8, Destroyed: 128}, func(c *disktest.Crash) error {
-			got, err := value(c.Device())
-			if errors.Is(err, ErrDamaged) || err == nil && got != "old" {
-				return fmt.Errorf("%s: %q, %w", name, got, err)
-			}
-			return nil
-		}))
+		require.NoError(t, d.Trace().Crashes(disktest.Options{Samples: 8, Destroyed: 128},
+			func(c *disktest.Crash) error {
+				got, err := value(c.Device())
+				if errors.Is(err, ErrDamaged) || err == nil && got != "old" {
+					return fmt.Errorf("%s: %q, %w", name, got, err)
+				}
+				return nil
+			}))
 	}
 }

@@ -119,8 +119,12 @@ func TestAStaleReaderErasesNothing(t *testing.T) {
 
 func TestBothCopiesBadIsAnError(t *testing.T) {
 	for name, spoil := range map[string]func(*disktest.Disk){
-		"zeros":      func(d *disktest.Disk) { _, _ = d.WriteAt(make([]byte, Size), 0) },
-		"one byte":   func(d *disktest.Disk) { _, _ = d.WriteAt([]byte{1}, 100); _, _ = d.WriteAt([]byte{1}, CopySize+100) },
+		"zeros": func(d *disktest.Disk) { _, _ = d.WriteAt(make([]byte, Size), 0) },
+		"one byte": func(d *disktest.Disk) {
+			_, _ = d.WriteAt([]byte{1}, 100)
+			_,
+				_ = d.WriteAt([]byte{1}, CopySize+100)
+		},
 		"unreadable": func(d *disktest.Disk) { d.Spoil(0, Size) },
 	} {
 		d, s := formatted(t)
@@ -216,7 +220,8 @@ func TestRecordsOfOtherPrograms(t *testing.T) {
 	require.NoError(t, s.Set(8, []byte("c")))
 	v, err := Read(d)
 	require.NoError(t, err)
-	require.Equal(t, append([]record{{0x107, []byte("w")}, {7, []byte("a")}, {7, []byte("b")}}, record{8, []byte("c")}), v.records, "what is not understood stays")
+	require.Equal(t, append([]record{{0x107, []byte("w")}, {7, []byte("a")}, {7, []byte("b")}}, record{8, []byte("c")}),
+		v.records, "what is not understood stays")
 	require.NoError(t, s.Set(7, []byte("d")))
 	v, err = Read(d)
 	require.NoError(t, err)

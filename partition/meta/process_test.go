@@ -46,8 +46,8 @@ func change(path string, do func(*meta.Store) error) error {
 	return errors.Join(err, p.Close(), d.Close())
 }
 
-// Processes that change different tags of one META at the same time lose nothing: each opens the disk exclusively, and reads
-// before it writes.
+// Processes that change different tags of one META at the same time lose nothing: each opens the disk exclusively, and
+// reads before it writes.
 func TestProcessesThatChangeOneMetaLoseNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -86,7 +86,8 @@ func TestProcessesThatChangeOneMetaLoseNothing(t *testing.T) {
 	}))
 }
 
-// TestMetaProcess is one of those processes; by itself it does nothing. After each change it finds its own last one there.
+// TestMetaProcess is one of those processes; by itself it does nothing. After each change it finds its own last one
+// there.
 func TestMetaProcess(t *testing.T) {
 	path := os.Getenv(childDisk)
 	if path == "" {

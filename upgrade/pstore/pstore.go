@@ -1,8 +1,8 @@
-// Package pstore reads what a kernel kept of its log when it died: the records in /sys/fs/pstore, whoever keeps them (the
-// firmware's variables, a piece of memory, ACPI).
+// Package pstore reads what a kernel kept of its log when it died: the records in /sys/fs/pstore, whoever keeps them
+// (the firmware's variables, a piece of memory, ACPI).
 //
-// Start with Dir.Read. A dump of the kernel's log is kept in several records, which are put together again. Records that
-// are not understood are left out, and left alone. Nothing is removed but by Remove.
+// Start with Dir.Read. A dump of the kernel's log is kept in several records, which are put together again. Records
+// that are not understood are left out, and left alone. Nothing is removed but by Remove.
 //
 // It follows the kernel's Documentation/ABI/testing/pstore and fs/pstore/platform.c ("Panic#1 Part2").
 package pstore
@@ -79,7 +79,8 @@ func (d Dir) Read() ([]Dump, error) {
 	var groups [][]part
 	for _, p := range parts {
 		i := slices.IndexFunc(groups, func(g []part) bool {
-			return p.source == g[0].source && p.kind == g[0].kind && p.dump == g[0].dump && p.when.Sub(g[0].when) < together &&
+			return p.source == g[0].source && p.kind == g[0].kind && p.dump == g[0].dump &&
+				p.when.Sub(g[0].when) < together &&
 				!slices.ContainsFunc(g, func(q part) bool { return q.number == p.number })
 		})
 		if i < 0 {

@@ -28,16 +28,19 @@ func put(t *testing.T, dir string, at time.Time, records map[string]string) {
 func TestPartsOfADumpArePutTogether(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, when, map[string]string{
-		"dmesg-efi-179564826001001": "Panic#1 Part1\n<4>[    2.833926]  </TASK>\n<0>[    2.834312] Kernel Offset: 0x17a00000\n",
-		"dmesg-efi-179564826002001": "Panic#1 Part2\n<6>[    2.828404] sysrq: Trigger a crash\n<0>[    2.830358] Kernel panic - not syncing: sysrq triggered crash",
+		"dmesg-efi-179564826001001": "Panic#1 Part1\n<4>[    2.833926]  </TASK>\n<0>[    2.834312] Kernel Offset: " +
+			"0x17a00000\n",
+		"dmesg-efi-179564826002001": "Panic#1 Part2\n<6>[    2.828404] sysrq: Trigger a crash\n<0>[    2.830358] " +
+			"Kernel panic - not syncing: sysrq triggered crash",
 		"dmesg-efi-179564826003001": "Panic#1 Part3\n<5>[    1.500000] pawl: boot b2 runs slot B, version 2.1.0\n",
 	})
 	put(t, dir, when.Add(-time.Hour), map[string]string{
 		"dmesg-efi_pstore-179564466001001": "Oops#1 Part1\n<4>[   77.5] BUG: unable to handle\n",
-		"dmesg-ramoops-0":                  "Panic#1 Part1\n[   12.000001][    T1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n",
-		"console-ramoops-0":                "not a dump",
-		"dmesg-efi-179564466002001.enc.z":  "\x78\x9c",
-		"dmesg-erst-6200000000000000":      "not a header\nPanic#1 Part1\n",
+		"dmesg-ramoops-0": "Panic#1 Part1\n[   12.000001][    T1] Kernel panic - not syncing: " +
+			"Attempted to kill init! exitcode=0x00000100\n",
+		"console-ramoops-0":               "not a dump",
+		"dmesg-efi-179564466002001.enc.z": "\x78\x9c",
+		"dmesg-erst-6200000000000000":     "not a header\nPanic#1 Part1\n",
 	})
 	dumps, err := pstore.Dir(dir).Read()
 	require.NoError(t, err)
@@ -46,7 +49,8 @@ func TestPartsOfADumpArePutTogether(t *testing.T) {
 	d := dumps[2]
 	require.Equal(t, []string{
 		"[    1.500000] pawl: boot b2 runs slot B, version 2.1.0", "[    2.828404] sysrq: Trigger a crash",
-		"[    2.830358] Kernel panic - not syncing: sysrq triggered crash", "[    2.833926]  </TASK>", "[    2.834312] Kernel Offset: 0x17a00000",
+		"[    2.830358] Kernel panic - not syncing: sysrq triggered crash", "[    2.833926]  </TASK>",
+		"[    2.834312] Kernel Offset: 0x17a00000",
 	}, d.Lines())
 	require.Equal(t, "sysrq triggered crash", d.Panic())
 	booted, ok := d.Booted()
@@ -70,7 +74,8 @@ func TestPartsOfADumpArePutTogether(t *testing.T) {
 func TestTwoPanicsInTheSameNamesAreTwoDumps(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, when, map[string]string{"dmesg-efi-1": "Panic#1 Part1\na\n", "dmesg-efi-2": "Panic#1 Part2\nb\n"})
-	put(t, dir, when.Add(15*time.Second), map[string]string{"dmesg-efi-3": "Panic#1 Part1\nc\n", "dmesg-efi-4": "Panic#2 Part1\nd\n"})
+	put(t, dir, when.Add(15*time.Second), map[string]string{"dmesg-efi-3": "Panic#1 Part1\nc\n",
+		"dmesg-efi-4": "Panic#2 Part1\nd\n"})
 	dumps, err := pstore.Dir(dir).Read()
 	require.NoError(t, err)
 	require.Len(t, dumps, 3)
@@ -105,7 +110,8 @@ func TestALogWithoutTimesDoesNotSayWhenItsKernelBooted(t *testing.T) {
 
 func TestAnExcerptHoldsThePanicAndTheEnd(t *testing.T) {
 	panicked := "[    3.0] Kernel panic - not syncing: VFS: Unable to mount root fs"
-	text := strings.Repeat("<6>[    1.0] before\n", 100) + "<0>" + panicked + "\n" + strings.Repeat("<4>[    3.1] trace\n", 100) + "<4>[    3.2] \x1b[1mlast\xff\n"
+	text := strings.Repeat("<6>[    1.0] before\n", 100) + "<0>" + panicked + "\n" +
+		strings.Repeat("<4>[    3.1] trace\n", 100) + "<4>[    3.2] \x1b[1mlast\xff\n"
 	d := pstore.Dump{Text: text}
 	for _, limit := range []int{200, 1000, 1 << 20} {
 		e := d.Excerpt(limit)

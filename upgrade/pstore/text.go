@@ -40,8 +40,8 @@ func (d Dump) Panic() string {
 	return ""
 }
 
-// Booted is when the kernel that wrote the dump was started, by its own clock: the dump's time less the age of its last line.
-// It is false when the lines carry no age.
+// Booted is when the kernel that wrote the dump was started, by its own clock: the dump's time less the age of its last
+// line. It is false when the lines carry no age.
 func (d Dump) Booted() (time.Time, bool) {
 	for _, line := range slices.Backward(d.Lines()) {
 		if m := uptime.FindStringSubmatch(line); m != nil {
@@ -52,8 +52,8 @@ func (d Dump) Booted() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// Excerpt is the end of the log in at most limit bytes of whole lines, and in front of it what the kernel panicked for, if
-// that is further up.
+// Excerpt is the end of the log in at most limit bytes of whole lines, and in front of it what the kernel panicked for,
+// if that is further up.
 func (d Dump) Excerpt(limit int) string {
 	lines := d.Lines()
 	first, size := len(lines), 0

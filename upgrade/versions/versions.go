@@ -1,8 +1,8 @@
 // Package versions says which version of a system may follow which.
 //
-// Start with Rules.Allow. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in front, missing numbers are 0).
-// What is no such version is not judged; but where an image says what it may follow, that has to be shown. The package reads no
-// image and no machine.
+// Start with Rules.Allow. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in front, missing
+// numbers are 0). What is no such version is not judged; but where an image says what it may follow, that has to be
+// shown. The package reads no image and no machine.
 package versions
 
 import (
@@ -28,26 +28,29 @@ const MinorSteps = "PAWL_MINOR_STEPS"
 
 // Rules say which version may follow which.
 //
-// A lower version is refused; a rollback is no downgrade. Within one major version at most MinorSteps minor versions are
-// taken at once. A step to another major version is for the image to judge: see [FromAnnotation].
+// A lower version is refused; a rollback is no downgrade. Within one major version at most MinorSteps minor versions
+// are taken at once. A step to another major version is for the image to judge: see [FromAnnotation].
 type Rules struct {
 	MinorSteps int // 0: as the system's os-release says, or else 1; negative: any number
 }
 
-// Allow returns [ErrPolicy] with the path to take if moving from the version that runs to another is not allowed. lowest is
-// what [FromAnnotation] says, or empty.
+// Allow returns [ErrPolicy] with the path to take if moving from the version that runs to another is not allowed.
+// lowest is what [FromAnnotation] says, or empty.
 func (r Rules) Allow(from, to, lowest string) error {
 	f, ok1 := parse(from)
 	t, ok2 := parse(to)
 	if lowest != "" {
 		switch l, ok := parse(lowest); {
 		case !ok:
-			return fmt.Errorf("the image says it may follow %q and later, which is no version such as 1.2.0: %w (build it again, or force)", lowest, ErrPolicy)
+			return fmt.Errorf("the image says it may follow %q and later, which is no version such as 1.2.0: %w "+
+				"(build it again, or force)", lowest, ErrPolicy)
 		case !ok1:
-			return fmt.Errorf("%s may follow %s and later, and what runs, %q, cannot be compared with it: %w (upgrade to %s first, or force)",
+			return fmt.Errorf("%s may follow %s and later, and what runs, %q, cannot be compared with it: %w "+
+				"(upgrade to %s first, or force)",
 				to, lowest, from, ErrPolicy, lowest)
 		case f.compare(l) < 0:
-			return fmt.Errorf("%s may follow %s and later, %s runs: %w (upgrade to %s first, then to %s)", to, lowest, from, ErrPolicy, lowest, to)
+			return fmt.Errorf("%s may follow %s and later, %s runs: %w (upgrade to %s first, then to %s)", to, lowest,
+				from, ErrPolicy, lowest, to)
 		}
 	}
 	if !ok1 || !ok2 {
@@ -59,7 +62,8 @@ func (r Rules) Allow(from, to, lowest string) error {
 	}
 	switch {
 	case t.compare(f) < 0:
-		return fmt.Errorf("%s is lower than %s, which runs: %w (roll back to what the other slot holds, or force)", to, from, ErrPolicy)
+		return fmt.Errorf("%s is lower than %s, which runs: %w (roll back to what the other slot holds, or force)", to,
+			from, ErrPolicy)
 	case steps < 0 || f.major != t.major || t.minor-f.minor <= steps:
 		return nil
 	}
@@ -89,25 +93,28 @@ func Unjudged(from, to string) string {
 	if odd == nil {
 		return ""
 	}
-	return fmt.Sprintf("The version policy did not judge this move: %s cannot be compared, as 1.2.0 can.", strings.Join(odd, " and "))
+	return fmt.Sprintf("The version policy did not judge this move: %s cannot be compared, as 1.2.0 can.",
+		strings.Join(odd, " and "))
 }
 
-// AllowClient returns [ErrPolicy] if a client of that version is too old for what [ClientAnnotation] says, or if that is no version. A
-// client whose version is not known is not judged.
+// AllowClient returns [ErrPolicy] if a client of that version is too old for what [ClientAnnotation] says, or if that
+// is no version. A client whose version is not known is not judged.
 func AllowClient(client, lowest string) error {
 	c, ok1 := parse(client)
 	l, ok2 := parse(lowest)
 	switch {
 	case lowest != "" && !ok2:
-		return fmt.Errorf("the image wants pawl %q or later, which is no version such as 1.2.0: %w (build it again, or force)", lowest, ErrPolicy)
+		return fmt.Errorf("the image wants pawl %q or later, which is no version such as 1.2.0: %w (build it again, "+
+			"or force)", lowest, ErrPolicy)
 	case ok1 && ok2 && c.compare(l) < 0:
-		return fmt.Errorf("the image wants pawl %s or later, this is %s: %w (take a newer pawl)", lowest, client, ErrPolicy)
+		return fmt.Errorf("the image wants pawl %s or later, this is %s: %w (take a newer pawl)", lowest, client,
+			ErrPolicy)
 	}
 	return nil
 }
 
-// Of are the rules of a machine: r, or what the fields of the running system's os-release say. warning is what is wrong with
-// those, one sentence; empty if nothing is.
+// Of are the rules of a machine: r, or what the fields of the running system's os-release say. warning is what is wrong
+// with those, one sentence; empty if nothing is.
 func (r Rules) Of(release map[string]string) (rules Rules, warning string) {
 	said := release[MinorSteps]
 	if said == "" || r.MinorSteps != 0 {
@@ -115,7 +122,8 @@ func (r Rules) Of(release map[string]string) (rules Rules, warning string) {
 	}
 	n, err := strconv.Atoi(said)
 	if err != nil || n == 0 {
-		return r, fmt.Sprintf("%s=%q in the os-release is no number of minor versions: one at once is allowed.", MinorSteps, said)
+		return r, fmt.Sprintf("%s=%q in the os-release is no number of minor versions: one at once is allowed.",
+			MinorSteps, said)
 	}
 	return Rules{MinorSteps: n}, ""
 }

@@ -13,9 +13,8 @@ import (
 func ExampleRules_Allow() {
 	fmt.Println(versions.Rules{}.Allow("1.0.0", "1.1.0", ""))
 	fmt.Println(versions.Rules{}.Allow("1.0.0", "1.2.0", ""))
-	// Output:
-	// <nil>
-	// 1.0.0 to 1.2.0 is 2 minor versions, at most 1 at once: the version policy does not allow it (upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.0; or force)
+	// Output: <nil> 1.0.0 to 1.2.0 is 2 minor versions, at most 1 at once: the version policy does not allow it
+	// (upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.0; or force)
 }
 
 func TestPolicy(t *testing.T) {
@@ -24,12 +23,14 @@ func TestPolicy(t *testing.T) {
 		from, to, lowest string
 		why              string // empty: allowed
 	}{
-		"a patch":                    {0, "1.2.3", "1.2.4", "", ""},
-		"the same":                   {0, "1.2.3", "1.2.3", "", ""},
-		"one minor step":             {0, "v1.0.9", "1.1", "", ""},
-		"two minor steps":            {0, "1.0.0", "1.2.4", "", "(upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.4; or force)"},
-		"two, of a window of two":    {2, "1.0.0", "1.2.4", "", ""},
-		"five, of a window of two":   {2, "1.0.0", "1.5.0", "", "to the latest 1.0, then to the latest 1.2, then to the latest 1.4, then to 1.5.0"},
+		"a patch":        {0, "1.2.3", "1.2.4", "", ""},
+		"the same":       {0, "1.2.3", "1.2.3", "", ""},
+		"one minor step": {0, "v1.0.9", "1.1", "", ""},
+		"two minor steps": {0, "1.0.0", "1.2.4", "",
+			"(upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.4; or force)"},
+		"two, of a window of two": {2, "1.0.0", "1.2.4", "", ""},
+		"five, of a window of two": {2, "1.0.0", "1.5.0", "",
+			"to the latest 1.0, then to the latest 1.2, then to the latest 1.4, then to 1.5.0"},
 		"any":                        {-1, "1.0.0", "1.9.0", "", ""},
 		"another major":              {0, "1.9.0", "3.4.0", "", ""},
 		"another major, which minds": {0, "1.8.0", "2.0.0", "1.9", "upgrade to 1.9 first, then to 2.0.0"},
@@ -40,9 +41,11 @@ func TestPolicy(t *testing.T) {
 		"a word is above a number":   {0, "1.2.3-beta", "1.2.3-1", "", "is lower"},
 		"no version":                 {0, "tuesday", "1.0.0", "", ""},
 		"too many numbers":           {0, "1.0.0", "2026.1.2.3", "", ""},
-		"what runs is not known, and the image minds": {0, "tuesday", "2.0.0", "1.9", `what runs, "tuesday", cannot be compared with it`},
-		"an image without a version that minds":       {0, "1.8.0", "tuesday", "1.9", "upgrade to 1.9 first"},
-		"an image that minds what is no version":      {0, "1.8.0", "2.0.0", "monday", `may follow "monday" and later, which is no version`},
+		"what runs is not known, and the image minds": {0, "tuesday", "2.0.0", "1.9",
+			`what runs, "tuesday", cannot be compared with it`},
+		"an image without a version that minds": {0, "1.8.0", "tuesday", "1.9", "upgrade to 1.9 first"},
+		"an image that minds what is no version": {0, "1.8.0", "2.0.0", "monday",
+			`may follow "monday" and later, which is no version`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := versions.Rules{MinorSteps: test.steps}.Allow(test.from, test.to, test.lowest)

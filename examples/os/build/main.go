@@ -1,11 +1,12 @@
-// Command build makes installer images of the example OS in an OCI layout: good versions, and broken ones for trials that
-// have to fail.
+// Command build makes installer images of the example OS in an OCI layout: good versions, and broken ones for trials
+// that have to fail.
 //
 //	go run ./examples/os/build --output /tmp/images 1.0.0 2.0.0 2.1.0-panic
 //	go run ./examples/os/build --output /tmp/images-grub --grub 1.0.0 2.0.0
 //	go run ./examples/os/build --output /tmp/images --push 127.0.0.1:5000/os 1.0.0 2.0.0
 //
-// Broken versions end in -corrupt, -truncated, -panic, -exit, -check-fails or -check-hangs. Everything is in package osimage.
+// Broken versions end in -corrupt, -truncated, -panic, -exit, -check-fails or -check-hangs. Everything is in package
+// osimage.
 package main
 
 import (

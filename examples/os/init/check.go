@@ -25,8 +25,8 @@ const (
 	testConfirm   = "confirm"    // a good version that says when it is about to be confirmed
 )
 
-// injected is how this version is to break on this machine: its serial number (DMI) is "VERSION:HOW" then, so that one image
-// can die in many ways. Empty for every other version and machine.
+// injected is how this version is to break on this machine: its serial number (DMI) is "VERSION:HOW" then, so that one
+// image can die in many ways. Empty for every other version and machine.
 func injected() string {
 	if err := (mount{"sysfs", "/sys", quiet}).do(); err != nil {
 		return ""
@@ -47,7 +47,8 @@ func injected() string {
 func hang() {
 	report("hang")
 	runtime.LockOSThread()
-	_ = os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0) // not even a twentieth of it is left to others
+	_ = os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"),
+		0) // not even a twentieth of it is left to others
 	err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 99}, 0)
 	if err != nil {
 		report("warning", "reason", err.Error())

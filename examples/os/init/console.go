@@ -15,9 +15,9 @@ import (
 
 // console is the control console on a serial port.
 //
-// A line from the host is an identifier of its choice, a verb and arguments: "7 ls /dev". Each line of the answer begins with
-// the identifier and a bar, "7| null", and the last is the identifier, "=" and the exit code: "7= 0". So an answer is
-// found even between messages of the kernel.
+// A line from the host is an identifier of its choice, a verb and arguments: "7 ls /dev". Each line of the answer
+// begins with the identifier and a bar, "7| null", and the last is the identifier, "=" and the exit code: "7= 0". So an
+// answer is found even between messages of the kernel.
 type console struct {
 	io.ReadWriter
 	more map[string]command // verbs besides those that need nothing of the system

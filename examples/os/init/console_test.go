@@ -12,7 +12,8 @@ import (
 )
 
 func TestEventsAreWhatTheHostReads(t *testing.T) {
-	values := map[string]string{"version": "1.0.0", "digest": "", "reason": "check \"self\":\n3 of 4\ttried", "boot": "ab-12"}
+	values := map[string]string{"version": "1.0.0", "digest": "", "reason": "check \"self\":\n3 of 4\ttried",
+		"boot": "ab-12"}
 	var pairs []string
 	for k, v := range values {
 		pairs = append(pairs, k, v)
@@ -30,7 +31,8 @@ func TestConsoleAnswersEachLine(t *testing.T) {
 	(&console{ReadWriter: struct {
 		io.Reader
 		io.Writer
-	}{strings.NewReader("\n7 write " + dir + "/x one two\n8 cat " + dir + "/x\n9 ls " + dir + "\n10 rm " + dir + "/x\n11 jump\n12 run\n13 write " + dir + "/y hex:000a\n14 cat " + dir + "/y"), out}}).serve()
+	}{strings.NewReader("\n7 write " + dir + "/x one two\n8 cat " + dir + "/x\n9 ls " + dir + "\n10 rm " + dir +
+		"/x\n11 jump\n12 run\n13 write " + dir + "/y hex:000a\n14 cat " + dir + "/y"), out}}).serve()
 	require.Equal(t, "7= 0\n8| one two\n8= 0\n9| x\n9= 0\n10| "+dir+"/x\n10= 0\n11| jump: no such command\n11= 127\n"+
 		"12| run: which program?\n12= 127\n13= 0\n14| 000a\n14= 0\n", out.String())
 }

@@ -3,8 +3,8 @@ package main
 import "strings"
 
 // reached is called when the node service reaches a phase or a step. Phases are reported. In the one that the console's
-// command "stop-at upgrade/drain" has named, in this boot or an earlier one, the machine stands still for ever, and says
-// so: the power can then be cut there. The next boot knows nothing of it any more.
+// command "stop-at upgrade/drain" has named, in this boot or an earlier one, the machine stands still for ever, and
+// says so: the power can then be cut there. The next boot knows nothing of it any more.
 func (h *hooks) reached(at string) {
 	if strings.Contains(at, "/") {
 		report("phase", "at", at)

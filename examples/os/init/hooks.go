@@ -13,8 +13,8 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// records is what this OS remembers of itself: a line of JSON in the partition STATE, behind its first block. It stands for what a
-// node's hooks really change, here or elsewhere.
+// records is what this OS remembers of itself: a line of JSON in the partition STATE, behind its first block. It stands
+// for what a node's hooks really change, here or elsewhere.
 type records struct {
 	Cordoned bool   `json:"cordoned"`
 	Left     bool   `json:"left"`

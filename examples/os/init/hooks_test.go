@@ -28,7 +28,8 @@ func installed(t *testing.T) string {
 	require.NoError(t, err)
 	raw, err := disk.Create(filepath.Join(t.TempDir(), "disk.raw"), virtual.Size)
 	require.NoError(t, err)
-	require.NoError(t, upgrade.Install(t.Context(), raw, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: virtual.Partitions()}))
+	require.NoError(t, upgrade.Install(t.Context(), raw, img, upgrade.InstallOptions{Loader: sdboot.Backend{},
+		Partitions: virtual.Partitions()}))
 	require.NoError(t, raw.Close())
 	return raw.Name()
 }

@@ -1,8 +1,9 @@
 // Command init is PID 1 of the example OS: the smallest system that embeds Pawl, and what the boot tests run.
 //
-// It opens the watchdog, if there is one, mounts the kernel's file systems, loads the modules that its builder put in order, brings up the network, and then
-// does what every embedder does (see pawl.go): tells Pawl that this version started, serves the API, checks itself, and
-// confirms or gives up. Beside that it obeys a control console on the serial port (see console.go).
+// It opens the watchdog, if there is one, mounts the kernel's file systems, loads the modules that its builder put in
+// order, brings up the network, and then does what every embedder does (see pawl.go): tells Pawl that this version
+// started, serves the API, checks itself, and confirms or gives up. Beside that it obeys a control console on the
+// serial port (see console.go).
 //
 // Lines that begin with "pawl-os: " are for programs: one word that names the event, then key=value pairs.
 //

@@ -87,7 +87,8 @@ func addRoute(fd int, via net.IP) error {
 	r := route{flags: unix.RTF_UP | unix.RTF_GATEWAY}
 	r.dst.Family, r.mask.Family, r.gateway.Family = unix.AF_INET, unix.AF_INET, unix.AF_INET
 	copy(r.gateway.Addr[:], via.To4())
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCADDRT, uintptr(unsafe.Pointer(&r))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCADDRT,
+		uintptr(unsafe.Pointer(&r))); errno != 0 {
 		return fmt.Errorf("route through %s: %w", via, errno)
 	}
 	return nil

@@ -21,8 +21,8 @@ import (
 // apiAddress is where the node service listens. The machine's network is a test's own, so it is open to it.
 const apiAddress = "0.0.0.0:7295"
 
-// embed is all that an operating system has to do for Pawl: serve the API, say early that this version started, and prove
-// the version once it is up. It returns when this boot's version is settled.
+// embed is all that an operating system has to do for Pawl: serve the API, say early that this version started, and
+// prove the version once it is up. It returns when this boot's version is settled.
 func (s *system) embed(ctx context.Context, network error) error {
 	disk, err := upgrade.Disk(efivar.Open(efivar.Dir))
 	if err != nil {
@@ -33,8 +33,11 @@ func (s *system) embed(ctx context.Context, network error) error {
 		report("warning", "reason", err.Error())
 	}
 	server, err := node.New(node.Config{
-		Disk:            disk,
-		Checks:          []node.Check{{Name: "self", Run: func(ctx context.Context) error { return s.check(ctx, network) }}},
+		Disk: disk,
+		Checks: []node.Check{{Name: "self", Run: func(ctx context.Context) error {
+			return s.check(ctx,
+				network)
+		}}},
 		TrialDeadline:   s.deadline,
 		Watchdog:        node.Watchdog{Opened: s.dog, Timeout: watchdogTimeout, Restart: watchdogTimeout},
 		Window:          10 * time.Millisecond, // so that there is one

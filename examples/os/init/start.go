@@ -13,8 +13,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 )
 
-// startKernel starts what a slot holds, with nothing around it: no hooks, no flush but the kernel's. With "try" in front it is
-// a dry run.
+// startKernel starts what a slot holds, with nothing around it: no hooks, no flush but the kernel's. With "try" in
+// front it is a dry run.
 func (s *system) startKernel(out io.Writer, args []string) error {
 	use := kexec.Kernel.Load
 	if len(args) == 2 && args[0] == "try" {

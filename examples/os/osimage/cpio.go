@@ -8,8 +8,8 @@ import (
 )
 
 // Archive writes an initramfs: a cpio archive in the "newc" format, as the kernel's
-// Documentation/driver-api/early-userspace/buffer-format.rst describes it. Everything belongs to root and carries no time,
-// so equal content gives equal bytes. Directories are added as they are needed.
+// Documentation/driver-api/early-userspace/buffer-format.rst describes it. Everything belongs to root and carries no
+// time, so equal content gives equal bytes. Directories are added as they are needed.
 type Archive struct {
 	w    io.Writer
 	err  error

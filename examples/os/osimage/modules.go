@@ -16,8 +16,8 @@ type Module struct {
 	Path string
 }
 
-// Modules finds the named modules and all that they need below dir, each before those that need it. What a module needs is
-// read from the module itself (the "depends" of its .modinfo), so no depmod has to have run.
+// Modules finds the named modules and all that they need below dir, each before those that need it. What a module needs
+// is read from the module itself (the "depends" of its .modinfo), so no depmod has to have run.
 func Modules(dir string, names ...string) ([]Module, error) {
 	found, err := all(dir)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package osimage builds the example OS: its initramfs, its UKI and the installer images of good and broken versions.
 //
-// Start with New, then OS.Add. The kernel and the stub come from Debian (FindParts); PID 1 and the installer are compiled
-// by the go command. Equal inputs give equal bytes. What all versions share is compiled, archived and compressed once, so
-// a further version costs a second or less.
+// Start with New, then OS.Add. The kernel and the stub come from Debian (FindParts); PID 1 and the installer are
+// compiled by the go command. Equal inputs give equal bytes. What all versions share is compiled, archived and
+// compressed once, so a further version costs a second or less.
 //
 // It follows the kernel's cpio buffer format for the initramfs. The rest of the way is package image/pack.
 package osimage
@@ -43,8 +43,8 @@ type OS struct {
 	base                 []byte // compressed initramfs without what is a version's own
 }
 
-// New compiles the programs and packs the shared part of the initramfs. It needs the go command and this module's source, so
-// it is for use inside the module.
+// New compiles the programs and packs the shared part of the initramfs. It needs the go command and this module's
+// source, so it is for use inside the module.
 func New(p Parts) (*OS, error) {
 	o := new(OS)
 	for path, to := range map[string]*[]byte{p.Kernel: &o.kernel, p.Stub: &o.stub, p.Loader: &o.loader} {
@@ -144,8 +144,8 @@ func (o *OS) Initramfs(v Version) ([]byte, error) {
 	return append(bytes.Clone(o.base), packed...), nil
 }
 
-// Add packs the installer image of one version into a layout and tags it with Version.Tag. It is for systemd-boot: a UKI,
-// and the loader.
+// Add packs the installer image of one version into a layout and tags it with Version.Tag. It is for systemd-boot: a
+// UKI, and the loader.
 func (o *OS) Add(ctx context.Context, l *pack.Layout, v Version) (pack.Built, error) {
 	boot, err := o.asset(v)
 	if err != nil {
@@ -179,7 +179,8 @@ func (o *OS) AddForGRUB(ctx context.Context, l *pack.Layout, v Version) (pack.Bu
 		}
 	}
 	return o.add(ctx, l, v, append(kernel,
-		pack.Data(pack.GRUBEFIAsset, o.grub.EFI), pack.Data(pack.GRUBBootAsset, o.grub.Boot), pack.Data(pack.GRUBCoreAsset, o.grub.Core))...)
+		pack.Data(pack.GRUBEFIAsset, o.grub.EFI), pack.Data(pack.GRUBBootAsset, o.grub.Boot),
+		pack.Data(pack.GRUBCoreAsset, o.grub.Core))...)
 }
 
 // byThemselves are a version's kernel, initramfs and arguments, broken as it asks for.
@@ -189,7 +190,8 @@ func (o *OS) byThemselves(v Version) ([]pack.Asset, error) {
 		return nil, err
 	}
 	return []pack.Asset{
-		pack.Data(pack.KernelAsset, v.spoil(bytes.Clone(o.kernel))), pack.Data(pack.InitrdAsset, v.spoilInitramfs(initramfs)),
+		pack.Data(pack.KernelAsset, v.spoil(bytes.Clone(o.kernel))),
+		pack.Data(pack.InitrdAsset, v.spoilInitramfs(initramfs)),
 		pack.Data(pack.CmdlineAsset, []byte(v.cmdline()+"\n")),
 	}, nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/pawl-os/pawl/examples/os/osimage"
 )
 
-// Field by field after buffer-format.rst: magic, inode, mode, uid, gid, links, time, size, device (2), node (2), length of
-// the name, checksum; then the name, padded to four bytes, then the content, padded.
+// Field by field after buffer-format.rst: magic, inode, mode, uid, gid, links, time, size, device (2), node (2), length
+// of the name, checksum; then the name, padded to four bytes, then the content, padded.
 func TestArchiveIsNewc(t *testing.T) {
 	entry := func(name string, fields ...string) string {
 		s := "070701" + strings.Join(fields, "") + name + "\x00"
@@ -22,9 +22,11 @@ func TestArchiveIsNewc(t *testing.T) {
 	}
 	const zero, one = "00000000", "00000001"
 	want := entry("etc", one, "000041ED", zero, zero, one, zero, zero, zero, zero, zero, zero, "00000004", zero) +
-		entry("etc/os-release", "00000002", "000081A4", zero, zero, one, zero, "00000005", zero, zero, zero, zero, "0000000F", zero) + "ID=x\n\x00\x00\x00" +
+		entry("etc/os-release", "00000002", "000081A4", zero, zero, one, zero, "00000005", zero, zero, zero, zero,
+			"0000000F", zero) + "ID=x\n\x00\x00\x00" +
 		entry("dev", "00000003", "000041ED", zero, zero, one, zero, zero, zero, zero, zero, zero, "00000004", zero) +
-		entry("dev/console", "00000004", "00002180", zero, zero, one, zero, zero, zero, zero, "00000005", one, "0000000C", zero) +
+		entry("dev/console", "00000004", "00002180", zero, zero, one, zero, zero, zero, zero, "00000005", one,
+			"0000000C", zero) +
 		entry("TRAILER!!!", "00000005", zero, zero, zero, one, zero, zero, zero, zero, zero, zero, "0000000B", zero)
 
 	got := new(bytes.Buffer)

@@ -14,8 +14,8 @@ type Parts struct {
 	Loader  string // systemd-boot
 }
 
-// FindParts finds what hack/deps.sh put in place: the kernel in $PAWL_CACHE, or else the user's cache directory, and the stub and
-// the loader where Debian's package systemd-boot-efi has them. The kernel is Debian's for clouds.
+// FindParts finds what hack/deps.sh put in place: the kernel in $PAWL_CACHE, or else the user's cache directory, and
+// the stub and the loader where Debian's package systemd-boot-efi has them. The kernel is Debian's for clouds.
 func FindParts() (Parts, error) { return find("kernel") }
 
 // FindGenericParts is FindParts with Debian's kernel for all machines: it has drivers for watchdogs.

@@ -31,11 +31,12 @@ const (
 // CorruptInitramfs is a way of breaking that images for GRUB alone know: random bytes in place of the initramfs.
 const CorruptInitramfs Broken = "initramfs"
 
-// CheckState is a good version on a machine that is not: its self-check fails for as long as the partition STATE begins with
-// "broken".
+// CheckState is a good version on a machine that is not: its self-check fails for as long as the partition STATE begins
+// with "broken".
 const CheckState Broken = "check-state"
 
-// NewLoader is a good version whose systemd-boot is another one: its image states a higher version, and is the same otherwise.
+// NewLoader is a good version whose systemd-boot is another one: its image states a higher version, and is the same
+// otherwise.
 const NewLoader Broken = "loader"
 
 // AllBroken lists every way that all images know.
@@ -49,8 +50,8 @@ func (v Version) Tag() string {
 	return v.Number + "-" + string(v.Broken)
 }
 
-// cmdline is the kernel's command line. quiet keeps the console for PID 1 but for a panic. no_timer_check is for an emulated
-// machine whose host is busy: its timer may then be so late that the kernel takes it for broken, and panics.
+// cmdline is the kernel's command line. quiet keeps the console for PID 1 but for a panic. no_timer_check is for an
+// emulated machine whose host is busy: its timer may then be so late that the kernel takes it for broken, and panics.
 func (v Version) cmdline() string {
 	line := "console=ttyS0 quiet panic=1 no_timer_check"
 	switch v.Broken {
@@ -66,7 +67,8 @@ func (v Version) cmdline() string {
 }
 
 func (v Version) osRelease() []byte {
-	return fmt.Appendf(nil, "ID=pawl-os\nNAME=\"Pawl example OS\"\nPRETTY_NAME=\"Pawl example OS %s\"\nVERSION_ID=%s\n", v.Tag(), v.Tag())
+	return fmt.Appendf(nil, "ID=pawl-os\nNAME=\"Pawl example OS\"\nPRETTY_NAME=\"Pawl example OS %s\"\nVERSION_ID=%s\n",
+		v.Tag(), v.Tag())
 }
 
 // spoil returns the boot file that v stands for: the good one, or a broken one of the same or half the size.

@@ -1,6 +1,6 @@
-// Package grubcore makes the parts of GRUB that an installer image carries, with the programs and modules of GRUB that are
-// installed here (Debian: grub-common, grub-pc-bin, grub-efi-amd64-bin). It is used when an image is packed, and never on
-// the machine that is installed.
+// Package grubcore makes the parts of GRUB that an installer image carries, with the programs and modules of GRUB that
+// are installed here (Debian: grub-common, grub-pc-bin, grub-efi-amd64-bin). It is used when an image is packed, and
+// never on the machine that is installed.
 //
 // Start with Make. The same version of GRUB gives the same bytes, with nothing of one machine inside.
 package grubcore
@@ -34,7 +34,8 @@ func Make(ctx context.Context) (Parts, error) {
 	if p.Boot, err = os.ReadFile(filepath.Join(Dir, "i386-pc", "boot.img")); err != nil {
 		return Parts{}, fmt.Errorf("make GRUB's parts: %w (install grub-pc-bin)", err)
 	}
-	if p.Core, err = image(ctx, "i386-pc", append(append([]string{}, grub.Modules...), grub.BIOSModules...)); err != nil {
+	if p.Core, err = image(ctx, "i386-pc", append(append([]string{}, grub.Modules...),
+		grub.BIOSModules...)); err != nil {
 		return Parts{}, fmt.Errorf("make GRUB's parts: %w", err)
 	}
 	if p.EFI, err = image(ctx, "x86_64-efi", grub.Modules); err != nil {
@@ -49,10 +50,12 @@ func image(ctx context.Context, platform string, modules []string) (data []byte,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	args := append([]string{"-O", platform, "-d", filepath.Join(Dir, platform), "-p", grub.Prefix, "-o", f.Name()}, modules...)
+	args := append([]string{"-O", platform, "-d", filepath.Join(Dir, platform), "-p", grub.Prefix, "-o", f.Name()},
+		modules...)
 	out, err := exec.CommandContext(ctx, "grub-mkimage", args...).CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("grub-mkimage for %s: %w: %s (install grub-common and GRUB's modules)", platform, err, bytes.TrimSpace(out))
+		return nil, fmt.Errorf("grub-mkimage for %s: %w: %s (install grub-common and GRUB's modules)", platform, err,
+			bytes.TrimSpace(out))
 	}
 	return os.ReadFile(f.Name())
 }

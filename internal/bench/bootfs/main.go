@@ -1,13 +1,14 @@
-// Command bootfs measures what it costs to write 200 MiB into the boot file system, all flushes included, against the least
-// that it could cost, a plain pwrite of 1 MiB at a time and one fsync, and against what others take for the same bytes.
+// Command bootfs measures what it costs to write 200 MiB into the boot file system, all flushes included, against the
+// least that it could cost, a plain pwrite of 1 MiB at a time and one fsync, and against what others take for the same
+// bytes.
 //
 //	go run ./internal/bench/bootfs [-rounds N] [-dir DIRECTORY]
 //
-// Every round does each row once, each round in another order and each row after a sync. What else the machine does can only
-// add to a time, so the fastest of a row's rounds is what it costs, and the bounds are for its ratio to the fastest plain
-// write. The median beside it is of the ratios within a round; on a quiet machine the two agree. The row "the same again" is the
-// plain write once more, and counts as one: how far its own ratio is from 1 is how far the others can be trusted. A row with a
-// bound ends in "ok" or "falls short"; the last line is for scripts.
+// Every round does each row once, each round in another order and each row after a sync. What else the machine does can
+// only add to a time, so the fastest of a row's rounds is what it costs, and the bounds are for its ratio to the
+// fastest plain write. The median beside it is of the ratios within a round; on a quiet machine the two agree. The row
+// "the same again" is the plain write once more, and counts as one: how far its own ratio is from 1 is how far the
+// others can be trusted. A row with a bound ends in "ok" or "falls short"; the last line is for scripts.
 package main
 
 import (
@@ -41,7 +42,8 @@ func main() {
 	}
 }
 
-// row is one way to write the payload; the first two are plain. It prepares what it needs, and then returns how long the writing took.
+// row is one way to write the payload; the first two are plain. It prepares what it needs, and then returns how long
+// the writing took.
 type row struct {
 	name  string
 	bound float64 // of the ratio; 0 has none
@@ -69,7 +71,8 @@ func bench() error {
 		return err
 	}
 	t := table{}
-	fmt.Printf("%-44s %8s %8s %8s %8s\n", fmt.Sprintf("%d MiB into %d MiB, %d rounds", payload>>20, volume>>20, *rounds), "seconds", "fastest", "median", "ratio")
+	fmt.Printf("%-44s %8s %8s %8s %8s\n", fmt.Sprintf("%d MiB into %d MiB, %d rounds", payload>>20, volume>>20,
+		*rounds), "seconds", "fastest", "median", "ratio")
 	least := min(slices.Min(times[0]), slices.Min(times[1]))
 	for i, r := range all {
 		var ratios []float64
@@ -85,7 +88,8 @@ func bench() error {
 	}
 	t.row("bytes written, of the payload", "", written, 1.01)
 	t.row("memory, MiB resident at most", "", peak, 24)
-	fmt.Printf("bench bootfs: bounds=%d short=%d seconds=%.0f %s\n", t.bounds, len(t.short), time.Since(begin).Seconds(), t.verdict())
+	fmt.Printf("bench bootfs: bounds=%d short=%d seconds=%.0f %s\n", t.bounds, len(t.short),
+		time.Since(begin).Seconds(), t.verdict())
 	return nil
 }
 

@@ -14,8 +14,8 @@ import (
 // childVariable makes this program one that writes the payload into the image that it names, and tells what it took.
 const childVariable = "BOOTFS_BENCH_WRITE"
 
-// memory has a process of its own write the payload and returns how many bytes it wrote, as part of the payload, and the
-// largest resident size that the kernel saw of it, in MiB.
+// memory has a process of its own write the payload and returns how many bytes it wrote, as part of the payload, and
+// the largest resident size that the kernel saw of it, in MiB.
 func memory(dir string) (written, peak float64, err error) {
 	path := filepath.Join(dir, "file")
 	d, err := formatted(path)

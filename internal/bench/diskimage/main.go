@@ -1,11 +1,11 @@
-// Command diskimage measures what it costs to build a disk image, and to write a disk in the formats of hypervisors, all
-// flushes included, against what others take for the same.
+// Command diskimage measures what it costs to build a disk image, and to write a disk in the formats of hypervisors,
+// all flushes included, against what others take for the same.
 //
 //	go run ./internal/bench/diskimage [-rounds N] [-dir DIRECTORY]
 //
-// Every round does each row once, in another order. What else the machine does can only add to a time, so the fastest of
-// a row's rounds is what it costs, and each bound is for the ratio to the fastest of the row that it is held against. A
-// row with a bound ends in "ok" or "falls short"; the last line is for scripts.
+// Every round does each row once, in another order. What else the machine does can only add to a time, so the fastest
+// of a row's rounds is what it costs, and each bound is for the ratio to the fastest of the row that it is held
+// against. A row with a bound ends in "ok" or "falls short"; the last line is for scripts.
 package main
 
 import (
@@ -39,7 +39,8 @@ const (
 	large   = 16 << 30  // of the disk that memory is measured with
 )
 
-// childVariable makes this program one that writes the disk that it names in each format, and tells what memory it took.
+// childVariable makes this program one that writes the disk that it names in each format, and tells what memory it
+// took.
 const childVariable = "DISKIMAGE_BENCH_WRITE"
 
 func main() {
@@ -117,7 +118,8 @@ func bench() error {
 	}
 	t.row("MiB that the disk image of 2 GiB takes on its disk", 0, allocated, payload/mib+8)
 	t.row("MiB of memory at most, a disk of 16 GiB in each format", 0, peak, 64)
-	fmt.Printf("bench diskimage: bounds=%d short=%d seconds=%.0f %s\n", t.bounds, len(t.short), time.Since(begin).Seconds(), t.verdict())
+	fmt.Printf("bench diskimage: bounds=%d short=%d seconds=%.0f %s\n", t.bounds, len(t.short),
+		time.Since(begin).Seconds(), t.verdict())
 	return nil
 }
 

@@ -93,13 +93,14 @@ func (m *machine) upgrade(ctx context.Context, mode string) error {
 	if m.runs["version"] == tag {
 		tag = oskit.Tags[2]
 	}
-	_, err := m.node.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: m.Remote(tag), Force: true, Reboot: true, RebootMode: mode}, nil)
+	_, err := m.node.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: m.Remote(tag), Force: true, Reboot: true,
+		RebootMode: mode}, nil)
 	return err
 }
 
-// warmUp makes every row begin with a kernel that was started by kexec and lies where each of those does. Software emulation
-// takes seconds longer to write over what was code, so it matters where the kernel before lay; and to start a kernel by kexec takes
-// longer from one that was started so itself.
+// warmUp makes every row begin with a kernel that was started by kexec and lies where each of those does. Software
+// emulation takes seconds longer to write over what was code, so it matters where the kernel before lay; and to start a
+// kernel by kexec takes longer from one that was started so itself.
 func (m *machine) warmUp(ctx context.Context) error {
 	if m.warm {
 		return nil
@@ -147,7 +148,10 @@ func (m *machine) measure(ctx context.Context, r row) (time.Duration, error) {
 
 // jumped reports whether the machine was restarted without its firmware since a line of its console.
 func (m *machine) jumped(line int) bool {
-	return !slices.ContainsFunc(m.vm.Lines()[line:], func(l vmtest.Line) bool { return strings.Contains(l.Text, "BdsDxe: ") })
+	return !slices.ContainsFunc(m.vm.Lines()[line:], func(l vmtest.Line) bool {
+		return strings.Contains(l.Text,
+			"BdsDxe: ")
+	})
 }
 
 // answer is when the node answered, and in which boot.

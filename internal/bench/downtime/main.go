@@ -1,12 +1,12 @@
-// Command downtime measures how long a machine does not answer while it moves to another version: from the last answer before
-// to the first answer after, as somebody sees it who asks again and again. Beside it, in turn on the same machine, stand
-// restarts of the same system with nothing around them: what an upgrade takes longer is our share.
+// Command downtime measures how long a machine does not answer while it moves to another version: from the last answer
+// before to the first answer after, as somebody sees it who asks again and again. Beside it, in turn on the same
+// machine, stand restarts of the same system with nothing around them: what an upgrade takes longer is our share.
 //
 //	go run ./internal/bench/downtime [-rounds N]
 //
 // The machine is QEMU's software emulation under OVMF and systemd-boot, so the whole times say little of real hardware;
-// the share is what Pawl does in them, at the speed of that emulation. A row with a bound ends in "ok" or "falls short"; the
-// last line is for scripts.
+// the share is what Pawl does in them, at the speed of that emulation. A row with a bound ends in "ok" or "falls
+// short"; the last line is for scripts.
 package main
 
 import (
@@ -43,10 +43,12 @@ type row struct {
 
 var rows = []row{
 	{"a bare restart through the firmware", "", (*machine).bareRestart},
-	{"an upgrade, its trial through the firmware", "a bare restart through the firmware", func(m *machine, ctx context.Context) error { return m.upgrade(ctx, "powercycle") }},
+	{"an upgrade, its trial through the firmware", "a bare restart through the firmware",
+		func(m *machine, ctx context.Context) error { return m.upgrade(ctx, "powercycle") }},
 	{"a bare start by kexec", "", (*machine).bareKexec},
 	{"pawl reboot, by kexec", "a bare start by kexec", (*machine).reboot},
-	{"an upgrade, its trial by kexec", "a bare start by kexec", func(m *machine, ctx context.Context) error { return m.upgrade(ctx, "kexec") }},
+	{"an upgrade, its trial by kexec", "a bare start by kexec",
+		func(m *machine, ctx context.Context) error { return m.upgrade(ctx, "kexec") }},
 }
 
 func bench(ctx context.Context, rounds int) error {
@@ -68,11 +70,13 @@ func bench(ctx context.Context, rounds int) error {
 			took[r.name] = append(took[r.name], down)
 		}
 	}
-	fmt.Printf("downtime: %d rounds, from the last answer before to the first after, asked every %v; milliseconds\n\n%-46s %8s %8s %8s\n",
+	fmt.Printf("downtime: %d rounds, from the last answer before to the first after, asked every %v; "+
+		"milliseconds\n\n%-46s %8s %8s %8s\n",
 		rounds, every, "", "median", "least", "most")
 	for _, r := range rows {
 		t := took[r.name]
-		fmt.Printf("%-46s %8d %8d %8d\n", r.name, median(t).Milliseconds(), slices.Min(t).Milliseconds(), slices.Max(t).Milliseconds())
+		fmt.Printf("%-46s %8d %8d %8d\n", r.name, median(t).Milliseconds(), slices.Min(t).Milliseconds(),
+			slices.Max(t).Milliseconds())
 	}
 	var short []string
 	bounds := 0
@@ -90,13 +94,15 @@ func bench(ctx context.Context, rounds int) error {
 			verdict = "falls short"
 			short = append(short, r.name)
 		}
-		fmt.Printf("%-46s %8d  at most %d  %s\n", "our share: "+r.name, median(shares).Milliseconds(), most.Milliseconds(), verdict)
+		fmt.Printf("%-46s %8d  at most %d  %s\n", "our share: "+r.name, median(shares).Milliseconds(),
+			most.Milliseconds(), verdict)
 	}
 	verdict := "ok"
 	if len(short) > 0 {
 		verdict = "falls short: " + strings.Join(short, "; ")
 	}
-	fmt.Printf("bench downtime: bounds=%d short=%d seconds=%.0f %s\n", bounds, len(short), time.Since(begin).Seconds(), verdict)
+	fmt.Printf("bench downtime: bounds=%d short=%d seconds=%.0f %s\n", bounds, len(short), time.Since(begin).Seconds(),
+		verdict)
 	return nil
 }
 

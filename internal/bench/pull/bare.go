@@ -15,9 +15,9 @@ import (
 	"github.com/pawl-os/pawl/partition/direct"
 )
 
-// bare is the plainest program that does the same work: it fetches the layer, hashes it, unpacks it and writes it over a file, all at
-// once, and flushes it. It knows of no image, archive or file system. Its time is what the stages need together on these
-// cores; the limit is what they would need if they disturbed each other in nothing.
+// bare is the plainest program that does the same work: it fetches the layer, hashes it, unpacks it and writes it over
+// a file, all at once, and flushes it. It knows of no image, archive or file system. Its time is what the stages need
+// together on these cores; the limit is what they would need if they disturbed each other in nothing.
 func bare(url string, c pack.Compression, path string) error {
 	response, err := http.Get(url)
 	if err != nil {

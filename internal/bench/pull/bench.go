@@ -46,7 +46,8 @@ func bench(args []string) error {
 		return err
 	}
 	defer stop()
-	// Files that are written already, as disks are: else each flush would wait for a file system to find room for the file.
+	// Files that are written already, as disks are: else each flush would wait for a file system to find room for the
+	// file.
 	for file, size := range map[string]int64{b.scratch(): b.size, b.disk(): b.efi() + 64<<20} {
 		if err := write(file, size); err != nil {
 			return err
@@ -60,8 +61,10 @@ func bench(args []string) error {
 	}
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("load before: %s", load)
-	fmt.Printf("pull: payload %d MiB, %d rounds, medians in milliseconds; limit = max(slowest stage, CPU time of all stages / 2),\n"+
-		"without the stage \"back\" for \"pull\", where the read-back waits until all is written; with it for \"pull+back\", as Pawl does it\n\n", *mib, b.rounds)
+	fmt.Printf("pull: payload %d MiB, %d rounds, medians in milliseconds; limit = max(slowest stage, CPU time of all "+
+		"stages / 2),\n"+
+		"without the stage \"back\" for \"pull\", where the read-back waits until all is written; with it for "+
+		"\"pull+back\", as Pawl does it\n\n", *mib, b.rounds)
 	var rss, written, elsewhere float64
 	results, err := b.run(all)
 	if err != nil {
@@ -86,7 +89,8 @@ func bench(args []string) error {
 	if len(b.short) > 0 {
 		verdict = "falls short: " + strings.Join(b.short, "; ")
 	}
-	fmt.Printf("bench pull: bounds=%d short=%d seconds=%.0f %s\n", b.bounded, len(b.short), time.Since(begin).Seconds(), verdict)
+	fmt.Printf("bench pull: bounds=%d short=%d seconds=%.0f %s\n", b.bounded, len(b.short), time.Since(begin).Seconds(),
+		verdict)
 	return nil
 }
 
@@ -176,16 +180,20 @@ func (b *benchmark) report(r *row, res *result) {
 	for i, c := range res.stages["twice"] {
 		two, one = append(two, ms(c.wall)), append(one, ms(res.stages["hash"][i].wall))
 	}
-	fmt.Printf("  hash twice at once %3.0f, %.2f of once: 1 with two cores that share nothing\n", median(two), median(two)/median(one))
+	fmt.Printf("  hash twice at once %3.0f, %.2f of once: 1 with two cores that share nothing\n", median(two),
+		median(two)/median(one))
 	var bare, bareCPU []float64
 	for _, c := range res.stages["bare"] {
 		bare, bareCPU = append(bare, ms(c.wall)), append(bareCPU, ms(c.cpu))
 	}
 	limit, with := median(res.limit), median(res.withBack)
-	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | decoder | tar | dd, unverified %4.0f   cpu %6.0f\n",
+	fmt.Printf("  limit %14.0f   with the read-back %6.0f\n  go-containerregistry Uncompressed() %6.0f\n  curl | "+
+		"decoder | tar | dd, unverified %4.0f   cpu %6.0f\n",
 		limit, with, median(res.ggcr), median(res.curl), median(res.curlCPU))
-	fmt.Printf("  bare: the same stages at once %7.0f   cpu %6.0f   %.2f of the limit\n", median(bare), median(bareCPU), median(bare)/limit)
-	fmt.Printf("  pull %15.0f   cpu %6.0f\n  pull+back %10.0f\n", median(res.pull), median(res.pullCPU), median(res.back))
+	fmt.Printf("  bare: the same stages at once %7.0f   cpu %6.0f   %.2f of the limit\n", median(bare), median(bareCPU),
+		median(bare)/limit)
+	fmt.Printf("  pull %15.0f   cpu %6.0f\n  pull+back %10.0f\n", median(res.pull), median(res.pullCPU),
+		median(res.back))
 	b.bound(r.name()+": pull / limit", median(res.pull)/limit, r.bound)
 	b.bound(r.name()+": pull+back / limit with it", median(res.back)/with, r.boundBack)
 	b.bound(r.name()+": pull / bare", median(res.pull)/median(bare), 1.30)

@@ -3,9 +3,9 @@
 //
 //	go run ./internal/bench/pull [-size MiB] [-large MiB] [-rounds N] [-only NAME] [-dir DIR]
 //
-// The registry is another process and serves files from a disk; so does every pull of ours, whose memory is the
-// largest resident size that the kernel saw of it. Each figure is the median of the rounds, which are interleaved. A row
-// with a bound ends in "ok" or "falls short"; the last line is for scripts.
+// The registry is another process and serves files from a disk; so does every pull of ours, whose memory is the largest
+// resident size that the kernel saw of it. Each figure is the median of the rounds, which are interleaved. A row with a
+// bound ends in "ok" or "falls short"; the last line is for scripts.
 package main
 
 import (

@@ -34,8 +34,9 @@ type pulled struct {
 	Write, Back time.Duration // until all is written and flushed; and until it is read back
 	CPU         time.Duration // until all is written
 	Written     int64         // bytes to the disk until all is written
-	Elsewhere   int64         // bytes that were written to anything else until the end: requests, and files if there were any
-	RSS         int64         // bytes, the most
+	// bytes that were written to anything else until the end: requests, and files if there were any
+	Elsewhere int64
+	RSS       int64 // bytes, the most
 }
 
 // counting counts what is written, and keeps the read-back waiting until it is let go.
@@ -67,8 +68,9 @@ func (c *counting) WriteAt(p []byte, off int64) (int, error) {
 
 var errEnough = errors.New("measured")
 
-// pullOnce is one process: it installs the small image, untimed, and then does what `installer upgrade` does with ref, from the
-// first request on until the target has been read back: meanwhile, or once all is written if PULL_BENCH_BACK is "after".
+// pullOnce is one process: it installs the small image, untimed, and then does what `installer upgrade` does with ref,
+// from the first request on until the target has been read back: meanwhile, or once all is written if PULL_BENCH_BACK
+// is "after".
 func pullOnce(ref, base string) error {
 	ctx := context.Background()
 	raw, err := disk.Open(os.Getenv("PULL_BENCH_DISK"))
@@ -89,7 +91,8 @@ func pullOnce(ref, base string) error {
 		return err
 	}
 	specs := partition.Default(partition.Defaults{EFI: mib << 20})
-	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Vars: vars, Partitions: specs, Force: true}); err != nil {
+	if err := upgrade.Install(ctx, dev, img, upgrade.InstallOptions{Loader: sdboot.Backend{}, Vars: vars,
+		Partitions: specs, Force: true}); err != nil {
 		return err
 	}
 	if _, err := predict.Boot(dev, vars, predict.Options{}); err != nil {
@@ -114,7 +117,8 @@ func pullOnce(ref, base string) error {
 	if img, err = image.Open(ctx, ref, o); err != nil {
 		return err
 	}
-	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string), BootID: "bench", Version: "base"})
+	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Loaders: loaders.All(), Vars: vars, Cmdline: new(string),
+		BootID: "bench", Version: "base"})
 	if err != nil {
 		return err
 	}
@@ -144,8 +148,8 @@ func pullOnce(ref, base string) error {
 	return json.NewEncoder(os.Stdout).Encode(p)
 }
 
-// resident is the most memory that this process had, in bytes. What the kernel tells a parent would count the parent's own
-// pages, from before the program was loaded.
+// resident is the most memory that this process had, in bytes. What the kernel tells a parent would count the parent's
+// own pages, from before the program was loaded.
 func resident() (int64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -157,7 +161,8 @@ func resident() (int64, error) {
 	return kib << 10, err
 }
 
-// profile writes a CPU profile of the pull to PULL_BENCH_PROFILE, if that is set, until the function that it returns is called.
+// profile writes a CPU profile of the pull to PULL_BENCH_PROFILE, if that is set, until the function that it returns is
+// called.
 func profile() (stop func()) {
 	f, err := os.Create(os.Getenv("PULL_BENCH_PROFILE"))
 	if err != nil || pprof.StartCPUProfile(f) != nil {
@@ -185,7 +190,8 @@ func pullOurs(ref, base, diskFile, back string, efi int64) (pulled, error) {
 		return pulled{}, err
 	}
 	cmd := exec.Command(self, ref, base)
-	cmd.Env = append(os.Environ(), "PULL_BENCH_ROLE=pull", "PULL_BENCH_DISK="+diskFile, "PULL_BENCH_BACK="+back, fmt.Sprintf("PULL_BENCH_EFI=%d", efi>>20))
+	cmd.Env = append(os.Environ(), "PULL_BENCH_ROLE=pull", "PULL_BENCH_DISK="+diskFile, "PULL_BENCH_BACK="+back,
+		fmt.Sprintf("PULL_BENCH_EFI=%d", efi>>20))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// serve is the registry process: an OCI layout over HTTP, each blob a file. It prints its address, then serves for ever.
+// serve is the registry process: an OCI layout over HTTP, each blob a file. It prints its address, then serves for
+// ever.
 func serve(dir string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -184,14 +184,17 @@ func readBack(path string, size int64) error {
 		return err
 	}
 	defer r.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{sha256.New()}, struct{ io.Reader }{io.NewSectionReader(r, 0, size)}, direct.Buffer(1<<20))
+	_, err = io.CopyBuffer(struct{ io.Writer }{sha256.New()}, struct{ io.Reader }{io.NewSectionReader(r, 0, size)},
+		direct.Buffer(1<<20))
 	return err
 }
 
 // curl is the pipeline of a shell, which verifies nothing.
 func (b *benchmark) curl(r *row) (cost, error) {
-	decoder := map[pack.Compression]string{pack.Gzip: "gzip -dc |", pack.Zstd: "zstd -dc |", pack.None: ""}[r.compression]
-	script := fmt.Sprintf("set -o pipefail; curl -sf %s | %s tar -xO | dd of=%s bs=1M iflag=fullblock conv=fsync,notrunc status=none", r.url, decoder, b.scratch())
+	decoder := map[pack.Compression]string{pack.Gzip: "gzip -dc |", pack.Zstd: "zstd -dc |",
+		pack.None: ""}[r.compression]
+	script := fmt.Sprintf("set -o pipefail; curl -sf %s | %s tar -xO | dd of=%s bs=1M iflag=fullblock "+
+		"conv=fsync,notrunc status=none", r.url, decoder, b.scratch())
 	cmd := exec.Command("bash", "-c", script)
 	cmd.Stderr = os.Stderr
 	c, err := measure(0, cmd.Run)
@@ -236,7 +239,8 @@ func (b *benchmark) uncompressed(r *row) (cost, error) {
 				return err
 			}
 			if h.Typeflag == tar.TypeReg {
-				if _, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{archive}, make([]byte, 1<<20)); err != nil {
+				if _, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{archive},
+					make([]byte, 1<<20)); err != nil {
 					return err
 				}
 			}

@@ -1,11 +1,11 @@
-// Command rehearsal measures what the rehearsal of an upgrade costs: the plan of an upgrade with it, less the same plan without,
-// on a boot file system of 1 GiB whose two slots hold 100 MiB each.
+// Command rehearsal measures what the rehearsal of an upgrade costs: the plan of an upgrade with it, less the same plan
+// without, on a boot file system of 1 GiB whose two slots hold 100 MiB each.
 //
 //	go run ./internal/bench/rehearsal [-rounds N]
 //
-// What else the machine does can only add to a time, so the fastest of the rounds counts. The memory is the most that the heap
-// held more than before, looked at every 200 µs, likewise, in a round of its own in which garbage is collected every few MiB. A row ends in
-// "ok" or "falls short"; the last line is for scripts.
+// What else the machine does can only add to a time, so the fastest of the rounds counts. The memory is the most that
+// the heap held more than before, looked at every 200 µs, likewise, in a round of its own in which garbage is collected
+// every few MiB. A row ends in "ok" or "falls short"; the last line is for scripts.
 package main
 
 import (
@@ -83,8 +83,10 @@ func bench(ctx context.Context) error {
 		short++
 		return "falls short"
 	}
-	fmt.Printf("rehearsal, time    %4d ms   at most %d ms %s\n", cost.Milliseconds(), mostTime.Milliseconds(), verdict(cost <= mostTime))
-	fmt.Printf("rehearsal, memory  %4d MiB  at most %d MiB %s\n", memory/mib, mostMemory, verdict(memory <= mostMemory*mib))
+	fmt.Printf("rehearsal, time    %4d ms   at most %d ms %s\n", cost.Milliseconds(), mostTime.Milliseconds(),
+		verdict(cost <= mostTime))
+	fmt.Printf("rehearsal, memory  %4d MiB  at most %d MiB %s\n", memory/mib, mostMemory,
+		verdict(memory <= mostMemory*mib))
 	fmt.Printf("rehearsal: bounds=2 short=%d\n", short)
 	return nil
 }
@@ -103,7 +105,8 @@ func machine(ctx context.Context, dir string) (*upgrade.Machine, *image.Image, e
 	}
 	specs := partition.Default(partition.Defaults{Seed: "bench"})
 	m := &virtual.Machine{Disk: disktest.New(1300*mib, 512), Vars: efivar.NewMemory()}
-	if err := upgrade.Install(ctx, m.Disk, three[0], upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: specs, Seed: "bench", Now: virtual.Now}); err != nil {
+	if err := upgrade.Install(ctx, m.Disk, three[0], upgrade.InstallOptions{Loader: sdboot.Backend{}, Partitions: specs,
+		Seed: "bench", Now: virtual.Now}); err != nil {
 		return nil, nil, err
 	}
 	if err := m.Boot(); err != nil {

@@ -1,5 +1,5 @@
-// Command run cuts the power of machines in QEMU in every phase of an upgrade, of a staged one, and of one by kexec. Its
-// last line is "cuts: cases=N ok=N wrong=0"; it fails unless all went right.
+// Command run cuts the power of machines in QEMU in every phase of an upgrade, of a staged one, and of one by kexec.
+// Its last line is "cuts: cases=N ok=N wrong=0"; it fails unless all went right.
 package main
 
 import (
@@ -41,7 +41,10 @@ func run(ctx context.Context, loader, only string, o cuts.Options) (err error) {
 	if err != nil {
 		return err
 	}
-	o.Cuts = slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool { return !pattern.MatchString(string(c.Kind) + " " + c.At) })
+	o.Cuts = slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool {
+		return !pattern.MatchString(string(c.Kind) + " " +
+			c.At)
+	})
 	r, err := cuts.Run(ctx, o)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Command run boots the matrix of deaths, as a part of `make boots`, and exits 1 if one of them does not end as it should. See
-// docs/explanation/deaths.md.
+// Command run boots the matrix of deaths, as a part of `make boots`, and exits 1 if one of them does not end as it
+// should. See docs/explanation/deaths.md.
 //
 //	go run ./internal/deaths/run -only "grub-bios panic"
 package main
@@ -17,14 +17,16 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "cells whose names contain all these words; more choices after a comma; \"sample\" for those of make test")
+	only := flag.String("only", "", "cells whose names contain all these words; more choices after a comma; "+
+		"\"sample\" for those of make test")
 	seed := flag.Uint64("seed", 0, "of the moments at which power fails; 0 takes one from the clock")
 	workers := flag.Int("machines", 2, "at a time")
 	within := flag.Duration("within", 3*time.Minute, "for a boot, or a command in a guest")
 	dog := flag.String("watchdog", "i6300esb", "the machines' watchdog: i6300esb, or iTCO for the chipset's own")
 	console := flag.Bool("console", false, "show what the machines print")
 	flag.Parse()
-	os.Exit(run(*only, deaths.Options{Seed: *seed, Workers: *workers, Within: *within, Watchdog: *dog, Log: os.Stdout}, *console))
+	os.Exit(run(*only, deaths.Options{Seed: *seed, Workers: *workers, Within: *within, Watchdog: *dog, Log: os.Stdout},
+		*console))
 }
 
 func run(only string, o deaths.Options, console bool) int {

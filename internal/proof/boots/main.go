@@ -1,5 +1,5 @@
-// Command boots is `make boots`: it boots disks of the proof in QEMU, under real firmware and loaders, and exits 1 if the model
-// or the product's doctor says something else of one of them. See docs/proof.md.
+// Command boots is `make boots`: it boots disks of the proof in QEMU, under real firmware and loaders, and exits 1 if
+// the model or the product's doctor says something else of one of them. See docs/proof.md.
 package main
 
 import (
@@ -39,7 +39,8 @@ func main() {
 			wanted[l] = *n
 		}
 	}
-	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Only: *only, Workers: runtime.NumCPU(), Within: 3 * time.Minute, Log: os.Stdout}
+	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Only: *only, Workers: runtime.NumCPU(),
+		Within: 3 * time.Minute, Log: os.Stdout}
 	r, err := proof.Boots(ctx, dir, o)
 	os.RemoveAll(dir)
 	for _, d := range r.Differences {

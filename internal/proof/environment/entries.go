@@ -15,7 +15,8 @@ func program(release string) ([]byte, error) {
 	if release == "" {
 		return kernel, nil
 	}
-	asset, err := pack.UKI(pack.UKIParts{Stub: section(loadertest.Stub()), Linux: section([]byte("kernel of others")), OSRelease: release, Uname: "6.9"})
+	asset, err := pack.UKI(pack.UKIParts{Stub: section(loadertest.Stub()), Linux: section([]byte("kernel of others")),
+		OSRelease: release, Uname: "6.9"})
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +30,9 @@ func (d *disturbed) sortKey() string {
 }
 
 func (d *disturbed) foreignEntry() (string, error) {
-	name := pick(d.Rand, "arch.conf", "debian-6.1.conf", "zzz.conf", "000.conf", "pawl-c.conf", "pawl.conf", "pawl-a-old.conf", "pawl-b.conf.bak", "PAWL-A~1.CONF", "pawl-a+3.conf", "pawl-b+2-1.conf", "arch+0-3.conf", "auto-x.conf", ".hidden.conf")
+	name := pick(d.Rand, "arch.conf", "debian-6.1.conf", "zzz.conf", "000.conf", "pawl-c.conf", "pawl.conf",
+		"pawl-a-old.conf", "pawl-b.conf.bak", "PAWL-A~1.CONF", "pawl-a+3.conf", "pawl-b+2-1.conf", "arch+0-3.conf",
+		"auto-x.conf", ".hidden.conf")
 	var text strings.Builder
 	line := func(key, value string) { fmt.Fprintf(&text, "%s %s\n", key, value) }
 	line("title", pick(d.Rand, "Arch Linux", "Pawl", "Debian"))
@@ -42,7 +45,8 @@ func (d *disturbed) foreignEntry() (string, error) {
 	if d.Intn(6) == 0 {
 		line("machine-id", strings.Repeat("0", 32))
 	}
-	path := pick(d.Rand, "/EFI/vendor/vmlinuz.efi", "/EFI/vendor/vmlinuz.efi", "/EFI/gone/vmlinuz.efi", "/EFI/pawl/A/os.efi", "/EFI/pawl/B/os.efi", "/EFI/pawl/A/vmlinuz", "/EFI/BOOT/BOOTX64.EFI")
+	path := pick(d.Rand, "/EFI/vendor/vmlinuz.efi", "/EFI/vendor/vmlinuz.efi", "/EFI/gone/vmlinuz.efi",
+		"/EFI/pawl/A/os.efi", "/EFI/pawl/B/os.efi", "/EFI/pawl/A/vmlinuz", "/EFI/BOOT/BOOTX64.EFI")
 	line(pick(d.Rand, "linux", "linux", "efi"), path)
 	if d.Intn(3) == 0 {
 		line("initrd", pick(d.Rand, "/EFI/vendor/initrd", "/EFI/pawl/A/initrd", "/gone"))
@@ -62,12 +66,14 @@ func (d *disturbed) foreignEntry() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("loader/entries/%s: %s", name, shown(data)), d.write(map[string][]byte{
-		"loader/entries/" + name: data, "EFI/vendor/vmlinuz.efi": kernel, "EFI/vendor/initrd": []byte("initramfs of others"),
+		"loader/entries/" + name: data, "EFI/vendor/vmlinuz.efi": kernel,
+		"EFI/vendor/initrd": []byte("initramfs of others"),
 	})
 }
 
 func (d *disturbed) foreignUKI() (string, error) {
-	name := pick(d.Rand, "linux.efi", "arch-linux.efi", "pawl-a.efi", "zzz.efi", "linux+3.efi", "linux+0-2.efi", "LINUX~1.EFI", "debian-6.1.efi")
+	name := pick(d.Rand, "linux.efi", "arch-linux.efi", "pawl-a.efi", "zzz.efi", "linux+3.efi", "linux+0-2.efi",
+		"LINUX~1.EFI", "debian-6.1.efi")
 	id := pick(d.Rand, "arch", "0", "00", "pawl", "virtual", "zz", "-")
 	release := fmt.Sprintf("ID=%s\nNAME=%s\nVERSION_ID=%s\n", id, id, pick(d.Rand, "1", "99"))
 	data, err := program(release)
@@ -105,7 +111,8 @@ func (d *disturbed) loaderConf() (string, error) {
 	case 2:
 		data = nil
 	case 3:
-		data = padded([]byte("default "+pick(d.Rand, "pawl-*", "*", "pawl-?.conf", "@saved", "auto-windows", "arch.conf", "pawl-a", "@x", "arch-*")+"\ntimeout 3\n"), '\n')
+		data = padded([]byte("default "+pick(d.Rand, "pawl-*", "*", "pawl-?.conf", "@saved", "auto-windows",
+			"arch.conf", "pawl-a", "@x", "arch-*")+"\ntimeout 3\n"), '\n')
 	case 4:
 		data = bytes.ReplaceAll(bytes.TrimRight(old, "\n"), []byte("\n"), []byte("\r\n"))
 		data = padded(append(data, "\r\n"...), '\n')
@@ -121,7 +128,8 @@ func (d *disturbed) loaderConf() (string, error) {
 	case 8:
 		data = padded([]byte(pick(d.Rand, "preferred ", "default ")+id+"\ndefault "+entryID(d.anySlot())+"\n"), '\n')
 	case 9:
-		data = padded([]byte("timeout "+pick(d.Rand, "menu-force", "menu-hidden", "menu-disabled", "-1", "x")+"\ndefault "+id+"\n"), '\n')
+		data = padded([]byte("timeout "+pick(d.Rand, "menu-force", "menu-hidden", "menu-disabled", "-1", "x")+
+			"\ndefault "+id+"\n"), '\n')
 	case 10:
 		data = []byte("default " + id + "\n")
 	case 11:

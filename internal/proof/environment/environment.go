@@ -1,10 +1,10 @@
-// Package environment makes machines as others leave them, has every operation of package upgrade done on each, and holds what
-// boots against the table in docs/architecture.md: an operation is refused before its first write, or it keeps every promise
-// to its end, fallback and confirm included.
+// Package environment makes machines as others leave them, has every operation of package upgrade done on each, and
+// holds what boots against the table in docs/architecture.md: an operation is refused before its first write, or it
+// keeps every promise to its end, fallback and confirm included.
 //
-// Start with Run. An environment is a day in the life of a healthy machine and one to four disturbances; all of it follows from
-// one seed. What boots is asked of the model of firmware and loader (package bootloader/predict); of package upgrade's own
-// rehearsal the judge knows nothing. docs/proof.md says what is made and what is asked.
+// Start with Run. An environment is a day in the life of a healthy machine and one to four disturbances; all of it
+// follows from one seed. What boots is asked of the model of firmware and loader (package bootloader/predict); of
+// package upgrade's own rehearsal the judge knows nothing. docs/proof.md says what is made and what is asked.
 package environment
 
 import (
@@ -155,7 +155,8 @@ type change struct {
 
 func (r *run) plan(seed int64) plan {
 	d := rand.New(rand.NewSource(seed))
-	p := plan{seed: seed, loader: pick(d, loaders.SystemdBoot, loaders.SystemdBoot, loaders.SystemdBoot, loaders.GRUBBIOS, loaders.GRUBUEFI), day: d.Intn(1000), reboots: d.Intn(5) > 1}
+	p := plan{seed: seed, loader: pick(d, loaders.SystemdBoot, loaders.SystemdBoot, loaders.SystemdBoot,
+		loaders.GRUBBIOS, loaders.GRUBUEFI), day: d.Intn(1000), reboots: d.Intn(5) > 1}
 	p.life = d.Intn(len(r.lives[p.loader]))
 	for range pick(d, 1, 1, 1, 1, 1, 2, 2, 2, 3, 4) {
 		p.changes = append(p.changes, change{choose(r.kinds, p.loader, d), d.Int63()})
@@ -232,7 +233,8 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 		}
 	}
 	if now, ok, err := settled(m); err != nil || !ok || now != old {
-		f.outcomes = []outcome{{"started", false, broken("started changes what boots", "%v, was %v: %v", now, old, err)}}
+		f.outcomes = []outcome{{"started", false, broken("started changes what boots", "%v, was %v: %v", now, old,
+			err)}}
 		return f, nil
 	}
 	j := p.judge

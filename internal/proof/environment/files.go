@@ -83,8 +83,10 @@ func padded(data []byte, with byte) []byte {
 func (d *disturbed) foreignFiles() (string, error) {
 	files := map[string][]byte{}
 	for range 1 + d.Intn(12) {
-		dir := pick(d.Rand, "", "EFI/vendor/", "EFI/debian/", "loader/", "EFI/BOOT/", "System Volume Information/", "EFI/pawl/", "loader/entries/", "grub/", "EFI/Microsoft/Boot/")
-		name := pick(d.Rand, "notes.txt", "a long name of a file that others left here.dat", "BOOTIA32.EFI", "fbx64.efi", "x", "random-seed", "entries.srel", "bootmgfw.efi", "grubenv", "TOOL.EFI", "read me")
+		dir := pick(d.Rand, "", "EFI/vendor/", "EFI/debian/", "loader/", "EFI/BOOT/", "System Volume Information/",
+			"EFI/pawl/", "loader/entries/", "grub/", "EFI/Microsoft/Boot/")
+		name := pick(d.Rand, "notes.txt", "a long name of a file that others left here.dat", "BOOTIA32.EFI",
+			"fbx64.efi", "x", "random-seed", "entries.srel", "bootmgfw.efi", "grubenv", "TOOL.EFI", "read me")
 		files[dir+name] = d.noise(pick(d.Rand, 0, 1, 100, 512, 700, 5000, 70000))
 	}
 	var names []string
@@ -97,12 +99,15 @@ func (d *disturbed) foreignFiles() (string, error) {
 
 // own lists the files that an installed machine has, those of slots last.
 func (d *disturbed) own(f *bootfs.FS) []string {
-	list := []string{"EFI/BOOT/BOOTX64.EFI", "loader/loader.conf", "loader/entries/pawl-a.conf", "loader/entries/pawl-b.conf"}
+	list := []string{"EFI/BOOT/BOOTX64.EFI", "loader/loader.conf", "loader/entries/pawl-a.conf",
+		"loader/entries/pawl-b.conf"}
 	if d.kit.Loader != loaders.SystemdBoot {
-		list = []string{"EFI/BOOT/BOOTX64.EFI", "grub/grub.cfg", "grub/A.cfg", "grub/B.cfg", "grub/default.0.env", "grub/default.1.env", "grub/trial.env"}
+		list = []string{"EFI/BOOT/BOOTX64.EFI", "grub/grub.cfg", "grub/A.cfg", "grub/B.cfg", "grub/default.0.env",
+			"grub/default.1.env", "grub/trial.env"}
 	}
 	for _, s := range bootloader.Slots {
-		for _, name := range []string{"os.efi", "vmlinuz", "initrd", "cmdline", "args.cfg", "loader.efi", "loader.img", "manifest.json"} {
+		for _, name := range []string{"os.efi", "vmlinuz", "initrd", "cmdline", "args.cfg", "loader.efi", "loader.img",
+			"manifest.json"} {
 			list = append(list, s.File(name))
 		}
 	}
@@ -181,7 +186,8 @@ func (d *disturbed) fileOverwritten() (string, error) {
 		return "", err
 	}
 	path := pick(d.Rand, d.own(f)...)
-	if inUse := strings.HasPrefix(path, d.last.Slot.Dir()) || strings.Contains(path, "/loader."); inUse && !strings.HasSuffix(path, ".json") {
+	if inUse := strings.HasPrefix(path, d.last.Slot.Dir()) || strings.Contains(path, "/loader."); inUse &&
+		!strings.HasSuffix(path, ".json") {
 		return "", nil // bits that rot under a running system, or in what is copied from it: nothing is promised
 	}
 	data, err := f.ReadFile(path)

@@ -66,8 +66,8 @@ func (d *disturbed) shim() (string, error) {
 	return "", d.write(files)
 }
 
-// secureBoot has firmware ask who signed what it starts. With a list it trusts the loader that is there and the systems, by their
-// digests, and nothing else.
+// secureBoot has firmware ask who signed what it starts. With a list it trusts the loader that is there and the
+// systems, by their digests, and nothing else.
 func (d *disturbed) secureBoot() (string, error) {
 	if err := d.set(efivar.Global("SecureBoot"), volatile, []byte{1}); err != nil {
 		return "", err
@@ -84,7 +84,8 @@ func (d *disturbed) secureBoot() (string, error) {
 		return "", err
 	}
 	programs := [][]byte{loader}
-	for _, version := range []string{"1.1.0", "1.1.1", "1.1.2", "1.1.3", "1.1.4", "1.1.5", "1.1.6", "1.1.7", "1.2.2", "1.2.6", "1.2.9", "1.2.10"} {
+	for _, version := range []string{"1.1.0", "1.1.1", "1.1.2", "1.1.3", "1.1.4", "1.1.5", "1.1.6", "1.1.7", "1.2.2",
+		"1.2.6", "1.2.9", "1.2.10"} {
 		img, err := d.kit.Image(version)
 		if err != nil {
 			return "", err
@@ -111,11 +112,12 @@ func (d *disturbed) secureBoot() (string, error) {
 	for _, n := range []int{28 + len(digests), 0, 48} {
 		list = binary.LittleEndian.AppendUint32(list, uint32(n))
 	}
-	return fmt.Sprintf("it trusts %d programs", len(digests)/48), d.set(predict.Signatures("db"), efivar.Kept, append(list, digests...))
+	return fmt.Sprintf("it trusts %d programs", len(digests)/48), d.set(predict.Signatures("db"), efivar.Kept,
+		append(list, digests...))
 }
 
-// secondEFI makes the partition STATE look like another EFI system partition: by its label, its type, or both; empty, or with a FAT12 or
-// FAT16 of others that has a program where firmware looks.
+// secondEFI makes the partition STATE look like another EFI system partition: by its label, its type, or both; empty,
+// or with a FAT12 or FAT16 of others that has a program where firmware looks.
 func (d *disturbed) secondEFI() (string, error) {
 	layout, err := partition.Read(d.disk)
 	if err != nil {
@@ -161,7 +163,8 @@ func (d *disturbed) secondEFI() (string, error) {
 	return what, partition.Apply(d.disk.Disk, layout)
 }
 
-// smallFAT is the beginning of a FAT12 or FAT16 of so many sectors, with so many in a cluster, that holds a loader for removable media.
+// smallFAT is the beginning of a FAT12 or FAT16 of so many sectors, with so many in a cluster, that holds a loader for
+// removable media.
 func smallFAT(sectors, per int, loader []byte) []byte {
 	const sector, root = 512, 32 // sectors of the root directory
 	table := (2*sectors/per + sector) / sector

@@ -26,7 +26,8 @@ func (d *disturbed) grubBlock() (string, error) {
 		data, what = padded([]byte(signature+"saved_entry=0\n"), '#'), "of another program"
 	case 3:
 		s := d.anySlot()
-		data, what = padded([]byte(fmt.Sprintf("%strial=%v\ntries=%d\n", signature, s, d.Intn(4))), '#'), fmt.Sprintf("trial of %v", s)
+		data, what = padded([]byte(fmt.Sprintf("%strial=%v\ntries=%d\n", signature, s, d.Intn(4))), '#'),
+			fmt.Sprintf("trial of %v", s)
 	case 4:
 		data, what = append(data, bytes.Repeat([]byte("#"), 512)...), "1024 bytes"
 	case 5:

@@ -32,8 +32,8 @@ type outcome struct {
 	err       error // a *wrong, or why it was refused
 }
 
-// settled is what the machine boots by itself, once whatever is set to be tried is over. ok is false where that is not one of our
-// systems, or not the same each time.
+// settled is what the machine boots by itself, once whatever is set to be tried is over. ok is false where that is not
+// one of our systems, or not the same each time.
 func settled(m *machine) (s system, ok bool, err error) {
 	c := m.clone()
 	c.keeps = false
@@ -71,8 +71,8 @@ type judge struct {
 	others  map[string][]byte
 }
 
-// ask has the operation done that was drawn, of those that the machine's state allows. What is refused costs little, so the next is
-// asked then, until one is accepted. A refusal must leave everything as it was.
+// ask has the operation done that was drawn, of those that the machine's state allows. What is refused costs little, so
+// the next is asked then, until one is accepted. A refusal must leave everything as it was.
 func (j judge) ask() (list []outcome) {
 	operations := []asked{{"upgrade", j.upgrade}, {"rollback", j.rollback}}
 	if j.m.last.Trial {
@@ -106,8 +106,8 @@ func (j judge) do(name string, operation func(*machine) (bool, error)) outcome {
 	return outcome{name, accepted, err}
 }
 
-// refused is how an operation's error is judged: it must have come before the first write. That a store of variables is full shows
-// only when it is written to; then nothing may be armed, and the default boots as before.
+// refused is how an operation's error is judged: it must have come before the first write. That a store of variables is
+// full shows only when it is written to; then nothing may be armed, and the default boots as before.
 func (j judge) refused(c *machine, err error) (bool, error) {
 	if c.vars.full && errors.Is(err, bootloader.ErrNoVariables) {
 		if broke := j.boots(c, j.old, "after the variables were found full", 2); broke != nil {
@@ -135,7 +135,8 @@ func (j judge) boots(m *machine, s system, when string, n int) error {
 	return nil
 }
 
-// late reports whether an error shows only when the image is read, or a variable is written, neither of which a plan does.
+// late reports whether an error shows only when the image is read, or a variable is written, neither of which a plan
+// does.
 func late(err error) bool {
 	return errors.Is(err, upgrade.ErrUnfit) || errors.Is(err, bootloader.ErrNoVariables)
 }
@@ -256,7 +257,8 @@ func (j judge) confirm(c *machine) (bool, error) {
 		return j.refused(c, err)
 	}
 	if !j.ordered && runs != j.old {
-		return true, broken("a boot that no attempt ordered is confirmed by itself", "%v, the default is %v", runs, j.old)
+		return true, broken("a boot that no attempt ordered is confirmed by itself", "%v, the default is %v", runs,
+			j.old)
 	}
 	return true, j.isDefault(c, runs, "confirmed")
 }

@@ -33,7 +33,8 @@ func (l layout) String() string {
 	if l.ours {
 		return fmt.Sprintf("boot file system of %d MiB as installed", l.size/mib)
 	}
-	return fmt.Sprintf("boot file system of %d MiB formatted and filled by others: clusters of %d, %d reserved sectors, %d tables%s",
+	return fmt.Sprintf("boot file system of %d MiB formatted and filled by others: clusters of %d, %d reserved "+
+		"sectors, %d tables%s",
 		l.size/mib, l.cluster, l.reserve, l.tables, l.say)
 }
 
@@ -44,14 +45,16 @@ const minClusters = 65525
 func layouts(n int, r *rand.Rand) (list []layout) {
 	sizes := []int64{40, 34, 36, 35, 48, 41, 34, 64, 37, 36, 272, 34, 40, 48, 96, 40}
 	for i := range n {
-		l := layout{size: sizes[i%len(sizes)] * mib, ours: i%2 == 0, tables: 2, reserve: 32, cluster: 512, names: strings.Clone}
+		l := layout{size: sizes[i%len(sizes)] * mib, ours: i%2 == 0, tables: 2, reserve: 32, cluster: 512,
+			names: strings.Clone}
 		if l.ours {
 			list = append(list, l)
 			continue
 		}
 		l.reserve = pick[int64](r, 8, 32, 33, 38, 2048)
 		l.tables = pick[int64](r, 2, 2, 2, 1)
-		for l.cluster < 32<<10 && (l.size-l.reserve*512)/(2*l.cluster) > minClusters+4096 && (l.size > 128*mib || r.Intn(2) == 0) {
+		for l.cluster < 32<<10 && (l.size-l.reserve*512)/(2*l.cluster) > minClusters+4096 &&
+			(l.size > 128*mib || r.Intn(2) == 0) {
 			l.cluster *= 2
 		}
 		if l.apart = i%4 == 1; l.apart {

@@ -48,7 +48,8 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	o := upgrade.InstallOptions{Loader: backend, Partitions: l.layout.partitions(), Seed: "environment", Now: virtual.Now}
+	o := upgrade.InstallOptions{Loader: backend, Partitions: l.layout.partitions(), Seed: "environment",
+		Now: virtual.Now}
 	if err := upgrade.Install(ctx, m.disk, img, o); err != nil {
 		return fmt.Errorf("%v, %v: %w", l.kit.Loader, l.layout, err)
 	}
@@ -68,7 +69,10 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 		{"runs it", func() error { return m.next() }},
 		{"upgrade prepared", func() error { return m.prepare(ctx, "1.1.2", false) }},
 		{"upgrade staged", func() error { return m.prepare(ctx, "1.1.3", true) }},
-		{"upgrade of two tries armed", func() error { return m.apply(ctx, "1.1.4", upgrade.Options{Tries: 2, Preserve: true}) }},
+		{"upgrade of two tries armed", func() error {
+			return m.apply(ctx, "1.1.4",
+				upgrade.Options{Tries: 2, Preserve: true})
+		}},
 		{"its first trial", func() error { return m.next() }},
 		{"its second trial", func() error { return m.next() }},
 		{"it fell back", func() error { return m.next() }},

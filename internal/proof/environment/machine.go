@@ -116,7 +116,8 @@ func (m *machine) boot() error {
 		dev = refusing{m.disk.Disk}
 	}
 	var err error
-	m.last, err = predict.Boot(dev, m.vars.Memory, predict.Options{SectorReads: true, BIOS: m.kit.Loader == loaders.GRUBBIOS})
+	m.last, err = predict.Boot(dev, m.vars.Memory, predict.Options{SectorReads: true,
+		BIOS: m.kit.Loader == loaders.GRUBBIOS})
 	for n, v := range once {
 		if err := m.vars.Memory.Write(n, v); err != nil {
 			return err
@@ -133,7 +134,8 @@ func (refusing) WriteAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 // open is what the running system does to work on its own disk.
 func (m *machine) open() (*upgrade.Machine, error) {
 	return upgrade.OpenDevice(m.disk, upgrade.OpenOptions{Loaders: loaders.All(),
-		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: fmt.Sprintf("boot-%d", m.boots), Version: m.kit.Version(m.last.Digest), Now: virtual.Now,
+		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: fmt.Sprintf("boot-%d", m.boots),
+		Version: m.kit.Version(m.last.Digest), Now: virtual.Now,
 	})
 }
 
@@ -166,10 +168,12 @@ func (m *machine) drive() (efivar.HardDrive, error) {
 		return efivar.HardDrive{}, err
 	}
 	guid, err := efivar.ParseGUID(p.GUID.String())
-	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid}, err
+	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid},
+		err
 }
 
-// files opens the boot file system as any other program does: it knows of no zones, and fills the volume from its beginning.
+// files opens the boot file system as any other program does: it knows of no zones, and fills the volume from its
+// beginning.
 func (m *machine) files() (*bootfs.FS, error) {
 	dev, err := m.part("EFI")
 	if err != nil {
@@ -283,7 +287,8 @@ func (m *machine) spoil(s bootloader.Slot) error {
 	return w.Close()
 }
 
-// ordered reports whether META has an open attempt for the slot that runs, or cannot be read and so does not say that it has none.
+// ordered reports whether META has an open attempt for the slot that runs, or cannot be read and so does not say that
+// it has none.
 func (m *machine) ordered() (bool, error) {
 	p, err := m.part("META")
 	if err != nil {

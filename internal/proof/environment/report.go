@@ -44,7 +44,8 @@ func (r Result) Err() error {
 		errs = append(errs, fmt.Errorf("%d of %d environments were accepted, fewer than a third", r.Accepted, r.Made))
 	}
 	if r.Blind == 0 {
-		errs = append(errs, errors.New("nothing is wrong without a rehearsal, so it was not shown that the judge would notice"))
+		errs = append(errs, errors.New("nothing is wrong without a rehearsal, so it was not shown that the judge "+
+			"would notice"))
 	}
 	return errors.Join(errs...)
 }
@@ -98,7 +99,9 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 				w = v
 			}
 		}
-		kinds[name] = fmt.Sprintf("seed %d, %v, %s, %s, reboots %v, version %s, %+v, staged %v\n      %s\n      => %s (runs %s)", p.seed, p.loader, g.layout, g.day, p.reboots, p.judge.version, brief(p.judge.options), p.judge.staged, strings.Join(g.changes, "\n      "), w.detail, g.runs)
+		kinds[name] = fmt.Sprintf("seed %d, %v, %s, %s, reboots %v, version %s, %+v, staged %v\n      %s\n      => "+
+			"%s (runs %s)", p.seed, p.loader, g.layout, g.day, p.reboots, p.judge.version, brief(p.judge.options),
+			p.judge.staged, strings.Join(g.changes, "\n      "), w.detail, g.runs)
 		sizes[name] = len(kinds[name]) + 1000*len(small.changes)
 	}
 	r.mu.Lock()
@@ -169,7 +172,11 @@ func (r *run) shrink(ctx context.Context, p plan, f found, kind string) (plan, f
 		if err != nil {
 			return p, f, err
 		}
-		if slices.ContainsFunc(g.outcomes, func(o outcome) bool { w, is := o.err.(*wrong); return is && w.kind == kind }) {
+		if slices.ContainsFunc(g.outcomes, func(o outcome) bool {
+			w, is := o.err.(*wrong)
+			return is &&
+				w.kind == kind
+		}) {
 			p, f = q, g
 			continue
 		}
@@ -180,7 +187,8 @@ func (r *run) shrink(ctx context.Context, p plan, f found, kind string) (plan, f
 
 // tell says everything of one environment.
 func (r *run) tell(p plan, f found) {
-	fmt.Fprintf(r.Log, "%v, %s, %q, reboots %v; upgrade to %s, %s, staged %v\n", p.loader, f.layout, f.day, p.reboots, p.judge.version, brief(p.judge.options), p.judge.staged)
+	fmt.Fprintf(r.Log, "%v, %s, %q, reboots %v; upgrade to %s, %s, staged %v\n", p.loader, f.layout, f.day, p.reboots,
+		p.judge.version, brief(p.judge.options), p.judge.staged)
 	for _, c := range f.changes {
 		fmt.Fprintf(r.Log, "  %s\n", c)
 	}

@@ -6,7 +6,8 @@ import (
 
 func (d *disturbed) strayFile() (string, error) {
 	dir := d.anySlot().Dir() + pick(d.Rand, "", "", "/sub")
-	name := dir + "/" + pick(d.Rand, "notes.txt", "vmlinuz", "cmdline", "initrd", "os.efi.bak", "loader.efi", "manifest.json~", "OS~1.EFI")
+	name := dir + "/" + pick(d.Rand, "notes.txt", "vmlinuz", "cmdline", "initrd", "os.efi.bak", "loader.efi",
+		"manifest.json~", "OS~1.EFI")
 	f, err := d.files()
 	if err != nil || exists(f, name) {
 		return "", err

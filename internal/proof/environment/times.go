@@ -102,7 +102,9 @@ func (d *disturbed) metaEdited() (string, error) {
 		return "", nil
 	}
 	tag := pick(d.Rand, meta.TagAttempt, meta.TagBadDigests)
-	text := pick(d.Rand, "", "{}", "[]", "null", `{"phase":"armed","to":"B","from":"A"}`, `{"phase":"started","to":"A","from":"B","image":"sha256:0"}`, `{"phase":"later","to":"C"}`, strings.Repeat("x", 900))
+	text := pick(d.Rand, "", "{}", "[]", "null", `{"phase":"armed","to":"B","from":"A"}`,
+		`{"phase":"started","to":"A","from":"B","image":"sha256:0"}`, `{"phase":"later","to":"C"}`,
+		strings.Repeat("x", 900))
 	return fmt.Sprintf("tag %#x: %s", tag, text), s.Set(tag, []byte(text))
 }
 

@@ -80,7 +80,8 @@ func (j judge) dies(c *machine, a upgrade.Attempt, tries int) error {
 		got++
 	}
 	if got != want && !(c.unrecorded && got < want) {
-		return broken("a trial that dies is not tried as often as it should be", "%d times, want %d; then %v", got, want, told(c.last))
+		return broken("a trial that dies is not tried as often as it should be", "%d times, want %d; then %v", got,
+			want, told(c.last))
 	}
 	return j.fellBack(c, a, "a trial dies without a word")
 }
@@ -101,7 +102,8 @@ func (j judge) diesStarted(c *machine, a upgrade.Attempt, tries int) error {
 		}
 	}
 	if got != tries && !((c.keeps || c.unrecorded) && got < tries) {
-		return broken("a trial that starts and dies is not tried as often as it should be", "%d times, want %d; then %v", got, tries, told(c.last))
+		return broken("a trial that starts and dies is not tried as often as it should be",
+			"%d times, want %d; then %v", got, tries, told(c.last))
 	}
 	return j.fellBack(c, a, "a trial starts and dies")
 }
@@ -136,14 +138,16 @@ func (j judge) fails(c *machine, a upgrade.Attempt) error {
 	return j.fellBack(c, a, "a trial fails")
 }
 
-// fellBack requires that the boot that just came is the default's, that it knows how the attempt ended, and that it comes again.
+// fellBack requires that the boot that just came is the default's, that it knows how the attempt ended, and that it
+// comes again.
 func (j judge) fellBack(c *machine, a upgrade.Attempt, when string) error {
 	if got, ok := c.runs(c.last); !ok || got != j.old || c.last.Trial {
 		return broken(when+", what should boot does not", "%v, want %v by itself", told(c.last), j.old)
 	}
 	err := c.with(func(s *upgrade.Machine) error {
 		b, err := s.Started(j.ctx)
-		if err == nil && (!b.Ended || b.Attempt == nil || b.Attempt.ID != a.ID || b.Attempt.Result != upgrade.FellBack) {
+		if err == nil && (!b.Ended || b.Attempt == nil || b.Attempt.ID != a.ID ||
+			b.Attempt.Result != upgrade.FellBack) {
 			err = fmt.Errorf("ended %v, attempt %v", b.Ended, b.Attempt)
 		}
 		return err

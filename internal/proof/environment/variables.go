@@ -24,8 +24,13 @@ func variables() []disturbance {
 		{"a variable cut short", 5, uefi, (*disturbed).cutShort},
 		{"a variable gone", 4, uefi, (*disturbed).gone},
 		{"the variable store full", 2, uefi, func(d *disturbed) (string, error) { d.vars.full = true; return "", nil }},
-		{"the variable store read-only", 1, uefi, func(d *disturbed) (string, error) { d.vars.readOnly = true; return "", nil }},
-		{"firmware that does not use up what is to be booted once", 2, uefi, func(d *disturbed) (string, error) { d.keeps = true; return "", nil }},
+		{"the variable store read-only", 1, uefi, func(d *disturbed) (string,
+			error) {
+			d.vars.readOnly = true
+			return "", nil
+		}},
+		{"firmware that does not use up what is to be booted once", 2, uefi,
+			func(d *disturbed) (string, error) { d.keeps = true; return "", nil }},
 	}
 }
 
@@ -40,12 +45,17 @@ func (d *disturbed) set(n efivar.Name, attributes uint32, data []byte) error {
 func entryID(s bootloader.Slot) string { return "pawl-" + strings.ToLower(string(s)) + ".conf" }
 
 func (d *disturbed) loaderVariable() (string, error) {
-	name := pick(d.Rand, "LoaderEntryDefault", "LoaderEntryDefault", "LoaderEntryDefault", "LoaderEntryOneShot", "LoaderEntryOneShot",
-		"LoaderEntryPreferred", "LoaderEntryPreferred", "LoaderEntrySelected", "LoaderEntryLastBooted", "LoaderConfigTimeout", "LoaderConfigTimeoutOneShot", "LoaderEntrySysFail",
-		"LoaderFeatures", "LoaderInfo", "LoaderImageIdentifier", "LoaderDevicePartUUID", "LoaderBootCountPath", "LoaderEntries", "LoaderSystemToken", "StubInfo", "LoaderConfigConsoleMode")
+	name := pick(d.Rand, "LoaderEntryDefault", "LoaderEntryDefault", "LoaderEntryDefault", "LoaderEntryOneShot",
+		"LoaderEntryOneShot",
+		"LoaderEntryPreferred", "LoaderEntryPreferred", "LoaderEntrySelected", "LoaderEntryLastBooted",
+		"LoaderConfigTimeout", "LoaderConfigTimeoutOneShot", "LoaderEntrySysFail",
+		"LoaderFeatures", "LoaderInfo", "LoaderImageIdentifier", "LoaderDevicePartUUID", "LoaderBootCountPath",
+		"LoaderEntries", "LoaderSystemToken", "StubInfo", "LoaderConfigConsoleMode")
 	id := entryID(d.anySlot())
-	text := pick(d.Rand, id, id, id, entryID(d.anySlot()), strings.ToUpper(id), strings.TrimSuffix(id, ".conf"), "pawl-*", "*", "pawl-?.conf", "pawl-[ab].conf", "@saved",
-		"auto-windows", "auto-reboot-to-firmware-setup", "arch.conf", "debian-6.1.conf", "linux.efi", id+" ", " "+id, "0", "10", "menu-force", "menu-hidden", "menu-disabled", "")
+	text := pick(d.Rand, id, id, id, entryID(d.anySlot()), strings.ToUpper(id), strings.TrimSuffix(id, ".conf"),
+		"pawl-*", "*", "pawl-?.conf", "pawl-[ab].conf", "@saved",
+		"auto-windows", "auto-reboot-to-firmware-setup", "arch.conf", "debian-6.1.conf", "linux.efi", id+" ", " "+id,
+		"0", "10", "menu-force", "menu-hidden", "menu-disabled", "")
 	if strings.HasPrefix(name, "LoaderConfigTimeout") {
 		text = pick(d.Rand, "0", "5", "menu-force", "menu-hidden", "menu-disabled", "", text)
 	}
@@ -124,7 +134,8 @@ func (d *disturbed) bootOrder() (string, error) {
 		order = nil
 	case 5:
 		data := append(efivar.EncodeNumbers(order...), 0)
-		return fmt.Sprintf("BootOrder = %x, of an odd length", data), d.set(efivar.Global("BootOrder"), efivar.Kept, data)
+		return fmt.Sprintf("BootOrder = %x, of an odd length", data), d.set(efivar.Global("BootOrder"), efivar.Kept,
+			data)
 	case 6:
 		order = slices.Insert(order, 0, uint16(0x66+d.Intn(3))) // no such entry
 	case 7:
@@ -142,12 +153,20 @@ func (d *disturbed) bootEntry() (string, error) {
 		return "", err
 	}
 	on := drive
-	path := pick(d.Rand, `\EFI\BOOT\BOOTX64.EFI`, `\EFI\BOOT\BOOTX64.EFI`, `\EFI\boot\bootx64.efi`, `EFI\boot\bootx64.efi`, `/EFI/BOOT/BOOTX64.EFI`, `\efi\systemd\systemd-bootx64.efi`,
-		`\EFI\Linux\linux.efi`, `\EFI\pawl\A\os.efi`, `\EFI\pawl\B\os.efi`, `\EFI\pawl\A\loader.efi`, `\EFI\pawl\B\loader.efi`, `\EFI\pawl\a\LOADER.EFI`, `\EFI\vendor\tool.efi`, `\EFI\gone\gone.efi`, `\EFI\debian\shimx64.efi`)
-	form := pick(d.Rand, "partition and file", "partition and file", "partition and file", "file alone", "partition alone", "partition of another disk", "other number", "device", "network", "hardware, partition and file")
-	title := pick(d.Rand, "Pawl", "Pawl (start 2)", "Pawl", "Linux Boot Manager", "debian", "UEFI OS", "", "Pawl, slot A once")
-	o := efivar.LoadOption{Attributes: pick(d.Rand, efivar.Active, efivar.Active, efivar.Active, efivar.Active, 0, efivar.Active|efivar.Hidden, efivar.Active|efivar.CategoryApp), Description: title}
-	hardware := []efivar.Node{{Type: 2, Subtype: 1, Data: []byte("\xd0\x41\x03\x0a\x00\x00\x00\x00")}, {Type: 1, Subtype: 1, Data: []byte("\x00\x03")}}
+	path := pick(d.Rand, `\EFI\BOOT\BOOTX64.EFI`, `\EFI\BOOT\BOOTX64.EFI`, `\EFI\boot\bootx64.efi`,
+		`EFI\boot\bootx64.efi`, `/EFI/BOOT/BOOTX64.EFI`, `\efi\systemd\systemd-bootx64.efi`,
+		`\EFI\Linux\linux.efi`, `\EFI\pawl\A\os.efi`, `\EFI\pawl\B\os.efi`, `\EFI\pawl\A\loader.efi`,
+		`\EFI\pawl\B\loader.efi`, `\EFI\pawl\a\LOADER.EFI`, `\EFI\vendor\tool.efi`, `\EFI\gone\gone.efi`,
+		`\EFI\debian\shimx64.efi`)
+	form := pick(d.Rand, "partition and file", "partition and file", "partition and file", "file alone",
+		"partition alone", "partition of another disk", "other number", "device", "network",
+		"hardware, partition and file")
+	title := pick(d.Rand, "Pawl", "Pawl (start 2)", "Pawl", "Linux Boot Manager", "debian", "UEFI OS", "",
+		"Pawl, slot A once")
+	o := efivar.LoadOption{Attributes: pick(d.Rand, efivar.Active, efivar.Active, efivar.Active, efivar.Active, 0,
+		efivar.Active|efivar.Hidden, efivar.Active|efivar.CategoryApp), Description: title}
+	hardware := []efivar.Node{{Type: 2, Subtype: 1, Data: []byte("\xd0\x41\x03\x0a\x00\x00\x00\x00")},
+		{Type: 1, Subtype: 1, Data: []byte("\x00\x03")}}
 	switch form {
 	case "file alone":
 		o.Path = []efivar.Node{efivar.FilePath(path)}
@@ -193,7 +212,8 @@ func (d *disturbed) bootEntry() (string, error) {
 	if err := d.set(efivar.Boot(n), efivar.Kept, data); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("Boot%04X %q, %s, %s, attributes %#x: %s; BootOrder %04x", n, title, form, where, o.Attributes, path, order), d.setOrder(order)
+	return fmt.Sprintf("Boot%04X %q, %s, %s, attributes %#x: %s; BootOrder %04x", n, title, form, where, o.Attributes,
+		path, order), d.setOrder(order)
 }
 
 // deadEntries are those of disks that were here before: the same names, and partitions that are gone.
@@ -211,7 +231,8 @@ func (d *disturbed) deadEntries() (string, error) {
 		}
 		drive.GUID[5]++
 		data, err := efivar.LoadOption{
-			Attributes: efivar.Active, Description: pick(d.Rand, "Pawl", "Pawl (start 2)"), Path: []efivar.Node{drive.Node(), efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()},
+			Attributes: efivar.Active, Description: pick(d.Rand, "Pawl", "Pawl (start 2)"),
+			Path: []efivar.Node{drive.Node(), efivar.FilePath(`\EFI\BOOT\BOOTX64.EFI`), efivar.End()},
 		}.Encode()
 		if err != nil {
 			return "", err

@@ -1,5 +1,5 @@
-// Command run is `make proof`: it cuts the power at every write and exits 1 if a disk is left that breaks the promise, or if
-// a faulty program is not told from the real one. See docs/proof.md.
+// Command run is `make proof`: it cuts the power at every write and exits 1 if a disk is left that breaks the promise,
+// or if a faulty program is not told from the real one. See docs/proof.md.
 package main
 
 import (
@@ -22,10 +22,12 @@ func main() {
 	lived := flag.Int("lived", 15_000, "and until so many of these were seen in random histories")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
 	loader := flag.String("loader", "", "only this loader; all when empty")
-	environments := flag.Int("environments", 20_000, "so many environments at the end: machines as others leave them; 0: none")
+	environments := flag.Int("environments", 20_000,
+		"so many environments at the end: machines as others leave them; 0: none")
 	onlyEnvironments := flag.Bool("only-environments", false, "nothing but environments")
 	single := flag.Bool("single", false, "with -only-environments: the one of -seed alone, of which everything is told")
-	counting := flag.Bool("counting", false, "only trials that systemd-boot counts in a name, which are no part of the promise")
+	counting := flag.Bool("counting", false,
+		"only trials that systemd-boot counts in a name, which are no part of the promise")
 	flag.Parse()
 	debug.SetGCPercent(400) // little lives long, and a million disks are made
 	dir, err := os.MkdirTemp("", "pawl-proof-")
@@ -34,11 +36,13 @@ func main() {
 		os.Exit(2)
 	}
 	if *onlyEnvironments {
-		code := surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: string(*loader), Workers: runtime.NumCPU(), Single: *single, Log: os.Stdout})
+		code := surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: string(*loader),
+			Workers: runtime.NumCPU(), Single: *single, Log: os.Stdout})
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}
-	o := proof.Options{Seed: *seed, Distinct: *distinct, Lived: *lived, Only: *only, Loader: string(*loader), Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
+	o := proof.Options{Seed: *seed, Distinct: *distinct, Lived: *lived, Only: *only, Loader: string(*loader),
+		Workers: runtime.NumCPU(), Log: os.Stdout, Counting: *counting}
 	if o.Counting {
 		o.Loader, o.Distinct = loaders.SystemdBoot, 0 // histories have no such trials
 	}
@@ -54,7 +58,8 @@ func main() {
 		code = 1
 	}
 	if *environments > 0 && *only == "" && !*counting {
-		code = max(code, surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: o.Loader, Workers: o.Workers, Log: os.Stdout}))
+		code = max(code, surround(dir, environment.Options{Seed: *seed, Made: *environments, Loader: o.Loader,
+			Workers: o.Workers, Log: os.Stdout}))
 	}
 	os.RemoveAll(dir)
 	os.Exit(code)

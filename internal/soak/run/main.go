@@ -1,4 +1,5 @@
-// Command run soaks a node service: ten upgrades under attack, nine of them on a machine in a file and one on a virtual machine.
+// Command run soaks a node service: ten upgrades under attack, nine of them on a machine in a file and one on a virtual
+// machine.
 //
 //	go run ./internal/soak/run [-time 10m] [-upgrades 10] [-virtual=false]
 //

@@ -1,4 +1,5 @@
-// Command outsider is what somebody else's program needs: it installs the first image on a file, upgrades to the second, and confirms.
+// Command outsider is what somebody else's program needs: it installs the first image on a file, upgrades to the
+// second, and confirms.
 package main
 
 import (

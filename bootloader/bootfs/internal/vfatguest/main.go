@@ -1,5 +1,6 @@
-// Command vfatguest is PID 1 of a test machine: it mounts each disk with Linux's vfat, prints the digest of every file, makes
-// changes of its own, and switches the machine off. The tests of package bootfs read what it prints and what it left.
+// Command vfatguest is PID 1 of a test machine: it mounts each disk with Linux's vfat, prints the digest of every file,
+// makes changes of its own, and switches the machine off. The tests of package bootfs read what it prints and what it
+// left.
 package main
 
 import (
@@ -80,8 +81,8 @@ func digests(disk string) error {
 	})
 }
 
-// change leaves nested directories, names of all kinds, files in pieces, deleted entries and a moved file. A file's content is
-// its path, repeated up to its size, so that the test knows it.
+// change leaves nested directories, names of all kinds, files in pieces, deleted entries and a moved file. A file's
+// content is its path, repeated up to its size, so that the test knows it.
 func change() error {
 	write := func(path string, size int) error {
 		if err := os.MkdirAll(filepath.Dir("/mnt/"+path), 0o755); err != nil {
