@@ -13,8 +13,9 @@ import (
 func ExampleRules_Allow() {
 	fmt.Println(versions.Rules{}.Allow("1.0.0", "1.1.0", ""))
 	fmt.Println(versions.Rules{}.Allow("1.0.0", "1.2.0", ""))
-	// Output: <nil> 1.0.0 to 1.2.0 is 2 minor versions, at most 1 at once: the version policy does not allow it
-	// (upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.0; or force)
+	// Output:
+	// <nil>
+	// 1.0.0 to 1.2.0 is 2 minor versions, at most 1 at once: the version policy does not allow it (upgrade to the latest 1.0, then to the latest 1.1, then to 1.2.0; or force)
 }
 
 func TestPolicy(t *testing.T) {
