@@ -78,8 +78,7 @@ func TestUKIIsTakenApart(t *testing.T) {
 
 func TestCommandLinesThatTheKernelWouldCutAreRefused(t *testing.T) {
 	for _, line := range []string{strings.Repeat("x", maxCmdline), "a\nb", "a\x00b"} {
-		err := Kernel{Linux: section([]byte("kernel")), Cmdline: line}.load(func(*os.File, *os.File,
-			string) error {
+		err := Kernel{Linux: section([]byte("kernel")), Cmdline: line}.load(func(*os.File, *os.File, string) error {
 			return nil
 		})
 		require.ErrorIs(t, err, ErrKernel)

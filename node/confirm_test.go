@@ -101,8 +101,7 @@ func TestConfirmIsRefused(t *testing.T) {
 			"the trial was given up: a check"},
 		"another operation runs": {func(f *fake, s *Server) { _ = s.queue.enter(s.newOperation("upgrade")) },
 			true, ErrBusy, "upgrade has been running"},
-		"what runs is not complete": {func(f *fake,
-			s *Server) {
+		"what runs is not complete": {func(f *fake, s *Server) {
 			f.fail["confirm by order"] = upgrade.ErrNotComplete
 		}, true, upgrade.ErrNotComplete, "no complete system"},
 		"the firmware might not start it": {func(f *fake, s *Server) { f.fail["confirm by order"] = upgrade.ErrCold },

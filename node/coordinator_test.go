@@ -109,8 +109,7 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 						}
 						return nil
 					}},
-					{Phase: PhaseUnlock, Name: "etcd", Run: func(context.Context,
-						Occasion) error {
+					{Phase: PhaseUnlock, Name: "etcd", Run: func(context.Context, Occasion) error {
 						unlocked++
 						return nil
 					}},

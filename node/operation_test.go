@@ -145,8 +145,7 @@ func TestARestartWaitsForItsReadersButNotForEver(t *testing.T) {
 				f := newFake()
 				begun := time.Now()
 				var at time.Duration
-				s := f.server(t, Config{Reboot: func(context.Context,
-					string) error {
+				s := f.server(t, Config{Reboot: func(context.Context, string) error {
 					at = time.Since(begun)
 					return nil
 				}})

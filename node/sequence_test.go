@@ -258,10 +258,10 @@ func TestAStagedUpgradeIsAppliedByStart(t *testing.T) {
 func TestAHookThatNeverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseDrain, Name: "slow", Run: func(ctx context.Context,
-			_ Occasion) error {
-			return deaf(t)(ctx)
-		}}}})
+		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseDrain, Name: "slow",
+			Run: func(ctx context.Context, _ Occasion) error {
+				return deaf(t)(ctx)
+			}}}})
 		err := order(t, s, UpgradeRequest{Image: "os:2", Reboot: true})
 		require.ErrorContains(t, err, `drain: hook "slow": no answer after 1m0s`)
 		require.Empty(t, f.rebooted())

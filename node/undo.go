@@ -28,12 +28,12 @@ func undoing(p string) (d disturbance, rank int) {
 // undo undoes the marked phases in reverse and returns the marks of what could not be undone, and why each was not.
 func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgrade.Mark) (left []upgrade.Mark,
 	err error) {
-	marks = slices.SortedStableFunc(slices.Values(marks), func(a,
-		b upgrade.Mark) int { // some may be of an earlier attempt
-		_, first := undoing(a.Phase)
-		_, second := undoing(b.Phase)
-		return cmp.Compare(first, second)
-	})
+	marks = slices.SortedStableFunc(slices.Values(marks),
+		func(a, b upgrade.Mark) int { // some may be of an earlier attempt
+			_, first := undoing(a.Phase)
+			_, second := undoing(b.Phase)
+			return cmp.Compare(first, second)
+		})
 	var errs []error
 	for _, mark := range slices.Backward(marks) {
 		d, _ := undoing(mark.Phase)

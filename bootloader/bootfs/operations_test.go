@@ -58,8 +58,8 @@ func operations() []operation {
 	clearFirst := func(t testing.TB, _ *disktest.Disk, f *bootfs.FS) { require.NoError(t, clearB(f)) }
 	old := func(i int) []byte { return content(uint64(i), []int{3000, 200, 512}[i%3]) }
 	gone := map[string][]byte{"EFI/pawl/B/os.efi": nil, "EFI/pawl/B/initrd": nil, "EFI/pawl/B/manifest.json": nil}
-	big := func(t testing.TB, dev *disktest.Disk,
-		f *bootfs.FS) { // the directory's next cluster has its entry in another sector of the table
+	// the directory's next cluster has its entry in another sector of the table
+	big := func(t testing.TB, dev *disktest.Disk, f *bootfs.FS) {
 		clearFirst(t, dev, f)
 		require.NoError(t, f.WriteFile("EFI/pawl/B/big", content(1, 100_000)))
 	}

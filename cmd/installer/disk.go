@@ -17,8 +17,8 @@ func diskCommand() *cobra.Command {
 	group(c)
 	var on machine
 	var label string
-	add := func(use, short string, run func(w *terminal.Printer, path string,
-		l partition.Labels) error) *cobra.Command {
+	type run = func(w *terminal.Printer, path string, l partition.Labels) error
+	add := func(use, short string, run run) *cobra.Command {
 		sub := &cobra.Command{Use: use, Short: short, Args: none, RunE: func(c *cobra.Command, _ []string) error {
 			path, o, err := on.options()
 			if err != nil {
@@ -42,8 +42,8 @@ func diskCommand() *cobra.Command {
 		return changeTable(w, path, partition.Grow)
 	})
 	wipe := add("wipe --partition LABEL [--disk DISK]",
-		"Make one partition look empty, and no other; what it held is lost", func(w *terminal.Printer, path string,
-			l partition.Labels) error {
+		"Make one partition look empty, and no other; what it held is lost",
+		func(w *terminal.Printer, path string, l partition.Labels) error {
 			return wipePartition(w, path, label, l)
 		})
 	wipe.Flags().StringVar(&label, "partition", "", "label of the partition, such as EPHEMERAL or STATE")

@@ -33,34 +33,30 @@ func run(ctx context.Context, c node.Config, socket, address, data string) error
 	var web *http.Server
 	start := func() error {
 		l, err := net.Listen("tcp", address)
+		if err == nil {
+			web = &http.Server{Handler: http.FileServer(http.Dir(data))}
+			go func(web *http.Server) { log.Print(web.Serve(l)) }(web)
+		}
+		return err
+	}
+	stop := func(ctx context.Context, _ node.Occasion) error { return web.Shutdown(ctx) }
+	resume := func(context.Context, node.Occasion) error { return start() }
+	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
+		{Phase: node.PhaseStop, Name: "web", Run: stop}, {Phase: node.PhaseResume, Name: "web", Run: resume},
+	}
+	check := func(context.Context) error { // the new version
+		answer, err := http.Get("http://" + address)
 		if err != nil {
 			return err
 		}
-		web = &http.Server{Handler: http.FileServer(http.Dir(data))}
-		go func(web *http.Server) { log.Print(web.Serve(l)) }(web)
-		return nil
+		if answer.StatusCode != http.StatusOK {
+			err = errors.New(answer.Status)
+		}
+		return errors.Join(err, answer.Body.Close())
 	}
-	c.Hooks = []node.Hook{ // the old version, once nothing else can fail; resume, if something does all the same
-		{Phase: node.PhaseStop, Name: "web", Run: func(ctx context.Context,
-			_ node.Occasion) error {
-			return web.Shutdown(ctx)
-		}},
-		{Phase: node.PhaseResume, Name: "web", Run: func(context.Context, node.Occasion) error { return start() }},
-	}
-	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second,
-		Run: func(context.Context) error { // the new version
-			answer, err := http.Get("http://" + address)
-			if err != nil {
-				return err
-			}
-			if answer.StatusCode != http.StatusOK {
-				err = errors.New(answer.Status)
-			}
-			return errors.Join(err, answer.Body.Close())
-		}}}
+	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: check}}
 	c.Window = cmp.Or(c.Window, 30*time.Second) // the check has to hold for as long before the new version is confirmed
-	return api.Run(ctx, c, api.RunOptions{Listen: []string{socket}, Up: func(context.Context, upgrade.Boot) error {
-		// before that, the system mounts EPHEMERAL at /var/data: the trial has wiped it by now, or keeps it
-		return start()
-	}})
+	// Once the boot is recorded, the system mounts EPHEMERAL at /var/data: a trial has wiped it by now, or keeps it.
+	up := func(context.Context, upgrade.Boot) error { return start() }
+	return api.Run(ctx, c, api.RunOptions{Listen: []string{socket}, Up: up})
 }

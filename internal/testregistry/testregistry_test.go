@@ -70,13 +70,13 @@ func TestFaultsDoWhatTheySay(t *testing.T) {
 		fault fault
 		check func(*http.Response, []byte, error)
 	}{
-		{"status", fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, func(w *http.Response, p []byte,
-			err error) {
-			require.NoError(t, err)
-			require.Equal(t, 429, w.StatusCode)
-			require.Equal(t, "7", w.Header.Get("Retry-After"))
-			require.Empty(t, p)
-		}},
+		{"status", fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}},
+			func(w *http.Response, p []byte, err error) {
+				require.NoError(t, err)
+				require.Equal(t, 429, w.StatusCode)
+				require.Equal(t, "7", w.Header.Get("Retry-After"))
+				require.Empty(t, p)
+			}},
 		{"tamper", fault{Tamper: func(offset int64, p []byte) {
 			if offset == 0 {
 				p[3]++

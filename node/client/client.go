@@ -64,8 +64,7 @@ func New(address string) (*Client, error) {
 		DisableCompression:     true, // a small answer can unpack to a very large one
 		MaxResponseHeaderBytes: maxHeader,
 	}
-	h := &http.Client{Transport: transport, CheckRedirect: func(*http.Request,
-		[]*http.Request) error {
+	h := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}
 	rpc := pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip",
