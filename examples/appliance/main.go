@@ -5,7 +5,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -25,7 +24,7 @@ func main() {
 	disk := flag.String("disk", "", "what the machine boots from")
 	flag.Parse()
 	c := node.Config{Disk: *disk, Log: slog.Default(), Unmount: []string{"EPHEMERAL"},
-		Watchdog: node.Watchdog{Device: watchdog.Auto}}
+		Watchdog: node.Watchdog{Device: watchdog.Auto}, Window: 30 * time.Second} // so long the check has to hold
 	log.Fatal(run(context.Background(), c, api.DefaultSocket, "127.0.0.1:8080", "/var/data"))
 }
 
@@ -55,7 +54,6 @@ func run(ctx context.Context, c node.Config, socket, address, data string) error
 		return errors.Join(err, answer.Body.Close())
 	}
 	c.Checks = []node.Check{{Name: "web", Deadline: 10 * time.Second, Run: check}}
-	c.Window = cmp.Or(c.Window, 30*time.Second) // the check has to hold for as long before the new version is confirmed
 	// Once the boot is recorded, the system mounts EPHEMERAL at /var/data: a trial has wiped it by now, or keeps it.
 	up := func(context.Context, upgrade.Boot) error { return start() }
 	return api.Run(ctx, c, api.RunOptions{Listen: []string{socket}, Up: up})
