@@ -16,9 +16,8 @@ import (
 )
 
 // uBoot stands for U-Boot on a board that has it in flash, with a redundant environment on the boot file system. Slots
-// are a kernel and an initramfs. Of its variables, boot_slots are those that may be booted, boot_targets is the one
-// that boots by itself, and trial is booted as long as bootcount, which U-Boot raises and saves before each such boot,
-// is below bootlimit.
+// are a kernel and an initramfs. Of its variables, boot_slots may be booted, boot_targets boots by itself, and trial is
+// booted as long as bootcount, which U-Boot raises and saves before each such boot, is below bootlimit.
 type uBoot struct{}
 
 func (uBoot) Name() string                 { return "u-boot" }
@@ -44,12 +43,12 @@ func (uBoot) Open(c bootloader.Config) (bootloader.Bootloader, error) { return &
 // environment are U-Boot's variables. Each of the two copies is one sector: CRC-32 of all behind the serial number, the
 // serial number, and NAME=VALUE, each ended by a zero. The newer one that is whole counts.
 type environment map[string]string
+type edit = func(e environment, held bootloader.Manifest) error
 
 var copies = [2]string{"uboot.env", "uboot-redund.env"}
 
 func encode(serial byte, e environment) []byte {
-	b := make([]byte, 512)
-	at := 5
+	b, at := make([]byte, 512), 5
 	for _, name := range slices.Sorted(maps.Keys(e)) {
 		at += copy(b[at:], name+"="+e[name]+"\x00")
 	}
@@ -62,8 +61,8 @@ func encode(serial byte, e environment) []byte {
 func read(boot *bootfs.FS) (e environment, from int, serial byte, err error) {
 	for i, path := range copies {
 		b, err := boot.ReadFile(path) // a copy that a cut left unreadable is none
-		if err != nil || len(b) != 512 || binary.LittleEndian.Uint32(b) != crc32.ChecksumIEEE(b[5:]) || e != nil &&
-			int8(b[4]-serial) < 0 {
+		whole := err == nil && len(b) == 512 && binary.LittleEndian.Uint32(b) == crc32.ChecksumIEEE(b[5:])
+		if !whole || e != nil && int8(b[4]-serial) < 0 {
 			continue
 		}
 		e, from, serial = environment{}, i, b[4]
@@ -130,10 +129,8 @@ func (l *loader) State() (bootloader.State, error) {
 	return st, err
 }
 
-// change changes the environment for slot s. With aside the slot may neither run nor boot by itself, with held it has
-// to be complete.
-func (l *loader) change(s bootloader.Slot, tries int, aside, held bool,
-	do func(environment, bootloader.Manifest) error) error {
+// change changes the environment for slot s: aside, it may neither run nor boot by itself; held, it is complete.
+func (l *loader) change(s bootloader.Slot, tries int, aside, held bool, do edit) error {
 	st, err := l.State()
 	err = errors.Join(err, bootloader.CheckTries(tries, uBoot{}.MaxTries()))
 	if err == nil && (s.Other() == bootloader.None || aside && (s == st.Active || s == st.Default)) {
@@ -145,10 +142,9 @@ func (l *loader) change(s bootloader.Slot, tries int, aside, held bool,
 	}
 	e, _, _, unread := read(l.FS)
 	if err = errors.Join(err, unread); err == nil {
-		err = do(e, m)
-	}
-	if err == nil {
-		err = save(l.FS, e)
+		if err = do(e, m); err == nil {
+			err = save(l.FS, e)
+		}
 	}
 	return err
 }
