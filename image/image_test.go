@@ -168,9 +168,9 @@ func TestWhatIsNotThereIsNamed(t *testing.T) {
 		{"no such tag in the layout", "oci:" + dir + ":v9", "the layout has the tags v1"},
 		{"no such digest in the layout", "oci:" + dir + none[len(r.Host()+"/os"):], "no such file"},
 		{"no such directory", "oci:/nonexistent:v1", "no OCI layout"},
-		{"no such tag in the registry", r.Host() + "/os:v9", "it has no os manifests/v9; check name and tag"},
-		{"no such repository", r.Host() + "/other:v1", "it has no other manifests/v1"},
-		{"no such digest in the registry", none, "it has no os manifests/sha256"},
+		{"no such tag in the registry", r.Host() + "/os:v9", "it has no image v9 in os; check name and tag"},
+		{"no such repository", r.Host() + "/other:v1", "it has no image v1 in other"},
+		{"no such digest in the registry", none, "it has no image sha256"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := pull(c.ref, options())

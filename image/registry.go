@@ -249,9 +249,13 @@ func (e *endpoint) sendBy(ctx context.Context, client *http.Client, path, byteRa
 var noReferrers = []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable,
 	http.StatusNotImplemented}
 
+// words are what people call the parts of a registry.
+var words = map[string]string{"manifests": "image", "blobs": "blob", "referrers": "list of what refers to"}
+
 // checkStatus turns every other answer into an error with its way out.
 func (e *endpoint) checkStatus(response *http.Response, path string) error {
-	host, what := e.repository.RegistryStr(), e.repository.RepositoryStr()+" "+path
+	kind, name, _ := strings.Cut(path, "/")
+	host, what := e.repository.RegistryStr(), fmt.Sprintf("%s %s in %s", words[kind], name, e.repository.RepositoryStr())
 	answered := fmt.Sprintf("%d %s", response.StatusCode,
 		http.StatusText(response.StatusCode)) // not in the words of whoever answers
 	switch status := response.StatusCode; {

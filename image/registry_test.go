@@ -66,7 +66,7 @@ func TestBadRegistries(t *testing.T) {
 			"more than 10 redirects", 30},
 		{"401 once, though nobody is asked", []fault{{Path: big, Status: 401, Times: 1}}, image.ErrDenied, "log in to",
 			1},
-		{"a layer is gone", []fault{{Path: big, Status: 404}}, image.ErrNotFound, "blobs/sha256:" + big, 1},
+		{"a layer is gone", []fault{{Path: big, Status: 404}}, image.ErrNotFound, "no blob sha256:" + big, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +174,7 @@ func TestMirrorsAreAskedInOrder(t *testing.T) {
 		require.ErrorIs(t, err, image.ErrNotFound)
 		require.ErrorContains(t, err, "mirror "+empty.Host())
 		require.ErrorContains(t, err, "mirror "+mirror.Host())
-		require.ErrorContains(t, err, origin.Host()+": it has no other")
+		require.ErrorContains(t, err, origin.Host()+": it has no image")
 	})
 }
 
