@@ -157,39 +157,13 @@ type machine interface {
 // New returns the server of this boot. Nothing is opened or changed yet. A program that cannot go on with its error may
 // be in a trial: see Server.GiveUp.
 func New(c Config) (*Server, error) {
-	if c.Disk == "" {
-		return nil, errors.New("new node: which disk does it boot from?")
-	}
-	if err := judge(c.Checks, c.Hooks); err != nil {
+	c = c.filled()
+	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("new node: %w", err)
 	}
-	for what, d := range map[string]time.Duration{
-		"trial deadline": c.TrialDeadline, "window": c.Window, "unmount deadline": c.UnmountDeadline,
-		"watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
-	} {
-		if d < 0 {
-			return nil, fmt.Errorf("new node: a %s of %s: want none or more", what, d)
-		}
-	}
 	s := &Server{config: c, log: c.Log, bootID: c.Machine.BootID, run: rand.Text(), queue: newQueue(),
-		begun: make(chan struct{})}
+		begun: make(chan struct{}), planning: make(chan struct{}, 1)}
 	s.recorded = sync.OnceFunc(func() { close(s.begun) })
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.config.Machine.Loaders == nil {
-		s.config.Machine.Loaders = loaders.All()
-	}
-	if s.config.TrialDeadline == 0 {
-		s.config.TrialDeadline = TrialDeadline
-	}
-	if s.config.Window >= s.config.TrialDeadline {
-		return nil, fmt.Errorf("new node: a window of %s does not fit a trial that may take %s", c.Window,
-			s.config.TrialDeadline)
-	}
-	if s.config.ownReboot = c.Reboot != nil; !s.config.ownReboot {
-		s.config.Reboot = Reboot
-	}
 	if s.bootID == "" {
 		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 		if err != nil {
@@ -197,28 +171,67 @@ func New(c Config) (*Server, error) {
 		}
 		s.bootID = strings.TrimSpace(string(id))
 	}
-	if w := &s.config.Watchdog; w.Opened != nil && w.Device == "" {
-		w.Device = watchdog.Auto
-	}
-	s.config.Watchdog.Timeout = cmp.Or(s.config.Watchdog.Timeout, watchdogTimeout)
-	s.config.Watchdog.Restart = cmp.Or(s.config.Watchdog.Restart, watchdogRestart)
 	s.guard = &guard{s: s, open: s.openDog}
 	s.journal = newJournal(s.bootID)
 	s.journal.last = uint64(time.Now().UnixMicro()) // above those of a service that ran before in this boot
-	s.mark = func(string) {}
-	if strings.HasPrefix(c.Disk, "/dev/") { // this machine's
-		s.mark = s.writeKernelLog
-	}
-	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
-	s.unmount, s.isFree = s.unmountAll, s.free
-	s.labels = s.diskLabels
-	if s.config.UnmountDeadline == 0 {
-		s.config.UnmountDeadline = UnmountDeadline
-	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.doctors.do, s.doctors.life = s.doctor, s.ctx
 	s.reads.do, s.reads.life = s.status, s.ctx
-	s.planning = make(chan struct{}, 1)
+	s.attach()
+	return s, nil
+}
+
+// filled is c with what is usual in place of what it does not say.
+func (c Config) filled() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Machine.Loaders == nil {
+		c.Machine.Loaders = loaders.All()
+	}
+	if c.ownReboot = c.Reboot != nil; !c.ownReboot {
+		c.Reboot = Reboot
+	}
+	if c.Watchdog.Opened != nil && c.Watchdog.Device == "" {
+		c.Watchdog.Device = watchdog.Auto
+	}
+	c.TrialDeadline = cmp.Or(c.TrialDeadline, TrialDeadline)
+	c.UnmountDeadline = cmp.Or(c.UnmountDeadline, UnmountDeadline)
+	c.Watchdog.Timeout = cmp.Or(c.Watchdog.Timeout, watchdogTimeout)
+	c.Watchdog.Restart = cmp.Or(c.Watchdog.Restart, watchdogRestart)
+	return c
+}
+
+// check says what of a configuration cannot be.
+func (c Config) check() error {
+	if c.Disk == "" {
+		return errors.New("which disk does it boot from?")
+	}
+	if err := judge(c.Checks, c.Hooks); err != nil {
+		return err
+	}
+	for what, d := range map[string]time.Duration{
+		"trial deadline": c.TrialDeadline, "window": c.Window, "unmount deadline": c.UnmountDeadline,
+		"watchdog timeout": c.Watchdog.Timeout, "watchdog restart": c.Watchdog.Restart,
+	} {
+		if d < 0 {
+			return fmt.Errorf("a %s of %s: want none or more", what, d)
+		}
+	}
+	if c.Window >= c.TrialDeadline {
+		return fmt.Errorf("a window of %s does not fit a trial that may take %s", c.Window, c.TrialDeadline)
+	}
+	return nil
+}
+
+// attach connects the service with its machine; tests put others in place of these.
+func (s *Server) attach() {
+	s.mark = func(string) {}
+	if strings.HasPrefix(s.config.Disk, "/dev/") { // this machine's
+		s.mark = s.writeKernelLog
+	}
+	s.kmsg, s.kexecCheck, s.kexecLoad = openKernelLog, kexec.Check, kexec.Kernel.Load
+	s.unmount, s.isFree, s.labels = s.unmountAll, s.free, s.diskLabels
 	s.open = func(readOnly bool) (machine, error) {
 		o := s.config.Machine
 		o.ReadOnly, o.Log, o.BootID, o.Observe = readOnly, s.log, s.bootID, s.observeStep
@@ -248,7 +261,6 @@ func New(c Config) (*Server, error) {
 		r.Fill(&o)
 		return image.Open(ctx, reference, o)
 	}
-	return s, nil
 }
 
 // About says what answers. It reads no disk.
