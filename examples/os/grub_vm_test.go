@@ -50,6 +50,7 @@ func onGRUB(t *testing.T, sample string, scenario func(*machine)) {
 }
 
 func TestGRUBTrialMeetsALoss(t *testing.T) {
+	t.Parallel()
 	onGRUB(t, loaders.GRUBBIOS, func(m *machine) {
 		// Its kernel is lost while the machine is off: the default boots at once, and says why.
 		m.upgrade("2.0.0")

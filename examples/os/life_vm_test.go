@@ -18,6 +18,10 @@ func TestWholeLifeOnSystemdBoot(t *testing.T) {
 }
 
 func TestWholeLifeOnGRUB(t *testing.T) {
+	if !long() {
+		t.Skip("`make boots` boots it: other tests of the sample upgrade with GRUB")
+	}
+	t.Parallel()
 	onGRUB(t, loaders.GRUBUEFI, func(m *machine) { m.wholeLife("--tries 3") })
 }
 

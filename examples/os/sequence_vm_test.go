@@ -136,6 +136,7 @@ func (m *machine) goes(how string) {
 
 // TestSequenceThroughPawl is what an operator does to a machine, under each loader.
 func TestSequenceThroughPawl(t *testing.T) {
+	t.Parallel()
 	on := []string{loaders.SystemdBoot, loaders.GRUBBIOS}
 	if long() {
 		on = append(on, loaders.GRUBUEFI)
