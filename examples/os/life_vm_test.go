@@ -18,9 +18,7 @@ func TestWholeLifeOnSystemdBoot(t *testing.T) {
 }
 
 func TestWholeLifeOnGRUB(t *testing.T) {
-	if !long() {
-		t.Skip("`make boots` boots it: other tests of the sample upgrade with GRUB")
-	}
+	sampled(t)
 	t.Parallel()
 	onGRUB(t, loaders.GRUBUEFI, func(m *machine) { m.wholeLife("--tries 3") })
 }

@@ -11,6 +11,7 @@ import (
 )
 
 func TestFirmwareVariablesDeletedWhileArmed(t *testing.T) {
+	sampled(t)
 	m := install(t, "1.0.0")
 	m.ready("1.0.0", "A")
 	m.upgrade("2.0.0")
@@ -27,6 +28,7 @@ func TestFirmwareVariablesDeletedWhileArmed(t *testing.T) {
 }
 
 func TestMETAZeroedWhileArmed(t *testing.T) {
+	sampled(t)
 	m := install(t, "1.0.0")
 	m.ready("1.0.0", "A")
 	m.upgrade("2.0.0")
