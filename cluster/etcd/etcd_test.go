@@ -50,7 +50,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 func eventually(t *testing.T, call func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(3*time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err = call(); err == nil {
 			return
 		}

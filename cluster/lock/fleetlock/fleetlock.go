@@ -66,8 +66,13 @@ func (l Lock) until(ctx context.Context, what, node string) error {
 	if pause == 0 {
 		pause = time.Second
 	}
+	var before error // of the try before: it says more than that there was no time for another
 	for {
 		err := l.post(ctx, what, node)
+		if ctx.Err() != nil && err != nil && before != nil {
+			return fmt.Errorf("fleetlock: %s: %w", what, before)
+		}
+		before = err
 		if held := new(lock.HeldError); err == nil || what == preReboot && errors.As(err, &held) {
 			return err
 		}
