@@ -1,6 +1,6 @@
 # Few targets, each a call of a standard tool. `make demo` and `make test` work on a fresh Debian machine with Go.
 
-TAGS := tools,root,vm
+TAGS := tools,root,vm,long
 
 .PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps cluster explore deps-cluster
 
@@ -33,7 +33,7 @@ boots: deps
 	PAWL_LONG=1 go test -tags vm -count 1 -timeout 60m -run TestTheModelAgrees ./internal/proof
 	go run ./internal/deaths/run
 	go run ./internal/cuts/run
-	PAWL_LONG=1 go test -tags vm -count 1 -timeout 120m ./examples/os/
+	PAWL_LONG=1 go test -tags vm,long -count 1 -timeout 120m ./examples/os/
 
 # Ten upgrades of nodes that are under attack: docs/sequence.md.
 soak: deps
@@ -51,7 +51,7 @@ lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "lint: run gofmt -w on these files"; exit 1; }
 	go vet -tags $(TAGS) ./...
 	go tool staticcheck -tags $(TAGS) ./...
-	cd cluster && go vet ./... && $(shell go tool -n staticcheck) ./...
+	cd cluster && go vet -tags long ./... && $(shell go tool -n staticcheck) -tags long ./...
 
 # Every test of the module cluster, with real servers: docs/explanation/lock.md.
 cluster: deps-cluster

@@ -29,13 +29,6 @@ var buildGRUB = sync.OnceValues(func() (*world, error) {
 // long reports whether all is booted, as `make boots` does, and not the sample of `make test`.
 func long() bool { return os.Getenv("PAWL_LONG") != "" }
 
-// sampled skips what is left to `make boots`, since other tests of the sample come close to it.
-func sampled(t *testing.T) {
-	if !long() {
-		t.Skip("`make boots` boots it")
-	}
-}
-
 // onGRUB runs a scenario on a machine that runs 1.0.0 from slot A: with a BIOS and with UEFI, or in the sample with
 // one.
 func onGRUB(t *testing.T, sample string, scenario func(*machine)) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 )
 
@@ -15,12 +14,6 @@ func TestWholeLifeOnSystemdBoot(t *testing.T) {
 	m := install(t, "1.0.0")
 	m.ready("1.0.0", "A")
 	m.wholeLife("")
-}
-
-func TestWholeLifeOnGRUB(t *testing.T) {
-	sampled(t)
-	t.Parallel()
-	onGRUB(t, loaders.GRUBUEFI, func(m *machine) { m.wholeLife("--tries 3") })
 }
 
 // wholeLife is the life of a machine that runs 1.0.0 from slot A. The flags are those of its first upgrade.

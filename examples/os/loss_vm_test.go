@@ -10,41 +10,6 @@ import (
 	"github.com/pawl-os/pawl/internal/vmtest"
 )
 
-func TestFirmwareVariablesDeletedWhileArmed(t *testing.T) {
-	sampled(t)
-	m := install(t, "1.0.0")
-	m.ready("1.0.0", "A")
-	m.upgrade("2.0.0")
-	m.cut(m.forget)
-	m.ready("1.0.0", "A")
-	require.Equal(t, "fell back", m.status().Attempt.Result)
-
-	m.upgrade("2.0.0") // the way back is made again
-	m.restart()
-	m.trial("2.0.0", "B")
-	m.ready("2.0.0", "B")
-	m.cut(m.forget)
-	m.ready("2.0.0", "B")
-}
-
-func TestMETAZeroedWhileArmed(t *testing.T) {
-	sampled(t)
-	m := install(t, "1.0.0")
-	m.ready("1.0.0", "A")
-	m.upgrade("2.0.0")
-	m.do("zero /dev/vda3")
-	m.restart()
-	m.trial("2.0.0", "B")
-	m.ready("2.0.0", "B")
-	m.do("run installer meta reset --disk /dev/vda")
-
-	m.upgrade("2.1.0-panic")
-	m.do("zero /dev/vda3")
-	m.restart()
-	m.trial("2.1.0-panic", "A")
-	m.ready("2.0.0", "B")
-}
-
 func TestSecondDiskWithALoaderInFront(t *testing.T) {
 	m := install(t, "1.0.0")
 	m.ready("1.0.0", "A")
