@@ -163,6 +163,11 @@ func (h *handle) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.busy = h.busy && h.readOnly
+	if closing := h.deaf["close"]; closing != nil && !h.readOnly {
+		h.mu.Unlock()
+		<-closing
+		h.mu.Lock()
+	}
 	return nil
 }
 

@@ -89,6 +89,14 @@ func (op *Operation) tell(t Told) {
 	op.announce()
 }
 
+// endWith tells what was armed, if anything was, and ends the operation.
+func (op *Operation) endWith(armed *Armed, err error) {
+	if armed != nil {
+		op.tell(*armed)
+	}
+	op.end(err)
+}
+
 func (op *Operation) end(err error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()

@@ -25,6 +25,7 @@ const readersGrace = 2 * time.Second
 
 // after says how an operation goes on once it is over.
 type after struct {
+	armed  *Armed // told last, when the queue is free again; nil if nothing was armed
 	reboot bool
 	loaded bool // a kernel was loaded: start it, and do without the firmware
 	trial  bool // what was loaded is to be tried
@@ -60,7 +61,7 @@ func (s *Server) start(ctx context.Context, name string, asked UpgradeRequest,
 		if !then.reboot {
 			s.guard.on(guardRelease, time.Time{})
 			s.queue.leave() // first: who hears of the end may ask for something else at once
-			op.end(err)
+			op.endWith(then.armed, err)
 			return
 		}
 		s.restart(op, name, then, err)
@@ -74,7 +75,7 @@ func (s *Server) restart(op *Operation, reason string, then after, err error) {
 	s.guard.on(guardHold, time.Time{})
 	next := s.newOperation(string(stepReboot))
 	s.queue.replace(next)
-	op.end(err)
+	op.endWith(then.armed, err)
 	ctx, cancel := context.WithTimeout(s.ctx, readersGrace)
 	op.drained(ctx)
 	cancel()

@@ -291,7 +291,7 @@ func (q *sequence) walk(ctx context.Context, phases []phase) (then after, err er
 			return q.fail(p, err)
 		}
 	}
-	q.op.tell(Armed{Attempt: q.attempt, Expected: q.expected, Rebooting: q.then.reboot})
+	q.then.armed = &Armed{Attempt: q.attempt, Expected: q.expected, Rebooting: q.then.reboot}
 	return q.then, nil
 }
 

@@ -255,6 +255,42 @@ func TestAStagedUpgradeIsAppliedByStart(t *testing.T) {
 	}
 }
 
+// Whoever hears that a version is armed may ask for something else at once.
+func TestWhatIsArmedIsToldOnceTheQueueIsFree(t *testing.T) {
+	for name, request := range map[string]UpgradeRequest{
+		"goes on":  {Image: "os:2"},
+		"staged":   {Image: "os:2", Stage: true},
+		"restarts": {Image: "os:2", Reboot: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				closing := make(chan struct{})
+				f.deaf["close"] = closing
+				s := f.server(t, Config{Hooks: f.recorder(nil)})
+				op, err := s.Upgrade(s.ctx, request)
+				require.NoError(t, err)
+				told, free := false, false
+				go func() {
+					_ = op.Follow(context.Background(), 0, func(e Event) error {
+						if _, ok := e.Told.(Armed); ok {
+							next, running := s.queue.latest()
+							told, free = true, !running || next != op
+						}
+						return nil
+					})
+				}()
+				synctest.Wait()
+				require.False(t, told, "the machine is not closed yet")
+				delete(f.deaf, "close")
+				close(closing)
+				synctest.Wait()
+				require.True(t, told && free)
+			})
+		})
+	}
+}
+
 func TestAHookThatNeverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
