@@ -47,8 +47,7 @@ func TestWhatIsArmedIsNotCancelled(t *testing.T) {
 	}()
 	op, _ := s.queue.latest()
 	until(t, "it is being cancelled", op.wasCancelled)
-	close(f.deaf["arm"])
-	delete(f.deaf, "arm")
+	f.let("arm")
 	require.ErrorIs(t, <-cancelled, ErrTooLate)
 	until(t, "the node restarts", func() bool { return len(f.rebooted()) == 1 })
 }
@@ -88,8 +87,7 @@ func TestARollbackThatGaveATrialUpIsNotCancelledAfterwards(t *testing.T) {
 	}()
 	op, _ := s.queue.latest()
 	until(t, "it is being cancelled", op.wasCancelled)
-	close(f.deaf["rollback"])
-	delete(f.deaf, "rollback")
+	f.let("rollback")
 	require.ErrorIs(t, <-cancelled, ErrTooLate)
 	until(t, "the node restarts", func() bool { return len(f.rebooted()) == 1 })
 }
@@ -103,8 +101,7 @@ func TestAServiceEndsThoughItsOperationDoesNot(t *testing.T) {
 		require.NoError(t, err)
 		synctest.Wait()
 		require.ErrorContains(t, s.Close(), "upgrade to os:2 does not end")
-		close(f.deaf["prepare"])
-		delete(f.deaf, "prepare")
+		f.let("prepare")
 	})
 }
 

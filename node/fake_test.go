@@ -141,6 +141,14 @@ func (f *fake) call(ctx context.Context, name string) error {
 	return err
 }
 
+// let ends what is deaf under that name.
+func (f *fake) let(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.deaf[name])
+	delete(f.deaf, name)
+}
+
 func (f *fake) called() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

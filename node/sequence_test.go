@@ -265,8 +265,7 @@ func TestWhatIsArmedIsToldOnceTheQueueIsFree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				closing := make(chan struct{})
-				f.deaf["close"] = closing
+				f.deaf["close"] = make(chan struct{})
 				s := f.server(t, Config{Hooks: f.recorder(nil)})
 				op, err := s.Upgrade(s.ctx, request)
 				require.NoError(t, err)
@@ -282,8 +281,7 @@ func TestWhatIsArmedIsToldOnceTheQueueIsFree(t *testing.T) {
 				}()
 				synctest.Wait()
 				require.False(t, told, "the machine is not closed yet")
-				delete(f.deaf, "close")
-				close(closing)
+				f.let("close")
 				synctest.Wait()
 				require.True(t, told && free)
 			})
