@@ -18,26 +18,26 @@ unit:
 	go test ./...
 
 demo: deps
-	go run ./examples/demo
+	go run ./internal/lab/demo
 
 # The power is cut at every write: docs/proof.md. Then every read, write and flush of an operation fails, one at a time.
 proof:
-	go run ./internal/proof/run
+	go run ./internal/lab/proof/run
 	PAWL_LONG=1 go test -count 1 -run TestAFaultAtAnyOperation ./upgrade
 
 # Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
 # loader: docs/explanation/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md. Then the
 # sequences of the example system, on every loader: `make test` leaves some out.
 boots: deps
-	go run ./internal/proof/boots
-	PAWL_LONG=1 go test -tags vm -count 1 -timeout 60m -run TestTheModelAgrees ./internal/proof
-	go run ./internal/deaths/run
-	go run ./internal/cuts/run
+	go run ./internal/lab/proof/boots
+	PAWL_LONG=1 go test -tags vm -count 1 -timeout 60m -run TestTheModelAgrees ./internal/lab/proof
+	go run ./internal/lab/deaths/run
+	go run ./internal/lab/cuts/run
 	PAWL_LONG=1 go test -tags vm,long -count 1 -timeout 120m ./examples/os/
 
 # Ten upgrades of nodes that are under attack: docs/sequence.md.
 soak: deps
-	go run ./internal/soak/run
+	go run ./internal/lab/soak/run
 
 # Speed is a ratio within one run; the last line counts the bounds.
 bench: deps

@@ -20,7 +20,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/cluster"
 	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
 )

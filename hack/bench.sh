@@ -7,11 +7,11 @@ trap 'rm -f "$rows"' EXIT
 begin=$SECONDS
 {
 	go test -run '^$' -bench . -benchmem ./...
-	go run ./internal/bench/bootfs
-	go run ./internal/bench/diskimage
-	go run ./internal/bench/rehearsal
-	go run ./internal/bench/pull
-	go run ./internal/bench/downtime
+	go run ./internal/lab/bench/bootfs
+	go run ./internal/lab/bench/diskimage
+	go run ./internal/lab/bench/rehearsal
+	go run ./internal/lab/bench/pull
+	go run ./internal/lab/bench/downtime
 } 2>&1 | grep --line-buffered -v '\[no test files\]' | tee "$rows"
 ok=$(grep -c ' at most .* ok$' "$rows" || true)
 short=$(grep -c ' at most .* falls short$' "$rows" || true)

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
 )
 
 // The files below testdata/cosign were made by cosign v3.1.3: see TestMakeCosignFixtures.

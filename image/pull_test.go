@@ -12,7 +12,7 @@ import (
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
 )
 
 // blobBytes is how many bytes of layers the registry sent: what is larger than a config.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
 )
 
 // What a registry or the way to it does wrong, and how a pull ends.

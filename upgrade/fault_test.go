@@ -19,8 +19,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
-	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )

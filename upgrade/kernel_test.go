@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 )

@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )

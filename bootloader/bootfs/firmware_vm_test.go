@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 // shell boots the firmware on a disk without a loader, so that its shell runs the disk's startup.nsh, and returns the

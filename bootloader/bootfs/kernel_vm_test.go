@@ -19,7 +19,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 const bootWithin = 4 * time.Minute // machines are emulated

@@ -60,7 +60,7 @@ func sized(count, width int) func(header, entries []byte) []byte {
 	}
 }
 
-// What firmware and GRUB make of a disk whose table others wrote or damaged. Each was tried in QEMU: internal/proof,
+// What firmware and GRUB make of a disk whose table others wrote or damaged. Each was tried in QEMU: internal/lab/proof,
 // TestTheModelAgreesOnOddDisks.
 func TestDisksOfOthers(t *testing.T) {
 	const boots, nothing, unknown = "boots", "nothing", "unknown"

@@ -12,8 +12,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 )
 
 // blob is the file of a manifest's first layer, or with "" of the manifest itself.

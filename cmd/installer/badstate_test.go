@@ -11,7 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image/disk"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 )
 
 func TestWrongFlagsNameThemselvesAndTheNearestRightValue(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/internal/terminal"
-	"github.com/pawl-os/pawl/internal/virtual"
 )
 
 // Each format comes under its name and nothing else, and standard output gets the same bytes as a file.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 )
 
 // The same image and SOURCE_DATE_EPOCH make the same file in each format, under another user, umask, time zone, folder

@@ -20,8 +20,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 )
 
 // again is how much of a download that was cut off may be downloaded once more.

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/internal/terminal"
-	"github.com/pawl-os/pawl/internal/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/internal/cuts"
+	"github.com/pawl-os/pawl/internal/lab/cuts"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -97,7 +97,7 @@ type moment struct {
 }
 
 // TestPowerCutInEveryPhase cuts the power in each phase and step of an upgrade and of a staged one, as each begins, and
-// boots what is there then. The same in QEMU: internal/cuts.
+// boots what is there then. The same in QEMU: internal/lab/cuts.
 func TestPowerCutInEveryPhase(t *testing.T) {
 	t.Parallel()
 	for kind, flags := range map[cuts.Kind][]string{cuts.Upgrade: nil, cuts.Staged: {"--stage", "--reboot"}} {

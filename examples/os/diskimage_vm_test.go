@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 const mib = 1 << 20

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 func TestSecondDiskWithALoaderInFront(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
-	"github.com/pawl-os/pawl/internal/oskit"
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/oskit"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 // within is how long a boot or a command may take. Machines are emulated, and other tests may run beside them.

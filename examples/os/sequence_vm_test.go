@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
-	"github.com/pawl-os/pawl/internal/oskit"
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/oskit"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 const ephemeral = "/dev/vda5"

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
 )
 
 // anonymous keeps tests from reading the docker configuration of whoever runs them.

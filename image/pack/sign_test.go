@@ -20,7 +20,7 @@ import (
 
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/testregistry"
+	"github.com/pawl-os/pawl/internal/harness/testregistry"
 )
 
 // writeKey stores a private key as openssl does and returns its public half as PEM.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loaders"
-	"github.com/pawl-os/pawl/internal/virtual"
+	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/partition"

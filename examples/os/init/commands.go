@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pawl-os/pawl/internal/soak/usage"
+	"github.com/pawl-os/pawl/examples/os/usage"
 )
 
 // commands are the console's verbs besides run: what a test does to a machine from inside.

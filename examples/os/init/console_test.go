@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/internal/vmtest"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
 func TestEventsAreWhatTheHostReads(t *testing.T) {

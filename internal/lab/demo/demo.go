@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/internal/harness/oskit"
+	"github.com/pawl-os/pawl/internal/harness/vmtest"
+)
+
+// What is upgraded, and to what.
+const (
+	one    = "1.0.0"
+	two    = "2.0.0"
+	broken = "2.1.0-panic" // its kernel panics
+)
+
+// fellBack is pawl's exit code for "the node is back in the old version".
+const fellBack = 3
+
+type demo struct {
+	begin         time.Time
+	breakFallback bool
+	loader        string
+
+	dir     string
+	kit     *oskit.Kit
+	images  *oskit.Images
+	machine *vmtest.Machine
+
+	mu      sync.Mutex
+	partial string // a line of the console that has not ended
+	boots   int
+}
+
+func (d *demo) run(ctx context.Context) error {
+	for _, s := range []struct {
+		title string
+		do    func(context.Context) error
+	}{
+		{"Build installer images and push them to a registry on loopback", d.build},
+		{"Install version " + one + " onto a disk image, as an ordinary user, and boot it", d.install},
+		{"Upgrade to version " + two, d.upgrade},
+		{"Upgrade to version " + broken + ", whose kernel panics", d.fallback},
+	} {
+		fmt.Printf("\n== %s\n", s.title)
+		if err := s.do(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Println()
+	return nil
+}
+
+func (d *demo) cleanUp() {
+	if d.machine != nil {
+		_ = d.machine.Kill()
+	}
+	if d.kit != nil {
+		_ = d.kit.Close()
+	}
+	if d.dir != "" {
+		os.RemoveAll(d.dir)
+	}
+}
+
+// build makes the programs and the images, and serves the images.
+func (d *demo) build(ctx context.Context) (err error) {
+	if d.dir, err = os.MkdirTemp("", "pawl-demo-"); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", d.dir, "./cmd/pawl").CombinedOutput(); err != nil {
+		return fmt.Errorf("build pawl: %w\n%s", err, out)
+	}
+	parts, err := osimage.FindParts()
+	if err != nil {
+		return err
+	}
+	if d.kit, err = oskit.New(ctx, d.dir, parts); err != nil {
+		return err
+	}
+	d.images, err = d.kit.Pack(ctx, "os", d.kit.AddFor(d.loader), osimage.ParseTag(one), osimage.ParseTag(two),
+		osimage.ParseTag(broken))
+	if err != nil {
+		return err
+	}
+	for _, tag := range []string{one, two, broken} {
+		d.say("registry", "%s %s", d.images.Remote(tag), d.images.Digests[tag])
+	}
+	return nil
+}
+
+func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
+
+func (d *demo) install(ctx context.Context) (err error) {
+	code, err := d.command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader),
+		"--output", d.disk(), "--size", "2GiB")
+	if err != nil || code != 0 {
+		return fmt.Errorf("installer image: exit code %d, %v", code, err)
+	}
+	d.machine, err = vmtest.Start(ctx, vmtest.Config{
+		Disks:     []vmtest.Disk{{Path: d.disk()}},
+		Variables: filepath.Join(d.dir, "variables"),
+		BIOS:      d.loader == loaders.GRUBBIOS,
+		Forwards:  []vmtest.Forward{{Guest: oskit.APIPort}},
+		Log:       d,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := d.machine.Event(2*time.Minute, "ready"); err != nil {
+		return err
+	}
+	return d.expect(ctx, one, "A")
+}
+
+func (d *demo) upgrade(ctx context.Context) error {
+	code, err := d.pawl(ctx, "upgrade", "--image", d.images.Remote(two), "--wait", "--timeout", "3m")
+	if err != nil || code != 0 {
+		return fmt.Errorf("pawl upgrade to %s: exit code %d, want 0; %v", two, code, err)
+	}
+	return d.expect(ctx, two, "B")
+}
+
+func (d *demo) fallback(ctx context.Context) error {
+	args := []string{"upgrade", "--image", d.images.Remote(broken), "--wait", "--timeout", "3m"}
+	if d.breakFallback {
+		code, err := d.pawl(ctx, "upgrade", "--image", d.images.Remote(broken), "--reboot=false")
+		if err != nil || code != 0 {
+			return fmt.Errorf("pawl upgrade to %s without a reboot: exit code %d, want 0; %v", broken, code, err)
+		}
+		if err := removeWayBack(d.disk(), d.loader); err != nil {
+			return err
+		}
+		d.say("BREAK", "the loader no longer knows of slot B, the default")
+		args = []string{"reboot", "--wait", "--timeout", "1m"}
+	}
+	code, err := d.pawl(ctx, args...)
+	if err != nil || code != fellBack {
+		return fmt.Errorf("pawl %s: exit code %d, want %d (fell back); %v", args[0], code, fellBack, err)
+	}
+	return d.expect(ctx, two, "B")
+}
+
+// expect requires that the machine runs a version in a slot that is the default, with nothing armed, by its own
+// account.
+func (d *demo) expect(ctx context.Context, version, slot string) error {
+	out, err := exec.CommandContext(ctx, d.dir+"/pawl", "status", "-n", d.machine.Address(oskit.APIPort), "-o",
+		"json").Output()
+	if err != nil {
+		return fmt.Errorf("pawl status: %w", err)
+	}
+	var s struct {
+		Status struct {
+			Version, Active, Default, Armed string
+			Trial                           bool
+		}
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return fmt.Errorf("pawl status: %w: %s", err, out)
+	}
+	st := s.Status
+	if st.Version != version || st.Active != slot || st.Default != slot || st.Armed != "" || st.Trial {
+		return fmt.Errorf("want version %s in slot %s, confirmed; the machine says %s", version, slot, out)
+	}
+	d.say("node", "runs %s in slot %s, which is the default", version, slot)
+	return nil
+}
+
+func (d *demo) pawl(ctx context.Context, args ...string) (int, error) {
+	return d.command(ctx, "pawl", append(args, "-n", d.machine.Address(oskit.APIPort))...)
+}
+
+// command runs one of the project's commands as a person would, with its output in the timeline, and returns its exit
+// code.
+func (d *demo) command(ctx context.Context, name string, args ...string) (int, error) {
+	d.say("operator", "$ %s %s", name, strings.ReplaceAll(strings.Join(args, " "), d.dir+"/", ""))
+	c := exec.CommandContext(ctx, filepath.Join(d.dir, name), args...)
+	out := &lines{say: func(line string) { d.say(name, "%s", strings.ReplaceAll(line, d.dir+"/", "")) }}
+	c.Stdout, c.Stderr = out, out
+	err := c.Run()
+	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.Exited() {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// say prints one line of the timeline.
+func (d *demo) say(who, format string, args ...any) {
+	fmt.Printf("%6.1fs  %-9s %s\n", time.Since(d.begin).Seconds(), who, fmt.Sprintf(format, args...))
+}
+
+// lines gives whole lines to say.
+type lines struct {
+	say  func(string)
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		l.say(string(line))
+		l.rest = rest
+	}
+}
