@@ -27,7 +27,7 @@ type diskRecipe struct {
 	from                               source
 	labels                             labels
 	output, format, size, seed, loader string
-	target                             string
+	target, profile                    string
 	active, compress, plan             bool
 	sector                             int
 
@@ -69,7 +69,11 @@ func imageCommand() *cobra.Command {
 	f.BoolVar(&r.plan, "plan", false, "say what would be made, and make nothing")
 	r.labels.flag(c)
 	loaderFlags(c, &r.loader, &r.active)
+	profileFlag(c, &r.profile)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := applyProfile(c, r.profile); err != nil {
+			return err
+		}
 		if err := r.check(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
 			return err
 		}

@@ -178,8 +178,10 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 	}
 	if img.Assets == nil {
 		w.Printf("room: a slot can hold %s; the image does not say how large it is\n", show.Size(half))
-		return nil
+	} else {
+		w.Printf("room: a slot can hold %s, the image has %s\n", show.Size(half), show.Size(content))
 	}
-	w.Printf("room: a slot can hold %s, the image has %s\n", show.Size(half), show.Size(content))
+	w.Printf("\n# the recipe, for --profile\n")
+	printProfile(w, c.Flags())
 	return nil
 }
