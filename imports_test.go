@@ -33,7 +33,7 @@ var allowed = map[string]struct {
 	"internal/verbs":       {nil, "what the commands have in common"},
 	"internal/show":        {[]string{"internal/terminal"}, "tables for people"},
 	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/commandline", "internal/terminal", "node",
-		"node/api", "node/hookdir", "node/watchdog", "partition", "upgrade"},
+		"node/api", "node/api/access", "node/hookdir", "node/watchdog", "partition", "upgrade"},
 		"the node service as a command, for both of them"},
 
 	"bootloader/authenticode": {nil, "a leaf codec that anyone may import"},
@@ -87,7 +87,8 @@ var allowed = map[string]struct {
 		"upgrade/versions", "image", "bootloader", "bootloader/loaders", "partition", "kexec", "node/watchdog",
 		"partition/device"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the " +
 		"jump into a kernel"},
-	"node/api": {[]string{"internal/foreign", "node", "node/pawlv1", "upgrade"},
+	"node/api/access": {[]string{"node/pawlv1"}, "who may do what; serves nothing"},
+	"node/api": {[]string{"internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade"},
 		"the service over HTTP: the one place where Go's types meet the wire"},
 	"node/watchdog": {nil, "a device of the kernel; knows nothing of trials"},
 	"node/hookdir":  {[]string{"internal/foreign", "internal/nearest", "node"}, "an operator's executables as hooks"},

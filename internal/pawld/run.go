@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/hookdir"
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/partition"
@@ -113,7 +114,9 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+api.DefaultSocket+")")
 	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be "+
 		"given more than once")
-	insecure := flags.Bool("insecure", false, "also listen where others can reach it: the API authenticates nobody yet")
+	insecure := flags.Bool("insecure", false, "also listen where others can reach it: over TCP the API authenticates "+
+		"nobody")
+	who := accessFlags(flags)
 	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest,
 		"how long a trial may take until it is confirmed")
 	window := within(flags, "window", 0, 0, longest,
@@ -172,6 +175,9 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 		return order{node: c}, wrong(errs, "--%v", err)
 	}
 	c.UnmountDeadline, c.Machine.Trial = *letGo, *trial
+	if _, err := access.New(who()); err != nil {
+		return order{node: c}, wrong(errs, "%w", err)
+	}
 	if *unmount != "" {
 		c.Unmount = strings.Split(*unmount, ",")
 	}
@@ -188,5 +194,5 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 			return order{node: c}, wrong(errs, "%w", err)
 		}
 	}
-	return order{c, api.RunOptions{Listen: listen, Insecure: *insecure, Names: names}}, nil
+	return order{c, api.RunOptions{Listen: listen, Insecure: *insecure, Names: names, Access: who()}}, nil
 }

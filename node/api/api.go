@@ -5,7 +5,7 @@
 // Start with [Run], which is the whole service. [New] is for who wishes for more: a Handler for an HTTP server of his
 // own, or Serve on listeners of his own.
 //
-// It does not authenticate anybody: see [Listen]. What callers may take of the service is bounded: see
+// Who may call what is package node/api/access's. What callers may take of the service is bounded: see
 // [MaxConnections]. The client is package node/client.
 package api
 
@@ -20,6 +20,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
@@ -28,6 +29,7 @@ type API struct {
 	s       server
 	names   []string
 	log     *slog.Logger
+	access  *access.Control
 	tcp     *gate // what may be taken over TCP
 	sockets *gate // what may be taken over Unix sockets
 }
@@ -36,6 +38,8 @@ type API struct {
 type Options struct {
 	Names []string     // by which clients call this node over TCP, beside its host name and its addresses
 	Log   *slog.Logger // nil discards
+	// who is what; nil: admins are this machine's root and the service's user over a Unix socket, and everybody over TCP
+	Access *access.Control
 }
 
 // New returns the API of s.
@@ -45,16 +49,20 @@ func newAPI(s server, o Options) *API {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Access == nil {
+		o.Access, _ = access.New(access.Options{}) // nothing in it can be wrong
+	}
 	tcp, sockets := connections()
 	return &API{
-		s: s, names: o.Names, log: o.Log,
+		s: s, names: o.Names, log: o.Log, access: o.Access,
 		tcp: &gate{most: tcp, write: writeTime}, sockets: &gate{most: sockets, write: writeTime},
 	}
 }
 
 // Handler is the API, for an embedder's own HTTP server. Serve is the simple way. It may be used before Start: what
 // tells of the machine or changes it waits for Start then, or fails with node.ErrStarting. It bounds requests and
-// calls, as over TCP; connections, and who may call the node by what name, are the server's own matter.
+// calls, as over TCP; connections, who calls ([access.With]; without it, nobody, who may do nothing), and by what name
+// the node may be called, are the server's own matter.
 func (a *API) Handler() http.Handler { return a.handler(a.tcp) }
 
 func (a *API) handler(g *gate) http.Handler {
@@ -62,7 +70,7 @@ func (a *API) handler(g *gate) http.Handler {
 	mux.Handle(pawlv1.NewNodeHandler(service{a.s}, connect.WithReadMaxBytes(MaxRequest),
 		connect.WithSendMaxBytes(MaxAnswer),
 		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
-		connect.WithInterceptors(validText{})))
+		connect.WithInterceptors(guard{}, validText{})))
 	return g.limit(mux)
 }
 
@@ -76,7 +84,7 @@ func (a *API) gateOf(l net.Listener) *gate {
 
 // httpServer serves the API on l and holds callers to its limits.
 func (a *API) httpServer(l net.Listener) *http.Server {
-	handler := a.handler(a.gateOf(l))
+	handler := a.identified(a.handler(a.gateOf(l)))
 	if a.gateOf(l) == a.tcp {
 		handler = a.forUs(handler)
 	}
@@ -84,7 +92,7 @@ func (a *API) httpServer(l net.Listener) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true) // gRPC
 	return &http.Server{
-		Handler: handler, Protocols: protocols, ConnContext: withGuest,
+		Handler: handler, Protocols: protocols, ConnContext: a.connected,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 64 << 10,
 			MaxReceiveBufferPerStream: 64 << 10},

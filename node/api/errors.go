@@ -7,6 +7,7 @@ import (
 
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
@@ -17,6 +18,8 @@ var codes = map[string]connect.Code{
 	"request":           connect.CodeInvalidArgument,
 	"too-many":          connect.CodeResourceExhausted,
 	"host":              connect.CodePermissionDenied,
+	"denied":            connect.CodePermissionDenied,
+	"caller-unknown":    connect.CodeUnauthenticated,
 	"cancelled":         connect.CodeCanceled,
 	"image-reference":   connect.CodeInvalidArgument,
 	"image-not-found":   connect.CodeNotFound,
@@ -33,12 +36,18 @@ var codes = map[string]connect.Code{
 //
 //	too-many  more is asked for at once than the service gives
 //	host      the request is for another node, or of a web page
+//	denied    the caller's role does not allow it
+//	caller-unknown  the node does not know who calls
 func Kind(err error) string {
 	switch {
 	case errors.Is(err, ErrTooMany):
 		return "too-many"
 	case errors.Is(err, ErrHost):
 		return "host"
+	case errors.Is(err, access.ErrDenied):
+		return "denied"
+	case errors.Is(err, access.ErrUnknown):
+		return "caller-unknown"
 	}
 	return node.Kind(err)
 }

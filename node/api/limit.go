@@ -321,10 +321,10 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	_ = errorWriter.Write(w, r, wireError(err)) // a caller who is gone hears nothing
 }
 
-// withGuest lets handlers know the connection.
-func withGuest(ctx context.Context, c net.Conn) context.Context {
+// connected lets handlers know the connection.
+func (a *API) connected(ctx context.Context, c net.Conn) context.Context {
 	if g, ok := c.(*guest); ok {
-		return context.WithValue(ctx, guestKey{}, g)
+		return a.access.Connected(context.WithValue(ctx, guestKey{}, g), g.Conn)
 	}
 	return ctx
 }

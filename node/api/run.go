@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -17,7 +18,8 @@ type RunOptions struct {
 	Listen   []string // addresses, as Listen takes them; none: DefaultSocket
 	Insecure bool     // they may be such that others can reach
 	// by which clients call this node over TCP, beside its host name, its addresses and the hosts of Listen
-	Names []string
+	Names  []string
+	Access access.Options // who is what
 	// Up brings the system up, once this boot is recorded and EPHEMERAL may be mounted. A trial is proved once it has
 	// returned, and given up if it fails. Nil: there is nothing to do.
 	Up func(context.Context, upgrade.Boot) error
@@ -37,6 +39,11 @@ func Run(ctx context.Context, c node.Config, o RunOptions) error {
 	var unreachable error
 	reachable := node.Check{Name: "listen", Own: true, Run: func(context.Context) error { return unreachable }}
 	c.Checks = append(slices.Clone(c.Checks), reachable)
+	control, err := access.New(o.Access)
+	if err != nil {
+		node.EndTrial(c, err)
+		return err
+	}
 	s, err := node.New(c)
 	if err != nil {
 		node.EndTrial(c, err)
@@ -48,7 +55,7 @@ func Run(ctx context.Context, c node.Config, o RunOptions) error {
 	if len(o.Listen) == 0 {
 		o.Listen = []string{DefaultSocket}
 	}
-	a := New(s, Options{Names: append(hosts(o.Listen), o.Names...), Log: c.Log})
+	a := New(s, Options{Names: append(hosts(o.Listen), o.Names...), Log: c.Log, Access: control})
 	listened, served := make(chan error, len(o.Listen)), make(chan error, len(o.Listen))
 	for _, address := range o.Listen { // beside Start, which waits for no name to be resolved
 		go func() { served <- a.listen(ctx, address, o.Insecure, listened) }()
@@ -94,6 +101,11 @@ func prove(ctx context.Context, s *node.Server, log *slog.Logger, boot upgrade.B
 // listen listens on an address, says on listened whether it does, and serves.
 func (a *API) listen(ctx context.Context, address string, insecure bool, listened chan<- error) error {
 	l, err := Listen(ctx, address, insecure)
+	if path, ok := strings.CutPrefix(address, "unix:"); ok && err == nil {
+		if err = a.access.OpenSocket(path); err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
 	listened <- err
 	if err != nil {
 		a.log.Error("listen", "address", address, "reason", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -108,6 +109,7 @@ func TestAnyHTTPClientCanAsk(t *testing.T) {
 func TestErrorsKeepTheirTextAndKind(t *testing.T) {
 	all := node.Kinds()
 	all["too-many"], all["host"] = []error{ErrTooMany}, []error{ErrHost}
+	all["denied"], all["caller-unknown"] = []error{access.ErrDenied}, []error{access.ErrUnknown}
 	s := newStub(t)
 	c := serve(t, newAPI(s, Options{}))
 	for kind, errs := range all {

@@ -32,7 +32,8 @@ type stub struct {
 
 func newStub(t *testing.T) *stub {
 	s, err := node.New(node.Config{Disk: filepath.Join(t.TempDir(), "none"),
-		Machine: upgrade.OpenOptions{BootID: "boot-1"}})
+		Machine: upgrade.OpenOptions{BootID: "boot-1"},
+		Reboot:  func(context.Context, string) error { return errSick }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return &stub{Server: s}
