@@ -76,6 +76,8 @@ var allowed = map[string]struct {
 		"GRUB's parts for an image, made with the programs of GRUB that are installed"},
 	"image/disk": {[]string{"partition/direct", "internal/foreign", "internal/nearest"},
 		"files as devices; knows nothing of what is put on them"},
+	"image/content": {[]string{"bootloader/bootfs", "image/disk", "partition/device"},
+		"what partitions of a new disk hold: files, or a file system of them"},
 	"kexec": {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
 	"upgrade": {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar",
 		"bootloader/predict", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore",

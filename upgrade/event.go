@@ -16,6 +16,7 @@ const (
 	StepComplete Step = "complete" // the target's manifest
 	StepPrepare  Step = "prepare"  // the loader learns of the target; META learns of the attempt
 	StepArm      Step = "arm"      // the commit point
+	StepFill     Step = "fill"     // install only: what is added to META, the boot file system and other partitions
 	StepConfirm  Step = "confirm"  // the active slot becomes the default
 	StepTry      Step = "try"      // firmware is told to start the new loader once
 	StepLoader   Step = "loader"   // the loader itself is replaced

@@ -25,6 +25,7 @@ type InstallOptions struct {
 	Partitions []partition.Spec   // nil: partition.Default
 	// of the partitions, where they are not those of partition.Default; also what Open is to be told
 	Labels   partition.Labels
+	Add      Additions
 	Force    bool             // also over an existing partition table, and also an image that looks unfit to boot
 	Vars     efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
 	Seed     string           // makes the disk's identifiers repeatable; empty: random ones
@@ -61,15 +62,18 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	in.op.source = open(ctx, &in.op, in.Loader.Takes().Install...)
 	defer func() { in.op.source.stop() }() // find may have replaced it
 	defer in.op.stopReading()
-	err := walk(ctx, []step{
+	steps := []step{
 		{StepFind, in.find},
 		{StepLayout, in.layout},
 		{StepWrite, in.write},
-		{StepVerify, in.op.verify},
+		{StepVerify, in.verify},
 		{StepComplete, in.op.complete},
-		{StepPrepare, in.prepare},
-		{StepConfirm, in.confirm},
-	}, o.Progress, in.Now)
+	}
+	if in.Add.fills() { // while nothing boots
+		steps = append(steps, step{StepFill, in.fill})
+	}
+	steps = append(steps, step{StepPrepare, in.prepare}, step{StepConfirm, in.confirm})
+	err := walk(ctx, steps, o.Progress, in.Now)
 	if err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
 	}
@@ -117,6 +121,9 @@ func (in *install) check() error {
 	if in.place, err = place(in.dev, in.plan, in.Labels); err != nil {
 		return err
 	}
+	if err := in.checkAdditions(); err != nil {
+		return err
+	}
 	return in.Loader.Fits(in.place)
 }
 
@@ -131,7 +138,8 @@ func (in *install) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.op.plan.Room = half - manifestRoom // so that the next version has room beside it
+	// So that the next version has room beside it.
+	in.op.plan.Room = half - manifestRoom - filesRoom(in.Add.Files)/2
 	first, err := in.op.source.first()
 	if err != nil {
 		return err
@@ -285,6 +293,14 @@ func (in *install) keep() error {
 		in.loader[wants.Own] = data
 	}
 	return nil
+}
+
+// verify reads slot A back, and then adds the kernel arguments.
+func (in *install) verify(ctx context.Context) error {
+	if err := in.op.verify(ctx); err != nil {
+		return err
+	}
+	return in.arguments(ctx)
 }
 
 // prepare writes the loader and its files, and tells it of slot A.

@@ -30,6 +30,7 @@ type diskRecipe struct {
 	target, profile                    string
 	active, compress, plan             bool
 	sector                             int
+	add                                additions
 
 	kind  disk.Kind
 	bytes int64 // of the disk
@@ -69,6 +70,7 @@ func imageCommand() *cobra.Command {
 	f.BoolVar(&r.plan, "plan", false, "say what would be made, and make nothing")
 	r.labels.flag(c)
 	loaderFlags(c, &r.loader, &r.active)
+	r.add.flags(c)
 	profileFlag(c, &r.profile)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := applyProfile(c, r.profile); err != nil {
@@ -121,6 +123,9 @@ func (r *diskRecipe) check(epoch string) (err error) {
 		return err
 	}
 	if r.o.Labels, err = r.labels.parse(); err != nil {
+		return err
+	}
+	if err := r.add.parse(&r.o, r.bytes, r.sector); err != nil {
 		return err
 	}
 	if epoch != "" {

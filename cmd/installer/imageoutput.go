@@ -91,6 +91,9 @@ func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output,
 	if !r.epoch.IsZero() && r.o.Seed == "" {
 		r.o.Seed = img.Digest
 	}
+	if r.o.Partitions, err = r.add.specs(r.o); err != nil {
+		return err
+	}
 	if err := upgrade.Install(ctx, raw, img, r.o); err != nil || plain {
 		return err
 	}
@@ -143,7 +146,10 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	specs := partition.Default(partition.Defaults{Labels: r.o.Labels, Seed: r.o.Seed})
+	specs, err := r.add.specs(r.o)
+	if err != nil {
+		return err
+	}
 	plan, err := partition.Plan(nil, r.bytes, r.sector, specs)
 	if err != nil {
 		return err
@@ -159,6 +165,9 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 			if r.o.Labels.Of(role) == p.Label {
 				area.Text = text
 			}
+		}
+		if c := r.add.contents[p.Label]; c != nil {
+			area.Text = strings.TrimPrefix(area.Text+"; "+c.String(), "; ")
 		}
 		areas = append(areas, area)
 	}
@@ -180,6 +189,9 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 		w.Printf("room: a slot can hold %s; the image does not say how large it is\n", show.Size(half))
 	} else {
 		w.Printf("room: a slot can hold %s, the image has %s\n", show.Size(half), show.Size(content))
+	}
+	for _, a := range r.add.lines() {
+		w.Printf("added: %s\n", a)
 	}
 	w.Printf("\n# the recipe, for --profile\n")
 	printProfile(w, c.Flags())

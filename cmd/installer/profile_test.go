@@ -81,7 +81,8 @@ func TestAProfileMakesWhatTheFlagsWould(t *testing.T) {
 func TestProfilesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, says string }{
-		"an unknown key":        {"image: x\nsise: 2GiB", `line 2: key "sise": a profile has none of that name (did you mean size?)`},
+		"an unknown key": {"image: x\nsise: 2GiB",
+			`line 2: key "sise": a profile has none of that name (did you mean size?)`},
 		"a key twice":           {"size: 2GiB\nsize: 3GiB", "line 2: key size: line 1 has it already"},
 		"a profile in it":       {"profile: x", `key "profile": a profile has none`},
 		"a plan in it":          {"plan: true", `key "plan": a profile has none`},

@@ -178,3 +178,19 @@ func writeRaw(ctx context.Context, s *stream, src Source, o WriteOptions) error 
 	}
 	return s.to(src.Size())
 }
+
+// Copy puts the bytes of a disk onto another one that reads as zeros: what is zero is not written, and where src is a
+// sparse file its holes are not read. tell, which may be nil, takes how far it has come.
+func Copy(ctx context.Context, to io.WriterAt, src Source, tell func(done int64)) error {
+	return eachData(ctx, src, func(off int64, p []byte) error {
+		if !isZero(p) {
+			if _, err := to.WriteAt(p, off); err != nil {
+				return err
+			}
+		}
+		if tell != nil {
+			tell(off + int64(len(p)))
+		}
+		return nil
+	})
+}
