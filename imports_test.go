@@ -24,6 +24,7 @@ var allowed = map[string]struct {
 	imports []string
 	why     string
 }{
+	"internal/certs":       {nil, "certificates of a small authority"},
 	"internal/commandline": {nil, "flags and files of settings"},
 	"internal/foreign":     {nil, "text of others, made valid and bounded"},
 	"internal/mounttable":  {nil, "what is mounted"},
@@ -89,7 +90,7 @@ var allowed = map[string]struct {
 		"upgrade/versions", "image", "bootloader", "bootloader/loaders", "partition", "kexec", "node/watchdog",
 		"partition/device"}, "the service over upgrade; of what is below it, the errors that it tells apart, and the " +
 		"jump into a kernel"},
-	"node/api/access": {[]string{"node/pawlv1"}, "who may do what; serves nothing"},
+	"node/api/access": {[]string{"internal/foreign", "node/pawlv1"}, "who may do what; serves nothing"},
 	"node/api": {[]string{"internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade"},
 		"the service over HTTP: the one place where Go's types meet the wire"},
 	"node/watchdog": {nil, "a device of the kernel; knows nothing of trials"},

@@ -59,6 +59,26 @@ func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {
 	require.ErrorContains(t, err, "--insecure")
 }
 
+func TestCertificatesThatCannotBeReadLeaveTheSocketServed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	address := "unix:" + filepath.Join(dir, "s")
+	var out synced
+	ended := make(chan error, 1)
+	go func() {
+		ended <- daemon{}.run(ctx, []string{"--disk", "/nowhere", "--watchdog", "off", "--listen", address, "--listen",
+			"0.0.0.0:0", "--tls-cert", filepath.Join(dir, "c"), "--tls-key", filepath.Join(dir, "k"), "--client-ca",
+			filepath.Join(dir, "ca")}, &out)
+	}()
+	c, err := client.New(address)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { _, err := c.Version(t.Context()); return err == nil }, 5*time.Second,
+		time.Millisecond, "the socket is served")
+	cancel()
+	require.ErrorIs(t, <-ended, os.ErrNotExist)
+	require.Regexp(t, `level=ERROR msg=listen address=0\.0\.0\.0:0 reason=`, out.String())
+}
+
 func TestAMachineWithADiskThatCannotBeOpenedStillAnswers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	address := "unix:" + filepath.Join(t.TempDir(), "s")

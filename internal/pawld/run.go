@@ -114,8 +114,8 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	flags.Var(&listen, "listen", "HOST:PORT or unix:PATH; may be given more than once (default "+api.DefaultSocket+")")
 	flags.Var(&names, "name", "name by which clients call this node, beside its host name and its addresses; may be "+
 		"given more than once")
-	insecure := flags.Bool("insecure", false, "also listen where others can reach it: over TCP the API authenticates "+
-		"nobody")
+	insecure := flags.Bool("insecure", false, "also listen without TLS where others can reach it: the API knows "+
+		"nobody there")
 	who := accessFlags(flags)
 	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest,
 		"how long a trial may take until it is confirmed")

@@ -11,6 +11,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -85,12 +86,14 @@ func (a *API) gateOf(l net.Listener) *gate {
 // httpServer serves the API on l and holds callers to its limits.
 func (a *API) httpServer(l net.Listener) *http.Server {
 	handler := a.identified(a.handler(a.gateOf(l)))
+	secure := a.gateOf(l) == a.tcp && a.access.Secure()
 	if a.gateOf(l) == a.tcp {
 		handler = a.forUs(handler)
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true) // gRPC
+	protocols.SetHTTP2(secure) // gRPC
+	protocols.SetUnencryptedHTTP2(!secure)
 	return &http.Server{
 		Handler: handler, Protocols: protocols, ConnContext: a.connected,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
@@ -114,7 +117,11 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 			_ = server.Close()
 		}
 	})
-	err := server.Serve(gated{l, a.gateOf(l)})
+	l = gated{l, a.gateOf(l)}
+	if l.Addr().Network() != "unix" && a.access.Secure() {
+		l = tls.NewListener(l, a.access.TLS())
+	}
+	err := server.Serve(l)
 	if stop() {
 		return fmt.Errorf("serve the API: %w", err)
 	}

@@ -40,7 +40,7 @@ func (a *API) checkHost(hostport string) error {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
-	names := append([]string{"localhost"}, a.names...)
+	names := slices.Concat([]string{"localhost"}, a.names, a.access.Names())
 	if own, err := os.Hostname(); err == nil { // each time: it may be set late in a boot
 		names = append(names, own)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -323,6 +324,9 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // connected lets handlers know the connection.
 func (a *API) connected(ctx context.Context, c net.Conn) context.Context {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
 	if g, ok := c.(*guest); ok {
 		return a.access.Connected(context.WithValue(ctx, guestKey{}, g), g.Conn)
 	}

@@ -14,12 +14,12 @@ import (
 // DefaultSocket is where a node listens and where a client looks when nothing else is said.
 const DefaultSocket = "unix:/run/pawl.sock"
 
-// ErrOpen is returned for an address that others can reach. Do: listen on loopback or a Unix socket, or say that the
-// network is trusted.
-var ErrOpen = errors.New("the API authenticates nobody, so it listens only on loopback or a Unix socket")
+// ErrOpen is returned for an address that others can reach. Do: listen on loopback or a Unix socket, have TLS, or say
+// that the network is trusted.
+var ErrOpen = errors.New("without TLS the API knows nobody over TCP, so it listens only on loopback or a Unix socket")
 
 // Listen opens what Serve serves: "unix:PATH", or "HOST:PORT" on loopback. Whoever can connect can upgrade and restart
-// the machine, so another host is ErrOpen unless insecure. A Unix socket is for its owner alone; one that a dead
+// the machine, so another host is ErrOpen unless insecure, which is for what is served over TLS too. A Unix socket is for its owner alone; one that a dead
 // service left behind is replaced.
 func Listen(ctx context.Context, address string, insecure bool) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -31,8 +31,8 @@ func Listen(ctx context.Context, address string, insecure bool) (net.Listener, e
 	}
 	if !insecure {
 		if err := loopback(ctx, host); err != nil {
-			return nil, fmt.Errorf("listen on %s: %w (use 127.0.0.1 or %s; --insecure opens it to everybody who can "+
-				"reach it)", address, err, DefaultSocket)
+			return nil, fmt.Errorf("listen on %s: %w (use 127.0.0.1 or %s, or give --tls-cert, --tls-key and "+
+				"--client-ca; --insecure opens it to everybody who can reach it)", address, err, DefaultSocket)
 		}
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)

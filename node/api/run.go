@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -39,6 +40,9 @@ func Run(ctx context.Context, c node.Config, o RunOptions) error {
 	var unreachable error
 	reachable := node.Check{Name: "listen", Own: true, Run: func(context.Context) error { return unreachable }}
 	c.Checks = append(slices.Clone(c.Checks), reachable)
+	if o.Access.Log == nil {
+		o.Access.Log = c.Log
+	}
 	control, err := access.New(o.Access)
 	if err != nil {
 		node.EndTrial(c, err)
@@ -100,10 +104,15 @@ func prove(ctx context.Context, s *node.Server, log *slog.Logger, boot upgrade.B
 
 // listen listens on an address, says on listened whether it does, and serves.
 func (a *API) listen(ctx context.Context, address string, insecure bool, listened chan<- error) error {
-	l, err := Listen(ctx, address, insecure)
-	if path, ok := strings.CutPrefix(address, "unix:"); ok && err == nil {
-		if err = a.access.OpenSocket(path); err != nil {
-			err = errors.Join(err, l.Close())
+	l, err := Listen(ctx, address, insecure || a.access.Secure())
+	if err == nil {
+		if path, ok := strings.CutPrefix(address, "unix:"); ok {
+			err = a.access.OpenSocket(path)
+		} else {
+			err = a.access.Ready()
+		}
+		if err != nil {
+			err = errors.Join(fmt.Errorf("listen on %s: %w", address, err), l.Close())
 		}
 	}
 	listened <- err

@@ -1,7 +1,8 @@
 // Package access decides who may call what of a node's API: who a caller is, which role that gives, and which role each
 // method needs. Start with [New] and [Control.Caller]; [Check] is the decision.
 //
-// A Unix socket is asked of the kernel who connected. TCP without TLS tells nothing of a caller. What a method needs is
+// The kernel is asked who connected to a Unix socket. Over TLS a caller has a certificate, which is verified in each
+// request. TCP without TLS tells nothing of a caller. What a method needs is
 // said in pawl.proto, and what says nothing there is refused. The package serves nothing itself: package node/api does.
 package access
 
@@ -9,10 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -48,6 +52,16 @@ func ParseRole(text string) (Role, error) {
 		return None, fmt.Errorf("role %q: want one of %s", text, strings.Join(Roles(), ", "))
 	}
 	return Role(text), nil
+}
+
+// Organization is how a client's certificate says the role, in its subject: "pawl:reader". "os:reader" will do too.
+func (r Role) Organization() string { return "pawl:" + string(r) }
+
+func greater(a, b Role) Role {
+	if slices.Index(ranks, b) > slices.Index(ranks, a) {
+		return b
+	}
+	return a
 }
 
 // Includes reports whether r may do what needed may. Nobody may do what needs no role.
@@ -122,20 +136,47 @@ func Check(caller Caller, m protoreflect.MethodDescriptor, request proto.Message
 // Options say who is what. The zero value works: root and the service's own user are admins over a Unix socket, and so
 // is everybody who reaches TCP.
 type Options struct {
-	Plain     Role   // of callers over TCP; None is Admin
-	Group     string // name or number: its members may use the Unix socket too
-	GroupRole Role   // and what they are then
+	// of TCP, which is TLS then: files of PEM, all three or none. They are read again when they change; what cannot be
+	// used is said in the log, and the old ones stay. ClientCA holds the authorities of clients
+	Cert, Key, ClientCA string
+	// a file that says the roles of certificates, read again likewise; empty: their organizations do. See the type rules
+	Roles     string
+	Plain     Role             // of callers over TCP without TLS; None is Admin
+	Group     string           // name or number: its members may use the Unix socket too
+	GroupRole Role             // and what they are then
+	Log       *slog.Logger     // nil discards
+	Now       func() time.Time // nil is time.Now
 }
 
 // Control tells callers.
 type Control struct {
 	plain Role
 	group *group // nil: there is none
+	files *files // nil: there is no TLS
+	now   func() time.Time
+
+	mu    sync.Mutex
+	known time.Time // has come, whatever the clock says
 }
 
 // New returns what o says, or why it cannot be had.
 func New(o Options) (*Control, error) {
-	c := &Control{plain: o.Plain}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	c := &Control{plain: o.Plain, now: o.Now}
+	switch with := o.Cert != "" || o.Key != "" || o.ClientCA != "" || o.Roles != ""; {
+	case with && (o.Cert == "" || o.Key == "" || o.ClientCA == ""):
+		return nil, errors.New("TLS needs a certificate, its key, and the authorities of clients (say all three)")
+	case with && o.Plain != None:
+		return nil, errors.New("with TLS there are no callers over TCP who are not known, so they have no role (leave it " +
+			"out)")
+	case with:
+		c.files = &files{cert: o.Cert, key: o.Key, clientCA: o.ClientCA, roles: o.Roles, built: built(), log: o.Log}
+	}
 	if c.plain == None {
 		c.plain = Admin
 	}
@@ -156,6 +197,9 @@ func New(o Options) (*Control, error) {
 func (c *Control) Caller(r *http.Request) (Caller, error) {
 	if p, local := r.Context().Value(peerKey{}).(peer); local {
 		return c.local(p)
+	}
+	if c.Secure() {
+		return c.remote(r)
 	}
 	return Caller{Name: "anybody", From: host(r.RemoteAddr), Role: c.plain}, nil
 }
