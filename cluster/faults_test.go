@@ -20,7 +20,7 @@ import (
 	"github.com/pawl-os/pawl/cluster/etcd"
 	"github.com/pawl-os/pawl/cluster/internal/real"
 	"github.com/pawl-os/pawl/cluster/lock"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // places are the phases in which something goes wrong, as each begins.
@@ -244,7 +244,7 @@ func TestFaultsInEveryPhase(t *testing.T) {
 					func(t *testing.T) {
 						s := newStage(t, from, members)
 						s.wrong = name == "a person frees its slot"
-						if s.run(place, preserve, from.two, fault).Result == upgrade.Confirmed {
+						if s.run(place, preserve, from.two, fault).Result == attempt.Confirmed {
 							confirmed++
 						}
 					}) {
@@ -257,7 +257,7 @@ func TestFaultsInEveryPhase(t *testing.T) {
 }
 
 // run upgrades the machine, lets one thing go wrong, and sees that all is as it should be afterwards.
-func (s *stage) run(place string, preserve bool, reference string, fault func(*stage)) upgrade.Attempt {
+func (s *stage) run(place string, preserve bool, reference string, fault func(*stage)) attempt.Attempt {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()

@@ -21,7 +21,7 @@ import (
 	"github.com/pawl-os/pawl/cluster/lock"
 	"github.com/pawl-os/pawl/cluster/quorum"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Members is the cluster whose members vote. etcd.Cluster is one.
@@ -75,10 +75,10 @@ const (
 	poll       = time.Second
 )
 
-func (c Config) owner(a upgrade.Attempt) lock.Owner { return lock.Owner{Node: c.Node, Attempt: a.ID} }
+func (c Config) owner(a attempt.Attempt) lock.Owner { return lock.Owner{Node: c.Node, Attempt: a.ID} }
 
 // leaves reports whether the member is removed: its data does not outlive the upgrade. A rollback keeps it.
-func (c Config) leaves(a upgrade.Attempt) bool { return c.Service != nil && !a.Preserve }
+func (c Config) leaves(a attempt.Attempt) bool { return c.Service != nil && !a.Preserve }
 
 // Hooks are what the node does around an upgrade.
 func Hooks(c Config) (hooks []node.Hook) {

@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/cluster/lock"
 	"github.com/pawl-os/pawl/cluster/quorum"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // fake is all that a node takes part in. It says what is done, and fails where it is told to.
@@ -65,7 +65,7 @@ func (f *fake) config() Config {
 func (f *fake) run(t *testing.T, c Config, preserve bool, phases ...node.Phase) (string, error) {
 	t.Helper()
 	f.said = nil
-	o := node.Occasion{Attempt: upgrade.Attempt{ID: "a1", Kind: upgrade.Upgrade, Preserve: preserve},
+	o := node.Occasion{Attempt: attempt.Attempt{ID: "a1", Kind: attempt.Upgrade, Preserve: preserve},
 		Tell: func(text string) { f.said = append(f.said, text) }}
 	for _, p := range phases {
 		for _, h := range Hooks(c) {

@@ -23,6 +23,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // installed is a disk on which version 1.0.0 is installed, and the reference of version 2.0.0.
@@ -195,9 +196,9 @@ func (m *machine) upgrade(ctx context.Context, reference string, preserve bool) 
 }
 
 // settled returns once the machine's attempt is over and nothing is left to be undone.
-func (m *machine) settled() upgrade.Attempt {
+func (m *machine) settled() attempt.Attempt {
 	m.t.Helper()
-	var last upgrade.Attempt
+	var last attempt.Attempt
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		m.mu.Lock()
 		path := m.disk

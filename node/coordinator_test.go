@@ -12,6 +12,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // What a coordinator, such as a lock that nodes share, is given by the sequence.
@@ -33,7 +34,7 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 		require.ErrorContains(t, err, `hook "quorum": a member is down`)
 		require.Equal(t, []string{"plan"}, f.called(), "not even prepared")
 		require.True(t, asked.Force)
-		require.Equal(t, upgrade.Attempt{Kind: upgrade.Upgrade, From: "A", To: "B", Old: "1", Version: "2",
+		require.Equal(t, attempt.Attempt{Kind: attempt.Upgrade, From: "A", To: "B", Old: "1", Version: "2",
 			Image: "sha256:2", Reference: "os:2", Preserve: true}, asked.Attempt, "it is told what is planned")
 		p, err := s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 		require.NoError(t, err)
@@ -51,7 +52,7 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 		"of the trial that runs": {func(f *fake) { f.onTrial() }, false},
 		"of what is armed":       {func(f *fake) { f.status.Loader.Armed = bootloader.B }, false},
 		"of what is staged": {func(f *fake) {
-			f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Staged,
+			f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Staged,
 				To: "B"}
 		}, false},
 	} {
@@ -75,7 +76,7 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 func TestTheLockIsGivenBackLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.left = []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
+		f.left = []attempt.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
 		s := f.server(t, Config{Hooks: f.recorder(map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: errSick})})
 		require.Error(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}))
 		require.Equal(t, `allow, lock, cordon, drain, abandon: drain: hook "test": the disk smells, uncordon sure=true, unlock sure=true`, f.phases())
@@ -84,7 +85,7 @@ func TestTheLockIsGivenBackLast(t *testing.T) {
 
 // An API server that comes up later than the node.
 func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
-	marks := []upgrade.Mark{{Phase: "lock", Boot: "boot-0", Ours: true}, {Phase: "cordon", Boot: "boot-0", Ours: true}}
+	marks := []attempt.Mark{{Phase: "lock", Boot: "boot-0", Ours: true}, {Phase: "cordon", Boot: "boot-0", Ours: true}}
 	for name, begin := range map[string]func(t *testing.T, f *fake, s *Server){
 		"after a confirmation": func(t *testing.T, f *fake, s *Server) {
 			require.NoError(t, s.Prove(t.Context()))
@@ -97,7 +98,7 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Ended, Result: upgrade.Confirmed, To: "B",
+				f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Ended, Result: attempt.Confirmed, To: "B",
 					Marks: marks}
 				var tried []time.Duration
 				last, unlocked := time.Now(), 0

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Event is one thing that the node tells. IDs rise by at least 1; what a slow reader misses are only bytes counted.
@@ -27,7 +28,7 @@ type Progress struct{ upgrade.Event }
 
 // Armed is the end of an operation that succeeded.
 type Armed struct {
-	Attempt   upgrade.Attempt
+	Attempt   attempt.Attempt
 	Expected  Expected
 	Rebooting bool
 }

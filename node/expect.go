@@ -3,16 +3,17 @@ package node
 import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // expectTrial is what follows once a is armed.
-func (s *Server) expectTrial(a upgrade.Attempt) Expected {
+func (s *Server) expectTrial(a attempt.Attempt) Expected {
 	return Expected{BootID: s.bootID, Version: a.Version, Image: a.Image, Slot: a.To, Trial: true, Attempt: a.ID}
 }
 
 // expectNext is what the next boot starts, as far as st says.
 func (s *Server) expectNext(st upgrade.Status) Expected {
-	if a := st.Attempt; a != nil && (a.Phase == upgrade.Staged || a.Phase == upgrade.Armed && a.To == st.Loader.Armed) {
+	if a := st.Attempt; a != nil && (a.Phase == attempt.Staged || a.Phase == attempt.Armed && a.To == st.Loader.Armed) {
 		return s.expectTrial(*a)
 	}
 	e := Expected{BootID: s.bootID, Trial: st.Loader.Armed != bootloader.None}

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // fake is a machine for what a real one does not do on demand: hang, fail at a given call, be on trial. What really
@@ -26,8 +27,8 @@ type fake struct {
 	calls   []string
 	reboots []string
 	images  map[string]*image.Image
-	marks   []upgrade.Mark // that were set last
-	left    []upgrade.Mark // that an attempt begins with
+	marks   []attempt.Mark // that were set last
+	left    []attempt.Mark // that an attempt begins with
 	loaded  []string       // command lines of kernels
 	reached []string       // how far the trial came
 	early   bool           // the API waits for Start
@@ -54,7 +55,7 @@ func newFake() *fake {
 func (f *fake) onTrial() *fake {
 	two := upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "2",
 		Image: "sha256:2"}}
-	a := &upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: upgrade.Started, From: "A", To: "B", Old: "1",
+	a := &attempt.Attempt{ID: "a", Kind: attempt.Upgrade, Phase: attempt.Started, From: "A", To: "B", Old: "1",
 		Version: "2", Image: "sha256:2"}
 	f.status.Version, f.status.Loader.Active, f.status.Slots[1], f.status.Attempt = "2", bootloader.B, two, a
 	f.boot = upgrade.Boot{Trial: true, Attempt: a}
@@ -192,59 +193,59 @@ func (h *handle) Status() (upgrade.Status, error) {
 
 func (h *handle) Plan(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Plan, error) {
 	return upgrade.Plan{
-		Kind: upgrade.Upgrade, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest,
+		Kind: attempt.Upgrade, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Steps: []upgrade.Step{upgrade.StepWrite}, Preserve: o.Preserve,
 	}, h.call(ctx, "plan")
 }
 
-func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
+func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Options) (attempt.Attempt, error) {
 	o.Progress(upgrade.Event{Step: upgrade.StepWrite})
 	for n := int64(1); n <= 100; n++ {
 		o.Progress(upgrade.Event{Step: upgrade.StepWrite, File: "os.efi", Bytes: n, Total: 100})
 	}
 	err := h.call(ctx, "prepare")
 	o.Progress(upgrade.Event{Step: upgrade.StepWrite, Done: true, Err: err, Elapsed: time.Second})
-	return h.attempt(img, upgrade.Prepared), err
+	return h.attempt(img, attempt.Prepared), err
 }
 
-func (h *handle) attempt(img *image.Image, phase upgrade.Phase) upgrade.Attempt {
-	return upgrade.Attempt{ID: "a", Kind: upgrade.Upgrade, Phase: phase, From: "A", To: "B", Old: "1",
+func (h *handle) attempt(img *image.Image, phase attempt.Phase) attempt.Attempt {
+	return attempt.Attempt{ID: "a", Kind: attempt.Upgrade, Phase: phase, From: "A", To: "B", Old: "1",
 		Version: img.Version, Image: img.Digest, Marks: h.left}
 }
 
-func (h *handle) Arm(ctx context.Context, o upgrade.Options) (upgrade.Attempt, error) {
+func (h *handle) Arm(ctx context.Context, o upgrade.Options) (attempt.Attempt, error) {
 	call := "arm"
 	if o.Kexec {
 		call = "arm by kexec"
 	}
 	if err := h.call(ctx, call); err != nil {
-		return upgrade.Attempt{}, err // as when META cannot be read
+		return attempt.Attempt{}, err // as when META cannot be read
 	}
-	return h.attempt(h.images["os:2"], upgrade.Armed), nil
+	return h.attempt(h.images["os:2"], attempt.Armed), nil
 }
 
-func (h *handle) Stage(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
-	a := h.attempt(img, upgrade.Staged)
+func (h *handle) Stage(ctx context.Context, img *image.Image, o upgrade.Options) (attempt.Attempt, error) {
+	a := h.attempt(img, attempt.Staged)
 	a.Stage = true
 	return a, h.call(ctx, "stage")
 }
 
-func (h *handle) ApplyStaged(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
-	return h.attempt(h.images["os:2"], upgrade.Armed), h.call(ctx, "apply")
+func (h *handle) ApplyStaged(ctx context.Context, _ upgrade.Options) (attempt.Attempt, error) {
+	return h.attempt(h.images["os:2"], attempt.Armed), h.call(ctx, "apply")
 }
 
-func (h *handle) Unstage(ctx context.Context) (upgrade.Attempt, error) {
-	return h.attempt(h.images["os:2"], upgrade.Ended), h.call(ctx, "unstage")
+func (h *handle) Unstage(ctx context.Context) (attempt.Attempt, error) {
+	return h.attempt(h.images["os:2"], attempt.Ended), h.call(ctx, "unstage")
 }
 
 func (h *handle) Abandon(ctx context.Context, reason string) error {
 	return h.call(ctx, "abandon: "+reason)
 }
 
-func (h *handle) Mark(marks []upgrade.Mark) error {
+func (h *handle) Mark(marks []attempt.Mark) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.marks = append([]upgrade.Mark(nil), marks...)
+	h.marks = append([]attempt.Mark(nil), marks...)
 	if a := h.status.Attempt; a != nil {
 		marked := *a
 		marked.Marks = h.marks
@@ -257,12 +258,12 @@ func (h *handle) Kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	return kexec.Kernel{Cmdline: "pawl.slot=" + string(s)}, h.call(context.Background(), "kernel "+string(s))
 }
 
-func (h *handle) PrepareRollback(ctx context.Context, _ upgrade.Options) (upgrade.Attempt, error) {
+func (h *handle) PrepareRollback(ctx context.Context, _ upgrade.Options) (attempt.Attempt, error) {
 	if !h.status.Loader.Trial() {
-		return h.attempt(h.images["os:2"], upgrade.Prepared), h.call(ctx, "rollback")
+		return h.attempt(h.images["os:2"], attempt.Prepared), h.call(ctx, "rollback")
 	}
-	a := h.attempt(h.images["os:2"], upgrade.Ended)
-	a.Result = upgrade.Abandoned
+	a := h.attempt(h.images["os:2"], attempt.Ended)
+	a.Result = attempt.Abandoned
 	return a, h.call(ctx, "rollback")
 }
 
@@ -295,7 +296,7 @@ func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (up
 	return h.status.Own, nil
 }
 
-func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*upgrade.Attempt, error) {
+func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*attempt.Attempt, error) {
 	call := "confirm"
 	if o.Ordered {
 		call = "confirm by order"
@@ -308,7 +309,7 @@ func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*upgrade.Attem
 	h.status.Loader.Default, h.status.Unordered = h.status.Loader.Active, ""
 	if a := h.status.Attempt; a != nil {
 		ended := *a
-		ended.Phase, ended.Result = upgrade.Ended, upgrade.Confirmed
+		ended.Phase, ended.Result = attempt.Ended, attempt.Confirmed
 		h.status.Attempt = &ended
 	}
 	return h.status.Attempt, nil

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Phase names a part of the sequence around an upgrade that hooks can join.
@@ -94,7 +94,7 @@ type Occasion struct {
 	Phase     Phase           `json:"phase"`
 	Operation string          `json:"operation"` // "upgrade to REF", "rollback", "reboot", "settle", "trial"
 	BootID    string          `json:"boot_id"`
-	Attempt   upgrade.Attempt `json:"attempt"` // zero where there is none; in PhaseAllow what is planned, without an ID
+	Attempt   attempt.Attempt `json:"attempt"` // zero where there is none; in PhaseAllow what is planned, without an ID
 	Force     bool            `json:"force"`   // the order was forced
 	// Sure is for hooks that undo: the phase came to its end and changed something. If it is false the phase was cut
 	// short, and the hook has to find out by itself whether there is something to undo.

@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Ways to restart a machine, as the API names them.
@@ -94,7 +95,7 @@ func (s *Server) rearm(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if a := st.Attempt; a == nil || a.Phase != upgrade.Armed || st.Loader.Armed != bootloader.None {
+		if a := st.Attempt; a == nil || a.Phase != attempt.Armed || st.Loader.Armed != bootloader.None {
 			return nil
 		}
 		_, err = m.Arm(ctx, upgrade.Options{Tries: st.Attempt.Tries, Trial: st.Attempt.Trial})

@@ -41,6 +41,7 @@ import (
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // TrialDeadline is how long a trial may take from Start to its confirmation when Config does not say.
@@ -136,20 +137,20 @@ type machine interface {
 	Runs() (st bootloader.State, version string, err error)
 	Status() (upgrade.Status, error)
 	Plan(context.Context, *image.Image, upgrade.Options) (upgrade.Plan, error)
-	Prepare(context.Context, *image.Image, upgrade.Options) (upgrade.Attempt, error)
-	Stage(context.Context, *image.Image, upgrade.Options) (upgrade.Attempt, error)
-	ApplyStaged(context.Context, upgrade.Options) (upgrade.Attempt, error)
-	Unstage(context.Context) (upgrade.Attempt, error)
-	Arm(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Prepare(context.Context, *image.Image, upgrade.Options) (attempt.Attempt, error)
+	Stage(context.Context, *image.Image, upgrade.Options) (attempt.Attempt, error)
+	ApplyStaged(context.Context, upgrade.Options) (attempt.Attempt, error)
+	Unstage(context.Context) (attempt.Attempt, error)
+	Arm(context.Context, upgrade.Options) (attempt.Attempt, error)
 	Abandon(ctx context.Context, reason string) error
-	Mark([]upgrade.Mark) error
-	PrepareRollback(context.Context, upgrade.Options) (upgrade.Attempt, error)
+	Mark([]attempt.Mark) error
+	PrepareRollback(context.Context, upgrade.Options) (attempt.Attempt, error)
 	Kernel(bootloader.Slot) (kexec.Kernel, error)
 	Started(context.Context) (upgrade.Boot, error)
 	Reached(context.Context, string) error
 	Failed(context.Context, string) error
 	Late(context.Context, string) error
-	Confirm(context.Context, upgrade.Options) (*upgrade.Attempt, error)
+	Confirm(context.Context, upgrade.Options) (*attempt.Attempt, error)
 	ReplaceLoader(context.Context, upgrade.LoaderOptions) (upgrade.LoaderStatus, error)
 	io.Closer
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -48,8 +49,8 @@ func (q *sequence) resolve(ctx context.Context) error {
 }
 
 // attemptOf is the attempt that a plan would make.
-func attemptOf(p upgrade.Plan) upgrade.Attempt {
-	return upgrade.Attempt{
+func attemptOf(p upgrade.Plan) attempt.Attempt {
+	return attempt.Attempt{
 		Kind: p.Kind, From: p.From, To: p.To, Old: p.Old, Version: p.Version, Image: p.Image, Reference: p.Reference,
 		Preserve: p.Preserve,
 	}
@@ -127,10 +128,10 @@ func (q *sequence) open(context.Context) (err error) {
 		return fmt.Errorf("rollback: %w", err)
 	}
 	a := st.Attempt
-	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.Phase == upgrade.Staged ||
-		a.Phase == upgrade.Armed)
+	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.Phase == attempt.Staged ||
+		a.Phase == attempt.Armed)
 	from := st.Running()
-	q.planned = upgrade.Attempt{Kind: upgrade.Rollback, From: from.Slot, To: from.Slot.Other(),
+	q.planned = attempt.Attempt{Kind: attempt.Rollback, From: from.Slot, To: from.Slot.Other(),
 		Old: from.Manifest.Version, Preserve: true}
 	for _, to := range st.Slots {
 		if to.Slot == q.planned.To {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Prove is called in every boot once the system is up. On a trial it runs the checks one after the other, then
@@ -154,7 +154,7 @@ func (s *Server) migrateOn(ctx context.Context, op *Operation, m machine) error 
 	o := Occasion{Phase: PhaseMigrate, Operation: "trial"}
 	if a := st.Attempt; a != nil && a.Open() {
 		o.Attempt = *a
-		marks := append(without(a.Marks, PhaseMigrate), upgrade.Mark{Phase: string(PhaseMigrate), Boot: s.bootID})
+		marks := append(without(a.Marks, PhaseMigrate), attempt.Mark{Phase: string(PhaseMigrate), Boot: s.bootID})
 		if err := m.Mark(marks); err != nil {
 			return err
 		}

@@ -2,7 +2,7 @@ package node
 
 import (
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // MaxReference bounds an image's reference, in bytes.
@@ -63,7 +63,7 @@ type Expected struct {
 
 // Confirmed is what Confirm made the default.
 type Confirmed struct {
-	Attempt *upgrade.Attempt // that the confirmation ended; nil where META cannot be read
+	Attempt *attempt.Attempt // that the confirmation ended; nil where META cannot be read
 	Slot    bootloader.Slot
 	Version string
 }

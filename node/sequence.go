@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Steps of an operation that package upgrade does not have.
@@ -32,12 +33,12 @@ type sequence struct {
 	request  UpgradeRequest
 	img      *image.Image
 	m        machine
-	planned  upgrade.Attempt // what the attempt will be, for hooks that are asked before there is one
+	planned  attempt.Attempt // what the attempt will be, for hooks that are asked before there is one
 	givesUp  bool            // a rollback that gives something up: nobody is asked
-	attempt  upgrade.Attempt
+	attempt  attempt.Attempt
 	expected Expected
 	then     after
-	marks    []upgrade.Mark // phases that are to be undone if one fails, those of earlier attempts included
+	marks    []attempt.Mark // phases that are to be undone if one fails, those of earlier attempts included
 }
 
 // Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does, unless it was asked for in
@@ -142,7 +143,7 @@ func (q *sequence) ask(first phase) []phase {
 }
 
 // hooks runs hooks that disturb nothing, so that there is nothing to undo.
-func (q *sequence) hooks(ctx context.Context, p Phase, a upgrade.Attempt) error {
+func (q *sequence) hooks(ctx context.Context, p Phase, a attempt.Attempt) error {
 	begun := time.Now()
 	q.tell(upgrade.Event{Step: upgrade.Step(p)})
 	_, err := q.s.runHooks(ctx, q.op, q.occasion(p, a), false)
@@ -150,7 +151,7 @@ func (q *sequence) hooks(ctx context.Context, p Phase, a upgrade.Attempt) error 
 	return err
 }
 
-func (q *sequence) occasion(p Phase, a upgrade.Attempt) Occasion {
+func (q *sequence) occasion(p Phase, a attempt.Attempt) Occasion {
 	return Occasion{Phase: p, Operation: q.op.name, Attempt: a, Force: q.request.Force}
 }
 
@@ -235,7 +236,7 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 func (q *sequence) disturbOnce(ctx context.Context, d disturbance) error {
 	before := q.marks
 	if d.undo != "" {
-		q.marks = append(without(before, d.name), upgrade.Mark{Phase: string(d.name), Boot: q.s.bootID})
+		q.marks = append(without(before, d.name), attempt.Mark{Phase: string(d.name), Boot: q.s.bootID})
 		if err := q.m.Mark(q.marks); err != nil {
 			return err
 		}
@@ -302,7 +303,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	if q.m == nil || q.attempt.ID == "" {
 		return after{}, why
 	}
-	staged := q.attempt.Phase == upgrade.Staged
+	staged := q.attempt.Phase == attempt.Staged
 	held := p.unmounts && q.s.config.IfHeld != HeldUndo && !q.cancelled()
 	if !staged {
 		if err := q.m.Abandon(ctx, why.Error()); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // recorder is a system whose hooks write down what they are called for, beside the calls to the machine.
@@ -193,30 +193,30 @@ func TestSequence(t *testing.T) {
 // TestWhatWasDisturbedIsUndoneAfterTheRestart: by the new version once it is confirmed, by the old one after a
 // fallback, and by the service itself if it died in the middle.
 func TestWhatWasDisturbedIsUndoneAfterTheRestart(t *testing.T) {
-	before := []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}, {Phase: "leave", Boot: "boot-0"},
+	before := []attempt.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}, {Phase: "leave", Boot: "boot-0"},
 		{Phase: "stop", Boot: "boot-0", Ours: true}}
 	for name, test := range map[string]struct {
-		arrange func(f *fake, a *upgrade.Attempt)
+		arrange func(f *fake, a *attempt.Attempt)
 		want    string
 	}{
-		"the new version": {func(f *fake, _ *upgrade.Attempt) {
+		"the new version": {func(f *fake, _ *attempt.Attempt) {
 			f.onTrial()
 			f.status.Attempt.Marks = before
 		}, "started, migrate, confirm, rejoin, uncordon sure=true"},
-		"the old version, after a fallback": {func(_ *fake, a *upgrade.Attempt) {
-			a.Phase, a.Result = upgrade.Ended, upgrade.FellBack
-			a.Marks = append(slices.Clone(before), upgrade.Mark{Phase: "migrate", Boot: "boot-x"})
+		"the old version, after a fallback": {func(_ *fake, a *attempt.Attempt) {
+			a.Phase, a.Result = attempt.Ended, attempt.FellBack
+			a.Marks = append(slices.Clone(before), attempt.Mark{Phase: "migrate", Boot: "boot-x"})
 		}, "started, migrate-back, rejoin, uncordon sure=true"},
-		"a service that died in the middle": {func(_ *fake, a *upgrade.Attempt) {
-			a.Phase = upgrade.Prepared
-			a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1"}}
+		"a service that died in the middle": {func(_ *fake, a *attempt.Attempt) {
+			a.Phase = attempt.Prepared
+			a.Marks = []attempt.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1"}}
 		}, "started, abandon: the node service ended in the middle of it, resume, uncordon sure=true"},
-		"nothing was disturbed": {func(*fake, *upgrade.Attempt) {}, "started"},
+		"nothing was disturbed": {func(*fake, *attempt.Attempt) {}, "started"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Ended, To: bootloader.B}
+				f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Ended, To: bootloader.B}
 				test.arrange(f, f.status.Attempt)
 				s := f.server(t, Config{Hooks: f.recorder(nil)})
 				_, err := s.Start(t.Context())
@@ -329,7 +329,7 @@ func TestAPhaseIsMarkedBeforeItBegins(t *testing.T) {
 func TestWhatAnEarlierAttemptLeftIsStillOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.left = []upgrade.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
+		f.left = []attempt.Mark{{Phase: "cordon", Boot: "boot-0", Ours: true}}
 		s := f.server(t, Config{Hooks: f.recorder(map[Phase]error{PhaseCordon: ErrAlready, PhaseDrain: errSick})})
 		require.ErrorIs(t, order(t, s, UpgradeRequest{Image: "os:2", Reboot: true}), errSick)
 		require.Contains(t, f.phases(), "uncordon sure=true")
@@ -341,8 +341,8 @@ func TestANodeThatDoesNotRestartWorksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.fail["reboot"] = errSick
-		a := (&handle{f, false}).attempt(f.images["os:2"], upgrade.Armed)
-		a.Marks = []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1",
+		a := (&handle{f, false}).attempt(f.images["os:2"], attempt.Armed)
+		a.Marks = []attempt.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1",
 			Ours: true}}
 		f.status.Attempt = &a
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
@@ -398,8 +398,8 @@ func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
 func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Prepared,
-			Marks: []upgrade.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}}}
+		f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Prepared,
+			Marks: []attempt.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}}}
 		f.hang["prepare"] = make(chan struct{})
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
 		_, err := s.Start(t.Context())
@@ -410,7 +410,7 @@ func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 		go func() { proved <- s.Prove(t.Context()) }()
 		synctest.Wait()
 		f.mu.Lock()
-		f.status.Attempt = &upgrade.Attempt{ID: "b", Phase: upgrade.Armed}
+		f.status.Attempt = &attempt.Attempt{ID: "b", Phase: attempt.Armed}
 		f.mu.Unlock()
 		close(f.hang["prepare"])
 		require.NoError(t, op.Follow(t.Context(), 0, func(Event) error { return nil }))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // until waits for something that another goroutine brings about.
@@ -132,7 +133,7 @@ func TestReboot(t *testing.T) {
 	f.mu.Lock()
 	delete(f.fail, "reboot")
 	f.status.Loader.Armed, f.status.Loader.Tries = "B", 1
-	f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: upgrade.Armed, To: "B", Version: "2", Image: "sha256:2"}
+	f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Armed, To: "B", Version: "2", Image: "sha256:2"}
 	f.mu.Unlock()
 	e, err = s.Reboot(t.Context(), RebootRequest{})
 	require.NoError(t, err)

@@ -5,10 +5,11 @@ import (
 	"errors"
 
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // CancelStage gives up the staged upgrade; upgrade.ErrNotStaged if there is none.
-func (s *Server) CancelStage(ctx context.Context) (a upgrade.Attempt, err error) {
+func (s *Server) CancelStage(ctx context.Context) (a attempt.Attempt, err error) {
 	op := s.newOperation("cancel the staged upgrade")
 	soon, cancel := context.WithTimeout(ctx, ownTime)
 	defer cancel()

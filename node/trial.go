@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // recordTime bounds how long the reason of a failed trial may take to reach META. The restart does not wait longer.
@@ -153,9 +154,9 @@ func (s *Server) record(ctx context.Context) (boot upgrade.Boot, err error) {
 			}
 			if s.trial.isKnown(st.Trial()) {
 				if st.Trial() {
-					s.at("trial", Phase(upgrade.Started))
+					s.at("trial", Phase(attempt.Started))
 				}
-				s.mark(upgrade.BootMark(s.bootID, st.Active, version))
+				s.mark(attempt.BootMark(s.bootID, st.Active, version))
 			}
 			if boot, err = m.Started(ctx); boot.Unordered != "" {
 				s.trial.isNone()
@@ -317,7 +318,7 @@ func (s *Server) confirmOnce(ctx context.Context, try int) error {
 }
 
 // isConfirmed ends a trial, if this boot is one. a may be nil.
-func (s *Server) isConfirmed(a *upgrade.Attempt) {
+func (s *Server) isConfirmed(a *attempt.Attempt) {
 	s.trial.move(TrialConfirmed, "", TrialWaiting, TrialRunning)
 	s.trial.stop()
 	s.guard.on(guardDisarm, time.Time{})

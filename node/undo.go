@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // undoing is what undoes the phase of a mark. rank is the phase's place in the order of disturbing.
@@ -26,10 +26,10 @@ func undoing(p string) (d disturbance, rank int) {
 }
 
 // undo undoes the marked phases in reverse and returns the marks of what could not be undone, and why each was not.
-func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgrade.Mark) (left []upgrade.Mark,
+func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []attempt.Mark) (left []attempt.Mark,
 	err error) {
 	marks = slices.SortedStableFunc(slices.Values(marks),
-		func(a, b upgrade.Mark) int { // some may be of an earlier attempt
+		func(a, b attempt.Mark) int { // some may be of an earlier attempt
 			_, first := undoing(a.Phase)
 			_, second := undoing(b.Phase)
 			return cmp.Compare(first, second)
@@ -48,7 +48,7 @@ func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []upgr
 			err = s.undoOne(ctx, tell, o)
 		}
 		if err != nil {
-			left = append([]upgrade.Mark{mark}, left...)
+			left = append([]attempt.Mark{mark}, left...)
 			errs = append(errs, fmt.Errorf("%s: %w", d.undo, err))
 		}
 	}
@@ -160,12 +160,12 @@ func (s *Server) settleNow(ctx context.Context) error {
 		}
 		return s.with(false, func(m machine) error {
 			marks := a.Marks
-			if a.Phase == upgrade.Prepared {
+			if a.Phase == attempt.Prepared {
 				if err := m.Abandon(ctx, "the node service ended in the middle of it"); err != nil {
 					return err
 				}
 			}
-			if a.Result == upgrade.Confirmed { // the new configuration is there to stay
+			if a.Result == attempt.Confirmed { // the new configuration is there to stay
 				marks = without(marks, PhaseMigrate)
 			}
 			left, err := s.undo(ctx, op, Occasion{Operation: "settle", Attempt: *a}, marks)
@@ -175,7 +175,7 @@ func (s *Server) settleNow(ctx context.Context) error {
 }
 
 // marked is the latest attempt if it has marks.
-func (s *Server) marked(ctx context.Context) (a *upgrade.Attempt, trial bool, err error) {
+func (s *Server) marked(ctx context.Context) (a *attempt.Attempt, trial bool, err error) {
 	st, err := s.status(ctx)
 	if err == nil && st.Attempt != nil && len(st.Attempt.Marks) > 0 {
 		a, trial = st.Attempt, st.Loader.Trial()
@@ -183,7 +183,7 @@ func (s *Server) marked(ctx context.Context) (a *upgrade.Attempt, trial bool, er
 	return a, trial, err
 }
 
-func without(marks []upgrade.Mark, p Phase) (left []upgrade.Mark) {
+func without(marks []attempt.Mark, p Phase) (left []attempt.Mark) {
 	for _, m := range marks {
 		if m.Phase != string(p) {
 			left = append(left, m)

@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // operation is one upgrade on its way through the steps.
@@ -26,7 +27,7 @@ type operation struct {
 	takes    takes // what a slot takes of the image, for this machine's loader
 	files    []bootloader.File
 	manifest bootloader.Manifest
-	phase    Phase            // that the attempt is recorded in: Prepared or Staged
+	phase    attempt.Phase    // that the attempt is recorded in: Prepared or Staged
 	reuse    map[string]Reuse // by the name of the asset
 	whole    pace             // of the download
 	fetching int              // the layer that ofLayer speaks of
@@ -37,7 +38,7 @@ type operation struct {
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
-func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
+func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (attempt.Attempt, error) {
 	if a, err := m.Prepare(ctx, img, o); err != nil {
 		return a, err
 	}
@@ -49,25 +50,27 @@ func (m *Machine) Apply(ctx context.Context, img *image.Image, o Options) (Attem
 // held is gone from "clear" on, but for files that the image has too. Those are left, those of the active slot are
 // copied, and a download that was cut off is taken up: each as far as its bytes match the digests in the image's
 // manifest, and all of it is read back like the rest.
-func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
-	return m.prepareAs(ctx, img, o, Prepared)
+func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (attempt.Attempt, error) {
+	return m.prepareAs(ctx, img, o, attempt.Prepared)
 }
 
-func (m *Machine) prepareAs(ctx context.Context, img *image.Image, o Options, phase Phase) (Attempt, error) {
+func (m *Machine) prepareAs(
+	ctx context.Context, img *image.Image, o Options, phase attempt.Phase,
+) (attempt.Attempt, error) {
 	op, err := m.upgrade(ctx, img, o, phase)
 	if err != nil {
-		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
+		return attempt.Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
 	op.look(ctx)
 	op.source = open(ctx, op)
 	defer func() { op.source.stop() }() // clear may have replaced it
 	defer op.stopReading()
 	if err := m.walk(ctx, op.steps(), o.Progress); err != nil {
-		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
+		return attempt.Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
 	a, err := m.attempt()
 	if err != nil {
-		return Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
+		return attempt.Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
 	return *a, nil
 }
@@ -137,7 +140,7 @@ func (op *operation) disarm(context.Context) error {
 	if err != nil || old == nil || !old.Open() {
 		return err
 	}
-	return op.m.end(old, Abandoned, "replaced by another attempt before it was booted")
+	return op.m.end(old, attempt.Abandoned, "replaced by another attempt before it was booted")
 }
 
 // clear makes the target unbootable, then incomplete, then empty but for what is used again.
@@ -296,17 +299,17 @@ func (op *operation) enter() error {
 	if err := op.m.Loader.Prepare(op.plan.To, op.manifest, op.tries()); err != nil {
 		return err
 	}
-	var marks []Mark
+	var marks []attempt.Mark
 	if old, err := op.m.attempt(); err == nil && old != nil {
 		marks = old.Marks // what could not be undone yet
 	}
 	now := op.m.now().UTC().Truncate(time.Second)
-	return op.m.record(&Attempt{
-		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == Staged, Tries: op.Tries,
+	return op.m.record(&attempt.Attempt{
+		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == attempt.Staged, Tries: op.Tries,
 		Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To,
 		Old:     op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
-		Marks: marks, Boots: Boots{Prepared: op.m.BootID}, Begun: now,
+		Marks: marks, Boots: attempt.Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)
 }
 
@@ -316,13 +319,13 @@ func (op *operation) enter() error {
 // With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
 // comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may
 // follow, when the target could not be started. Confirm then asks whether the firmware would start it too: see ErrCold.
-func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
+func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
 	a, err := m.attempt()
 	switch {
 	case err != nil:
-		return Attempt{}, fmt.Errorf("arm: %w", err)
-	case a == nil || a.Phase != Prepared && a.Phase != Armed:
-		return Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
+		return attempt.Attempt{}, fmt.Errorf("arm: %w", err)
+	case a == nil || a.Phase != attempt.Prepared && a.Phase != attempt.Armed:
+		return attempt.Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
 	}
 	err = m.walk(ctx, []step{{StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
 	if err != nil {
@@ -336,7 +339,7 @@ func (m *Machine) Arm(ctx context.Context, o Options) (Attempt, error) {
 //	before META says armed      default; the attempt is told of as abandoned
 //	before the loader is armed  default; the attempt is told of as fallen back, not known to have started
 //	after it                    the trial, as often as it is counted, then the default
-func (m *Machine) arm(a *Attempt, o Options) error {
+func (m *Machine) arm(a *attempt.Attempt, o Options) error {
 	to := m.slot(a.To)
 	if to.Content != Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
@@ -348,7 +351,7 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	if err := m.forgetTry(); err != nil {
 		return err
 	}
-	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = Armed, o.Tries, way, 0, o.Kexec
+	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = attempt.Armed, o.Tries, way, 0, o.Kexec
 	if a.Stage {
 		a.Boots.Prepared = m.BootID // or Started would take this boot for one that came back from the trial
 	}
@@ -369,14 +372,14 @@ func (m *Machine) arm(a *Attempt, o Options) error {
 	if undo := m.Loader.Disarm(); undo != nil {
 		return fmt.Errorf("%w (and disarm: %v)", err, undo)
 	}
-	if note := m.end(a, Abandoned, "it could not be armed: "+err.Error()); note != nil {
+	if note := m.end(a, attempt.Abandoned, "it could not be armed: "+err.Error()); note != nil {
 		m.log.Warn("the end of the attempt is not recorded", "reason", note)
 	}
 	return err
 }
 
 // end records how an attempt ended.
-func (m *Machine) end(a *Attempt, r Result, reason string) error {
-	a.Phase, a.Result, a.Reason, a.Boots.Ended, a.Seen = Ended, r, reason, m.BootID, nil
+func (m *Machine) end(a *attempt.Attempt, r attempt.Result, reason string) error {
+	a.Phase, a.Result, a.Reason, a.Boots.Ended, a.Seen = attempt.Ended, r, reason, m.BootID, nil
 	return m.record(a, nil)
 }

@@ -8,15 +8,16 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Boot is what this boot means for the attempt on record.
 type Boot struct {
-	Trial   bool     // the running slot is on trial: it must be confirmed, or the machine falls back
-	Attempt *Attempt // the attempt that this boot is the trial of, or that this boot ended; nil if there is none
-	Ended   bool     // this boot found the attempt over: it fell back, or was abandoned, or confirmed after all
-	Wiped   bool     // EPHEMERAL was wiped just now
-	Staged  bool     // an upgrade was staged before this boot: ApplyStaged, then restart, and mount nothing before
+	Trial   bool             // the running slot is on trial: it must be confirmed, or the machine falls back
+	Attempt *attempt.Attempt // the attempt that this boot is the trial of, or that this boot ended; nil if there is none
+	Ended   bool             // this boot found the attempt over: it fell back, or was abandoned, or confirmed after all
+	Wiped   bool             // EPHEMERAL was wiped just now
+	Staged  bool             // an upgrade was staged before this boot: ApplyStaged, then restart, and mount nothing before
 
 	// Unordered says why this boot is no trial although the default does not run: no attempt ordered it. Do: confirm
 	// nothing, and tell a person, who decides. Empty in every other boot.
@@ -85,15 +86,15 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 //	before EPHEMERAL is wiped, or after the tries that are left, then the default
 //
 // A loader that has not used up what armed it is disarmed, in the first call of a boot.
-func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
+func (m *Machine) trial(st bootloader.State, a *attempt.Attempt, b *Boot) error {
 	if a.To != st.Active {
 		b.Attempt = nil
 		m.log.Warn("the attempt on record is for another slot", "attempt", a.String(), "active", st.Active)
 		return nil
 	}
-	if a.Phase != Started || a.Boots.Started != m.BootID {
+	if a.Phase != attempt.Started || a.Boots.Started != m.BootID {
 		crash, dumps := m.crash(a) // of a try before this one: there is not room for all
-		a.Phase, a.Boots.Started, a.Reached = Started, m.BootID, "started"
+		a.Phase, a.Boots.Started, a.Reached = attempt.Started, m.BootID, "started"
 		a.Trials++
 		if crash != nil {
 			a.Crash = crash
@@ -108,7 +109,7 @@ func (m *Machine) trial(st bootloader.State, a *Attempt, b *Boot) error {
 			m.again(st, a)
 		}
 	}
-	if a.Preserve || a.Wiped || a.Kind == Rollback || m.Wipe == nil {
+	if a.Preserve || a.Wiped || a.Kind == attempt.Rollback || m.Wipe == nil {
 		return nil
 	}
 	m.at("trial", "wipe EPHEMERAL")
@@ -141,34 +142,34 @@ func (m *Machine) spend(st bootloader.State) {
 
 // again arms the running slot for the tries that are left, in the very call that has counted this boot: a later one may
 // come after the trial was given up. A boot without an id cannot be told from the next one, so it is the last.
-func (m *Machine) again(st bootloader.State, a *Attempt) {
-	if !st.Again || a.left() == 0 || m.BootID == "" {
+func (m *Machine) again(st bootloader.State, a *attempt.Attempt) {
+	if !st.Again || a.Left() == 0 || m.BootID == "" {
 		return
 	}
 	err := m.tryBy(a.Trial)
 	if err == nil {
-		err = m.Loader.Arm(a.To, a.left())
+		err = m.Loader.Arm(a.To, a.Left())
 	}
 	if err != nil {
-		m.log.Warn("the trial gets no other boot", "left", a.left(), "reason", err)
+		m.log.Warn("the trial gets no other boot", "left", a.Left(), "reason", err)
 	}
 }
 
 // settle ends the attempt that a boot of the default finds open.
-func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
+func (m *Machine) settle(st bootloader.State, a *attempt.Attempt, b *Boot) error {
 	switch {
 	case a.To == st.Active: // the cut came between the loader's confirm and META's
 		b.Ended = true
-		return m.end(a, Confirmed, "")
+		return m.end(a, attempt.Confirmed, "")
 	case a.Boots.Prepared == m.BootID: // the machine has not been restarted since
 		b.Attempt = nil
 		return nil
-	case a.Phase == Staged:
+	case a.Phase == attempt.Staged:
 		b.Staged = true
 		return nil
-	case a.Phase == Prepared:
+	case a.Phase == attempt.Prepared:
 		b.Ended = true
-		return m.end(a, Abandoned, "the machine restarted before it was armed")
+		return m.end(a, attempt.Abandoned, "the machine restarted before it was armed")
 	case st.Armed == a.To: // this boot did not come through the loader; the next one may
 		return nil
 	}
@@ -181,12 +182,12 @@ func (m *Machine) settle(st bootloader.State, a *Attempt, b *Boot) error {
 //
 //	before META has it                   the next boot of the default finds the attempt open, and the kernel's records
 //	before those records are removed     they are META's already; the next boot removes them
-func (m *Machine) fellBack(st bootloader.State, a *Attempt) error {
+func (m *Machine) fellBack(st bootloader.State, a *attempt.Attempt) error {
 	crash, dumps := m.crash(a)
 	if crash == nil {
 		crash = a.Crash // a try before the last one left it
 	}
-	started := a.Phase == Started
+	started := a.Phase == attempt.Started
 	began := "the new version started"
 	if a.Trials > 1 {
 		began = fmt.Sprintf("the new version started %d times", a.Trials)
@@ -195,18 +196,18 @@ func (m *Machine) fellBack(st bootloader.State, a *Attempt) error {
 	switch {
 	case started && a.Reason != "": // it said so itself
 	case started && panicked:
-		a.Reason = began + ", then its kernel panicked: " + crash.Panic + a.lastSeen()
+		a.Reason = began + ", then its kernel panicked: " + crash.Panic + lastSeen(a)
 	case panicked:
 		a.Reason = "its kernel panicked before it said that it started: " + crash.Panic
 	case started:
-		a.Reason = began + ", then ended without a word" + a.lastSeen()
+		a.Reason = began + ", then ended without a word" + lastSeen(a)
 	default:
-		a.Reason = cmp.Or(st.Failed, NotKnown)
+		a.Reason = cmp.Or(st.Failed, attempt.NotKnown)
 	}
-	a.Phase, a.Result, a.Boots.Ended, a.Crash, a.Seen = Ended, FellBack, m.BootID, crash, nil
-	var bad *Bad
+	a.Phase, a.Result, a.Boots.Ended, a.Crash, a.Seen = attempt.Ended, attempt.FellBack, m.BootID, crash, nil
+	var bad *attempt.Bad
 	if started || panicked {
-		bad = &Bad{Image: a.Image, Version: a.Version, Reason: a.Reason, When: m.now().UTC()}
+		bad = &attempt.Bad{Image: a.Image, Version: a.Version, Reason: a.Reason, When: m.now().UTC()}
 	}
 	if err := m.record(a, bad); err != nil {
 		return err
@@ -216,7 +217,7 @@ func (m *Machine) fellBack(st bootloader.State, a *Attempt) error {
 }
 
 // lastSeen says how far the trial came.
-func (a *Attempt) lastSeen() string {
+func lastSeen(a *attempt.Attempt) string {
 	if a.Reached == "" {
 		return ""
 	}
@@ -231,7 +232,7 @@ func (m *Machine) Reached(_ context.Context, where string) error {
 	if err != nil {
 		return fmt.Errorf("record how far the trial came: %w", err)
 	}
-	if a == nil || a.Phase != Started || a.Boots.Started != m.BootID || a.Reached == where {
+	if a == nil || a.Phase != attempt.Started || a.Boots.Started != m.BootID || a.Reached == where {
 		return nil
 	}
 	a.Reached = where
@@ -301,7 +302,7 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 	if a.Boots.Started != m.BootID {
 		a.Trials++ // Started did not come so far
 	}
-	a.Phase, a.Boots.Started, a.Reason = Started, m.BootID, reason
+	a.Phase, a.Boots.Started, a.Reason = attempt.Started, m.BootID, reason
 	if err := m.record(a, nil); err != nil {
 		return fmt.Errorf("record why: %w", err)
 	}
@@ -314,8 +315,8 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 // [ErrRehearsal], and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it
 // is [ErrUnordered]. With META destroyed it works all the same. On a slot that is the default already it finishes what
 // a cut left over. The attempt is nil if META holds none for this slot.
-func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
-	var a *Attempt
+func (m *Machine) Confirm(ctx context.Context, o Options) (*attempt.Attempt, error) {
+	var a *attempt.Attempt
 	err := m.walk(ctx, []step{{StepConfirm, func(ctx context.Context) (err error) {
 		a, err = m.confirm(ctx, o)
 		return err
@@ -327,7 +328,7 @@ func (m *Machine) Confirm(ctx context.Context, o Options) (*Attempt, error) {
 //
 //	before the loader's write  the default is the old version, and the trial is not repeated beyond its count
 //	after it                   the new version; the next Started records the confirmation
-func (m *Machine) confirm(ctx context.Context, o Options) (*Attempt, error) {
+func (m *Machine) confirm(ctx context.Context, o Options) (*attempt.Attempt, error) {
 	st, err := m.Loader.State()
 	if err != nil {
 		return nil, fmt.Errorf("read the loader's state: %w", err)
@@ -376,7 +377,7 @@ func (m *Machine) confirm(ctx context.Context, o Options) (*Attempt, error) {
 		return nil, nil
 	}
 	m.at("trial", "record the confirmation")
-	if err := m.end(a, Confirmed, reason); err != nil {
+	if err := m.end(a, attempt.Confirmed, reason); err != nil {
 		m.log.Warn("the confirmation is not recorded", "reason", err)
 	}
 	return a, nil

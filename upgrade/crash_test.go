@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
@@ -52,7 +53,7 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 		log     bool
 		removed bool
 	}{
-		"nothing is kept": {reason: upgrade.NotKnown},
+		"nothing is kept": {reason: attempt.NotKnown},
 		"nothing is kept of one that started": {
 			before: true, reason: "started, then ended without a word (it was last seen at \"wiped\")", bad: true,
 		},
@@ -69,71 +70,71 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 		"it names its slot": {
 			dump: func(r *rig) {
 				r.dies("1", virtual.Now().Add(minute), "pawl: boot 0 runs slot A, version 1",
-					upgrade.BootMark("boot-2", "B", "2.0.0"))
+					attempt.BootMark("boot-2", "B", "2.0.0"))
 			},
 			reason: "its kernel panicked", bad: true, log: true, removed: true,
 		},
 		"it was there when the trial was armed": {
-			early: true, dump: func(r *rig) { r.dies("1", virtual.Now().Add(minute)) }, reason: upgrade.NotKnown,
+			early: true, dump: func(r *rig) { r.dies("1", virtual.Now().Add(minute)) }, reason: attempt.NotKnown,
 		},
 		"a kernel that was started before the attempt": {
-			dump: func(r *rig) { r.dies("1", virtual.Now().Add(-minute)) }, reason: upgrade.NotKnown,
+			dump: func(r *rig) { r.dies("1", virtual.Now().Add(-minute)) }, reason: attempt.NotKnown,
 		},
 		"the old version panicked on its way down": {
-			dump: func(r *rig) { r.dies("1", virtual.Now().Add(-time.Second)) }, reason: upgrade.NotKnown,
+			dump: func(r *rig) { r.dies("1", virtual.Now().Add(-time.Second)) }, reason: attempt.NotKnown,
 		},
 		"the old version panicked when it came back": {
 			dump: func(r *rig) {
-				r.dies("1", virtual.Now().Add(minute), upgrade.BootMark("boot-3", "A", "1.0.0"))
+				r.dies("1", virtual.Now().Add(minute), attempt.BootMark("boot-3", "A", "1.0.0"))
 			},
-			reason: upgrade.NotKnown,
+			reason: attempt.NotKnown,
 		},
 		"a machine without a clock": {
-			dump: func(r *rig) { r.dies("1", time.Unix(100, 0)) }, reason: upgrade.NotKnown,
+			dump: func(r *rig) { r.dies("1", time.Unix(100, 0)) }, reason: attempt.NotKnown,
 		},
 		"a machine without a clock, and it names its boot": {
 			before: true, dump: func(r *rig) {
-				r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-2", "B",
+				r.dies("1", time.Unix(100, 0), attempt.BootMark("boot-2", "B",
 					"2.0.0"))
 			},
 			reason: "the new version started, then its kernel panicked", bad: true, log: true, removed: true,
 		},
 		"a machine without a clock, and it names its version": {
-			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-2", "B", "2.0.0")) },
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), attempt.BootMark("boot-2", "B", "2.0.0")) },
 			reason: "its kernel panicked before it said that it started", bad: true, log: true, removed: true,
 		},
 		"a machine without a clock, and it names another version": {
-			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-0", "B", "0.9.0")) },
-			reason: upgrade.NotKnown,
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), attempt.BootMark("boot-0", "B", "0.9.0")) },
+			reason: attempt.NotKnown,
 		},
 		"a machine without a clock, and it names the boot that prepared the trial": {
-			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-1", "B", "2.0.0")) },
-			reason: upgrade.NotKnown,
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), attempt.BootMark("boot-1", "B", "2.0.0")) },
+			reason: attempt.NotKnown,
 		},
 		"a machine without a clock, and the old version panicked when it came back": {
-			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), upgrade.BootMark("boot-3", "A", "1.0.0")) },
-			reason: upgrade.NotKnown,
+			dump:   func(r *rig) { r.dies("1", time.Unix(100, 0), attempt.BootMark("boot-3", "A", "1.0.0")) },
+			reason: attempt.NotKnown,
 		},
 		"a clock that was set back, and it names its boot": {
 			before: true, dump: func(r *rig) {
 				r.dies("1", virtual.Now().Add(-time.Hour),
-					upgrade.BootMark("boot-2", "B", "2.0.0"))
+					attempt.BootMark("boot-2", "B", "2.0.0"))
 			},
 			reason: "the new version started, then its kernel panicked", bad: true, log: true, removed: true,
 		},
 		"a clock that was set back, and it may be of an earlier attempt": {
 			dump: func(r *rig) {
-				r.dies("1", virtual.Now().Add(-time.Hour), upgrade.BootMark("boot-0", "B",
+				r.dies("1", virtual.Now().Add(-time.Hour), attempt.BootMark("boot-0", "B",
 					"2.0.0"))
 			},
-			reason: upgrade.NotKnown,
+			reason: attempt.NotKnown,
 		},
 		"records that are no dump": {
 			dump: func(r *rig) {
 				require.NoError(r.t, os.WriteFile(filepath.Join(string(r.PStore), "dmesg-efi-1"),
 					[]byte("Kernel panic - not syncing: x"), 0o600))
 			},
-			reason: upgrade.NotKnown,
+			reason: attempt.NotKnown,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +155,7 @@ func TestAPanicIsEvidenceOnlyIfItIsTheTrials(t *testing.T) {
 			b := r.boots(bootloader.A, "1.0.0")
 			require.True(t, b.Ended)
 			s := r.status()
-			require.Equal(t, upgrade.FellBack, s.Attempt.Result)
+			require.Equal(t, attempt.FellBack, s.Attempt.Result)
 			require.Contains(t, s.Attempt.Reason, test.reason)
 			require.Equal(t, test.bad, len(s.KnownBad) == 1)
 			require.Equal(t, test.log, s.Attempt.Crash != nil)
@@ -191,7 +192,7 @@ func TestAPanicOnAMachineThatKeepsNoTime(t *testing.T) {
 		_, err := open().Started(t.Context())
 		require.NoError(t, err)
 		require.Empty(t, r.records(), "what the try before it left is META's now")
-		r.dies(r.BootID(), time.Unix(3, 0), upgrade.BootMark(r.BootID(), "B", "2.0.0"))
+		r.dies(r.BootID(), time.Unix(3, 0), attempt.BootMark(r.BootID(), "B", "2.0.0"))
 	}
 	require.NoError(t, r.Boot())
 	b, err := open().Started(t.Context())

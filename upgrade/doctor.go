@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Severity is how bad a finding is.
@@ -226,7 +227,7 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 	if st.Again && st.Armed != bootloader.None && st.Tries > 1 {
 		note("Slot %v does not come so far that it arms itself for the next of its %d tries.", st.Armed, st.Tries)
 	}
-	if a != nil && a.Phase == Staged {
+	if a != nil && a.Phase == attempt.Staged {
 		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.",
 			a.Version)
 	}

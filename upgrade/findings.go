@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // mend says how a problem of a table is mended: by ourselves, where a repair on an overlay of the disk takes it away.
@@ -172,7 +173,7 @@ func (d *Diagnosis) slot(ctx context.Context, m *Machine, s SlotStatus) error {
 			len(s.Manifest.Files))
 	}
 	d.otherName(m, s, needed)
-	at := slices.IndexFunc(d.Status.KnownBad, func(b Bad) bool { return b.Image == s.Manifest.Image })
+	at := slices.IndexFunc(d.Status.KnownBad, func(b attempt.Bad) bool { return b.Image == s.Manifest.Image })
 	if at >= 0 {
 		bad := d.Status.KnownBad[at]
 		d.add(Degraded, about, "upgrade to another version", "Version %s is known to be bad: %s.", s.Manifest.Version,

@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // InstallOptions are the choices of an install. With nothing but Loader it has the default layout.
@@ -56,7 +57,7 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 		return fmt.Errorf("install %s: %w", img.Reference, err)
 	}
 	in.op = operation{img: img, log: in.Log, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
-		Kind: Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
+		Kind: attempt.Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
 	in.op.takes = takesFor(in.Loader, img)
 	in.op.source = open(ctx, &in.op, in.Loader.Takes().Install...)

@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 func TestKernelOfASlot(t *testing.T) {
@@ -65,7 +66,7 @@ func TestTrialByKexec(t *testing.T) {
 	require.NoError(t, err)
 	a, err := m.Arm(t.Context(), upgrade.Options{Kexec: true})
 	require.NoError(t, err)
-	require.Equal(t, upgrade.Armed, a.Phase)
+	require.Equal(t, attempt.Armed, a.Phase)
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	again, err := m.Arm(t.Context(), upgrade.Options{})
 	require.NoError(t, err, "the kernel could not be started")
@@ -74,7 +75,7 @@ func TestTrialByKexec(t *testing.T) {
 	_, err = m.Arm(t.Context(), upgrade.Options{Kexec: true})
 	require.NoError(t, err)
 	b := r.boots(bootloader.A, "1.0.0")
-	require.Equal(t, upgrade.NotKnown, b.Attempt.Reason)
+	require.Equal(t, attempt.NotKnown, b.Attempt.Reason)
 }
 
 // jumped returns a machine that runs the trial of version 2 in slot B, started by kexec.
@@ -237,7 +238,7 @@ func TestRollbackOfWhatIsArmedForKexec(t *testing.T) {
 	require.NoError(t, err)
 	a, err := m.Rollback(t.Context(), upgrade.Options{})
 	require.NoError(t, err)
-	require.Equal(t, upgrade.Abandoned, a.Result)
+	require.Equal(t, attempt.Abandoned, a.Result)
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	r.boots(bootloader.A, "1.0.0")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // The whole life on systemd-boot of systems that are a kernel and an initramfs, and the way to a UKI and back.
@@ -25,7 +26,7 @@ func TestLifeOfKernelsOnSystemdBoot(t *testing.T) {
 			r.Last.Cmdline[:len(`initrd=\EFI\pawl\B\initrd pawl.slot=B pawl.boot=`)])
 		require.True(t, strings.HasSuffix(r.Last.Cmdline, " panic=10 quiet"), r.Last.Cmdline)
 	}
-	require.Equal(t, upgrade.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result)
+	require.Equal(t, attempt.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result)
 
 	_, err = r.Upgrade(t.Context(), two, upgrade.Options{Force: true})
 	require.NoError(t, err)

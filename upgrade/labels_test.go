@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // others are labels of another system.
@@ -34,7 +35,7 @@ func relabel(t *testing.T, dev upgrade.Device) {
 // through takes a machine with version 1.0.0 to a version that is confirmed, from there to one that fails, and back by
 // hand.
 func (r *rig) through() {
-	image := func(version string) (upgrade.Attempt, error) {
+	image := func(version string) (attempt.Attempt, error) {
 		return r.Upgrade(r.t.Context(), r.version(version), upgrade.Options{})
 	}
 	_, err := image("2.0.0")
@@ -46,7 +47,7 @@ func (r *rig) through() {
 	_, err = image("2.1.0")
 	require.NoError(r.t, err)
 	require.True(r.t, r.boots(bootloader.A, "2.1.0").Trial)
-	require.Equal(r.t, upgrade.FellBack, r.boots(bootloader.B, "2.0.0").Attempt.Result)
+	require.Equal(r.t, attempt.FellBack, r.boots(bootloader.B, "2.0.0").Attempt.Result)
 	require.Empty(r.t, r.status().Warnings)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 var onGRUB = []string{loaders.GRUBBIOS, loaders.GRUBUEFI}
@@ -68,7 +69,7 @@ func TestLifeOnGRUB(t *testing.T) {
 				require.True(t, b.Trial)
 			}
 			b := r.boots(bootloader.A, "1.0.0")
-			require.Equal(t, upgrade.FellBack, b.Attempt.Result)
+			require.Equal(t, attempt.FellBack, b.Attempt.Result)
 			_, err = r.Upgrade(t.Context(), two, upgrade.Options{})
 			require.ErrorIs(t, err, upgrade.ErrKnownBad)
 
@@ -97,7 +98,7 @@ func TestGRUBSaysWhyATrialWasNotTried(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.Boot.Remove(bootloader.B.File(bootloader.InitrdFile)))
 	b := r.boots(bootloader.A, "1.0.0")
-	require.Equal(t, upgrade.FellBack, b.Attempt.Result, "in the same boot")
+	require.Equal(t, attempt.FellBack, b.Attempt.Result, "in the same boot")
 	require.Contains(t, b.Attempt.Reason, "GRUB did not find all files of slot B")
 	require.Empty(t, r.status().KnownBad)
 }

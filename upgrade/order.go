@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // unordered says why no attempt on record ordered this boot of a slot that is not the default; empty where one did, and
@@ -12,7 +13,7 @@ import (
 //
 // Whatever a power cut leaves, META says that a slot is armed before the loader does. So a slot that runs although META
 // names another attempt, none, or one that is not armed or is over, was started by somebody or something else.
-func (m *Machine) unordered(st bootloader.State, a *Attempt) string {
+func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 	switch {
 	case !st.Trial() || st.Default == bootloader.None:
 		return "" // without a default there is nothing else to be: an install that was cut before its own confirm
@@ -27,32 +28,32 @@ func (m *Machine) unordered(st bootloader.State, a *Attempt) string {
 		return fmt.Sprintf("the attempt that ordered it is over (%s)", a)
 	case !a.Open():
 		return fmt.Sprintf("the latest attempt was over before (%s)", a)
-	case a.Phase != Armed && a.Phase != Started:
+	case a.Phase != attempt.Armed && a.Phase != attempt.Started:
 		return fmt.Sprintf("the latest attempt is not armed (%s)", a)
 	}
 	if held := m.slot(st.Active); held.Content == Complete && held.Manifest.Image != a.Image {
 		return fmt.Sprintf("%s, of image %s, and the latest attempt is for image %s (%s)", held, held.Manifest.Image,
 			a.Image, a)
 	}
-	if a.Phase == Started && a.Boots.Started == m.BootID {
+	if a.Phase == attempt.Started && a.Boots.Started == m.BootID {
 		return "" // Started has counted this boot
 	}
-	if a.left() == 0 {
+	if a.Left() == 0 {
 		return fmt.Sprintf("the latest attempt has had all of its boots (%s)", a)
 	}
 	return ""
 }
 
 // byHand is the attempt of a person who confirms what runs. It takes over what the one before it has still to undo.
-func (m *Machine) byHand(st bootloader.State, runs SlotStatus, before *Attempt) *Attempt {
-	var marks []Mark
+func (m *Machine) byHand(st bootloader.State, runs SlotStatus, before *attempt.Attempt) *attempt.Attempt {
+	var marks []attempt.Mark
 	if before != nil {
 		marks = before.Marks
 	}
-	return &Attempt{
-		ID: newID(), Kind: Upgrade, Phase: Started, From: st.Default, To: st.Active, Old: m.slot(st.Default).version(),
-		Version: runs.version(),
-		Image:   runs.Manifest.Image, Reference: runs.Manifest.Reference, Marks: marks, Boots: Boots{Started: m.BootID},
+	return &attempt.Attempt{
+		ID: newID(), Kind: attempt.Upgrade, Phase: attempt.Started, From: st.Default, To: st.Active,
+		Old: m.slot(st.Default).version(), Version: runs.version(), Image: runs.Manifest.Image,
+		Reference: runs.Manifest.Reference, Marks: marks, Boots: attempt.Boots{Started: m.BootID},
 		Begun: m.now().UTC().Truncate(time.Second),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // picked boots slot s as when somebody picks its entry in the loader's menu: once, and neither disk nor variables keep
@@ -45,7 +46,7 @@ func (r *rig) part(label string) (restore func()) {
 	}
 }
 
-func (r *rig) rollback(o upgrade.Options) (upgrade.Attempt, error) {
+func (r *rig) rollback(o upgrade.Options) (attempt.Attempt, error) {
 	r.t.Helper()
 	m, err := r.Open()
 	require.NoError(r.t, err)
@@ -211,7 +212,7 @@ func TestAPersonGoesBackFromWhatNoAttemptOrdered(t *testing.T) {
 			runs := r.Last.Slot
 			a, err := r.rollback(upgrade.Options{})
 			require.NoError(t, err)
-			require.Equal(t, upgrade.Abandoned, a.Result)
+			require.Equal(t, attempt.Abandoned, a.Result)
 			require.NotEmpty(t, r.status().Unordered)
 			require.NoError(t, r.Boot())
 			require.Equal(t, runs.Other(), r.Last.Slot)

@@ -10,12 +10,13 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/format"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
 // Plan is what an upgrade would do now. Making one writes nothing.
 type Plan struct {
-	Kind      Kind
+	Kind      attempt.Kind
 	From, To  bootloader.Slot
 	Old       string // version that runs
 	Version   string // version that the image states; empty if it does not
@@ -35,7 +36,7 @@ type Plan struct {
 // Plan looks at the machine and at what img says of itself, and returns what Apply would do, or the error with which
 // Apply would refuse. It writes nothing and reads none of the image's layers.
 func (m *Machine) Plan(ctx context.Context, img *image.Image, o Options) (Plan, error) {
-	o2, err := m.upgrade(ctx, img, o, Prepared)
+	o2, err := m.upgrade(ctx, img, o, attempt.Prepared)
 	if err != nil {
 		return Plan{}, fmt.Errorf("plan upgrade to %s: %w", img.Reference, err)
 	}
@@ -90,7 +91,7 @@ func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 }
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
-func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase Phase) (*operation, error) {
+func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase attempt.Phase) (*operation, error) {
 	if err := bootloader.CheckTries(o.tries(), m.Backend.MaxTries()); err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 	}
 	to := m.slot(st.Active.Other())
 	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Backend, img), plan: Plan{
-		Kind: Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
+		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
 	if mismatch != nil {

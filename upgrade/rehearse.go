@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // errUnrehearsed is returned where there is nothing to play on.
@@ -76,7 +77,7 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 		}
 	}
 	op := &operation{m: m, img: img, takes: takesFor(m.Backend, img), plan: Plan{
-		Kind: Upgrade, From: st.Active, To: st.Active.Other(), Old: from.version(), Image: img.Digest,
+		Kind: attempt.Upgrade, From: st.Active, To: st.Active.Other(), Old: from.version(), Image: img.Digest,
 	}}
 	return op.played(ctx, allAhead)
 }
@@ -146,7 +147,7 @@ func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
 	}
 	op := &operation{
 		m: sys, Options: r.options(), img: r.op.img, plan: r.op.plan, takes: r.op.takes,
-		phase: cmp.Or(r.op.phase, Prepared),
+		phase: cmp.Or(r.op.phase, attempt.Prepared),
 		files: r.op.files, manifest: r.op.manifest,
 	}
 	if err := sys.tryBy(op.Trial); err != nil {
@@ -221,7 +222,7 @@ func (op *operation) sizes() map[string]int64 {
 
 // arm does what commits, and returns the loader's state behind it.
 func (r *rehearsal) arm(ctx context.Context, s *stage) (bootloader.State, error) {
-	if r.op.phase == Staged && r.ahead != armAhead && !r.unsure {
+	if r.op.phase == attempt.Staged && r.ahead != armAhead && !r.unsure {
 		_, b, err := s.started(ctx, r.op.plan.From, false, r.op.m.Version)
 		if err != nil {
 			return bootloader.State{}, err

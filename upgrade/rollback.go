@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Rollback goes back by hand. What that takes depends on where the machine stands, and the attempt that it returns says
@@ -18,7 +19,7 @@ import (
 //
 // A new attempt to try a version that failed its trial, or that never came through one, is ErrKnownBad or ErrUnproved
 // unless forced. If power fails before the arming, or in either other case, the default boots.
-func (m *Machine) Rollback(ctx context.Context, o Options) (Attempt, error) {
+func (m *Machine) Rollback(ctx context.Context, o Options) (attempt.Attempt, error) {
 	a, err := m.PrepareRollback(ctx, o)
 	if err != nil || !a.Open() {
 		return a, err
@@ -30,7 +31,7 @@ func (m *Machine) Rollback(ctx context.Context, o Options) (Attempt, error) {
 }
 
 // PrepareRollback is Rollback without the arming: an attempt that it returns open is prepared, for Arm.
-func (m *Machine) PrepareRollback(ctx context.Context, o Options) (Attempt, error) {
+func (m *Machine) PrepareRollback(ctx context.Context, o Options) (attempt.Attempt, error) {
 	a, err := m.rollback(ctx, o)
 	if err != nil {
 		return a, fmt.Errorf("rollback: %w", err)
@@ -38,46 +39,47 @@ func (m *Machine) PrepareRollback(ctx context.Context, o Options) (Attempt, erro
 	return a, nil
 }
 
-func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
+func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, error) {
 	st, err := m.Loader.State()
 	if err != nil {
-		return Attempt{}, fmt.Errorf("read the loader's state: %w", err)
+		return attempt.Attempt{}, fmt.Errorf("read the loader's state: %w", err)
 	}
 	open, err := m.attempt()
-	waits := err == nil && open != nil && (open.Phase == Staged || open.Phase == Armed &&
+	waits := err == nil && open != nil && (open.Phase == attempt.Staged || open.Phase == attempt.Armed &&
 		open.Kexec) // the loader knows of neither
 	if st.Trial() || st.Armed != bootloader.None || waits {
 		return m.abandon(ctx, st, o)
 	}
 	if err := m.tryBy(o.Trial); err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	if st, err = m.ready(); err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	from, err := m.active(st)
 	if err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	to := m.slot(st.Active.Other())
 	if to.Content != Complete {
-		return Attempt{}, fmt.Errorf("%s: %w", to, ErrNothingToRollBack)
+		return attempt.Attempt{}, fmt.Errorf("%s: %w", to, ErrNothingToRollBack)
 	}
 	if err := m.proved(to); err != nil {
 		if !o.Force {
-			return Attempt{}, fmt.Errorf("%w (upgrade to another version, or force)", err)
+			return attempt.Attempt{}, fmt.Errorf("%w (upgrade to another version, or force)", err)
 		}
 		m.log.Warn("rollback, forced", "reason", err)
 	}
-	op := &operation{m: m, Options: o, phase: Prepared, manifest: to.Manifest, files: to.Manifest.Files, plan: Plan{
-		Kind: Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
+	op := &operation{m: m, Options: o, phase: attempt.Prepared, manifest: to.Manifest, files: to.Manifest.Files}
+	op.plan = Plan{
+		Kind: attempt.Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
 		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
-	}}
+	}
 	if err := op.rehearse(ctx, loaderAhead); err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	if err := op.probe(); err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	err = m.walk(ctx, []step{
 		{StepDisarm, op.disarm},
@@ -85,11 +87,11 @@ func (m *Machine) rollback(ctx context.Context, o Options) (Attempt, error) {
 		{StepPrepare, func(context.Context) error { return op.enter() }},
 	}, o.Progress)
 	if err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	a, err := m.attempt()
 	if err != nil {
-		return Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	return *a, nil
 }
@@ -110,21 +112,21 @@ func (m *Machine) proved(s SlotStatus) error {
 	switch {
 	case err != nil:
 		return err
-	case a == nil || a.To != s.Slot || a.Image != s.Manifest.Image || a.Result == Confirmed:
+	case a == nil || a.To != s.Slot || a.Image != s.Manifest.Image || a.Result == attempt.Confirmed:
 		return nil
-	case a.Kind == Rollback && a.Result != FellBack && !a.Forced: // it had proved itself before that rollback
-		return nil
+	case a.Kind == attempt.Rollback && a.Result != attempt.FellBack && !a.Forced:
+		return nil // it had proved itself before that rollback
 	}
 	return fmt.Errorf("%s: %w: %s", s, ErrUnproved, a)
 }
 
 // abandon gives up the attempt that is armed or on trial. The default needs nothing: it boots by itself.
-func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (Attempt, error) {
+func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (attempt.Attempt, error) {
 	from, to := m.slot(st.Default), m.slot(st.Default.Other())
-	a := Attempt{
-		Kind: Upgrade, Phase: Ended, Result: Abandoned, From: from.Slot, To: to.Slot, Old: from.version(),
-		Version: to.version(),
-		Image:   to.Manifest.Image, Reason: "rolled back by hand", Begun: m.now().UTC().Truncate(time.Second),
+	a := attempt.Attempt{
+		Kind: attempt.Upgrade, Phase: attempt.Ended, Result: attempt.Abandoned, Reason: "rolled back by hand",
+		From: from.Slot, To: to.Slot, Old: from.version(), Version: to.version(), Image: to.Manifest.Image,
+		Begun: m.now().UTC().Truncate(time.Second),
 	}
 	err := m.walk(ctx, []step{{StepDisarm, func(context.Context) error {
 		if err := m.Loader.Disarm(); err != nil {
@@ -137,7 +139,7 @@ func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (
 		case err == nil && old != nil:
 			return nil // it tells more than that something was disarmed, or that a boot which nobody ordered is over
 		}
-		if err := m.end(&a, Abandoned, "rolled back by hand"); err != nil {
+		if err := m.end(&a, attempt.Abandoned, "rolled back by hand"); err != nil {
 			m.log.Warn("the end of the attempt is not recorded", "reason", err)
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
@@ -26,7 +27,7 @@ func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
 			r.upgrade(r.image("2.0.0"))
 			require.NoError(r.t, r.Boot()) // and dies before it says a word
 			r.boots(bootloader.A, "1.0.0")
-		}, upgrade.ErrUnproved, upgrade.NotKnown},
+		}, upgrade.ErrUnproved, attempt.NotKnown},
 		"it was taken back before its trial": {func(r *rig) {
 			r.upgrade(r.image("2.0.0"))
 			_, err := r.rollback(upgrade.Options{})
@@ -88,7 +89,7 @@ func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
 
 			a, err := r.rollback(upgrade.Options{Force: true})
 			require.NoError(t, err)
-			require.Equal(t, upgrade.Armed, a.Phase)
+			require.Equal(t, attempt.Armed, a.Phase)
 			require.NoError(t, r.Boot())
 			require.Equal(t, before.Loader.Default.Other(), r.Last.Slot)
 		})
@@ -105,10 +106,10 @@ func TestARollbackThatWasTakenBackCanBeOrderedAgain(t *testing.T) {
 	for range 2 {
 		a, err := r.rollback(upgrade.Options{})
 		require.NoError(t, err)
-		require.Equal(t, upgrade.Armed, a.Phase)
+		require.Equal(t, attempt.Armed, a.Phase)
 		a, err = r.rollback(upgrade.Options{})
 		require.NoError(t, err)
-		require.Equal(t, upgrade.Abandoned, a.Result)
+		require.Equal(t, attempt.Abandoned, a.Result)
 	}
 	_, err := r.rollback(upgrade.Options{})
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // maxApply is how many boots may begin to apply a staged upgrade: more than one, because the power may fail meanwhile;
@@ -14,18 +15,18 @@ const maxApply = 3
 
 // Stage is [Machine.Prepare] for an upgrade that a later boot is to arm: the target is complete and read back now, and
 // META says so with one update, the last write. The next boot finds it: see Boot.Staged and [Machine.ApplyStaged].
-func (m *Machine) Stage(ctx context.Context, img *image.Image, o Options) (Attempt, error) {
-	return m.prepareAs(ctx, img, o, Staged)
+func (m *Machine) Stage(ctx context.Context, img *image.Image, o Options) (attempt.Attempt, error) {
+	return m.prepareAs(ctx, img, o, attempt.Staged)
 }
 
 // ApplyStaged arms what [Machine.Stage] left. It is called early in a boot of the old version, before anything is
 // mounted, when Boot.Staged says so; the caller then restarts the machine. An error ends the attempt with its reason,
 // so that no boot comes back to it, but for two: a context that ended, and a META that cannot be written. If power
 // fails before it is armed, the next boot begins again, at most three times.
-func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
+func (m *Machine) ApplyStaged(ctx context.Context, o Options) (attempt.Attempt, error) {
 	a, err := m.staged()
 	if err != nil {
-		return Attempt{}, fmt.Errorf("apply the staged upgrade: %w", err)
+		return attempt.Attempt{}, fmt.Errorf("apply the staged upgrade: %w", err)
 	}
 	if a.Applying >= maxApply {
 		err := fmt.Errorf("%d boots began to apply it and none came to the end", a.Applying)
@@ -37,7 +38,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
 	}
 	o.Tries, o.Trial = a.Tries, a.Trial
-	op := &operation{m: m, Options: o, phase: Staged, plan: Plan{From: a.From, To: a.To}}
+	op := &operation{m: m, Options: o, phase: attempt.Staged, plan: Plan{From: a.From, To: a.To}}
 	err = m.walk(ctx, []step{
 		{StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
 		{StepArm, func(context.Context) error { return m.arm(a, o) }},
@@ -52,7 +53,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (Attempt, error) {
 }
 
 // verifyStaged looks at the machine and the target once more: days may have gone by.
-func (op *operation) verifyStaged(ctx context.Context, a *Attempt) error {
+func (op *operation) verifyStaged(ctx context.Context, a *attempt.Attempt) error {
 	if err := op.m.tryBy(a.Trial); err != nil {
 		return err
 	}
@@ -76,9 +77,9 @@ func (op *operation) verifyStaged(ctx context.Context, a *Attempt) error {
 }
 
 // giveUp ends a staged attempt that could not be applied, unless arm has ended it, and returns why.
-func (m *Machine) giveUp(a *Attempt, why error) error {
+func (m *Machine) giveUp(a *attempt.Attempt, why error) error {
 	if a.Open() {
-		if err := m.end(a, Abandoned, why.Error()); err != nil {
+		if err := m.end(a, attempt.Abandoned, why.Error()); err != nil {
 			m.log.Warn("the end of the attempt is not recorded", "reason", err)
 		}
 	}
@@ -87,26 +88,23 @@ func (m *Machine) giveUp(a *Attempt, why error) error {
 
 // Unstage gives up a staged upgrade: META says so with one update, and nothing boots differently. What the target holds
 // stays until the next upgrade. With nothing staged it is ErrNotStaged.
-func (m *Machine) Unstage(context.Context) (Attempt, error) {
+func (m *Machine) Unstage(context.Context) (attempt.Attempt, error) {
 	a, err := m.staged()
 	if err == nil {
-		err = m.end(a, Abandoned, cancelled)
+		err = m.end(a, attempt.Abandoned, attempt.Cancelled)
 	}
 	if err != nil {
-		return Attempt{}, fmt.Errorf("cancel the staged upgrade: %w", err)
+		return attempt.Attempt{}, fmt.Errorf("cancel the staged upgrade: %w", err)
 	}
 	return *a, nil
 }
 
-// cancelled is the reason of a staged upgrade that was given up by hand.
-const cancelled = "cancelled by hand"
-
-func (m *Machine) staged() (*Attempt, error) {
+func (m *Machine) staged() (*attempt.Attempt, error) {
 	a, err := m.attempt()
 	switch {
 	case err != nil:
 		return nil, err
-	case a == nil || a.Phase != Staged:
+	case a == nil || a.Phase != attempt.Staged:
 		return nil, ErrNotStaged
 	}
 	return a, nil
@@ -119,29 +117,11 @@ func (m *Machine) Abandon(_ context.Context, reason string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("abandon the attempt: %w", err)
-	case a == nil || a.Phase != Prepared && a.Phase != Staged:
+	case a == nil || a.Phase != attempt.Prepared && a.Phase != attempt.Staged:
 		return nil
 	}
-	if err := m.end(a, Abandoned, reason); err != nil {
+	if err := m.end(a, attempt.Abandoned, reason); err != nil {
 		return fmt.Errorf("abandon the attempt: %w", err)
 	}
 	return nil
-}
-
-// Staging says in a few words what became of a staged upgrade: "staged", "applying N", "done", "cancelled by hand" or
-// "failed: " and the reason. It is empty for an attempt that was not staged.
-func (a Attempt) Staging() string {
-	switch {
-	case !a.Stage:
-		return ""
-	case a.Phase == Staged && a.Applying == 0:
-		return "staged"
-	case a.Open():
-		return fmt.Sprintf("applying %d", a.Applying)
-	case a.Result == Confirmed:
-		return "done"
-	case a.Reason == cancelled:
-		return cancelled
-	}
-	return "failed: " + a.Reason
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 func noVariables(efivar.Name, []byte) error { return errNoVariables }
@@ -116,7 +117,7 @@ func live(t *testing.T, m *virtual.Machine, dies bool) (string, error) {
 			return "not staged, " + s.Version + " runs", expect(s, "1.0.0")
 		case s.Attempt.Open():
 			return "", fmt.Errorf("the attempt is open for ever: %s", s.Attempt)
-		case s.Attempt.Result == upgrade.Confirmed:
+		case s.Attempt.Result == attempt.Confirmed:
 			return "done, " + s.Version + " runs", expect(s, "2.0.0")
 		}
 		return "failed, " + s.Version + " runs", expect(s, "1.0.0")

@@ -10,9 +10,10 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
-func (r *rig) stage(img *image.Image, o upgrade.Options) upgrade.Attempt {
+func (r *rig) stage(img *image.Image, o upgrade.Options) attempt.Attempt {
 	r.t.Helper()
 	m, err := r.Open()
 	require.NoError(r.t, err)
@@ -22,7 +23,7 @@ func (r *rig) stage(img *image.Image, o upgrade.Options) upgrade.Attempt {
 	return a
 }
 
-func (r *rig) apply() (upgrade.Attempt, error) {
+func (r *rig) apply() (attempt.Attempt, error) {
 	r.t.Helper()
 	m, err := r.Open()
 	require.NoError(r.t, err)
@@ -75,7 +76,7 @@ func TestStagedUpgradeFailsForGood(t *testing.T) {
 			require.ErrorContains(t, err, test.why)
 			r.Vars.BeforeWrite = nil
 			a := r.status().Attempt
-			require.Equal(t, upgrade.Abandoned, a.Result)
+			require.Equal(t, attempt.Abandoned, a.Result)
 			require.Contains(t, a.Staging(), "failed: ")
 			require.False(t, r.boots(bootloader.A, "1.0.0").Staged, "no boot comes back to it")
 		})
@@ -102,9 +103,9 @@ func TestStagedUpgradeThatIsCutShortIsGivenUp(t *testing.T) {
 }
 
 func TestStagedUpgradeIsCancelled(t *testing.T) {
-	for name, cancel := range map[string]func(*upgrade.Machine) (upgrade.Attempt, error){
-		"by cancel": func(m *upgrade.Machine) (upgrade.Attempt, error) { return m.Unstage(t.Context()) },
-		"by rollback": func(m *upgrade.Machine) (upgrade.Attempt, error) {
+	for name, cancel := range map[string]func(*upgrade.Machine) (attempt.Attempt, error){
+		"by cancel": func(m *upgrade.Machine) (attempt.Attempt, error) { return m.Unstage(t.Context()) },
+		"by rollback": func(m *upgrade.Machine) (attempt.Attempt, error) {
 			return m.Rollback(t.Context(),
 				upgrade.Options{})
 		},
@@ -116,7 +117,7 @@ func TestStagedUpgradeIsCancelled(t *testing.T) {
 			require.NoError(t, err)
 			a, err := cancel(m)
 			require.NoError(t, err)
-			require.Equal(t, upgrade.Abandoned, a.Result)
+			require.Equal(t, attempt.Abandoned, a.Result)
 			_, err = m.Unstage(t.Context())
 			require.ErrorIs(t, err, upgrade.ErrNotStaged)
 			require.False(t, r.boots(bootloader.A, "1.0.0").Staged)
@@ -140,7 +141,7 @@ func TestMarksStayWithTheAttempt(t *testing.T) {
 	r.upgrade(r.image("2.0.0"))
 	m, err = r.Open()
 	require.NoError(t, err)
-	marks := []upgrade.Mark{{Phase: "cordon", Boot: "x", Ours: true}}
+	marks := []attempt.Mark{{Phase: "cordon", Boot: "x", Ours: true}}
 	require.NoError(t, m.Mark(marks))
 	r.boots(bootloader.B, "2.0.0")
 	r.confirm()
@@ -162,6 +163,6 @@ func TestStartedAgainAfterAStagedUpgradeIsArmedForKexec(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Started(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, upgrade.Armed, r.status().Attempt.Phase, "it was not tried yet")
-	require.Equal(t, upgrade.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result, "and came back without it")
+	require.Equal(t, attempt.Armed, r.status().Attempt.Phase, "it was not tried yet")
+	require.Equal(t, attempt.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result, "and came back without it")
 }

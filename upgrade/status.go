@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Status is what is known of a machine's slots, loader and last attempt, read afresh.
@@ -12,9 +13,9 @@ type Status struct {
 	Version  string // of the running system; empty if not known
 	BootID   string
 	Loader   bootloader.State
-	Slots    [2]SlotStatus // A, then B
-	Attempt  *Attempt      // the latest; nil if there was none or META is not readable
-	KnownBad []Bad
+	Slots    [2]SlotStatus    // A, then B
+	Attempt  *attempt.Attempt // the latest; nil if there was none or META is not readable
+	KnownBad []attempt.Bad
 	Own      LoaderStatus // the loader itself
 	Warnings []string     // one sentence each, the loader's included
 
@@ -61,7 +62,7 @@ func (m *Machine) Status() (Status, error) {
 	}
 	s.Unordered = m.unordered(st, s.Attempt)
 	if a := s.Attempt; st.Again && a != nil && a.Open() && a.To == st.Armed {
-		s.Loader.Tries = max(a.left(), 1)
+		s.Loader.Tries = max(a.Left(), 1)
 	}
 	if s.KnownBad, err = m.knownBad(); err != nil {
 		s.Warnings = append(s.Warnings, err.Error())

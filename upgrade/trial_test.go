@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 var byBootNext = upgrade.Options{Trial: "boot-next", Tries: 2}
@@ -24,7 +25,7 @@ func TestUpgradeByBootNext(t *testing.T) {
 		require.True(t, r.boots(bootloader.B, "1.1.0").Trial)
 		require.Empty(t, r.Last.Entry)
 	}
-	require.Equal(t, upgrade.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result)
+	require.Equal(t, attempt.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result)
 
 	r.stage(r.image("1.1.1"), byBootNext)
 	require.True(t, r.boots(bootloader.A, "1.0.0").Staged)

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // tried returns a machine in the first of so many boots of the trial of version 2.
@@ -35,7 +36,7 @@ func TestEachTryIsUsedAndNoMore(t *testing.T) {
 	}
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	b := r.boots(bootloader.A, "1.0.0")
-	require.Equal(t, upgrade.FellBack, b.Attempt.Result)
+	require.Equal(t, attempt.FellBack, b.Attempt.Result)
 	require.Equal(t, "the new version started 3 times, then ended without a word (it was last seen at \"started\")",
 		b.Attempt.Reason)
 	require.Len(t, r.status().KnownBad, 1)

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // noFiles has the process out of file descriptors while do runs, as a flood of connections would.
@@ -68,7 +69,7 @@ func TestAReasonThatIsLongerThanMETA(t *testing.T) {
 			require.NoError(t, m.Reached(t.Context(), reason))
 			require.NoError(t, m.Failed(t.Context(), reason))
 			b := r.boots(bootloader.A, "1.0.0")
-			require.Equal(t, upgrade.FellBack, b.Attempt.Result)
+			require.Equal(t, attempt.FellBack, b.Attempt.Result)
 			require.NotEmpty(t, b.Attempt.Reason)
 			require.LessOrEqual(t, len(b.Attempt.Reason), 4<<10)
 			require.True(t, utf8.ValidString(b.Attempt.Reason))

@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // rig is a machine with version 1 installed and running, and images of other versions.
@@ -64,14 +65,14 @@ func (r *rig) upgrade(img *image.Image) {
 	r.t.Helper()
 	a, err := r.Upgrade(r.t.Context(), img, upgrade.Options{})
 	require.NoError(r.t, err)
-	require.Equal(r.t, upgrade.Armed, a.Phase)
+	require.Equal(r.t, attempt.Armed, a.Phase)
 }
 
 func (r *rig) confirm() {
 	r.t.Helper()
 	a, err := r.Confirm(r.t.Context())
 	require.NoError(r.t, err)
-	require.Equal(r.t, upgrade.Confirmed, a.Result)
+	require.Equal(r.t, attempt.Confirmed, a.Result)
 }
 
 func TestInstalledSlotBoots(t *testing.T) {
@@ -94,7 +95,7 @@ func TestUpgradeIsTriedOnceThenConfirmed(t *testing.T) {
 	b := r.boots(bootloader.B, "2.0.0")
 	require.True(t, b.Trial)
 	require.True(t, b.Wiped)
-	require.Equal(t, upgrade.Started, b.Attempt.Phase)
+	require.Equal(t, attempt.Started, b.Attempt.Phase)
 	r.confirm()
 
 	b = r.boots(bootloader.B, "2.0.0")
@@ -116,7 +117,7 @@ func TestUnconfirmedTrialFallsBackWithTheReason(t *testing.T) {
 
 	b := r.boots(bootloader.A, "1.0.0")
 	require.True(t, b.Ended)
-	require.Equal(t, upgrade.FellBack, b.Attempt.Result)
+	require.Equal(t, attempt.FellBack, b.Attempt.Result)
 	s := r.status()
 	require.Equal(t, "check disk: no space", s.Attempt.Reason)
 	require.Equal(t, two.Digest, s.KnownBad[0].Image)
@@ -143,8 +144,8 @@ func TestUpgradeThatDoesNotLoadFallsBackInTheSameBoot(t *testing.T) {
 	_, err = r.Upgrade(t.Context(), bad, upgrade.Options{Force: true})
 	require.NoError(t, err)
 	b := r.boots(bootloader.A, "1.0.0")
-	require.Equal(t, upgrade.FellBack, b.Attempt.Result)
-	require.Equal(t, upgrade.NotKnown, b.Attempt.Reason)
+	require.Equal(t, attempt.FellBack, b.Attempt.Result)
+	require.Equal(t, attempt.NotKnown, b.Attempt.Reason)
 	require.Empty(t, r.status().KnownBad, "not known to have started is no evidence")
 }
 
@@ -159,7 +160,7 @@ func TestRollbackIsAnAttemptOfItsOwn(t *testing.T) {
 	require.NoError(t, err)
 	a, err := m.Rollback(t.Context(), upgrade.Options{})
 	require.NoError(t, err)
-	require.Equal(t, upgrade.Rollback, a.Kind)
+	require.Equal(t, attempt.Rollback, a.Kind)
 	b := r.boots(bootloader.A, "1.0.0")
 	require.True(t, b.Trial)
 	require.False(t, b.Wiped, "a rollback keeps EPHEMERAL")
@@ -174,7 +175,7 @@ func TestRollbackOfAnArmedUpgradeDisarmsIt(t *testing.T) {
 	require.NoError(t, err)
 	a, err := m.Rollback(t.Context(), upgrade.Options{})
 	require.NoError(t, err)
-	require.Equal(t, upgrade.Abandoned, a.Result)
+	require.Equal(t, attempt.Abandoned, a.Result)
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	r.boots(bootloader.A, "1.0.0")
 }
@@ -256,7 +257,7 @@ func TestLostVariablesBootTheDefault(t *testing.T) {
 		require.NoError(t, r.Vars.Delete(n))
 	}
 	b := r.boots(bootloader.A, "1.0.0")
-	require.Equal(t, upgrade.NotKnown, b.Attempt.Reason)
+	require.Equal(t, attempt.NotKnown, b.Attempt.Reason)
 	r.upgrade(r.image("3.0.0"))
 	r.boots(bootloader.B, "3.0.0")
 }

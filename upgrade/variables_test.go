@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Firmware that takes the first n changes of an upgrade and refuses the next: the upgrade says so, nothing is armed,
@@ -37,7 +38,7 @@ func TestVariablesThatAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "e variable ")
 		require.Equal(t, bootloader.None, r.status().Loader.Armed)
 		if a := r.status().Attempt; a != nil {
-			require.NotEqual(t, upgrade.Armed, a.Phase)
+			require.NotEqual(t, attempt.Armed, a.Phase)
 		}
 		r.boots(bootloader.A, "1.0.0")
 		r.upgrade(two)
@@ -287,7 +288,7 @@ func TestOneOddVariableInATrial(t *testing.T) {
 				_ = r.diagnose()
 				a, err := r.Confirm(t.Context())
 				require.NoError(t, err)
-				require.Equal(t, upgrade.Confirmed, a.Result)
+				require.Equal(t, attempt.Confirmed, a.Result)
 				require.False(t, r.status().Loader.Trial())
 			})
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/partition"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // upgraded arms version 2.0.0 and boots its trial.
@@ -40,7 +40,7 @@ func (b *box) fellBack(two string) {
 	m = b.open("after", "1.0.0")
 	boot, err := m.Started(b.t.Context())
 	require.NoError(b.t, err)
-	require.Equal(b.t, upgrade.FellBack, boot.Attempt.Result)
+	require.Equal(b.t, attempt.FellBack, boot.Attempt.Result)
 	require.NoError(b.t, m.Close())
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // statusCommand says what runs, what boots next and what became of the last attempt.
@@ -80,7 +81,7 @@ func printStatus(w *terminal.Printer, s upgrade.Status) {
 	}
 	if s.Attempt != nil {
 		w.Printf("attempt: %s\n", s.Attempt)
-		if s.Attempt.Reached != "" && s.Attempt.Result != upgrade.Confirmed {
+		if s.Attempt.Reached != "" && s.Attempt.Result != attempt.Confirmed {
 			w.Printf("reached: %s\n", s.Attempt.Reached)
 		}
 		if c := s.Attempt.Crash; c != nil {
@@ -130,8 +131,8 @@ func printJSON(w *terminal.Printer, s upgrade.Status) {
 		Trial     bool             `json:"trial"`
 		Unordered string           `json:"unordered,omitempty"`
 		Slots     []slot           `json:"slots"`
-		Attempt   *upgrade.Attempt `json:"attempt,omitempty"`
-		KnownBad  []upgrade.Bad    `json:"knownBad,omitempty"`
+		Attempt   *attempt.Attempt `json:"attempt,omitempty"`
+		KnownBad  []attempt.Bad    `json:"knownBad,omitempty"`
 		Warnings  []string         `json:"warnings,omitempty"`
 		Blocked   string           `json:"blocked,omitempty"`
 	}{

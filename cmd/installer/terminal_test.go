@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line of its
@@ -67,7 +68,7 @@ func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
 	s.Slots[0].Content = upgrade.Complete
 	s.Slots[1].Content = upgrade.Partial
 	s.Loader.Armed, s.Loader.Blocked = bootloader.B, errors.New(evil)
-	s.Attempt.Result = upgrade.FellBack
+	s.Attempt.Result = attempt.FellBack
 	var p upgrade.Plan
 	fill(reflect.ValueOf(&p).Elem())
 	p.Bytes, p.Fetch = 1, 1

@@ -21,7 +21,7 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 		}
 		restarted = restarted || waited
 		if restarted && !r.Force && fellBackNow(st, r.Image) {
-			return &client.Error{Node: node.Node, Kind: client.FellBack, Text: attempt(st.Attempt)}
+			return &client.Error{Node: node.Node, Kind: client.FellBack, Text: outcome(st.Attempt)}
 		}
 		if e := c.underway(node, st, r.Image); e != nil {
 			return c.await(ctx, node, e)
@@ -72,7 +72,7 @@ func (c *cli) underway(node *client.Client, st *pawlv1.StatusResponse, image str
 	default:
 		return nil
 	}
-	c.line(node, "already underway: %s", attempt(a))
+	c.line(node, "already underway: %s", outcome(a))
 	return e
 }
 

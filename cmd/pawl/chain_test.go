@@ -13,7 +13,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // These tests are the whole way: this command, the API over a socket, the node service, package upgrade, a disk in a
@@ -46,7 +46,7 @@ func TestChainUpgradeAndRollback(t *testing.T) {
 			require.Equal(t, []string{"1.0.0 in A", "2.0.0 in B on trial"}, l.history())
 			require.Equal(t, "2.0.0 in B", l.next(), "it stays")
 			a := l.status().Attempt
-			require.Equal(t, upgrade.Confirmed, a.Result)
+			require.Equal(t, attempt.Confirmed, a.Result)
 			require.Equal(t, two, a.Reference)
 			require.True(t, a.Wiped, "EPHEMERAL was not to be preserved")
 
@@ -81,7 +81,7 @@ func TestChainEveryBrokenVersionFallsBack(t *testing.T) {
 		bad      bool
 	}{
 		"it dies before it can say a word": {
-			software{dies: true}, upgrade.NotKnown, false,
+			software{dies: true}, attempt.NotKnown, false,
 		},
 		"a check fails": {
 			software{checks: []node.Check{{Name: "net",
@@ -106,7 +106,7 @@ func TestChainEveryBrokenVersionFallsBack(t *testing.T) {
 			require.Equal(t, []string{"1.0.0 in A", "2.0.0 in B on trial", "1.0.0 in A"}, l.history())
 			require.Equal(t, "1.0.0 in A", l.next())
 			st := l.status()
-			require.Equal(t, upgrade.FellBack, st.Attempt.Result)
+			require.Equal(t, attempt.FellBack, st.Attempt.Result)
 			require.Equal(t, bootloader.A, st.Loader.Default)
 
 			code, _, errs = l.order("upgrade", "--image", two, "--wait")
@@ -188,7 +188,7 @@ func TestChainATrialGivenUpByHand(t *testing.T) {
 	code, out, errs := l.order("rollback", "--wait")
 	require.Zero(t, code, "%s%s", out, errs)
 	require.Contains(t, out, "boot boot-3: 1.0.0 in slot A")
-	require.Equal(t, upgrade.Abandoned, l.status().Attempt.Result)
+	require.Equal(t, attempt.Abandoned, l.status().Attempt.Result)
 	require.Empty(t, l.status().KnownBad, "giving up by hand says nothing of the image")
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/internal/lab/cuts"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // records is what the hooks of a node change.
@@ -145,7 +145,7 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 					require.Zero(t, code, errs)
 					require.Eventually(t, func() bool { return len(cut.history()) > booted }, 10*time.Second,
 						10*time.Millisecond)
-					require.Equal(t, upgrade.Confirmed, cut.settled().Result, "it can upgrade again")
+					require.Equal(t, attempt.Confirmed, cut.settled().Result, "it can upgrade again")
 				})
 			}
 		})
@@ -224,11 +224,11 @@ func (o *outside) works(t *testing.T, config string) {
 }
 
 // settled waits until the latest attempt is over with all that follows, and returns it; zero if there is none.
-func (l *lab) settled() (a upgrade.Attempt) {
+func (l *lab) settled() (a attempt.Attempt) {
 	l.t.Helper()
 	require.Eventually(l.t, func() bool {
 		st := l.status()
-		a = upgrade.Attempt{}
+		a = attempt.Attempt{}
 		if st.Attempt != nil {
 			a = *st.Attempt
 		}

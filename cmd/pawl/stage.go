@@ -26,7 +26,7 @@ func (c *cli) stageCommand() *cobra.Command {
 				return err
 			}
 			c.object(node, "attempt", a)
-			c.line(node, "%s", attempt(a))
+			c.line(node, "%s", outcome(a))
 			return nil
 		})
 	}))

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 func TestChainStage(t *testing.T) {
@@ -48,10 +49,10 @@ func TestChainStageAndRebootNow(t *testing.T) {
 	code, _, errs = l.order("upgrade", "--image", l.push(software{version: "2.1.0", dies: true}), "--stage", "--reboot",
 		"--wait")
 	require.Equal(t, exitFellBack, code)
-	require.Contains(t, errs, upgrade.NotKnown)
+	require.Contains(t, errs, attempt.NotKnown)
 	require.Len(t, l.history(), 6, "old, trial, old: and no more")
 	_, out, _ = l.order("status")
-	require.Regexp(t, `staging +failed: `+upgrade.NotKnown, out)
+	require.Regexp(t, `staging +failed: `+attempt.NotKnown, out)
 }
 
 func TestChainStageThatCannotBeApplied(t *testing.T) {

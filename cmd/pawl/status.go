@@ -65,7 +65,7 @@ func printStatus(w *terminal.Printer, node string, st *pawlv1.StatusResponse, wh
 		row("loader", st.Loader)
 	}
 	if a := st.Attempt; a != nil {
-		row("attempt", attempt(a))
+		row("attempt", outcome(a))
 		if a.Staging != "" {
 			row("staging", a.Staging)
 		}
@@ -163,7 +163,8 @@ func roles(st *pawlv1.StatusResponse, slot string) []string {
 	return r
 }
 
-func attempt(a *pawlv1.Attempt) string {
+// outcome says what became of an attempt.
+func outcome(a *pawlv1.Attempt) string {
 	text := fmt.Sprintf("%s from %s (slot %s) to %s (slot %s): ", a.Kind, a.OldVersion, a.From, a.Version, a.To)
 	if a.Result != "" {
 		text += a.Result

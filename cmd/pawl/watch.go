@@ -111,7 +111,7 @@ func told(e *pawlv1.Event) string {
 	case e.GetPlan() != nil:
 		return planned(e.GetPlan())
 	case e.GetArmed().GetAttempt() != nil:
-		return attempt(e.GetArmed().Attempt)
+		return outcome(e.GetArmed().Attempt)
 	case e.GetNotice() != nil:
 		return e.GetNotice().Text
 	case e.GetTask().GetDone():

@@ -9,6 +9,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // What the node holds in Go's types becomes the API's here, and requests the other way; nothing else happens.
@@ -47,7 +48,7 @@ func wireText(err error) string {
 	return err.Error()
 }
 
-func wireAttempt(a *upgrade.Attempt) *pawlv1.Attempt {
+func wireAttempt(a *attempt.Attempt) *pawlv1.Attempt {
 	if a == nil {
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 func TestProgressOnTheWire(t *testing.T) {
@@ -43,9 +44,9 @@ func TestProgressOnTheWire(t *testing.T) {
 // untold are the fields of Go's types that the API does not have. A field is either here, or it comes back from the
 // wire.
 var untold = map[reflect.Type][]string{
-	reflect.TypeFor[upgrade.Attempt](): {"Stage", "Applying", "Tries", "Trial", "Trials", "Forced", "Kexec", "Mode",
+	reflect.TypeFor[attempt.Attempt](): {"Stage", "Applying", "Tries", "Trial", "Trials", "Forced", "Kexec", "Mode",
 		"Marks", "Seen"},
-	reflect.TypeFor[upgrade.Crash]():       {"When", "Dumps"},
+	reflect.TypeFor[attempt.Crash]():       {"When", "Dumps"},
 	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts"},
 	reflect.TypeFor[upgrade.Status]():      {"Own"},
 	reflect.TypeFor[upgrade.Diagnosis]():   {"Status"}, // but for the versions in its slots
@@ -99,7 +100,7 @@ func (f filler) fill(v reflect.Value) {
 		v.SetUint(1 + uint64(f.Int63n(1<<31)))
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		if v.Type() == reflect.TypeFor[*upgrade.Crash]() {
+		if v.Type() == reflect.TypeFor[*attempt.Crash]() {
 			f.whole = true // an empty one is not told apart from none
 		}
 		f.fill(v.Elem())
@@ -332,28 +333,28 @@ func wireUpgradeRequest(r node.UpgradeRequest) *pawlv1.UpgradeRequest {
 	}
 }
 
-func goAttempt(w *pawlv1.Attempt) *upgrade.Attempt {
+func goAttempt(w *pawlv1.Attempt) *attempt.Attempt {
 	if w == nil {
 		return nil
 	}
-	a := &upgrade.Attempt{
-		ID: w.Id, Kind: upgrade.Kind(w.Kind), Phase: upgrade.Phase(w.Phase), Result: upgrade.Result(w.Result),
+	a := &attempt.Attempt{
+		ID: w.Id, Kind: attempt.Kind(w.Kind), Phase: attempt.Phase(w.Phase), Result: attempt.Result(w.Result),
 		Reason: w.Reason,
 		From:   bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion, Version: w.Version,
 		Image:     w.Image,
 		Reference: w.Reference, Preserve: w.Preserve, Wiped: w.Wiped, Reached: w.Reached,
-		Boots: upgrade.Boots{Prepared: w.BootPrepared, Started: w.BootStarted, Ended: w.BootEnded},
+		Boots: attempt.Boots{Prepared: w.BootPrepared, Started: w.BootStarted, Ended: w.BootEnded},
 		Begun: goTime(w.Begun), Changed: goTime(w.Changed),
 	}
 	if w.Panic != "" || w.Log != "" {
-		a.Crash = &upgrade.Crash{Panic: w.Panic, Log: w.Log}
+		a.Crash = &attempt.Crash{Panic: w.Panic, Log: w.Log}
 	}
 	return a
 }
 
 func goPlan(w *pawlv1.Plan) node.Plan {
 	p := upgrade.Plan{
-		Kind: upgrade.Kind(w.Kind), From: bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion,
+		Kind: attempt.Kind(w.Kind), From: bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion,
 		Version: w.Version,
 		Image:   w.Image, Reference: w.Reference, Lost: w.Lost, Bytes: w.Bytes, Room: w.Room, Preserve: w.Preserve,
 		Warnings: w.Warnings,
@@ -424,7 +425,7 @@ func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
 		}
 	}
 	for _, b := range w.KnownBad {
-		st.KnownBad = append(st.KnownBad, upgrade.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason,
+		st.KnownBad = append(st.KnownBad, attempt.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason,
 			When: goTime(b.When)})
 	}
 	if op := w.Operation; op != nil {

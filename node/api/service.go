@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // version is that of the API.
@@ -25,7 +26,7 @@ type server interface {
 	Plan(context.Context, node.PlanRequest) (node.Plan, error)
 	Upgrade(context.Context, node.UpgradeRequest) (*node.Operation, error)
 	Rollback(context.Context, node.RollbackRequest) (*node.Operation, error)
-	CancelStage(context.Context) (upgrade.Attempt, error)
+	CancelStage(context.Context) (attempt.Attempt, error)
 	Cancel(context.Context) (name string, ended error, err error)
 	Confirm(context.Context) (node.Confirmed, error)
 	Reboot(context.Context, node.RebootRequest) (node.Expected, error)
@@ -121,7 +122,7 @@ func life(call context.Context, attached bool) context.Context {
 }
 
 func (v service) CancelStage(ctx context.Context, _ *pawlv1.CancelStageRequest) (*pawlv1.CancelStageResponse, error) {
-	return recorded(ctx, v, v.s.CancelStage, func(a upgrade.Attempt) *pawlv1.CancelStageResponse {
+	return recorded(ctx, v, v.s.CancelStage, func(a attempt.Attempt) *pawlv1.CancelStageResponse {
 		return &pawlv1.CancelStageResponse{Attempt: wireAttempt(&a)}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 const latin1 = "Ger\xe4t nicht bereit"
@@ -27,7 +28,7 @@ func TestWhatIsNoUTF8IsToldAllTheSame(t *testing.T) {
 			s := newStub(t)
 			s.status = func() (node.Status, error) {
 				st := upgrade.Status{Version: latin1, Warnings: []string{latin1, strings.Repeat("ä", maxText)}}
-				st.Attempt = &upgrade.Attempt{Reason: latin1, Crash: &upgrade.Crash{Panic: latin1, Log: latin1}}
+				st.Attempt = &attempt.Attempt{Reason: latin1, Crash: &attempt.Crash{Panic: latin1, Log: latin1}}
 				st.Slots[1] = upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Partial, Problem: latin1}
 				return node.Status{Status: st}, nil
 			}

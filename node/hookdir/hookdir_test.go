@@ -15,7 +15,7 @@ import (
 
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/hookdir"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // write makes an executable in a directory of hooks.
@@ -103,7 +103,7 @@ func TestAnExecutableIsToldWhatItIsFor(t *testing.T) {
 	hooks, err := hookdir.Hooks(dir, hookdir.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
 	o := node.Occasion{Phase: node.PhaseCordon, Operation: "upgrade to os:2", BootID: "b",
-		Attempt: upgrade.Attempt{ID: "a", Version: "2"}, Sure: true}
+		Attempt: attempt.Attempt{ID: "a", Version: "2"}, Sure: true}
 	require.NoError(t, hooks[0].Run(t.Context(), o))
 	for _, want := range []string{`\"phase\":\"cordon\"`, `\"sure\":true`, `\"version\":\"2\"`, "line=done", "10-x"} {
 		require.Contains(t, log.String(), want)

@@ -23,6 +23,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 )
 
@@ -133,10 +134,10 @@ func (m *Machine) Version() (string, error) {
 }
 
 // Upgrade does what `installer upgrade` does in the running system.
-func (m *Machine) Upgrade(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Attempt, error) {
+func (m *Machine) Upgrade(ctx context.Context, img *image.Image, o upgrade.Options) (attempt.Attempt, error) {
 	sys, err := m.Open()
 	if err != nil {
-		return upgrade.Attempt{}, err
+		return attempt.Attempt{}, err
 	}
 	return sys.Apply(ctx, img, o)
 }
@@ -151,7 +152,7 @@ func (m *Machine) Started(ctx context.Context) (upgrade.Boot, error) {
 }
 
 // Confirm does what a system does when its checks have passed.
-func (m *Machine) Confirm(ctx context.Context) (*upgrade.Attempt, error) {
+func (m *Machine) Confirm(ctx context.Context) (*attempt.Attempt, error) {
 	sys, err := m.Open()
 	if err != nil {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 func TestTheMatrixIsWhole(t *testing.T) {
@@ -54,7 +54,7 @@ func TestACellIsJudgedByAllThatIsKnown(t *testing.T) {
 		"version": func(s *seen) { s.version = "2.0.0" },
 		"digest":  func(s *seen) { s.digest = "two" },
 		"result":  func(s *seen) { s.result = "abandoned" },
-		"reason":  func(s *seen) { s.reason = upgrade.NotKnown },
+		"reason":  func(s *seen) { s.reason = attempt.NotKnown },
 		"bad":     func(s *seen) { s.bad = false },
 		"log":     func(s *seen) { s.log = "" },
 		"trials":  func(s *seen) { s.trials = 2 },

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // Death is one way to die.
@@ -32,7 +32,7 @@ type ending struct {
 }
 
 const (
-	notKnown  = upgrade.NotKnown
+	notKnown  = attempt.NotKnown
 	uncounted = -1
 )
 

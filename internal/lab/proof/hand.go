@@ -15,7 +15,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // hand is an upgrade in the proof's own hand: the same parts as package upgrade puts together, in an order that can be
@@ -28,7 +28,7 @@ type hand struct {
 	to     bootloader.Slot
 	files  []handFile
 	man    bootloader.Manifest
-	a      upgrade.Attempt
+	a      attempt.Attempt
 	copies *copies // of GRUB's default; nil until they are needed
 }
 
@@ -52,7 +52,7 @@ var handSteps = []handStep{
 	{"verify", (*hand).verify},
 	{"complete", (*hand).complete},
 	{"prepare", func(h *hand) error { return h.loader.Prepare(h.to, h.man, 1) }},
-	{"record", func(h *hand) error { return h.record(upgrade.Armed) }},
+	{"record", func(h *hand) error { return h.record(attempt.Armed) }},
 	{"arm", func(h *hand) error { return h.loader.Arm(h.to, 1) }},
 }
 
@@ -84,7 +84,7 @@ func (h *hand) complete() error {
 	return h.fs.WriteFile(h.to.File(bootloader.ManifestFile), data)
 }
 
-func (h *hand) record(phase upgrade.Phase) error {
+func (h *hand) record(phase attempt.Phase) error {
 	h.a.Phase = phase
 	data, err := json.Marshal(h.a)
 	if err != nil {
@@ -209,8 +209,8 @@ func (h handMutant) run(m *machine) error {
 	if err != nil {
 		return err
 	}
-	w.a = upgrade.Attempt{ID: "0123456789abcdef", Kind: upgrade.Upgrade, From: runs.slot, To: w.to, Old: runs.version,
-		Version: img.Version, Image: img.Digest, Boots: upgrade.Boots{Prepared: m.bootID()}}
+	w.a = attempt.Attempt{ID: "0123456789abcdef", Kind: attempt.Upgrade, From: runs.slot, To: w.to, Old: runs.version,
+		Version: img.Version, Image: img.Digest, Boots: attempt.Boots{Prepared: m.bootID()}}
 	for _, s := range h.steps {
 		m.disk.Step(s.name)
 		if err := s.do(w); err != nil {

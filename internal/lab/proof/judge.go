@@ -10,7 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // labels is what a boot started.
@@ -166,7 +166,7 @@ func (r *recorded) wiped(m *machine, c *disktest.Crash) error {
 	if err != nil {
 		return err
 	}
-	var a upgrade.Attempt
+	var a attempt.Attempt
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (r *recorded) wiped(m *machine, c *disktest.Crash) error {
 		wiped = wiped && bytes.Equal(is, make([]byte, len(is)))
 	}
 	destroyed, _ := c.Destroyed()
-	if touched && a.Phase != upgrade.Started {
+	if touched && a.Phase != attempt.Started {
 		return fmt.Errorf("EPHEMERAL is wiped, and META does not say that the new version started: %q", a.String())
 	}
 	if a.Wiped && !wiped && !destroyed {

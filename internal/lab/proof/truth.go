@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // whole looks at the slots that a cut left, on disks on which nothing was destroyed: a slot with a manifest holds what
@@ -119,7 +120,7 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	var was upgrade.Attempt
+	var was attempt.Attempt
 	wasBad := false
 	text, values, metaErr := readMeta(m.disk)
 	if metaErr == nil && text != "" {
@@ -207,14 +208,14 @@ func (r *recorded) silent(c *disktest.Crash) error {
 	if err != nil {
 		return err
 	}
-	if !b.Ended || b.Attempt == nil || b.Attempt.Result != upgrade.FellBack || b.Attempt.Reason != upgrade.NotKnown {
+	if !b.Ended || b.Attempt == nil || b.Attempt.Result != attempt.FellBack || b.Attempt.Reason != attempt.NotKnown {
 		return fmt.Errorf("a trial died before it said a word, and the record says %v", b.Attempt)
 	}
 	return nil
 }
 
 // told compares the attempt on record with what happened.
-func (r *recorded) told(m *machine, l label, was upgrade.Attempt, wasBad bool, b upgrade.Boot, s upgrade.Status) error {
+func (r *recorded) told(m *machine, l label, was attempt.Attempt, wasBad bool, b upgrade.Boot, s upgrade.Status) error {
 	runs, err := m.running()
 	if err != nil {
 		return err
@@ -223,11 +224,11 @@ func (r *recorded) told(m *machine, l label, was upgrade.Attempt, wasBad bool, b
 	for _, b := range s.KnownBad {
 		bad = bad || b.Image == was.Image
 	}
-	var is upgrade.Attempt
+	var is attempt.Attempt
 	if s.Attempt != nil {
 		is = *s.Attempt
 	}
-	says := func(phase upgrade.Phase, result upgrade.Result) error {
+	says := func(phase attempt.Phase, result attempt.Result) error {
 		if is.Phase != phase || is.Result != result {
 			return fmt.Errorf("%v boots, META held %q; the record says %q, want %s %s", l, was.String(), is.String(),
 				phase, result)
@@ -242,24 +243,24 @@ func (r *recorded) told(m *machine, l label, was upgrade.Attempt, wasBad bool, b
 		if b.Attempt == nil || is.Image != runs.image || is.To != runs.slot {
 			return fmt.Errorf("%v boots, and META knows nothing of it: %q", l, is.String())
 		}
-		return says(upgrade.Started, "")
-	case was.ID == "" && was.Phase == "" || was.Phase == upgrade.Ended:
+		return says(attempt.Started, "")
+	case was.ID == "" && was.Phase == "" || was.Phase == attempt.Ended:
 		if is.ID != was.ID || is.Phase != was.Phase || is.Result != was.Result || is.Reason != was.Reason {
 			return fmt.Errorf("an attempt that was over changed from %q to %q", was.String(), is.String())
 		}
 		return nil
 	case was.To == runs.slot:
-		return says(upgrade.Ended, upgrade.Confirmed)
-	case was.Phase == upgrade.Prepared:
-		return says(upgrade.Ended, upgrade.Abandoned)
-	case was.Phase == upgrade.Armed:
-		if bad && !wasBad || is.Reason != upgrade.NotKnown && !strings.HasPrefix(is.Reason, "GRUB did not ") {
+		return says(attempt.Ended, attempt.Confirmed)
+	case was.Phase == attempt.Prepared:
+		return says(attempt.Ended, attempt.Abandoned)
+	case was.Phase == attempt.Armed:
+		if bad && !wasBad || is.Reason != attempt.NotKnown && !strings.HasPrefix(is.Reason, "GRUB did not ") {
 			return fmt.Errorf("a version that is not known to have started is held against: %q", is.String())
 		}
-		return says(upgrade.Ended, upgrade.FellBack)
+		return says(attempt.Ended, attempt.FellBack)
 	}
 	if !bad {
 		return fmt.Errorf("a version started and fell back, and is not known as bad: %q", is.String())
 	}
-	return says(upgrade.Ended, upgrade.FellBack)
+	return says(attempt.Ended, attempt.FellBack)
 }

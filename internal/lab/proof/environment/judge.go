@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // wrong is a promise of the table in docs/architecture.md that was not kept.
@@ -184,7 +185,7 @@ func (j judge) upgrade(c *machine) (bool, error) {
 	if err := j.boots(c, j.old, "after prepare", 2); err != nil {
 		return true, err
 	}
-	var a upgrade.Attempt
+	var a attempt.Attempt
 	if j.staged {
 		if err := c.boot(); err != nil {
 			return true, broken("the model does not know", "%v", err)

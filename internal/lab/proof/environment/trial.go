@@ -5,10 +5,11 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // armed requires what is promised of an armed attempt: what matters most always, and one of the others.
-func (j judge) armed(c *machine, a upgrade.Attempt) error {
+func (j judge) armed(c *machine, a attempt.Attempt) error {
 	tries := max(a.Tries, 1)
 	if err := j.dies(c.clone(), a, tries); err != nil {
 		return err
@@ -31,13 +32,13 @@ func (j judge) armed(c *machine, a upgrade.Attempt) error {
 }
 
 // isNew reports whether a boot started what an attempt moves to.
-func isNew(c *machine, a upgrade.Attempt) bool {
+func isNew(c *machine, a attempt.Attempt) bool {
 	got, ok := c.runs(c.last)
 	return ok && got.slot == a.To && got.version == a.Version
 }
 
 // trial boots, which must be a trial, and says that it started.
-func (j judge) trial(c *machine, a upgrade.Attempt, when string) error {
+func (j judge) trial(c *machine, a attempt.Attempt, when string) error {
 	if err := c.boot(); err != nil {
 		return broken(when+", the model does not know", "%v", err)
 	}
@@ -47,7 +48,7 @@ func (j judge) trial(c *machine, a upgrade.Attempt, when string) error {
 	return j.started(c, a, when)
 }
 
-func (j judge) started(c *machine, a upgrade.Attempt, when string) error {
+func (j judge) started(c *machine, a attempt.Attempt, when string) error {
 	err := c.with(func(s *upgrade.Machine) error {
 		b, err := s.Started(j.ctx)
 		if err == nil && (!b.Trial || b.Attempt == nil || b.Attempt.ID != a.ID) {
@@ -62,7 +63,7 @@ func (j judge) started(c *machine, a upgrade.Attempt, when string) error {
 }
 
 // dies is a trial that never says a word.
-func (j judge) dies(c *machine, a upgrade.Attempt, tries int) error {
+func (j judge) dies(c *machine, a attempt.Attempt, tries int) error {
 	if c.keeps {
 		return nil // nobody can know before the first trial says something
 	}
@@ -87,7 +88,7 @@ func (j judge) dies(c *machine, a upgrade.Attempt, tries int) error {
 }
 
 // diesStarted is a trial that says that it started, each time, and dies.
-func (j judge) diesStarted(c *machine, a upgrade.Attempt, tries int) error {
+func (j judge) diesStarted(c *machine, a attempt.Attempt, tries int) error {
 	got := 1
 	for range tries + 1 {
 		if err := c.boot(); err != nil {
@@ -109,7 +110,7 @@ func (j judge) diesStarted(c *machine, a upgrade.Attempt, tries int) error {
 }
 
 // doesNotLoad is a version whose kernel is damaged between the read-back and the trial.
-func (j judge) doesNotLoad(c *machine, a upgrade.Attempt) error {
+func (j judge) doesNotLoad(c *machine, a attempt.Attempt) error {
 	if err := c.spoil(a.To); err != nil {
 		return broken("the new version cannot be damaged", "%v", err)
 	}
@@ -128,7 +129,7 @@ func (j judge) doesNotLoad(c *machine, a upgrade.Attempt) error {
 }
 
 // fails is a trial whose checks say no.
-func (j judge) fails(c *machine, a upgrade.Attempt) error {
+func (j judge) fails(c *machine, a attempt.Attempt) error {
 	if err := c.with(func(s *upgrade.Machine) error { return s.Failed(j.ctx, "check net: no answer") }); err != nil {
 		return broken("a trial cannot be given up", "%v", err)
 	}
@@ -140,14 +141,14 @@ func (j judge) fails(c *machine, a upgrade.Attempt) error {
 
 // fellBack requires that the boot that just came is the default's, that it knows how the attempt ended, and that it
 // comes again.
-func (j judge) fellBack(c *machine, a upgrade.Attempt, when string) error {
+func (j judge) fellBack(c *machine, a attempt.Attempt, when string) error {
 	if got, ok := c.runs(c.last); !ok || got != j.old || c.last.Trial {
 		return broken(when+", what should boot does not", "%v, want %v by itself", told(c.last), j.old)
 	}
 	err := c.with(func(s *upgrade.Machine) error {
 		b, err := s.Started(j.ctx)
 		if err == nil && (!b.Ended || b.Attempt == nil || b.Attempt.ID != a.ID ||
-			b.Attempt.Result != upgrade.FellBack) {
+			b.Attempt.Result != attempt.FellBack) {
 			err = fmt.Errorf("ended %v, attempt %v", b.Ended, b.Attempt)
 		}
 		return err
@@ -159,11 +160,11 @@ func (j judge) fellBack(c *machine, a upgrade.Attempt, when string) error {
 }
 
 // passes is a trial whose checks pass.
-func (j judge) passes(c *machine, a upgrade.Attempt) error {
+func (j judge) passes(c *machine, a attempt.Attempt) error {
 	s, _ := c.runs(c.last)
 	err := c.with(func(m *upgrade.Machine) error {
 		ended, err := m.Confirm(j.ctx, upgrade.Options{})
-		if err == nil && (ended == nil || ended.ID != a.ID || ended.Result != upgrade.Confirmed) {
+		if err == nil && (ended == nil || ended.ID != a.ID || ended.Result != attempt.Confirmed) {
 			err = fmt.Errorf("the attempt is %v", ended)
 		}
 		return err

@@ -1,15 +1,14 @@
-package upgrade
+// Package attempt is what META records of attempts to move to a version, and of images that failed their trial.
+//
+// Start with [Attempt]. META explains and decides nothing: what boots is the loader's. Package upgrade reads and writes
+// these records; whoever watches a machine reads them.
+package attempt
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/internal/foreign"
-	"github.com/pawl-os/pawl/partition/meta"
 )
 
 // Phase is how far an attempt has come.
@@ -64,13 +63,13 @@ type Attempt struct {
 	Stage     bool            `json:"stage,omitempty"`     // it was staged: see Staging
 	Applying  int             `json:"applying,omitempty"`  // boots that have begun to apply it, once staged
 	Tries     int             `json:"tries,omitempty"`     // boots that its trial gets; 0 is 1
-	Trial     string          `json:"trial,omitempty"`     // how the loader is had to try it: see Options
+	Trial     string          `json:"trial,omitempty"`     // the way in which it is tried; "" is the loader's usual one
 	Trials    int             `json:"trials,omitempty"`    // boots of its trial that have begun
 	Forced    bool            `json:"forced,omitempty"`    // it was ordered although something spoke against it
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
 	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo
-	// how far its trial came, in its last boot: see Machine.Reached
+	// how far its trial came, in its last boot: see upgrade.Machine.Reached
 	Reached string    `json:"reached,omitempty"`
 	Crash   *Crash    `json:"crash,omitempty"` // what the kernel of a failed trial left
 	Seen    []string  `json:"seen,omitempty"`  // ids of what other kernels had left when it was armed
@@ -86,8 +85,8 @@ type Boots struct {
 	Ended    string `json:"ended,omitempty"`
 }
 
-// left is how many boots its trial may still get.
-func (a Attempt) left() int {
+// Left is how many boots its trial may still get.
+func (a Attempt) Left() int {
 	if a.Kexec {
 		return max(1-a.Trials, 0)
 	}
@@ -119,120 +118,31 @@ type Bad struct {
 	When    time.Time `json:"when"`
 }
 
-// maxKnownBad is how many bad digests META remembers; the oldest go first.
-const maxKnownBad = 16
+// Cancelled is the reason of a staged upgrade that was given up by hand.
+const Cancelled = "cancelled by hand"
 
-// attempt reads the latest attempt; nil if none was ever made.
-func (m *Machine) attempt() (*Attempt, error) {
-	var a Attempt
-	found, err := m.value(meta.TagAttempt, &a)
-	if err != nil || !found {
-		return nil, err
-	}
-	return &a, nil
-}
-
-// knownBad reads the digests that META remembers as bad.
-func (m *Machine) knownBad() ([]Bad, error) {
-	var bad []Bad
-	_, err := m.value(meta.TagBadDigests, &bad)
-	return bad, err
-}
-
-func (m *Machine) value(tag uint8, into any) (bool, error) {
-	if m.metaErr != nil {
-		return false, m.metaErr
-	}
-	data, err := m.values.Value(tag)
-	if errors.Is(err, meta.ErrNoTag) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read META tag %#x: %w", tag, err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return false, fmt.Errorf("read META tag %#x: it is not as Pawl writes it: %w (delete it, or reset META with "+
-			"`installer meta reset`)", tag, err)
-	}
-	return true, nil
-}
-
-// What META keeps of each text, in bytes, so that it never runs out of room for the next step of an attempt: after
-// arming that would cost a trial.
-const (
-	maxReason    = 4 << 10
-	maxBadReason = 512 // of each of the known-bad images
-	maxReference = 1 << 10
-	maxWord      = 256
-)
-
-// bound cuts what others said.
-func (a *Attempt) bound() {
-	a.Reason = foreign.Text(a.Reason, maxReason)
-	a.Reference = foreign.Text(a.Reference, maxReference)
-	for _, s := range []*string{&a.ID, &a.Old, &a.Version, &a.Image, &a.Trial, &a.Mode, &a.Reached, &a.Boots.Prepared,
-		&a.Boots.Started, &a.Boots.Ended} {
-		*s = foreign.Text(*s, maxWord)
-	}
-	if c := a.Crash; c != nil {
-		c.Panic, c.Log = foreign.Text(c.Panic, maxPanic), foreign.Text(c.Log, maxCrashLog)
-	}
-}
-
-// record writes a as the latest attempt, and the list of bad images, if it changes, in the same update of META: bad
-// joins it, and an image that was confirmed leaves it.
-func (m *Machine) record(a *Attempt, bad *Bad) error {
-	if m.metaErr != nil {
-		return m.metaErr
-	}
-	a.Changed = m.now().UTC().Truncate(time.Second)
-	a.bound()
-	if bad != nil {
-		bad.Version, bad.Reason = foreign.Text(bad.Version, maxWord), foreign.Text(bad.Reason, maxBadReason)
-	}
-	data, err := json.Marshal(a)
-	if err != nil {
-		return fmt.Errorf("encode attempt: %w", err)
-	}
-	list, err := m.judged(a, bad)
-	if err != nil {
-		return err
-	}
-	err = m.meta.Update(func(v *meta.Values) error {
-		if err := v.Set(meta.TagAttempt, data); err != nil {
-			return err
-		}
-		if list == nil {
-			return nil
-		}
-		return v.Set(meta.TagBadDigests, list)
-	})
-	if err != nil {
-		return fmt.Errorf("record attempt %s in META: %w", a.Phase, err)
-	}
-	return nil
-}
-
-// judged is the list of bad images with a and bad, encoded; nil if it stays as it is.
-func (m *Machine) judged(a *Attempt, bad *Bad) ([]byte, error) {
-	confirmed := a.Phase == Ended && a.Result == Confirmed
-	if bad == nil && !confirmed {
-		return nil, nil
-	}
-	known, err := m.knownBad()
-	left := slices.DeleteFunc(slices.Clone(known), func(b Bad) bool { return b.Image == a.Image })
+// Staging says in a few words what became of a staged upgrade: "staged", "applying N", "done", "cancelled by hand" or
+// "failed: " and the reason. It is empty for an attempt that was not staged.
+func (a Attempt) Staging() string {
 	switch {
-	case bad == nil && len(left) == len(known):
-		return nil, nil // also when it cannot be read
-	case err != nil:
-		m.log.Warn("the list of known-bad images is started anew", "reason", err)
+	case !a.Stage:
+		return ""
+	case a.Phase == Staged && a.Applying == 0:
+		return "staged"
+	case a.Open():
+		return fmt.Sprintf("applying %d", a.Applying)
+	case a.Result == Confirmed:
+		return "done"
+	case a.Reason == Cancelled:
+		return Cancelled
 	}
-	if bad != nil {
-		left = append(left, *bad)
-	}
-	data, err := json.Marshal(left[max(0, len(left)-maxKnownBad):])
-	if err != nil {
-		return nil, fmt.Errorf("encode known-bad images: %w", err)
-	}
-	return data, nil
+	return "failed: " + a.Reason
+}
+
+// Mark is a note of the node service on the attempt: a phase that disturbed the machine and is to be undone. It is
+// written before the phase begins, so that a phase which a crash cut short is undone too.
+type Mark struct {
+	Phase string `json:"phase"`
+	Boot  string `json:"boot"`           // boot id
+	Ours  bool   `json:"ours,omitempty"` // the phase came to its end, and it was not so before
 }
