@@ -12,6 +12,7 @@ import (
 var advice = map[string]string{
 	"busy":           "`pawl status` tells how far it is",
 	"too-late":       "`pawl rollback` gives it up",
+	client.Untrusted: "see --ca, --cert and --key in `pawl --help`",
 	client.Unordered: "`pawl confirm` keeps it, `pawl rollback` goes back",
 }
 

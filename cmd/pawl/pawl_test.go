@@ -304,7 +304,7 @@ func TestExitCodes(t *testing.T) {
 			}
 		})
 	}
-	code, _, errs := pawl(t, []string{"http://x"}, "status")
+	code, _, errs := pawl(t, []string{"ftp://x"}, "status")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "is no address")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +33,8 @@ const (
 const long = `Pawl moves machines to the next version of their operating system, lets it boot once, and keeps it only
 when it has proved itself.
 
-Nodes are HOST, HOST:PORT (port ` + client.DefaultPort + ` if none is given) or unix:PATH.
+Nodes are HOST, HOST:PORT (port ` + client.DefaultPort + ` if none is given) or unix:PATH. With --ca or --cert they are asked over TLS;
+https://HOST and http://HOST say so for one node.
 
 Exit codes:
   0  done; with --wait: the node is back, in the expected version, confirmed
@@ -49,6 +51,7 @@ type cli struct {
 	nodes   []string
 	output  string
 	timeout time.Duration // per node
+	tls     client.Options
 }
 
 // usage is an error of the command line.
@@ -124,6 +127,17 @@ func (c *cli) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{"unix:/run/pawl.sock"},
 		"nodes to talk to, separated by commas")
+	for _, f := range []struct {
+		to                *string
+		name, from, usage string
+	}{
+		{&c.tls.CA, "ca", "PAWL_CA", "file of the authorities of the nodes' certificates"},
+		{&c.tls.Cert, "cert", "PAWL_CERT", "file of the certificate to show to the nodes"},
+		{&c.tls.Key, "key", "PAWL_KEY", "file of its key"},
+	} {
+		root.PersistentFlags().StringVar(f.to, f.name, os.Getenv(f.from), f.usage+" ($"+f.from+" if not given)")
+		root.PersistentFlags().Lookup(f.name).DefValue = "" // the help is the same everywhere
+	}
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text or json (one object a line)")
 	verbs.Help(root, func(err error) error { return usage{err} })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -160,7 +174,7 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration,
 		}
 		var nodes []*client.Client
 		for _, address := range c.nodes {
-			node, err := client.New(address)
+			node, err := client.Open(address, c.tls)
 			if err != nil {
 				return usage{err}
 			}

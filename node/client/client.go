@@ -5,11 +5,12 @@
 //
 // A lost connection does not end an upgrade, and Wait expects it. Boots are told apart by their boot id, versions by
 // the digest of their image and the slot they run from, never by version strings. The package has no retries but those
-// of Wait, and no authentication yet.
+// of Wait. TLS is [Open]'s.
 package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -38,28 +39,54 @@ const (
 type Client struct {
 	Node string // its address, as it was given
 	rpc  pawlv1.NodeClient
+	base string
+	tls  *tls.Config // nil: without
 }
 
-// New returns a client of the node at address: "HOST", "HOST:PORT" or "unix:PATH". Nothing is connected yet.
-func New(address string) (*Client, error) {
-	base, network, target := "http://node", "unix", ""
+// unixBase is where a node is whose address is a Unix socket.
+const unixBase = "http://node"
+
+// New returns a client of the node at address: "HOST", "HOST:PORT" or "unix:PATH", with "https://" before it for TLS.
+// Nothing is connected yet.
+func New(address string) (*Client, error) { return Open(address, Options{}) }
+
+// Open returns a client as New does. With any of the options TCP is TLS, but for addresses that begin with "http://".
+func Open(address string, o Options) (*Client, error) {
+	base, network, target := unixBase, "unix", ""
+	scheme, host, given := strings.Cut(address, "://")
+	if !given {
+		scheme, host = "http", address
+		if o != (Options{}) {
+			scheme = "https"
+		}
+	} else if scheme != "http" && scheme != "https" {
+		return nil, fmt.Errorf("node %q is no address: want HOST, HOST:PORT, https://HOST or unix:PATH", address)
+	}
+	var config *tls.Config
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		if path == "" {
 			return nil, fmt.Errorf("node %q: unix: needs a path", address)
 		}
 		target = path
 	} else {
-		if address == "" || strings.ContainsAny(address, "/ @") {
-			return nil, fmt.Errorf("node %q is no address: want HOST, HOST:PORT or unix:PATH", address)
+		if host == "" || strings.ContainsAny(host, "/ @") {
+			return nil, fmt.Errorf("node %q is no address: want HOST, HOST:PORT, https://HOST or unix:PATH", address)
 		}
-		network, target = "tcp", withPort(address)
-		base = "http://" + target
+		network, target = "tcp", withPort(host)
+		base = scheme + "://" + target
+		if scheme == "https" {
+			var err error
+			if config, err = o.config(); err != nil {
+				return nil, fmt.Errorf("node %q: %w", address, err)
+			}
+		}
 	}
 	dialer := &net.Dialer{Timeout: dialTime}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, target)
 		},
+		TLSClientConfig:        config,
 		DisableKeepAlives:      true, // the node at the other end may be another boot by the next call
 		DisableCompression:     true, // a small answer can unpack to a very large one
 		MaxResponseHeaderBytes: maxHeader,
@@ -69,7 +96,7 @@ func New(address string) (*Client, error) {
 	}}
 	rpc := pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip",
 		nil, nil))
-	return &Client{Node: address, rpc: rpc}, nil
+	return &Client{Node: address, rpc: rpc, base: base, tls: config}, nil
 }
 
 func withPort(address string) string {
@@ -81,13 +108,16 @@ func withPort(address string) string {
 
 // Kinds of errors that come from this end; the others are those of api.Kind and node.Kind.
 const (
-	Starting    = "starting"    // of node.Kind: the node answers, but not yet as to its machine
-	Unreachable = "unreachable" // no answer, or the connection was lost
-	Timeout     = "timeout"     // it took longer than it may
-	Foreign     = "not-a-node"  // something else answers at the address
+	Starting    = "starting"       // of node.Kind: the node answers, but not yet as to its machine
+	Unreachable = "unreachable"    // no answer, or the connection was lost
+	Timeout     = "timeout"        // it took longer than it may
+	Foreign     = "not-a-node"     // something else answers at the address
+	Untrusted   = "untrusted"      // one end does not accept the other's certificate, or speaks no TLS
+	Unknown     = "caller-unknown" // of api.Kind: the node does not know who calls
 	// of node.Kind: no attempt ordered the boot that runs, so a person has to confirm it or to go back
 	Unordered = "unordered"
 	FellBack  = "fell-back" // the node runs another version than it should
+	denied    = "denied"    // of api.Kind
 	Broken    = "broken"    // the node's doctor found something broken
 )
 
@@ -151,6 +181,9 @@ func (c *Client) wrap(ctx context.Context, err error) error {
 		if v, err := d.Value(); err == nil {
 			if detail, ok := v.(*pawlv1.Error); ok {
 				e.Kind = detail.Kind
+				if e.Kind == Unknown && c.tls != nil {
+					e.Text += "; this machine's clock says " + stamp(time.Now())
+				}
 				return e
 			}
 		}
@@ -163,9 +196,16 @@ func (c *Client) wrap(ctx context.Context, err error) error {
 		e.Kind, e.Text = "request", "what is asked for is not UTF-8, so it cannot be sent: "+wire.Message()
 	case wire.Code() == connect.CodeCanceled:
 		e.Kind, e.Text = "cancelled", "the call was cancelled"
+		if text := c.distrust(ctx, err); ctx.Err() == nil && text != "" { // a lost write looks so
+			e.Kind, e.Text = Untrusted, text
+		}
 	case connect.IsWireError(err) || wire.Code() == connect.CodeUnimplemented:
 		e.Kind, e.Text = Foreign, "what answers there does not speak Pawl's API: "+wire.Message()
 	default:
+		if text := c.distrust(ctx, err); text != "" {
+			e.Kind, e.Text = Untrusted, text
+			return e
+		}
 		e.Kind = Unreachable
 		e.Text = "the node does not answer: " + wire.Message() +
 			" (is it up, does pawld run there, and does it listen on this address?)"

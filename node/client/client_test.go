@@ -77,7 +77,7 @@ func TestAddresses(t *testing.T) {
 	} {
 		require.Equal(t, want, withPort(address))
 	}
-	for _, address := range []string{"", "unix:", "http://node", "a b", "me@node"} {
+	for _, address := range []string{"", "unix:", "ftp://node", "http://", "http://node/x", "a b", "me@node"} {
 		_, err := New(address)
 		require.Error(t, err, address)
 	}

@@ -37,6 +37,8 @@ func (c *Client) AwaitAnswer(ctx context.Context, unseen func(why error)) (*pawl
 			return nil, err
 		case errors.As(err, &unknown) && unknown.IsNotFound:
 			return nil, err // no restart takes a name away
+		case kind == Untrusted || kind == Unknown || kind == denied:
+			return nil, err // nor gives a certificate
 		case ctx.Err() != nil && why != nil:
 			return nil, why
 		case kind != Unreachable && kind != Timeout && kind != Starting:
