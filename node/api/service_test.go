@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -104,6 +105,16 @@ func TestAnyHTTPClientCanAsk(t *testing.T) {
 	cancel()
 	require.NoError(t, <-served)
 	require.NoFileExists(t, path)
+}
+
+func TestTheHandlerInAServerOfTheEmbeddersOwn(t *testing.T) {
+	s := newStub(t)
+	s.status = func() (node.Status, error) { return node.Status{Status: upgrade.Status{BootID: "boot-1"}}, nil }
+	server := httptest.NewServer(newAPI(s, Options{}).Handler())
+	defer server.Close()
+	code, body := post(t, server.Listener.Addr(), "Status", "{}", nil)
+	require.Equal(t, http.StatusOK, code, body)
+	require.Contains(t, body, `"bootId":"boot-1"`)
 }
 
 func TestErrorsKeepTheirTextAndKind(t *testing.T) {
