@@ -110,7 +110,11 @@ func TestAnyHTTPClientCanAsk(t *testing.T) {
 func TestTheHandlerInAServerOfTheEmbeddersOwn(t *testing.T) {
 	s := newStub(t)
 	s.status = func() (node.Status, error) { return node.Status{Status: upgrade.Status{BootID: "boot-1"}}, nil }
-	server := httptest.NewServer(newAPI(s, Options{}).Handler())
+	h := newAPI(s, Options{}).Handler()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reader := access.Caller{Name: "who has a cookie", Role: access.Reader}
+		h.ServeHTTP(w, r.WithContext(access.With(r.Context(), reader)))
+	}))
 	defer server.Close()
 	code, body := post(t, server.Listener.Addr(), "Status", "{}", nil)
 	require.Equal(t, http.StatusOK, code, body)
