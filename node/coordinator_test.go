@@ -142,6 +142,32 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 	}
 }
 
+// Whoever waits for the node would else take it for back in service before the first try.
+func TestWhatIsLeftToBeUndoneIsToldBeforeItIsTried(t *testing.T) {
+	for name, test := range map[string]struct {
+		phase  upgrade.Phase
+		result upgrade.Result
+		runs   bootloader.Slot
+		left   []string
+	}{
+		"confirmed":                        {upgrade.Ended, upgrade.Confirmed, "B", []string{"unlock: not yet", "uncordon: not yet"}},
+		"confirmed, and META knows it not": {upgrade.Started, "", "B", []string{"unlock: not yet", "uncordon: not yet"}},
+		"fell back":                        {upgrade.Ended, upgrade.FellBack, "A", []string{"migrate-back: not yet", "unlock: not yet", "uncordon: not yet"}},
+		"still underway":                   {upgrade.Prepared, "", "A", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake()
+			f.status.Loader.Active, f.status.Loader.Default = test.runs, test.runs
+			f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: test.phase, Result: test.result, To: "B",
+				Marks: []upgrade.Mark{{Phase: "cordon", Boot: "boot-0"}, {Phase: "stop", Boot: "boot-0"},
+					{Phase: "lock", Boot: "boot-0"}, {Phase: "migrate", Boot: "boot-0"}}}
+			st, err := f.server(t, Config{}).Status(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, test.left, st.Undoing)
+		})
+	}
+}
+
 func TestWhatAHookWaitsForIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, held := newFake(), make(chan struct{})

@@ -62,6 +62,9 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	s.mu.Lock()
 	st.Problem, st.Undoing = s.problem, s.undoing
 	s.mu.Unlock()
+	if len(st.Undoing) == 0 {
+		st.Undoing = s.unsettled(machine)
+	}
 	return st, nil
 }
 

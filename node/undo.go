@@ -25,6 +25,30 @@ func undoing(p string) (d disturbance, rank int) {
 	return disturbance{}, len(disturbances)
 }
 
+// due reports whether there is something to undo of a mark, and what undoes it.
+func (s *Server) due(m upgrade.Mark) (disturbance, bool) {
+	d, _ := undoing(m.Phase)
+	return d, d.undo != "" && (m.Boot == s.bootID || d.lasts)
+}
+
+// unsettled is what an attempt that is over, or about to be, has left, before anything of it was tried.
+func (s *Server) unsettled(st upgrade.Status) (left []string) {
+	a := st.Attempt
+	if a == nil || st.Loader.Trial() || a.Open() && a.To != st.Loader.Active {
+		return nil
+	}
+	marks := a.Marks
+	if a.Open() || a.Result == upgrade.Confirmed { // the loader knows of the confirm before META does
+		marks = without(marks, PhaseMigrate)
+	}
+	for _, m := range slices.Backward(marks) {
+		if d, due := s.due(m); due {
+			left = append(left, fmt.Sprintf("%s: not yet", d.undo))
+		}
+	}
+	return left
+}
+
 // undo undoes the marked phases in reverse and returns the marks of what could not be undone, and why each was not.
 func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []attempt.Mark) (left []attempt.Mark,
 	err error) {
@@ -36,8 +60,8 @@ func (s *Server) undo(ctx context.Context, tell teller, o Occasion, marks []atte
 		})
 	var errs []error
 	for _, mark := range slices.Backward(marks) {
-		d, _ := undoing(mark.Phase)
-		if d.undo == "" || mark.Boot != s.bootID && !d.lasts {
+		d, due := s.due(mark)
+		if !due {
 			continue
 		}
 		err := error(nil)

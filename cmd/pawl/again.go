@@ -13,7 +13,7 @@ import (
 
 // orderAndWait orders an upgrade, or takes up the one that the same command began before it was interrupted, and waits
 // until it has ended. A node that does not answer may be restarting for that very upgrade, so it is waited for.
-func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest, debug bool) error {
+func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest) error {
 	for restarted := false; ; restarted = true {
 		st, waited, err := c.reach(ctx, node)
 		if err != nil {
@@ -24,9 +24,10 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 			return &client.Error{Node: node.Node, Kind: client.FellBack, Text: outcome(st.Attempt)}
 		}
 		if e := c.underway(node, st, r.Image); e != nil {
+			c.line(node, "restarting")
 			return c.await(ctx, node, e)
 		}
-		armed, err := c.order(ctx, node, r, debug)
+		armed, err := c.order(ctx, node, r)
 		if client.Kind(err) == client.Unreachable && armed == nil {
 			continue // it went down before it took the order, or told of a plan
 		}
@@ -77,8 +78,8 @@ func (c *cli) underway(node *client.Client, st *pawlv1.StatusResponse, image str
 }
 
 // already ends an order that the node refused because it runs the image (why). Nothing is left to do, unless its next
-// restart goes elsewhere.
-func (c *cli) already(ctx context.Context, node *client.Client, why error) error {
+// restart goes elsewhere. What its upgrade disturbed is waited for, if asked.
+func (c *cli) already(ctx context.Context, node *client.Client, why error, wait bool) error {
 	st, err := node.Status(ctx)
 	if err != nil {
 		return err
@@ -88,7 +89,16 @@ func (c *cli) already(ctx context.Context, node *client.Client, why error) error
 	}
 	c.line(node, "already: %s runs in slot %s, confirmed", cmp.Or(st.Version, "it"), st.Active)
 	c.object(node, "already", st)
-	return nil
+	if !wait || len(st.Undoing) == 0 {
+		return nil
+	}
+	e := &pawlv1.Expected{Version: st.Version, Slot: st.Active, Trial: true}
+	for _, slot := range st.Slots {
+		if slot.Name == st.Active {
+			e.Image = slot.Image
+		}
+	}
+	return c.await(ctx, node, e)
 }
 
 // otherNames finds the nodes that were named before, under another name: by what each says of the service that runs

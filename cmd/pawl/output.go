@@ -17,7 +17,7 @@ func (c *cli) line(node *client.Client, format string, args ...any) {
 	if c.json() {
 		return
 	}
-	c.out.Printf("%s: %s\n", node.Node, fmt.Sprintf(format, args...))
+	c.board.line(node.Node, fmt.Sprintf(format, args...))
 }
 
 // object prints one JSON object on a line: the node, and the value under key. Messages of the API are in their JSON

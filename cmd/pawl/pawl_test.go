@@ -346,10 +346,12 @@ func TestTheBarFitsItsTerminal(t *testing.T) {
 	require.Equal(t, "n: verify", draw("n", &pawlv1.Progress{Step: "verify"}, 80))
 
 	var out bytes.Buffer
-	b := &bar{out: terminal.To(&out), node: "n", width: 80}
-	b.show(&pawlv1.Progress{Step: "write"})
-	b.show(&pawlv1.Progress{Step: "write", Done: true})
-	require.Equal(t, "\r\x1b[Kn: write\r\x1b[Kn: write\n", out.String())
+	b := &board{out: terminal.To(&out), width: 80}
+	end := b.begin("n", false)
+	b.progress("n", &pawlv1.Progress{Step: "write"})
+	b.progress("n", &pawlv1.Progress{Step: "write", Done: true})
+	end()
+	require.Equal(t, "n: write\r\x1b[Kn: write\n", out.String())
 }
 
 func TestForceOrdersWhatFellBackInThisBoot(t *testing.T) {

@@ -28,6 +28,7 @@ func (c *cli) rebootCommand() *cobra.Command {
 				c.line(node, "restarting")
 				return nil
 			}
+			c.line(node, "restarting")
 			return c.await(ctx, node, e)
 		})
 	})

@@ -31,11 +31,9 @@ unless forced.`,
 			return usage{errors.New("rollback: --wait needs the restart that --reboot=false leaves out")}
 		}
 		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
-			bar := newBar(c.out, node.Node)
-			armed, err := c.ordered(node, bar, false, func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+			armed, err := c.ordered(node, false, func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 				return node.Rollback(ctx, r, tell)
 			})
-			bar.clear()
 			return c.finish(ctx, node, armed, err, wait)
 		})
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 	"github.com/pawl-os/pawl/node/client"
 )
 
-// Exit codes. When several nodes fail, the first of them in the order of --nodes decides.
+// Exit codes. When several nodes fail, the largest counts: the less is known of a node, the larger it is.
 const (
 	exitOK          = 0
 	exitError       = 1 // refused, or failed; the node runs what it ran
@@ -43,11 +42,13 @@ Exit codes:
   3  the node is back, but not in the expected version: it fell back
   4  not known: it took longer than --timeout, or was interrupted while what it ordered goes on
   5  a node does not answer or is starting, or the connection was lost
-  6  doctor: something is broken`
+  6  doctor: something is broken
+When several nodes fail, the largest counts.`
 
 // cli is one run of the program.
 type cli struct {
 	out     *terminal.Printer
+	board   *board
 	nodes   []string
 	output  string
 	timeout time.Duration // per node
@@ -73,6 +74,7 @@ func interrupted(err error) error {
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	c := &cli{out: terminal.To(out)}
+	c.board = &board{out: c.out, width: c.out.Width()}
 	said := terminal.To(errs)
 	root := c.root()
 	root.SetArgs(args)
@@ -90,6 +92,13 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 }
 
 func exitCode(err error) int {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		worst := exitError
+		for _, e := range joined.Unwrap() {
+			worst = max(worst, exitCode(e))
+		}
+		return worst
+	}
 	if u := (usage{}); errors.As(err, &u) {
 		return exitUsage
 	}
@@ -241,36 +250,4 @@ func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// inTurn goes through the nodes one after the other and stops at the first that fails.
-func (c *cli) inTurn(ctx context.Context, nodes []*client.Client,
-	do func(context.Context, *client.Client) error) error {
-	var same map[*client.Client]*client.Client
-	if len(nodes) > 1 {
-		same = c.otherNames(ctx, nodes)
-	}
-	for i, node := range nodes {
-		if before := same[node]; before != nil {
-			c.line(node, "already: it is %s under another name", before.Node)
-			c.object(node, "already", map[string]string{"node": before.Node})
-			continue
-		}
-		limited, cancel := context.WithTimeout(ctx, c.timeout)
-		err := advised(do(limited, node))
-		cancel()
-		if err == nil {
-			continue
-		}
-		c.printError(node, err)
-		if left := nodes[i+1:]; len(left) > 0 {
-			names := make([]string, len(left))
-			for i, n := range left {
-				names[i] = n.Node
-			}
-			return errors.Join(err, fmt.Errorf("not touched: %s", strings.Join(names, ", ")))
-		}
-		return err
-	}
-	return nil
 }

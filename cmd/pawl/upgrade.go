@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 func (c *cli) upgradeCommand() *cobra.Command {
 	r := &pawlv1.UpgradeRequest{Client: version()}
 	var wait, debug bool
+	var parallel int
 	cmd := &cobra.Command{
 		Use: "upgrade --image REF", Short: "Move nodes to another version, one after the other",
 		Long: `Upgrade writes the image into the slot that a node does not use, reads it back, arms it for its trial and restarts the
@@ -25,8 +27,9 @@ that does not prove itself is left again by itself.
 With --stage the image is written and read back now, and the next restart of the node, whenever it comes, goes into the
 trial. ` + "`pawl stage cancel`" + ` takes that back.
 
-Nodes are taken one after the other; the first that fails ends it. A node that runs the image already is done ("already"),
-and so is one that was reached under another name before. An upgrade goes on when this command is interrupted,
+Nodes are taken one after the other, or with --parallel so many at once, each until it is back, confirmed, and has nothing
+left to undo. Once one fails no other is begun, and those that are underway are followed to their end. A node that runs
+the image already is done ("already"), and so is one that was reached under another name before. An upgrade goes on when this command is interrupted,
 unless --attached was given; the same command again follows it. With --wait the command ends when the node is back, in
 the new version, confirmed (exit code 0), or has fallen back (3). A node that does not answer may be restarting: with --wait
 it is waited for.`,
@@ -43,15 +46,24 @@ it is waited for.`,
 	modeFlag(cmd, &r.RebootMode)
 	cmd.Flags().BoolVar(&r.Attached, "attached", false, "cancel the upgrade when this command is interrupted")
 	cmd.Flags().BoolVar(&wait, "wait", false, "until the node is back and confirmed, or has fallen back")
+	cmd.Flags().IntVar(&parallel, "parallel", 1,
+		"how many nodes to take at once; more than one are waited for, as with --wait")
 	cmd.Flags().BoolVar(&debug, "debug", false,
 		"with --wait: show what the node's kernel says meanwhile, in this boot and the next")
 	return c.verb(cmd, 30*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		if r.Stage && !cmd.Flags().Changed("reboot") {
 			r.Reboot = false
 		}
+		if parallel > 1 && r.Reboot && !cmd.Flags().Changed("wait") {
+			wait = true
+		}
 		switch {
 		case r.Image == "":
 			return usage{errors.New("upgrade: which --image?")}
+		case parallel < 1:
+			return usage{fmt.Errorf("upgrade: --parallel %d: want 1 or more", parallel)}
+		case parallel > 1 && r.Reboot && !wait:
+			return usage{errors.New("upgrade: --parallel without --wait would have all nodes restart at once")}
 		case wait && !r.Reboot && r.Stage:
 			return usage{errors.New("upgrade: --wait needs a restart; give --reboot with --stage")}
 		case wait && !r.Reboot:
@@ -59,40 +71,34 @@ it is waited for.`,
 		case debug && !wait:
 			return usage{errors.New("upgrade: --debug needs --wait")}
 		}
-		return c.inTurn(ctx, nodes, func(ctx context.Context, node *client.Client) error {
+		return c.fleet(ctx, nodes, parallel, func(ctx context.Context, node *client.Client) error {
 			if debug {
 				defer c.debug(ctx, node)()
 			}
 			if !wait {
-				armed, err := c.order(ctx, node, r, debug)
+				armed, err := c.order(ctx, node, r)
 				return c.finish(ctx, node, armed, err, false)
 			}
-			return c.orderAndWait(ctx, node, r, debug)
+			return c.orderAndWait(ctx, node, r)
 		})
 	})
 }
 
 // order asks for the upgrade and shows how it goes on until it is armed.
-func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest, debug bool) (*pawlv1.Armed,
-	error) {
-	bar := newBar(c.out, node.Node)
-	if debug {
-		bar.width = 0 // its line would be torn
-	}
-	defer bar.clear()
-	return c.ordered(node, bar, r.Attached, func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error) {
+func (c *cli) order(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest) (*pawlv1.Armed, error) {
+	return c.ordered(node, r.Attached, func(tell func(*pawlv1.Event)) (*pawlv1.Armed, error) {
 		return node.Upgrade(ctx, r, tell)
 	})
 }
 
 // ordered gives an order and prints what the node tells of it. From the first word on, an order that is not attached
 // goes on when the command is interrupted.
-func (c *cli) ordered(node *client.Client, bar *bar, attached bool, order func(tell func(*pawlv1.Event)) (*pawlv1.Armed,
+func (c *cli) ordered(node *client.Client, attached bool, order func(tell func(*pawlv1.Event)) (*pawlv1.Armed,
 	error)) (*pawlv1.Armed, error) {
 	accepted := false
 	armed, err := order(func(e *pawlv1.Event) {
 		accepted = true
-		c.event(node, bar, e)
+		c.event(node, e)
 	})
 	if accepted && !attached {
 		err = interrupted(err)
@@ -113,16 +119,15 @@ func modeFlag(cmd *cobra.Command, mode *string) {
 }
 
 // event prints what an operation tells.
-func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
+func (c *cli) event(node *client.Client, e *pawlv1.Event) {
 	c.object(node, "event", e)
 	if c.json() {
 		return
 	}
 	if p := e.GetProgress(); p != nil {
-		bar.show(p)
+		c.board.progress(node.Node, p)
 		return
 	}
-	bar.clear()
 	if t := e.GetTask(); t.GetDone() {
 		c.line(node, "%s", task(t))
 	}
@@ -144,7 +149,7 @@ func (c *cli) event(node *client.Client, bar *bar, e *pawlv1.Event) {
 func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Armed, err error, wait bool) error {
 	switch {
 	case client.Kind(err) == "same":
-		return c.already(ctx, node, err)
+		return c.already(ctx, node, err, wait)
 	case err != nil && armed != nil && wait && armed.Rebooting:
 		c.line(node, "%s", strings.TrimPrefix(err.Error(), node.Node+": "))
 	case err != nil:
@@ -164,12 +169,12 @@ func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Arm
 		c.line(node, "restarting; `pawl status` tells how it ended")
 		return nil
 	}
+	c.line(node, "restarting")
 	return c.await(ctx, node, armed.Expected)
 }
 
-// await waits for the node to be back as expected.
+// await waits for the node to be as expected, for good.
 func (c *cli) await(ctx context.Context, node *client.Client, e *pawlv1.Expected) error {
-	c.line(node, "restarting")
 	st, err := node.Wait(ctx, e, func(s client.Change) {
 		c.line(node, "%s", s.Text)
 		if s.Status == nil {

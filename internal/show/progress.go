@@ -50,7 +50,12 @@ func (p Progress) Line(width int) string {
 			text += " [" + Bar(part, room) + "]"
 		}
 	}
-	if text += amount; len(text) > width-1 {
+	return Cut(text+amount, width)
+}
+
+// Cut makes text part of a line of less than width columns.
+func Cut(text string, width int) string {
+	if text = terminal.Escape(text); len(text) > width-1 {
 		text = strings.ToValidUTF8(text[:max(width-1, 0)], "")
 	}
 	return text

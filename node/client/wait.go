@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -55,7 +56,7 @@ func (c *Client) AwaitAnswer(ctx context.Context, unseen func(why error)) (*pawl
 }
 
 // Wait looks at the node until it has started again and what runs is what e expects, for good: confirmed, if e is a
-// trial. It returns the node's state then. It calls seen, which may be nil, at every change. The error's kind is
+// trial, with nothing left of what the upgrade disturbed. It returns the node's state then. It calls seen, which may be nil, at every change. The error's kind is
 // FellBack when another version runs, with what is known of why; Timeout when ctx ends first, with what was seen last.
 func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Change)) (*pawlv1.StatusResponse, error) {
 	last := "nothing was seen of it yet"
@@ -167,6 +168,9 @@ func sameBoot(e *pawlv1.Expected, st *pawlv1.StatusResponse) view {
 // arrived is a boot of what was expected.
 func arrived(e *pawlv1.Expected, st *pawlv1.StatusResponse, here string) view {
 	switch {
+	case !st.Trial && e.Trial && len(st.Undoing) > 0:
+		return view{pending, "", fmt.Sprintf("%s, confirmed; still to be undone: %s", here,
+			strings.Join(st.Undoing, "; "))}
 	case !st.Trial && e.Trial:
 		return view{done, "", here + ", confirmed"}
 	case !st.Trial:
