@@ -14,7 +14,7 @@ import (
 // orderAndWait orders an upgrade, or takes up the one that the same command began before it was interrupted, and waits
 // until it has ended. A node that does not answer may be restarting for that very upgrade, so it is waited for.
 func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.UpgradeRequest) error {
-	for restarted := false; ; restarted = true {
+	for restarted, busy := false, false; ; {
 		st, waited, err := c.reach(ctx, node)
 		if err != nil {
 			return err
@@ -29,7 +29,12 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 		}
 		armed, err := c.order(ctx, node, r)
 		if client.Kind(err) == client.Unreachable && armed == nil {
+			restarted = true
 			continue // it went down before it took the order, or told of a plan
+		}
+		if client.Kind(err) == "busy" && armed == nil && !busy {
+			busy = true // perhaps with the restart for this very upgrade, which began a moment ago
+			continue
 		}
 		return c.finish(ctx, node, armed, err, true)
 	}

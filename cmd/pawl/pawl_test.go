@@ -84,6 +84,9 @@ func (f *fake) Upgrade(ctx context.Context, r *pawlv1.UpgradeRequest, to *connec
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, r)
 	if f.refuses != nil {
+		if f.after != nil {
+			f.status = f.after
+		}
 		return f.refuses
 	}
 	if f.hangs {

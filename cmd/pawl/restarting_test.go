@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 // watched is an output that a test can look at while it is written.
@@ -71,4 +74,21 @@ func TestChainACommandThatFindsTheNodeRestarting(t *testing.T) {
 			require.Equal(t, test.history, l.history())
 		})
 	}
+}
+
+// The node is asked just before it restarts for the very upgrade, and takes the order just after that.
+func TestAnOrderThatMeetsItsOwnRestartFollowsIt(t *testing.T) {
+	after := status("boot-2", "B", "A")
+	after.Attempt = &pawlv1.Attempt{Reference: "os:2", Image: "sha256:2222222222222222", Version: "2", To: "B"}
+	f := &fake{status: status("boot-1", "A", "A"), after: after, tells: true,
+		refuses: kind(connect.CodeAborted, "busy", "reboot has been running: one operation at a time")}
+	code, out, _ := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait", "--timeout", "1s")
+	require.Equal(t, exitTimeout, code, "it goes on to wait for the trial")
+	require.Contains(t, out, "node1: already underway: ")
+	require.Len(t, f.asked, 1)
+
+	f = &fake{status: status("boot-1", "A", "A"), tells: true, refuses: f.refuses}
+	code, _, errs := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait")
+	require.Equal(t, exitError, code, "what is busy with something else says so")
+	require.Contains(t, errs, "one operation at a time")
 }
