@@ -185,16 +185,15 @@ func TestANodeIsNotDoneWhileSomethingIsLeftToBeUndone(t *testing.T) {
 	left := status("boot-2", "B", "B")
 	left.Undoing = []string{"uncordon: the API server does not answer"}
 	f := &fake{status: status("boot-1", "A", "A"), after: left}
-	code, out, errs := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait", "--timeout", "1s")
-	require.Equal(t, exitTimeout, code)
-	require.Contains(t, out+errs, "2 in slot B, confirmed; still to be undone: uncordon: the API server does not answer")
+	node := f.address(t)
+	saidUntil(t, "2 in slot B, confirmed; still to be undone: uncordon: the API server does not answer\n",
+		"upgrade", "--image", "os:2", "--wait", "--nodes", node)
 
 	f.refuses = kind(6, "same", "the node runs it")
 	f.tells = true
-	code, out, _ = pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait", "--timeout", "1s")
-	require.Equal(t, exitTimeout, code)
-	require.Contains(t, out, "node1: already: 2 runs in slot B, confirmed\n")
-	code, _, errs = pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2")
+	said := saidUntil(t, "still to be undone", "upgrade", "--image", "os:2", "--wait", "--nodes", node)
+	require.Contains(t, said, ": already: 2 runs in slot B, confirmed\n")
+	code, _, errs := pawl(t, []string{node}, "upgrade", "--image", "os:2")
 	require.Zero(t, code, errs)
 }
 

@@ -265,7 +265,7 @@ func TestExitCodes(t *testing.T) {
 		"fell back": {&fake{after: fell}, []string{"upgrade", "--image", "os:2", "--wait"}, exitFellBack,
 			"node1: fell back: 1 in slot A runs, not 2 in slot B; reason: no net"},
 		"never confirmed": {&fake{after: status("boot-2", "B", "A")}, []string{"upgrade", "--image", "os:2", "--wait",
-			"--timeout", "300ms"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
+			"--timeout", "2s"}, exitTimeout, "not there in time; last: boot boot-2: 2 in slot B, on trial"},
 		"refused": {&fake{refuses: kind(connect.CodeFailedPrecondition, "known-bad", "it failed before")},
 			[]string{"upgrade", "--image", "os:2"}, exitError, "node1: it failed before"},
 		"too slow a hook": {&fake{refuses: kind(connect.CodeDeadlineExceeded, "timeout",

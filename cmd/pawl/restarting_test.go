@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,21 @@ func (w *watched) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.b.String()
+}
+
+// saidUntil runs pawl until it has said something, then interrupts it, and returns all that it said.
+func saidUntil(t *testing.T, what string, args ...string) string {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out, errs watched
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, args, &out, &errs) }()
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), what) || len(ended) > 0 },
+		20*time.Second, 10*time.Millisecond)
+	interrupt()
+	require.Equal(t, exitTimeout, <-ended, "%s%s", &out, &errs)
+	require.Contains(t, out.String(), what)
+	return out.String()
 }
 
 // TestChainACommandThatFindsTheNodeRestarting: an upgrade with --wait that is ordered while the node is down waits for
@@ -82,9 +98,8 @@ func TestAnOrderThatMeetsItsOwnRestartFollowsIt(t *testing.T) {
 	after.Attempt = &pawlv1.Attempt{Reference: "os:2", Image: "sha256:2222222222222222", Version: "2", To: "B"}
 	f := &fake{status: status("boot-1", "A", "A"), after: after, tells: true,
 		refuses: kind(connect.CodeAborted, "busy", "reboot has been running: one operation at a time")}
-	code, out, _ := pawl(t, []string{f.address(t)}, "upgrade", "--image", "os:2", "--wait", "--timeout", "1s")
-	require.Equal(t, exitTimeout, code, "it goes on to wait for the trial")
-	require.Contains(t, out, "node1: already underway: ")
+	said := saidUntil(t, ", on trial", "upgrade", "--image", "os:2", "--wait", "--nodes", f.address(t))
+	require.Contains(t, said, ": already underway: ", "it goes on to wait for the trial")
 	require.Len(t, f.asked, 1)
 
 	f = &fake{status: status("boot-1", "A", "A"), tells: true, refuses: f.refuses}
