@@ -145,21 +145,21 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 // Whoever waits for the node would else take it for back in service before the first try.
 func TestWhatIsLeftToBeUndoneIsToldBeforeItIsTried(t *testing.T) {
 	for name, test := range map[string]struct {
-		phase  upgrade.Phase
-		result upgrade.Result
+		phase  attempt.Phase
+		result attempt.Result
 		runs   bootloader.Slot
 		left   []string
 	}{
-		"confirmed":                        {upgrade.Ended, upgrade.Confirmed, "B", []string{"unlock: not yet", "uncordon: not yet"}},
-		"confirmed, and META knows it not": {upgrade.Started, "", "B", []string{"unlock: not yet", "uncordon: not yet"}},
-		"fell back":                        {upgrade.Ended, upgrade.FellBack, "A", []string{"migrate-back: not yet", "unlock: not yet", "uncordon: not yet"}},
-		"still underway":                   {upgrade.Prepared, "", "A", nil},
+		"confirmed":                        {attempt.Ended, attempt.Confirmed, "B", []string{"unlock: not yet", "uncordon: not yet"}},
+		"confirmed, and META knows it not": {attempt.Started, "", "B", []string{"unlock: not yet", "uncordon: not yet"}},
+		"fell back":                        {attempt.Ended, attempt.FellBack, "A", []string{"migrate-back: not yet", "unlock: not yet", "uncordon: not yet"}},
+		"still underway":                   {attempt.Prepared, "", "A", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			f.status.Loader.Active, f.status.Loader.Default = test.runs, test.runs
-			f.status.Attempt = &upgrade.Attempt{ID: "a", Phase: test.phase, Result: test.result, To: "B",
-				Marks: []upgrade.Mark{{Phase: "cordon", Boot: "boot-0"}, {Phase: "stop", Boot: "boot-0"},
+			f.status.Attempt = &attempt.Attempt{ID: "a", Phase: test.phase, Result: test.result, To: "B",
+				Marks: []attempt.Mark{{Phase: "cordon", Boot: "boot-0"}, {Phase: "stop", Boot: "boot-0"},
 					{Phase: "lock", Boot: "boot-0"}, {Phase: "migrate", Boot: "boot-0"}}}
 			st, err := f.server(t, Config{}).Status(t.Context())
 			require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
@@ -26,7 +27,7 @@ func undoing(p string) (d disturbance, rank int) {
 }
 
 // due reports whether there is something to undo of a mark, and what undoes it.
-func (s *Server) due(m upgrade.Mark) (disturbance, bool) {
+func (s *Server) due(m attempt.Mark) (disturbance, bool) {
 	d, _ := undoing(m.Phase)
 	return d, d.undo != "" && (m.Boot == s.bootID || d.lasts)
 }
@@ -38,7 +39,7 @@ func (s *Server) unsettled(st upgrade.Status) (left []string) {
 		return nil
 	}
 	marks := a.Marks
-	if a.Open() || a.Result == upgrade.Confirmed { // the loader knows of the confirm before META does
+	if a.Open() || a.Result == attempt.Confirmed { // the loader knows of the confirm before META does
 		marks = without(marks, PhaseMigrate)
 	}
 	for _, m := range slices.Backward(marks) {

@@ -16,7 +16,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // labs are several computers that share the first one's registry.
@@ -159,7 +159,7 @@ func TestOnceANodeFailsNoOtherIsBegunAndTheSameCommandGoesOn(t *testing.T) {
 	require.Contains(t, out, "node1: already: 2.0.0 runs in slot B, confirmed\n")
 	for _, l := range all {
 		require.Equal(t, []string{"1.0.0 in A", "2.0.0 in B on trial"}, l.history())
-		require.Equal(t, upgrade.Confirmed, l.status().Attempt.Result)
+		require.Equal(t, attempt.Confirmed, l.status().Attempt.Result)
 	}
 }
 
