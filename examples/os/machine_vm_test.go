@@ -21,7 +21,7 @@ import (
 )
 
 // within is how long a boot or a command may take. Machines are emulated, and other tests may run beside them.
-const within = 2 * time.Minute
+const within = 6 * time.Minute
 
 // world is what all scenarios share: it is built once.
 type world struct{ *oskit.Images }

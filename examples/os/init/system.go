@@ -20,7 +20,7 @@ type system struct {
 }
 
 // trialDeadline is how long a trial of this OS may take when the command line does not say. It is up in seconds.
-const trialDeadline = time.Minute
+const trialDeadline = 3 * time.Minute
 
 // shortDeadline is how long a trial may take that is known to hang.
 const shortDeadline = 15 * time.Second

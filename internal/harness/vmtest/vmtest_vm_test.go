@@ -63,7 +63,7 @@ func foreignDisk(t *testing.T) string {
 // TestForeignDiskBoots shows that firmware, loader, stub, kernel and PID 1 work together before any of our own writing
 // does, that variables outlive a power cut, and that the guest reports the loader's entry.
 func TestForeignDiskBoots(t *testing.T) {
-	const within = time.Minute
+	const within = 4 * time.Minute
 	config := vmtest.Config{
 		Disks:     []vmtest.Disk{{Path: foreignDisk(t)}},
 		Variables: filepath.Join(t.TempDir(), "vars.fd"),
@@ -111,7 +111,7 @@ func TestAnEmptyDiskIsNoticed(t *testing.T) {
 		Disks: []vmtest.Disk{{Path: disk}}, Variables: filepath.Join(t.TempDir(), "vars.fd"), NoNetwork: true,
 	})
 	require.NoError(t, err)
-	_, err = m.Event(time.Minute, "ready")
+	_, err = m.Event(4*time.Minute, "ready")
 	require.ErrorContains(t, err, "found nothing to boot")
 	require.ErrorContains(t, err, "BdsDxe", "the error shows the console")
 }

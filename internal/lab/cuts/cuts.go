@@ -47,7 +47,7 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 		o.Log = io.Discard
 	}
 	if o.Within == 0 {
-		o.Within = 3 * time.Minute
+		o.Within = 6 * time.Minute
 	}
 	dir, err := os.MkdirTemp("", "pawl-cuts-")
 	if err != nil {

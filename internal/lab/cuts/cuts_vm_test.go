@@ -24,7 +24,7 @@ func TestSampleOfCuts(t *testing.T) {
 		return !slices.ContainsFunc(sample, func(s cuts.Cut) bool { return s.Kind == c.Kind && s.At == c.At })
 	})
 	require.Len(t, table, len(sample))
-	r, err := cuts.Run(t.Context(), cuts.Options{Loader: loaders.SystemdBoot, Cuts: table, Within: 3 * time.Minute,
+	r, err := cuts.Run(t.Context(), cuts.Options{Loader: loaders.SystemdBoot, Cuts: table, Within: 6 * time.Minute,
 		Log: t.Output()})
 	require.NoError(t, err)
 	require.Empty(t, r.Wrong)

@@ -113,7 +113,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 		o.Cells = Cells()
 	}
 	if o.Within == 0 {
-		o.Within = 3 * time.Minute
+		o.Within = 6 * time.Minute
 	}
 	if o.Seed == 0 {
 		o.Seed = uint64(time.Now().UnixNano())

@@ -119,7 +119,7 @@ func (d *demo) install(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := d.machine.Event(2*time.Minute, "ready"); err != nil {
+	if _, err := d.machine.Event(6*time.Minute, "ready"); err != nil {
 		return err
 	}
 	return d.expect(ctx, one, "A")

@@ -15,7 +15,7 @@ import (
 func TestTheModelAgreesWithRealFirmware(t *testing.T) {
 	var log logger
 	cases := map[string]int{loaders.SystemdBoot: 12, loaders.GRUBBIOS: 6, loaders.GRUBUEFI: 6}
-	r, err := Boots(t.Context(), t.TempDir(), BootOptions{Cases: cases, InARow: 12, Workers: 2, Within: 3 * time.Minute,
+	r, err := Boots(t.Context(), t.TempDir(), BootOptions{Cases: cases, InARow: 12, Workers: 2, Within: 6 * time.Minute,
 		Log: &log})
 	t.Log(log.text)
 	require.NoError(t, err)

@@ -23,7 +23,7 @@ import (
 // boots, then the default for good. The model renames as OVMF's driver does, so after each boot the directory on either
 // disk is the same.
 func TestCountedEntriesOnRealFirmware(t *testing.T) {
-	const within = 3 * time.Minute
+	const within = 6 * time.Minute
 	kit, err := realKit(t.Context(), t.TempDir(), loaders.SystemdBoot)
 	require.NoError(t, err)
 	m, err := base(kit, bootloader.A)

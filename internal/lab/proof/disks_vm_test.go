@@ -250,7 +250,7 @@ func agree(t *testing.T, m *machine, odds []odd) {
 			c.model, err = predict.Boot(c.disk.Clone(), efivar.NewMemory(),
 				predict.Options{BIOS: m.kit.Loader == loaders.GRUBBIOS})
 			require.NoError(t, err)
-			got, err := c.boot(t.Context(), t.TempDir(), 3*time.Minute)
+			got, err := c.boot(t.Context(), t.TempDir(), 6*time.Minute)
 			require.NoError(t, err)
 			require.Equal(t, got[0], c.says(), "the guest, and the model: %v", c.model)
 			require.Contains(t, fmt.Sprint(got[0], " "), o.what+" ")

@@ -151,7 +151,7 @@ func TestTheModelAgreesOnWhatFirmwareRefuses(t *testing.T) {
 			change(t, b.disk, bootloader.A.File(bootloader.UKIFile), c.system)
 			model, err := predict.Boot(b.disk.Clone(), c.vars.Clone(), predict.Options{})
 			require.NoError(t, err)
-			got, err := b.boot(t.Context(), t.TempDir(), 3*time.Minute)
+			got, err := b.boot(t.Context(), t.TempDir(), 6*time.Minute)
 			require.NoError(t, err)
 			require.Equal(t, c.boots, got[0] != "nothing", "the guest: %s", got[0])
 			require.Equal(t, c.boots, model.Path != "", "the model: %v", model)

@@ -21,7 +21,7 @@ func main() {
 	loader := flag.String("loader", "", "systemd-boot (without it), grub-uefi or grub-bios")
 	only := flag.String("only", "", "only cuts whose \"KIND PHASE\" matches this pattern")
 	workers := flag.Int("workers", runtime.NumCPU(), "machines at a time")
-	within := flag.Duration("within", 3*time.Minute, "how long a boot may take")
+	within := flag.Duration("within", 6*time.Minute, "how long a boot may take")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -21,7 +21,7 @@ func main() {
 		"\"sample\" for those of make test")
 	seed := flag.Uint64("seed", 0, "of the moments at which power fails; 0 takes one from the clock")
 	workers := flag.Int("machines", 2, "at a time")
-	within := flag.Duration("within", 3*time.Minute, "for a boot, or a command in a guest")
+	within := flag.Duration("within", 6*time.Minute, "for a boot, or a command in a guest")
 	dog := flag.String("watchdog", "i6300esb", "the machines' watchdog: i6300esb, or iTCO for the chipset's own")
 	console := flag.Bool("console", false, "show what the machines print")
 	flag.Parse()

@@ -40,7 +40,7 @@ func main() {
 		}
 	}
 	o := proof.BootOptions{Seed: *seed, Cases: wanted, InARow: *inARow, Only: *only, Workers: runtime.NumCPU(),
-		Within: 3 * time.Minute, Log: os.Stdout}
+		Within: 6 * time.Minute, Log: os.Stdout}
 	r, err := proof.Boots(ctx, dir, o)
 	os.RemoveAll(dir)
 	for _, d := range r.Differences {
