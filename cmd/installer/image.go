@@ -46,7 +46,7 @@ func imageCommand() *cobra.Command {
 		Short: "Build a disk image that boots the version in an installer image",
 		Long: "Build a disk image that boots the version in an installer image, in the format that the file's name " +
 			"ends in:\n" +
-			".raw .img .qcow2 .vhd .vhdx .vmdk .ova .tar.gz (Google's), each but the last also with .zst or .gz " +
+			".raw .img .qcow2 .vhd .vhdx .vmdk .ova .iso .tar.gz (Google's), each but the last also with .zst or .gz " +
 			"behind it.\n" +
 			"The file appears when it is whole. The same image, flags and SOURCE_DATE_EPOCH make the same bytes.",
 		Args: none,
@@ -55,7 +55,7 @@ func imageCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&r.output, "output", "", "file to make; it must not exist. - is standard output, with --output-format")
 	f.StringVar(&r.format, "output-format", "",
-		"format of the file, whatever its name: raw, qcow2, vhd (fixed), vhd-dynamic, vhdx, vmdk, ova or gcp, "+
+		"format of the file, whatever its name: raw, qcow2, vhd (fixed), vhd-dynamic, vhdx, vmdk, ova, gcp or iso, "+
 			"with .zst or .gz behind it to pack it")
 	f.StringVar(&r.target, "target", "", "where it is to run, which says the format: "+strings.Join(targetNames(),
 		", "))
@@ -141,7 +141,7 @@ func (r *diskRecipe) check(epoch string) (err error) {
 // targets are the formats that places to run take.
 var targets = map[string]disk.Format{
 	"generic": disk.RawDisk, "qemu": disk.QCOW2, "aws": disk.RawDisk, "azure": disk.VHD, "gcp": disk.GCP,
-	"hyperv": disk.VHDX, "vmware": disk.OVA,
+	"hyperv": disk.VHDX, "vmware": disk.OVA, "iso": disk.ISO,
 }
 
 func targetNames() []string { return slices.Sorted(maps.Keys(targets)) }

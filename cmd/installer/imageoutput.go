@@ -101,11 +101,16 @@ func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output,
 	if err != nil {
 		return err
 	}
+	boot, err := table.Find(r.o.Labels.Of(partition.EFI))
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	e := upgrade.Event{Step: "output", File: r.kind.String(), Total: r.bytes}
 	o := disk.WriteOptions{
 		ID: uuid.NewSHA1(table.GUID, []byte("disk image")), Time: r.epoch, Compress: r.compress,
 		Name: machineName(r.output), BIOS: r.loader == loaders.GRUBBIOS,
+		EFI: disk.Area{Offset: boot.First * int64(r.sector), Size: table.Bytes(boot)},
 		Progress: func(done int64) {
 			e.Bytes = done
 			r.o.Progress(e)

@@ -32,6 +32,7 @@ const (
 	VMDK       Format = "vmdk"        // VMware's, stream-optimised
 	OVA        Format = "ova"         // a VMDK with a description of a virtual machine
 	GCP        Format = "gcp"         // a gzipped tar with a sparse disk.raw, what Google's cloud takes
+	ISO        Format = "iso"         // a disk that a CD starts too
 )
 
 // codec is what is known of a format.
@@ -61,6 +62,7 @@ var codecs = []codec{
 	{VMDK, []string{".vmdk"}, false, false, 1, 2 * tib, false, writeVMDK},
 	{OVA, []string{".ova"}, false, false, 1, 2 * tib, false, writeOVA},
 	{GCP, []string{".tar.gz"}, false, true, gib, 64 * tib, false, writeGCP},
+	{ISO, []string{".iso"}, false, false, isoSector, 8 * tib, false, writeISO},
 }
 
 // Kind is a format, and how the file is packed as a whole: "" for not at all, or one of Packings.
@@ -162,7 +164,7 @@ func (k Kind) Fits(size int64, sectorSize int, compress bool) error {
 			k.Format, sectorSize, ErrFormat)
 	case size%c.whole != 0:
 		return fmt.Errorf("%s holds disks of whole %s only, this one has %d bytes; the next such size is %d: %w",
-			k.Format, map[int64]string{mib: "MiB", gib: "GiB"}[c.whole], size, (size/c.whole+1)*c.whole, ErrFormat)
+			k.Format, map[int64]string{isoSector: "2 KiB", mib: "MiB", gib: "GiB"}[c.whole], size, (size/c.whole+1)*c.whole, ErrFormat)
 	case size > c.max:
 		return fmt.Errorf("%s holds disks of at most %d bytes, this one has %d: %w", k.Format, c.max, size, ErrFormat)
 	case compress && !c.compress:
@@ -184,8 +186,9 @@ type WriteOptions struct {
 	ID       uuid.UUID        // where the format has one; two with the same look like one to some programs
 	Time     time.Time        // of its making, where the format has one; zero is 1970
 	Compress bool             // each cluster of a qcow2
-	Name     string           // of the virtual machine in an OVA; "" is "disk"
-	BIOS     bool             // an OVA's machine boots with BIOS, not with UEFI
+	Name     string           // of the virtual machine in an OVA, or of the volume of an ISO; "" is "disk"
+	BIOS     bool             // what an OVA's machine or an ISO starts with is a BIOS, not UEFI
+	EFI      Area             // the EFI partition; ISO only
 	Progress func(done int64) // bytes of the disk that are through; may be nil
 }
 

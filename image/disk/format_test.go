@@ -49,7 +49,8 @@ func written(t *testing.T, data []byte, sector int) *Raw {
 	return r
 }
 
-var when = WriteOptions{ID: uuid.NewSHA1(uuid.NameSpaceOID, []byte("test")), Time: time.Unix(1_700_000_000, 0)}
+var when = WriteOptions{ID: uuid.NewSHA1(uuid.NameSpaceOID, []byte("test")), Time: time.Unix(1_700_000_000, 0),
+	EFI: Area{Offset: 1 << 20, Size: 2 << 20}}
 
 // kinds are all formats with all packings.
 func kinds() (all []Kind) {
@@ -123,7 +124,7 @@ func TestKindsAreKnownByNameAndEnding(t *testing.T) {
 	for path, want := range map[string]string{
 		"disk": "raw", "disk.raw": "raw", "a/b.IMG": "raw", "disk.qcow2": "qcow2", "disk.qcow2.zst": "qcow2.zst",
 		"x.vhd": "vhd", "x.vhdx": "vhdx", "x.vmdk": "vmdk", "x.ova": "ova", "x.tar.gz": "gcp", "disk.raw.gz": "raw.gz",
-		"disk.gz": "raw.gz", "v1.2/disk": "raw",
+		"disk.gz": "raw.gz", "v1.2/disk": "raw", "x.iso": "iso", "x.iso.zst": "iso.zst",
 	} {
 		k, err := KindOf(path)
 		require.NoError(t, err, path)

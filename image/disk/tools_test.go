@@ -40,6 +40,33 @@ func judge(t *testing.T, format Format, raw, path string) {
 	tool(t, "cmp", raw, back)
 }
 
+// judgeISO has xorriso read an ISO, and take its one file out; all else is the disk.
+func judgeISO(t *testing.T, raw, path string) {
+	t.Helper()
+	said := tool(t, "xorriso", "-indev", path, "-pvd_info", "-report_el_torito", "plain", "-toc")
+	for _, say := range []string{"Volume Id    : DISK", "Creation Time: 2023111422132000", "El Torito catalog  : 19  1",
+		"El Torito boot img :   1  UEFI  y   none  0x0000  0x00      0         512"} {
+		require.Contains(t, said, say)
+	}
+	require.NotContains(t, said, "WARNING")
+	out := filepath.Join(t.TempDir(), "efi.img")
+	tool(t, "xorriso", "-osirrox", "on", "-indev", path, "-extract", "/EFI.IMG", out)
+	tool(t, "cmp", "-i", "1048576:0", "-n", "2097152", raw, out)
+	tool(t, "cmp", "-n", "32768", raw, path)
+	tool(t, "cmp", "-i", "47104", raw, path)
+	bios := filepath.Join(t.TempDir(), "bios.iso")
+	o := when
+	o.BIOS = true
+	src, err := Options{ReadOnly: true}.Open(raw)
+	require.NoError(t, err)
+	defer src.Close()
+	f, err := os.Create(bios)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, Kind{Format: ISO}.Write(t.Context(), f, src, o))
+	require.Contains(t, tool(t, "xorriso", "-indev", bios, "-report_el_torito", "plain"), "BIOS  y     hd")
+}
+
 func TestForeignToolsReadWhatIsWritten(t *testing.T) {
 	for size, sectors := range map[int64][]int{10 << 20: {512, 4096},
 		1 << 30: {512}} { // of more than one L1 entry, and whole GiB
@@ -61,6 +88,8 @@ func TestForeignToolsReadWhatIsWritten(t *testing.T) {
 						tool(t, "cmp", raw.Name(), filepath.Join(dir, gcpMember))
 					case OVA:
 						judgeOVA(t, raw.Name(), path)
+					case ISO:
+						judgeISO(t, raw.Name(), path)
 					case VHDX:
 						require.Contains(t, tool(t, "qemu-img", "info", path), "cluster_size: 1048576")
 						judge(t, c.format, raw.Name(), path)
