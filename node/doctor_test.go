@@ -10,7 +10,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // The diagnosis is told as it is, also while an operation runs, and then it says so.
@@ -18,18 +18,18 @@ func TestDoctor(t *testing.T) {
 	f := newFake()
 	s := f.server(t, Config{})
 	var broken error
-	s.diagnose = func(context.Context) (upgrade.Diagnosis, error) {
-		return upgrade.Diagnosis{
+	s.diagnose = func(context.Context) (doctor.Diagnosis, error) {
+		return doctor.Diagnosis{
 			Status: f.status,
 			Boots: []predict.Outcome{{Slot: bootloader.A, Path: "EFI/pawl/A/os.efi", Digest: "11",
 				Why: []string{"Why."}}, {Stuck: "stuck"}},
 			Assumes:  []string{"Nothing."},
-			Findings: []upgrade.Finding{{Severity: upgrade.Broken, About: "boots", Text: "Text.", Do: "do"}},
+			Findings: []doctor.Finding{{Severity: doctor.Broken, About: "boots", Text: "Text.", Do: "do"}},
 		}, broken
 	}
 	d, err := s.Doctor(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, upgrade.Broken, d.Severity())
+	require.Equal(t, doctor.Broken, d.Severity())
 	require.Equal(t, []string{"Nothing."}, d.Assumes)
 	require.Len(t, d.Boots, 2)
 	require.Len(t, d.Findings, 1)

@@ -42,6 +42,7 @@ import (
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // TrialDeadline is how long a trial may take from Start to its confirmation when Config does not say.
@@ -110,14 +111,14 @@ type Server struct {
 	recorded func()        // closes begun
 	guard    *guard
 
-	doctors  shared[upgrade.Diagnosis]
+	doctors  shared[doctor.Diagnosis]
 	reads    shared[upgrade.Status]
 	planning chan struct{} // held while a plan looks at the machine
 
 	journal    *journal
 	kmsg       func() (kernelLog, error)
 	mark       func(line string)
-	diagnose   func(context.Context) (upgrade.Diagnosis, error)
+	diagnose   func(context.Context) (doctor.Diagnosis, error)
 	kexecCheck func() error
 	kexecLoad  func(kexec.Kernel) error
 	unmount    func(context.Context, *mounted) error
@@ -242,10 +243,10 @@ func (s *Server) attach() {
 		}
 		return m, nil
 	}
-	s.diagnose = func(ctx context.Context) (upgrade.Diagnosis, error) {
+	s.diagnose = func(ctx context.Context) (doctor.Diagnosis, error) {
 		o := s.config.Machine
 		o.Log, o.BootID = s.log, s.bootID
-		return upgrade.Diagnose(ctx, s.config.Disk, o)
+		return doctor.Diagnose(ctx, s.config.Disk, o)
 	}
 	s.pull = func(ctx context.Context, reference string) (*image.Image, error) {
 		o := s.config.Image

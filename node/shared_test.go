@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 func TestManyCallersShareAnAnswer(t *testing.T) {
@@ -18,12 +18,12 @@ func TestManyCallersShareAnAnswer(t *testing.T) {
 		f := newFake()
 		s := f.server(t, Config{})
 		var at, most, runs atomic.Int32
-		s.doctors.do = func(context.Context) (upgrade.Diagnosis, error) {
+		s.doctors.do = func(context.Context) (doctor.Diagnosis, error) {
 			most.Store(max(most.Load(), at.Add(1)))
 			defer at.Add(-1)
 			runs.Add(1)
 			time.Sleep(time.Second)
-			return upgrade.Diagnosis{Assumes: []string{"nothing"}}, nil
+			return doctor.Diagnosis{Assumes: []string{"nothing"}}, nil
 		}
 		var all sync.WaitGroup
 		for range 200 {
@@ -44,10 +44,10 @@ func TestADoctorThatNobodyWaitsForEnds(t *testing.T) {
 		f := newFake()
 		s := f.server(t, Config{})
 		ended := 0
-		s.diagnose = func(ctx context.Context) (upgrade.Diagnosis, error) {
+		s.diagnose = func(ctx context.Context) (doctor.Diagnosis, error) {
 			<-ctx.Done()
 			ended++
-			return upgrade.Diagnosis{}, ctx.Err()
+			return doctor.Diagnosis{}, ctx.Err()
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 10 {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/upgrade/internal/foretell"
+	"github.com/pawl-os/pawl/upgrade/internal/sentence"
 )
 
 // byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts
@@ -30,12 +32,12 @@ func (m *Machine) startsCold(s SlotStatus) error {
 	if err != nil {
 		return fmt.Errorf("it was started by kexec: %w", err)
 	}
-	if secureBoot(vars) {
+	if foretell.SecureBoot(vars) {
 		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, "+
 			"with Secure Boot on: %w", ErrCold)
 	}
 	sure, err := OpenDevice(disk, OpenOptions{
-		Loaders: []bootloader.Backend{m.Backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline,
+		Loaders: []bootloader.Backend{m.backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline,
 		BootID: m.BootID, Version: m.Version, Now: m.config.Now,
 	})
 	if err == nil {
@@ -45,7 +47,7 @@ func (m *Machine) startsCold(s SlotStatus) error {
 		return fmt.Errorf("it was started by kexec; a confirm that was only played failed: %w", err)
 	}
 	var boots []predict.Outcome
-	fw, err := m.modelled(firmware(disk, vars))
+	fw, err := foretell.Modelled(m.backend, foretell.Firmware(disk, vars))
 	if err == nil {
 		boots, err = predict.Next(disk, vars, 1, fw)
 	}
@@ -59,13 +61,13 @@ func (m *Machine) startsCold(s SlotStatus) error {
 	case b.Slot != s.Slot:
 		why = fmt.Sprintf("%s starts", orPath(b))
 	default:
-		if err = matches(b, s.Manifest); err == nil {
+		if err = foretell.Matches(b, s.Manifest); err == nil {
 			return nil
 		}
 		why = err.Error()
 	}
 	return fmt.Errorf("it was started by kexec, and after a confirm: %s %s: %w (restart to fall back)",
-		strings.Join(b.Why, " "), upper(why), ErrCold)
+		strings.Join(b.Why, " "), sentence.Upper(why), ErrCold)
 }
 
 // orPath names what a boot starts.

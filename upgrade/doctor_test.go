@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // lookedAt is a disk that must not be written to.
@@ -36,7 +37,7 @@ func (l lookedAt) Sync() error {
 }
 
 // diagnose looks at the machine; neither its disk nor its variables may change.
-func (r *rig) diagnose() upgrade.Diagnosis {
+func (r *rig) diagnose() doctor.Diagnosis {
 	r.t.Helper()
 	before, writes := r.Vars.Values(), r.Vars.BeforeWrite
 	r.Vars.BeforeWrite = func(name efivar.Name, _ []byte) error {
@@ -47,7 +48,7 @@ func (r *rig) diagnose() upgrade.Diagnosis {
 	if err != nil {
 		version = "x" // of a disk on which nothing runs
 	}
-	d, err := upgrade.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Loaders: loaders.All(),
+	d, err := doctor.DiagnoseDevice(r.t.Context(), lookedAt{r.Disk, r.t}, upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: version})
 	require.NoError(r.t, err)
 	require.True(r.t, maps.EqualFunc(before, r.Vars.Values(), slices.Equal))
@@ -56,10 +57,10 @@ func (r *rig) diagnose() upgrade.Diagnosis {
 }
 
 // found are the findings that are worse than fine, a line each, with the severity of all in front.
-func found(d upgrade.Diagnosis) (lines []string) {
+func found(d doctor.Diagnosis) (lines []string) {
 	lines = append(lines, string(d.Severity()))
 	for _, f := range d.Findings {
-		if f.Severity != upgrade.Fine {
+		if f.Severity != doctor.Fine {
 			lines = append(lines, fmt.Sprintf("%s, %s: %s", f.Severity, f.About, f.Text))
 		}
 	}
@@ -67,7 +68,7 @@ func found(d upgrade.Diagnosis) (lines []string) {
 }
 
 // slots are the slots that are predicted, "!" for a trial and "-" for none.
-func slots(d upgrade.Diagnosis) (text string) {
+func slots(d doctor.Diagnosis) (text string) {
 	for _, b := range d.Boots {
 		text += strings.Replace(string(b.Slot)+"-", string(bootloader.A)+"-", "A", 1)
 		text = strings.Replace(text, "B-", "B", 1)
@@ -149,7 +150,7 @@ func TestFindings(t *testing.T) {
 				`broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
 		"the boot file system's first sector": {damage: func(r *rig) { off, _ := r.at("EFI"); r.junk(off, 1) },
 			slots: "---",
-			want:  []string{"broken", `broken, machine: The machine cannot be worked on: open boot file system: boot sector`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
+			want:  []string{"broken", `broken, machine: The machine cannot be worked on: open machine: open boot file system: boot sector`, `broken, boots: Boot 1: nothing runs: the firmware ends in its shell\.`}},
 		"the second table of the boot file system": {damage: func(r *rig) {
 			off,
 				_ := r.at("EFI")
@@ -212,7 +213,7 @@ func TestFindings(t *testing.T) {
 			f := r.bootFiles()
 			require.NoError(r.t, f.Mkdir("grub"))
 			require.NoError(r.t, f.WriteFile("grub/grub.cfg", []byte("x")))
-		}, slots: "AAA", want: []string{"broken", `broken, machine: The machine cannot be worked on: find the loader: .*are both there`}},
+		}, slots: "AAA", want: []string{"broken", `broken, machine: The machine cannot be worked on: open machine: find the loader: .*are both there`}},
 		"loader.conf": {damage: func(r *rig) { r.overwrite("loader/loader.conf") }, slots: "AAA",
 			want: []string{"degraded", `degraded, loader: loader.conf is damaged or names a slot that is not bootable; the order of the entries decides\.`}},
 		"loader.conf cannot be read": {damage: func(r *rig) { r.spoil("loader/loader.conf") }, slots: "AAA",
@@ -308,15 +309,15 @@ func TestFindings(t *testing.T) {
 				require.Regexp(t, "^"+c.want[i], got[i])
 			}
 			for _, f := range d.Findings {
-				if f.Severity != upgrade.Fine {
+				if f.Severity != doctor.Fine {
 					require.NotEmpty(t, f.Do, f.Text)
 				}
 			}
-			require.Equal(t, d.Severity() != upgrade.Broken, slices.ContainsFunc(d.Findings,
-				func(f upgrade.Finding) bool {
-					return f.About == "boots" && f.Severity == upgrade.Fine
+			require.Equal(t, d.Severity() != doctor.Broken, slices.ContainsFunc(d.Findings,
+				func(f doctor.Finding) bool {
+					return f.About == "boots" && f.Severity == doctor.Fine
 				}), "only what was looked at is called complete")
-			if d.Severity() != upgrade.Broken { // what is predicted is what boots
+			if d.Severity() != doctor.Broken { // what is predicted is what boots
 				require.NoError(t, r.Boot())
 				require.Equal(t, d.Boots[0].Slot, r.Last.Slot)
 				require.Equal(t, d.Boots[0].Digest, r.Last.Digest)
@@ -361,7 +362,7 @@ func TestKnownBadIsFound(t *testing.T) {
 	d := r.diagnose()
 	require.Equal(t, []string{"degraded", "degraded, slot B: Version 2.0.0 is known to be bad: the new version " +
 		"started, then ended without a word (it was last seen at \"wiped\")."}, found(d))
-	require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
+	require.True(t, slices.ContainsFunc(d.Findings, func(f doctor.Finding) bool {
 		return f.About == "attempt" &&
 			strings.Contains(f.Text, "fell back")
 	}))
@@ -391,7 +392,7 @@ func TestDiagnosisEndsWithItsContext(t *testing.T) {
 	r := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := upgrade.DiagnoseDevice(ctx, r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
+	_, err := doctor.DiagnoseDevice(ctx, r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,
 		Cmdline: new(string), BootID: "x", Version: "x"})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -26,7 +26,7 @@ func (m *Machine) fit(s bootloader.Slot, arch string) (version string, err error
 	if err != nil {
 		return "", fmt.Errorf("look at %s: %w", path, err)
 	}
-	if b, ok := m.Backend.(bootloader.KernelChecker); ok {
+	if b, ok := m.backend.(bootloader.KernelChecker); ok {
 		if err := b.CheckKernel(f, f.Size(), arch); err != nil {
 			return "", fmt.Errorf("%w: %w (force writes it all the same)", err, ErrUnfit)
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/uki"
@@ -86,22 +85,6 @@ func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int
 	}
 	data, err := op.source.peek(foreseen)
 	return uki.Beginning{ReaderAt: bytes.NewReader(data), Known: int64(len(data))}, first.Size, err
-}
-
-// ownVersion is what the system in a slot calls itself; empty where its files do not say.
-func (m *Machine) ownVersion(s bootloader.Slot) (string, error) {
-	f, err := m.Boot.Open(s.File(bootloader.UKIFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	img, err := uki.Parse(f, f.Size())
-	if err != nil {
-		return "", err
-	}
-	return img.Version()
 }
 
 // takeVersion takes the system's own word for its version: the running system will go by that, so an image that states

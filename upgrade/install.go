@@ -242,7 +242,7 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := config{OpenOptions: OpenOptions{Log: in.Log, Now: in.Now}, Boot: boot, Backend: in.Loader, Loader: loader,
+	c := config{OpenOptions: OpenOptions{Log: in.Log, Now: in.Now}, Boot: boot, backend: in.Loader, Loader: loader,
 		Meta: record}
 	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // others are labels of another system.
@@ -62,7 +63,7 @@ func TestADiskWithForeignLabelsIsInstalledUpgradedAndConfirmed(t *testing.T) {
 			o := upgrade.InstallOptions{Loader: backend, Partitions: specs, Labels: others, Now: virtual.Now}
 			require.NoError(t, upgrade.Install(t.Context(), r.Disk, r.one, o))
 			r.boots(bootloader.A, "1.0.0")
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+			d, err := doctor.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 				Labels: others, Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0",
 			})
 			require.NoError(t, err)

@@ -2,7 +2,6 @@ package upgrade
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
-	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/partition"
@@ -73,7 +71,7 @@ func (m *Machine) tryBy(way string) error {
 // wayOf is the way of trying of that name, and the loader's usual one; "" is the machine's usual way.
 func (m *Machine) wayOf(name string) (way, usual bootloader.Way) {
 	name = cmp.Or(name, m.Trial)
-	for i, w := range m.Backend.Ways() {
+	for i, w := range m.backend.Ways() {
 		if i == 0 {
 			usual = w
 		}
@@ -109,10 +107,6 @@ func (t takes) lacks(reference string, has func(asset string) bool) error {
 	return nil
 }
 
-// errNoLoaders is of options that list no loaders.
-var errNoLoaders = errors.New("no loaders are given, so the machine's cannot be known (set Loaders; package " +
-	"bootloader/loaders lists those of Pawl)")
-
 // place says where the partitions lie that a loader knows of. There need not be one for GRUB on BIOS.
 func place(disk Device, layout partition.Layout, labels partition.Labels) (bootloader.Disk, error) {
 	d := bootloader.Disk{Device: disk}
@@ -136,19 +130,6 @@ func drive(p partition.Partition) (efivar.HardDrive, error) {
 	guid, err := efivar.ParseGUID(p.GUID.String())
 	return efivar.HardDrive{Number: uint32(p.Number), First: uint64(p.First), Sectors: uint64(p.Sectors), GUID: guid},
 		err
-}
-
-// modelled has the boots predicted by the model of this machine's loader. Where there is none it is
-// predict.ErrNotModelled.
-func (m *Machine) modelled(o predict.Options) (predict.Options, error) {
-	model, ok := m.Backend.(predict.Model)
-	if ok {
-		o.Model = model
-	} else if name := m.Backend.Name(); !predict.Knows(name) {
-		return o, fmt.Errorf("what the loader %s starts: it comes without a model (predict.Model): %w", name,
-			predict.ErrNotModelled)
-	}
-	return o, nil
 }
 
 // small refuses a file of the loader that is larger than any loader is.

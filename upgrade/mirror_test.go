@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/testregistry"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // A mirror sends wrong bytes of the right length. They are found when a layer ends, and written by then; the registry's
@@ -45,7 +46,7 @@ func TestAMirrorThatSendsWrongBytes(t *testing.T) {
 				require.NotZero(t, layers(origin))
 				r.boots(bootloader.B, "2.0.0")
 				r.confirm()
-				require.Equal(t, upgrade.Fine, r.diagnose().Severity(), "%v", r.diagnose().Findings)
+				require.Equal(t, doctor.Fine, r.diagnose().Severity(), "%v", r.diagnose().Findings)
 			})
 		}
 	}

@@ -118,7 +118,7 @@ func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
 // them.
 func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	if len(o.Loaders) == 0 {
-		return nil, errNoLoaders
+		return nil, ErrNoLoaders
 	}
 	if err := o.Labels.Check(); err != nil {
 		return nil, err
@@ -146,24 +146,23 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 	if err := c.complete(disk); err != nil {
 		return nil, err
 	}
-	if c.Backend, err = bootloader.ProbeAll(o.Loaders, c.Boot); err != nil {
+	if c.backend, err = bootloader.ProbeAll(o.Loaders, c.Boot); err != nil {
 		return nil, err
 	}
 	at, err := place(disk, layout, o.Labels)
 	if err != nil {
 		return nil, err
 	}
-	c.Loader, err = c.Backend.Open(bootloader.Config{Disk: at, FS: c.Boot, Vars: c.Vars, Cmdline: c.Cmdline,
+	c.Loader, err = c.backend.Open(bootloader.Config{Disk: at, FS: c.Boot, Vars: c.Vars, Cmdline: c.Cmdline,
 		Gone: c.Gone})
 	if err != nil {
 		return nil, err
 	}
 	for role, part := range parts {
-		c.Disk = join(c.Disk, layout, o.Labels.Of(role), part)
+		c.Disk = partition.Join(c.Disk, layout, o.Labels.Of(role), part)
 	}
 	for _, problem := range layout.Problems {
-		c.Problems = append(c.Problems, fmt.Sprintf("partition table: %s (mend it with %s)", problem,
-			mend(disk, layout, problem)))
+		c.Problems = append(c.Problems, "partition table: "+problem)
 	}
 	if d, ok := parts[partition.EFI].(device.Cached); ok {
 		c.DropCache = d.DropCache

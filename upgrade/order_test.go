@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // picked boots slot s as when somebody picks its entry in the loader's menu: once, and neither disk nor variables keep
@@ -156,11 +157,11 @@ func TestABootThatNoAttemptOrderedIsNeverConfirmedByItself(t *testing.T) {
 
 			before := r.status()
 			require.Equal(t, b.Unordered, before.Unordered)
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+			d, err := doctor.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 				Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: before.Version})
 			require.NoError(t, err)
-			require.True(t, slices.ContainsFunc(d.Findings, func(f upgrade.Finding) bool {
-				return f.Severity == upgrade.Degraded && strings.Contains(f.Text, "no attempt ordered this boot: "+
+			require.True(t, slices.ContainsFunc(d.Findings, func(f doctor.Finding) bool {
+				return f.Severity == doctor.Degraded && strings.Contains(f.Text, "no attempt ordered this boot: "+
 					b.Unordered)
 			}))
 

@@ -21,6 +21,7 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // bringing is an image with that very loader.
@@ -85,11 +86,11 @@ func TestLoaderForAnotherArchitectureIsRefused(t *testing.T) {
 				require.ErrorIs(t, err, bootloader.ErrMachine)
 			}
 			require.Equal(t, before, r.installed())
-			d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+			d, err := doctor.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 				Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
 			require.NoError(t, err)
 			for _, f := range d.Findings {
-				require.NotContains(t, f.Do, "installer loader")
+				require.NotContains(t, []doctor.Remedy{doctor.ReplaceLoader, doctor.ForceLoader}, f.Remedy)
 			}
 			r.boots(bootloader.B, "2.0.0")
 		})
@@ -209,11 +210,11 @@ func TestLoaderOfOthersIsLeft(t *testing.T) {
 				if name == "a shim" {
 					require.Contains(t, s.Own.String(), "a shim")
 				}
-				d, err := upgrade.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
+				d, err := doctor.DiagnoseDevice(t.Context(), r.Disk, upgrade.OpenOptions{Loaders: loaders.All(),
 					Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "2.0.0"})
 				require.NoError(t, err)
 				for _, f := range d.Findings {
-					require.NotContains(t, f.Do, "installer loader")
+					require.NotContains(t, []doctor.Remedy{doctor.ReplaceLoader, doctor.ForceLoader}, f.Remedy)
 				}
 				_, err = r.replace(upgrade.LoaderOptions{Force: true})
 				require.NoError(t, err, "a person may")
@@ -257,7 +258,7 @@ func TestDoctorLeavesAShimAlone(t *testing.T) {
 			_, err := r.replace(upgrade.LoaderOptions{})
 			require.ErrorIs(t, err, bootloader.ErrNotOurs)
 			d := r.diagnose()
-			require.Equal(t, upgrade.Fine, d.Severity(), "%v", d.Findings)
+			require.Equal(t, doctor.Fine, d.Severity(), "%v", d.Findings)
 			for _, f := range d.Findings {
 				require.NotContains(t, f.Do, "loader")
 				require.NotContains(t, f.Do, "take what starts it out of the way")

@@ -92,7 +92,7 @@ func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
 func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase attempt.Phase) (*operation, error) {
-	if err := bootloader.CheckTries(o.tries(), m.Backend.MaxTries()); err != nil {
+	if err := bootloader.CheckTries(o.tries(), m.backend.MaxTries()); err != nil {
 		return nil, err
 	}
 	if err := m.tryBy(o.Trial); err != nil {
@@ -114,7 +114,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 			image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.Backend, img), plan: Plan{
+	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.backend, img), plan: Plan{
 		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
@@ -230,7 +230,7 @@ func (op *operation) entryHolds(a image.Asset) error {
 	if room := l.ArgumentsRoom(cmp.Or(op.img.Version, op.img.Digest)); a.Size > int64(room)+1 {
 		return fmt.Errorf("%s has %d bytes, and %s has room for %d: %w (shorten it, or build a UKI, which holds its "+
 			"own)",
-			a.Name, a.Size, op.m.Backend.Name(), room, ErrUnfit)
+			a.Name, a.Size, op.m.backend.Name(), room, ErrUnfit)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/internal/foretell"
 )
 
 // errUnrehearsed is returned where there is nothing to play on.
@@ -76,7 +77,7 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 			img.Assets = append(img.Assets, image.Asset{Name: assetOf(f.Name), Size: f.Size})
 		}
 	}
-	op := &operation{m: m, img: img, takes: takesFor(m.Backend, img), plan: Plan{
+	op := &operation{m: m, img: img, takes: takesFor(m.backend, img), plan: Plan{
 		Kind: attempt.Upgrade, From: st.Active, To: st.Active.Other(), Old: from.version(), Image: img.Digest,
 	}}
 	return op.played(ctx, allAhead)
@@ -383,7 +384,7 @@ func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	fw, err := m.modelled(firmware(m.Disk, vars))
+	fw, err := foretell.Modelled(m.backend, foretell.Firmware(m.Disk, vars))
 	if err != nil {
 		return nil, err
 	}
@@ -411,7 +412,7 @@ func (s *stage) open(version string) (*Machine, error) {
 		id = fmt.Sprintf("%s+%d", id, s.count)
 	}
 	return OpenDevice(s.disk, OpenOptions{
-		Loaders: []bootloader.Backend{s.m.Backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone,
+		Loaders: []bootloader.Backend{s.m.backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone,
 		Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.config.Now,
 		memory: s.meta,
 	})

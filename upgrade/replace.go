@@ -43,9 +43,14 @@ func (s LoaderStatus) String() string {
 		"installed yet.", s.Version, s.Own, s.Installed)
 }
 
+// Settled reports whether the loader is as it should be: it is the version's, or a later one, or that has brought none.
+func (s LoaderStatus) Settled() bool {
+	return s.Own == "" || s.Same || errors.Is(s.Left, bootloader.ErrOlder)
+}
+
 // warnings are what Status says of it.
 func (s LoaderStatus) warnings() []string {
-	if s.Own == "" || s.Same || errors.Is(s.Left, bootloader.ErrOlder) {
+	if s.Settled() {
 		return s.Notes
 	}
 	return append([]string{s.String()}, s.Notes...)
@@ -151,8 +156,8 @@ func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 //
 //	verify  the default, started by the old loader: nothing is written
 //	try     the default, started by the old loader, or once by the copy
-//	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which the firmware
-//	        was told of first: see bootorder.Order.Replace. Run again, it finishes
+//	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which
+//	        the firmware was told of first: see bootorder.Order.Replace. Run again, it finishes
 func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
 	st, err := m.Loader.State()
 	switch {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/internal/sentence"
 )
 
 // Status is what is known of a machine's slots, loader and last attempt, read afresh.
@@ -18,6 +19,8 @@ type Status struct {
 	KnownBad []attempt.Bad
 	Own      LoaderStatus // the loader itself
 	Warnings []string     // one sentence each, the loader's included
+
+	Unread error // why META, or its record of attempts, cannot be read; nil when it can
 
 	// Unordered says why nothing confirms this boot by itself although the default does not run: see Boot.
 	Unordered string
@@ -41,23 +44,24 @@ func (m *Machine) Runs() (st bootloader.State, version string, err error) {
 	return st, m.Version, nil
 }
 
-// Status reads the state of the machine. It writes nothing. A META that cannot be read is a warning.
+// Status reads the state of the machine. It writes nothing. A META that cannot be read is a warning. Where the loader's
+// state cannot be read, what comes with the error has the slots only.
 func (m *Machine) Status() (Status, error) {
-	st, err := m.Loader.State()
-	if err != nil {
-		return Status{}, fmt.Errorf("status: read the loader's state: %w", err)
-	}
-	s := Status{Version: m.Version, BootID: m.BootID, Loader: st, Warnings: append(slices.Clone(st.Warnings),
-		m.Problems...)}
+	s := Status{Version: m.Version, BootID: m.BootID}
 	for i, slot := range bootloader.Slots {
 		s.Slots[i] = m.slot(slot)
 	}
+	st, err := m.Loader.State()
+	if err != nil {
+		return s, fmt.Errorf("status: read the loader's state: %w", err)
+	}
+	s.Loader, s.Warnings = st, append(slices.Clone(st.Warnings), m.Problems...)
 	if s.Own, err = m.loaderStatus(st); err != nil {
-		s.Own.Notes = []string{upper(err.Error()) + "."}
+		s.Own.Notes = []string{sentence.Upper(err.Error()) + "."}
 	}
 	s.Warnings = append(s.Warnings, s.Own.warnings()...)
 	if s.Attempt, err = m.attempt(); err != nil {
-		s.Warnings = append(s.Warnings, err.Error())
+		s.Unread, s.Warnings = err, append(s.Warnings, err.Error())
 		return s, nil
 	}
 	s.Unordered = m.unordered(st, s.Attempt)
@@ -65,7 +69,7 @@ func (m *Machine) Status() (Status, error) {
 		s.Loader.Tries = max(a.Left(), 1)
 	}
 	if s.KnownBad, err = m.knownBad(); err != nil {
-		s.Warnings = append(s.Warnings, err.Error())
+		s.Unread, s.Warnings = err, append(s.Warnings, err.Error())
 	}
 	return s, nil
 }

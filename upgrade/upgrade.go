@@ -65,6 +65,9 @@ var (
 	ErrInUse = errors.New("the disk holds a partition table already")
 	// ErrNotStaged is returned when no upgrade is staged. Do: nothing, or stage one.
 	ErrNotStaged = errors.New("no upgrade is staged")
+	// ErrNoLoaders is returned for options that list no loaders. Do: set Loaders.
+	ErrNoLoaders = errors.New("no loaders are given, so the machine's cannot be known (set Loaders; package " +
+		"bootloader/loaders lists those of Pawl)")
 	// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's
 	// variables, does not end as it must: a boot would start something else, or a write would be refused. Nothing that
 	// boots was changed. Do: mend what the message names.
@@ -75,7 +78,7 @@ var (
 type config struct {
 	OpenOptions
 	Boot    *bootfs.FS            // the boot file system, with the slots' directories as its zones
-	Backend bootloader.Backend    // what kind of loader boots this machine
+	backend bootloader.Backend    // what kind of loader boots this machine
 	Loader  bootloader.Bootloader // that loader, over the same boot file system
 	Meta    Device                // the META partition
 	// the whole disk, only read: a rehearsal is played on a copy of it; nil while it is installed

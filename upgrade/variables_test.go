@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // Firmware that takes the first n changes of an upgrade and refuses the next: the upgrade says so, nothing is armed,
@@ -232,13 +233,13 @@ func TestRepair(t *testing.T) {
 		Data: append([]byte{0x60, 0}, order.Data...)}))
 	r.set(efivar.Loader("LoaderEntryDefault"), efivar.EncodeString("pawl-b.conf"))
 	d := r.diagnose()
-	require.Equal(t, upgrade.Degraded, d.Severity())
+	require.Equal(t, doctor.Degraded, d.Severity())
 	require.NoError(t, d.Status.Loader.Blocked, "an upgrade would remove them")
 	m, err := r.Open()
 	require.NoError(t, err)
 	require.NoError(t, m.Repair(t.Context()))
 	require.Empty(t, r.status().Loader.Warnings)
-	require.Equal(t, upgrade.Fine, r.diagnose().Severity())
+	require.Equal(t, doctor.Fine, r.diagnose().Severity())
 	after, err := r.Vars.Read(efivar.Global("BootOrder"))
 	require.NoError(t, err)
 	require.Equal(t, order.Data, after.Data)

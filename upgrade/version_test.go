@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -137,7 +138,7 @@ func TestADigestInThePlaceOfAVersionIsConfirmed(t *testing.T) {
 // A disk that was made by a program that believed the image.
 func TestDoctorTellsOfASystemOfAnotherName(t *testing.T) {
 	r := start(t)
-	require.Equal(t, upgrade.Fine, r.diagnose().Severity())
+	require.Equal(t, doctor.Fine, r.diagnose().Severity())
 	f := r.bootFiles()
 	name := bootloader.A.File(bootloader.ManifestFile)
 	data, err := f.ReadFile(name)
@@ -149,7 +150,7 @@ func TestDoctorTellsOfASystemOfAnotherName(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	d := r.diagnose()
-	require.Equal(t, upgrade.Degraded, d.Severity())
+	require.Equal(t, doctor.Degraded, d.Severity())
 	require.Contains(t, fmt.Sprint(d.Findings), `Its manifest says version 22.04, and its system calls itself "1.0.0"`)
 
 	_, err = r.Upgrade(t.Context(), r.image("1.1.0"), upgrade.Options{})

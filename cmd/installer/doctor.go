@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // errBroken is the end of a doctor that found something broken. What and why has been printed.
@@ -65,7 +66,7 @@ func doctorCommand() *cobra.Command {
 		} else {
 			printDiagnosis(out(c), d)
 		}
-		if d.Severity() == upgrade.Broken {
+		if d.Severity() == doctor.Broken {
 			return errBroken
 		}
 		return nil
@@ -74,20 +75,20 @@ func doctorCommand() *cobra.Command {
 }
 
 // diagnose looks at a disk, or at a file that holds one in any format.
-func diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (d upgrade.Diagnosis, err error) {
+func diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (d doctor.Diagnosis, err error) {
 	in, err := held(disk)
 	switch {
 	case err != nil:
 		return d, err
 	case !in:
-		return upgrade.Diagnose(ctx, disk, o)
+		return doctor.Diagnose(ctx, disk, o)
 	}
 	file, err := openHeld(disk)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return upgrade.DiagnoseDevice(ctx, file, o)
+	return doctor.DiagnoseDevice(ctx, file, o)
 }
 
 func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err error) {
@@ -102,7 +103,18 @@ func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err
 	return m.Repair(ctx)
 }
 
-func printDiagnosis(w *terminal.Printer, d upgrade.Diagnosis) {
+// remedies are the commands for what the doctor says to do.
+var remedies = map[doctor.Remedy]string{
+	doctor.RepairTable:   "`installer disk repair`",
+	doctor.ResetMeta:     "`installer meta reset`",
+	doctor.Repair:        "`installer doctor --repair`",
+	doctor.ReplaceLoader: "`installer loader`",
+	doctor.ForceLoader:   "`installer loader --force`",
+	doctor.Disarm:        "`installer rollback`",
+	doctor.Decide:        "`installer confirm`, `installer rollback`",
+}
+
+func printDiagnosis(w *terminal.Printer, d doctor.Diagnosis) {
 	r := show.Diagnosis{Assumes: d.Assumes}
 	for _, b := range d.Boots {
 		r.Boots = append(r.Boots, show.Boot{Slot: string(b.Slot), Version: version(d, b.Slot), Path: b.Path,
@@ -110,14 +122,14 @@ func printDiagnosis(w *terminal.Printer, d upgrade.Diagnosis) {
 	}
 	for _, f := range d.Findings {
 		r.Findings = append(r.Findings, show.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text,
-			Do: f.Do})
+			Do: f.Do, By: remedies[f.Remedy]})
 	}
 	r.Print(w, "")
 	w.Printf("result: %s\n", d.Severity())
 }
 
 // version is what the manifest of a slot says.
-func version(d upgrade.Diagnosis, s bootloader.Slot) string {
+func version(d doctor.Diagnosis, s bootloader.Slot) string {
 	for _, slot := range d.Status.Slots {
 		if slot.Slot == s {
 			return slot.Manifest.Version
@@ -127,7 +139,7 @@ func version(d upgrade.Diagnosis, s bootloader.Slot) string {
 }
 
 // printDiagnosisJSON writes the diagnosis with stable field names.
-func printDiagnosisJSON(w *terminal.Printer, d upgrade.Diagnosis) {
+func printDiagnosisJSON(w *terminal.Printer, d doctor.Diagnosis) {
 	type boot struct {
 		Slot    bootloader.Slot `json:"slot"`
 		Version string          `json:"version,omitempty"`
@@ -139,16 +151,17 @@ func printDiagnosisJSON(w *terminal.Printer, d upgrade.Diagnosis) {
 		Why     []string        `json:"why"`
 	}
 	type finding struct {
-		Severity upgrade.Severity `json:"severity"`
-		About    string           `json:"about"`
-		Text     string           `json:"text"`
-		Do       string           `json:"do,omitempty"`
+		Severity doctor.Severity `json:"severity"`
+		About    string          `json:"about"`
+		Text     string          `json:"text"`
+		Do       string          `json:"do,omitempty"`
+		Remedy   doctor.Remedy   `json:"remedy,omitempty"`
 	}
 	out := struct {
-		Severity upgrade.Severity `json:"severity"`
-		Boots    []boot           `json:"boots"`
-		Assumes  []string         `json:"assumes,omitempty"`
-		Findings []finding        `json:"findings"`
+		Severity doctor.Severity `json:"severity"`
+		Boots    []boot          `json:"boots"`
+		Assumes  []string        `json:"assumes,omitempty"`
+		Findings []finding       `json:"findings"`
 	}{Severity: d.Severity(), Assumes: d.Assumes}
 	for _, b := range d.Boots {
 		out.Boots = append(out.Boots, boot{b.Slot, version(d, b.Slot), b.Trial, b.Path, b.Digest, b.Initrd, b.Stuck,

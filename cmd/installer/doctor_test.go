@@ -66,7 +66,8 @@ func TestDoctorsExitCodes(t *testing.T) {
 		says   []string
 	}{
 		"degraded": {func(b *box) { b.patch(512, make([]byte, 512)) }, 0,
-			[]string{"degraded: partition table: The primary copy is damaged", "Do: `installer disk repair`",
+			[]string{"degraded: partition table: The primary copy is damaged",
+				"Do: repair it, while nothing of the disk is in use (`installer disk repair`).",
 				"result: degraded"}},
 		"broken": {func(b *box) { b.remove(bootloader.A.File(bootloader.UKIFile)) }, exitBroken,
 			[]string{"boot 1: nothing runs, systemd-boot finds no entry", "broken: slot A: It is partial",

@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line of its
@@ -72,9 +73,9 @@ func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
 	var p upgrade.Plan
 	fill(reflect.ValueOf(&p).Elem())
 	p.Bytes, p.Fetch = 1, 1
-	var d upgrade.Diagnosis
+	var d doctor.Diagnosis
 	fill(reflect.ValueOf(&d).Elem())
-	d.Findings = append(d.Findings, upgrade.Finding{Severity: upgrade.Broken, About: evil, Text: evil, Do: evil})
+	d.Findings = append(d.Findings, doctor.Finding{Severity: doctor.Broken, About: evil, Text: evil, Do: evil})
 	told := &cobra.Command{}
 	for name, print := range map[string]func(w *terminal.Printer){
 		"status":         func(w *terminal.Printer) { printStatus(w, s) },

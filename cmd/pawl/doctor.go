@@ -35,6 +35,17 @@ func (c *cli) doctorCommand() *cobra.Command {
 	})
 }
 
+// remedies are the commands for what the node's doctor says to do. Most are the installer's, on the node itself.
+var remedies = map[string]string{
+	"repair table":   "on the node: `installer disk repair`",
+	"reset META":     "on the node: `installer meta reset`",
+	"repair":         "on the node: `installer doctor --repair`",
+	"replace loader": "on the node: `installer loader`",
+	"force loader":   "on the node: `installer loader --force`",
+	"disarm":         "`pawl rollback`",
+	"decide":         "`pawl confirm`, `pawl rollback`",
+}
+
 func printDiagnosis(w *terminal.Printer, node string, d *pawlv1.DoctorResponse) {
 	r := show.Diagnosis{Assumes: d.Assumes}
 	for _, b := range d.Boots {
@@ -42,7 +53,8 @@ func printDiagnosis(w *terminal.Printer, node string, d *pawlv1.DoctorResponse) 
 			Trial: b.Trial, Why: b.Why})
 	}
 	for _, f := range d.Findings {
-		r.Findings = append(r.Findings, show.Finding{Severity: f.Severity, About: f.About, Text: f.Text, Do: f.Do})
+		r.Findings = append(r.Findings, show.Finding{Severity: f.Severity, About: f.About, Text: f.Text, Do: f.Do,
+			By: remedies[f.Remedy]})
 	}
 	w.Printf("%s: %s (boot %s)\n", node, d.Severity, d.BootId)
 	r.Print(w, "  ")

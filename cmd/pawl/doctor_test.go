@@ -22,7 +22,8 @@ func fineAndBroken() (fine, broken *pawlv1.DoctorResponse) {
 		Assumes: []string{"Nobody confirms slot B during its trial."},
 		Findings: []*pawlv1.Finding{
 			{Severity: "fine", About: "slot A", Text: "Version 1 is complete."},
-			{Severity: "degraded", About: "META", Text: "Copy 1 of META is damaged.", Do: "open it"},
+			{Severity: "degraded", About: "META", Text: "Copy 1 of META is damaged.", Do: "open it",
+				Remedy: "reset META"},
 		},
 	}
 	broken = &pawlv1.DoctorResponse{
@@ -43,7 +44,7 @@ func TestDoctorOfNodes(t *testing.T) {
   boot 1: slot B, 2, trial: LoaderEntryOneShot names slot B; used up by this boot.
   boot 2: slot A, 1: loader.conf names slot A.
   assumed: Nobody confirms slot B during its trial.
-  degraded: META: Copy 1 of META is damaged. Do: open it.
+  degraded: META: Copy 1 of META is damaged. Do: open it (on the node: `+"`installer meta reset`"+`).
   fine: slot A: Version 1 is complete.
 `, out)
 
@@ -70,7 +71,7 @@ func TestDoctorAsJSON(t *testing.T) {
 	for i, want := range []string{
 		`{"doctor":{"severity":"degraded","boots":[{"slot":"B","version":"2","trial":true,"path":"EFI/pawl/B/os.efi","sha256":"22","why":["LoaderEntryOneShot names slot B; used up by this boot."]},` +
 			`{"slot":"A","version":"1","path":"EFI/pawl/A/os.efi","sha256":"11","why":["loader.conf names slot A."]}],"assumes":["Nobody confirms slot B during its trial."],` +
-			`"findings":[{"severity":"fine","about":"slot A","text":"Version 1 is complete."},{"severity":"degraded","about":"META","text":"Copy 1 of META is damaged.","do":"open it"}],"bootId":"boot-1"},"node":"node1"}`,
+			`"findings":[{"severity":"fine","about":"slot A","text":"Version 1 is complete."},{"severity":"degraded","about":"META","text":"Copy 1 of META is damaged.","do":"open it","remedy":"reset META"}],"bootId":"boot-1"},"node":"node1"}`,
 		`{"doctor":{"severity":"broken","boots":[{"stuck":"the firmware ends in its shell","why":["One.","Two."]},{"path":"EFI/other.efi"}],` +
 			`"findings":[{"severity":"broken","about":"boots","text":"Boot 1: nothing runs.","do":"mend it"}],"bootId":"boot-7"},"node":"node2"}`,
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // computer is a machine without a machine: a disk image, firmware variables, and a model that says what would boot.
@@ -48,7 +49,7 @@ func (c *computer) boot(out io.Writer, version string) (*upgrade.Machine, error)
 
 // next tells what the next boots will start, and why.
 func (c *computer) next(ctx context.Context, out io.Writer) error {
-	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars,
+	d, err := doctor.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars,
 		Cmdline: new(string), BootID: "doctor", Version: "2.0.0"})
 	if err != nil {
 		return err

@@ -25,7 +25,10 @@ type Boot struct {
 }
 
 // Finding is one thing that was looked at.
-type Finding struct{ Severity, About, Text, Do string }
+type Finding struct {
+	Severity, About, Text, Do string
+	By                        string // the command that does it; empty for none
+}
 
 // severities are those of findings, the worst first.
 var severities = []string{"broken", "degraded", "fine"}
@@ -49,11 +52,19 @@ func (d Diagnosis) Print(w *terminal.Printer, indent string) {
 			}
 			do := ""
 			if f.Do != "" {
-				do = " Do: " + f.Do + "."
+				do = " Do: " + f.way() + "."
 			}
 			w.Printf("%s%s: %s: %s%s\n", indent, f.Severity, f.About, f.Text, do)
 		}
 	}
+}
+
+// way is what to do, with the command that does it.
+func (f Finding) way() string {
+	if f.By == "" {
+		return f.Do
+	}
+	return fmt.Sprintf("%s (%s)", f.Do, f.By)
 }
 
 func (b Boot) what() string {

@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // What the node holds in Go's types becomes the API's here, and requests the other way; nothing else happens.
@@ -194,7 +195,7 @@ func wireOperation(op *node.OperationStatus) *pawlv1.Operation {
 	}
 }
 
-func wireDiagnosis(d upgrade.Diagnosis, bootID string) *pawlv1.DoctorResponse {
+func wireDiagnosis(d doctor.Diagnosis, bootID string) *pawlv1.DoctorResponse {
 	w := &pawlv1.DoctorResponse{Severity: string(d.Severity()), Assumes: d.Assumes, BootId: bootID}
 	for _, b := range d.Boots {
 		boot := &pawlv1.PredictedBoot{
@@ -210,7 +211,7 @@ func wireDiagnosis(d upgrade.Diagnosis, bootID string) *pawlv1.DoctorResponse {
 	}
 	for _, f := range d.Findings {
 		w.Findings = append(w.Findings, &pawlv1.Finding{Severity: string(f.Severity), About: f.About, Text: f.Text,
-			Do: f.Do})
+			Do: f.Do, Remedy: string(f.Remedy)})
 	}
 	return w
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 func TestProgressOnTheWire(t *testing.T) {
@@ -48,8 +49,8 @@ var untold = map[reflect.Type][]string{
 		"Marks", "Seen"},
 	reflect.TypeFor[attempt.Crash]():       {"When", "Dumps"},
 	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts"},
-	reflect.TypeFor[upgrade.Status]():      {"Own"},
-	reflect.TypeFor[upgrade.Diagnosis]():   {"Status"}, // but for the versions in its slots
+	reflect.TypeFor[upgrade.Status]():      {"Own", "Unread"},
+	reflect.TypeFor[doctor.Diagnosis]():    {"Status"}, // but for the versions in its slots
 	reflect.TypeFor[bootloader.State]():    {"Again", "Endless", "Bootable", "Failed", "Warnings"},
 	reflect.TypeFor[bootloader.Manifest](): {"Format", "Arch", "Files"},
 	reflect.TypeFor[predict.Outcome]():     {"Cmdline", "Entry", "Starts", "Log"},
@@ -180,7 +181,7 @@ func FuzzConversions(f *testing.F) {
 			st.Operation.Progress = &p
 		}
 		same(t, st, goStatus(wireStatus(st)))
-		d := value[upgrade.Diagnosis](fill)
+		d := value[doctor.Diagnosis](fill)
 		w := wireDiagnosis(d, "boot")
 		require.Equal(t, "boot", w.BootId)
 		require.Equal(t, string(d.Severity()), w.Severity)
@@ -223,7 +224,7 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 	st := value[node.Status](fill)
 	st.Attempt.Stage = true
 	walk(wireStatus(st))
-	d := value[upgrade.Diagnosis](fill)
+	d := value[doctor.Diagnosis](fill)
 	d.Status.Slots[0] = upgrade.SlotStatus{Slot: d.Boots[0].Slot, Manifest: bootloader.Manifest{Version: "1"}}
 	walk(wireDiagnosis(d, "boot"))
 	walk(wireConfirmed(value[node.Confirmed](fill)))
@@ -448,7 +449,7 @@ func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
 	return st
 }
 
-func goDiagnosis(w *pawlv1.DoctorResponse) (d upgrade.Diagnosis) {
+func goDiagnosis(w *pawlv1.DoctorResponse) (d doctor.Diagnosis) {
 	d.Assumes = w.Assumes
 	for _, b := range w.Boots {
 		d.Boots = append(d.Boots, predict.Outcome{
@@ -457,8 +458,8 @@ func goDiagnosis(w *pawlv1.DoctorResponse) (d upgrade.Diagnosis) {
 		})
 	}
 	for _, f := range w.Findings {
-		d.Findings = append(d.Findings, upgrade.Finding{Severity: upgrade.Severity(f.Severity), About: f.About,
-			Text: f.Text, Do: f.Do})
+		d.Findings = append(d.Findings, doctor.Finding{Severity: doctor.Severity(f.Severity), About: f.About,
+			Text: f.Text, Do: f.Do, Remedy: doctor.Remedy(f.Remedy)})
 	}
 	return d
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // version is that of the API.
@@ -22,7 +22,7 @@ type server interface {
 	Recorded(context.Context) error
 	StartClock()
 	Status(context.Context) (node.Status, error)
-	Doctor(context.Context) (upgrade.Diagnosis, error)
+	Doctor(context.Context) (doctor.Diagnosis, error)
 	Plan(context.Context, node.PlanRequest) (node.Plan, error)
 	Upgrade(context.Context, node.UpgradeRequest) (*node.Operation, error)
 	Rollback(context.Context, node.RollbackRequest) (*node.Operation, error)
@@ -75,7 +75,7 @@ func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.S
 }
 
 func (v service) Doctor(ctx context.Context, _ *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
-	return recorded(ctx, v, v.s.Doctor, func(d upgrade.Diagnosis) *pawlv1.DoctorResponse {
+	return recorded(ctx, v, v.s.Doctor, func(d doctor.Diagnosis) *pawlv1.DoctorResponse {
 		return wireDiagnosis(d,
 			v.s.About().BootID)
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 var errSick = errors.New("the disk smells")
@@ -24,7 +25,7 @@ type stub struct {
 	*node.Server
 	starting bool
 	status   func() (node.Status, error)
-	doctor   func() (upgrade.Diagnosis, error)
+	doctor   func() (doctor.Diagnosis, error)
 	plan     func(node.PlanRequest) (node.Plan, error)
 	upgrade  func(context.Context, node.UpgradeRequest) (*node.Operation, error)
 	events   func(ctx context.Context, from node.Since, each func(node.Event) error) error
@@ -55,7 +56,7 @@ func (s *stub) Status(ctx context.Context) (node.Status, error) {
 	return s.status()
 }
 
-func (s *stub) Doctor(ctx context.Context) (upgrade.Diagnosis, error) {
+func (s *stub) Doctor(ctx context.Context) (doctor.Diagnosis, error) {
 	if s.doctor == nil {
 		return s.Server.Doctor(ctx)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 const latin1 = "Ger\xe4t nicht bereit"
@@ -32,8 +33,8 @@ func TestWhatIsNoUTF8IsToldAllTheSame(t *testing.T) {
 				st.Slots[1] = upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Partial, Problem: latin1}
 				return node.Status{Status: st}, nil
 			}
-			s.doctor = func() (upgrade.Diagnosis, error) {
-				return upgrade.Diagnosis{Findings: []upgrade.Finding{{Severity: upgrade.Broken, Text: latin1,
+			s.doctor = func() (doctor.Diagnosis, error) {
+				return doctor.Diagnosis{Findings: []doctor.Finding{{Severity: doctor.Broken, Text: latin1,
 					Do: latin1}}}, nil
 			}
 			s.events = func(_ context.Context, _ node.Since, each func(node.Event) error) error {

@@ -1143,11 +1143,14 @@ func (x *PredictedBoot) GetWhy() []string {
 
 // Finding is one thing that was looked at.
 type Finding struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Severity      string                 `protobuf:"bytes,1,opt,name=severity,proto3" json:"severity,omitempty"` // "fine", "degraded", "broken"
-	About         string                 `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`       // "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", ...
-	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	Do            string                 `protobuf:"bytes,4,opt,name=do,proto3" json:"do,omitempty"` // what to do; empty where nothing is to be done
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Severity string                 `protobuf:"bytes,1,opt,name=severity,proto3" json:"severity,omitempty"` // "fine", "degraded", "broken"
+	About    string                 `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`       // "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", ...
+	Text     string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Do       string                 `protobuf:"bytes,4,opt,name=do,proto3" json:"do,omitempty"` // what to do; empty where nothing is to be done
+	// what does it, where Pawl has a command for that: "repair table", "reset META", "repair", "replace loader",
+	// "force loader", "disarm", "decide"; else empty
+	Remedy        string `protobuf:"bytes,5,opt,name=remedy,proto3" json:"remedy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1206,6 +1209,13 @@ func (x *Finding) GetText() string {
 func (x *Finding) GetDo() string {
 	if x != nil {
 		return x.Do
+	}
+	return ""
+}
+
+func (x *Finding) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
 	}
 	return ""
 }
@@ -3139,12 +3149,13 @@ const file_pawl_proto_rawDesc = "" +
 	"\x06sha256\x18\x05 \x01(\tR\x06sha256\x12#\n" +
 	"\rinitrd_sha256\x18\x06 \x01(\tR\finitrdSha256\x12\x14\n" +
 	"\x05stuck\x18\a \x01(\tR\x05stuck\x12\x10\n" +
-	"\x03why\x18\b \x03(\tR\x03why\"_\n" +
+	"\x03why\x18\b \x03(\tR\x03why\"w\n" +
 	"\aFinding\x12\x1a\n" +
 	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x14\n" +
 	"\x05about\x18\x02 \x01(\tR\x05about\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x0e\n" +
-	"\x02do\x18\x04 \x01(\tR\x02do\"k\n" +
+	"\x02do\x18\x04 \x01(\tR\x02do\x12\x16\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"k\n" +
 	"\vPlanRequest\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x1a\n" +
 	"\bpreserve\x18\x02 \x01(\bR\bpreserve\x12\x14\n" +

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 )
 
 // predicted is how many boots a diagnosis predicts.
@@ -14,7 +15,7 @@ const predicted = 3
 // foresee is what the product's own doctor says of the next boots, in the guest's words: `installer doctor` on the same
 // disk and variables.
 func (c bootCase) foresee(ctx context.Context) ([]string, error) {
-	d, err := upgrade.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars.Clone(),
+	d, err := doctor.DiagnoseDevice(ctx, c.disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: c.vars.Clone(),
 		Cmdline: new(string), BootID: "doctor", Version: "doctor"})
 	if err != nil {
 		return nil, err

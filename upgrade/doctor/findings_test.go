@@ -1,4 +1,4 @@
-package upgrade
+package doctor
 
 import (
 	"testing"
@@ -19,7 +19,7 @@ func TestHowATableIsMended(t *testing.T) {
 	require.NoError(t, partition.Apply(disk, l))
 	_, err = disk.WriteAt(make([]byte, 512), 0)
 	require.NoError(t, err)
-	says := func(disk *disktest.Disk) string {
+	says := func(disk *disktest.Disk) (string, Remedy) {
 		l, err := partition.Read(disk)
 		require.NoError(t, err)
 		require.Len(t, l.Problems, 1)
@@ -27,11 +27,13 @@ func TestHowATableIsMended(t *testing.T) {
 		defer func() { require.Empty(t, disk.Trace().Ops) }()
 		return mend(disk, l, l.Problems[0])
 	}
-	require.Contains(t, says(disk), "`installer disk repair`, while nothing")
+	do, by := says(disk)
+	require.Equal(t, RepairTable, by, do)
 	require.NoError(t, partition.Apply(disk, l))
-	require.Contains(t, says(disk.Resized(60<<20)),
-		"another program for partitions; `installer disk repair` does not mend this (plan partitions: the disk has "+
-			"122880 sectors")
+	do, by = says(disk.Resized(60 << 20))
+	require.Empty(t, by)
+	require.Contains(t, do, "another program for partitions; Pawl's own repair does not mend this (plan partitions: the "+
+		"disk has 122880 sectors")
 	for _, at := range []int64{1, disk.Size()/512 - 1} {
 		require.NoError(t, loadertest.EditGPT(disk, at, func(_, e []byte) []byte {
 			copy(e[2*128+32:][:8],
@@ -39,5 +41,7 @@ func TestHowATableIsMended(t *testing.T) {
 			return e
 		}))
 	}
-	require.Contains(t, says(disk), "another program")
+	do, by = says(disk)
+	require.Empty(t, by)
+	require.Contains(t, do, "another program")
 }

@@ -1,10 +1,8 @@
-package upgrade
+package partition
 
 import (
 	"errors"
 	"fmt"
-
-	"github.com/pawl-os/pawl/partition"
 )
 
 // joined is a disk for reading as a whole, one partition of which is read through the device that was opened for it:
@@ -15,8 +13,9 @@ type joined struct {
 	start, end int64
 }
 
-// join returns the disk with the partition of that label.
-func join(disk Device, layout partition.Layout, label string, part Device) Device {
+// Join is a disk for reading as a whole, with the bytes of the partition of that label from the device that was opened
+// for it. Without such a partition it is the disk alone.
+func Join(disk Device, layout Layout, label string, part Device) Device {
 	p, err := layout.Find(label)
 	if err != nil {
 		return disk

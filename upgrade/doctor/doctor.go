@@ -1,17 +1,24 @@
-package upgrade
+// Package doctor says what the next boots of a machine will start and why, what is redundant, and what is broken.
+//
+// Start with [Diagnose]. It only reads. What a finding says to do names no command: where one does it, [Finding.Remedy]
+// says which kind, and the commands have their own words for it.
+package doctor
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/device"
+	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/internal/foretell"
 )
 
 // Severity is how bad a finding is.
@@ -33,11 +40,27 @@ type Finding struct {
 	About string
 	Text  string // a sentence
 	Do    string // what to do about it; empty where nothing is to be done
+	// Remedy is what does it, where Pawl has a command for that; else empty.
+	Remedy Remedy
 }
+
+// Remedy is a kind of way out that Pawl has itself.
+type Remedy string
+
+// Remedies.
+const (
+	RepairTable   Remedy = "repair table"   // the partition table, from its sound copy
+	ResetMeta     Remedy = "reset META"     // an empty META
+	Repair        Remedy = "repair"         // upgrade.Machine.Repair
+	ReplaceLoader Remedy = "replace loader" // upgrade.Machine.ReplaceLoader
+	ForceLoader   Remedy = "force loader"   // that, by force
+	Disarm        Remedy = "disarm"         // a rollback, which takes back what is armed
+	Decide        Remedy = "decide"         // a person's confirm or rollback
+)
 
 // Diagnosis is what can be known of a machine without starting or changing anything.
 type Diagnosis struct {
-	Status   Status            // the zero value where the machine could not be opened
+	Status   upgrade.Status    // the zero value where the machine could not be opened
 	Boots    []predict.Outcome // the next three, in order; none where they cannot be predicted
 	Assumes  []string          // what the prediction takes for granted, one sentence each
 	Findings []Finding
@@ -59,55 +82,77 @@ func (d Diagnosis) Severity() Severity {
 // operation; what it then says may be of a moment between two steps.
 //
 // Damage is a finding. An error means that the disk or the variables cannot be read at all.
-func Diagnose(ctx context.Context, disk string, o OpenOptions) (Diagnosis, error) {
+func Diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (Diagnosis, error) {
 	o.ReadOnly = true
-	if len(o.Loaders) == 0 {
-		return Diagnosis{}, fmt.Errorf("diagnose %s: %w", disk, errNoLoaders)
-	}
 	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: true, Partitions: true})
 	if err != nil {
 		return Diagnosis{}, err
 	}
-	opened := opening{disk: d, labels: o.Labels}
-	found, err := diagnose(ctx, d, opened.part, o)
+	var parts []io.Closer
+	found, err := diagnose(ctx, d, func(role partition.Role) (device.Device, error) {
+		p, err := d.Partition(o.Labels.Of(role))
+		if err == nil {
+			parts = append(parts, p)
+		}
+		return p, err
+	}, func() (*upgrade.Machine, error) { return upgrade.Open(disk, o) }, o)
 	if err != nil {
 		err = fmt.Errorf("diagnose %s: %w", disk, err)
 	}
-	return found, errors.Join(err, opened.close())
+	for _, p := range parts {
+		err = errors.Join(err, p.Close())
+	}
+	return found, errors.Join(err, d.Close())
 }
 
-// DiagnoseDevice is Diagnose for a disk that is a device already, and that stays the caller's.
-func DiagnoseDevice(ctx context.Context, dev Device, o OpenOptions) (Diagnosis, error) {
+// DiagnoseDevice is [Diagnose] for a disk that is a device already, and that stays the caller's.
+func DiagnoseDevice(ctx context.Context, dev device.Device, o upgrade.OpenOptions) (Diagnosis, error) {
 	o.ReadOnly = true
-	if len(o.Loaders) == 0 {
-		return Diagnosis{}, fmt.Errorf("diagnose: %w", errNoLoaders)
-	}
-	d, err := diagnose(ctx, dev, sections(dev, o.Labels), o)
+	d, err := diagnose(ctx, dev, func(role partition.Role) (device.Device, error) {
+		layout, err := partition.Read(dev)
+		if err != nil {
+			return nil, err
+		}
+		p, err := o.Labels.Find(layout, role)
+		if err != nil {
+			return nil, err
+		}
+		return partition.Section(dev, p), nil
+	}, func() (*upgrade.Machine, error) { return upgrade.OpenDevice(dev, o) }, o)
 	if err != nil {
 		return d, fmt.Errorf("diagnose: %w", err)
 	}
 	return d, nil
 }
 
-func diagnose(ctx context.Context, dev Device, part opener, o OpenOptions) (Diagnosis, error) {
+// opener opens the partition of a role.
+type opener func(partition.Role) (device.Device, error)
+
+func diagnose(
+	ctx context.Context, dev device.Device, part opener, open func() (*upgrade.Machine, error), o upgrade.OpenOptions,
+) (found Diagnosis, err error) {
+	if len(o.Loaders) == 0 {
+		return found, upgrade.ErrNoLoaders
+	}
 	if err := o.Labels.Check(); err != nil {
-		return Diagnosis{}, err
+		return found, err
 	}
 	if o.Vars == nil {
 		o.Vars = efivar.Open(efivar.Dir)
 	}
 	vars, err := predict.Variables(o.Vars)
 	if err != nil {
-		return Diagnosis{}, err
+		return found, err
 	}
 	d := &Diagnosis{}
 	disk := d.table(dev, part, o.Labels)
-	d.meta(part)
-	m, err := machine(dev, part, o)
+	readable := d.meta(part)
+	m, err := open()
 	if err != nil {
 		d.add(Broken, "machine", "mend what it names, or install again", "The machine cannot be worked on: %v.", err)
 	} else {
-		if err := d.slots(ctx, m); err != nil {
+		defer func() { err = errors.Join(err, m.Close()) }()
+		if err := d.slots(ctx, m, readable); err != nil {
 			return *d, err
 		}
 		d.bootFiles(m)
@@ -123,14 +168,17 @@ func diagnose(ctx context.Context, dev Device, part opener, o OpenOptions) (Diag
 }
 
 func (d *Diagnosis) add(s Severity, about, do, format string, args ...any) {
-	d.Findings = append(d.Findings, Finding{s, about, fmt.Sprintf(format, args...), do})
+	d.Findings = append(d.Findings, Finding{Severity: s, About: about, Text: fmt.Sprintf(format, args...), Do: do})
 }
 
+// by says what Pawl has for what was added last.
+func (d *Diagnosis) by(r Remedy) { d.Findings[len(d.Findings)-1].Remedy = r }
+
 // boots predicts, and judges what comes of it. m is nil where the machine could not be opened.
-func (d *Diagnosis) boots(disk Device, vars *efivar.Memory, m *Machine) {
-	o, err := firmware(disk, vars), error(nil)
+func (d *Diagnosis) boots(disk device.Device, vars *efivar.Memory, m *upgrade.Machine) {
+	o, err := foretell.Firmware(disk, vars), error(nil)
 	if m != nil {
-		o, err = m.modelled(o)
+		o, err = foretell.Modelled(m.Backend(), o)
 	}
 	if !o.BIOS && o.Model == nil {
 		d.order(disk, vars, o)
@@ -187,30 +235,14 @@ func (d *Diagnosis) judge(b predict.Outcome) (problem, do string) {
 		if s.Slot != b.Slot {
 			continue
 		}
-		if s.Content != Complete {
+		if s.Content != upgrade.Complete {
 			return fmt.Sprintf("slot %v starts, and it is %s: %s", b.Slot, s.Content, s.Problem), mend
 		}
-		if err := matches(b, s.Manifest); err != nil {
+		if err := foretell.Matches(b, s.Manifest); err != nil {
 			return fmt.Sprintf("slot %v starts, and %v", b.Slot, err), mend
 		}
 	}
 	return "", ""
-}
-
-// matches holds what a boot loads against the manifest of its slot.
-func matches(b predict.Outcome, m bootloader.Manifest) error {
-	want := map[string]string{}
-	for _, f := range m.Files {
-		want[f.Name] = f.SHA256
-	}
-	name := b.Path[len(b.Slot.Dir())+1:]
-	if b.Digest != want[name] {
-		return fmt.Errorf("its %s is not what its manifest says", name)
-	}
-	if b.Initrd != "" && b.Initrd != want[bootloader.InitrdFile] {
-		return fmt.Errorf("its %s is not what its manifest says", bootloader.InitrdFile)
-	}
-	return nil
 }
 
 // assume says what the prediction does not know.
@@ -231,26 +263,11 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.",
 			a.Version)
 	}
-	if secureBoot(vars) {
+	if foretell.SecureBoot(vars) {
 		note("Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the " +
 			"firmware does not say who may sign.")
 	}
 	if len(vars.Values()) == 0 && !o.BIOS {
 		note("The firmware holds no variables, as on a machine that was never started.")
 	}
-}
-
-// secureBoot reports whether the firmware checks signatures, or may: what cannot be read does not say that it does not.
-func secureBoot(vars *efivar.Memory) bool {
-	v, err := vars.Read(efivar.Global("SecureBoot"))
-	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && !(len(v.Data) == 1 && v.Data[0] == 0)
-}
-
-// firmware is the kind of machine that a disk and its variables belong to.
-func firmware(disk Device, vars *efivar.Memory) predict.Options {
-	o := predict.Made(disk)
-	if o.BIOS && len(vars.Values()) > 0 {
-		return predict.Options{} // its loader is lost
-	}
-	return o
 }
