@@ -77,7 +77,8 @@ func root() *cobra.Command {
 	})
 	verbs.Help(c, func(err error) error { return usageError{err} })
 	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(),
-		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand())
+		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(),
+		adoptCommand())
 	group(c)
 	return c
 }
