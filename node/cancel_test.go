@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 func TestAnUpgradeIsCancelled(t *testing.T) {
@@ -111,7 +111,7 @@ func TestARebootWaitsForWhatTheNodeDoesByItself(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.status.Own = upgrade.LoaderStatus{Own: "255"}
+				f.status.Own = report.Loader{Own: "255"}
 				f.hang["replace the loader"] = make(chan struct{})
 				s := f.server(t, Config{})
 				_, err := s.Start(t.Context())

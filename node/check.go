@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // Check is one thing that must hold before a trial is confirmed.
@@ -72,7 +72,7 @@ func (s *Server) own() Check {
 		}
 		running := st.Running()
 		switch a := st.Attempt; {
-		case running.Content != upgrade.Complete:
+		case running.Content != report.Complete:
 			return fmt.Errorf("slot %s, which runs, is %s: %s", running.Slot, running.Content, running.Problem)
 		case a != nil && a.Open() && a.To == running.Slot && a.Image != running.Manifest.Image:
 			return fmt.Errorf("slot %s holds %s, the attempt wrote %s", running.Slot, running.Manifest.Image, a.Image)
@@ -82,7 +82,7 @@ func (s *Server) own() Check {
 }
 
 // status reads the machine afresh.
-func (s *Server) status(context.Context) (st upgrade.Status, err error) {
+func (s *Server) status(context.Context) (st report.Status, err error) {
 	err = s.with(true, func(m machine) error {
 		st, err = m.Status()
 		return err

@@ -11,8 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // What a coordinator, such as a lock that nodes share, is given by the sequence.
@@ -39,7 +40,7 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 		p, err := s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 		require.NoError(t, err)
 		require.Contains(t, p.Warnings, `An upgrade would be refused now: allow: hook "quorum": a member is down.`)
-		require.Equal(t, []upgrade.Step{"resolve", "allow", "write", "arm", "reboot"}, p.Steps)
+		require.Equal(t, []progress.Step{"resolve", "allow", "write", "arm", "reboot"}, p.Steps)
 	})
 }
 
@@ -48,7 +49,7 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 		arrange func(*fake)
 		refused bool
 	}{
-		"to the other slot":      {func(f *fake) { f.status.Slots[1].Content = upgrade.Complete }, true},
+		"to the other slot":      {func(f *fake) { f.status.Slots[1].Content = report.Complete }, true},
 		"of the trial that runs": {func(f *fake) { f.onTrial() }, false},
 		"of what is armed":       {func(f *fake) { f.status.Loader.Armed = bootloader.B }, false},
 		"of what is staged": {func(f *fake) {

@@ -6,6 +6,7 @@ import (
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // Event is one thing that the node tells. IDs rise by at least 1; what a slow reader misses are only bytes counted.
@@ -24,7 +25,7 @@ type Told interface{ told() }
 type Plan struct{ upgrade.Plan }
 
 // Progress tells where an operation is: once when a step begins, again as its bytes grow, and once when it is over.
-type Progress struct{ upgrade.Event }
+type Progress struct{ progress.Event }
 
 // Armed is the end of an operation that succeeded.
 type Armed struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // A hook, a registry or a firmware may say anything, and the journal keeps thousands of events.
@@ -17,7 +18,7 @@ func TestTheJournalKeepsTextOfBoundedLength(t *testing.T) {
 	why := errors.Join(upgrade.ErrSame, errors.New(long))
 	j := newJournal("boot-1")
 	for _, told := range []Told{
-		Notice(long), Task{Err: why}, Turn{Err: why}, Progress{upgrade.Event{Err: why, File: long, How: long}},
+		Notice(long), Task{Err: why}, Turn{Err: why}, Progress{progress.Event{Err: why, File: long, How: long}},
 		Plan{upgrade.Plan{Warnings: []string{long}}},
 	} {
 		var texts []string

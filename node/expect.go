@@ -2,8 +2,8 @@ package node
 
 import (
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // expectTrial is what follows once a is armed.
@@ -12,7 +12,7 @@ func (s *Server) expectTrial(a attempt.Attempt) Expected {
 }
 
 // expectNext is what the next boot starts, as far as st says.
-func (s *Server) expectNext(st upgrade.Status) Expected {
+func (s *Server) expectNext(st report.Status) Expected {
 	if a := st.Attempt; a != nil && (a.Phase == attempt.Staged || a.Phase == attempt.Armed && a.To == st.Loader.Armed) {
 		return s.expectTrial(*a)
 	}
@@ -22,7 +22,7 @@ func (s *Server) expectNext(st upgrade.Status) Expected {
 		next = st.Loader.Default
 	}
 	for _, slot := range st.Slots {
-		if slot.Slot == next && slot.Content == upgrade.Complete {
+		if slot.Slot == next && slot.Content == report.Complete {
 			e.Slot, e.Version, e.Image = next, slot.Manifest.Version, slot.Manifest.Image
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // fake is a machine for what a real one does not do on demand: hang, fail at a given call, be on trial. What really
@@ -22,7 +24,7 @@ import (
 type fake struct {
 	mu      sync.Mutex
 	busy    bool // opened for writing
-	status  upgrade.Status
+	status  report.Status
 	boot    upgrade.Boot
 	calls   []string
 	reboots []string
@@ -39,12 +41,12 @@ type fake struct {
 }
 
 func newFake() *fake {
-	one := upgrade.SlotStatus{Slot: bootloader.A, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "1",
+	one := report.Slot{Slot: bootloader.A, Content: report.Complete, Manifest: bootloader.Manifest{Version: "1",
 		Image: "sha256:1"}}
 	return &fake{
-		status: upgrade.Status{
+		status: report.Status{
 			Version: "1", Loader: bootloader.State{Active: bootloader.A, Default: bootloader.A},
-			Slots: [2]upgrade.SlotStatus{one, {Slot: bootloader.B, Content: upgrade.Empty}},
+			Slots: [2]report.Slot{one, {Slot: bootloader.B, Content: report.Empty}},
 		},
 		images: map[string]*image.Image{"os:2": {Reference: "os:2", Digest: "sha256:2", Version: "2"}},
 		hang:   map[string]chan struct{}{}, deaf: map[string]chan struct{}{}, fail: map[string]error{},
@@ -53,7 +55,7 @@ func newFake() *fake {
 
 // onTrial makes this boot the trial of version 2 in slot B.
 func (f *fake) onTrial() *fake {
-	two := upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Complete, Manifest: bootloader.Manifest{Version: "2",
+	two := report.Slot{Slot: bootloader.B, Content: report.Complete, Manifest: bootloader.Manifest{Version: "2",
 		Image: "sha256:2"}}
 	a := &attempt.Attempt{ID: "a", Kind: attempt.Upgrade, Phase: attempt.Started, From: "A", To: "B", Old: "1",
 		Version: "2", Image: "sha256:2"}
@@ -185,7 +187,7 @@ func (h *handle) Runs() (bootloader.State, string, error) {
 	return st.Loader, st.Version, err
 }
 
-func (h *handle) Status() (upgrade.Status, error) {
+func (h *handle) Status() (report.Status, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.status, h.fail["status"]
@@ -194,17 +196,17 @@ func (h *handle) Status() (upgrade.Status, error) {
 func (h *handle) Plan(ctx context.Context, img *image.Image, o upgrade.Options) (upgrade.Plan, error) {
 	return upgrade.Plan{
 		Kind: attempt.Upgrade, From: "A", To: "B", Old: "1", Version: img.Version, Image: img.Digest,
-		Reference: img.Reference, Steps: []upgrade.Step{upgrade.StepWrite}, Preserve: o.Preserve,
+		Reference: img.Reference, Steps: []progress.Step{progress.StepWrite}, Preserve: o.Preserve,
 	}, h.call(ctx, "plan")
 }
 
 func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Options) (attempt.Attempt, error) {
-	o.Progress(upgrade.Event{Step: upgrade.StepWrite})
+	o.Progress(progress.Event{Step: progress.StepWrite})
 	for n := int64(1); n <= 100; n++ {
-		o.Progress(upgrade.Event{Step: upgrade.StepWrite, File: "os.efi", Bytes: n, Total: 100})
+		o.Progress(progress.Event{Step: progress.StepWrite, File: "os.efi", Bytes: n, Total: 100})
 	}
 	err := h.call(ctx, "prepare")
-	o.Progress(upgrade.Event{Step: upgrade.StepWrite, Done: true, Err: err, Elapsed: time.Second})
+	o.Progress(progress.Event{Step: progress.StepWrite, Done: true, Err: err, Elapsed: time.Second})
 	return h.attempt(img, attempt.Prepared), err
 }
 
@@ -286,9 +288,9 @@ func (h *handle) Late(ctx context.Context, reason string) error {
 	return h.call(ctx, "late: "+reason)
 }
 
-func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (upgrade.LoaderStatus, error) {
+func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (report.Loader, error) {
 	if err := h.call(ctx, "replace the loader"); err != nil {
-		return upgrade.LoaderStatus{}, err
+		return report.Loader{}, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,20 +8,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // The loader is replaced once the version is confirmed, in a boot of the default only where it differs still, and what
 // becomes of it is no matter for the boot.
 func TestLoaderIsReplacedOnceTheVersionIsTheDefault(t *testing.T) {
-	other := upgrade.LoaderStatus{Slot: bootloader.B, Own: "new", Installed: "old"}
+	other := report.Loader{Slot: bootloader.B, Own: "new", Installed: "old"}
 	same := other
 	same.Same = true
 	left := other
 	left.Left = bootloader.ErrRisk
 	for name, c := range map[string]struct {
 		trial    bool
-		own      upgrade.LoaderStatus
+		own      report.Loader
 		fail     error
 		replaced bool
 	}{

@@ -43,6 +43,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // TrialDeadline is how long a trial may take from Start to its confirmation when Config does not say.
@@ -112,7 +113,7 @@ type Server struct {
 	guard    *guard
 
 	doctors  shared[doctor.Diagnosis]
-	reads    shared[upgrade.Status]
+	reads    shared[report.Status]
 	planning chan struct{} // held while a plan looks at the machine
 
 	journal    *journal
@@ -136,7 +137,7 @@ type Server struct {
 // machine is what the service needs of upgrade.Machine.
 type machine interface {
 	Runs() (st bootloader.State, version string, err error)
-	Status() (upgrade.Status, error)
+	Status() (report.Status, error)
 	Plan(context.Context, *image.Image, upgrade.Options) (upgrade.Plan, error)
 	Prepare(context.Context, *image.Image, upgrade.Options) (attempt.Attempt, error)
 	Stage(context.Context, *image.Image, upgrade.Options) (attempt.Attempt, error)
@@ -152,7 +153,7 @@ type machine interface {
 	Failed(context.Context, string) error
 	Late(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*attempt.Attempt, error)
-	ReplaceLoader(context.Context, upgrade.LoaderOptions) (upgrade.LoaderStatus, error)
+	ReplaceLoader(context.Context, upgrade.LoaderOptions) (report.Loader, error)
 	io.Closer
 }
 

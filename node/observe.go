@@ -3,14 +3,14 @@ package node
 import (
 	"strings"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // Place is where the service is: at the beginning of a phase, or of a step of package upgrade. See Config.Observe.
 type Place struct {
 	Operation string // its first word: "upgrade", "rollback", "trial", "settle", "apply"
 	Phase     Phase
-	Step      upgrade.Step // where Phase is empty
+	Step      progress.Step // where Phase is empty
 }
 
 // String names the place: "upgrade/drain" is a phase, "upgrade:arm-the-loader" a step.
@@ -28,15 +28,15 @@ func (s *Server) at(operation string, p Phase, args ...any) {
 }
 
 // atStep tells that a step begins.
-func (s *Server) atStep(operation string, step upgrade.Step) {
+func (s *Server) atStep(operation string, step progress.Step) {
 	s.log.Debug(operation, "step", step)
 	s.observe(operation, "", step)
 }
 
 // observeStep is told by package upgrade of what is no step of its progress.
-func (s *Server) observeStep(operation string, step upgrade.Step) { s.observe(operation, "", step) }
+func (s *Server) observeStep(operation string, step progress.Step) { s.observe(operation, "", step) }
 
-func (s *Server) observe(operation string, p Phase, step upgrade.Step) {
+func (s *Server) observe(operation string, p Phase, step progress.Step) {
 	if s.config.Observe != nil {
 		operation, _, _ = strings.Cut(operation, " ")
 		s.config.Observe(Place{Operation: operation, Phase: p, Step: step})

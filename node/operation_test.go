@@ -9,20 +9,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
-func bytesOf(step upgrade.Step, n int64) Told {
-	return Progress{upgrade.Event{Step: step, Bytes: n, Total: 100}}
+func bytesOf(step progress.Step, n int64) Told {
+	return Progress{progress.Event{Step: step, Bytes: n, Total: 100}}
 }
 
-func stepOf(step upgrade.Step, done bool) Told {
-	return Progress{upgrade.Event{Step: step, Done: done}}
+func stepOf(step progress.Step, done bool) Told {
+	return Progress{progress.Event{Step: step, Done: done}}
 }
 
 func TestAReaderThatComesLateSeesEveryStepAndTheLastBytes(t *testing.T) {
 	op := newOperation("upgrade", newJournal("boot-1"))
-	for _, step := range []upgrade.Step{"write", "verify"} {
+	for _, step := range []progress.Step{"write", "verify"} {
 		op.tell(stepOf(step, false))
 		for n := range int64(1000) {
 			op.tell(bytesOf(step, n+1))
@@ -70,7 +70,7 @@ func TestAReaderThatLeavesDoesNotEndTheOperation(t *testing.T) {
 func TestReadersFollowLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op := newOperation("upgrade", newJournal("boot-1"))
-		var seen []upgrade.Step
+		var seen []progress.Step
 		result := make(chan error, 1)
 		go func() {
 			result <- op.Follow(t.Context(), 0, func(e Event) error {
@@ -78,7 +78,7 @@ func TestReadersFollowLive(t *testing.T) {
 				return nil
 			})
 		}()
-		for _, step := range []upgrade.Step{"a", "b", "c"} {
+		for _, step := range []progress.Step{"a", "b", "c"} {
 			op.tell(stepOf(step, true))
 			synctest.Wait()
 			require.Equal(t, step, seen[len(seen)-1])

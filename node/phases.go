@@ -8,6 +8,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -23,13 +24,13 @@ func (q *sequence) resolve(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", q.op.name, err)
 	}
 	begun := time.Now()
-	q.tell(upgrade.Event{Step: stepResolve})
+	q.tell(progress.Event{Step: stepResolve})
 	q.img, err = q.s.pull(ctx, q.request.Image)
 	warning := ""
 	if err == nil {
 		warning, err = q.allowClient()
 	}
-	q.tell(upgrade.Event{Step: stepResolve, Done: true, Err: err, Elapsed: time.Since(begun)})
+	q.tell(progress.Event{Step: stepResolve, Done: true, Err: err, Elapsed: time.Since(begun)})
 	if err != nil {
 		return fmt.Errorf("%s: %w", q.op.name, err)
 	}

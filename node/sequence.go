@@ -10,12 +10,13 @@ import (
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // Steps of an operation that package upgrade does not have.
 const (
-	stepResolve upgrade.Step = "resolve" // the reference becomes a digest
-	stepReboot  upgrade.Step = "reboot"
+	stepResolve progress.Step = "resolve" // the reference becomes a digest
+	stepReboot  progress.Step = "reboot"
 )
 
 // phase is one part of the sequence around an upgrade.
@@ -145,9 +146,9 @@ func (q *sequence) ask(first phase) []phase {
 // hooks runs hooks that disturb nothing, so that there is nothing to undo.
 func (q *sequence) hooks(ctx context.Context, p Phase, a attempt.Attempt) error {
 	begun := time.Now()
-	q.tell(upgrade.Event{Step: upgrade.Step(p)})
+	q.tell(progress.Event{Step: progress.Step(p)})
 	_, err := q.s.runHooks(ctx, q.op, q.occasion(p, a), false)
-	q.tell(upgrade.Event{Step: upgrade.Step(p), Done: true, Err: err, Elapsed: time.Since(begun)})
+	q.tell(progress.Event{Step: progress.Step(p), Done: true, Err: err, Elapsed: time.Since(begun)})
 	return err
 }
 
@@ -195,21 +196,21 @@ func (s *Server) disturbing(unmount bool) (all []disturbance) {
 
 // whole is the plan of a whole request: with what comes before the preparation, and what follows it.
 func (s *Server) whole(p upgrade.Plan, r UpgradeRequest) Plan {
-	steps := []upgrade.Step{stepResolve}
+	steps := []progress.Step{stepResolve}
 	if r.Reboot && len(s.hooks(PhaseAllow)) > 0 {
-		steps = append(steps, upgrade.Step(PhaseAllow))
+		steps = append(steps, progress.Step(PhaseAllow))
 	}
 	steps = append(steps, p.Steps...)
 	if r.Reboot {
 		for _, d := range s.disturbing(!r.Stage) {
-			steps = append(steps, upgrade.Step(d.name))
+			steps = append(steps, progress.Step(d.name))
 		}
 		if len(s.hooks(PhaseLast)) > 0 {
-			steps = append(steps, upgrade.Step(PhaseLast))
+			steps = append(steps, progress.Step(PhaseLast))
 		}
 	}
 	if !r.Stage {
-		steps = append(steps, upgrade.StepArm)
+		steps = append(steps, progress.StepArm)
 	}
 	if r.Reboot {
 		steps = append(steps, stepReboot)
@@ -224,12 +225,12 @@ func (q *sequence) do(ctx context.Context, d disturbance) error {
 		return nil // a rollback that gives something up: there is nothing to prepare for
 	}
 	begun := time.Now()
-	q.tell(upgrade.Event{Step: upgrade.Step(d.name)})
+	q.tell(progress.Event{Step: progress.Step(d.name)})
 	if d.unmounts || d.name == PhaseStop {
 		q.s.guard.on(guardHold, time.Time{}) // from here on nobody may be able to log in
 	}
 	err := q.disturbOnce(ctx, d)
-	q.tell(upgrade.Event{Step: upgrade.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})
+	q.tell(progress.Event{Step: progress.Step(d.name), Done: true, Err: err, Elapsed: time.Since(begun)})
 	return err
 }
 
@@ -341,13 +342,13 @@ func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
 		Preserve: q.request.Preserve, Force: q.request.Force, Tries: q.request.Tries, Trial: q.request.Way,
 		Mode:     q.request.Mode,
-		Progress: func(e upgrade.Event) { q.s.progress(q.op, e) },
+		Progress: func(e progress.Event) { q.s.progress(q.op, e) },
 	}
 }
 
-func (q *sequence) tell(e upgrade.Event) { q.s.tell(q.op, e) }
+func (q *sequence) tell(e progress.Event) { q.s.tell(q.op, e) }
 
-func (s *Server) tell(op *Operation, e upgrade.Event) {
+func (s *Server) tell(op *Operation, e progress.Event) {
 	if e.Done && e.Err != nil {
 		s.log.Error(op.name, "step", e.Step, "reason", e.Err)
 	}
@@ -355,7 +356,7 @@ func (s *Server) tell(op *Operation, e upgrade.Event) {
 }
 
 // progress tells what package upgrade does.
-func (s *Server) progress(op *Operation, e upgrade.Event) {
+func (s *Server) progress(op *Operation, e progress.Event) {
 	if !e.Done && e.File == "" {
 		s.atStep(op.name, e.Step)
 	}

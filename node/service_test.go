@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // until waits for something that another goroutine brings about.
@@ -42,7 +42,7 @@ func TestOneOperationAtATime(t *testing.T) {
 	require.NoError(t, err, "status answers meanwhile")
 	require.Equal(t, bootloader.A, st.Loader.Active)
 	require.True(t, st.Operation.Running)
-	require.Equal(t, upgrade.StepWrite, st.Operation.Progress.Step)
+	require.Equal(t, progress.StepWrite, st.Operation.Progress.Step)
 	require.EqualValues(t, 100, st.Operation.Progress.Bytes)
 
 	f.mu.Lock()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // CancelStage gives up the staged upgrade; upgrade.ErrNotStaged if there is none.
@@ -30,7 +31,7 @@ var ErrRestarting = errors.New("the machine restarts")
 func (s *Server) applyStaged(ctx context.Context, op *Operation) error {
 	defer op.cancel()
 	err := s.with(false, func(m machine) error {
-		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e upgrade.Event) {
+		a, err := m.ApplyStaged(ctx, upgrade.Options{Progress: func(e progress.Event) {
 			s.progress(op, e)
 		}})
 		if err == nil {

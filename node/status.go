@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // Status is what Server.Status tells.
 type Status struct {
 	// of the machine; zero, but for its warnings, where it cannot be read while it is changed
-	upgrade.Status
+	report.Status
 	Operation *OperationStatus // what runs now, or else what ran last in this boot; nil if nothing did
 	Checks    *Checks          // of the trial that this boot is; nil on other boots
 	Problem   string           // what went wrong early in this boot; empty if nothing did
@@ -53,7 +54,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 		if !running {
 			return Status{}, err
 		}
-		machine = upgrade.Status{Warnings: []string{"the disk cannot be read while it is being changed: " +
+		machine = report.Status{Warnings: []string{"the disk cannot be read while it is being changed: " +
 			err.Error()}}
 	}
 	machine.BootID = s.bootID

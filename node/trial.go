@@ -9,6 +9,7 @@ import (
 
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // recordTime bounds how long the reason of a failed trial may take to reach META. The restart does not wait longer.
@@ -282,7 +283,7 @@ func (s *Server) setProblem(err error) {
 
 func (s *Server) confirm(ctx context.Context) error {
 	return s.briefly(ctx, "confirm", func(*Operation) (err error) {
-		s.at("trial", Phase(upgrade.StepConfirm))
+		s.at("trial", Phase(progress.StepConfirm))
 		for try := range maxTries {
 			err = s.confirmOnce(ctx, try)
 			final := errors.Is(err, upgrade.ErrCold) || errors.Is(err, upgrade.ErrUnordered)

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // undoing is what undoes the phase of a mark. rank is the phase's place in the order of disturbing.
@@ -33,7 +33,7 @@ func (s *Server) due(m attempt.Mark) (disturbance, bool) {
 }
 
 // unsettled is what an attempt that is over, or about to be, has left, before anything of it was tried.
-func (s *Server) unsettled(st upgrade.Status) (left []string) {
+func (s *Server) unsettled(st report.Status) (left []string) {
 	a := st.Attempt
 	if a == nil || st.Loader.Trial() || a.Open() && a.To != st.Loader.Active {
 		return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // Additions are what a new disk is given beside the version that it boots. The zero value adds nothing. What can be
@@ -250,7 +251,7 @@ func (in *install) fill(ctx context.Context) error {
 			return err
 		}
 		dev := partition.Section(in.dev, p)
-		tell := func(done int64) { in.op.tell(Event{Step: StepFill, File: label, Bytes: done}) }
+		tell := func(done int64) { in.op.tell(progress.Event{Step: progress.StepFill, File: label, Bytes: done}) }
 		if err := in.Add.Contents[label](ctx, dev, p.GUID, tell); err != nil {
 			return fmt.Errorf("content of partition %s: %w", label, err)
 		}
@@ -276,7 +277,9 @@ func (in *install) bootFile(ctx context.Context, f BootFile) (err error) {
 		return err
 	}
 	defer w.Abort()
-	tell := func(n int64) { in.op.tell(Event{Step: StepFill, File: f.Path, Bytes: n, Total: f.Size}) }
+	tell := func(n int64) {
+		in.op.tell(progress.Event{Step: progress.StepFill, File: f.Path, Bytes: n, Total: f.Size})
+	}
 	if _, err := w.ReadFrom(&meter{ctx: ctx, r: from, tell: tell}); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // installed is a machine on whose disk an image was installed with what is added.
@@ -82,7 +83,7 @@ func TestAddedArgumentsReachTheKernel(t *testing.T) {
 			require.NoError(t, err)
 			st, err := sys.Status()
 			require.NoError(t, err)
-			require.Equal(t, upgrade.Complete, st.Slots[0].Content)
+			require.Equal(t, report.Complete, st.Slots[0].Content)
 			require.Equal(t, img.Digest, st.Slots[0].Manifest.Image)
 			require.Empty(t, st.Warnings)
 		})

@@ -14,6 +14,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // operation is one upgrade on its way through the steps.
@@ -29,9 +31,9 @@ type operation struct {
 	manifest bootloader.Manifest
 	phase    attempt.Phase    // that the attempt is recorded in: Prepared or Staged
 	reuse    map[string]Reuse // by the name of the asset
-	whole    pace             // of the download
+	whole    progress.Pace    // of the download
 	fetching int              // the layer that ofLayer speaks of
-	ofLayer  pace
+	ofLayer  progress.Pace
 	beside   map[string]*readBack // of the files that are read back while they are written, by name
 	begun    map[string]bool      // files that were written, whole or in part, by name
 	kept     int                  // bytes of firmware variables that the rehearsal wrote
@@ -86,13 +88,13 @@ func (m *Machine) prepareAs(
 //	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
 func (op *operation) steps() []step {
 	return []step{
-		{StepFind, op.find},
-		{StepDisarm, op.disarm},
-		{StepClear, op.clear},
-		{StepWrite, op.write},
-		{StepVerify, op.verify},
-		{StepComplete, op.complete},
-		{StepPrepare, op.prepare},
+		{progress.StepFind, op.find},
+		{progress.StepDisarm, op.disarm},
+		{progress.StepClear, op.clear},
+		{progress.StepWrite, op.write},
+		{progress.StepVerify, op.verify},
+		{progress.StepComplete, op.complete},
+		{progress.StepPrepare, op.prepare},
 	}
 }
 
@@ -206,7 +208,7 @@ func (op *operation) lacks() error {
 	})
 }
 
-func (op *operation) tell(e Event) {
+func (op *operation) tell(e progress.Event) {
 	if op.Progress != nil {
 		op.Progress(e)
 	}
@@ -217,14 +219,15 @@ func (op *operation) tellWrite(file string, n, total int64) {
 	if op.Progress == nil {
 		return
 	}
-	e := Event{Step: StepWrite, File: file, Bytes: n, Total: total}
+	e := progress.Event{Step: progress.StepWrite, File: file, Bytes: n, Total: total}
 	if p := op.source.came.Load(); p != nil {
 		if p.Layer != op.fetching {
-			op.fetching, op.ofLayer = p.Layer, pace{}
+			op.fetching, op.ofLayer = p.Layer, progress.Pace{}
 		}
 		now := op.m.now()
-		e.Whole = op.whole.amount(now, p.Fetched, p.Total)
-		e.Layer = Layer{p.Layer, p.Layers, op.ofLayer.amount(now, p.OfLayer, p.LayerTotal)}
+		e.Whole = op.whole.Amount(now, p.Fetched, p.Total)
+		e.Layer = progress.Layer{Number: p.Layer, Count: p.Layers,
+			Amount: op.ofLayer.Amount(now, p.OfLayer, p.LayerTotal)}
 	}
 	op.Progress(e)
 }
@@ -327,7 +330,7 @@ func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
 	case a == nil || a.Phase != attempt.Prepared && a.Phase != attempt.Armed:
 		return attempt.Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
 	}
-	err = m.walk(ctx, []step{{StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
+	err = m.walk(ctx, []step{{progress.StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
 	if err != nil {
 		return *a, fmt.Errorf("%s to %s: %w", a.Kind, a.Version, err)
 	}
@@ -341,7 +344,7 @@ func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
 //	after it                    the trial, as often as it is counted, then the default
 func (m *Machine) arm(a *attempt.Attempt, o Options) error {
 	to := m.slot(a.To)
-	if to.Content != Complete || to.Manifest.Image != a.Image {
+	if to.Content != report.Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
 	}
 	way := cmp.Or(o.Trial, a.Trial, m.Trial)

@@ -9,6 +9,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // Boot is what this boot means for the attempt on record.
@@ -317,7 +319,7 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 // a cut left over. The attempt is nil if META holds none for this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*attempt.Attempt, error) {
 	var a *attempt.Attempt
-	err := m.walk(ctx, []step{{StepConfirm, func(ctx context.Context) (err error) {
+	err := m.walk(ctx, []step{{progress.StepConfirm, func(ctx context.Context) (err error) {
 		a, err = m.confirm(ctx, o)
 		return err
 	}}}, o.Progress)
@@ -340,7 +342,7 @@ func (m *Machine) confirm(ctx context.Context, o Options) (*attempt.Attempt, err
 	if err != nil {
 		return nil, err
 	}
-	if s.Content != Complete {
+	if s.Content != report.Complete {
 		return nil, fmt.Errorf("%s: %w (reboot to fall back to the default)", s, ErrNotComplete)
 	}
 	reason := ""

@@ -8,6 +8,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade/internal/foretell"
 	"github.com/pawl-os/pawl/upgrade/internal/sentence"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // byKexec reports whether the running kernel was started by kexec, so that nothing has shown that the firmware starts
@@ -22,7 +23,7 @@ func (m *Machine) byKexec(s bootloader.Slot) bool {
 
 // startsCold predicts what the machine boots once s is confirmed, from a confirm of s that is played on a copy in
 // memory, and refuses what is not s as its manifest has it.
-func (m *Machine) startsCold(s SlotStatus) error {
+func (m *Machine) startsCold(s report.Slot) error {
 	if m.Disk == nil {
 		return fmt.Errorf("it was started by kexec, and what the firmware would start is not known without the disk: "+
 			"%w", ErrCold)

@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/internal/harness/testregistry"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // onlyUKI is an image that has a UKI around a kernel, and nothing else.
@@ -48,18 +49,18 @@ func TestEventsTellHowFastAndHowLong(t *testing.T) {
 	p, err := m.Plan(t.Context(), img, upgrade.Options{})
 	require.NoError(t, err)
 
-	var writes, verifies []upgrade.Event
-	_, err = m.Apply(t.Context(), img, upgrade.Options{Progress: func(e upgrade.Event) {
+	var writes, verifies []progress.Event
+	_, err = m.Apply(t.Context(), img, upgrade.Options{Progress: func(e progress.Event) {
 		switch {
 		case e.Done:
-		case e.Step == upgrade.StepWrite && e.File != "":
+		case e.Step == progress.StepWrite && e.File != "":
 			writes = append(writes, e)
-		case e.Step == upgrade.StepVerify && e.Total > 0:
+		case e.Step == progress.StepVerify && e.Total > 0:
 			verifies = append(verifies, e)
 		}
 	}})
 	require.NoError(t, err)
-	last := upgrade.Event{}
+	last := progress.Event{}
 	for _, e := range writes {
 		require.GreaterOrEqual(t, e.Bytes, last.Bytes)
 		require.GreaterOrEqual(t, e.Whole.Bytes, last.Whole.Bytes)
@@ -73,7 +74,7 @@ func TestEventsTellHowFastAndHowLong(t *testing.T) {
 		last = e
 	}
 	require.Equal(t, last.Total, last.Bytes)
-	known := slices.DeleteFunc(writes, func(e upgrade.Event) bool { return e.Whole.Left == 0 || e.Layer.Rate == 0 })
+	known := slices.DeleteFunc(writes, func(e progress.Event) bool { return e.Whole.Left == 0 || e.Layer.Rate == 0 })
 	require.NotEmpty(t, known, "no event tells how long")
 	middle := known[len(known)/2]
 	require.InEpsilon(t, rate, middle.Whole.Rate, 0.9, "a loaded machine makes it slower")

@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // InstallOptions are the choices of an install. With nothing but Loader it has the default layout.
@@ -27,12 +28,12 @@ type InstallOptions struct {
 	// of the partitions, where they are not those of partition.Default; also what Open is to be told
 	Labels   partition.Labels
 	Add      Additions
-	Force    bool             // also over an existing partition table, and also an image that looks unfit to boot
-	Vars     efivar.Store     // the firmware's variables of the machine that will boot the disk; nil for a disk image
-	Seed     string           // makes the disk's identifiers repeatable; empty: random ones
-	Progress func(Event)      // may be nil
-	Log      *slog.Logger     // nil discards
-	Now      func() time.Time // nil is time.Now
+	Force    bool                 // also over an existing partition table, and also an image that looks unfit to boot
+	Vars     efivar.Store         // the firmware's variables of the machine that will boot the disk; nil for a disk image
+	Seed     string               // makes the disk's identifiers repeatable; empty: random ones
+	Progress func(progress.Event) // may be nil
+	Log      *slog.Logger         // nil discards
+	Now      func() time.Time     // nil is time.Now
 }
 
 // Install is the first upgrade: it lays out dev, and writes img into slot A as the default. A disk image is an install
@@ -64,16 +65,16 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	defer func() { in.op.source.stop() }() // find may have replaced it
 	defer in.op.stopReading()
 	steps := []step{
-		{StepFind, in.find},
-		{StepLayout, in.layout},
-		{StepWrite, in.write},
-		{StepVerify, in.verify},
-		{StepComplete, in.op.complete},
+		{progress.StepFind, in.find},
+		{progress.StepLayout, in.layout},
+		{progress.StepWrite, in.write},
+		{progress.StepVerify, in.verify},
+		{progress.StepComplete, in.op.complete},
 	}
 	if in.Add.fills() { // while nothing boots
-		steps = append(steps, step{StepFill, in.fill})
+		steps = append(steps, step{progress.StepFill, in.fill})
 	}
-	steps = append(steps, step{StepPrepare, in.prepare}, step{StepConfirm, in.confirm})
+	steps = append(steps, step{progress.StepPrepare, in.prepare}, step{progress.StepConfirm, in.confirm})
 	err := walk(ctx, steps, o.Progress, in.Now)
 	if err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/kexec"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // carried are the kernel arguments by which GRUB tells of this boot: which partition it was started from, and that it
@@ -30,7 +31,7 @@ func (m *Machine) Kernel(s bootloader.Slot) (kexec.Kernel, error) {
 
 func (m *Machine) kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	status := m.slot(s)
-	if status.Content != Complete {
+	if status.Content != report.Complete {
 		return kexec.Kernel{}, fmt.Errorf("it is %s: %s: %w", status.Content, status.Problem, ErrNotComplete)
 	}
 	ours := []string{cmdline.Slot + "=" + string(s), cmdline.StartKexec}

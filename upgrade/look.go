@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // Backend is the kind of loader that boots the machine.
@@ -18,7 +19,7 @@ func (m *Machine) Backend() bootloader.Backend { return m.backend }
 
 // Damage reads the files of a complete slot, and tells those that are not what its manifest says, a clause each. Only a
 // context that ends is an error.
-func (m *Machine) Damage(ctx context.Context, s SlotStatus) (problems []string, err error) {
+func (m *Machine) Damage(ctx context.Context, s report.Slot) (problems []string, err error) {
 	if m.DropCache != nil {
 		if err := m.DropCache(); err != nil {
 			return []string{fmt.Sprintf("cached pages cannot be dropped: %v", err)}, nil

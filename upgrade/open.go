@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/progress"
 	"github.com/pawl-os/pawl/upgrade/pstore"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
@@ -44,10 +45,10 @@ type OpenOptions struct {
 	Versions versions.Rules // which version may follow it; without Version, the os-release may set its window
 	// what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
 	PStore  pstore.Dir
-	Log     *slog.Logger     // nil discards
-	Observe Observer         // is told of steps; nil: nobody
-	Now     func() time.Time // nil is time.Now
-	memory  *meta.Store      // in place of the partition META
+	Log     *slog.Logger      // nil discards
+	Observe progress.Observer // is told of steps; nil: nobody
+	Now     func() time.Time  // nil is time.Now
+	memory  *meta.Store       // in place of the partition META
 }
 
 // Open opens the machine that boots from disk: a block device, or a file that holds a disk image. The boot file system

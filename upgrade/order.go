@@ -6,6 +6,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // unordered says why no attempt on record ordered this boot of a slot that is not the default; empty where one did, and
@@ -31,7 +32,7 @@ func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 	case a.Phase != attempt.Armed && a.Phase != attempt.Started:
 		return fmt.Sprintf("the latest attempt is not armed (%s)", a)
 	}
-	if held := m.slot(st.Active); held.Content == Complete && held.Manifest.Image != a.Image {
+	if held := m.slot(st.Active); held.Content == report.Complete && held.Manifest.Image != a.Image {
 		return fmt.Sprintf("%s, of image %s, and the latest attempt is for image %s (%s)", held, held.Manifest.Image,
 			a.Image, a)
 	}
@@ -45,14 +46,14 @@ func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 }
 
 // byHand is the attempt of a person who confirms what runs. It takes over what the one before it has still to undo.
-func (m *Machine) byHand(st bootloader.State, runs SlotStatus, before *attempt.Attempt) *attempt.Attempt {
+func (m *Machine) byHand(st bootloader.State, runs report.Slot, before *attempt.Attempt) *attempt.Attempt {
 	var marks []attempt.Mark
 	if before != nil {
 		marks = before.Marks
 	}
 	return &attempt.Attempt{
 		ID: newID(), Kind: attempt.Upgrade, Phase: attempt.Started, From: st.Default, To: st.Active,
-		Old: m.slot(st.Default).version(), Version: runs.version(), Image: runs.Manifest.Image,
+		Old: m.slot(st.Default).Version(), Version: runs.Version(), Image: runs.Manifest.Image,
 		Reference: runs.Manifest.Reference, Marks: marks, Boots: attempt.Boots{Started: m.BootID},
 		Begun: m.now().UTC().Truncate(time.Second),
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -22,15 +24,15 @@ type Plan struct {
 	Version   string // version that the image states; empty if it does not
 	Image     string // digest
 	Reference string
-	Lost      string   // version in the target, which is gone once the upgrade begins; empty if there is none
-	Bytes     int64    // bytes that the target's files will take; 0 if the image does not say beforehand
-	Room      int64    // bytes that the target can hold
-	Fetch     int64    // packed bytes that are downloaded at most
-	Reused    []Reuse  // files that are not downloaded, or not from their beginning
-	Restarts  bool     // a download that is cut off starts again: the image has no table of frames
-	Steps     []Step   // in order
-	Preserve  bool     // EPHEMERAL is kept
-	Warnings  []string // one sentence each
+	Lost      string          // version in the target, which is gone once the upgrade begins; empty if there is none
+	Bytes     int64           // bytes that the target's files will take; 0 if the image does not say beforehand
+	Room      int64           // bytes that the target can hold
+	Fetch     int64           // packed bytes that are downloaded at most
+	Reused    []Reuse         // files that are not downloaded, or not from their beginning
+	Restarts  bool            // a download that is cut off starts again: the image has no table of frames
+	Steps     []progress.Step // in order
+	Preserve  bool            // EPHEMERAL is kept
+	Warnings  []string        // one sentence each
 }
 
 // Plan looks at the machine and at what img says of itself, and returns what Apply would do, or the error with which
@@ -81,9 +83,9 @@ func unreported(st bootloader.State) error {
 }
 
 // active checks that what runs is what the active slot says it holds.
-func (m *Machine) active(st bootloader.State) (SlotStatus, error) {
+func (m *Machine) active(st bootloader.State) (report.Slot, error) {
 	s := m.slot(st.Active)
-	if s.Content == Complete && m.Version != "" && s.Manifest.Named() && s.Manifest.Version != m.Version {
+	if s.Content == report.Complete && m.Version != "" && s.Manifest.Named() && s.Manifest.Version != m.Version {
 		return s, fmt.Errorf("version %s is running, slot %s holds %s: %w", m.Version, st.Active, s.Manifest.Version,
 			bootloader.ErrAmbiguous)
 	}
@@ -109,13 +111,13 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 	if mismatch != nil && !o.Force {
 		return nil, mismatch
 	}
-	if from.Content == Complete && from.Manifest.Arch != img.Arch {
+	if from.Content == report.Complete && from.Manifest.Arch != img.Arch {
 		return nil, fmt.Errorf("it is for %s, and this machine runs %s: %w", img.Arch, from.Manifest.Arch,
 			image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
 	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.backend, img), plan: Plan{
-		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.version(), Version: img.Version, Image: img.Digest,
+		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.Version(), Version: img.Version, Image: img.Digest,
 		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
 	if mismatch != nil {
@@ -124,10 +126,10 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 	if m.Version != "" {
 		op.plan.Old = m.Version
 	}
-	if to.Content == Complete {
+	if to.Content == report.Complete {
 		op.plan.Lost = to.Manifest.Version
 	}
-	if from.Content == Complete && from.Manifest.Image == img.Digest && !o.Force {
+	if from.Content == report.Complete && from.Manifest.Image == img.Digest && !o.Force {
 		return nil, fmt.Errorf("%s (%s): %w", img.Digest, from.Manifest.Version, ErrSame)
 	}
 	bad, err := m.knownBad()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pawl-os/pawl/internal/harness/virtual"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -16,7 +17,7 @@ func TestDowngradeIsRefusedUnlessForced(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Upgrade(t.Context(), old, upgrade.Options{})
 	require.ErrorIs(t, err, versions.ErrPolicy)
-	require.Equal(t, upgrade.Empty, r.status().Slots[1].Content, "nothing was written")
+	require.Equal(t, report.Empty, r.status().Slots[1].Content, "nothing was written")
 	_, err = r.Upgrade(t.Context(), old, upgrade.Options{Force: true})
 	require.NoError(t, err)
 }

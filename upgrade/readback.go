@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/partition/direct"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // readBack reads one file of a slot back from the device, and hashes it, in goroutines of its own: as far as it is
@@ -178,7 +179,7 @@ func (op *operation) readBack(ctx context.Context) error {
 			return err
 		}
 	}
-	var p pace
+	var p progress.Pace
 	op.m.log.Debug("read back from the device", "slot", op.plan.To, "bytes", total, "how", op.m.how())
 	for _, f := range op.files {
 		b, err := op.reads(ctx, f)
@@ -187,8 +188,8 @@ func (op *operation) readBack(ctx context.Context) error {
 		}
 		defer b.stop()
 		err = b.is(f, op.plan.To.File(f.Name), func(n int64) {
-			op.tell(Event{Step: StepVerify, File: f.Name, Bytes: done + n, Total: total, How: op.m.how(),
-				Whole: p.amount(op.m.now(), done+n, total)})
+			op.tell(progress.Event{Step: progress.StepVerify, File: f.Name, Bytes: done + n, Total: total, How: op.m.how(),
+				Whole: p.Amount(op.m.now(), done+n, total)})
 		})
 		if err != nil {
 			return err

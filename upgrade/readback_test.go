@@ -18,6 +18,8 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // cached is a disk behind a cache, as the kernel has one: reads and writes meet the cache, a flush brings to the medium
@@ -120,7 +122,7 @@ func (m medium) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // upgradeOn prepares and arms img on a machine whose disk is dev.
-func (r *rig) upgradeOn(dev upgrade.Device, img *image.Image, progress func(upgrade.Event)) error {
+func (r *rig) upgradeOn(dev upgrade.Device, img *image.Image, progress func(progress.Event)) error {
 	r.t.Helper()
 	m, err := upgrade.OpenDevice(dev, upgrade.OpenOptions{Loaders: loaders.All(),
 		Vars: r.Vars, Cmdline: &r.Last.Cmdline, BootID: r.BootID(), Version: "1.0.0", Now: virtual.Now,
@@ -135,13 +137,13 @@ func TestReadBackGoesOnBesideTheDownload(t *testing.T) {
 	img := r.large("2.0.0")
 	dev := newCached(r.Disk)
 	var atWrite, total, last int64
-	err := r.upgradeOn(dev, img, func(e upgrade.Event) {
-		if e.Step == upgrade.StepWrite && e.Done {
+	err := r.upgradeOn(dev, img, func(e progress.Event) {
+		if e.Step == progress.StepWrite && e.Done {
 			dev.mu.Lock()
 			atWrite = dev.before
 			dev.mu.Unlock()
 		}
-		if e.Step == upgrade.StepVerify && !e.Done && e.Total > 0 {
+		if e.Step == progress.StepVerify && !e.Done && e.Total > 0 {
 			require.GreaterOrEqual(t, e.Bytes, last)
 			last, total = e.Bytes, e.Total
 			require.Contains(t, e.How, "O_DIRECT")
@@ -187,7 +189,7 @@ func TestNothingIsArmedThatTheMediumDoesNotHave(t *testing.T) {
 			require.ErrorContains(t, err, "verify")
 			s := r.status()
 			require.Equal(t, bootloader.None, s.Loader.Armed)
-			require.NotEqual(t, upgrade.Complete, s.Slots[1].Content)
+			require.NotEqual(t, report.Complete, s.Slots[1].Content)
 			r.boots(bootloader.A, "1.0.0")
 		})
 	}

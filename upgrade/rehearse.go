@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/internal/foretell"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // errUnrehearsed is returned where there is nothing to play on.
@@ -78,7 +79,7 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 		}
 	}
 	op := &operation{m: m, img: img, takes: takesFor(m.backend, img), plan: Plan{
-		Kind: attempt.Upgrade, From: st.Active, To: st.Active.Other(), Old: from.version(), Image: img.Digest,
+		Kind: attempt.Upgrade, From: st.Active, To: st.Active.Other(), Old: from.Version(), Image: img.Digest,
 	}}
 	return op.played(ctx, allAhead)
 }
@@ -341,7 +342,7 @@ func (r *rehearsal) back(ctx context.Context, s *stage) error {
 
 // outvoted refuses to confirm a slot where the other one would boot all the same, as the model says: something has come
 // since it was armed that decides before the loader does. What the model does not know stops no confirm.
-func (m *Machine) outvoted(running SlotStatus) error {
+func (m *Machine) outvoted(running report.Slot) error {
 	s, err := m.stage(running.Manifest)
 	if err != nil {
 		return nil

@@ -6,69 +6,24 @@ import (
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
-// LoaderStatus is the loader that starts a machine, beside the one that the default's version has brought. The zero
-// value is that of a machine on which there is nothing to compare.
-type LoaderStatus struct {
-	Slot      bootloader.Slot // the default, where it runs
-	Version   string          // what that slot holds
-	Installed string          // name and version of the loader that is installed, for people
-	Own       string          // those of the slot's; "" when the version has brought none
-	Same      bool            // they are the same, byte for byte
-	// why it is left as it is: ErrOlder, ErrRisk, ErrMachine, ErrRefused, ErrNotOurs; nil when it is the same, or would
-	// be replaced
-	Left  error
-	Waits bool     // the next start through the firmware goes through it, and then it is installed
-	Notes []string // what is odd but does no harm, one sentence each
-}
-
-// String says in a sentence how the two loaders compare.
-func (s LoaderStatus) String() string {
-	switch {
-	case s.Own == "":
-		return "The version that runs by itself has brought no loader, so the one that is installed stays."
-	case s.Same:
-		return fmt.Sprintf("The loader is that of version %s: %s.", s.Version, s.Own)
-	case s.Left != nil:
-		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), which is left "+
-			"as it is: %v.", s.Version, s.Own, s.Installed, s.Left)
-	case s.Waits:
-		return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s): the next "+
-			"start through the firmware goes through it, and the boot after that installs it.", s.Version, s.Own,
-			s.Installed)
-	}
-	return fmt.Sprintf("The loader of version %s (%s) differs from the one that is installed (%s), and is not "+
-		"installed yet.", s.Version, s.Own, s.Installed)
-}
-
-// Settled reports whether the loader is as it should be: it is the version's, or a later one, or that has brought none.
-func (s LoaderStatus) Settled() bool {
-	return s.Own == "" || s.Same || errors.Is(s.Left, bootloader.ErrOlder)
-}
-
-// warnings are what Status says of it.
-func (s LoaderStatus) warnings() []string {
-	if s.Settled() {
-		return s.Notes
-	}
-	return append([]string{s.String()}, s.Notes...)
-}
-
 // loaderStatus compares the installed loader with that of the default, if the default runs.
-func (m *Machine) loaderStatus(st bootloader.State) (LoaderStatus, error) {
+func (m *Machine) loaderStatus(st bootloader.State) (report.Loader, error) {
 	r, ok := m.Loader.(bootloader.Replacer)
 	if !ok || st.Active == bootloader.None || st.Trial() {
-		return LoaderStatus{}, nil
+		return report.Loader{}, nil
 	}
 	slot := m.slot(st.Active)
 	c, err := r.Compare(st.Active)
 	if err != nil {
-		return LoaderStatus{}, err
+		return report.Loader{}, err
 	}
-	s := LoaderStatus{
-		Slot: st.Active, Version: slot.version(), Installed: c.Installed, Own: c.Own, Same: c.Same, Notes: c.Notes,
+	s := report.Loader{
+		Slot: st.Active, Version: slot.Version(), Installed: c.Installed, Own: c.Own, Same: c.Same, Notes: c.Notes,
 	}
 	ours := m.ours(c)
 	switch {
@@ -89,7 +44,7 @@ func (m *Machine) loaderStatus(st bootloader.State) (LoaderStatus, error) {
 
 // waits reports whether firmware is to start the loader of a slot once, and why it is left where that came to nothing
 // or cannot be done.
-func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatus) (bool, error) {
+func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot report.Slot) (bool, error) {
 	own, err := ownOf(slot)
 	if err != nil {
 		return false, err
@@ -117,9 +72,9 @@ func (m *Machine) waits(r bootloader.Replacer, s bootloader.Slot, slot SlotStatu
 
 // newer reports whether the installed loader is that of a higher version, which the other slot holds still: after a
 // rollback. It is what tells loaders apart that do not state a version.
-func (m *Machine) newer(other bootloader.Slot, than SlotStatus, digest string) bool {
+func (m *Machine) newer(other bootloader.Slot, than report.Slot, digest string) bool {
 	held := m.slot(other)
-	if held.Content != Complete || !versions.Higher(held.Manifest.Version, than.Manifest.Version) {
+	if held.Content != report.Complete || !versions.Higher(held.Manifest.Version, than.Manifest.Version) {
 		return false
 	}
 	for _, f := range held.Manifest.Files {
@@ -132,8 +87,8 @@ func (m *Machine) newer(other bootloader.Slot, than SlotStatus, digest string) b
 
 // LoaderOptions are the choices of ReplaceLoader. The zero value takes no risk.
 type LoaderOptions struct {
-	Force    bool        // whatever Left says, but for ErrMachine: the machine may then not start
-	Progress func(Event) // may be nil
+	Force    bool                 // whatever Left says, but for ErrMachine: the machine may then not start
+	Progress func(progress.Event) // may be nil
 }
 
 // ReplaceLoader installs the loader that the running version has brought, when it differs from the one that is
@@ -144,7 +99,7 @@ type LoaderOptions struct {
 // a status that Waits; no restart is asked for. [Machine.Started] sees whether that came to pass, and only then does a
 // call install it. On a trial it is [ErrTrial]. The errors of bootloader.Replacer say why it was left. The status is
 // that of afterwards.
-func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
+func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (report.Loader, error) {
 	s, err := m.replaceLoader(ctx, o)
 	if err != nil {
 		return s, fmt.Errorf("replace the loader: %w", err)
@@ -158,21 +113,21 @@ func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 //	try     the default, started by the old loader, or once by the copy
 //	loader  the default, started by the old loader, the new one, or the version's own copy of it in the slot, which
 //	        the firmware was told of first: see bootorder.Order.Replace. Run again, it finishes
-func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderStatus, error) {
+func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (report.Loader, error) {
 	st, err := m.Loader.State()
 	switch {
 	case err != nil:
-		return LoaderStatus{}, fmt.Errorf("read the loader's state: %w", err)
+		return report.Loader{}, fmt.Errorf("read the loader's state: %w", err)
 	case st.Active == bootloader.None:
-		return LoaderStatus{}, unreported(st)
+		return report.Loader{}, unreported(st)
 	case st.Trial():
-		return LoaderStatus{}, m.notTheDefault(st)
+		return report.Loader{}, m.notTheDefault(st)
 	case st.Armed != bootloader.None:
-		return LoaderStatus{}, fmt.Errorf("slot %s is armed (let it boot, or disarm it with a rollback)", st.Armed)
+		return report.Loader{}, fmt.Errorf("slot %s is armed (let it boot, or disarm it with a rollback)", st.Armed)
 	}
 	slot, err := m.active(st)
 	if err != nil {
-		return LoaderStatus{}, err
+		return report.Loader{}, err
 	}
 	m.noticeLoader(st) // where no Started did
 	s, err := m.loaderStatus(st)
@@ -189,14 +144,14 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (LoaderSta
 	r := m.Loader.(bootloader.Replacer)                                                // loaderStatus has found one
 	back := &operation{m: m, plan: Plan{To: slot.Slot}, files: []bootloader.File{own}} // it reads, and writes nothing
 	proved := s.Same || o.Force
-	steps := []step{{StepVerify, back.readBack}}
+	steps := []step{{progress.StepVerify, back.readBack}}
 	if !proved {
-		steps = append(steps, step{StepTry, func(context.Context) (err error) {
+		steps = append(steps, step{progress.StepTry, func(context.Context) (err error) {
 			proved, err = m.provedLoader(r, slot.Slot, own.SHA256)
 			return err
 		}})
 	}
-	err = m.walk(ctx, append(steps, step{StepLoader, func(context.Context) error {
+	err = m.walk(ctx, append(steps, step{progress.StepLoader, func(context.Context) error {
 		if !proved {
 			return nil
 		}
@@ -216,7 +171,7 @@ func (m *Machine) InWholeDisk() bool {
 }
 
 // ownOf is what the manifest of a slot says of the loader in it.
-func ownOf(s SlotStatus) (bootloader.File, error) {
+func ownOf(s report.Slot) (bootloader.File, error) {
 	for _, f := range s.Manifest.Files {
 		if isOwn(f.Name) {
 			return f, nil

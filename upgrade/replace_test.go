@@ -22,6 +22,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // with is an image whose loader is another one.
@@ -42,7 +43,7 @@ func (r *rig) movedTo(s bootloader.Slot, img *image.Image) {
 	r.confirm()
 }
 
-func (r *rig) replace(o upgrade.LoaderOptions) (upgrade.LoaderStatus, error) {
+func (r *rig) replace(o upgrade.LoaderOptions) (report.Loader, error) {
 	r.t.Helper()
 	m, err := r.Open()
 	require.NoError(r.t, err)
@@ -50,7 +51,7 @@ func (r *rig) replace(o upgrade.LoaderOptions) (upgrade.LoaderStatus, error) {
 }
 
 // installs has the new loader start the machine once, and then installs it.
-func (r *rig) installs(s bootloader.Slot, version string) upgrade.LoaderStatus {
+func (r *rig) installs(s bootloader.Slot, version string) report.Loader {
 	r.t.Helper()
 	before := r.installed()
 	got, err := r.replace(upgrade.LoaderOptions{})

@@ -7,6 +7,8 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // Rollback goes back by hand. What that takes depends on where the machine stands, and the attempt that it returns says
@@ -61,7 +63,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 		return attempt.Attempt{}, err
 	}
 	to := m.slot(st.Active.Other())
-	if to.Content != Complete {
+	if to.Content != report.Complete {
 		return attempt.Attempt{}, fmt.Errorf("%s: %w", to, ErrNothingToRollBack)
 	}
 	if err := m.proved(to); err != nil {
@@ -72,7 +74,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 	}
 	op := &operation{m: m, Options: o, phase: attempt.Prepared, manifest: to.Manifest, files: to.Manifest.Files}
 	op.plan = Plan{
-		Kind: attempt.Rollback, From: from.Slot, To: to.Slot, Old: from.version(), Version: to.Manifest.Version,
+		Kind: attempt.Rollback, From: from.Slot, To: to.Slot, Old: from.Version(), Version: to.Manifest.Version,
 		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
 	}
 	if err := op.rehearse(ctx, loaderAhead); err != nil {
@@ -82,9 +84,9 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 		return attempt.Attempt{}, err
 	}
 	err = m.walk(ctx, []step{
-		{StepDisarm, op.disarm},
-		{StepVerify, op.readBack},
-		{StepPrepare, func(context.Context) error { return op.enter() }},
+		{progress.StepDisarm, op.disarm},
+		{progress.StepVerify, op.readBack},
+		{progress.StepPrepare, func(context.Context) error { return op.enter() }},
 	}, o.Progress)
 	if err != nil {
 		return attempt.Attempt{}, err
@@ -98,7 +100,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 
 // proved refuses what a slot holds if META knows that it failed its trial, or that it was to have one and was never
 // confirmed.
-func (m *Machine) proved(s SlotStatus) error {
+func (m *Machine) proved(s report.Slot) error {
 	bad, err := m.knownBad()
 	if err != nil {
 		return fmt.Errorf("the list of known-bad images cannot be read: %w", err)
@@ -125,10 +127,10 @@ func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (
 	from, to := m.slot(st.Default), m.slot(st.Default.Other())
 	a := attempt.Attempt{
 		Kind: attempt.Upgrade, Phase: attempt.Ended, Result: attempt.Abandoned, Reason: "rolled back by hand",
-		From: from.Slot, To: to.Slot, Old: from.version(), Version: to.version(), Image: to.Manifest.Image,
+		From: from.Slot, To: to.Slot, Old: from.Version(), Version: to.Version(), Image: to.Manifest.Image,
 		Begun: m.now().UTC().Truncate(time.Second),
 	}
-	err := m.walk(ctx, []step{{StepDisarm, func(context.Context) error {
+	err := m.walk(ctx, []step{{progress.StepDisarm, func(context.Context) error {
 		if err := m.Loader.Disarm(); err != nil {
 			return err
 		}

@@ -4,42 +4,24 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
-
-// Content is how much of a system a slot holds.
-type Content string
-
-// What a slot can hold.
-const (
-	Empty    Content = "empty"    // no files
-	Partial  Content = "partial"  // files without a manifest, or files that do not match it in number or size
-	Complete Content = "complete" // a manifest, and every file that it lists in its full size
-)
-
-// SlotStatus is one slot, from its directory alone.
-type SlotStatus struct {
-	Slot     bootloader.Slot
-	Content  Content
-	Manifest bootloader.Manifest // zero unless Content is Complete
-	Problem  string              // what makes it partial
-}
 
 // slot reads what slot s holds: names and sizes, not the bytes of the files. What cannot be read makes it partial.
-func (m *Machine) slot(s bootloader.Slot) SlotStatus {
+func (m *Machine) slot(s bootloader.Slot) report.Slot {
 	man, err := m.manifest(s)
 	switch {
 	case err == nil:
-		return SlotStatus{Slot: s, Content: Complete, Manifest: man}
+		return report.Slot{Slot: s, Content: report.Complete, Manifest: man}
 	case errors.Is(err, errEmpty):
-		return SlotStatus{Slot: s, Content: Empty}
+		return report.Slot{Slot: s, Content: report.Empty}
 	}
-	return SlotStatus{Slot: s, Content: Partial, Problem: err.Error()}
+	return report.Slot{Slot: s, Content: report.Partial, Problem: err.Error()}
 }
 
 var errEmpty = errors.New("no files")
@@ -55,25 +37,6 @@ func (m *Machine) manifest(s bootloader.Slot) (bootloader.Manifest, error) {
 		return none, err
 	}
 	return bootloader.ReadSlot(m.Boot, s)
-}
-
-// String says what a slot holds, for people.
-func (s SlotStatus) String() string {
-	switch {
-	case s.Content == Complete:
-		return fmt.Sprintf("slot %s holds version %s", s.Slot, s.Manifest.Version)
-	case s.Problem != "":
-		return fmt.Sprintf("slot %s is %s: %s", s.Slot, s.Content, s.Problem)
-	}
-	return fmt.Sprintf("slot %s is %s", s.Slot, s.Content)
-}
-
-// version names what a slot holds, for people and for META.
-func (s SlotStatus) version() string {
-	if s.Content == Complete {
-		return s.Manifest.Version
-	}
-	return string(s.Content)
 }
 
 // meter reads, counts, and stops when the context is done.

@@ -7,6 +7,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // maxApply is how many boots may begin to apply a staged upgrade: more than one, because the power may fail meanwhile;
@@ -40,8 +42,8 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (attempt.Attempt, 
 	o.Tries, o.Trial = a.Tries, a.Trial
 	op := &operation{m: m, Options: o, phase: attempt.Staged, plan: Plan{From: a.From, To: a.To}}
 	err = m.walk(ctx, []step{
-		{StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
-		{StepArm, func(context.Context) error { return m.arm(a, o) }},
+		{progress.StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
+		{progress.StepArm, func(context.Context) error { return m.arm(a, o) }},
 	}, o.Progress)
 	switch {
 	case err == nil:
@@ -66,8 +68,8 @@ func (op *operation) verifyStaged(ctx context.Context, a *attempt.Attempt) error
 			bootloader.ErrAmbiguous)
 	}
 	to := op.m.slot(a.To)
-	if to.Content != Complete || to.Manifest.Image != a.Image {
-		return fmt.Errorf("slot %s is %s %s, not %s: %w", a.To, to.version(), to.Problem, a.Version, ErrNotComplete)
+	if to.Content != report.Complete || to.Manifest.Image != a.Image {
+		return fmt.Errorf("slot %s is %s %s, not %s: %w", a.To, to.Version(), to.Problem, a.Version, ErrNotComplete)
 	}
 	op.files, op.manifest = to.Manifest.Files, to.Manifest
 	if err := op.readBack(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 func noVariables(efivar.Name, []byte) error { return errNoVariables }
@@ -125,7 +126,7 @@ func live(t *testing.T, m *virtual.Machine, dies bool) (string, error) {
 	return "", fmt.Errorf("it does not settle")
 }
 
-func expect(s upgrade.Status, version string) error {
+func expect(s report.Status, version string) error {
 	if s.Version != version || s.Loader.Trial() {
 		return fmt.Errorf("%s runs, %s", s.Version, s.Attempt)
 	}

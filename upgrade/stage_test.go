@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 func (r *rig) stage(img *image.Image, o upgrade.Options) attempt.Attempt {
@@ -33,7 +34,7 @@ func (r *rig) apply() (attempt.Attempt, error) {
 func TestStagedUpgradeIsAppliedByTheNextBoot(t *testing.T) {
 	r := start(t)
 	r.stage(r.image("2.0.0"), upgrade.Options{Preserve: true, Tries: 1})
-	require.Equal(t, upgrade.Complete, r.status().Slots[1].Content)
+	require.Equal(t, report.Complete, r.status().Slots[1].Content)
 	require.Equal(t, bootloader.None, r.status().Loader.Armed, "nothing is armed yet")
 	started, err := r.Started(t.Context())
 	require.NoError(t, err)

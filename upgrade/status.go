@@ -5,36 +5,9 @@ import (
 	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/internal/sentence"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
-
-// Status is what is known of a machine's slots, loader and last attempt, read afresh.
-type Status struct {
-	Version  string // of the running system; empty if not known
-	BootID   string
-	Loader   bootloader.State
-	Slots    [2]SlotStatus    // A, then B
-	Attempt  *attempt.Attempt // the latest; nil if there was none or META is not readable
-	KnownBad []attempt.Bad
-	Own      LoaderStatus // the loader itself
-	Warnings []string     // one sentence each, the loader's included
-
-	Unread error // why META, or its record of attempts, cannot be read; nil when it can
-
-	// Unordered says why nothing confirms this boot by itself although the default does not run: see Boot.
-	Unordered string
-}
-
-// Running is what the active slot holds; its Slot is None if no boot reported one.
-func (s Status) Running() SlotStatus {
-	for _, slot := range s.Slots {
-		if slot.Slot == s.Loader.Active {
-			return slot
-		}
-	}
-	return SlotStatus{}
-}
 
 // Runs tells what boot this is: the loader's state, and the version that runs. Status tells more, and takes longer.
 func (m *Machine) Runs() (st bootloader.State, version string, err error) {
@@ -46,8 +19,8 @@ func (m *Machine) Runs() (st bootloader.State, version string, err error) {
 
 // Status reads the state of the machine. It writes nothing. A META that cannot be read is a warning. Where the loader's
 // state cannot be read, what comes with the error has the slots only.
-func (m *Machine) Status() (Status, error) {
-	s := Status{Version: m.Version, BootID: m.BootID}
+func (m *Machine) Status() (report.Status, error) {
+	s := report.Status{Version: m.Version, BootID: m.BootID}
 	for i, slot := range bootloader.Slots {
 		s.Slots[i] = m.slot(slot)
 	}
@@ -59,7 +32,7 @@ func (m *Machine) Status() (Status, error) {
 	if s.Own, err = m.loaderStatus(st); err != nil {
 		s.Own.Notes = []string{sentence.Upper(err.Error()) + "."}
 	}
-	s.Warnings = append(s.Warnings, s.Own.warnings()...)
+	s.Warnings = append(s.Warnings, s.Own.Warnings()...)
 	if s.Attempt, err = m.attempt(); err != nil {
 		s.Unread, s.Warnings = err, append(s.Warnings, err.Error())
 		return s, nil

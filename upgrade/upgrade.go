@@ -25,6 +25,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // Device is a disk, a partition of one or a file: see package [device].
@@ -150,35 +151,35 @@ type Options struct {
 	Mode  string // how the node service restarts the machine; only recorded
 	// of Confirm: also what no attempt on record ordered; a person says so, or Started found a trial in this boot
 	Ordered  bool
-	Kexec    bool        // the caller starts the trial by kexec, once: see Arm
-	Progress func(Event) // may be nil
+	Kexec    bool                 // the caller starts the trial by kexec, once: see Arm
+	Progress func(progress.Event) // may be nil
 }
 
 func (o Options) tries() int { return max(o.Tries, 1) }
 
 // step is one row of the table: what it is called, and what does it.
 type step struct {
-	name Step
+	name progress.Step
 	do   func(context.Context) error
 }
 
-// walk runs the steps in order, tells progress of each, and stops at the first error, which names its step.
-func (m *Machine) walk(ctx context.Context, steps []step, progress func(Event)) error {
-	return walk(ctx, steps, progress, m.now)
+// walk runs the steps in order, tells of each, and stops at the first error, which names its step.
+func (m *Machine) walk(ctx context.Context, steps []step, tell func(progress.Event)) error {
+	return walk(ctx, steps, tell, m.now)
 }
 
-func walk(ctx context.Context, steps []step, progress func(Event), now func() time.Time) error {
-	if progress == nil {
-		progress = func(Event) {}
+func walk(ctx context.Context, steps []step, tell func(progress.Event), now func() time.Time) error {
+	if tell == nil {
+		tell = func(progress.Event) {}
 	}
 	for _, s := range steps {
 		begin := now()
-		progress(Event{Step: s.name})
+		tell(progress.Event{Step: s.name})
 		err := context.Cause(ctx)
 		if err == nil {
 			err = s.do(ctx)
 		}
-		progress(Event{Step: s.name, Done: true, Err: err, Elapsed: now().Sub(begin)})
+		tell(progress.Event{Step: s.name, Done: true, Err: err, Elapsed: now().Sub(begin)})
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -192,11 +193,8 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Observer is called as a step begins that is none of an operation's progress; the operation goes on once it returns.
-type Observer func(operation string, s Step)
-
 // at tells the observer.
-func (m *Machine) at(operation string, s Step) {
+func (m *Machine) at(operation string, s progress.Step) {
 	m.log.Info(operation, "step", s)
 	if m.Observe != nil {
 		m.Observe(operation, s)

@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // rig is a machine with version 1 installed and running, and images of other versions.
@@ -52,7 +53,7 @@ func (r *rig) boots(s bootloader.Slot, version string) upgrade.Boot {
 	return b
 }
 
-func (r *rig) status() upgrade.Status {
+func (r *rig) status() report.Status {
 	r.t.Helper()
 	m, err := r.Open()
 	require.NoError(r.t, err)
@@ -79,9 +80,9 @@ func TestInstalledSlotBoots(t *testing.T) {
 	r := start(t)
 	s := r.status()
 	require.Equal(t, bootloader.A, s.Loader.Default)
-	require.Equal(t, upgrade.Complete, s.Slots[0].Content)
+	require.Equal(t, report.Complete, s.Slots[0].Content)
 	require.Equal(t, r.one.Digest, s.Running().Manifest.Image)
-	require.Equal(t, upgrade.Empty, s.Slots[1].Content)
+	require.Equal(t, report.Empty, s.Slots[1].Content)
 	require.Nil(t, s.Attempt)
 	require.Empty(t, s.Warnings)
 }

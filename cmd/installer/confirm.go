@@ -25,7 +25,7 @@ func confirmCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		a, err := m.Confirm(c.Context(), upgrade.Options{Ordered: true, Progress: progress(c)})
+		a, err := m.Confirm(c.Context(), upgrade.Options{Ordered: true, Progress: showProgress(c)})
 		if err != nil {
 			return err
 		}

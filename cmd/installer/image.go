@@ -79,7 +79,7 @@ func imageCommand() *cobra.Command {
 		if err := r.check(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
 			return err
 		}
-		r.o.Progress, r.o.Log = progress(c), logger()
+		r.o.Progress, r.o.Log = showProgress(c), logger()
 		if r.plan {
 			return r.draw(c)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // stdout is the name of standard output.
@@ -106,7 +107,7 @@ func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output,
 		return err
 	}
 	began := time.Now()
-	e := upgrade.Event{Step: "output", File: r.kind.String(), Total: r.bytes}
+	e := progress.Event{Step: "output", File: r.kind.String(), Total: r.bytes}
 	o := disk.WriteOptions{
 		ID: uuid.NewSHA1(table.GUID, []byte("disk image")), Time: r.epoch, Compress: r.compress,
 		Name: machineName(r.output), BIOS: r.loader == loaders.GRUBBIOS,
@@ -119,7 +120,7 @@ func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output,
 	if err := r.kind.Write(ctx, to, raw, o); err != nil {
 		return err
 	}
-	r.o.Progress(upgrade.Event{Step: e.Step, Done: true, Elapsed: time.Since(began)})
+	r.o.Progress(progress.Event{Step: e.Step, Done: true, Elapsed: time.Since(began)})
 	return nil
 }
 

@@ -56,7 +56,7 @@ func installCommand() *cobra.Command {
 				err = e
 			}
 		}()
-		o := upgrade.InstallOptions{Loader: kind, Labels: roles, Force: force, Progress: progress(c), Log: logger()}
+		o := upgrade.InstallOptions{Loader: kind, Labels: roles, Force: force, Progress: showProgress(c), Log: logger()}
 		if info, err := os.Stat(to); efivars == "" && err == nil && info.Mode()&os.ModeDevice != 0 {
 			efivars = efivar.Dir // a file boots elsewhere: this machine's firmware is none of its business
 		}

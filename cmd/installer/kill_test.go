@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // kills is how many processes are killed.
@@ -44,10 +44,10 @@ func TestKilledUpgrade(t *testing.T) {
 	uki := ukiOf(two)
 	armed, other := f.armed("1.1.0")
 	// What is in the target already is not written, so the steps tell less there.
-	gapsOf := map[*factory]map[upgrade.Step][]time.Duration{f: measure(f.box(t), two.Reference),
+	gapsOf := map[*factory]map[progress.Step][]time.Duration{f: measure(f.box(t), two.Reference),
 		armed: measure(armed.box(t), two.Reference)}
 	random := rand.New(rand.NewPCG(seed(t), 0))
-	hit := map[upgrade.Step]int{}
+	hit := map[progress.Step]int{}
 	for n := range kills {
 		in, from := steps[n%len(steps)], f
 		if (n+n/len(steps))%2 == 1 {
@@ -72,16 +72,16 @@ func TestKilledUpgrade(t *testing.T) {
 		out, vars := b.model()
 		switch {
 		case out.Trial && out.Digest == other:
-			require.True(t, from == armed && (in == upgrade.StepFind || in == upgrade.StepDisarm), "killed in %s: %s",
+			require.True(t, from == armed && (in == progress.StepFind || in == progress.StepDisarm), "killed in %s: %s",
 				in, out)
 			require.Equal(t, bootloader.B, out.Slot)
 		case out.Trial:
-			require.Equal(t, upgrade.StepArm, in)
+			require.Equal(t, progress.StepArm, in)
 			require.Equal(t, bootloader.B, out.Slot)
 			require.Equal(t, uki, out.Digest)
 		default:
-			require.False(t, from == armed && in == upgrade.StepFind, "what was armed is disarmed by %s",
-				upgrade.StepDisarm)
+			require.False(t, from == armed && in == progress.StepFind, "what was armed is disarmed by %s",
+				progress.StepDisarm)
 			require.Equal(t, bootloader.A, out.Slot, "killed in %s: %s", in, out)
 			require.Equal(t, f.uki, out.Digest)
 			if random.IntN(2) == 0 {
@@ -120,10 +120,10 @@ func ukiOf(img *image.Image) string {
 }
 
 // measure runs an upgrade and returns how long it takes from one line of progress to the next, in each step.
-func measure(b *box, ref string) map[upgrade.Step][]time.Duration {
+func measure(b *box, ref string) map[progress.Step][]time.Duration {
 	b.t.Helper()
 	p := b.start("upgrade", "--image", ref)
-	gaps := map[upgrade.Step][]time.Duration{}
+	gaps := map[progress.Step][]time.Duration{}
 	for begin := time.Now(); ; {
 		line := p.take()
 		if after(line) == "" {

@@ -50,7 +50,7 @@ func loaderCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		s, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{Force: force, Progress: progress(c)})
+		s, err := m.ReplaceLoader(c.Context(), upgrade.LoaderOptions{Force: force, Progress: showProgress(c)})
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // process is an installer in a process of its own that goes ahead one line of progress at a time. Its standard error is
@@ -93,7 +93,7 @@ func retry(call func() (int, error)) (n int, err error) {
 
 // until lets the process go on until it is in a step, with skip further lines of that step told. It is false when the
 // step told fewer: how many it tells depends on how fast the disk is.
-func (p *process) until(want upgrade.Step, skip int) bool {
+func (p *process) until(want progress.Step, skip int) bool {
 	p.t.Helper()
 	for in := false; ; {
 		line := p.peek()
@@ -113,16 +113,16 @@ func (p *process) until(want upgrade.Step, skip int) bool {
 }
 
 // steps are those of an upgrade, in order.
-var steps = []upgrade.Step{
-	upgrade.StepFind, upgrade.StepDisarm, upgrade.StepClear, upgrade.StepWrite, upgrade.StepVerify,
-	upgrade.StepComplete,
-	upgrade.StepPrepare, upgrade.StepArm,
+var steps = []progress.Step{
+	progress.StepFind, progress.StepDisarm, progress.StepClear, progress.StepWrite, progress.StepVerify,
+	progress.StepComplete,
+	progress.StepPrepare, progress.StepArm,
 }
 
 // after is the step that a process is in once it has told a line: "write: os.efi 30%" or "write: done in 0.1s".
-func after(line string) upgrade.Step {
+func after(line string) progress.Step {
 	name, rest, _ := strings.Cut(line, ": ")
-	i := slices.Index(steps, upgrade.Step(name)) // -1 is "started"
+	i := slices.Index(steps, progress.Step(name)) // -1 is "started"
 	if i < 0 || strings.HasPrefix(rest, "done") {
 		i++
 	}

@@ -8,18 +8,18 @@ import (
 
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
-// progress prints a line for each step that ends, and, on a terminal, one that changes meanwhile; elsewhere one for
+// showProgress prints a line for each step that ends, and, on a terminal, one that changes meanwhile; elsewhere one for
 // each further tenth of a step that counts bytes.
-func progress(c *cobra.Command) func(upgrade.Event) {
+func showProgress(c *cobra.Command) func(progress.Event) {
 	w := terminal.To(c.ErrOrStderr())
 	width := w.Width()
 	var tenth int64
 	var how string
 	var shown time.Time // when the line changed last
-	return func(e upgrade.Event) {
+	return func(e progress.Event) {
 		if e.How != "" {
 			how = ", " + e.How
 		}
@@ -52,7 +52,7 @@ func progress(c *cobra.Command) func(upgrade.Event) {
 }
 
 // pace is how fast it goes and how long it takes; empty if not known.
-func pace(a upgrade.Amount) string {
+func pace(a progress.Amount) string {
 	if a.Rate <= 0 {
 		return ""
 	}

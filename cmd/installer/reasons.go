@@ -137,8 +137,8 @@ var reasons = []struct {
 	{meta.ErrTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 }
 
-// report prints why a command failed and the way out, and returns the exit code.
-func report(w *terminal.Printer, err error) int {
+// complain prints why a command failed and the way out, and returns the exit code.
+func complain(w *terminal.Printer, err error) int {
 	w.Error("installer", err)
 	if errors.As(err, new(usageError)) {
 		return exitUsage

@@ -78,7 +78,7 @@ func TestEveryErrorOfTheLibraryHasAnExitCodeAndAWayOut(t *testing.T) {
 	}
 	for _, r := range reasons {
 		var b bytes.Buffer
-		require.Equal(t, r.code, report(terminal.To(&b), fmt.Errorf("do it: %w", r.err)), "%v", r.err)
+		require.Equal(t, r.code, complain(terminal.To(&b), fmt.Errorf("do it: %w", r.err)), "%v", r.err)
 		require.NotEqual(t, exitOther, r.code, "%v", r.err)
 		require.Equal(t, fmt.Sprintf("installer: do it: %v\ndo: %s\n", r.err, r.do), b.String())
 		require.NotEmpty(t, r.do, "%v", r.err)

@@ -29,7 +29,7 @@ func rollbackCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.Close()) }()
-		o.Progress = progress(c)
+		o.Progress = showProgress(c)
 		a, err := m.Rollback(c.Context(), o)
 		if err != nil {
 			return err

@@ -44,7 +44,7 @@ func execute(ctx context.Context, args []string, out, errs io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	return report(said, err)
+	return complain(said, err)
 }
 
 // out is where a command prints what it was asked for.

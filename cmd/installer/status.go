@@ -11,8 +11,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // statusCommand says what runs, what boots next and what became of the last attempt.
@@ -49,7 +49,7 @@ func statusCommand() *cobra.Command {
 	return c
 }
 
-func printStatus(w *terminal.Printer, s upgrade.Status) {
+func printStatus(w *terminal.Printer, s report.Status) {
 	w.Printf("running: %s in slot %s, boot %s\n", orUnknown(s.Version), s.Loader.Active, orUnknown(s.BootID))
 	w.Printf("loader: %s\n", orUnknown(s.Loader.Loader))
 	w.Printf("default: slot %s\n", s.Loader.Default)
@@ -72,7 +72,7 @@ func printStatus(w *terminal.Printer, s upgrade.Status) {
 	}
 	for _, slot := range s.Slots {
 		holds := string(slot.Content)
-		if slot.Content == upgrade.Complete {
+		if slot.Content == report.Complete {
 			holds += fmt.Sprintf(" %s %s", slot.Manifest.Version, slot.Manifest.Image)
 		} else if slot.Problem != "" {
 			holds += " (" + slot.Problem + ")"
@@ -110,10 +110,10 @@ func orUnknown(s string) string {
 }
 
 // printJSON writes the status with stable field names.
-func printJSON(w *terminal.Printer, s upgrade.Status) {
+func printJSON(w *terminal.Printer, s report.Status) {
 	type slot struct {
 		Slot      bootloader.Slot `json:"slot"`
-		Content   upgrade.Content `json:"content"`
+		Content   report.Content  `json:"content"`
 		Version   string          `json:"version,omitempty"`
 		Image     string          `json:"image,omitempty"`
 		Reference string          `json:"reference,omitempty"`

@@ -19,6 +19,8 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // evil clears a terminal, sets its title with escapes of both kinds, turns the writing round, and makes a line of its
@@ -64,10 +66,10 @@ func harmless(t *testing.T, text string) {
 }
 
 func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
-	var s upgrade.Status
+	var s report.Status
 	fill(reflect.ValueOf(&s).Elem())
-	s.Slots[0].Content = upgrade.Complete
-	s.Slots[1].Content = upgrade.Partial
+	s.Slots[0].Content = report.Complete
+	s.Slots[1].Content = report.Partial
 	s.Loader.Armed, s.Loader.Blocked = bootloader.B, errors.New(evil)
 	s.Attempt.Result = attempt.FellBack
 	var p upgrade.Plan
@@ -83,10 +85,10 @@ func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
 		"doctor":         func(w *terminal.Printer) { printDiagnosis(w, d) },
 		"doctor as JSON": func(w *terminal.Printer) { printDiagnosisJSON(w, d) },
 		"plan":           func(w *terminal.Printer) { printPlan(w, p) },
-		"an error":       func(w *terminal.Printer) { report(w, errors.New(evil)) },
+		"an error":       func(w *terminal.Printer) { complain(w, errors.New(evil)) },
 		"a progress": func(w *terminal.Printer) {
 			told.SetErr(w)
-			progress(told)(upgrade.Event{Step: evil, How: evil, Done: true})
+			showProgress(told)(progress.Event{Step: evil, How: evil, Done: true})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/internal/harness/testregistry"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
-	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // While an upgrade writes, every other command that would write is refused, and those that look are not. The upgrade
@@ -25,7 +25,7 @@ func TestUpgradeWhileAnotherRuns(t *testing.T) {
 	b := f.box(t)
 	two, three := f.reference("2.0.0", virtual.Spec{Size: 2 << 20}), f.reference("3.0.0", virtual.Spec{})
 	first := b.start("upgrade", "--image", two)
-	first.until(upgrade.StepWrite, 0)
+	first.until(progress.StepWrite, 0)
 	for _, command := range [][]string{{"upgrade", "--image", three}, {"rollback"}, {"confirm"}, {"meta", "reset"}} {
 		second := b.start(command[0], command[1:]...)
 		status, out := second.finish()
@@ -66,7 +66,7 @@ func TestInterruptedUpgrade(t *testing.T) {
 
 	b := f.box(t)
 	p := b.start("upgrade", "--image", to)
-	p.until(upgrade.StepWrite, 0)
+	p.until(progress.StepWrite, 0)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	status, out := p.finish()
 	require.Equal(t, exitOther, status, out)

@@ -25,7 +25,7 @@ func upgradeCommand() *cobra.Command {
 		if err := checkChoices(c, o); err != nil {
 			return err
 		}
-		o.Progress = progress(c)
+		o.Progress = showProgress(c)
 		img, err := from.open(c)
 		if err != nil {
 			return err

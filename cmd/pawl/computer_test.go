@@ -31,6 +31,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // computer is a machine with a disk in a file, whose firmware and loader are the model. What it boots runs the node
@@ -235,7 +236,7 @@ func (c *computer) next() string {
 	return fmt.Sprintf("%s in %s", c.os[outcome.Digest].version, outcome.Slot)
 }
 
-func (c *computer) status() upgrade.Status {
+func (c *computer) status() report.Status {
 	m, err := upgrade.Open(c.disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true, Vars: c.vars,
 		Cmdline: new(string), BootID: "x", Version: "x"})
 	require.NoError(c.t, err)

@@ -8,9 +8,9 @@ import (
 
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // What the node holds in Go's types becomes the API's here, and requests the other way; nothing else happens.
@@ -123,13 +123,13 @@ func wireProgress(p *node.Progress) *pawlv1.Progress {
 		w.Layer = &pawlv1.Layer{Number: uint32(p.Layer.Number), Count: uint32(p.Layer.Count),
 			Amount: wireAmount(p.Layer.Amount)}
 	}
-	if p.Whole != (upgrade.Amount{}) {
+	if p.Whole != (progress.Amount{}) {
 		w.Whole = wireAmount(p.Whole)
 	}
 	return w
 }
 
-func wireAmount(a upgrade.Amount) *pawlv1.Amount {
+func wireAmount(a progress.Amount) *pawlv1.Amount {
 	w := &pawlv1.Amount{Bytes: a.Bytes, Total: a.Total, Rate: a.Rate}
 	if a.Left > 0 {
 		w.Left = durationpb.New(a.Left)

@@ -23,21 +23,23 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 func TestProgressOnTheWire(t *testing.T) {
-	p := wireProgress(&node.Progress{Event: upgrade.Event{
-		Step: upgrade.StepWrite, File: "os.efi", Bytes: 5, Total: 50,
-		Layer: upgrade.Layer{Number: 1, Count: 3, Amount: upgrade.Amount{Bytes: 2, Total: 20, Rate: 1,
+	p := wireProgress(&node.Progress{Event: progress.Event{
+		Step: progress.StepWrite, File: "os.efi", Bytes: 5, Total: 50,
+		Layer: progress.Layer{Number: 1, Count: 3, Amount: progress.Amount{Bytes: 2, Total: 20, Rate: 1,
 			Left: 18 * time.Second}},
-		Whole: upgrade.Amount{Bytes: 2, Total: 30, Rate: 1, Left: 28 * time.Second},
+		Whole: progress.Amount{Bytes: 2, Total: 30, Rate: 1, Left: 28 * time.Second},
 	}})
 	text, err := protojson.Marshal(p)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"step":"write","file":"os.efi","bytes":"5","total":"50",
 		"layer":{"number":1,"count":3,"amount":{"bytes":"2","total":"20","rate":"1","left":"18s"}},
 		"whole":{"bytes":"2","total":"30","rate":"1","left":"28s"}}`, string(text))
-	p = wireProgress(&node.Progress{Event: upgrade.Event{Step: upgrade.StepClear}})
+	p = wireProgress(&node.Progress{Event: progress.Event{Step: progress.StepClear}})
 	require.Nil(t, p.Layer)
 	require.Nil(t, p.Whole)
 }
@@ -49,7 +51,7 @@ var untold = map[reflect.Type][]string{
 		"Marks", "Seen"},
 	reflect.TypeFor[attempt.Crash]():       {"When", "Dumps"},
 	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts"},
-	reflect.TypeFor[upgrade.Status]():      {"Own", "Unread"},
+	reflect.TypeFor[report.Status]():       {"Own", "Unread"},
 	reflect.TypeFor[doctor.Diagnosis]():    {"Status"}, // but for the versions in its slots
 	reflect.TypeFor[bootloader.State]():    {"Again", "Endless", "Bootable", "Failed", "Warnings"},
 	reflect.TypeFor[bootloader.Manifest](): {"Format", "Arch", "Files"},
@@ -225,7 +227,7 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 	st.Attempt.Stage = true
 	walk(wireStatus(st))
 	d := value[doctor.Diagnosis](fill)
-	d.Status.Slots[0] = upgrade.SlotStatus{Slot: d.Boots[0].Slot, Manifest: bootloader.Manifest{Version: "1"}}
+	d.Status.Slots[0] = report.Slot{Slot: d.Boots[0].Slot, Manifest: bootloader.Manifest{Version: "1"}}
 	walk(wireDiagnosis(d, "boot"))
 	walk(wireConfirmed(value[node.Confirmed](fill)))
 	walk(wireMessage(value[node.KernelMessage](fill)))
@@ -296,7 +298,7 @@ func likeWire(e node.Event) node.Event {
 			told.Elapsed = 0
 		}
 		if told.Layer.Number == 0 {
-			told.Layer = upgrade.Layer{}
+			told.Layer = progress.Layer{}
 		}
 		e.Told = told
 	case node.Task:
@@ -361,21 +363,21 @@ func goPlan(w *pawlv1.Plan) node.Plan {
 		Warnings: w.Warnings,
 	}
 	for _, step := range w.Steps {
-		p.Steps = append(p.Steps, upgrade.Step(step))
+		p.Steps = append(p.Steps, progress.Step(step))
 	}
 	return node.Plan{Plan: p}
 }
 
-func goAmount(w *pawlv1.Amount) upgrade.Amount {
-	return upgrade.Amount{Bytes: w.GetBytes(), Total: w.GetTotal(), Rate: w.GetRate(), Left: goDuration(w.GetLeft())}
+func goAmount(w *pawlv1.Amount) progress.Amount {
+	return progress.Amount{Bytes: w.GetBytes(), Total: w.GetTotal(), Rate: w.GetRate(), Left: goDuration(w.GetLeft())}
 }
 
 func goProgress(w *pawlv1.Progress) node.Progress {
-	return node.Progress{Event: upgrade.Event{
-		Step: upgrade.Step(w.Step), Done: w.Done, Err: goError(w.Error), File: w.File, Bytes: w.Bytes, Total: w.Total,
+	return node.Progress{Event: progress.Event{
+		Step: progress.Step(w.Step), Done: w.Done, Err: goError(w.Error), File: w.File, Bytes: w.Bytes, Total: w.Total,
 		How:     w.How,
 		Elapsed: goDuration(w.Elapsed), Whole: goAmount(w.Whole),
-		Layer: upgrade.Layer{Number: int(w.Layer.GetNumber()), Count: int(w.Layer.GetCount()),
+		Layer: progress.Layer{Number: int(w.Layer.GetNumber()), Count: int(w.Layer.GetCount()),
 			Amount: goAmount(w.Layer.GetAmount())},
 	}}
 }
@@ -410,7 +412,7 @@ func goEvent(w *pawlv1.Event) node.Event {
 }
 
 func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
-	st.Status = upgrade.Status{
+	st.Status = report.Status{
 		Version: w.Version, BootID: w.BootId, Attempt: goAttempt(w.Attempt), Warnings: w.Warnings,
 		Unordered: w.Unordered,
 		Loader: bootloader.State{
@@ -420,8 +422,8 @@ func goStatus(w *pawlv1.StatusResponse) (st node.Status) {
 		},
 	}
 	for i, s := range w.Slots {
-		st.Slots[i] = upgrade.SlotStatus{
-			Slot: bootloader.Slot(s.Name), Content: upgrade.Content(s.Content), Problem: s.Problem,
+		st.Slots[i] = report.Slot{
+			Slot: bootloader.Slot(s.Name), Content: report.Content(s.Content), Problem: s.Problem,
 			Manifest: bootloader.Manifest{Version: s.Version, Image: s.Image, Reference: s.Reference},
 		}
 	}

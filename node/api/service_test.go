@@ -22,6 +22,8 @@ import (
 	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // A system with an API of its own links neither protobuf nor connect.
@@ -49,7 +51,7 @@ func TestCallsOverEveryProtocol(t *testing.T) {
 			s := newStub(t)
 			s.plan = func(r node.PlanRequest) (node.Plan, error) {
 				return node.Plan{Plan: upgrade.Plan{Image: "sha256:2", Reference: r.Image,
-					Steps: []upgrade.Step{"resolve", "arm"}}}, nil
+					Steps: []progress.Step{"resolve", "arm"}}}, nil
 			}
 			s.events = func(_ context.Context, from node.Since, each func(node.Event) error) error {
 				for _, told := range []node.Told{node.Turn{}, node.Notice("a"),
@@ -84,7 +86,7 @@ func TestCallsOverEveryProtocol(t *testing.T) {
 
 func TestAnyHTTPClientCanAsk(t *testing.T) {
 	s := newStub(t)
-	s.status = func() (node.Status, error) { return node.Status{Status: upgrade.Status{BootID: "boot-1"}}, nil }
+	s.status = func() (node.Status, error) { return node.Status{Status: report.Status{BootID: "boot-1"}}, nil }
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen(t.Context(), "unix:"+path, false)
 	require.NoError(t, err)
@@ -109,7 +111,7 @@ func TestAnyHTTPClientCanAsk(t *testing.T) {
 
 func TestTheHandlerInAServerOfTheEmbeddersOwn(t *testing.T) {
 	s := newStub(t)
-	s.status = func() (node.Status, error) { return node.Status{Status: upgrade.Status{BootID: "boot-1"}}, nil }
+	s.status = func() (node.Status, error) { return node.Status{Status: report.Status{BootID: "boot-1"}}, nil }
 	h := newAPI(s, Options{}).Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reader := access.Caller{Name: "who has a cookie", Role: access.Reader}

@@ -14,9 +14,9 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/pawlv1"
-	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 const latin1 = "Ger\xe4t nicht bereit"
@@ -28,9 +28,9 @@ func TestWhatIsNoUTF8IsToldAllTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStub(t)
 			s.status = func() (node.Status, error) {
-				st := upgrade.Status{Version: latin1, Warnings: []string{latin1, strings.Repeat("ä", maxText)}}
+				st := report.Status{Version: latin1, Warnings: []string{latin1, strings.Repeat("ä", maxText)}}
 				st.Attempt = &attempt.Attempt{Reason: latin1, Crash: &attempt.Crash{Panic: latin1, Log: latin1}}
-				st.Slots[1] = upgrade.SlotStatus{Slot: bootloader.B, Content: upgrade.Partial, Problem: latin1}
+				st.Slots[1] = report.Slot{Slot: bootloader.B, Content: report.Partial, Problem: latin1}
 				return node.Status{Status: st}, nil
 			}
 			s.doctor = func() (doctor.Diagnosis, error) {

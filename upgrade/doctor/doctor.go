@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/internal/foretell"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // Severity is how bad a finding is.
@@ -60,7 +61,7 @@ const (
 
 // Diagnosis is what can be known of a machine without starting or changing anything.
 type Diagnosis struct {
-	Status   upgrade.Status    // the zero value where the machine could not be opened
+	Status   report.Status     // the zero value where the machine could not be opened
 	Boots    []predict.Outcome // the next three, in order; none where they cannot be predicted
 	Assumes  []string          // what the prediction takes for granted, one sentence each
 	Findings []Finding
@@ -235,7 +236,7 @@ func (d *Diagnosis) judge(b predict.Outcome) (problem, do string) {
 		if s.Slot != b.Slot {
 			continue
 		}
-		if s.Content != upgrade.Complete {
+		if s.Content != report.Complete {
 			return fmt.Sprintf("slot %v starts, and it is %s: %s", b.Slot, s.Content, s.Problem), mend
 		}
 		if err := foretell.Matches(b, s.Manifest); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/internal/sentence"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // mend says how a problem of a table is mended: by ourselves, where a repair on an overlay of the disk takes it away.
@@ -118,7 +119,7 @@ func (d *Diagnosis) slots(ctx context.Context, m *upgrade.Machine, meta bool) er
 
 // ownLoader says how bad it is that the version's loader is not the one that is installed, and what to do. What
 // firmware would not start is never advised.
-func (d *Diagnosis) ownLoader(own upgrade.LoaderStatus) {
+func (d *Diagnosis) ownLoader(own report.Loader) {
 	if !own.Settled() {
 		severity, do, by := Degraded, "install it", ReplaceLoader
 		switch left := own.Left; {
@@ -141,7 +142,7 @@ func (d *Diagnosis) ownLoader(own upgrade.LoaderStatus) {
 }
 
 // slot hashes the files of one slot. Only a context that ends is an error.
-func (d *Diagnosis) slot(ctx context.Context, m *upgrade.Machine, s upgrade.SlotStatus) error {
+func (d *Diagnosis) slot(ctx context.Context, m *upgrade.Machine, s report.Slot) error {
 	about, st := fmt.Sprintf("slot %v", s.Slot), d.Status.Loader
 	needed := s.Slot == st.Default || s.Slot == st.Active
 	do := "the next upgrade writes it anew"
@@ -154,11 +155,11 @@ func (d *Diagnosis) slot(ctx context.Context, m *upgrade.Machine, s upgrade.Slot
 		do, by = "disarm it; then upgrade again", Disarm
 	}
 	switch {
-	case s.Content == upgrade.Empty && !needed:
+	case s.Content == report.Empty && !needed:
 		d.add(Fine, about, "", "It is empty; the next upgrade fills it. Until then there is no other version to go "+
 			"back to.")
 		return nil
-	case s.Content != upgrade.Complete:
+	case s.Content != report.Complete:
 		d.add(severity, about, do, "It is %s: %s.", s.Content, s.Problem)
 		d.by(by)
 		return nil
@@ -186,7 +187,7 @@ func (d *Diagnosis) slot(ctx context.Context, m *upgrade.Machine, s upgrade.Slot
 }
 
 // otherName tells of a slot whose system calls itself something else than its manifest does.
-func (d *Diagnosis) otherName(m *upgrade.Machine, s upgrade.SlotStatus, needed bool) {
+func (d *Diagnosis) otherName(m *upgrade.Machine, s report.Slot, needed bool) {
 	about, do := fmt.Sprintf("slot %v", s.Slot), "the next upgrade writes it anew"
 	if needed {
 		do = "upgrade by force, to an image that states the version that the system in it has"

@@ -7,6 +7,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // afterwards is the version that machines move to when the operation that was cut has none of its own.
@@ -136,7 +137,7 @@ func (r *recorded) killed(n int) error {
 			return err
 		}
 	}
-	var st upgrade.Status
+	var st report.Status
 	if err := m.with(func(s *upgrade.Machine) (err error) { st, err = s.Status(); return err }); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // A history is a machine's life in seeded random operations, cuts and boots: each operation starts from whatever the
@@ -75,7 +76,7 @@ func (p *proof) live(m *machine, rnd *rand.Rand, side bootloader.Slot) (*machine
 
 // choose picks an operation that makes sense where the machine stands.
 func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
-	var st upgrade.Status
+	var st report.Status
 	if err := m.with(func(s *upgrade.Machine) (err error) { st, err = s.Status(); return err }); err != nil {
 		return operation{}, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // Device is what the product works on.
@@ -160,7 +161,7 @@ func (m *machine) options(preserve bool) upgrade.Options {
 	return upgrade.Options{Preserve: preserve, Progress: m.step}
 }
 
-func (m *machine) step(e upgrade.Event) {
+func (m *machine) step(e progress.Event) {
 	if !e.Done && e.Bytes == 0 {
 		m.disk.Step(string(e.Step))
 	}

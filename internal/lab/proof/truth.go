@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // whole looks at the slots that a cut left, on disks on which nothing was destroyed: a slot with a manifest holds what
@@ -74,19 +75,19 @@ func hash(data []byte) string {
 
 // complete reads both slots as the product sees them: what it calls complete must be what its manifest says, byte for
 // byte; the default always is.
-func (r *recorded) complete(m *machine, s upgrade.Status, destroyed bool) error {
+func (r *recorded) complete(m *machine, s report.Status, destroyed bool) error {
 	f, err := m.fs(slotZones...)
 	if err != nil {
 		return err
 	}
 	for _, slot := range s.Loader.Bootable {
-		if have := s.Slots[slices.Index(bootloader.Slots[:], slot)]; have.Content != upgrade.Complete && !destroyed &&
+		if have := s.Slots[slices.Index(bootloader.Slots[:], slot)]; have.Content != report.Complete && !destroyed &&
 			!r.damaged[slot] {
 			return fmt.Errorf("the loader may boot slot %v, which is %s: %s", slot, have.Content, have.Problem)
 		}
 	}
 	for _, slot := range s.Slots {
-		if slot.Content != upgrade.Complete {
+		if slot.Content != report.Complete {
 			if slot.Slot == m.last.Slot {
 				return fmt.Errorf("slot %v runs and is %s: %s", slot.Slot, slot.Content, slot.Problem)
 			}
@@ -142,7 +143,7 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if err != nil {
 		return m, l, fmt.Errorf("started: %w", err)
 	}
-	var s upgrade.Status
+	var s report.Status
 	err = m.with(func(sys *upgrade.Machine) error { s, err = sys.Status(); return err })
 	if err != nil {
 		return m, l, fmt.Errorf("status: %w", err)
@@ -215,7 +216,7 @@ func (r *recorded) silent(c *disktest.Crash) error {
 }
 
 // told compares the attempt on record with what happened.
-func (r *recorded) told(m *machine, l label, was attempt.Attempt, wasBad bool, b upgrade.Boot, s upgrade.Status) error {
+func (r *recorded) told(m *machine, l label, was attempt.Attempt, wasBad bool, b upgrade.Boot, s report.Status) error {
 	runs, err := m.running()
 	if err != nil {
 		return err

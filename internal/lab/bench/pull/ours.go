@@ -27,6 +27,7 @@ import (
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // pulled is what one pull of ours took.
@@ -123,14 +124,14 @@ func pullOnce(ref, base string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	_, err = m.Prepare(ctx, img, upgrade.Options{Force: true, Progress: func(e upgrade.Event) {
+	_, err = m.Prepare(ctx, img, upgrade.Options{Force: true, Progress: func(e progress.Event) {
 		switch {
-		case e.Step == upgrade.StepWrite && e.Done && e.Err == nil:
+		case e.Step == progress.StepWrite && e.Done && e.Err == nil:
 			p.Write, p.CPU, p.Written = time.Since(begin), cpuOf(0)-cpu, dev.written
 			if after {
 				close(dev.back)
 			}
-		case e.Step == upgrade.StepVerify && e.Done && e.Err == nil:
+		case e.Step == progress.StepVerify && e.Done && e.Err == nil:
 			p.Back = time.Since(begin)
 			cancel(errEnough) // the payload is no program that could be booted
 		}

@@ -1,4 +1,4 @@
-package upgrade
+package progress
 
 import "time"
 
@@ -8,8 +8,8 @@ const (
 	paceEvery = 250 * time.Millisecond
 )
 
-// pace turns bytes so far into a rate and the time that is left. The zero value is ready.
-type pace struct {
+// Pace turns bytes so far into a rate and the time that is left. The zero value is ready.
+type Pace struct {
 	marks []mark // within the last paceOver, the oldest first
 }
 
@@ -18,8 +18,8 @@ type mark struct {
 	bytes int64
 }
 
-// amount is how far something has come at a time.
-func (p *pace) amount(now time.Time, bytes, total int64) Amount {
+// Amount is how far something has come at a time.
+func (p *Pace) Amount(now time.Time, bytes, total int64) Amount {
 	a := Amount{Bytes: bytes, Total: total}
 	if n := len(p.marks); n > 0 && bytes < p.marks[n-1].bytes {
 		p.marks = nil // it began anew

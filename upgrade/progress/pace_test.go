@@ -1,4 +1,4 @@
-package upgrade
+package progress
 
 import (
 	"testing"
@@ -9,9 +9,9 @@ import (
 
 func TestPaceFollowsTheLastSeconds(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	var p pace
+	var p Pace
 	at := func(ms int, bytes int64) Amount {
-		return p.amount(start.Add(time.Duration(ms)*time.Millisecond), bytes, 100_000)
+		return p.Amount(start.Add(time.Duration(ms)*time.Millisecond), bytes, 100_000)
 	}
 	require.Equal(t, Amount{Bytes: 0, Total: 100_000}, at(0, 0), "nothing is known yet")
 	require.Zero(t, at(100, 500).Rate, "nor after a moment")
@@ -25,9 +25,9 @@ func TestPaceFollowsTheLastSeconds(t *testing.T) {
 	require.Zero(t, a.Left)
 	require.Zero(t, at(20_100, 10).Rate, "another file")
 	require.EqualValues(t, 0, at(21_000, 100_000).Left, "all is there")
-	var lots pace
+	var lots Pace
 	for i := range 10_000 {
-		lots.amount(start.Add(time.Duration(i)*10*time.Millisecond), int64(i), 0)
+		lots.Amount(start.Add(time.Duration(i)*10*time.Millisecond), int64(i), 0)
 	}
 	require.Less(t, len(lots.marks), 30)
 }

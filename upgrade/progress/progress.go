@@ -1,4 +1,7 @@
-package upgrade
+// Package progress is what an operation tells while it runs: its steps, and how far each has come.
+//
+// Start with [Event].
+package progress
 
 import "time"
 
@@ -51,3 +54,6 @@ type Layer struct {
 	Count  int // of the image's layers
 	Amount     // packed bytes of what is fetched of it
 }
+
+// Observer is called as a step begins that is none of an operation's progress; the operation goes on once it returns.
+type Observer func(operation string, s Step)
