@@ -180,8 +180,9 @@ func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 	var got []extent
 	left := n
 	for _, own := range []bool{true, false} {
-		f.each(owner, func(c uint32) bool {
-			if (near.tables[f.vol.tablePage(c)]&owner != 0) != own || !f.mayTake(c, owner, near, single) {
+		skip := func(c uint32) bool { return (near.tables[f.vol.tablePage(c)]&owner != 0) != own }
+		f.each(owner, skip, func(c uint32) bool {
+			if skip(c) || !f.mayTake(c, owner, near, single) {
 				return true
 			}
 			if k := len(got) - 1; k >= 0 && got[k].first+got[k].count == c {
@@ -207,8 +208,9 @@ func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 	return got, nil
 }
 
-// each visits the clusters in the order in which owner takes them, until visit returns false.
-func (f *FS) each(owner byte, visit func(c uint32) bool) {
+// each visits the clusters in the order in which owner takes them, until visit returns false. A page of the table is
+// left out as a whole where skip says so of its first cluster: it must say the same of all of them.
+func (f *FS) each(owner byte, skip, visit func(c uint32) bool) {
 	start := uint32(2)
 	table, _ := f.vol.pages()
 	page := uint32(table / 4)
@@ -225,14 +227,13 @@ func (f *FS) each(owner byte, visit func(c uint32) bool) {
 	}
 	start -= start % page
 	start = max(start, 2)
-	for c := start; c < f.vol.end; c++ {
-		if !visit(c) {
-			return
-		}
-	}
-	for c := uint32(2); c < start; c++ {
-		if !visit(c) {
-			return
+	for _, part := range [][2]uint32{{start, f.vol.end}, {2, start}} {
+		for c := part[0]; c < part[1]; c++ {
+			if c%page == 0 && skip(c) {
+				c += page - 1
+			} else if !visit(c) {
+				return
+			}
 		}
 	}
 }

@@ -144,11 +144,30 @@ func lock(f *os.File) error {
 // ReadAt follows io.ReaderAt.
 func (r *Raw) ReadAt(p []byte, off int64) (int, error) {
 	n := max(0, min(int64(len(p)), r.size-off))
+	if n >= chunkOfHole && r.hole(off, n) {
+		clear(p[:n])
+		if n < int64(len(p)) {
+			return int(n), io.EOF
+		}
+		return int(n), nil
+	}
 	got, err := r.f.ReadAt(p[:n], off)
 	if err == nil && n < int64(len(p)) {
 		err = io.EOF
 	}
 	return got, err
+}
+
+// chunkOfHole is from how many bytes on it is cheaper to ask for a hole than to read its zeros.
+const chunkOfHole = 64 << 10
+
+// hole reports whether the file has nothing from off on for n bytes: they read as zeros.
+func (r *Raw) hole(off, n int64) bool {
+	if off < 0 {
+		return false
+	}
+	start, _, err := r.data(off)
+	return errors.Is(err, io.EOF) || err == nil && start >= off+n
 }
 
 // WriteAt follows io.WriterAt. A write past the end writes nothing and fails with ENOSPC.

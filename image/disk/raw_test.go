@@ -113,3 +113,30 @@ func TestWhatIsRefused(t *testing.T) {
 	require.ErrorContains(t, func() error { _, err := Options{SectorSize: 1}.Open(there); return err }(),
 		"sector size 1")
 }
+
+// A large read finds bytes at each border of a hole, and zeros where there are none.
+func TestReadsAcrossHoles(t *testing.T) {
+	r := written(t, make([]byte, 8<<20), 512)
+	for _, at := range []int64{0, 1<<20 - 1, 1 << 20, 3<<20 + 4095, 8<<20 - 1} {
+		_, err := r.WriteAt([]byte{7}, at)
+		require.NoError(t, err)
+	}
+	want := make([]byte, 8<<20)
+	for _, at := range []int64{0, 1<<20 - 1, 1 << 20, 3<<20 + 4095, 8<<20 - 1} {
+		want[at] = 7
+	}
+	for _, size := range []int64{chunkOfHole - 1, chunkOfHole, 1 << 20, 5 << 20} {
+		for off := int64(0); off < 8<<20; off += 37 << 10 {
+			p := bytes.Repeat([]byte{0xff}, int(size))
+			n, err := r.ReadAt(p, off)
+			if off+size > 8<<20 {
+				require.ErrorIs(t, err, io.EOF)
+			} else {
+				require.NoError(t, err)
+			}
+			require.True(t, bytes.Equal(want[off:off+int64(n)], p[:n]), "%d bytes at %d", size, off)
+		}
+	}
+	_, err := r.ReadAt(make([]byte, chunkOfHole), -1)
+	require.Error(t, err)
+}
