@@ -1,6 +1,7 @@
 // Package exampleos is a small operating system that embeds Pawl, for boot tests and as the reference of how to embed.
 //
 //	init/      PID 1: pawl.go is all that embedding takes
+//	pid1/      what any PID 1 begins with
 //	osimage/   puts it together: initramfs, UKI, installer images of good and of broken versions
 //	build/     the same as a command
 //

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/examples/os/pid1"
 )
 
 // How a version of the example OS can be broken on purpose: values of the kernel argument pawl-os.test.
@@ -28,7 +30,7 @@ const (
 // injected is how this version is to break on this machine: its serial number (DMI) is "VERSION:HOW" then, so that one
 // image can die in many ways. Empty for every other version and machine.
 func injected() string {
-	if err := (mount{"sysfs", "/sys", quiet}).do(); err != nil {
+	if err := (pid1.Mount{Kind: "sysfs", Dir: "/sys", Flags: pid1.Quiet}).Do(); err != nil {
 		return ""
 	}
 	release, err1 := os.ReadFile("/etc/os-release")
@@ -45,20 +47,17 @@ func injected() string {
 
 // hang takes the only processor for ever: no other process and no other thread of this one runs again.
 func hang() {
-	report("hang")
+	pid1.Report("hang")
 	runtime.LockOSThread()
 	_ = os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"),
 		0) // not even a twentieth of it is left to others
 	err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 99}, 0)
 	if err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
 	for n := 0; ; n++ { // without a call that lets go
 	}
 }
-
-// crash makes the kernel panic.
-func crash() { _ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0) }
 
 // check is what has to hold before a version is confirmed: that its network is up.
 func (s *system) check(_ context.Context, network error) error {
@@ -68,7 +67,7 @@ func (s *system) check(_ context.Context, network error) error {
 	case testHangs:
 		select {}
 	case testConfirm:
-		report("confirm")
+		pid1.Report("confirm")
 	case testState:
 		return checkState()
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pawl-os/pawl/examples/os/pid1"
 	"github.com/pawl-os/pawl/examples/os/usage"
 )
 
@@ -28,9 +29,9 @@ var commands = map[string]command{
 	"kill":     kill,
 	"no-kexec": without,
 	"usage":    func(out io.Writer, _ []string) error { return measure(out) },
-	"crash":    func(io.Writer, []string) error { crash(); return nil },
-	"reboot":   func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
-	"poweroff": func(io.Writer, []string) error { restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },
+	"crash":    func(io.Writer, []string) error { pid1.Crash(); return nil },
+	"reboot":   func(io.Writer, []string) error { pid1.Restart(unix.LINUX_REBOOT_CMD_RESTART); return nil },
+	"poweroff": func(io.Writer, []string) error { pid1.Restart(unix.LINUX_REBOOT_CMD_POWER_OFF); return nil },
 }
 
 // obey runs one command and returns its exit code.

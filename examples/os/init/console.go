@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -88,20 +87,4 @@ func (p *prefixed) end() {
 	if len(p.rest) > 0 {
 		_, _ = p.Write([]byte("\n"))
 	}
-}
-
-// report prints an event for programs: a word and key=value pairs.
-func report(event string, pairs ...string) { fmt.Println(eventLine(event, pairs...)) }
-
-// eventLine is an event's line. Values with spaces are quoted.
-func eventLine(event string, pairs ...string) string {
-	line := "pawl-os: " + event
-	for i := 0; i+1 < len(pairs); i += 2 {
-		value := pairs[i+1]
-		if strings.ContainsAny(value, " \t\r\n\"") {
-			value = strconv.Quote(value)
-		}
-		line += " " + pairs[i] + "=" + value
-	}
-	return line
 }

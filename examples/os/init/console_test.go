@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/examples/os/pid1"
 	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
@@ -18,7 +19,7 @@ func TestEventsAreWhatTheHostReads(t *testing.T) {
 	for k, v := range values {
 		pairs = append(pairs, k, v)
 	}
-	line := eventLine("ready", pairs...)
+	line := pid1.Line("ready", pairs...)
 	require.NotContains(t, line, "\n")
 	e, ok := vmtest.ParseEvent(line)
 	require.True(t, ok, line)

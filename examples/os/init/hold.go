@@ -1,22 +1,26 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/pawl-os/pawl/examples/os/pid1"
+)
 
 // reached is called when the node service reaches a phase or a step. Phases are reported. In the one that the console's
 // command "stop-at upgrade/drain" has named, in this boot or an earlier one, the machine stands still for ever, and
 // says so: the power can then be cut there. The next boot knows nothing of it any more.
 func (h *hooks) reached(at string) {
 	if strings.Contains(at, "/") {
-		report("phase", "at", at)
+		pid1.Report("phase", "at", at)
 	}
 	if h.stop == "" || at != h.stop {
 		return
 	}
 	err := h.stopAt(nil)
 	if err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
-	report("held", "at", at)
+	pid1.Report("held", "at", at)
 	select {}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pawl-os/pawl/examples/os/pid1"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/partition"
 )
@@ -56,7 +57,7 @@ func (h *hooks) run(_ context.Context, o node.Occasion) error {
 	case err != nil:
 		done = err.Error()
 	}
-	report("hook", "phase", string(o.Phase), "sure", fmt.Sprint(o.Sure), "result", done)
+	pid1.Report("hook", "phase", string(o.Phase), "sure", fmt.Sprint(o.Sure), "result", done)
 	return err
 }
 
@@ -161,7 +162,7 @@ func (h *hooks) wait(phase string) {
 	until := h.waits[phase]
 	h.mu.Unlock()
 	if until != nil {
-		report("waits", "phase", phase)
+		pid1.Report("waits", "phase", phase)
 		<-until
 	}
 }

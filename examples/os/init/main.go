@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pawl-os/pawl/examples/os/pid1"
 	"github.com/pawl-os/pawl/node/watchdog"
 )
 
@@ -38,15 +39,15 @@ func main() {
 	}
 	dog, err := openWatchdog()
 	if err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
-	report("failed", "reason", boot(dog, test).Error())
-	restart(unix.LINUX_REBOOT_CMD_RESTART)
+	pid1.Report("failed", "reason", boot(dog, test).Error())
+	pid1.Restart(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
 // openWatchdog is the first thing of all: whatever hangs from here on is ended by it. A machine without one goes on.
 func openWatchdog() (*watchdog.Watchdog, error) {
-	if err := loadModules("/lib/modules", "early"); err != nil {
+	if err := pid1.Load("/lib/modules", "early"); err != nil {
 		return nil, err
 	}
 	dog, err := watchdog.Early(watchdogTimeout)
@@ -61,22 +62,22 @@ const watchdogTimeout = 20 * time.Second
 
 // boot brings the system up. It returns only with what went wrong.
 func boot(dog *watchdog.Watchdog, test string) error {
-	if err := mountKernel(); err != nil {
+	if err := pid1.MountKernel(); err != nil {
 		return err
 	}
 	console, err := openConsole("/dev/ttyS0")
 	if err != nil {
 		return err
 	}
-	if err := loadModules("/lib/modules", "order"); err != nil {
+	if err := pid1.Load("/lib/modules", "order"); err != nil {
 		return err
 	}
-	if err := mountFirmware(); err != nil {
-		report("warning", "reason", err.Error())
+	if err := pid1.MountFirmware(); err != nil {
+		pid1.Report("warning", "reason", err.Error())
 	}
-	network := configureNetwork()
+	network := pid1.Network()
 	if network != nil {
-		report("warning", "reason", network.Error())
+		pid1.Report("warning", "reason", network.Error())
 	}
 	system, err := newSystem(test)
 	if err != nil {
@@ -93,14 +94,7 @@ func boot(dog *watchdog.Watchdog, test string) error {
 	console.more["hold"] = func(_ io.Writer, phases []string) error { system.hooks.hold(phases); return nil }
 	go console.serve()
 	if err := system.embed(context.Background(), network); err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
-	select {}
-}
-
-// restart ends the machine. It does not return.
-func restart(how int) {
-	unix.Sync()
-	_ = unix.Reboot(how)
 	select {}
 }

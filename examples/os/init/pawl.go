@@ -12,6 +12,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/examples/os/pid1"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
@@ -30,7 +31,7 @@ func (s *system) embed(ctx context.Context, network error) error {
 	}
 	s.hooks.disk = disk
 	if err := s.hooks.read(); err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
 	server, err := node.New(node.Config{
 		Disk: disk,
@@ -54,19 +55,19 @@ func (s *system) embed(ctx context.Context, network error) error {
 	}
 	l, listenErr := api.Listen(ctx, apiAddress, true)
 	if listenErr == nil {
-		go func() { report("warning", "reason", fmt.Sprint(api.New(server, api.Options{}).Serve(ctx, l))) }()
+		go func() { pid1.Report("warning", "reason", fmt.Sprint(api.New(server, api.Options{}).Serve(ctx, l))) }()
 	}
 	boot, err := server.Start(ctx)
 	if errors.Is(err, node.ErrRestarting) {
 		select {} // a staged upgrade is armed
 	}
 	if err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
 	s.reportSlot("boot", disk, "trial", fmt.Sprint(boot.Trial))
 	switch s.test {
 	case testPanic:
-		crash()
+		pid1.Crash()
 	case testHang:
 		hang()
 	}
@@ -82,14 +83,14 @@ func (s *system) embed(ctx context.Context, network error) error {
 
 // reboot restarts the machine for the node service.
 func (s *system) reboot(_ context.Context, reason string) error {
-	report("restart", "reason", reason)
-	restart(unix.LINUX_REBOOT_CMD_RESTART)
+	pid1.Report("restart", "reason", reason)
+	pid1.Restart(unix.LINUX_REBOOT_CMD_RESTART)
 	return nil
 }
 
 // kexec starts the kernel that the node service loaded.
 func (s *system) kexec(_ context.Context, reason string) error {
-	report("kexec", "reason", reason)
+	pid1.Report("kexec", "reason", reason)
 	return kexec.Jump()
 }
 
@@ -98,21 +99,21 @@ func (s *system) reportSlot(event, disk string, more ...string) {
 	values := []string{"version", s.version, "boot", s.boot, "disk", disk, "entry", loaderText("LoaderEntrySelected")}
 	m, err := upgrade.Open(disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true})
 	if err != nil {
-		report("warning", "reason", err.Error())
-		report(event, append(values, more...)...)
+		pid1.Report("warning", "reason", err.Error())
+		pid1.Report(event, append(values, more...)...)
 		return
 	}
 	defer m.Close()
 	st, err := m.Status()
 	if err != nil {
-		report("warning", "reason", err.Error())
+		pid1.Report("warning", "reason", err.Error())
 	}
 	values = append(values, "slot", st.Loader.Active.String(), "default", st.Loader.Default.String(),
 		"digest", st.Running().Manifest.Image)
 	if a := st.Attempt; a != nil {
 		values = append(values, "attempt", string(a.Phase), "result", string(a.Result), "reason", a.Reason)
 	}
-	report(event, append(values, more...)...)
+	pid1.Report(event, append(values, more...)...)
 }
 
 // loaderText is what the loader left for this boot in one of its variables; empty if there is none.

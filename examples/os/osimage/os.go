@@ -12,9 +12,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -60,7 +62,7 @@ func New(p Parts) (*OS, error) {
 	if err := addModules(a, p.Modules); err != nil {
 		return nil, fmt.Errorf("build the example OS: %w", err)
 	}
-	if err := addPrograms(a); err != nil {
+	if err := addPrograms(a, p); err != nil {
 		return nil, fmt.Errorf("build the example OS: %w", err)
 	}
 	if err := a.Close(); err != nil {
@@ -107,7 +109,26 @@ func addModules(a *Archive, dir string) error {
 	return nil
 }
 
-func addPrograms(a *Archive) error {
+func addPrograms(a *Archive, p Parts) error {
+	files := map[string]string{}
+	maps.Copy(files, p.Files)
+	if p.Init != "" {
+		files["init"] = p.Init
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		content, err := os.ReadFile(files[name])
+		if err != nil {
+			return err
+		}
+		a.File(name, 0o755, content)
+	}
+	if p.Init != "" {
+		return nil
+	}
+	return compilePrograms(a)
+}
+
+func compilePrograms(a *Archive) error {
 	dir, err := os.MkdirTemp("", "pawl-os-")
 	if err != nil {
 		return err

@@ -6,12 +6,16 @@ import (
 	"path/filepath"
 )
 
-// Parts are the files of other projects that the example OS is put together from.
+// Parts are the files of other projects that the example OS is put together from. Init and Files are for systems that
+// are built on it.
 type Parts struct {
 	Kernel  string // a bzImage
 	Modules string // directory of its modules
 	Stub    string // systemd's stub, the start of a UKI
 	Loader  string // systemd-boot
+
+	Init  string            // a compiled program in place of the example's PID 1 and its installer; empty: those
+	Files map[string]string // further programs: their path in the initramfs, and where they are
 }
 
 // FindParts finds what hack/deps.sh put in place: the kernel in $PAWL_CACHE, or else the user's cache directory, and

@@ -1,4 +1,4 @@
-package main
+package pid1
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ var (
 	gateway = net.IPv4(10, 0, 2, 2)
 )
 
-// configureNetwork gives eth0 its fixed address and a default route. A machine without a network card is no error.
-func configureNetwork() error {
+// Network gives eth0 its fixed address and a default route. A machine without a network card is no error.
+func Network() error {
 	if _, err := os.Stat("/sys/class/net/eth0"); err != nil {
 		return nil
 	}
