@@ -20,7 +20,7 @@ const root = "github.com/pawl-os/pawl/"
 // allowed says which packages of Pawl each package of this module may import; tests, and what is free, may import
 // anything.
 var allowed = map[string][]string{
-	".":              {"cluster/lock", "cluster/quorum", "node", "upgrade"},
+	".":              {"cluster/lock", "cluster/quorum", "node", "upgrade/attempt"},
 	"lock":           nil, // decisions and their interfaces: no etcd, no Kubernetes, nothing of a node
 	"lock/fleetlock": {"cluster/lock"},
 	"quorum":         nil,
