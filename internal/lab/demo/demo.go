@@ -1,21 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/internal/harness/oskit"
+	"github.com/pawl-os/pawl/internal/harness/timeline"
 	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
@@ -30,7 +27,7 @@ const (
 const fellBack = 3
 
 type demo struct {
-	begin         time.Time
+	time          *timeline.Timeline
 	breakFallback bool
 	loader        string
 
@@ -38,13 +35,14 @@ type demo struct {
 	kit     *oskit.Kit
 	images  *oskit.Images
 	machine *vmtest.Machine
-
-	mu      sync.Mutex
-	partial string // a line of the console that has not ended
 	boots   int
 }
 
-func (d *demo) run(ctx context.Context) error {
+func (d *demo) run(ctx context.Context) (err error) {
+	if d.dir, err = os.MkdirTemp("", "pawl-demo-"); err != nil {
+		return err
+	}
+	d.time = timeline.New(os.Stdout, d.dir)
 	for _, s := range []struct {
 		title string
 		do    func(context.Context) error
@@ -54,7 +52,7 @@ func (d *demo) run(ctx context.Context) error {
 		{"Upgrade to version " + two, d.upgrade},
 		{"Upgrade to version " + broken + ", whose kernel panics", d.fallback},
 	} {
-		fmt.Printf("\n== %s\n", s.title)
+		d.time.Title(s.title)
 		if err := s.do(ctx); err != nil {
 			return err
 		}
@@ -77,9 +75,6 @@ func (d *demo) cleanUp() {
 
 // build makes the programs and the images, and serves the images.
 func (d *demo) build(ctx context.Context) (err error) {
-	if d.dir, err = os.MkdirTemp("", "pawl-demo-"); err != nil {
-		return err
-	}
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", d.dir, "./cmd/pawl").CombinedOutput(); err != nil {
 		return fmt.Errorf("build pawl: %w\n%s", err, out)
 	}
@@ -96,7 +91,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 		return err
 	}
 	for _, tag := range []string{one, two, broken} {
-		d.say("registry", "%s %s", d.images.Remote(tag), d.images.Digests[tag])
+		d.time.Say("registry", "%s %s", d.images.Remote(tag), d.images.Digests[tag])
 	}
 	return nil
 }
@@ -104,7 +99,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
 
 func (d *demo) install(ctx context.Context) (err error) {
-	code, err := d.command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader),
+	code, err := d.time.Command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader),
 		"--output", d.disk(), "--size", "2GiB")
 	if err != nil || code != 0 {
 		return fmt.Errorf("installer image: exit code %d, %v", code, err)
@@ -114,7 +109,7 @@ func (d *demo) install(ctx context.Context) (err error) {
 		Variables: filepath.Join(d.dir, "variables"),
 		BIOS:      d.loader == loaders.GRUBBIOS,
 		Forwards:  []vmtest.Forward{{Guest: oskit.APIPort}},
-		Log:       d,
+		Log:       &timeline.Lines{Each: d.line},
 	})
 	if err != nil {
 		return err
@@ -143,7 +138,7 @@ func (d *demo) fallback(ctx context.Context) error {
 		if err := removeWayBack(d.disk(), d.loader); err != nil {
 			return err
 		}
-		d.say("BREAK", "the loader no longer knows of slot B, the default")
+		d.time.Say("BREAK", "the loader no longer knows of slot B, the default")
 		args = []string{"reboot", "--wait", "--timeout", "1m"}
 	}
 	code, err := d.pawl(ctx, args...)
@@ -174,47 +169,10 @@ func (d *demo) expect(ctx context.Context, version, slot string) error {
 	if st.Version != version || st.Active != slot || st.Default != slot || st.Armed != "" || st.Trial {
 		return fmt.Errorf("want version %s in slot %s, confirmed; the machine says %s", version, slot, out)
 	}
-	d.say("node", "runs %s in slot %s, which is the default", version, slot)
+	d.time.Say("node", "runs %s in slot %s, which is the default", version, slot)
 	return nil
 }
 
 func (d *demo) pawl(ctx context.Context, args ...string) (int, error) {
-	return d.command(ctx, "pawl", append(args, "-n", d.machine.Address(oskit.APIPort))...)
-}
-
-// command runs one of the project's commands as a person would, with its output in the timeline, and returns its exit
-// code.
-func (d *demo) command(ctx context.Context, name string, args ...string) (int, error) {
-	d.say("operator", "$ %s %s", name, strings.ReplaceAll(strings.Join(args, " "), d.dir+"/", ""))
-	c := exec.CommandContext(ctx, filepath.Join(d.dir, name), args...)
-	out := &lines{say: func(line string) { d.say(name, "%s", strings.ReplaceAll(line, d.dir+"/", "")) }}
-	c.Stdout, c.Stderr = out, out
-	err := c.Run()
-	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.Exited() {
-		return exit.ExitCode(), nil
-	}
-	return 0, err
-}
-
-// say prints one line of the timeline.
-func (d *demo) say(who, format string, args ...any) {
-	fmt.Printf("%6.1fs  %-9s %s\n", time.Since(d.begin).Seconds(), who, fmt.Sprintf(format, args...))
-}
-
-// lines gives whole lines to say.
-type lines struct {
-	say  func(string)
-	rest []byte
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
-	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
-		if !ok {
-			return len(p), nil
-		}
-		l.say(string(line))
-		l.rest = rest
-	}
+	return d.time.Command(ctx, "pawl", append(args, "-n", d.machine.Address(oskit.APIPort))...)
 }

@@ -11,26 +11,12 @@ import (
 	"github.com/pawl-os/pawl/partition"
 )
 
-// Write takes the machine's console and tells the events of it.
-func (d *demo) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.partial += string(p)
-	for {
-		line, rest, ok := strings.Cut(d.partial, "\n")
-		if !ok {
-			return len(p), nil
-		}
-		d.partial = rest
-		d.line(strings.TrimRight(line, "\r"))
-	}
-}
-
+// line tells the event that a line of the machine's console is.
 func (d *demo) line(line string) {
 	e, ok := vmtest.ParseEvent(line)
 	switch {
 	case strings.Contains(line, "Kernel panic"):
-		d.say("machine", "%s", line[strings.Index(line, "Kernel panic"):])
+		d.time.Say("machine", "%s", line[strings.Index(line, "Kernel panic"):])
 	case !ok:
 	case e.Name == "boot":
 		d.boots++
@@ -38,12 +24,12 @@ func (d *demo) line(line string) {
 		if e.Values["trial"] == "true" {
 			what = "on trial; the default is slot " + e.Values["default"]
 		}
-		d.say("machine", "boot %d: version %s in slot %s, %s (boot id %.8s, image %.19s)", d.boots, e.Values["version"],
+		d.time.Say("machine", "boot %d: version %s in slot %s, %s (boot id %.8s, image %.19s)", d.boots, e.Values["version"],
 			e.Values["slot"], what, e.Values["boot"], e.Values["digest"])
 	case e.Name == "ready":
-		d.say("machine", "ready: version %s, the default is slot %s", e.Values["version"], e.Values["default"])
+		d.time.Say("machine", "ready: version %s, the default is slot %s", e.Values["version"], e.Values["default"])
 	case e.Name == "restart":
-		d.say("machine", "restarts: %s", e.Values["reason"])
+		d.time.Say("machine", "restarts: %s", e.Values["reason"])
 	}
 }
 

@@ -21,7 +21,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	begin := time.Now()
-	d := &demo{begin: begin, breakFallback: os.Getenv("BREAK") == "fallback"}
+	d := &demo{breakFallback: os.Getenv("BREAK") == "fallback"}
 	backend, err := loaders.Named(os.Getenv("LOADER"))
 	if err == nil {
 		d.loader = backend.Name()
