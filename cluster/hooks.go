@@ -27,6 +27,7 @@ import (
 // Members is the cluster whose members vote. etcd.Cluster is one.
 type Members interface {
 	Allow(ctx context.Context, leaves bool) error // why this node's member must not go now
+	Foresee(context.Context) (string, error)      // what the upgrade may do to the others' way with this one; empty: nothing
 	Yield(context.Context) error                  // hands the lead to another voter
 	Leave(context.Context) error                  // out of the list; again is no error
 	Return(context.Context, Service) error        // back as a voter that serves, whatever is left of it
@@ -97,7 +98,14 @@ func Hooks(c Config) (hooks []node.Hook) {
 	}
 	if c.Members != nil {
 		add(node.PhaseAllow, "members", askTime, func(ctx context.Context, o node.Occasion) error {
-			return c.Members.Allow(ctx, c.leaves(o.Attempt))
+			if err := c.Members.Allow(ctx, c.leaves(o.Attempt)); err != nil {
+				return err
+			}
+			warning, err := c.Members.Foresee(ctx)
+			if warning != "" && o.Tell != nil {
+				o.Tell(warning)
+			}
+			return err
 		})
 	}
 	if c.Work != nil {
@@ -121,6 +129,11 @@ func Hooks(c Config) (hooks []node.Hook) {
 	if c.Members != nil && c.Service != nil {
 		add(node.PhaseRejoin, "members", returnTime, func(ctx context.Context, o node.Occasion) error {
 			c.back(ctx, o)
+			if o.Attempt.Result != attempt.Confirmed { // the version before comes back: the others have to take it
+				if err := c.Members.Held(ctx); err != nil {
+					return err
+				}
+			}
 			return c.Members.Return(ctx, c.Service)
 		})
 	}

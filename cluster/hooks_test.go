@@ -40,6 +40,9 @@ func (f *fake) Allow(_ context.Context, leaves bool) error {
 	}
 	return f.do("allow to restart")
 }
+func (f *fake) Foresee(context.Context) (string, error) {
+	return "the version is raised", f.do("foresee")
+}
 func (f *fake) Yield(context.Context) error           { return f.do("yield") }
 func (f *fake) Leave(context.Context) error           { return f.do("leave") }
 func (f *fake) Return(context.Context, Service) error { return f.do("return") }
@@ -90,7 +93,7 @@ func TestANodeGoesOneStepAfterTheOther(t *testing.T) {
 	f := &fake{}
 	said, err := f.run(t, f.config(), false, node.PhaseAllow)
 	require.NoError(t, err)
-	require.Equal(t, "ask, allow to leave", said)
+	require.Equal(t, "ask, allow to leave, foresee, the version is raised", said, "a plan tells of it")
 	said, err = f.run(t, f.config(), false, before...)
 	require.NoError(t, err)
 	require.Equal(t, "claim, cordon, drain, reach drained, allow to leave, hold, reach down, leave, stop, wipe, "+
@@ -101,7 +104,7 @@ func TestANodeGoesOneStepAfterTheOther(t *testing.T) {
 		"restart, reach down", said)
 	said, err = f.run(t, f.config(), false, after...)
 	require.NoError(t, err)
-	require.Equal(t, "reach back, return, reach back, uncordon, let go, serves, ready, release", said)
+	require.Equal(t, "reach back, held, return, reach back, uncordon, let go, serves, ready, release", said)
 	said, err = f.run(t, Config{Node: "n1", Lock: f}, false, append(before, after...)...)
 	require.NoError(t, err)
 	require.Equal(t, "claim, reach drained, reach down, reach down, release", said)

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/pawl-os/pawl/upgrade"
@@ -128,10 +130,33 @@ func (s *Server) Plan(ctx context.Context, r PlanRequest) (Plan, error) {
 		return Plan{}, err
 	}
 	o := Occasion{Phase: PhaseAllow, Operation: "plan", Attempt: attemptOf(plan), Force: r.Force}
-	if _, err := s.runHooks(ctx, silent{}, o, false); err != nil {
+	listener := new(heard)
+	_, err = s.runHooks(ctx, listener, o, false)
+	plan.Warnings = append(plan.Warnings, listener.all()...)
+	if err != nil {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("An upgrade would be refused now: %s: %v.", PhaseAllow, err))
 	}
 	return s.whole(plan, UpgradeRequest{Reboot: true}), ctx.Err()
+}
+
+// heard keeps what is told of by hooks that are run for a plan alone.
+type heard struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+func (h *heard) tell(t Told) {
+	if text, ok := t.(Notice); ok {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.texts = append(h.texts, string(text))
+	}
+}
+
+func (h *heard) all() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.texts)
 }
 
 // noteTime bounds how long Config.Notes may take.

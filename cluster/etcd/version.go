@@ -10,8 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/pawl-os/pawl/cluster/quorum"
 )
 
 // The version that all members share is raised, by the leader, some seconds after the last of them has started with a
@@ -25,6 +28,48 @@ const versions = "/pawl/version/"
 // raiseTime is how long a leader may take until it raises the version.
 const raiseTime = 10 * time.Second
 
+// Foresee says what an upgrade of this node may do to the version that all share; empty: nothing.
+func (c *Cluster) Foresee(ctx context.Context) (warning string, err error) {
+	members, err := c.members(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask etcd for its versions: %w", err)
+	}
+	was, unknown := c.lastAt(ctx, members)
+	switch {
+	case unknown != nil:
+		return fmt.Sprintf("It is not known whether the other members of etcd run a newer one than this node (%v). If "+
+			"all of them do, its etcd of now may not start any more once they have raised the version that all share.",
+			unknown), nil
+	case was == "":
+		return "", nil
+	}
+	return fmt.Sprintf("This is the last member that runs etcd %s. Once it is away, or newer, the others raise the "+
+		"version that all share, with which etcd %[1]s does not start. They are held to %[1]s until this node has "+
+		"proved itself; a crash within seconds of the raise may need its member removed and added again.", was), nil
+}
+
+// lastAt is the minor version of this node's etcd, if all others run a newer one; empty: they do not. One that cannot
+// be asked may be newer, so it counts as such, and unknown says so.
+func (c *Cluster) lastAt(ctx context.Context, members []*etcdserverpb.Member) (was string, unknown error) {
+	own, err := c.version(ctx, c.config.Self)
+	if err != nil || len(members) < 2 {
+		return "", err // what does not run has nothing to come back with
+	}
+	var errs []error
+	for _, m := range members {
+		if m.Name == c.config.Name || len(m.ClientURLs) == 0 {
+			continue
+		}
+		v, err := c.version(ctx, m.ClientURLs[0])
+		if err != nil {
+			errs = append(errs, err)
+		} else if !newer(v.Server, own.Server) {
+			return "", nil
+		}
+	}
+	return minor(own.Server), errors.Join(errs...)
+}
+
 // Hold notes the version that this node's member has to be able to come back with, if it is the last to leave it
 // behind.
 func (c *Cluster) Hold(ctx context.Context) error {
@@ -32,35 +77,28 @@ func (c *Cluster) Hold(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask etcd for its versions: %w", err)
 	}
-	own, err := c.version(ctx, c.config.Self)
-	last := err == nil && len(members) > 1 // one whose etcd does not run has nothing to come back with
-	for _, m := range members {
-		if m.Name == c.config.Name || len(m.ClientURLs) == 0 {
-			continue
-		}
-		v, err := c.version(ctx, m.ClientURLs[0])
-		last = last && (err != nil || newer(v.Server, own.Server)) // one that is missing may come back newer
-	}
+	was, _ := c.lastAt(ctx, members)
 	key := versions + c.config.Name
 	return c.tried(ctx, "note the version of etcd", func(ctx context.Context) error {
-		if !last {
+		if was == "" {
 			_, err := c.client.Delete(ctx, key)
 			return err
 		}
-		_, err := c.client.Put(ctx, key, minor(own.Server))
+		_, err := c.client.Put(ctx, key, was)
 		return err
 	})
 }
 
-// Held has the cluster keep to the version that Hold noted, in the trial that has raised it.
+// Held has the cluster keep to the version that Hold noted, in the trial that has raised it, or without this node's
+// member, which has left and is to come back.
 func (c *Cluster) Held(ctx context.Context) error {
 	was, err := c.noted(ctx)
 	if err != nil || was == "" {
 		return err
 	}
-	own, err := c.version(ctx, c.config.Self)
+	url, own, err := c.whose(ctx)
 	if err != nil {
-		return fmt.Errorf("ask this node's etcd for its version: %w", err)
+		return err
 	}
 	if !newer(own.Server, was) {
 		return nil // the trial brought no newer one
@@ -69,7 +107,7 @@ func (c *Cluster) Held(ctx context.Context) error {
 		if time.Now().After(end) {
 			return nil // another member keeps it down
 		}
-		if own, err = c.after(ctx); err != nil {
+		if own, err = c.after(ctx, url); err != nil {
 			return err
 		}
 	}
@@ -81,7 +119,7 @@ func (c *Cluster) Held(ctx context.Context) error {
 		return err
 	})
 	for err == nil && newer(own.Cluster, was) {
-		own, err = c.after(ctx)
+		own, err = c.after(ctx, url)
 	}
 	if err != nil {
 		return fmt.Errorf("the version before could not start again: %w", err)
@@ -89,14 +127,36 @@ func (c *Cluster) Held(ctx context.Context) error {
 	return nil
 }
 
-// after is this node's version after a pause.
-func (c *Cluster) after(ctx context.Context) (told, error) {
+// whose is the member whose version counts: this node's, or any other once that has left.
+func (c *Cluster) whose(ctx context.Context) (url string, v told, err error) {
+	members, err := c.members(ctx)
+	if err != nil {
+		return "", v, fmt.Errorf("ask etcd for its versions: %w", err)
+	}
+	urls := []string{c.config.Self}
+	if _, err := c.self(members); errors.Is(err, quorum.ErrNoMember) {
+		urls = nil
+		for _, m := range members {
+			urls = append(urls, m.ClientURLs...)
+		}
+	}
+	err = errors.New("no member tells where it answers")
+	for _, url := range urls {
+		if v, err = c.version(ctx, url); err == nil {
+			return url, v, nil
+		}
+	}
+	return "", v, fmt.Errorf("ask etcd for its version: %w", err)
+}
+
+// after is a member's version after a pause.
+func (c *Cluster) after(ctx context.Context, url string) (told, error) {
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
 		return told{}, ctx.Err()
 	}
-	return c.version(ctx, c.config.Self)
+	return c.version(ctx, url)
 }
 
 // LetGo lets the cluster raise its version, if it was held by this node's trial.

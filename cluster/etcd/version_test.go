@@ -9,23 +9,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/cluster/etcd"
 	"github.com/pawl-os/pawl/cluster/internal/real"
 )
 
-// TestTheLastMembersTrialKeepsItsWayBack: etcd of a minor version less cannot start any more once the last member has
-// started a newer one, unless the cluster is had to go back to the version before. It takes
-// a minute, and three etcd that nothing holds up, so `make cluster` runs it.
-func TestTheLastMembersTrialKeepsItsWayBack(t *testing.T) {
-	members := real.Members(t, 3)
+// lastAtOlder is a cluster whose last member runs an older etcd than the others.
+func lastAtOlder(t *testing.T) (c *etcd.Cluster, members []*real.Member, older, newer string) {
+	t.Helper()
+	members = real.Members(t, 3)
 	older, err := real.Etcd(t.Context(), real.Older)
 	require.NoError(t, err)
-	newer := members[0].Binary
-	restart := func(m *real.Member, binary string) {
-		m.Kill()
-		m.Binary = binary
-		m.Start()
-		m.Ready()
-	}
+	newer = members[0].Binary
 	for _, m := range members { // a new cluster would be of the newer version at once
 		m.Kill()
 	}
@@ -34,15 +28,51 @@ func TestTheLastMembersTrialKeepsItsWayBack(t *testing.T) {
 		m.Binary = older
 		m.Start()
 	}
-	c := open(t, members, 2)
+	c = open(t, members, 2)
 	eventually(t, func() error { return c.Allow(t.Context(), false) })
 	require.NoError(t, c.Hold(within(t, 20*time.Second)), "it is not the last")
 	require.NoError(t, c.Held(within(t, 20*time.Second)), "so nothing is held")
+	warning, err := c.Foresee(within(t, 20*time.Second))
+	require.NoError(t, err)
+	require.Empty(t, warning)
 	restart(members[0], newer)
 	restart(members[1], newer)
 	eventually(t, func() error { return c.Allow(t.Context(), false) })
-
+	warning, err = c.Foresee(within(t, 20*time.Second))
+	require.NoError(t, err)
+	require.Contains(t, warning, "This is the last member that runs etcd 3.6.")
 	require.NoError(t, c.Hold(within(t, 20*time.Second)))
+	return c, members, older, newer
+}
+
+func restart(m *real.Member, binary string) {
+	m.Kill()
+	m.Binary = binary
+	m.Start()
+	m.Ready()
+}
+
+// One that has left is no member when the others raise the version: they are held without it.
+func TestTheLastMemberThatLeavesKeepsItsWayBack(t *testing.T) {
+	c, members, older, _ := lastAtOlder(t)
+	last := members[2]
+	require.NoError(t, c.Leave(within(t, time.Minute)))
+	require.Zero(t, last.Ended())
+	require.NoError(t, c.Held(within(t, time.Minute)))
+	initial, err := c.Join(within(t, time.Minute))
+	require.NoError(t, err)
+	last.Binary = older
+	last.Join(initial)
+	require.NoError(t, c.Promote(within(t, time.Minute)))
+	eventually(t, func() error { return c.Serves(t.Context()) })
+	require.NoError(t, c.LetGo(within(t, 20*time.Second)))
+}
+
+// TestTheLastMembersTrialKeepsItsWayBack: etcd of a minor version less cannot start any more once the last member has
+// started a newer one, unless the cluster is had to go back to the version before. It takes
+// a minute, and three etcd that nothing holds up, so `make cluster` runs it.
+func TestTheLastMembersTrialKeepsItsWayBack(t *testing.T) {
+	c, members, older, newer := lastAtOlder(t)
 	restart(members[2], newer)
 	eventually(t, func() error { return c.Serves(t.Context()) })
 	require.NoError(t, c.Held(within(t, time.Minute)))
