@@ -31,6 +31,7 @@ type Config struct {
 	BootID    string        // of this boot: a Node that tells another one is not ready. Empty: not looked at
 	EmptyDir  bool          // also evict pods whose emptyDir volumes are lost with them
 	Unmanaged bool          // also evict pods that nobody makes anew
+	Evict     time.Duration // how long a drain asks for evictions; then it deletes what is left. 0: it never does
 	Try       time.Duration // for one request; 0 is 10 s
 	Pause     time.Duration // between two tries; 0 is 2 s
 	Log       *slog.Logger  // nil discards

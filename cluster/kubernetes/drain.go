@@ -84,13 +84,14 @@ func (n *Node) goes(p pod) (bool, error) {
 
 // Drain evicts the pods of this Node that are to go, and returns once they are gone. If one must not be evicted, none
 // is. Budgets are kept to: an eviction that is refused is tried again, after a pause, until ctx ends; then the error
-// names the pods that are left, and why. tell is told what is waited for, each time that it changes.
+// names the pods that are left, and why. With Config.Evict it deletes them after that time, budgets or not; grace periods
+// and preStop hold all the same. tell is told what is waited for, each time that it changes.
 func (n *Node) Drain(ctx context.Context, tell func(string)) error {
-	told := ""
+	told, ask, forced, begun := "", n.evict, false, time.Now()
 	n.event(ctx, "PawlDraining", "Drains for an upgrade")
 	last := errors.New("no time")
 	for {
-		left, pause, err := n.round(ctx)
+		left, pause, err := n.round(ctx, ask)
 		var refused refusal
 		switch {
 		case errors.As(err, &refused), final(err):
@@ -108,6 +109,11 @@ func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 			tell(text)
 			told = text
 		}
+		if n.config.Evict > 0 && !forced && time.Since(begun) >= n.config.Evict {
+			forced, ask = true, n.remove
+			n.event(ctx, "PawlDrainForced", "Deletes what could not be evicted within "+n.config.Evict.String())
+			continue
+		}
 		if !n.wait(ctx, pause) {
 			n.event(context.WithoutCancel(ctx), "PawlDrainFailed", last.Error())
 			return fmt.Errorf("drain node %s: %w", n.config.Node, last)
@@ -121,8 +127,8 @@ const maxNamed = 5
 // refusal is why a drain does not begin.
 type refusal struct{ error }
 
-// round looks at all pods and asks for the eviction of those that are to go; left says of each why it is still there.
-func (n *Node) round(ctx context.Context) (left []string, pause time.Duration, err error) {
+// round looks at all pods and asks those to go that are to; left says of each why it is still there.
+func (n *Node) round(ctx context.Context, ask func(context.Context, pod) error) (left []string, pause time.Duration, err error) {
 	pause = n.config.Pause
 	all, err := n.pods(ctx)
 	if err != nil {
@@ -147,7 +153,7 @@ func (n *Node) round(ctx context.Context) (left []string, pause time.Duration, e
 		return nil, pause, refusal{errors.Join(errs...)}
 	}
 	for _, p := range evict {
-		err := n.evict(ctx, p)
+		err := ask(ctx, p)
 		var a *answer
 		switch {
 		case err == nil:
@@ -172,5 +178,14 @@ func (n *Node) evict(ctx context.Context, p pod) error {
 	return n.call(ctx, http.MethodPost, path, plain, map[string]any{
 		"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name,
 		"deleteOptions": map[string]any{"preconditions": map[string]string{"uid": p.Metadata.UID}},
+	}, nil)
+}
+
+// remove asks for one deletion, of the very pod that was looked at.
+func (n *Node) remove(ctx context.Context, p pod) error {
+	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s", url.PathEscape(p.Metadata.Namespace),
+		url.PathEscape(p.Metadata.Name))
+	return n.call(ctx, http.MethodDelete, path, plain, map[string]any{
+		"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": map[string]string{"uid": p.Metadata.UID},
 	}, nil)
 }

@@ -121,6 +121,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprint(w, `{"kind":"Status"}`)
 		}
+	case r.Method == http.MethodDelete && s.pods[last] != nil:
+		var o struct{ Preconditions struct{ UID string } }
+		require.NoError(s.t, json.NewDecoder(r.Body).Decode(&o))
+		require.Equal(s.t, "uid-"+last, o.Preconditions.UID)
+		delete(s.pods, last)
 	default:
 		s.refused = r.Method + " " + r.URL.String()
 		fail(http.StatusForbidden, "forbidden", "")
@@ -257,6 +262,22 @@ func TestADrainThatABudgetNeverAllowsEndsWithItsTime(t *testing.T) {
 	require.Equal(t, []string{"PawlDraining", "PawlDrainFailed"}, s.events)
 	require.LessOrEqual(t, s.asked["web"], 11, "with a pause between the tries")
 	require.Len(t, s.pods, 3-2)
+}
+
+func TestADrainThatIsForcedDeletesWhatItsTimeLeft(t *testing.T) {
+	s, n := newServer(t)
+	n.config.Evict = 30 * time.Millisecond
+	s.pod("web", replicas)
+	s.pod("agent", daemon)
+	s.budget = -1
+	require.NoError(t, n.Drain(within(t, 10*time.Second), nil))
+	require.NotZero(t, s.asked["web"], "evictions are asked for first")
+	require.Len(t, s.pods, 1, "what a DaemonSet keeps there stays")
+	require.Equal(t, []string{"PawlDraining", "PawlDrainForced", "PawlDrained"}, s.events)
+
+	s.pod("special", `}`)
+	require.ErrorContains(t, n.Drain(within(t, 10*time.Second), nil), "nobody would make it anew")
+	require.Empty(t, s.refused)
 }
 
 func TestANodeIsReadyOnlyAsThisBootTells(t *testing.T) {

@@ -34,6 +34,7 @@ type order struct {
 	kubernetesToken, leases      string
 	emptyDir, unmanaged          bool
 	drain                        time.Duration
+	force                        bool
 	fleetlock, group             string
 }
 
@@ -74,6 +75,8 @@ func part(flags *flag.FlagSet) func(*node.Config) error {
 	flags.BoolVar(&o.unmanaged, "drain-unmanaged", false, "also evict pods that nobody makes anew")
 	flags.DurationVar(&o.drain, "drain-time", cluster.DrainTime, "how long a drain may take before the upgrade is "+
 		"given up and undone")
+	flags.BoolVar(&o.force, "drain-force", false, "after --drain-time delete the pods that are left, whatever their "+
+		"budgets say; their grace periods hold")
 	flags.StringVar(&o.fleetlock, "fleetlock", "", "URL of a FleetLock server, in place of --pool")
 	flags.StringVar(&o.group, "fleetlock-group", "", "group of that server (default \"default\")")
 	return o.configure
@@ -94,6 +97,9 @@ func (o *order) configure(c *node.Config) error {
 			return err
 		}
 		part.Work, part.Drain = work, o.drain
+		if o.force {
+			part.Drain += forceTime
+		}
 		if o.leases != "" {
 			o.share(c, &part, work.Store(o.leases, o.pool, o.size))
 		}
@@ -123,6 +129,9 @@ func (o *order) configure(c *node.Config) error {
 	return nil
 }
 
+// forceTime is how long pods may take that are deleted, before the upgrade is given up all the same.
+const forceTime = 5 * time.Minute
+
 // share has the node share a pool, and its status tell of it.
 func (o *order) share(c *node.Config, part *cluster.Config, store lock.Store) {
 	pool := lock.Pool{Store: store, Name: o.pool, Of: o.size, Address: o.address, Log: c.Log}
@@ -141,6 +150,8 @@ func (o *order) check() error {
 		return errors.New("--pool: where is it kept? (give --etcd, or --pool-leases)")
 	case o.leases != "" && (o.kubernetes == "" || o.pool == ""):
 		return errors.New("--pool-leases needs --kubernetes and --pool")
+	case o.force && o.kubernetes == "":
+		return errors.New("--drain-force needs --kubernetes")
 	case (o.kubernetes == "") != (o.kubernetesNode == ""):
 		return errors.New("--kubernetes and --kubernetes-node belong together")
 	case o.drain < time.Second || o.drain > longest:
@@ -200,6 +211,9 @@ func (o *order) openKubernetes(log *slog.Logger) (*kubernetes.Node, error) {
 	c := kubernetes.Config{URL: o.kubernetes, Node: o.kubernetesNode, TokenFile: o.kubernetesToken,
 		BootID:   strings.TrimSpace(string(boot)),
 		EmptyDir: o.emptyDir, Unmanaged: o.unmanaged, Log: log}
+	if o.force {
+		c.Evict = o.drain
+	}
 	if c.TLS, err = credentials.Client(o.kubernetesCA, o.kubernetesCert, o.kubernetesCert); err != nil {
 		return nil, err
 	}

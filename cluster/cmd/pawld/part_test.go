@@ -33,6 +33,7 @@ func TestWrongFlagsSayWhatIsMissing(t *testing.T) {
 		"--pool-size 0":                             "want 1 or more",
 		"--pool-wait -1s":                           "want 0 to",
 		"--drain-time 0":                            "want 1s to",
+		"--drain-force":                             "needs --kubernetes",
 		"--etcd-spare -1":                           "want 0 or more",
 		"--etcd-name m1":                            "without --etcd",
 		"--etcd http://10.0.0.1:2379":               "--etcd-name and --etcd-self",
