@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps cluster explore deps-cluster
+.PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps cluster explore demo-cluster deps-cluster
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -73,6 +73,11 @@ generate:
 
 deps:
 	@hack/deps.sh
+
+# Three machines in QEMU, each a member of etcd: one command upgrades them while a writer writes, and a broken version
+# stops at the first.
+demo-cluster: deps deps-cluster
+	cd cluster && go run ./internal/demo
 
 # The servers that the tests of the module cluster start, built from their modules into a cache.
 deps-cluster:
