@@ -149,14 +149,14 @@ func Checks(c Config) (checks []node.Check) {
 	}
 	if c.Members != nil {
 		add("members", func(ctx context.Context) error {
-			if err := c.Members.Held(ctx); err != nil {
-				return err
-			}
 			err := c.Members.Serves(ctx)
 			if errors.Is(err, quorum.ErrNoMember) && c.Service != nil {
 				return nil // it has left, and comes back once the trial is over
 			}
-			return err
+			if err != nil {
+				return err
+			}
+			return c.Members.Held(ctx)
 		})
 	}
 	if c.Work != nil {

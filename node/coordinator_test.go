@@ -25,6 +25,7 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 		s := f.server(t, Config{Hooks: []Hook{{Phase: PhaseAllow, Name: "quorum",
 			Run: func(_ context.Context, o Occasion) error {
 				asked = o
+				o.Tell("this is the last one")
 				return errors.New("a member is down")
 			}}}})
 		op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Reboot: true, Force: true, Preserve: true})
@@ -39,6 +40,7 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 			Image: "sha256:2", Reference: "os:2", Preserve: true}, asked.Attempt, "it is told what is planned")
 		p, err := s.Plan(t.Context(), PlanRequest{Image: "os:2"})
 		require.NoError(t, err)
+		require.Contains(t, p.Warnings, "this is the last one")
 		require.Contains(t, p.Warnings, `An upgrade would be refused now: allow: hook "quorum": a member is down.`)
 		require.Equal(t, []progress.Step{"resolve", "allow", "write", "arm", "reboot"}, p.Steps)
 	})

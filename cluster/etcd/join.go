@@ -38,6 +38,15 @@ func (c *Cluster) Return(ctx context.Context, s cluster.Service) error {
 		if err != nil {
 			return err
 		}
+		// While the version is held nobody can join at it. From here on it is not raised either: a member has been added
+		// whose version is not known.
+		if was, err := c.noted(ctx); err != nil {
+			return err
+		} else if was != "" {
+			if err := c.release(ctx); err != nil {
+				return fmt.Errorf("return to etcd: %w", err)
+			}
+		}
 		if err := s.Start(ctx, initial); err != nil {
 			return fmt.Errorf("return to etcd: %w", err)
 		}

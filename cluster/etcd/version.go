@@ -165,12 +165,22 @@ func (c *Cluster) LetGo(ctx context.Context) error {
 	if err != nil || was == "" {
 		return err
 	}
+	if err := c.release(ctx); err != nil {
+		return err
+	}
+	return c.tried(ctx, "forget the version of etcd that was held", func(ctx context.Context) error {
+		_, err := c.client.Delete(ctx, versions+c.config.Name)
+		return err
+	})
+}
+
+// release lets the cluster raise its version again.
+func (c *Cluster) release(ctx context.Context) error {
 	return c.tried(ctx, "let etcd raise its version", func(ctx context.Context) error {
 		_, err := c.client.Downgrade(ctx, clientv3.DowngradeCancel, "")
-		if err != nil && !errors.Is(err, rpctypes.ErrNoInflightDowngrade) {
-			return err
+		if errors.Is(err, rpctypes.ErrNoInflightDowngrade) {
+			return nil
 		}
-		_, err = c.client.Delete(ctx, versions+c.config.Name)
 		return err
 	})
 }

@@ -3,6 +3,7 @@
 package etcd_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -52,18 +53,22 @@ func restart(m *real.Member, binary string) {
 	m.Ready()
 }
 
+// service is the process of a member.
+type service struct{ *real.Member }
+
+func (s service) Stop(context.Context) error                    { s.Kill(); return nil }
+func (s service) Wipe(context.Context) error                    { return s.Forget() }
+func (s service) Start(_ context.Context, initial string) error { s.Join(initial); return nil }
+
 // One that has left is no member when the others raise the version: they are held without it.
 func TestTheLastMemberThatLeavesKeepsItsWayBack(t *testing.T) {
 	c, members, older, _ := lastAtOlder(t)
 	last := members[2]
 	require.NoError(t, c.Leave(within(t, time.Minute)))
 	require.Zero(t, last.Ended())
-	require.NoError(t, c.Held(within(t, time.Minute)))
-	initial, err := c.Join(within(t, time.Minute))
-	require.NoError(t, err)
+	require.NoError(t, c.Held(within(t, time.Minute)), "the way back begins with it")
 	last.Binary = older
-	last.Join(initial)
-	require.NoError(t, c.Promote(within(t, time.Minute)))
+	require.NoError(t, c.Return(within(t, 2*time.Minute), service{last}), last.Log())
 	eventually(t, func() error { return c.Serves(t.Context()) })
 	require.NoError(t, c.LetGo(within(t, 20*time.Second)))
 }

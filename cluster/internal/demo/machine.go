@@ -24,7 +24,7 @@ func (d *demo) line(m *machine, line string) {
 		d.time.Say(m.name, "%s", line[strings.Index(line, "Kernel panic"):])
 	case !ok:
 		if strings.Contains(line, "level=") || strings.Contains(line, `"level":`) {
-			d.time.Say(m.name, "%s", line)
+			d.time.Say(m.name, "%.200s", line)
 		}
 	case e.Name == "boot":
 		what := "the default"
