@@ -27,7 +27,7 @@ import (
 // Members is the cluster whose members vote. etcd.Cluster is one.
 type Members interface {
 	Allow(ctx context.Context, leaves bool) error // why this node's member must not go now
-	Foresee(context.Context) (string, error)      // what the upgrade may do to the others' way with this one; empty: nothing
+	Foresee(context.Context) (string, error)      // what the upgrade puts at risk; empty: nothing
 	Yield(context.Context) error                  // hands the lead to another voter
 	Leave(context.Context) error                  // out of the list; again is no error
 	Return(context.Context, Service) error        // back as a voter that serves, whatever is left of it

@@ -84,8 +84,8 @@ func (n *Node) goes(p pod) (bool, error) {
 
 // Drain evicts the pods of this Node that are to go, and returns once they are gone. If one must not be evicted, none
 // is. Budgets are kept to: an eviction that is refused is tried again, after a pause, until ctx ends; then the error
-// names the pods that are left, and why. With Config.Evict it deletes them after that time, budgets or not; grace periods
-// and preStop hold all the same. tell is told what is waited for, each time that it changes.
+// names the pods that are left, and why. With Config.Evict it deletes them after that time, budgets or not; grace
+// periods and preStop hold all the same. tell is told what is waited for, each time that it changes.
 func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 	told, ask, forced, begun := "", n.evict, false, time.Now()
 	n.event(ctx, "PawlDraining", "Drains for an upgrade")
@@ -128,7 +128,8 @@ const maxNamed = 5
 type refusal struct{ error }
 
 // round looks at all pods and asks those to go that are to; left says of each why it is still there.
-func (n *Node) round(ctx context.Context, ask func(context.Context, pod) error) (left []string, pause time.Duration, err error) {
+func (n *Node) round(ctx context.Context, ask func(context.Context, pod) error) (left []string, pause time.Duration,
+	err error) {
 	pause = n.config.Pause
 	all, err := n.pods(ctx)
 	if err != nil {

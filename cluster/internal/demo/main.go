@@ -1,6 +1,6 @@
 // Command demo shows a cluster that is upgraded while it works: three machines in QEMU, each a member of etcd, and a
-// writer that never stops. One command upgrades all three, one after the other; then a version whose kernel panics stops
-// at the first, which falls back. Run it inside of cluster/; `make demo-cluster` does.
+// writer that never stops. One command upgrades all three, one after the other; then a version whose kernel panics
+// stops at the first, which falls back. Run it inside of cluster/; `make demo-cluster` does.
 //
 // It exits 0 and ends with "demo-cluster: ok" only if each of that happened, nothing that was acknowledged is lost, and
 // all three vote again.
