@@ -23,7 +23,9 @@ type Timeline struct {
 }
 
 // New begins now. Commands are programs in dir, whose name is left out of what is printed.
-func New(out io.Writer, dir string) *Timeline { return &Timeline{out: out, begin: time.Now(), dir: dir} }
+func New(out io.Writer, dir string) *Timeline {
+	return &Timeline{out: out, begin: time.Now(), dir: dir}
+}
 
 // Say prints one line.
 func (t *Timeline) Say(who, format string, args ...any) {

@@ -24,6 +24,7 @@ import (
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 func main() {
@@ -117,10 +118,10 @@ func up(ctx context.Context, s *service, disk string, boot upgrade.Boot) error {
 	return s.run(ctx, s.machine.Initial(), "new")
 }
 
-func status(disk string) (upgrade.Status, error) {
+func status(disk string) (report.Status, error) {
 	m, err := upgrade.Open(disk, upgrade.OpenOptions{Loaders: loaders.All(), ReadOnly: true})
 	if err != nil {
-		return upgrade.Status{}, err
+		return report.Status{}, err
 	}
 	defer m.Close()
 	return m.Status()
