@@ -56,6 +56,7 @@ var kinds = []struct {
 	{upgrade.ErrTrial, "trial"},
 	{upgrade.ErrUnordered, "unordered"},
 	{ErrNothingToConfirm, "nothing-to-confirm"},
+	{upgrade.ErrArmed, "armed"},
 	{upgrade.ErrSame, "same"},
 	{upgrade.ErrKnownBad, "known-bad"},
 	{upgrade.ErrNotComplete, "not-complete"},
@@ -112,6 +113,7 @@ var kinds = []struct {
 //	trial             the running version is on trial
 //	unordered         no attempt ordered this boot, so a person has to confirm it or to go back
 //	nothing-to-confirm  the running slot is the default
+//	armed             the default runs and the other slot is armed
 //	same              the running slot already holds the image
 //	known-bad         the image failed its trial before
 //	not-complete      a slot that is to boot holds no complete system

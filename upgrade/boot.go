@@ -316,7 +316,8 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 // and nothing is written. Where something in front of the loader would start the other slot all the same, it is
 // [ErrRehearsal], and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it
 // is [ErrUnordered]. With META destroyed it works all the same. On a slot that is the default already it finishes what
-// a cut left over. The attempt is nil if META holds none for this slot.
+// a cut left over; where the other slot is armed there, it is [ErrArmed]. The attempt is nil if META holds none for this
+// slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*attempt.Attempt, error) {
 	var a *attempt.Attempt
 	err := m.walk(ctx, []step{{progress.StepConfirm, func(ctx context.Context) (err error) {
@@ -360,7 +361,7 @@ func (m *Machine) confirm(ctx context.Context, o Options) (*attempt.Attempt, err
 		a = nil
 	}
 	if !st.Trial() && a == nil && st.Armed != bootloader.None && st.Armed != st.Active {
-		return nil, nil // an attempt of another slot is armed; it is not ours to disarm
+		return nil, fmt.Errorf("slot %v is the default already, and slot %v boots next: %w", st.Active, st.Armed, ErrArmed)
 	}
 	if st.Trial() && m.byKexec(st.Active) {
 		if err := m.startsCold(s); err != nil {

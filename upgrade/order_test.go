@@ -250,3 +250,18 @@ func TestATrialThatWasRolledBackIsNotBegunAgain(t *testing.T) {
 	require.Contains(t, b.Unordered, "the attempt that ordered it is over")
 	r.boots(bootloader.A, "1.0.0")
 }
+
+// The default runs and the other slot boots next: a confirm is none, and says so.
+func TestAConfirmWhileTheOtherSlotIsArmedIsRefused(t *testing.T) {
+	for _, loader := range []string{loaders.SystemdBoot, loaders.GRUBUEFI} {
+		r := start(t)
+		if loader == loaders.GRUBUEFI {
+			r = startGRUB(t, loader)
+		}
+		r.upgrade(r.version("2.0.0"))
+		_, err := r.Confirm(t.Context())
+		require.ErrorIs(t, err, upgrade.ErrArmed)
+		require.ErrorContains(t, err, "slot B boots next")
+		require.True(t, r.boots(bootloader.B, "2.0.0").Trial, "nothing was disarmed")
+	}
+}

@@ -3,6 +3,7 @@ package upgrade
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -28,6 +29,9 @@ type readBack struct {
 	sum string // of all bytes; read after done
 	err error  // why it ended before the last one; read after done
 }
+
+// errDiffers is returned for a file that does not read as it was written.
+var errDiffers = errors.New("the device does not keep what is written to it")
 
 const readBackSize = 1 << 20 // bytes; there are two
 
@@ -136,9 +140,8 @@ func (b *readBack) is(f bootloader.File, path string, tell func(n int64)) error 
 		return fmt.Errorf("read %s back: %w", path, b.err)
 	}
 	if b.file.Size() != f.Size || b.sum != f.SHA256 {
-		return fmt.Errorf("read %s back: %d bytes with SHA-256 %s, written were %d with %s; the device does not keep "+
-			"what is written to it",
-			path, b.file.Size(), b.sum, f.Size, f.SHA256)
+		return fmt.Errorf("read %s back: %d bytes with SHA-256 %s, written were %d with %s; %w", path, b.file.Size(), b.sum,
+			f.Size, f.SHA256, errDiffers)
 	}
 	return nil
 }

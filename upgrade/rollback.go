@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -80,12 +81,9 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 	if err := op.rehearse(ctx, loaderAhead); err != nil {
 		return attempt.Attempt{}, err
 	}
-	if err := op.probe(); err != nil {
-		return attempt.Attempt{}, err
-	}
 	err = m.walk(ctx, []step{
+		{progress.StepVerify, op.intact},
 		{progress.StepDisarm, op.disarm},
-		{progress.StepVerify, op.readBack},
 		{progress.StepPrepare, func(context.Context) error { return op.enter() }},
 	}, o.Progress)
 	if err != nil {
@@ -96,6 +94,19 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 		return attempt.Attempt{}, err
 	}
 	return *a, nil
+}
+
+// intact refuses, before the first write, a target that is not what its manifest says, or that variables have no room
+// for.
+func (op *operation) intact(ctx context.Context) error {
+	err := op.readBack(ctx)
+	if errors.Is(err, errDiffers) {
+		return fmt.Errorf("slot %s is damaged (upgrade instead): %w: %w", op.plan.To, ErrNotComplete, err)
+	}
+	if err != nil {
+		return err
+	}
+	return op.probe()
 }
 
 // proved refuses what a slot holds if META knows that it failed its trial, or that it was to have one and was never

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
@@ -117,4 +118,40 @@ func TestARollbackThatWasTakenBackCanBeOrderedAgain(t *testing.T) {
 	r.confirm()
 	_, err = r.rollback(upgrade.Options{})
 	require.NoError(t, err, "the new version was the default too")
+}
+
+// GRUB's block still has word of a trial that is over, which the step "disarm" clears: what the other slot holds is
+// looked at before.
+func TestARollbackToADamagedSlotIsRefusedBeforeItsFirstWrite(t *testing.T) {
+	for _, loader := range loaders.Names() {
+		t.Run(loader, func(t *testing.T) {
+			t.Parallel()
+			r, file := start, bootloader.UKIFile
+			if loader != loaders.SystemdBoot {
+				r, file = func(t *testing.T) *rig { return startGRUB(t, loader) }, bootloader.KernelFile
+			}
+			refusesDamagedRollback(t, r(t), bootloader.A.File(file))
+		})
+	}
+}
+
+func refusesDamagedRollback(t *testing.T, r *rig, path string) {
+	r.upgrade(r.version("2.0.0"))
+	r.boots(bootloader.B, "2.0.0")
+	r.confirm()
+	restore := r.part("META") // of before a trial of slot A that ended without a word
+	_, err := r.rollback(upgrade.Options{})
+	require.NoError(t, err)
+	require.NoError(t, r.Boot())
+	require.NoError(t, r.Boot())
+	require.Equal(t, bootloader.B, r.Last.Slot)
+	restore()
+	r.flip(path)
+	disk, vars := r.state()
+	_, err = r.rollback(upgrade.Options{})
+	require.ErrorIs(t, err, upgrade.ErrNotComplete)
+	require.ErrorContains(t, err, path)
+	after, varsAfter := r.state()
+	require.Equal(t, disk, after, "the disk was written")
+	require.Equal(t, vars, varsAfter, "a variable was written")
 }

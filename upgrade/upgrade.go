@@ -40,6 +40,9 @@ var (
 	// `installer rollback`).
 	ErrUnordered = errors.New("no attempt ordered this boot, so only a person can confirm it (`pawl confirm` or " +
 		"`installer confirm`; to go back: rollback)")
+	// ErrArmed is returned by Confirm when the default runs and the other slot is armed. Nothing was changed. Do: restart
+	// into it; or take it back with a rollback.
+	ErrArmed = errors.New("the other slot is armed (restart into it, or take it back: rollback)")
 	// ErrSame is returned when the running slot already holds the image. Do: nothing, or force.
 	ErrSame = errors.New("the running slot already holds this image")
 	// ErrKnownBad is returned for an image whose trial failed before. Do: use another version, or force.

@@ -66,6 +66,7 @@ var reasons = []struct {
 	{upgrade.ErrTrial, exitRefused, "wait for the trial to be confirmed; or reboot, which falls back"},
 	{upgrade.ErrUnordered, exitRefused, "`installer confirm` keeps what runs; `installer rollback` and a restart go " +
 		"back"},
+	{upgrade.ErrArmed, exitRefused, "restart, which tries the other slot; or `installer rollback`, which takes it back"},
 	{upgrade.ErrUnproved, exitRefused, "upgrade to another version; --force tries this one all the same"},
 	{upgrade.ErrSame, exitRefused, "nothing; --force writes it into the other slot"},
 	{upgrade.ErrKnownBad, exitRefused, "use another version; --force tries this one again"},

@@ -175,12 +175,13 @@ func (j judge) passes(c *machine, a attempt.Attempt) error {
 	return j.isDefault(c, s, "confirmed")
 }
 
-// isDefault requires that a system is what boots from now on, and that it knows that.
+// isDefault requires that a system is what boots from now on, and that it knows that. What armed it may start it once
+// more where nothing can be deleted: it starts the very slot that is the default.
 func (j judge) isDefault(c *machine, s system, when string) error {
 	if err := c.boot(); err != nil {
 		return broken(when+", the model does not know", "%v", err)
 	}
-	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial {
+	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial && !c.vars.readOnly {
 		return broken(when+", the next boot is another", "%v, want %v by itself", told(c.last), s)
 	}
 	err := c.with(func(m *upgrade.Machine) error {
