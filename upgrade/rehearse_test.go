@@ -20,6 +20,7 @@ import (
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
 // state is all of a machine that a boot depends on.
@@ -268,4 +269,33 @@ func readByARehearsal(t *testing.T, size int) int64 {
 		return disk.read
 	}
 	return read(t.Context()) - read(unrehearsed.Context(t.Context()))
+}
+
+// The loader starts an entry that has lost its sort-key as before: the slot stays the default, and a trial beside it a
+// trial. A confirm writes the key again.
+func TestAnEntryOfTheDefaultThatHasNoSortKeyAnyMore(t *testing.T) {
+	for _, line := range []string{"sort-key", "title", "version"} {
+		r := start(t)
+		r.upgrade(r.image("2.0.0"))
+		r.boots(bootloader.B, "2.0.0")
+		path := "loader/entries/pawl-a.conf"
+		f := r.bootFiles()
+		entry, err := f.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, f.Overwrite(path, []byte(strings.Replace(string(entry), line+" ", "#"+line+" ", 1)[:len(entry)])))
+		require.Equal(t, bootloader.A, r.status().Loader.Default)
+		back, err := r.rollback(upgrade.Options{})
+		require.NoError(t, err)
+		require.Equal(t, attempt.Abandoned, back.Result)
+		r.boots(bootloader.A, "1.0.0")
+		if line == "sort-key" {
+			r.refusesUpgrade(r.image("3.0.0"), "confirm the running slot")
+		}
+		_, err = r.Confirm(t.Context())
+		require.NoError(t, err)
+		r.upgrade(r.image("3.0.0"))
+		r.boots(bootloader.B, "3.0.0")
+		r.confirm()
+		r.boots(bootloader.B, "3.0.0")
+	}
 }

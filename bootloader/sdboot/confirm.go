@@ -88,8 +88,7 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 		if !e.bootable || e.sortKey == step.key || e.edited {
 			continue
 		}
-		e.sortKey = step.key
-		sector, err := encodeEntry(e)
+		sector, err := l.resorted(step.slot, e, step.key)
 		if err == nil {
 			err = l.FS.Overwrite(entryPath(step.slot), sector)
 		}
@@ -98,4 +97,17 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 		}
 	}
 	return nil
+}
+
+// resorted is the sector of an entry with another sort key. What others took out of it is written again.
+func (l *Loader) resorted(s bootloader.Slot, e slotEntry, key string) ([]byte, error) {
+	if e.title != "" && e.version != "" {
+		e.sortKey = key
+		return encodeEntry(e)
+	}
+	held, err := l.complete(s)
+	if err != nil {
+		return nil, err
+	}
+	return l.entry(s, held, key)
 }

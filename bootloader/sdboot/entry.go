@@ -112,7 +112,16 @@ func encodeEntry(e slotEntry) ([]byte, error) {
 	return pad(text), nil
 }
 
-// decodeEntry reads an entry file. ok is false for one that is empty or was destroyed.
+// order is what the entry sorts by: one without a key comes behind all that have one.
+func (e slotEntry) order() string {
+	if e.sortKey == "" {
+		return "\xff"
+	}
+	return e.sortKey
+}
+
+// decodeEntry reads an entry file. ok is false for one that starts nothing, such as one that is empty or was destroyed:
+// systemd-boot needs no title, version or sort-key to boot it.
 func decodeEntry(data []byte) (e slotEntry, ok bool) {
 	eachLine(data, func(key, value string) {
 		switch key {
@@ -132,8 +141,7 @@ func decodeEntry(data []byte) (e slotEntry, ok bool) {
 			e.options = value
 		}
 	})
-	whole := e.efi != "" || e.linux != "" && e.initrd != "" && e.options != ""
-	return e, e.title != "" && e.version != "" && e.sortKey != "" && whole
+	return e, e.efi != "" || e.linux != "" && e.initrd != "" && e.options != ""
 }
 
 // conf is what loader.conf says.

@@ -116,6 +116,9 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 				d.warn("%s starts %s, which is not there.", entryPath(s), path)
 			}
 		}
+		if e.bootable && e.sortKey == "" {
+			d.warn("%s was edited: it has no sort-key; confirm writes it.", entryPath(s))
+		}
 	}
 	return e, nil
 }
@@ -178,9 +181,9 @@ func (l *Loader) stranger() (string, error) {
 func (d *disk) first() bootloader.Slot {
 	a, b := d.entries[bootloader.A], d.entries[bootloader.B]
 	switch {
-	case a.bootable && (!b.bootable || a.sortKey < b.sortKey):
+	case a.bootable && (!b.bootable || a.order() < b.order()):
 		return bootloader.A
-	case b.bootable && (!a.bootable || b.sortKey < a.sortKey):
+	case b.bootable && (!a.bootable || b.order() < a.order()):
 		return bootloader.B
 	}
 	return bootloader.None

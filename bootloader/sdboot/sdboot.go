@@ -237,6 +237,9 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 			d.remove[0], bootloader.ErrForeign)
 	case !d.entries[s].bootable:
 		return errors.New("the slot is not prepared")
+	case d.entries[other].sortKey == "":
+		return fmt.Errorf("the entry of the default, slot %v, has no sort-key, so nothing sorts behind it; confirm the "+
+			"running slot, which writes it", other)
 	case d.entries[s].sortKey <= d.entries[other].sortKey:
 		return fmt.Errorf("its entry does not sort behind that of the default, slot %v; prepare it again", other)
 	}

@@ -46,6 +46,7 @@ func (d *disturbed) otherLoader() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	delete(d.others, removable) // such as a shim
 	return version, put(f, removable, data)
 }
 

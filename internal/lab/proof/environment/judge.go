@@ -108,16 +108,16 @@ func (j judge) do(name string, operation func(*machine) (bool, error)) outcome {
 }
 
 // refused is how an operation's error is judged: it must have come before the first write. That a store of variables is
-// full shows only when it is written to; then nothing may be armed, and the default boots as before.
+// full shows only when it is written to; then either nothing has changed, or nothing is armed and the default boots.
 func (j judge) refused(c *machine, err error) (bool, error) {
-	if c.vars.full && errors.Is(err, bootloader.ErrNoVariables) {
-		if broke := j.boots(c, j.old, "after the variables were found full", 2); broke != nil {
-			return false, broke
-		}
+	switch {
+	case c.disk.writes == 0 && maps.EqualFunc(c.vars.Values(), j.m.vars.Values(), bytes.Equal):
 		return false, err
-	}
-	if c.disk.writes > 0 || !maps.EqualFunc(c.vars.Values(), j.m.vars.Values(), bytes.Equal) {
+	case !c.vars.full || !errors.Is(err, bootloader.ErrNoVariables):
 		return false, broken("fails after its first write", "%v", err)
+	}
+	if broke := j.boots(c, j.old, "after the variables were found full", 2); broke != nil {
+		return false, broke
 	}
 	return false, err
 }
