@@ -99,12 +99,12 @@ func (r *reader) add(off int64, b []byte) (entry, bool) {
 	case b[0] == slotEnd:
 		r.end = true
 	case b[0] == slotDeleted:
-		r.long = long{}
+		r.long.drop()
 	case b[11]&attrMask == attrLong:
 		r.long.add(b, off)
 		return entry{}, false
 	case b[11]&attrLabel != 0:
-		r.long = long{}
+		r.long.drop()
 	case r.n == 1 && bytes.HasPrefix(b, []byte(".          ")), r.n == 2 && bytes.HasPrefix(b, []byte("..         ")):
 		r.dots++
 	default:
@@ -114,7 +114,7 @@ func (r *reader) add(off int64, b []byte) (entry, bool) {
 			e.slots = r.long.slots
 		}
 		e.slots = append(e.slots, off)
-		r.long = long{}
+		r.long.drop()
 		return e, true
 	}
 	return entry{}, false

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -188,21 +189,28 @@ func encodeLong(name string, short [11]byte) [][]byte {
 
 // long collects the parts of a long name while a directory is read.
 type long struct {
-	units []uint16 // the parts so far, the last part at the end
-	next  int      // the number of the part that must follow, 0: none
-	done  bool     // all parts are there
+	units [13 * maxParts]uint16 // the parts so far, each in its place
+	n     int                   // units that all parts have
+	next  int                   // the number of the part that must follow, 0: none
+	done  bool                  // all parts are there
 	sum   byte
 	slots []int64
 }
+
+// maxParts is how many parts a long name may have.
+const maxParts = 20
+
+// drop forgets what was collected.
+func (l *long) drop() { l.n, l.next, l.done, l.slots = 0, 0, false, nil }
 
 // add takes a long entry. One that does not follow starts anew or drops what was collected.
 func (l *long) add(b []byte, off int64) {
 	n := int(b[0] & 0x3f)
 	switch {
-	case b[0]&0x40 != 0 && n >= 1 && n <= 20:
-		*l = long{next: n, sum: b[13], units: make([]uint16, 13*n)}
+	case b[0]&0x40 != 0 && n >= 1 && n <= maxParts:
+		l.n, l.next, l.sum, l.done, l.slots = 13*n, n, b[13], false, make([]int64, 0, n+1)
 	case n == 0 || n != l.next || b[13] != l.sum:
-		*l = long{}
+		l.drop()
 		return
 	}
 	for i, at := range longUnits {
@@ -218,17 +226,22 @@ func (l *long) name(short [11]byte) (string, bool) {
 	if !l.done || l.sum != checksum(short) {
 		return "", false
 	}
-	units := l.units
+	units := l.units[:l.n]
+	text := make([]byte, 0, 64)
 	for i, u := range units {
 		if u == 0 {
 			units = units[:i]
 			break
 		}
+		text = append(text, byte(u))
 	}
-	if len(units) == 0 {
+	switch {
+	case len(units) == 0:
 		return "", false
+	case slices.ContainsFunc(units, func(u uint16) bool { return u >= 0x80 }):
+		return tame(string(utf16.Decode(units))), true
 	}
-	return tame(string(utf16.Decode(units))), true
+	return tame(string(text)), true
 }
 
 // tame replaces what would make a name read from a device more than a name: separators, control characters, dots.
@@ -236,10 +249,17 @@ func tame(name string) string {
 	if name == "." || name == ".." {
 		return "\ufffd"
 	}
+	if !strings.ContainsFunc(name, separates) {
+		return name
+	}
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r == '/' || r == '\\' {
+		if separates(r) {
 			return '\ufffd'
 		}
 		return r
 	}, name)
+}
+
+func separates(r rune) bool {
+	return r < 0x20 || r == 0x7f || r == '/' || r == '\\' || r == utf8.RuneError
 }

@@ -57,9 +57,9 @@ func (g GUID) swapped() GUID {
 }
 
 // The owners of the variables that matter here.
-const (
-	globalGUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c" // the UEFI specification
-	loaderGUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f" // systemd's Boot Loader Interface
+var (
+	globalGUID = mustGUID("8be4df61-93ca-11d2-aa0d-00e098032b8c") // the UEFI specification
+	loaderGUID = mustGUID("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f") // systemd's Boot Loader Interface
 )
 
 // Name is the full name of a variable.
@@ -69,10 +69,10 @@ type Name struct {
 }
 
 // Global is the name of a variable of the UEFI specification, such as "BootOrder".
-func Global(name string) Name { return Name{name, mustGUID(globalGUID)} }
+func Global(name string) Name { return Name{name, globalGUID} }
 
 // Loader is the name of a variable of the Boot Loader Interface, such as "LoaderEntryOneShot".
-func Loader(name string) Name { return Name{name, mustGUID(loaderGUID)} }
+func Loader(name string) Name { return Name{name, loaderGUID} }
 
 // Boot is the name of boot option n: "Boot0001".
 func Boot(n uint16) Name { return Global(fmt.Sprintf("Boot%04X", n)) }
@@ -80,7 +80,7 @@ func Boot(n uint16) Name { return Global(fmt.Sprintf("Boot%04X", n)) }
 // BootNumber is the inverse of Boot; ok is false for every other name.
 func (n Name) BootNumber() (number uint16, ok bool) {
 	digits, found := strings.CutPrefix(n.Name, "Boot")
-	if !found || len(digits) != 4 || n.GUID != mustGUID(globalGUID) {
+	if !found || len(digits) != 4 || n.GUID != globalGUID {
 		return 0, false
 	}
 	b, err := hex.DecodeString(digits)

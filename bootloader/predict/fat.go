@@ -155,11 +155,17 @@ func (v *volume) directory(first uint32) (places [][2]int64, err error) {
 
 // list calls visit for the entries of a directory in order, until it returns false.
 func (v *volume) list(first uint32, visit func(file) bool) error {
-	var long []uint16
+	var units [63 * 13]uint16 // of the long name's parts, each in its place
+	var long []uint16         // those of all parts; nil when there is no long name
 	var sum, next byte
 	places, chainErr := v.directory(first)
+	page := spare.Get().(*[dataPage]byte)
+	defer spare.Put(page)
 	for _, place := range places {
-		buf := make([]byte, place[1])
+		buf := page[:min(place[1], dataPage)]
+		if place[1] > dataPage {
+			buf = make([]byte, place[1])
+		}
 		if err := v.readRun(buf, place[0]); err != nil {
 			return err
 		}
@@ -172,18 +178,24 @@ func (v *volume) list(first uint32, visit func(file) bool) error {
 			case e[11]&0x3f == 0x0f:
 				order := e[0]
 				if order&0x40 != 0 {
-					long, sum, next = nil, e[13], order&0x3f
+					sum, next = e[13], order&0x3f
+					long = units[:13*int(next)]
 				} else if order != next || e[13] != sum {
 					long, next = nil, 0
 					continue
 				}
-				var units []uint16
+				if next == 0 {
+					long = nil
+					continue
+				}
+				n := 13 * (int(next) - 1)
 				for _, r := range [3][2]int{{1, 11}, {14, 26}, {28, 32}} {
 					for i := r[0]; i < r[1]; i += 2 {
-						units = append(units, binary.LittleEndian.Uint16(e[i:]))
+						long[n] = binary.LittleEndian.Uint16(e[i:])
+						n++
 					}
 				}
-				long, next = append(units, long...), next-1
+				next--
 			case e[11]&0x08 != 0:
 				long, next = nil, 0
 			default:

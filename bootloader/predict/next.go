@@ -88,10 +88,22 @@ func (v *Overlay) Clone() *Overlay { return &Overlay{v.Reader, maps.Clone(v.sect
 func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
 	size := int64(v.SectorSize())
 	if n, err := v.Reader.ReadAt(p, off); err == nil && n == len(p) {
-		for at := off / size; at*size < off+int64(len(p)); at++ {
+		lay := func(at int64, s []byte) {
+			from := max(off-at*size, 0)
+			copy(p[at*size+from-off:], s[from:])
+		}
+		first, end := off/size, (off+int64(len(p))+size-1)/size
+		if int64(len(v.sectors)) < end-first {
+			for at, s := range v.sectors {
+				if first <= at && at < end {
+					lay(at, s)
+				}
+			}
+			return n, nil
+		}
+		for at := first; at < end; at++ {
 			if s := v.sectors[at]; s != nil {
-				from := max(off-at*size, 0)
-				copy(p[at*size+from-off:], s[from:])
+				lay(at, s)
 			}
 		}
 		return n, nil
