@@ -298,6 +298,8 @@ func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (re
 	return h.status.Own, nil
 }
 
+func (h *handle) Repair(ctx context.Context) error { return h.call(ctx, "repair") }
+
 func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*attempt.Attempt, error) {
 	call := "confirm"
 	if o.Ordered {

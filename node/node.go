@@ -153,6 +153,7 @@ type machine interface {
 	Failed(context.Context, string) error
 	Late(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*attempt.Attempt, error)
+	Repair(context.Context) error
 	ReplaceLoader(context.Context, upgrade.LoaderOptions) (report.Loader, error)
 	io.Closer
 }

@@ -13,14 +13,24 @@ import (
 )
 
 func (c *cli) doctorCommand() *cobra.Command {
+	var repair bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "What the nodes will boot next and why, what is redundant, what is broken",
-		Long: "What the nodes will boot next and why, what is redundant, and what is broken. Nothing is changed. " +
-			"Every file of both slots is\n" +
-			"read. What is degraded does not stop a node from booting; what is broken does, and the exit code is 6.",
+		Use: "doctor [--repair]", Short: "What the nodes will boot next and why, what is redundant, what is broken",
+		Long: "What the nodes will boot next and why, what is redundant, and what is broken. Nothing is changed, " +
+			"but with --repair: that\n" +
+			"first removes variables of the firmware that name a slot in place of the loader's own default, and Pawl's " +
+			"boot entries that start\n" +
+			"nothing. Every file of both slots is read. What is degraded does not stop a node from booting; what is broken does, and the exit code is 6.",
 	}
+	cmd.Flags().BoolVar(&repair, "repair", false,
+		"first remove what an upgrade would remove from the firmware's variables; what boots by itself stays")
 	return c.verb(cmd, 2*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
 		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
+			if repair {
+				if err := node.Repair(ctx); err != nil {
+					return func() {}, err
+				}
+			}
 			d, err := node.Doctor(ctx)
 			if err == nil && d.Severity == "broken" {
 				err = &client.Error{Node: node.Node, Kind: client.Broken, Text: "something is broken"}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
@@ -77,4 +80,18 @@ func TestDoctorAsJSON(t *testing.T) {
 	} {
 		require.JSONEq(t, want, lines[i])
 	}
+}
+
+// A variable that names a slot in place of the loader's own default is removed by order, and what boots stays.
+func TestChainDoctorRepairs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "unix:"+filepath.Join(t.TempDir(), "s"))
+	name := efivar.Loader("LoaderEntryDefault")
+	v := efivar.Variable{Attributes: efivar.Kept, Data: efivar.EncodeString("pawl-b.conf")}
+	require.NoError(t, l.vars.Write(name, v))
+	_, _, errs := l.order("doctor", "--repair")
+	require.NotContains(t, errs, "repair")
+	_, err := l.vars.Read(name)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.Equal(t, "1.0.0 in A", l.next())
 }

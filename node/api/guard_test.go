@@ -37,7 +37,7 @@ func methods(t *testing.T) (all []protoreflect.MethodDescriptor) {
 func TestEveryMethodSaysItsRole(t *testing.T) {
 	want := map[access.Role]string{
 		access.Reader:   "Version Status Doctor Events Dmesg",
-		access.Operator: "Plan CancelStage Cancel Confirm Reboot",
+		access.Operator: "Plan CancelStage Cancel Confirm Repair Reboot",
 		access.Admin:    "Upgrade Rollback",
 	}
 	for _, m := range methods(t) {

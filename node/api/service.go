@@ -29,6 +29,7 @@ type server interface {
 	CancelStage(context.Context) (attempt.Attempt, error)
 	Cancel(context.Context) (name string, ended error, err error)
 	Confirm(context.Context) (node.Confirmed, error)
+	Repair(context.Context) error
 	Reboot(context.Context, node.RebootRequest) (node.Expected, error)
 	Events(context.Context, node.Since, func(node.Event) error) error
 	Dmesg(context.Context, node.Since, func(node.KernelMessage) error) error
@@ -137,6 +138,13 @@ func (v service) Cancel(ctx context.Context, _ *pawlv1.CancelRequest) (*pawlv1.C
 
 func (v service) Confirm(ctx context.Context, _ *pawlv1.ConfirmRequest) (*pawlv1.ConfirmResponse, error) {
 	return recorded(ctx, v, v.s.Confirm, wireConfirmed)
+}
+
+func (v service) Repair(ctx context.Context, _ *pawlv1.RepairRequest) (*pawlv1.RepairResponse, error) {
+	done := func(ctx context.Context) (*pawlv1.RepairResponse, error) {
+		return &pawlv1.RepairResponse{}, v.s.Repair(ctx)
+	}
+	return recorded(ctx, v, done, func(r *pawlv1.RepairResponse) *pawlv1.RepairResponse { return r })
 }
 
 func (v service) Reboot(ctx context.Context, r *pawlv1.RebootRequest) (*pawlv1.RebootResponse, error) {

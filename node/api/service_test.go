@@ -187,6 +187,7 @@ var calls = map[string]func(context.Context, service) error{
 	},
 	"cancel stage": func(ctx context.Context, v service) error { _, err := v.CancelStage(ctx, nil); return err },
 	"confirm":      func(ctx context.Context, v service) error { _, err := v.Confirm(ctx, nil); return err },
+	"repair":       func(ctx context.Context, v service) error { _, err := v.Repair(ctx, nil); return err },
 	"reboot": func(ctx context.Context, v service) error {
 		_, err := v.Reboot(ctx, &pawlv1.RebootRequest{})
 		return err

@@ -263,6 +263,12 @@ func (c *Client) Confirm(ctx context.Context) (*pawlv1.ConfirmResponse, error) {
 	return v, c.wrap(ctx, err)
 }
 
+// Repair has the node remove what stands in an upgrade's way and is certainly harmless to remove.
+func (c *Client) Repair(ctx context.Context) error {
+	_, err := c.rpc.Repair(ctx, &pawlv1.RepairRequest{})
+	return c.wrap(ctx, err)
+}
+
 // CancelStage gives up the staged upgrade and returns it.
 func (c *Client) CancelStage(ctx context.Context) (*pawlv1.Attempt, error) {
 	v, err := c.rpc.CancelStage(ctx, &pawlv1.CancelStageRequest{})

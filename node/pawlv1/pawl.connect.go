@@ -63,6 +63,8 @@ const (
 	NodeRollbackProcedure = "/pawl.v1.Node/Rollback"
 	// NodeConfirmProcedure is the fully-qualified name of the Node's Confirm RPC.
 	NodeConfirmProcedure = "/pawl.v1.Node/Confirm"
+	// NodeRepairProcedure is the fully-qualified name of the Node's Repair RPC.
+	NodeRepairProcedure = "/pawl.v1.Node/Repair"
 	// NodeRebootProcedure is the fully-qualified name of the Node's Reboot RPC.
 	NodeRebootProcedure = "/pawl.v1.Node/Reboot"
 	// NodeEventsProcedure is the fully-qualified name of the Node's Events RPC.
@@ -97,6 +99,10 @@ type NodeClient interface {
 	// Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else confirms, or a trial
 	// before its checks have passed. With nothing to confirm it is refused (kind "nothing-to-confirm").
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
+	// Repair removes what stands in an upgrade's way and is certainly harmless to remove: variables of the firmware that name a slot in
+	// place of the loader's own default, and boot entries of Pawl's that start nothing. In a trial, and while an operation runs, it is
+	// refused.
+	Repair(context.Context, *RepairRequest) (*RepairResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -175,6 +181,12 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("Confirm")),
 			connect.WithClientOptions(opts...),
 		),
+		repair: connect.NewClient[RepairRequest, RepairResponse](
+			httpClient,
+			baseURL+NodeRepairProcedure,
+			connect.WithSchema(nodeMethods.ByName("Repair")),
+			connect.WithClientOptions(opts...),
+		),
 		reboot: connect.NewClient[RebootRequest, RebootResponse](
 			httpClient,
 			baseURL+NodeRebootProcedure,
@@ -207,6 +219,7 @@ type nodeClient struct {
 	cancel      *connect.Client[CancelRequest, CancelResponse]
 	rollback    *connect.Client[RollbackRequest, Event]
 	confirm     *connect.Client[ConfirmRequest, ConfirmResponse]
+	repair      *connect.Client[RepairRequest, RepairResponse]
 	reboot      *connect.Client[RebootRequest, RebootResponse]
 	events      *connect.Client[EventsRequest, Event]
 	dmesg       *connect.Client[DmesgRequest, KernelMessage]
@@ -285,6 +298,15 @@ func (c *nodeClient) Confirm(ctx context.Context, req *ConfirmRequest) (*Confirm
 	return nil, err
 }
 
+// Repair calls pawl.v1.Node.Repair.
+func (c *nodeClient) Repair(ctx context.Context, req *RepairRequest) (*RepairResponse, error) {
+	response, err := c.repair.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Reboot calls pawl.v1.Node.Reboot.
 func (c *nodeClient) Reboot(ctx context.Context, req *RebootRequest) (*RebootResponse, error) {
 	response, err := c.reboot.CallUnary(ctx, connect.NewRequest(req))
@@ -330,6 +352,10 @@ type NodeHandler interface {
 	// Confirm makes what runs the default, by a person's order: a boot that no attempt ordered, which nothing else confirms, or a trial
 	// before its checks have passed. With nothing to confirm it is refused (kind "nothing-to-confirm").
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
+	// Repair removes what stands in an upgrade's way and is certainly harmless to remove: variables of the firmware that name a slot in
+	// place of the loader's own default, and boot entries of Pawl's that start nothing. In a trial, and while an operation runs, it is
+	// refused.
+	Repair(context.Context, *RepairRequest) (*RepairResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -404,6 +430,12 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("Confirm")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeRepairHandler := connect.NewUnaryHandlerSimple(
+		NodeRepairProcedure,
+		svc.Repair,
+		connect.WithSchema(nodeMethods.ByName("Repair")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeRebootHandler := connect.NewUnaryHandlerSimple(
 		NodeRebootProcedure,
 		svc.Reboot,
@@ -442,6 +474,8 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodeRollbackHandler.ServeHTTP(w, r)
 		case NodeConfirmProcedure:
 			nodeConfirmHandler.ServeHTTP(w, r)
+		case NodeRepairProcedure:
+			nodeRepairHandler.ServeHTTP(w, r)
 		case NodeRebootProcedure:
 			nodeRebootHandler.ServeHTTP(w, r)
 		case NodeEventsProcedure:
@@ -491,6 +525,10 @@ func (UnimplementedNodeHandler) Rollback(context.Context, *RollbackRequest, *con
 
 func (UnimplementedNodeHandler) Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Confirm is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Repair(context.Context, *RepairRequest) (*RepairResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Repair is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Reboot(context.Context, *RebootRequest) (*RebootResponse, error) {

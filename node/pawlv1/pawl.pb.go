@@ -1921,6 +1921,78 @@ func (x *ConfirmResponse) GetVersion() string {
 	return ""
 }
 
+type RepairRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairRequest) Reset() {
+	*x = RepairRequest{}
+	mi := &file_pawl_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairRequest) ProtoMessage() {}
+
+func (x *RepairRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
+func (*RepairRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{24}
+}
+
+type RepairResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairResponse) Reset() {
+	*x = RepairResponse{}
+	mi := &file_pawl_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairResponse) ProtoMessage() {}
+
+func (x *RepairResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairResponse.ProtoReflect.Descriptor instead.
+func (*RepairResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{25}
+}
+
 type RebootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Force         bool                   `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"` // also while an operation runs
@@ -1931,7 +2003,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2015,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[24]
+	mi := &file_pawl_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2028,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{24}
+	return file_pawl_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -1984,7 +2056,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2068,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[25]
+	mi := &file_pawl_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2081,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{25}
+	return file_pawl_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventsRequest) GetSince() uint64 {
@@ -2044,7 +2116,7 @@ type DmesgRequest struct {
 
 func (x *DmesgRequest) Reset() {
 	*x = DmesgRequest{}
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2128,7 @@ func (x *DmesgRequest) String() string {
 func (*DmesgRequest) ProtoMessage() {}
 
 func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2141,7 @@ func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
 func (*DmesgRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{26}
+	return file_pawl_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DmesgRequest) GetFollow() bool {
@@ -2107,7 +2179,7 @@ type KernelMessage struct {
 
 func (x *KernelMessage) Reset() {
 	*x = KernelMessage{}
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2191,7 @@ func (x *KernelMessage) String() string {
 func (*KernelMessage) ProtoMessage() {}
 
 func (x *KernelMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2204,7 @@ func (x *KernelMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
 func (*KernelMessage) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{27}
+	return file_pawl_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *KernelMessage) GetSequence() uint64 {
@@ -2179,7 +2251,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2263,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2276,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{28}
+	return file_pawl_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -2236,7 +2308,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2320,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2333,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{29}
+	return file_pawl_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Event) GetId() uint64 {
@@ -2405,7 +2477,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2489,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2502,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{30}
+	return file_pawl_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Sequence) GetDone() bool {
@@ -2464,7 +2536,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2548,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2561,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{31}
+	return file_pawl_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Notice) GetText() string {
@@ -2513,7 +2585,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2597,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2610,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{32}
+	return file_pawl_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Task) GetPhase() string {
@@ -2595,7 +2667,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2679,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2692,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{33}
+	return file_pawl_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Progress) GetStep() string {
@@ -2706,7 +2778,7 @@ type Amount struct {
 
 func (x *Amount) Reset() {
 	*x = Amount{}
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2790,7 @@ func (x *Amount) String() string {
 func (*Amount) ProtoMessage() {}
 
 func (x *Amount) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2803,7 @@ func (x *Amount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amount.ProtoReflect.Descriptor instead.
 func (*Amount) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{34}
+	return file_pawl_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Amount) GetBytes() int64 {
@@ -2774,7 +2846,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2858,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2871,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{35}
+	return file_pawl_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Layer) GetNumber() uint32 {
@@ -2835,7 +2907,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +2919,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +2932,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{36}
+	return file_pawl_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -2899,7 +2971,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +2983,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +2996,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{37}
+	return file_pawl_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Expected) GetBootId() string {
@@ -2979,7 +3051,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3063,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3076,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{38}
+	return file_pawl_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Error) GetKind() string {
@@ -3209,7 +3281,9 @@ const file_pawl_proto_rawDesc = "" +
 	"\x0fConfirmResponse\x12*\n" +
 	"\aattempt\x18\x01 \x01(\v2\x10.pawl.v1.AttemptR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\tR\x04slot\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\tR\aversion\"Q\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\"\x0f\n" +
+	"\rRepairRequest\"\x10\n" +
+	"\x0eRepairResponse\"Q\n" +
 	"\rRebootRequest\x12\x1f\n" +
 	"\x05force\x18\x01 \x01(\bB\t\xea\xe0\x18\x05adminR\x05force\x12\x1f\n" +
 	"\vreboot_mode\x18\x02 \x01(\tR\n" +
@@ -3289,7 +3363,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\xea\x06\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\xb3\a\n" +
 	"\x04Node\x12K\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12H\n" +
 	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12H\n" +
@@ -3300,6 +3374,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\x06Cancel\x12\x16.pawl.v1.CancelRequest\x1a\x17.pawl.v1.CancelResponse\"\f\xea\xe0\x18\boperator\x12A\n" +
 	"\bRollback\x12\x18.pawl.v1.RollbackRequest\x1a\x0e.pawl.v1.Event\"\t\xea\xe0\x18\x05admin0\x01\x12J\n" +
 	"\aConfirm\x12\x17.pawl.v1.ConfirmRequest\x1a\x18.pawl.v1.ConfirmResponse\"\f\xea\xe0\x18\boperator\x12G\n" +
+	"\x06Repair\x12\x16.pawl.v1.RepairRequest\x1a\x17.pawl.v1.RepairResponse\"\f\xea\xe0\x18\boperator\x12G\n" +
 	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponse\"\f\xea\xe0\x18\boperator\x12>\n" +
 	"\x06Events\x12\x16.pawl.v1.EventsRequest\x1a\x0e.pawl.v1.Event\"\n" +
 	"\xea\xe0\x18\x06reader0\x01\x12D\n" +
@@ -3320,7 +3395,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),             // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),            // 1: pawl.v1.VersionResponse
@@ -3346,25 +3421,27 @@ var file_pawl_proto_goTypes = []any{
 	(*RollbackRequest)(nil),            // 21: pawl.v1.RollbackRequest
 	(*ConfirmRequest)(nil),             // 22: pawl.v1.ConfirmRequest
 	(*ConfirmResponse)(nil),            // 23: pawl.v1.ConfirmResponse
-	(*RebootRequest)(nil),              // 24: pawl.v1.RebootRequest
-	(*EventsRequest)(nil),              // 25: pawl.v1.EventsRequest
-	(*DmesgRequest)(nil),               // 26: pawl.v1.DmesgRequest
-	(*KernelMessage)(nil),              // 27: pawl.v1.KernelMessage
-	(*RebootResponse)(nil),             // 28: pawl.v1.RebootResponse
-	(*Event)(nil),                      // 29: pawl.v1.Event
-	(*Sequence)(nil),                   // 30: pawl.v1.Sequence
-	(*Notice)(nil),                     // 31: pawl.v1.Notice
-	(*Task)(nil),                       // 32: pawl.v1.Task
-	(*Progress)(nil),                   // 33: pawl.v1.Progress
-	(*Amount)(nil),                     // 34: pawl.v1.Amount
-	(*Layer)(nil),                      // 35: pawl.v1.Layer
-	(*Armed)(nil),                      // 36: pawl.v1.Armed
-	(*Expected)(nil),                   // 37: pawl.v1.Expected
-	(*Error)(nil),                      // 38: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil),      // 39: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 40: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil), // 41: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 42: google.protobuf.FieldOptions
+	(*RepairRequest)(nil),              // 24: pawl.v1.RepairRequest
+	(*RepairResponse)(nil),             // 25: pawl.v1.RepairResponse
+	(*RebootRequest)(nil),              // 26: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),              // 27: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),               // 28: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),              // 29: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),             // 30: pawl.v1.RebootResponse
+	(*Event)(nil),                      // 31: pawl.v1.Event
+	(*Sequence)(nil),                   // 32: pawl.v1.Sequence
+	(*Notice)(nil),                     // 33: pawl.v1.Notice
+	(*Task)(nil),                       // 34: pawl.v1.Task
+	(*Progress)(nil),                   // 35: pawl.v1.Progress
+	(*Amount)(nil),                     // 36: pawl.v1.Amount
+	(*Layer)(nil),                      // 37: pawl.v1.Layer
+	(*Armed)(nil),                      // 38: pawl.v1.Armed
+	(*Expected)(nil),                   // 39: pawl.v1.Expected
+	(*Error)(nil),                      // 40: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil),      // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 42: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil), // 43: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 44: google.protobuf.FieldOptions
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -3372,36 +3449,36 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	39, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	39, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	39, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	39, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	33, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	39, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	41, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	41, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	41, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	41, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	35, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	41, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
 	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
 	5,  // 15: pawl.v1.ConfirmResponse.attempt:type_name -> pawl.v1.Attempt
-	40, // 16: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	37, // 17: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	42, // 16: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	39, // 17: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
 	15, // 18: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	33, // 19: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	36, // 20: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	32, // 21: pawl.v1.Event.task:type_name -> pawl.v1.Task
-	30, // 22: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	31, // 23: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
-	39, // 24: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	40, // 25: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	40, // 26: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	35, // 27: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
-	34, // 28: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
-	40, // 29: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
-	34, // 30: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	35, // 19: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	38, // 20: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	34, // 21: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	32, // 22: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	33, // 23: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
+	41, // 24: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	42, // 25: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	42, // 26: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	37, // 27: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	36, // 28: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	42, // 29: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	36, // 30: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
 	5,  // 31: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	37, // 32: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	41, // 33: pawl.v1.role:extendee -> google.protobuf.MethodOptions
-	42, // 34: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
+	39, // 32: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	43, // 33: pawl.v1.role:extendee -> google.protobuf.MethodOptions
+	44, // 34: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
 	0,  // 35: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
 	2,  // 36: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
 	9,  // 37: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
@@ -3411,23 +3488,25 @@ var file_pawl_proto_depIdxs = []int32{
 	19, // 41: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
 	21, // 42: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
 	22, // 43: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
-	24, // 44: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	25, // 45: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	26, // 46: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 47: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 48: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 49: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 50: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	29, // 51: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 52: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	20, // 53: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
-	29, // 54: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	23, // 55: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
-	28, // 56: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	29, // 57: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	27, // 58: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	47, // [47:59] is the sub-list for method output_type
-	35, // [35:47] is the sub-list for method input_type
+	24, // 44: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
+	26, // 45: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	27, // 46: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	28, // 47: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 48: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 49: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 50: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 51: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	31, // 52: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 53: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	20, // 54: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
+	31, // 55: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	23, // 56: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
+	25, // 57: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
+	30, // 58: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	31, // 59: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	29, // 60: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	48, // [48:61] is the sub-list for method output_type
+	35, // [35:48] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
 	33, // [33:35] is the sub-list for extension extendee
 	0,  // [0:33] is the sub-list for field type_name
@@ -3438,7 +3517,7 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[29].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[31].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
@@ -3452,7 +3531,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 2,
 			NumServices:   1,
 		},
