@@ -27,6 +27,9 @@ func TestTheSameImageIsMadeEverywhere(t *testing.T) {
 	installer, images := filepath.Join(dir, "installer"), filepath.Join(dir, "images")
 	tool(t, "cp", self, installer)
 	tool(t, "cp", "-r", f.dir, images)
+	state := filepath.Join(dir, "state")
+	require.NoError(t, os.MkdirAll(filepath.Join(state, "etc"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(state, "etc/hostname"), []byte("node-1\n"), 0o644))
 	tool(t, "chmod", "-R", "a+rX", dir)
 	ref = "oci:" + images + ref[len("oci:")+len(f.dir):]
 	makeOne := func(folder, name, format, umask string, others bool, env ...string) [32]byte {
@@ -34,7 +37,9 @@ func TestTheSameImageIsMadeEverywhere(t *testing.T) {
 		require.NoError(t, os.MkdirAll(folder, 0o755))
 		require.NoError(t, os.Chmod(folder, 0o777))
 		c := exec.Command("sh", "-c", "umask "+umask+`; exec "$@"`, "sh", installer,
-			"image", "--image", ref, "--arch", "amd64", "--output", name, "--output-format", format, "--size", "2GiB")
+			"image", "--image", ref, "--arch", "amd64", "--output", name, "--output-format", format, "--size", "2GiB",
+			"--meta", "10=text", "--file", "etc/name="+filepath.Join(state, "etc/hostname"),
+			"--partition", "label=STATE,content="+state, "--partition", "label=DATA,size=1MiB")
 		c.Dir, c.Env = folder, append(append(os.Environ(), asInstaller+"=1", "SOURCE_DATE_EPOCH=1700000001"), env...)
 		if others && os.Getuid() == 0 {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -48,7 +53,7 @@ func TestTheSameImageIsMadeEverywhere(t *testing.T) {
 		return sha256.Sum256(data)
 	}
 	for _, format := range []string{"qcow2", "vhd-dynamic", "vhdx", "vmdk", "ova", "gcp", "raw.zst", "raw.gz",
-		"vhd.zst"} {
+		"vhd.zst", "iso.zst"} {
 		t.Run(format, func(t *testing.T) {
 			one := makeOne("a", "disk", format, "022", false, "TZ=UTC", "GOMAXPROCS=1")
 			two := makeOne("b/c d", "disk", format, "077", true, "TZ=Asia/Kathmandu", "GOMAXPROCS=4",

@@ -41,7 +41,9 @@ func TestAnISOStartsFromACDAndFromAStick(t *testing.T) {
 					}
 					one := w.machine(t, loader)
 					one.config.Disks = []vmtest.Disk{{Path: empty}}
-					one.config.Args = append([]string{"-drive", "if=none,id=iso,format=raw,readonly=on,file=" + iso}, devices...)
+					drive := "if=none,id=iso,format=raw,file=" + iso + map[string]string{
+						"CD": ",readonly=on", "stick": ",snapshot=on"}[name]
+					one.config.Args = append([]string{"-drive", drive}, devices...)
 					one.start()
 					_, err := one.vm.Expect(`^pawl-os: `, 2*within)
 					require.NoError(t, err)
