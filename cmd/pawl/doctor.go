@@ -20,7 +20,9 @@ func (c *cli) doctorCommand() *cobra.Command {
 			"but with --repair: that\n" +
 			"first removes variables of the firmware that name a slot in place of the loader's own default, and Pawl's " +
 			"boot entries that start\n" +
-			"nothing. Every file of both slots is read. What is degraded does not stop a node from booting; what is broken does, and the exit code is 6.",
+			"nothing. Every file of both slots is read. What is degraded does not stop a node from booting; what is " +
+			"broken does,\n" +
+			"and the exit code is 6.",
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false,
 		"first remove what an upgrade would remove from the firmware's variables; what boots by itself stays")
