@@ -316,8 +316,8 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 // and nothing is written. Where something in front of the loader would start the other slot all the same, it is
 // [ErrRehearsal], and nothing is written. One that no attempt ordered is confirmed only with Options.Ordered: else it
 // is [ErrUnordered]. With META destroyed it works all the same. On a slot that is the default already it finishes what
-// a cut left over; where the other slot is armed there, it is [ErrArmed]. The attempt is nil if META holds none for this
-// slot.
+// a cut left over; where the other slot is armed there, it is [ErrArmed]. The attempt is nil if META holds none for
+// this slot.
 func (m *Machine) Confirm(ctx context.Context, o Options) (*attempt.Attempt, error) {
 	var a *attempt.Attempt
 	err := m.walk(ctx, []step{{progress.StepConfirm, func(ctx context.Context) (err error) {
