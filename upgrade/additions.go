@@ -172,7 +172,7 @@ func (in *install) arguments(ctx context.Context) error {
 	in.op.files = slices.DeleteFunc(in.op.files, func(f bootloader.File) bool { return f.Name == file.Name })
 	in.op.files = append(in.op.files, file)
 	delete(in.op.beside, file.Name) // it was of the image's
-	back, err := in.op.reads(ctx, file)
+	back, err := in.op.m.reads(ctx, bootloader.A, file)
 	if err != nil {
 		return err
 	}

@@ -18,25 +18,36 @@ import (
 	"github.com/pawl-os/pawl/upgrade/report"
 )
 
-// operation is one upgrade on its way through the steps.
+// operation is an attempt on its way: what is tried, and how. A rollback and a staged upgrade that is applied need no
+// more, since their target is complete.
 type operation struct {
-	m   *Machine // nil before an install has made it
-	log *slog.Logger
+	m *Machine // nil before an install has made it
 	Options
-	img      *image.Image
 	plan     Plan
-	source   *source
-	takes    takes // what a slot takes of the image, for this machine's loader
+	phase    attempt.Phase // that the attempt is recorded in: Prepared or Staged
 	files    []bootloader.File
 	manifest bootloader.Manifest
-	phase    attempt.Phase    // that the attempt is recorded in: Prepared or Staged
+	kept     int // bytes of firmware variables that the rehearsal wrote
+}
+
+// filling is an operation whose target gets the files of an image. A rehearsal gives it others of their size.
+type filling struct {
+	operation
+	img   *image.Image
+	takes takes // what a slot takes of the image, for this machine's loader
+}
+
+// writing is a filling with the image's own files, while they are fetched, written and read back.
+type writing struct {
+	filling
+	log      *slog.Logger
+	source   *source
 	reuse    map[string]Reuse // by the name of the asset
 	whole    progress.Pace    // of the download
 	fetching int              // the layer that ofLayer speaks of
 	ofLayer  progress.Pace
 	beside   map[string]*readBack // of the files that are read back while they are written, by name
 	begun    map[string]bool      // files that were written, whole or in part, by name
-	kept     int                  // bytes of firmware variables that the rehearsal wrote
 }
 
 // Apply writes img into the target and arms it: Prepare, then Arm. The next boot is the trial.
@@ -86,7 +97,7 @@ func (m *Machine) prepareAs(
 //	verify    default: nothing is written
 //	complete  default: the loader does not know of the target
 //	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
-func (op *operation) steps() []step {
+func (op *writing) steps() []step {
 	return []step{
 		{progress.StepFind, op.find},
 		{progress.StepDisarm, op.disarm},
@@ -100,7 +111,7 @@ func (op *operation) steps() []step {
 
 // find waits for the first file that a slot needs, so that an image without any changes nothing, and looks at its
 // beginning.
-func (op *operation) find(ctx context.Context) error {
+func (op *writing) find(ctx context.Context) error {
 	var a image.Asset
 	if !op.nothingToFetch() {
 		var err error
@@ -146,7 +157,7 @@ func (op *operation) disarm(context.Context) error {
 }
 
 // clear makes the target unbootable, then incomplete, then empty but for what is used again.
-func (op *operation) clear(ctx context.Context) error {
+func (op *writing) clear(ctx context.Context) error {
 	op.m.rememberLoader(op.plan.To)
 	if !op.leaves() {
 		return op.m.clear(op.plan.To)
@@ -165,7 +176,7 @@ func (m *Machine) clear(s bootloader.Slot) error {
 }
 
 // write streams the image's files into the target, and returns only after every byte of the image's layers was hashed.
-func (op *operation) write(ctx context.Context) error {
+func (op *writing) write(ctx context.Context) error {
 	if err := op.take(ctx); err != nil {
 		return err
 	}
@@ -182,7 +193,7 @@ func (op *operation) write(ctx context.Context) error {
 }
 
 // prefer leaves the UKI alone in the target, where an image that did not say so beforehand has a kernel too.
-func (op *operation) prefer() error {
+func (op *filling) prefer() error {
 	isUKI := func(f bootloader.File) bool { return f.Name == bootloader.UKIFile }
 	if !slices.ContainsFunc(op.files, isUKI) {
 		return nil
@@ -202,7 +213,7 @@ func (op *operation) prefer() error {
 }
 
 // lacks is the error of an image that was written and lacks a file.
-func (op *operation) lacks() error {
+func (op *filling) lacks() error {
 	return op.takes.lacks(op.img.Reference, func(asset string) bool {
 		return slices.ContainsFunc(op.files, func(f bootloader.File) bool { return f.Name == op.takes[asset] })
 	})
@@ -215,7 +226,7 @@ func (op *operation) tell(e progress.Event) {
 }
 
 // tellWrite tells how far a file has come, and with it the download.
-func (op *operation) tellWrite(file string, n, total int64) {
+func (op *writing) tellWrite(file string, n, total int64) {
 	if op.Progress == nil {
 		return
 	}
@@ -233,7 +244,7 @@ func (op *operation) tellWrite(file string, n, total int64) {
 }
 
 // verify waits until the target has been read back, and looks at what is to be booted.
-func (op *operation) verify(ctx context.Context) error {
+func (op *writing) verify(ctx context.Context) error {
 	if err := op.readBack(ctx); err != nil {
 		return err
 	}
@@ -252,7 +263,7 @@ func (op *operation) verify(ctx context.Context) error {
 }
 
 // complete writes the target's manifest. With it on the device the slot is complete, and still nothing refers to it.
-func (op *operation) complete(context.Context) error {
+func (op *filling) complete(context.Context) error {
 	// What boots comes first, whatever order it came in.
 	slices.SortStableFunc(op.files, func(a, b bootloader.File) int {
 		switch {
@@ -290,7 +301,7 @@ func (m *Machine) complete(s bootloader.Slot, man bootloader.Manifest) error {
 }
 
 // prepare rehearses the rest with the files as they are now, and goes on if all of it holds.
-func (op *operation) prepare(ctx context.Context) error {
+func (op *writing) prepare(ctx context.Context) error {
 	if err := op.rehearse(ctx, loaderAhead); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ const foreseen = 1 << 20
 
 // foresee looks at the beginning of the UKI, so that what can be refused by it is refused while the target still holds
 // what it held. first is the file that the download begins with.
-func (op *operation) foresee(ctx context.Context, first image.Asset) error {
+func (op *writing) foresee(ctx context.Context, first image.Asset) error {
 	for {
 		refusal, err := op.refusal(first)
 		if err != nil || refusal == nil || op.source.head == nil {
@@ -51,7 +51,7 @@ func (op *operation) foresee(ctx context.Context, first image.Asset) error {
 }
 
 // refusal is why the image cannot be taken, by the beginning of its UKI.
-func (op *operation) refusal(first image.Asset) (refusal, err error) {
+func (op *writing) refusal(first image.Asset) (refusal, err error) {
 	start, size, err := op.beginning(first)
 	if err != nil || size == 0 {
 		return nil, err
@@ -68,7 +68,7 @@ func (op *operation) refusal(first image.Asset) (refusal, err error) {
 
 // beginning is the UKI as far as it is known before anything is written: from the download, or from where it is
 // already. Its size is 0 where nothing is known.
-func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int64, err error) {
+func (op *writing) beginning(first image.Asset) (start uki.Beginning, size int64, err error) {
 	if r, found := op.reuse[format.UKI]; found {
 		path := r.path
 		if path == "" {
@@ -89,7 +89,7 @@ func (op *operation) beginning(first image.Asset) (start uki.Beginning, size int
 
 // takeVersion takes the system's own word for its version: the running system will go by that, so an image that states
 // another one could never be confirmed. Where neither states one, the image's digest is taken.
-func (op *operation) takeVersion(own string) error {
+func (op *writing) takeVersion(own string) error {
 	switch stated := op.plan.Version; {
 	case own == "" && stated == "":
 		op.plan.Version = bootloader.DigestVersion(op.plan.Image)

@@ -57,10 +57,10 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	if err := in.check(); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
 	}
-	in.op = operation{img: img, log: in.Log, Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
+	in.op = writing{log: in.Log, filling: filling{img: img, takes: takesFor(in.Loader, img)}}
+	in.op.operation = operation{Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
 		Kind: attempt.Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
-	in.op.takes = takesFor(in.Loader, img)
 	in.op.source = open(ctx, &in.op, in.Loader.Takes().Install...)
 	defer func() { in.op.source.stop() }() // find may have replaced it
 	defer in.op.stopReading()
@@ -89,7 +89,7 @@ type install struct {
 	plan   partition.Layout
 	place  bootloader.Disk
 	over   bool // something is on the disk, and may be lost
-	op     operation
+	op     writing
 	loader map[string][]byte // the loader's files, by their names in the image
 }
 

@@ -167,7 +167,7 @@ func TestABootThatNoAttemptOrderedIsNeverConfirmedByItself(t *testing.T) {
 
 			_, err = r.Confirm(t.Context())
 			require.ErrorIs(t, err, upgrade.ErrUnordered)
-			require.ErrorContains(t, err, "pawl confirm")
+			require.ErrorContains(t, err, "only a person can confirm it")
 			b, err = r.Started(t.Context()) // the service starts again
 			require.NoError(t, err)
 			require.NotEmpty(t, b.Unordered)

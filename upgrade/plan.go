@@ -59,8 +59,7 @@ func (m *Machine) ready() (bootloader.State, error) {
 	case err != nil:
 		return st, fmt.Errorf("read the loader's state: %w", err)
 	case m.metaErr != nil:
-		return st, fmt.Errorf("%w; the attempt could not be recorded (reset META with `installer meta reset`)",
-			m.metaErr)
+		return st, fmt.Errorf("%w; the attempt could not be recorded (make META empty)", m.metaErr)
 	case st.Active == bootloader.None:
 		return st, unreported(st)
 	case st.Trial():
@@ -93,7 +92,7 @@ func (m *Machine) active(st bootloader.State) (report.Slot, error) {
 }
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
-func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase attempt.Phase) (*operation, error) {
+func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase attempt.Phase) (*writing, error) {
 	if err := bootloader.CheckTries(o.tries(), m.backend.MaxTries()); err != nil {
 		return nil, err
 	}
@@ -116,9 +115,10 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 			image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
-	op := &operation{m: m, log: m.log, img: img, Options: o, phase: phase, takes: takesFor(m.backend, img), plan: Plan{
-		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.Version(), Version: img.Version, Image: img.Digest,
-		Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
+	op := &writing{log: m.log, filling: filling{img: img, takes: takesFor(m.backend, img)}}
+	op.operation = operation{m: m, Options: o, phase: phase, plan: Plan{
+		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.Version(), Version: img.Version,
+		Image: img.Digest, Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}
 	if mismatch != nil {
 		op.plan.Warnings = append(op.plan.Warnings, mismatch.Error())
@@ -152,7 +152,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 	if err := op.room(); err != nil {
 		return nil, err
 	}
-	if err := op.rehearse(ctx, allAhead); err != nil {
+	if err := op.rehearseAll(ctx); err != nil {
 		return nil, err
 	}
 	for _, s := range op.steps() {
@@ -174,7 +174,7 @@ func checkStated(img *image.Image) error {
 }
 
 // allowed asks the version policy. What is forced is a warning.
-func (op *operation) allowed() error {
+func (op *filling) allowed() error {
 	if op.m == nil { // an install: nothing came before
 		return nil
 	}
@@ -192,7 +192,7 @@ func (op *operation) allowed() error {
 }
 
 // room finds how much the target can hold once it is cleared, and refuses an image that says it is larger.
-func (op *operation) room() error {
+func (op *filling) room() error {
 	free, err := op.m.capacity(op.plan.To)
 	if err != nil {
 		return err
@@ -224,7 +224,7 @@ func (op *operation) room() error {
 
 // entryHolds refuses kernel arguments that the loader has no room for, by their size alone: a line end may be part of
 // it.
-func (op *operation) entryHolds(a image.Asset) error {
+func (op *filling) entryHolds(a image.Asset) error {
 	l, ok := op.m.Loader.(bootloader.ArgumentChecker)
 	if !ok || a.Name != format.Cmdline || op.takes[a.Name] == "" {
 		return nil

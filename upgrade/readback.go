@@ -148,7 +148,7 @@ func (b *readBack) is(f bootloader.File, path string, tell func(n int64)) error 
 
 // follow begins to read a file back that is being written. Where only dropping pages leads to the device, that is left
 // to the step "verify", when nothing is written any more.
-func (op *operation) follow(ctx context.Context, name string, w *bootfs.Writer, every int64) {
+func (op *writing) follow(ctx context.Context, name string, w *bootfs.Writer, every int64) {
 	if op.m.Direct == nil {
 		w.Trail(every, false, func(int64) {})
 		return
@@ -162,37 +162,51 @@ func (op *operation) follow(ctx context.Context, name string, w *bootfs.Writer, 
 }
 
 // stopReading ends all that follow began.
-func (op *operation) stopReading() {
+func (op *writing) stopReading() {
 	for _, b := range op.beside {
 		b.stop()
 	}
 }
 
-// readBack reads the files of the target back from the device and compares their digests. Those that were followed have
-// only their ends left to be read.
-func (op *operation) readBack(ctx context.Context) error {
+// readBack reads the files of the target back. Those that were followed have only their ends left to be read.
+func (op *writing) readBack(ctx context.Context) error {
+	return op.m.readBack(ctx, op.plan.To, op.files, op.beside, op.Progress)
+}
+
+// readBack reads files of a slot back from the device and compares their digests. Those that are in begun are read
+// already. tell may be nil.
+func (m *Machine) readBack(
+	ctx context.Context, s bootloader.Slot, files []bootloader.File, begun map[string]*readBack,
+	tell func(progress.Event),
+) error {
 	var total, done int64
 	followed := true
-	for _, f := range op.files {
+	for _, f := range files {
 		total += f.Size
-		followed = followed && op.beside[f.Name] != nil
+		followed = followed && begun[f.Name] != nil
 	}
 	if !followed {
-		if err := op.m.fromDevice(); err != nil {
+		if err := m.fromDevice(); err != nil {
 			return err
 		}
 	}
+	if tell == nil {
+		tell = func(progress.Event) {}
+	}
 	var p progress.Pace
-	op.m.log.Debug("read back from the device", "slot", op.plan.To, "bytes", total, "how", op.m.how())
-	for _, f := range op.files {
-		b, err := op.reads(ctx, f)
-		if err != nil {
-			return err
+	m.log.Debug("read back from the device", "slot", s, "bytes", total, "how", m.how())
+	for _, f := range files {
+		b := begun[f.Name]
+		if b == nil {
+			var err error
+			if b, err = m.reads(ctx, s, f); err != nil {
+				return err
+			}
 		}
 		defer b.stop()
-		err = b.is(f, op.plan.To.File(f.Name), func(n int64) {
-			op.tell(progress.Event{Step: progress.StepVerify, File: f.Name, Bytes: done + n, Total: total, How: op.m.how(),
-				Whole: p.Amount(op.m.now(), done+n, total)})
+		err := b.is(f, s.File(f.Name), func(n int64) {
+			tell(progress.Event{Step: progress.StepVerify, File: f.Name, Bytes: done + n, Total: total, How: m.how(),
+				Whole: p.Amount(m.now(), done+n, total)})
 		})
 		if err != nil {
 			return err
@@ -202,18 +216,15 @@ func (op *operation) readBack(ctx context.Context) error {
 	return nil
 }
 
-// reads is what reads a file of the target back: it was begun with the writing, or begins now.
-func (op *operation) reads(ctx context.Context, f bootloader.File) (*readBack, error) {
-	if b := op.beside[f.Name]; b != nil {
-		return b, nil
-	}
-	path := op.plan.To.File(f.Name)
-	in, err := op.m.Boot.Open(path)
+// reads begins to read a file of a slot back.
+func (m *Machine) reads(ctx context.Context, s bootloader.Slot, f bootloader.File) (*readBack, error) {
+	path := s.File(f.Name)
+	in, err := m.Boot.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read %s back: %w", path, err)
 	}
-	if op.m.Direct != nil {
-		in = in.On(op.m.Direct)
+	if m.Direct != nil {
+		in = in.On(m.Direct)
 	}
 	b := startReadBack(ctx, in)
 	b.upTo(f.Size)

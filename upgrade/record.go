@@ -40,8 +40,8 @@ func (m *Machine) value(tag uint8, into any) (bool, error) {
 		return false, fmt.Errorf("read META tag %#x: %w", tag, err)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return false, fmt.Errorf("read META tag %#x: it is not as Pawl writes it: %w (delete it, or reset META with "+
-			"`installer meta reset`)", tag, err)
+		return false, fmt.Errorf("read META tag %#x: %w: %w (delete it, or make META empty)", tag, attempt.ErrRecord,
+			err)
 	}
 	return true, nil
 }

@@ -35,6 +35,7 @@ const (
 // rehearsal is the rest of an operation, played on copies of the disk and of the variables.
 type rehearsal struct {
 	op     *operation
+	fills  *filling // with which the target is filled first; nil where it is complete
 	ahead  ahead
 	counts bool // the loader counts the tries by itself
 	unsure bool // the model does not know what boots
@@ -43,20 +44,29 @@ type rehearsal struct {
 // rehearse plays what is to come of op, each way it may go, and returns an error for what would not hold. It writes
 // nothing and reads no payload. What cannot be played is a warning in the plan.
 func (op *operation) rehearse(ctx context.Context, what ahead) error {
-	err := op.played(ctx, what)
+	return (&rehearsal{op: op, ahead: what}).hold(ctx)
+}
+
+// rehearseAll is rehearse from before the target is filled.
+func (op *filling) rehearseAll(ctx context.Context) error {
+	return (&rehearsal{op: &op.operation, fills: op, ahead: allAhead}).hold(ctx)
+}
+
+func (r *rehearsal) hold(ctx context.Context) error {
+	err := r.played(ctx)
 	if errors.Is(err, errUnrehearsed) || errors.Is(err, predict.ErrNotModelled) {
-		op.plan.Warnings = append(op.plan.Warnings, "this upgrade cannot be rehearsed: "+err.Error())
+		r.op.plan.Warnings = append(r.op.plan.Warnings, "this upgrade cannot be rehearsed: "+err.Error())
 		return nil
 	}
 	return err
 }
 
-// played is rehearse without that exception.
-func (op *operation) played(ctx context.Context, what ahead) error {
+// played is hold without that exception.
+func (r *rehearsal) played(ctx context.Context) error {
 	if unrehearsed.Is(ctx) {
 		return nil
 	}
-	if err := (&rehearsal{op: op, ahead: what}).play(ctx); err != nil {
+	if err := r.play(ctx); err != nil {
 		return fmt.Errorf("rehearse on a copy of this disk: %w", err)
 	}
 	return nil
@@ -78,10 +88,10 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 			img.Assets = append(img.Assets, image.Asset{Name: assetOf(f.Name), Size: f.Size})
 		}
 	}
-	op := &operation{m: m, img: img, takes: takesFor(m.backend, img), plan: Plan{
+	op := &filling{img: img, takes: takesFor(m.backend, img), operation: operation{m: m, plan: Plan{
 		Kind: attempt.Upgrade, From: st.Active, To: st.Active.Other(), Old: from.Version(), Image: img.Digest,
-	}}
-	return op.played(ctx, allAhead)
+	}}}
+	return (&rehearsal{op: &op.operation, fills: op, ahead: allAhead}).played(ctx)
 }
 
 // play goes through the scenes: one from the prepared state, the others from the armed one. Where nothing would start
@@ -147,10 +157,12 @@ func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	op := &operation{
-		m: sys, Options: r.options(), img: r.op.img, plan: r.op.plan, takes: r.op.takes,
-		phase: cmp.Or(r.op.phase, attempt.Prepared),
+	op := &filling{operation: operation{
+		m: sys, Options: r.options(), plan: r.op.plan, phase: cmp.Or(r.op.phase, attempt.Prepared),
 		files: r.op.files, manifest: r.op.manifest,
+	}}
+	if r.fills != nil {
+		op.img, op.takes = r.fills.img, r.fills.takes
 	}
 	if err := sys.tryBy(op.Trial); err != nil {
 		return err
@@ -178,7 +190,7 @@ func (r *rehearsal) options() Options {
 }
 
 // standIn clears the target and gives it files as large as those of the image, whose content does not matter.
-func (op *operation) standIn(ctx context.Context) error {
+func (op *filling) standIn(ctx context.Context) error {
 	if err := op.m.clear(op.plan.To); err != nil {
 		return err
 	}
@@ -205,7 +217,7 @@ func (op *operation) standIn(ctx context.Context) error {
 }
 
 // sizes are the files that the target will have, and how large they are as far as the image says.
-func (op *operation) sizes() map[string]int64 {
+func (op *filling) sizes() map[string]int64 {
 	sizes := map[string]int64{}
 	for _, a := range op.img.Assets {
 		if name := op.takes[a.Name]; name != "" {

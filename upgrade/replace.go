@@ -141,10 +141,11 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (report.Lo
 	if err != nil {
 		return s, err
 	}
-	r := m.Loader.(bootloader.Replacer)                                                // loaderStatus has found one
-	back := &operation{m: m, plan: Plan{To: slot.Slot}, files: []bootloader.File{own}} // it reads, and writes nothing
+	r := m.Loader.(bootloader.Replacer) // loaderStatus has found one
 	proved := s.Same || o.Force
-	steps := []step{{progress.StepVerify, back.readBack}}
+	steps := []step{{progress.StepVerify, func(ctx context.Context) error {
+		return m.readBack(ctx, slot.Slot, []bootloader.File{own}, nil, nil)
+	}}}
 	if !proved {
 		steps = append(steps, step{progress.StepTry, func(context.Context) (err error) {
 			proved, err = m.provedLoader(r, slot.Slot, own.SHA256)

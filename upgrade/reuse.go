@@ -40,7 +40,7 @@ func (r Reuse) String() string {
 
 // look finds what need not be downloaded. Whatever it finds was read and compared with the digests that the image
 // lists; nothing else is believed, no record of an earlier run neither. It writes nothing.
-func (op *operation) look(ctx context.Context) {
+func (op *writing) look(ctx context.Context) {
 	op.reuse = map[string]Reuse{}
 	problems, err := op.m.Boot.Check()
 	sound := err == nil && !slices.ContainsFunc(problems, func(p bootfs.Problem) bool {
@@ -76,7 +76,7 @@ func (op *operation) look(ctx context.Context) {
 
 // held is how much of an asset a file of the boot file system holds from the start on. What cannot be read is not
 // there.
-func (op *operation) held(ctx context.Context, path string, a image.Asset) int64 {
+func (op *writing) held(ctx context.Context, path string, a image.Asset) int64 {
 	f, err := op.m.Boot.Open(path)
 	if err != nil || f.Size() != a.Size {
 		return 0
@@ -85,7 +85,7 @@ func (op *operation) held(ctx context.Context, path string, a image.Asset) int64
 }
 
 // pullOptions leave out what is there. The files of a slot are compared with their digests when they are read back.
-func (op *operation) pullOptions(also ...string) image.PullOptions {
+func (op *writing) pullOptions(also ...string) image.PullOptions {
 	isAlso := func(a image.Asset) bool {
 		for _, name := range also {
 			if a.Name == name {
@@ -106,7 +106,7 @@ func (op *operation) pullOptions(also ...string) image.PullOptions {
 }
 
 // nothingToFetch tells that every file that the slot needs to boot is there: the loader itself may be missing.
-func (op *operation) nothingToFetch() bool {
+func (op *writing) nothingToFetch() bool {
 	for _, a := range op.img.Assets {
 		if name := op.takes[a.Name]; name != "" && !isOwn(name) && !op.reuse[a.Name].complete() {
 			return false
@@ -116,7 +116,7 @@ func (op *operation) nothingToFetch() bool {
 }
 
 // leaves tells that a file of the target stays where it is.
-func (op *operation) leaves() bool {
+func (op *writing) leaves() bool {
 	for _, r := range op.reuse {
 		if r.path == "" {
 			return true
@@ -127,7 +127,7 @@ func (op *operation) leaves() bool {
 
 // clearAround makes the target unbootable, then incomplete, then removes all but the files that are used again. What
 // cannot be removed by itself makes it clear all, and all is fetched.
-func (op *operation) clearAround(ctx context.Context) error {
+func (op *writing) clearAround(ctx context.Context) error {
 	keep := map[string]bool{}
 	s := op.plan.To
 	for _, r := range op.reuse {
@@ -151,7 +151,7 @@ func (op *operation) clearAround(ctx context.Context) error {
 	return op.m.clear(s)
 }
 
-func (op *operation) removeOthers(keep map[string]bool) error {
+func (op *writing) removeOthers(keep map[string]bool) error {
 	s := op.plan.To
 	entries, err := op.m.Boot.ReadDir(s.Dir())
 	if err != nil {
@@ -169,7 +169,7 @@ func (op *operation) removeOthers(keep map[string]bool) error {
 }
 
 // take puts the files that are not fetched into the target.
-func (op *operation) take(ctx context.Context) error {
+func (op *writing) take(ctx context.Context) error {
 	for _, a := range op.img.Assets {
 		r, ok := op.reuse[a.Name]
 		if !ok || !r.complete() {
@@ -198,7 +198,7 @@ const (
 
 // writer opens the file that asset a becomes, where its content goes on, and tells whether what is written may be taken
 // up later. Otherwise its directory entry comes last, so that a cut leaves no file or a whole one.
-func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, err error) {
+func (op *writing) writer(a image.Asset) (w *bootfs.Writer, resumable bool, err error) {
 	path := op.plan.To.File(op.takes[a.Name])
 	r, found := op.reuse[a.Name]
 	if !op.img.Resumable(a) || r.path != "" {
@@ -216,7 +216,7 @@ func (op *operation) writer(a image.Asset) (w *bootfs.Writer, resumable bool, er
 
 // drop removes what was written of a file that is given once more: another host had to be asked for its bytes. What was
 // there before the download is right, and stays.
-func (op *operation) drop(a image.Asset) error {
+func (op *writing) drop(a image.Asset) error {
 	name := op.takes[a.Name]
 	if op.begun == nil {
 		op.begun = map[string]bool{}
@@ -241,7 +241,7 @@ func (op *operation) drop(a image.Asset) error {
 }
 
 // file writes one file of the target, from in, which has what is not there yet.
-func (op *operation) file(ctx context.Context, a image.Asset, from io.Reader) error {
+func (op *writing) file(ctx context.Context, a image.Asset, from io.Reader) error {
 	name := op.takes[a.Name]
 	if isOwn(name) {
 		if err := small(a); err != nil {

@@ -99,7 +99,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 // intact refuses, before the first write, a target that is not what its manifest says, or that variables have no room
 // for.
 func (op *operation) intact(ctx context.Context) error {
-	err := op.readBack(ctx)
+	err := op.m.readBack(ctx, op.plan.To, op.files, nil, op.Progress)
 	if errors.Is(err, errDiffers) {
 		return fmt.Errorf("slot %s is damaged (upgrade instead): %w: %w", op.plan.To, ErrNotComplete, err)
 	}

@@ -32,7 +32,7 @@ type file struct {
 }
 
 // open starts to extract the files of the image that the target holds and does not have yet, and those in also.
-func open(ctx context.Context, op *operation, also ...string) *source {
+func open(ctx context.Context, op *writing, also ...string) *source {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &source{takes: op.takes, also: also, files: make(chan file), done: make(chan struct{}), cancel: cancel}
 	o := op.pullOptions(also...)

@@ -72,7 +72,7 @@ func (op *operation) verifyStaged(ctx context.Context, a *attempt.Attempt) error
 		return fmt.Errorf("slot %s is %s %s, not %s: %w", a.To, to.Version(), to.Problem, a.Version, ErrNotComplete)
 	}
 	op.files, op.manifest = to.Manifest.Files, to.Manifest
-	if err := op.readBack(ctx); err != nil {
+	if err := op.m.readBack(ctx, a.To, op.files, nil, op.Progress); err != nil {
 		return err
 	}
 	return op.rehearse(ctx, armAhead)

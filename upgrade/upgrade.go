@@ -36,10 +36,8 @@ var (
 	// ErrTrial is returned when the running slot has not been confirmed. Do: confirm it, or reboot to fall back.
 	ErrTrial = errors.New("the running version is on trial")
 	// ErrUnordered is returned when the running slot is not the default and no attempt ordered this boot of it. Do:
-	// have a person decide, who confirms it (`pawl confirm`, `installer confirm`) or goes back (`pawl rollback`,
-	// `installer rollback`).
-	ErrUnordered = errors.New("no attempt ordered this boot, so only a person can confirm it (`pawl confirm` or " +
-		"`installer confirm`; to go back: rollback)")
+	// have a person decide, who confirms it or goes back.
+	ErrUnordered = errors.New("no attempt ordered this boot, so only a person can confirm it, or go back")
 	// ErrArmed is returned by Confirm when the default runs and the other slot is armed. Nothing was changed. Do: restart
 	// into it; or take it back with a rollback.
 	ErrArmed = errors.New("the other slot is armed (restart into it, or take it back: rollback)")

@@ -234,7 +234,7 @@ func TestConfirmAndFallbackWorkWithoutMeta(t *testing.T) {
 			}
 			r.boots(want, version)
 			_, err := r.Upgrade(t.Context(), r.image("3.0.0"), upgrade.Options{})
-			require.ErrorContains(t, err, "meta reset")
+			require.ErrorContains(t, err, "make META empty")
 		})
 	}
 }

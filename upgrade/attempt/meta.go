@@ -2,10 +2,15 @@ package attempt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/pawl-os/pawl/internal/foreign"
 )
+
+// ErrRecord is returned for a value of META that holds something else than these records. Do: delete it, or make META
+// empty; what it recorded is lost.
+var ErrRecord = errors.New("it is not as Pawl writes it")
 
 // What META keeps of each text, in bytes, so that it never runs out of room for the next step of an attempt: after
 // arming that would cost a trial.
