@@ -100,7 +100,9 @@ func (a *additions) parse(o *upgrade.InstallOptions, size int64, sector int) err
 			a.contents[w.label] = w.content
 		}
 	}
-	if err := cmp.Or(a.fits(*o, size, sector), o.Add.Check()); err != nil {
+	if err := cmp.Or(a.fits(*o, size, sector), o.Add.Check()); len(a.wanted) == 0 && errors.Is(err, partition.ErrNoSpace) {
+		return err // the disk is too small, whatever is added
+	} else if err != nil {
 		return usageError{err}
 	}
 	a.fills(o)
