@@ -213,17 +213,6 @@ func (c *config) complete(disk Device) (err error) {
 	return nil
 }
 
-// sections gives the partitions of a disk as sections of it.
-func sections(disk Device, labels partition.Labels) opener {
-	return func(role partition.Role) (Device, error) {
-		layout, err := partition.Read(disk)
-		if err != nil {
-			return nil, err
-		}
-		return within(disk, layout, labels)(role)
-	}
-}
-
 // within is sections of a disk whose table was read.
 func within(disk Device, layout partition.Layout, labels partition.Labels) opener {
 	return func(role partition.Role) (Device, error) {
