@@ -105,6 +105,15 @@ func (o *opening) close() error {
 	return errors.Join(append(errs, o.disk.Close())...)
 }
 
+// Check refuses options without a loader, and labels that cannot be told apart.
+func (o OpenOptions) Check() error {
+	if len(o.Loaders) == 0 {
+		return errors.New("no loaders are given, so the machine's cannot be known (set Loaders; package " +
+			"bootloader/loaders lists those of Pawl)")
+	}
+	return o.Labels.Check()
+}
+
 // OpenDevice is Open for a disk that is a device already, such as a disk image or a disk in memory. The device stays
 // the caller's to close and to keep others from.
 func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
@@ -118,10 +127,7 @@ func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
 // machine opens the partitions of a disk, each with part, or where that is nil as a section of it, and the loader on
 // them.
 func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
-	if len(o.Loaders) == 0 {
-		return nil, ErrNoLoaders
-	}
-	if err := o.Labels.Check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	layout, err := partition.Read(disk)

@@ -67,9 +67,6 @@ var (
 	ErrInUse = errors.New("the disk holds a partition table already")
 	// ErrNotStaged is returned when no upgrade is staged. Do: nothing, or stage one.
 	ErrNotStaged = errors.New("no upgrade is staged")
-	// ErrNoLoaders is returned for options that list no loaders. Do: set Loaders.
-	ErrNoLoaders = errors.New("no loaders are given, so the machine's cannot be known (set Loaders; package " +
-		"bootloader/loaders lists those of Pawl)")
 	// ErrRehearsal is returned when the rest of an operation, played on a copy of this disk and of the firmware's
 	// variables, does not end as it must: a boot would start something else, or a write would be refused. Nothing that
 	// boots was changed. Do: mend what the message names.

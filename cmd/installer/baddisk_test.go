@@ -101,7 +101,7 @@ func TestBadDisks(t *testing.T) {
 			require.NoError(b.t, err)
 			require.NoError(b.t, store.Set(meta.TagAttempt, []byte("not JSON")))
 			require.NoError(b.t, raw.Close())
-		}, exitOther, []string{"META tag 0x50", "not as Pawl writes it", "installer meta reset"}},
+		}, exitDisk, []string{"META tag 0x50", "not as Pawl writes it", "installer meta reset"}},
 		{"META zeroed", func(b *box) { b.patch(metaAt, make([]byte, metaSize)) }, exitDisk,
 			[]string{"META", "installer meta reset"}},
 	}

@@ -100,9 +100,10 @@ func (a *additions) parse(o *upgrade.InstallOptions, size int64, sector int) err
 			a.contents[w.label] = w.content
 		}
 	}
-	if err := cmp.Or(a.fits(*o, size, sector), o.Add.Check()); len(a.wanted) == 0 && errors.Is(err, partition.ErrNoSpace) {
+	switch err := cmp.Or(a.fits(*o, size, sector), o.Add.Check()); {
+	case len(a.wanted) == 0 && errors.Is(err, partition.ErrNoSpace):
 		return err // the disk is too small, whatever is added
-	} else if err != nil {
+	case err != nil:
 		return usageError{err}
 	}
 	a.fills(o)

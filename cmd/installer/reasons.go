@@ -134,7 +134,7 @@ var reasons = []struct {
 	{uki.ErrFormat, exitImage, "build the image again, with a stub, a kernel and a loader that are whole"},
 	{uki.ErrNoSection, exitImage, "build the image again, with `installer pack` or ukify"},
 	{uki.ErrBeyond, exitImage, "build the image again, with `installer pack` or ukify"},
-	{attempt.ErrRecord, exitOther, "`installer meta reset` makes it empty; the slots are not touched"},
+	{attempt.ErrRecord, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrFull, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrNoTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},

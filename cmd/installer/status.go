@@ -12,6 +12,7 @@ import (
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/doctor"
 	"github.com/pawl-os/pawl/upgrade/report"
 )
 
@@ -44,6 +45,10 @@ func statusCommand() *cobra.Command {
 			return nil
 		}
 		printStatus(out(c), s)
+		if len(m.Problems) > 0 {
+			out(c).Printf("do: %s, while nothing of the disk is in use; `installer doctor` says if that mends it\n",
+				remedies[doctor.RepairTable])
+		}
 		return nil
 	}
 	return c

@@ -32,8 +32,8 @@ const (
 const long = `Pawl moves machines to the next version of their operating system, lets it boot once, and keeps it only
 when it has proved itself.
 
-Nodes are HOST, HOST:PORT (port ` + client.DefaultPort + ` if none is given) or unix:PATH. With --ca or --cert they are asked over TLS;
-https://HOST and http://HOST say so for one node.
+Nodes are HOST, HOST:PORT (port ` + client.DefaultPort + ` if none is given) or unix:PATH.
+With --ca or --cert they are asked over TLS; https://HOST and http://HOST say so for one node.
 
 Exit codes:
   0  done; with --wait: the node is back, in the expected version, confirmed

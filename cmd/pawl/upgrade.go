@@ -29,10 +29,10 @@ trial. ` + "`pawl stage cancel`" + ` takes that back.
 
 Nodes are taken one after the other, or with --parallel so many at once, each until it is back, confirmed, and has nothing
 left to undo. Once one fails no other is begun, and those that are underway are followed to their end. A node that runs
-the image already is done ("already"), and so is one that was reached under another name before. An upgrade goes on when this command is interrupted,
-unless --attached was given; the same command again follows it. With --wait the command ends when the node is back, in
-the new version, confirmed (exit code 0), or has fallen back (3). A node that does not answer may be restarting: with --wait
-it is waited for.`,
+the image already is done ("already"), and so is one that was reached under another name before. An upgrade goes on when
+this command is interrupted, unless --attached was given; the same command again follows it. With --wait the command
+ends when the node is back, in the new version, confirmed (exit code 0), or has fallen back (3). A node that does not
+answer may be restarting: with --wait it is waited for.`,
 	}
 	cmd.Flags().StringVar(&r.Image, "image", "", "installer image, such as registry.example.com/os:1.2")
 	cmd.Flags().BoolVar(&r.Preserve, "preserve", false, "keep the partition EPHEMERAL; else the trial wipes it")

@@ -324,12 +324,13 @@ func TestANameOfTheCertificateIsANameOfTheNode(t *testing.T) {
 	s := secure(t, "")
 	s.node(s.ca, "127.0.0.1", "node7.example.com")
 	h := s.client(s.pair(s.ca, "pawl:reader", time.Hour))
-	r, err := http.NewRequest(http.MethodPost, s.url()+"/pawl.v1.Node/Version", strings.NewReader("{}"))
-	require.NoError(t, err)
-	r.Header.Set("Content-Type", "application/json")
 	for host, status := range map[string]int{"node7.example.com": 200, "node8.example.com": 403} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url()+"/pawl.v1.Node/Version",
+			strings.NewReader("{}"))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "application/json")
 		r.Host = host
-		answer, err := h.Do(r.Clone(t.Context()))
+		answer, err := h.Do(r)
 		require.NoError(t, err)
 		require.NoError(t, answer.Body.Close())
 		require.Equal(t, status, answer.StatusCode)

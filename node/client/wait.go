@@ -56,8 +56,9 @@ func (c *Client) AwaitAnswer(ctx context.Context, unseen func(why error)) (*pawl
 }
 
 // Wait looks at the node until it has started again and what runs is what e expects, for good: confirmed, if e is a
-// trial, with nothing left of what the upgrade disturbed. It returns the node's state then. It calls seen, which may be nil, at every change. The error's kind is
-// FellBack when another version runs, with what is known of why; Timeout when ctx ends first, with what was seen last.
+// trial, with nothing left of what the upgrade disturbed. It returns the node's state then. It calls seen, which may be
+// nil, at every change. The error's kind is FellBack when another version runs, with what is known of why; Timeout when
+// ctx ends first, with what was seen last.
 func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Change)) (*pawlv1.StatusResponse, error) {
 	last := "nothing was seen of it yet"
 	for {

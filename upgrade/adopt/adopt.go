@@ -71,7 +71,7 @@ func Look(dev partition.Device, labels partition.Labels) (Plan, error) {
 		k.plan.Parts = append(k.plan.Parts, Part{p, keep, text})
 	}
 	for _, problem := range l.Problems {
-		k.not("the partition table: " + problem + " (`installer disk repair` mends it)")
+		k.not("the partition table: " + problem + " (repair it first)")
 	}
 	k.bootNeeds()
 	k.metaNeeds()

@@ -132,10 +132,7 @@ type opener func(partition.Role) (device.Device, error)
 func diagnose(
 	ctx context.Context, dev device.Device, part opener, open func() (*upgrade.Machine, error), o upgrade.OpenOptions,
 ) (found Diagnosis, err error) {
-	if len(o.Loaders) == 0 {
-		return found, upgrade.ErrNoLoaders
-	}
-	if err := o.Labels.Check(); err != nil {
+	if err := o.Check(); err != nil {
 		return found, err
 	}
 	if o.Vars == nil {
