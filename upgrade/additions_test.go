@@ -17,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
@@ -175,6 +176,62 @@ func TestAddedValuesFilesAndContents(t *testing.T) {
 	require.Empty(t, problems)
 	require.NoError(t, m.Boot())
 	require.Equal(t, bootloader.A, m.Last.Slot, "%s", m.Last)
+}
+
+// An install that adds something is cut at every write: what boots has all that was added.
+func TestACutOfAnInstallThatAddsSomething(t *testing.T) {
+	board := strings.Repeat("board", 5000)
+	images, err := virtual.NewImages(t.Context(), t.TempDir())
+	require.NoError(t, err)
+	img, err := images.Image("1.0.0", virtual.Spec{})
+	require.NoError(t, err)
+	backend, err := loaders.Named(loaders.SystemdBoot)
+	require.NoError(t, err)
+	disk := disktest.New(virtual.Size, 512)
+	disk.Record()
+	require.NoError(t, upgrade.Install(t.Context(), disk, img, upgrade.InstallOptions{Loader: backend,
+		Partitions: virtual.Partitions(), Seed: "virtual", Now: virtual.Now, Add: upgrade.Additions{
+			Values: map[uint8][]byte{0x0a: []byte("network: {}")},
+			Files: []upgrade.BootFile{{Path: "dtb/board.dtb", Size: int64(len(board)),
+				Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(board)), nil }}},
+			Contents: map[string]upgrade.Fill{"STATE": func(_ context.Context, d upgrade.Device, _ uuid.UUID,
+				_ func(int64)) error {
+				_, err := d.WriteAt([]byte("the state of it"), 4096)
+				return err
+			}},
+		}}))
+	booted := 0
+	o := disktest.Options{Destroyed: 16, Samples: 6, Exhaustive: 3, Workers: 1}
+	require.NoError(t, disk.Trace().Crashes(o, func(crash *disktest.Crash) error {
+		out, err := predict.Boot(predict.NewOverlay(crash.Device()), efivar.NewMemory(), predict.Options{})
+		switch {
+		case err != nil:
+			return err
+		case out.Stuck != "" && crash.Finished:
+			return errors.New(out.Stuck)
+		case out.Stuck != "":
+			return nil
+		}
+		booted++
+		m := &virtual.Machine{Disk: crash.Device()}
+		boot, values := parts(t, m)
+		value, err := values.Value(0x0a)
+		require.NoError(t, err)
+		require.Equal(t, "network: {}", string(value))
+		has, err := boot.ReadFile("dtb/board.dtb")
+		require.NoError(t, err)
+		require.Equal(t, board, string(has))
+		l, err := partition.Read(m.Disk)
+		require.NoError(t, err)
+		p, err := l.Find("STATE")
+		require.NoError(t, err)
+		text := make([]byte, 15)
+		_, err = partition.Section(m.Disk, p).ReadAt(text, 4096)
+		require.NoError(t, err)
+		require.Equal(t, "the state of it", string(text))
+		return nil
+	}))
+	require.NotZero(t, booted)
 }
 
 // What cannot be added is refused by name, before anything is written where that can be.
