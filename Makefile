@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots soak bench fuzz lint vuln generate deps cluster explore demo-cluster deps-cluster
+.PHONY: build test unit demo proof boots soak bench fuzz lint lint-more vuln generate deps cluster explore demo-cluster deps-cluster
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -53,6 +53,10 @@ lint:
 	go tool staticcheck -tags $(TAGS) ./...
 	@! go tool deadcode -test -tags $(TAGS) ./... | grep -v ': Example$$'
 	cd cluster && go vet -tags long ./... && $(shell go tool -n staticcheck) -tags long ./...
+
+# More linters, of a module that takes minutes to build: .golangci.yml says which.
+lint-more:
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.8.0 run ./...
 
 # Every test of the module cluster, with real servers: docs/explanation/lock.md.
 cluster: deps-cluster

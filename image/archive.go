@@ -2,6 +2,7 @@ package image
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -95,7 +96,7 @@ func scan(f *os.File) (map[string]extent, error) {
 	r := tar.NewReader(f) // it seeks over contents
 	for n := 0; ; n++ {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			for name, to := range links {
 				if e, found := files[to]; found {
 					files[name] = e
@@ -150,7 +151,7 @@ func isSparse(h *tar.Header) bool {
 func notPacked(f *os.File) error {
 	magic := make([]byte, 6)
 	n, err := f.ReadAt(magic, 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	for by, start := range map[string]string{"gzip": "\x1f\x8b", "zstd": "\x28\xb5\x2f\xfd", "xz": "\xfd7zXZ\x00",

@@ -32,7 +32,7 @@ type origin struct {
 
 func (o *origin) Read(p []byte) (int, error) {
 	n, err := o.Reader.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		o.err = err
 	}
 	return n, err
@@ -61,7 +61,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 // explain names an error of the decoder; one of the packed bytes' source stays what it is.
 func (d *decoder) explain(err error) error {
 	switch {
-	case err == nil || err == io.EOF:
+	case err == nil || errors.Is(err, io.EOF):
 		return err
 	case d.origin.err != nil:
 		return d.origin.err
@@ -75,7 +75,7 @@ func (d *decoder) explain(err error) error {
 func (d *decoder) start() error {
 	magic := make([]byte, 6)
 	n, err := io.ReadFull(d.origin, magic)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
 	magic = magic[:n]

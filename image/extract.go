@@ -153,7 +153,7 @@ func (x *extraction) layer(ctx context.Context, n int) error {
 func (x *extraction) walk(archive *tar.Reader) error {
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -174,7 +174,7 @@ func (x *extraction) walk(archive *tar.Reader) error {
 
 // unreadable names an error of the archive as such; one of what it is read from stays what it is.
 func unreadable(err error) error {
-	if errors.Is(err, tar.ErrHeader) || err == io.ErrUnexpectedEOF || errors.Is(err, tar.ErrFieldTooLong) {
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, tar.ErrFieldTooLong) {
 		return fmt.Errorf("read the archive: %w: %w", err, ErrUnreadable)
 	}
 	return err

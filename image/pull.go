@@ -145,7 +145,7 @@ func (x *extraction) resume(ctx context.Context, n int, a Asset, f *frames, from
 // give hands an asset over and reads what is left of it, so that it is verified to its end.
 func (x *extraction) give(a Asset, r *assetReader) error {
 	err := x.write(a, r)
-	if r.err != nil && r.err != io.EOF {
+	if r.err != nil && !errors.Is(r.err, io.EOF) {
 		return r.err // ours, whatever write made of it
 	}
 	if err != nil {
@@ -184,7 +184,7 @@ func skip(b body, offset, end int64) error {
 		return nil
 	}
 	_, err := io.CopyN(io.Discard, b, offset)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("ended before byte %d: %w", offset, ErrTampered)
 	}
 	return err

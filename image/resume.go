@@ -172,7 +172,7 @@ func (r *resumer) open() error {
 	if (r.offset > 0 || r.end < r.blob.Size) && !r.noRange {
 		byteRange = fmt.Sprintf("bytes=%d-%d", r.offset, r.end-1)
 	}
-	response, cancel, err := e.request(r.ctx, "blobs/"+r.blob.Digest.String(), byteRange, r.registry.retry)
+	response, cancel, err := e.request(r.ctx, "blobs/"+r.blob.Digest.String(), byteRange, r.registry.retry) //nolint:bodyclose // Close does
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func TestSubstitutedBlobsAreRefused(t *testing.T) {
 			bad, err := os.ReadFile(c[1])
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(c[0], bad, 0o600))
-			defer os.WriteFile(c[0], good, 0o600) //nolint:errcheck // the next case fails if it did
+			defer os.WriteFile(c[0], good, 0o600) // the next case fails if it did
 			refused(t, "oci:"+dir, name)
 		})
 	}

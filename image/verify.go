@@ -3,6 +3,7 @@ package image
 import (
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -45,7 +46,7 @@ func (v *verifier) check(p []byte, err error) error {
 	switch {
 	case v.read > v.blob.Size:
 		v.err = wrongBytes{fmt.Errorf("longer than the %d bytes that the manifest says: %w", v.blob.Size, ErrTampered)}
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		v.err = v.end()
 	case err != nil:
 		v.err = err

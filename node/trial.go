@@ -356,7 +356,7 @@ func (s *Server) leave(reason string, record func(machine, context.Context, stri
 		s.log.Error("the reason is not recorded in time")
 	}
 	if s.ctx.Err() == nil {
-		s.restartNow("the trial failed: " + reason)
+		_ = s.restartNow("the trial failed: " + reason)
 	}
 }
 

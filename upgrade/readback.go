@@ -89,7 +89,7 @@ func (b *readBack) pieces(ctx context.Context, to chan<- []byte) error {
 		}
 		p := now[:min(n, size)]
 		if got, err := b.file.ReadAt(p, at); got < len(p) {
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return err

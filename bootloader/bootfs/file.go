@@ -1,6 +1,7 @@
 package bootfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -161,7 +162,7 @@ func (file *File) Read(p []byte) (int, error) {
 	}
 	n, err := file.ReadAt(p, file.off)
 	file.off += int64(n)
-	if n > 0 && err == io.EOF {
+	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, err
@@ -198,7 +199,7 @@ func (f *FS) ReadFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %d bytes are too much for memory: %w", path, file.Size(), fs.ErrInvalid)
 	}
 	b := make([]byte, file.Size())
-	if _, err := file.ReadAt(b, 0); err != nil && err != io.EOF {
+	if _, err := file.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return b, nil

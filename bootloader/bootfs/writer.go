@@ -131,7 +131,7 @@ func (w *Writer) reserve(d dir) ([]extent, error) {
 // Abort gives the file up and its room back. Nothing of it was or will be seen. Of a Writer of Fill it takes nothing
 // back: what was written is in the file.
 func (w *Writer) Abort() {
-	if w.err == errClosed {
+	if errors.Is(w.err, errClosed) {
 		return
 	}
 	w.err = errClosed
@@ -154,7 +154,7 @@ func (w *Writer) Abort() {
 //  5. for Replace, the old chain's entries in the tables become free. A cut: clusters that belong to nobody. No flush:
 //     nothing relies on it, and the next one takes it along.
 func (w *Writer) Close() error {
-	if w.err == errClosed {
+	if errors.Is(w.err, errClosed) {
 		return nil
 	}
 	defer w.Abort() // takes the claims back unless finish made them the file's

@@ -87,7 +87,7 @@ func (l *Loader) read() (disk, error) {
 			d.warn("%s names slot %v, which is not bootable; GRUB will not try it.", trialPath, d.trial.slot)
 		}
 	}
-	d.state.Failed = said.reason(d.state.Default)
+	d.state.Failed = said.reason()
 	d.state.Blocked, err = l.blocked(said, &d)
 	return d, err
 }
@@ -186,7 +186,7 @@ func (l *Loader) readDefault(d *disk) {
 }
 
 // reason says in words why a slot that GRUB was asked for does not run.
-func (r report) reason(standard bootloader.Slot) string {
+func (r report) reason() string {
 	switch {
 	case r.failed == bootloader.None || r.failed == r.slot:
 		return ""

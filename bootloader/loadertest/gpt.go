@@ -3,6 +3,7 @@ package loadertest
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/pawl-os/pawl/partition/disktest"
 )
@@ -24,7 +25,7 @@ func EditGPT(d *disktest.Disk, lba int64, edit func(header, entries []byte) []by
 	le.PutUint32(header[88:], crc32.ChecksumIEEE(entries))
 	clear(header[16:20])
 	le.PutUint32(header[16:], crc32.ChecksumIEEE(header[:le.Uint32(header[12:])]))
-	padded := append(entries, make([]byte, (sector-int64(len(entries))%sector)%sector)...)
+	padded := slices.Concat(entries, make([]byte, (sector-int64(len(entries))%sector)%sector))
 	if _, err := d.WriteAt(padded, int64(le.Uint64(header[72:]))*sector); err != nil {
 		return err
 	}

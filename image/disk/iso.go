@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -121,7 +122,7 @@ func isoDescriptors(size int64, o WriteOptions) []byte {
 	copy(sector(isoFirst+2), "\xffCD001\x01")
 	copy(sector(isoCatalog), isoCatalogOf(o))
 
-	dir := append(root, isoRecord("\x01", isoRoot, isoSector, true, made)...)
+	dir := slices.Concat(root, isoRecord("\x01", isoRoot, isoSector, true, made))
 	copy(sector(isoRoot), append(dir, isoRecord(isoFile, o.EFI.Offset/isoSector, min(o.EFI.Size, 1<<32-isoSector), false,
 		made)...))
 	return b

@@ -61,11 +61,11 @@ func FormatOf(path string) (Format, error) {
 
 func formatOf(f io.ReaderAt, size int64) (Format, error) {
 	head := make([]byte, 32)
-	if n, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
-	} else {
-		head = head[:n]
 	}
+	head = head[:n]
 	for _, m := range marks {
 		if bytes.HasPrefix(head, []byte(m.mark)) {
 			return Format(m.format), nil

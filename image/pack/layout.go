@@ -90,7 +90,7 @@ func (l *Layout) locked(f func(mark *os.File) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, mark.Close()) }()
-	for err = unix.EINTR; err == unix.EINTR; {
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 		err = unix.Flock(int(mark.Fd()), unix.LOCK_EX)
 	}
 	if err != nil {

@@ -83,7 +83,7 @@ func TestWhatIsSignedSatisfiesAPolicy(t *testing.T) {
 }
 
 func TestKeysThatAreRefused(t *testing.T) {
-	short, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // that is the point
+	short, err := rsa.GenerateKey(rand.Reader, 1024) // that is the point
 	require.NoError(t, err)
 	file, _ := writeKey(t, short)
 	_, err = pack.ReadKey(file, nil)

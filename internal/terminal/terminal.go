@@ -115,7 +115,7 @@ func (p *Printer) Error(program string, err error) {
 
 // separate takes joined errors apart; one whose text holds line ends of its own stays one.
 func separate(err error) []error {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it is taken apart layer by layer
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil && inner.Error() == err.Error() {
 			return separate(inner)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,7 +103,7 @@ func (s system) find() ([]found, error) {
 			hard = append(hard, f)
 		}
 	}
-	all := append(hard, soft...)
+	all := slices.Concat(hard, soft)
 	if len(all) == 0 { // a kernel before 3.5, or a driver without the watchdog core
 		path := filepath.Join(s.dev, "watchdog")
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -108,7 +108,7 @@ func (s *section) ReadAt(p []byte, off int64) (int, error) {
 	}
 	n := max(0, min(int64(len(p)), s.size-off))
 	got, err := s.dev.ReadAt(p[:n], s.off+off)
-	if int64(got) == n && (err == nil || err == io.EOF) {
+	if int64(got) == n && (err == nil || errors.Is(err, io.EOF)) {
 		err = nil
 		if n < int64(len(p)) {
 			err = io.EOF

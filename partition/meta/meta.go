@@ -282,7 +282,7 @@ func load(dev device.Device, sound []byte) (copies, error) {
 // read reads one copy into block.
 func read(dev device.Device, copy int, block []byte) (*Values, error) {
 	if _, err := dev.ReadAt(block, int64(copy-1)*CopySize); err != nil &&
-		err != io.EOF { // a full read may end at the device's end
+		!errors.Is(err, io.EOF) { // a full read may end at the device's end
 		return nil, err
 	}
 	return Decode(block)

@@ -173,8 +173,7 @@ func (v version) compare(w version) int {
 			return d
 		}
 	}
-	switch {
-	case len(v.pre) == 0 || len(w.pre) == 0:
+	if len(v.pre) == 0 || len(w.pre) == 0 {
 		return len(w.pre) - len(v.pre) // a release is higher than what came before it
 	}
 	for i := range min(len(v.pre), len(w.pre)) {

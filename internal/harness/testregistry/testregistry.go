@@ -56,7 +56,7 @@ func Serve(address string) (*Registry, error) {
 	}
 	r.server = &http.Server{Handler: r, ConnContext: small, ReadHeaderTimeout: time.Minute,
 		ErrorLog: log.New(io.Discard, "", 0)}
-	go r.server.Serve(l) //nolint:errcheck // ends with ErrServerClosed
+	go r.server.Serve(l) // ends with ErrServerClosed
 	return r, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,7 +51,7 @@ func bare(url string, c pack.Compression, path string) error {
 				return err
 			}
 		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
 		if err != nil {
@@ -107,7 +108,7 @@ func ahead(r io.Reader, look func(p []byte)) *pieces {
 			}
 			var n int
 			n, p.err = io.ReadFull(r, p.buffer)
-			if p.err == io.ErrUnexpectedEOF {
+			if errors.Is(p.err, io.ErrUnexpectedEOF) {
 				p.err = io.EOF
 			}
 			p.data = p.buffer[:n]
