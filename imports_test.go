@@ -103,7 +103,7 @@ var allowed = map[string]struct {
 		"upgrade/attempt", "upgrade/doctor", "upgrade/progress", "upgrade/report", "upgrade/versions", "image", "bootloader",
 		"bootloader/loaders", "partition", "kexec", "node/watchdog", "partition/device"},
 		"the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
-	"node/api/access": {[]string{"internal/foreign", "node/pawlv1"}, "who may do what; serves nothing"},
+	"node/api/access": {[]string{"internal/certs", "internal/foreign", "node/pawlv1"}, "who may do what; serves nothing"},
 	"node/api": {[]string{"internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade", "upgrade/attempt",
 		"upgrade/doctor", "upgrade/progress"},
 		"the service over HTTP: the one place where Go's types meet the wire"},
@@ -127,7 +127,7 @@ var rooms = []struct {
 	{"internal/harness", slices.Concat(library, []string{"examples/os"}),
 		"machines and servers for tests: they stand on the library, and the laboratories on them"},
 	{"examples", library, "examples use what an outsider can use"},
-	{"cmd", slices.Concat(library, []string{"internal/commandline", "internal/nearest", "internal/pawld",
+	{"cmd", slices.Concat(library, []string{"internal/certs", "internal/commandline", "internal/nearest", "internal/pawld",
 		"internal/show", "internal/terminal", "internal/verbs"}), "commands use nothing that only tests need"},
 }
 

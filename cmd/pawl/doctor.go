@@ -27,6 +27,7 @@ func (c *cli) doctorCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&repair, "repair", false,
 		"first remove what an upgrade would remove from the firmware's variables; what boots by itself stays")
 	return c.verb(cmd, 2*time.Minute, func(ctx context.Context, nodes []*client.Client) error {
+		c.warnOwn()
 		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
 			if repair {
 				if err := node.Repair(ctx); err != nil {

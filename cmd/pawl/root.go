@@ -48,6 +48,7 @@ When several nodes fail, the largest counts.`
 // cli is one run of the program.
 type cli struct {
 	out     *terminal.Printer
+	said    *terminal.Printer // on standard error
 	board   *board
 	nodes   []string
 	output  string
@@ -73,13 +74,12 @@ func interrupted(err error) error {
 }
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	c := &cli{out: terminal.To(out)}
+	c := &cli{out: terminal.To(out), said: terminal.To(errs)}
 	c.board = &board{out: c.out, width: c.out.Width()}
-	said := terminal.To(errs)
 	root := c.root()
 	root.SetArgs(args)
 	root.SetOut(c.out)
-	root.SetErr(said)
+	root.SetErr(c.said)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		err = c.out.Err() // what was done is done; that it was told is part of the promise
@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	said.Error("pawl", err)
+	c.said.Error("pawl", err)
 	return exitCode(err)
 }
 
@@ -154,7 +154,7 @@ func (c *cli) root() *cobra.Command {
 	})
 	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
 		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
-		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.versionCommand())
+		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.versionCommand())
 	return root
 }
 

@@ -18,6 +18,7 @@ func (c *cli) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "What the nodes run, hold, and did last"}
 	whole := cmd.Flags().Bool("log", false, "show all that is kept of a failed trial's kernel log")
 	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
+		c.warnOwn()
 		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
 			st, err := node.Status(ctx)
 			return func() {

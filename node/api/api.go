@@ -68,7 +68,7 @@ func (a *API) Handler() http.Handler { return a.handler(a.tcp) }
 
 func (a *API) handler(g *gate) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(pawlv1.NewNodeHandler(service{a.s}, connect.WithReadMaxBytes(MaxRequest),
+	mux.Handle(pawlv1.NewNodeHandler(service{a.s, a.access}, connect.WithReadMaxBytes(MaxRequest),
 		connect.WithSendMaxBytes(MaxAnswer),
 		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
 		connect.WithInterceptors(guard{}, validText{})))

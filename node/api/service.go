@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"runtime"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
@@ -36,7 +38,10 @@ type server interface {
 }
 
 // service is the API over a server: it converts, and ties nothing that runs to a caller who may go away.
-type service struct{ s server }
+type service struct {
+	s      server
+	access *access.Control
+}
 
 var _ pawlv1.NodeHandler = service{}
 
@@ -72,13 +77,19 @@ func (v service) Version(context.Context, *pawlv1.VersionRequest) (*pawlv1.Versi
 }
 
 func (v service) Status(ctx context.Context, _ *pawlv1.StatusRequest) (*pawlv1.StatusResponse, error) {
-	return recorded(ctx, v, v.s.Status, wireStatus)
+	return recorded(ctx, v, v.s.Status, func(st node.Status) *pawlv1.StatusResponse {
+		st.Warnings = append(slices.Clone(st.Warnings), v.access.Warnings()...)
+		return wireStatus(st)
+	})
 }
 
 func (v service) Doctor(ctx context.Context, _ *pawlv1.DoctorRequest) (*pawlv1.DoctorResponse, error) {
 	return recorded(ctx, v, v.s.Doctor, func(d doctor.Diagnosis) *pawlv1.DoctorResponse {
-		return wireDiagnosis(d,
-			v.s.About().BootID)
+		d.Findings = slices.Clone(d.Findings)
+		for _, text := range v.access.Warnings() {
+			d.Findings = append(d.Findings, doctor.Finding{Severity: doctor.Degraded, About: "certificates", Text: text})
+		}
+		return wireDiagnosis(d, v.s.About().BootID)
 	})
 }
 

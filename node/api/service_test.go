@@ -162,7 +162,7 @@ func TestAnUpgradeIsTiedToItsCallerOnlyIfAsked(t *testing.T) {
 				return nil, errSick
 			}
 			ctx, leave := context.WithCancel(t.Context())
-			err := service{s}.Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2", Attached: attached}, nil)
+			err := newService(s).Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2", Attached: attached}, nil)
 			require.ErrorIs(t, err, errSick)
 			leave()
 			require.Equal(t, attached, (<-lives).Err() != nil)
@@ -201,14 +201,14 @@ func TestNothingIsToldOfTheMachineAndNothingIsDoneBeforeStart(t *testing.T) {
 				s := newStub(t)
 				s.starting = true
 				begin := time.Now()
-				err := call(t.Context(), service{s})
+				err := call(t.Context(), newService(s))
 				require.ErrorIs(t, err, node.ErrStarting)
 				require.Equal(t, "starting", kindOf(t, err))
 				require.Equal(t, startTime, time.Since(begin))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 				defer cancel()
-				require.ErrorIs(t, call(ctx, service{s}), context.DeadlineExceeded, "a caller who waits for less")
-				v, err := service{s}.Version(t.Context(), nil)
+				require.ErrorIs(t, call(ctx, newService(s)), context.DeadlineExceeded, "a caller who waits for less")
+				v, err := newService(s).Version(t.Context(), nil)
 				require.NoError(t, err)
 				require.Equal(t, "boot-1", v.BootId)
 			})

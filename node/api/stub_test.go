@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/node"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/doctor"
@@ -125,3 +126,5 @@ func kindOf(t *testing.T, err error) string {
 func until(t *testing.T, what string, is func() bool) {
 	require.Eventually(t, is, 5*time.Second, time.Millisecond, what)
 }
+
+func newService(s server) service { return service{s: s, access: new(access.Control)} }

@@ -28,6 +28,7 @@ type secured struct {
 	ca   certs.Authority
 	dir  string
 	addr net.Addr
+	stub *stub
 
 	mu  sync.Mutex
 	at  time.Time
@@ -66,13 +67,13 @@ func (s *secured) write(name string, data []byte) {
 }
 
 func authority(t *testing.T, now time.Time) certs.Authority {
-	ca, err := certs.NewAuthority("test", now, 365*24*time.Hour)
+	ca, err := certs.NewAuthority("test", certs.Term{Now: now, Life: 365 * 24 * time.Hour})
 	require.NoError(t, err)
 	return ca
 }
 
 func secure(t *testing.T, roles string) *secured {
-	s := &secured{t: t, dir: t.TempDir(), at: time.Now()}
+	s := &secured{t: t, dir: t.TempDir(), at: time.Now(), stub: dull(t)}
 	s.ca = authority(t, s.at)
 	s.write("ca.crt", s.ca.CertPEM())
 	s.node(s.ca, "127.0.0.1")
@@ -85,13 +86,13 @@ func secure(t *testing.T, roles string) *secured {
 	control, err := access.New(o)
 	require.NoError(t, err)
 	require.NoError(t, control.Ready())
-	s.addr = served(t, newAPI(dull(t), Options{Access: control}), "127.0.0.1:0")
+	s.addr = served(t, newAPI(s.stub, Options{Access: control}), "127.0.0.1:0")
 	return s
 }
 
 // node gives the node another certificate.
 func (s *secured) node(ca certs.Authority, names ...string) {
-	p, err := ca.Node(names, s.now(), 90*24*time.Hour)
+	p, err := ca.Node(names, certs.Term{Now: s.now(), Life: 90 * 24 * time.Hour})
 	require.NoError(s.t, err)
 	key, err := p.KeyPEM()
 	require.NoError(s.t, err)
@@ -100,7 +101,7 @@ func (s *secured) node(ca certs.Authority, names ...string) {
 }
 
 func (s *secured) pair(ca certs.Authority, organization string, life time.Duration) certs.Pair {
-	p, err := ca.Client("alice", organization, s.now(), life)
+	p, err := ca.Client("alice", organization, certs.Term{Now: s.now(), Life: life})
 	require.NoError(s.t, err)
 	return p
 }
@@ -176,7 +177,7 @@ func TestEveryMethodByEveryRoleOverTLS(t *testing.T) {
 func TestForeignCertificatesEndTheHandshake(t *testing.T) {
 	s := secure(t, "")
 	other := authority(t, s.now())
-	server, err := s.ca.Node([]string{"node2"}, s.now(), time.Hour)
+	server, err := s.ca.Node([]string{"node2"}, certs.Term{Now: s.now(), Life: time.Hour})
 	require.NoError(t, err)
 	for name, p := range map[string]certs.Pair{
 		"another authority's": s.pair(other, "pawl:admin", time.Hour),
@@ -300,7 +301,7 @@ func TestAClockThatWasNeverSetLetsCertificatesIn(t *testing.T) {
 	now := s.now()
 	h := s.client(s.pair(s.ca, "pawl:admin", time.Hour))
 	old := s.client(s.pair(s.ca, "pawl:admin", time.Minute))
-	later, err := s.ca.Client("bob", "pawl:reader", now.Add(30*time.Minute), time.Hour)
+	later, err := s.ca.Client("bob", "pawl:reader", certs.Term{Now: now.Add(30 * time.Minute), Life: time.Hour})
 	require.NoError(t, err)
 	h.Transport.(*http.Transport).TLSClientConfig.Time = func() time.Time { return now }
 	old.Transport.(*http.Transport).TLSClientConfig.Time = func() time.Time { return now }

@@ -47,17 +47,17 @@ func nodeOverTLS(t *testing.T, p certs.Pair, clients certs.Authority) string {
 
 func TestWhyTheTwoEndsDoNotTrustEachOther(t *testing.T) {
 	now := time.Now()
-	ca, err := certs.NewAuthority("fleet", now.Add(-48*time.Hour), 365*24*time.Hour)
+	ca, err := certs.NewAuthority("fleet", certs.Term{Now: now.Add(-48 * time.Hour), Life: 365 * 24 * time.Hour})
 	require.NoError(t, err)
-	other, err := certs.NewAuthority("other", now, time.Hour)
+	other, err := certs.NewAuthority("other", certs.Term{Now: now, Life: time.Hour})
 	require.NoError(t, err)
 	node := func(by certs.Authority, name string, from time.Time, life time.Duration) certs.Pair {
-		p, err := by.Node([]string{name}, from, life)
+		p, err := by.Node([]string{name}, certs.Term{Now: from, Life: life})
 		require.NoError(t, err)
 		return p
 	}
 	person := func(by certs.Authority, from time.Time, life time.Duration) certs.Pair {
-		p, err := by.Client("alice", "pawl:reader", from, life)
+		p, err := by.Client("alice", "pawl:reader", certs.Term{Now: from, Life: life})
 		require.NoError(t, err)
 		return p
 	}
@@ -120,7 +120,7 @@ func TestWhyTheTwoEndsDoNotTrustEachOther(t *testing.T) {
 }
 
 func TestFilesOfAClientThatAreWrong(t *testing.T) {
-	ca, err := certs.NewAuthority("fleet", time.Now(), time.Hour)
+	ca, err := certs.NewAuthority("fleet", certs.Term{Now: time.Now(), Life: time.Hour})
 	require.NoError(t, err)
 	cert, key := files(t, ca.Pair)
 	for says, o := range map[string]Options{

@@ -23,10 +23,11 @@ const maxFile = 1 << 20
 
 // bundle is what the files of TLS say at one moment.
 type bundle struct {
-	own     tls.Certificate
-	clients *x509.CertPool
-	roles   *rules    // nil: a certificate's organization says the role
-	floor   time.Time // it is not earlier than that
+	own         tls.Certificate
+	clients     *x509.CertPool
+	authorities []*x509.Certificate // in clients
+	roles       *rules              // nil: a certificate's organization says the role
+	floor       time.Time           // it is not earlier than that
 }
 
 // files are a bundle's.
@@ -112,8 +113,12 @@ func (f *files) load() (*bundle, error) {
 		return nil, fmt.Errorf("certificate %s: it has neither a DNS name nor an address, so no client would take it "+
 			"(make one with subject alternative names)", f.cert)
 	}
-	if b.clients, err = readAuthorities(f.clientCA); err != nil {
+	if b.authorities, err = readAuthorities(f.clientCA); err != nil {
 		return nil, err
+	}
+	b.clients = x509.NewCertPool()
+	for _, ca := range b.authorities {
+		b.clients.AddCert(ca)
 	}
 	if f.roles != "" {
 		text, err := readFile(f.roles)
@@ -131,12 +136,11 @@ func (f *files) load() (*bundle, error) {
 }
 
 // readAuthorities reads who may sign clients' certificates.
-func readAuthorities(path string) (*x509.CertPool, error) {
+func readAuthorities(path string) (found []*x509.Certificate, err error) {
 	rest, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	pool, found := x509.NewCertPool(), 0
 	for {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
@@ -147,18 +151,17 @@ func readAuthorities(path string) (*x509.CertPool, error) {
 		}
 		ca, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%s: certificate %d: %w", path, found+1, err)
+			return nil, fmt.Errorf("%s: certificate %d: %w", path, len(found)+1, err)
 		}
 		if !ca.IsCA {
-			return nil, fmt.Errorf("%s: certificate %d, %s, is no authority's", path, found+1, ca.Subject)
+			return nil, fmt.Errorf("%s: certificate %d, %s, is no authority's", path, len(found)+1, ca.Subject)
 		}
-		pool.AddCert(ca)
-		found++
+		found = append(found, ca)
 	}
-	if found == 0 || len(bytes.TrimSpace(rest)) > 0 && bytes.Contains(rest, []byte("-----BEGIN")) {
+	if len(found) == 0 || len(bytes.TrimSpace(rest)) > 0 && bytes.Contains(rest, []byte("-----BEGIN")) {
 		return nil, fmt.Errorf("%s: want certificates of authorities, as PEM", path)
 	}
-	return pool, nil
+	return found, nil
 }
 
 func readFile(path string) ([]byte, error) {
