@@ -98,7 +98,7 @@ func (s *Server) rearm(ctx context.Context) error {
 		if a := st.Attempt; a == nil || a.Phase != attempt.Armed || st.Loader.Armed != bootloader.None {
 			return nil
 		}
-		_, err = m.Arm(ctx, upgrade.Options{Tries: st.Attempt.Tries, Trial: st.Attempt.Trial})
+		_, err = m.Arm(ctx, upgrade.Options{Tries: st.Attempt.Tries, Way: st.Attempt.Way})
 		return err
 	})
 }

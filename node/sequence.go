@@ -340,7 +340,7 @@ func (q *sequence) cancelled() bool { return q.ctx.Err() != nil }
 
 func (q *sequence) options() upgrade.Options {
 	return upgrade.Options{
-		Preserve: q.request.Preserve, Force: q.request.Force, Tries: q.request.Tries, Trial: q.request.Way,
+		Preserve: q.request.Preserve, Force: q.request.Force, Tries: q.request.Tries, Way: q.request.Way,
 		Mode:     q.request.Mode,
 		Progress: func(e progress.Event) { q.s.progress(q.op, e) },
 	}

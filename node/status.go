@@ -123,7 +123,7 @@ func (s *Server) Plan(ctx context.Context, r PlanRequest) (Plan, error) {
 	}
 	var plan upgrade.Plan
 	err = s.with(true, func(m machine) (err error) {
-		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force, Trial: r.Way})
+		plan, err = m.Plan(ctx, img, upgrade.Options{Preserve: r.Preserve, Force: r.Force, Way: r.Way})
 		return err
 	})
 	if err != nil {

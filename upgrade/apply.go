@@ -320,7 +320,7 @@ func (op *operation) enter() error {
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&attempt.Attempt{
 		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == attempt.Staged, Tries: op.Tries,
-		Trial: cmp.Or(op.Trial, op.m.Trial), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To,
+		Way: cmp.Or(op.Way, op.m.Way), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To,
 		Old:     op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Marks: marks, Boots: attempt.Boots{Prepared: op.m.BootID}, Begun: now,
@@ -358,14 +358,14 @@ func (m *Machine) arm(a *attempt.Attempt, o Options) error {
 	if to.Content != report.Complete || to.Manifest.Image != a.Image {
 		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
 	}
-	way := cmp.Or(o.Trial, a.Trial, m.Trial)
+	way := cmp.Or(o.Way, a.Way, m.Way)
 	if err := m.tryBy(way); err != nil {
 		return err
 	}
 	if err := m.forgetTry(); err != nil {
 		return err
 	}
-	a.Phase, a.Tries, a.Trial, a.Trials, a.Kexec = attempt.Armed, o.Tries, way, 0, o.Kexec
+	a.Phase, a.Tries, a.Way, a.Trials, a.Kexec = attempt.Armed, o.Tries, way, 0, o.Kexec
 	if a.Stage {
 		a.Boots.Prepared = m.BootID // or Started would take this boot for one that came back from the trial
 	}

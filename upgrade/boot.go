@@ -148,7 +148,7 @@ func (m *Machine) again(st bootloader.State, a *attempt.Attempt) {
 	if !st.Again || a.Left() == 0 || m.BootID == "" {
 		return
 	}
-	err := m.tryBy(a.Trial)
+	err := m.tryBy(a.Way)
 	if err == nil {
 		err = m.Loader.Arm(a.To, a.Left())
 	}

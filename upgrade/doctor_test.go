@@ -333,8 +333,8 @@ func TestDiagnosisOfATrial(t *testing.T) {
 		slots   string
 		assumes string
 	}{
-		{upgrade.Options{Trial: "boot-next"}, "B!AA", "Nobody confirms slot B during its trial."},
-		{upgrade.Options{Trial: "counting", Tries: 2}, "B!B!A", "Nobody confirms slot B during its trial."},
+		{upgrade.Options{Way: "boot-next"}, "B!AA", "Nobody confirms slot B during its trial."},
+		{upgrade.Options{Way: "counting", Tries: 2}, "B!B!A", "Nobody confirms slot B during its trial."},
 		{upgrade.Options{Tries: 3}, "B!AA",
 			"Slot B does not come so far that it arms itself for the next of its 3 tries."},
 	} {

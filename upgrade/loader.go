@@ -58,7 +58,7 @@ func takesFor(b bootloader.Backend, img *image.Image) takes {
 
 // tryBy chooses how the loader tries a slot from now on; "" is the machine's usual way.
 func (m *Machine) tryBy(way string) error {
-	way = cmp.Or(way, m.Trial)
+	way = cmp.Or(way, m.Way)
 	if l, ok := m.Loader.(bootloader.WayChooser); ok {
 		return l.TryBy(way)
 	}
@@ -70,7 +70,7 @@ func (m *Machine) tryBy(way string) error {
 
 // wayOf is the way of trying of that name, and the loader's usual one; "" is the machine's usual way.
 func (m *Machine) wayOf(name string) (way, usual bootloader.Way) {
-	name = cmp.Or(name, m.Trial)
+	name = cmp.Or(name, m.Way)
 	for i, w := range m.backend.Ways() {
 		if i == 0 {
 			usual = w

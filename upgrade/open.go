@@ -40,7 +40,7 @@ type OpenOptions struct {
 	Cmdline  *string        // nil: this machine's, from /proc/cmdline
 	BootID   string         // empty: this machine's, from /proc/sys/kernel/random/boot_id
 	Version  string         // empty: the VERSION_ID of the running system's os-release
-	Trial    string         // how the loader is had to try a slot, where [Options] do not say
+	Way      string         // how the loader tries a slot, when Options.Way is empty
 	Release  string         // where that os-release is; empty: /etc/os-release
 	Versions versions.Rules // which version may follow it; without Version, the os-release may set its window
 	// what kernels left when they died; empty: this machine's if Open opens a block device, else nothing

@@ -96,7 +96,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 	if err := bootloader.CheckTries(o.tries(), m.backend.MaxTries()); err != nil {
 		return nil, err
 	}
-	if err := m.tryBy(o.Trial); err != nil {
+	if err := m.tryBy(o.Way); err != nil {
 		return nil, err
 	}
 	if err := checkStated(img); err != nil {
@@ -210,7 +210,7 @@ func (op *filling) room() error {
 			return err
 		}
 	}
-	if way, usual := op.m.wayOf(op.Trial); way.UKI && op.takes[format.UKI] == "" {
+	if way, usual := op.m.wayOf(op.Way); way.UKI && op.takes[format.UKI] == "" {
 		return fmt.Errorf("%s: no %s in it, and by %s only a UKI can be tried: %w (try it by %s)", op.img.Reference,
 			format.UKI, way.Name, ErrUnfit, usual.Name)
 	}

@@ -164,7 +164,7 @@ func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
 	if r.fills != nil {
 		op.img, op.takes = r.fills.img, r.fills.takes
 	}
-	if err := sys.tryBy(op.Trial); err != nil {
+	if err := sys.tryBy(op.Way); err != nil {
 		return err
 	}
 	if err := op.disarm(ctx); err != nil {
@@ -426,7 +426,7 @@ func (s *stage) open(version string) (*Machine, error) {
 	}
 	return OpenDevice(s.disk, OpenOptions{
 		Loaders: []bootloader.Backend{s.m.backend}, Labels: s.m.Labels, Vars: s.vars, Gone: s.m.Gone,
-		Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Trial: s.m.Trial, Now: s.m.config.Now,
+		Cmdline: &s.cmdline, BootID: id, Version: version, Release: os.DevNull, Way: s.m.Way, Now: s.m.config.Now,
 		memory: s.meta,
 	})
 }

@@ -53,7 +53,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 	if st.Trial() || st.Armed != bootloader.None || waits {
 		return m.abandon(ctx, st, o)
 	}
-	if err := m.tryBy(o.Trial); err != nil {
+	if err := m.tryBy(o.Way); err != nil {
 		return attempt.Attempt{}, err
 	}
 	if st, err = m.ready(); err != nil {

@@ -39,7 +39,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (attempt.Attempt, 
 		a.Applying--
 		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
 	}
-	o.Tries, o.Trial = a.Tries, a.Trial
+	o.Tries, o.Way = a.Tries, a.Way
 	op := &operation{m: m, Options: o, phase: attempt.Staged, plan: Plan{From: a.From, To: a.To}}
 	err = m.walk(ctx, []step{
 		{progress.StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
@@ -56,7 +56,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (attempt.Attempt, 
 
 // verifyStaged looks at the machine and the target once more: days may have gone by.
 func (op *operation) verifyStaged(ctx context.Context, a *attempt.Attempt) error {
-	if err := op.m.tryBy(a.Trial); err != nil {
+	if err := op.m.tryBy(a.Way); err != nil {
 		return err
 	}
 	st, err := op.m.ready()

@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
-var byBootNext = upgrade.Options{Trial: "boot-next", Tries: 2}
+var byBootNext = upgrade.Options{Way: "boot-next", Tries: 2}
 
 // META remembers how the attempt is tried, for whoever arms it later.
 func TestUpgradeByBootNext(t *testing.T) {
@@ -45,7 +45,7 @@ func TestWaysThatCannotBeTaken(t *testing.T) {
 	require.NoError(t, err)
 	_, err = m.Plan(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true}), byBootNext)
 	require.ErrorIs(t, err, upgrade.ErrUnfit)
-	_, err = m.Plan(t.Context(), r.image("1.1.0"), upgrade.Options{Trial: "twice"})
+	_, err = m.Plan(t.Context(), r.image("1.1.0"), upgrade.Options{Way: "twice"})
 	require.ErrorContains(t, err, `"twice"`)
 
 	r = startGRUB(t, loaders.GRUBUEFI)
@@ -64,7 +64,7 @@ func TestUpgradeByCountingWithoutVariables(t *testing.T) {
 	require.ErrorIs(t, err, bootloader.ErrNoVariables)
 	require.ErrorContains(t, err, "a trial by counting needs none")
 
-	o := upgrade.Options{Trial: "counting", Tries: 3}
+	o := upgrade.Options{Way: "counting", Tries: 3}
 	m, err := r.Open()
 	require.NoError(t, err)
 	p, err := m.Plan(t.Context(), two, o)
@@ -103,7 +103,7 @@ func TestUpgradeByCountingWithoutVariables(t *testing.T) {
 func TestCountingCannotTellUKIsWithoutVariables(t *testing.T) {
 	r := start(t)
 	r.Blind, r.Last.Cmdline = true, "quiet" // which the model does not know of a UKI
-	_, err := r.Upgrade(t.Context(), r.image("1.1.0"), upgrade.Options{Trial: "counting"})
+	_, err := r.Upgrade(t.Context(), r.image("1.1.0"), upgrade.Options{Way: "counting"})
 	require.ErrorIs(t, err, bootloader.ErrAmbiguous)
 	require.ErrorContains(t, err, "a UKI has its own, which names none")
 }
@@ -112,7 +112,7 @@ func TestCountingCannotTellUKIsWithoutVariables(t *testing.T) {
 func TestUsualWayOfAMachine(t *testing.T) {
 	r := start(t)
 	m, err := upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Cmdline: new(string),
-		BootID: "boot-1", Version: "1.0.0", Trial: "boot-next"})
+		BootID: "boot-1", Version: "1.0.0", Way: "boot-next"})
 	require.NoError(t, err)
 	_, err = m.Apply(t.Context(), r.image("1.1.0"), upgrade.Options{Tries: 2})
 	require.NoError(t, err)
@@ -121,10 +121,10 @@ func TestUsualWayOfAMachine(t *testing.T) {
 		r.boots(bootloader.B, "1.1.0")
 	}
 	r.boots(bootloader.A, "1.0.0")
-	_, err = m.Apply(t.Context(), r.image("1.1.1"), upgrade.Options{Trial: "one-shot"})
+	_, err = m.Apply(t.Context(), r.image("1.1.1"), upgrade.Options{Way: "one-shot"})
 	require.NoError(t, err)
 	require.Equal(t, "LoaderEntryOneShot", r.status().Loader.ArmedBy)
-	_, err = upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Trial: "twice"})
+	_, err = upgrade.OpenDevice(r.Disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars, Way: "twice"})
 	require.ErrorContains(t, err, `"twice"`)
 }
 
@@ -134,7 +134,7 @@ func TestTrialThatTheLoaderCannotCount(t *testing.T) {
 	for _, meta := range []bool{true, false} {
 		r := startKernels(t)
 		r.Blind = true
-		_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true}), upgrade.Options{Trial: "counting",
+		_, err := r.Upgrade(t.Context(), r.made("1.1.0", virtual.Spec{Kernel: true}), upgrade.Options{Way: "counting",
 			Tries: 3})
 		require.NoError(t, err)
 		require.NoError(t, r.Boot())

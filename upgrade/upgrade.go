@@ -144,9 +144,9 @@ type Options struct {
 	// refuses; a rollback also to a version that failed or never proved itself
 	Force bool
 	Tries int // trial boots; 0 is 1
-	// how the loader is had to try the target, where it knows several ways (bootloader.Backend); "" is its usual one
-	Trial string
-	Mode  string // how the node service restarts the machine; only recorded
+	// how the loader tries the target, where it knows several ways ([bootloader.Backend]); "" is its usual one
+	Way  string
+	Mode string // how the node service restarts the machine; only recorded
 	// of Confirm: also what no attempt on record ordered; a person says so, or Started found a trial in this boot
 	Ordered  bool
 	Kexec    bool                 // the caller starts the trial by kexec, once: see Arm

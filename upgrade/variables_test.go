@@ -159,7 +159,7 @@ func TestAOneShotThatIsNotUsedUp(t *testing.T) {
 					r := start(t)
 					m, err := r.Open()
 					require.NoError(t, err)
-					_, err = m.Apply(t.Context(), r.image("2.0.0"), upgrade.Options{Trial: way, Tries: 2})
+					_, err = m.Apply(t.Context(), r.image("2.0.0"), upgrade.Options{Way: way, Tries: 2})
 					require.NoError(t, err)
 					k.Memory, k.name = r.Vars, efivar.Loader("LoaderEntryOneShot")
 					if way == "boot-next" {

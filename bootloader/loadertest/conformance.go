@@ -18,7 +18,7 @@ import (
 type Subject struct {
 	bootloader.Backend
 	Files map[string][]byte // what Install gets
-	Trial string            // the way of trying, one of Backend.Ways
+	Way   string            // the way of trying, one of Backend.Ways
 	// Vars are the firmware's variables as the running system has them; nil: as they are. It is given nil while a disk
 	// image is built.
 	Vars func(efivar.Store) efivar.Store
@@ -75,14 +75,14 @@ func (b Subject) open(m *Machine, f *bootfs.FS, vars efivar.Store) (bootloader.B
 		vars = b.Vars(vars)
 	}
 	l, err := b.Open(bootloader.Config{Disk: m.Place(), FS: f, Vars: vars, Cmdline: m.Cmdline})
-	if err != nil || b.Trial == "" {
+	if err != nil || b.Way == "" {
 		return l, err
 	}
 	chooser, ok := l.(bootloader.WayChooser)
 	if !ok {
 		return nil, fmt.Errorf("%s has ways of trying, and is no WayChooser", b.Name())
 	}
-	return l, chooser.TryBy(b.Trial)
+	return l, chooser.TryBy(b.Way)
 }
 
 // machine returns a machine with empty slots and nothing else.

@@ -14,7 +14,7 @@ var backend = loadertest.Subject{
 // triedBy is backend with another way of trying, or other slots.
 func triedBy(trial sdboot.Way, separate bool) loadertest.Subject {
 	s := backend
-	s.Trial, s.Separate, s.NotIsolated = string(trial), separate, trial == sdboot.Counting
+	s.Way, s.Separate, s.NotIsolated = string(trial), separate, trial == sdboot.Counting
 	return s
 }
 

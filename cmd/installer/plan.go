@@ -54,7 +54,7 @@ func choices(c *cobra.Command, o *upgrade.Options) {
 	c.Flags().BoolVar(&o.Preserve, "preserve", false, "keep EPHEMERAL; without it the trial wipes it")
 	c.Flags().IntVar(&o.Tries, "tries", 1,
 		"trial boots before the machine falls back, 1 to 9; a check that fails ends them early")
-	c.Flags().StringVar(&o.Trial, "trial", "", "how systemd-boot is had to try it: "+strings.Join(ways(), ", ")+
+	c.Flags().StringVar(&o.Way, "trial", "", "how systemd-boot tries it: "+strings.Join(ways(), ", ")+
 		" (default: one-shot)")
 	c.Flags().BoolVar(&o.Force, "force", false,
 		"also an image that runs already, that failed before, that looks unfit to boot, or that the version policy "+
@@ -66,7 +66,7 @@ func checkChoices(c *cobra.Command, o upgrade.Options) error {
 	if err := commandline.Within("tries", o.Tries, 1, sdboot.MaxTries); err != nil {
 		return usageError{err}
 	}
-	return checkTrial(c, o.Trial)
+	return checkTrial(c, o.Way)
 }
 
 func checkTrial(c *cobra.Command, way string) error {

@@ -19,9 +19,9 @@ func rollbackCommand() *cobra.Command {
 	}
 	on.flags(c)
 	c.Flags().BoolVar(&o.Force, "force", false, "also to a version that failed its trial, or that never proved itself")
-	c.Flags().StringVar(&o.Trial, "trial", "", "as of upgrade")
+	c.Flags().StringVar(&o.Way, "trial", "", "as of upgrade")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		if err := checkTrial(c, o.Trial); err != nil {
+		if err := checkTrial(c, o.Way); err != nil {
 			return err
 		}
 		m, err := on.open(false)

@@ -108,7 +108,7 @@ func (c *cli) ordered(node *client.Client, attached bool, order func(tell func(*
 
 func trialFlag(cmd *cobra.Command, trial *string) {
 	cmd.Flags().StringVar(trial, "trial", "",
-		"how systemd-boot is had to try it: one-shot (default); boot-next: the firmware starts the UKI by "+
+		"how systemd-boot tries it: one-shot (default); boot-next: the firmware starts the UKI by "+
 			"itself;\ncounting: without firmware variables, see the plan's warnings")
 }
 

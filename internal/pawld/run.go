@@ -135,7 +135,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 		"how long after the service fed it last the watchdog resets the machine (default 30s)")
 	dogAlways := flags.Bool("watchdog-always", false, "feed the watchdog also outside of trials, as long as pawld runs")
 	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"),
-		"how systemd-boot is had to try a version, where an order does not say: one-shot (default), boot-next, "+
+		"how systemd-boot tries a version when an order does not say: one-shot (default), boot-next, "+
 			"counting")
 	letGo := within(flags, "let-go", node.UnmountDeadline, time.Millisecond, longest,
 		"how long what holds a partition of --unmount may take to let go")
@@ -174,7 +174,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	if err := bootloader.CheckWay(loaders.All(), *trial); err != nil {
 		return order{node: c}, wrong(errs, "--%v", err)
 	}
-	c.UnmountDeadline, c.Machine.Trial = *letGo, *trial
+	c.UnmountDeadline, c.Machine.Way = *letGo, *trial
 	if _, err := access.New(who()); err != nil {
 		return order{node: c}, wrong(errs, "%w", err)
 	}

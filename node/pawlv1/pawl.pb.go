@@ -1484,7 +1484,7 @@ type UpgradeRequest struct {
 	Stage         bool                   `protobuf:"varint,7,opt,name=stage,proto3" json:"stage,omitempty"`                            // prepare now, arm at the next boot; reboot then means: restart now, into the running version
 	RebootMode    string                 `protobuf:"bytes,8,opt,name=reboot_mode,json=rebootMode,proto3" json:"reboot_mode,omitempty"` // "auto" (also when empty), "kexec", "powercycle"
 	Client        string                 `protobuf:"bytes,9,opt,name=client,proto3" json:"client,omitempty"`                           // version of the command that asks; empty if not known
-	Trial         string                 `protobuf:"bytes,10,opt,name=trial,proto3" json:"trial,omitempty"`                            // how systemd-boot is had to try it: "one-shot" (also when empty), "boot-next", "counting"
+	Trial         string                 `protobuf:"bytes,10,opt,name=trial,proto3" json:"trial,omitempty"`                            // how systemd-boot tries it: "one-shot" (also when empty), "boot-next", "counting"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

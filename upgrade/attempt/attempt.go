@@ -63,7 +63,7 @@ type Attempt struct {
 	Stage     bool            `json:"stage,omitempty"`     // it was staged: see Staging
 	Applying  int             `json:"applying,omitempty"`  // boots that have begun to apply it, once staged
 	Tries     int             `json:"tries,omitempty"`     // boots that its trial gets; 0 is 1
-	Trial     string          `json:"trial,omitempty"`     // the way in which it is tried; "" is the loader's usual one
+	Way       string          `json:"trial,omitempty"`     // the way in which it is tried; "" is the loader's usual one
 	Trials    int             `json:"trials,omitempty"`    // boots of its trial that have begun
 	Forced    bool            `json:"forced,omitempty"`    // it was ordered although something spoke against it
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once

@@ -37,7 +37,7 @@ func (a *Attempt) Encode() ([]byte, error) {
 func (a *Attempt) bound() {
 	a.Reason = foreign.Text(a.Reason, maxReason)
 	a.Reference = foreign.Text(a.Reference, maxReference)
-	for _, s := range []*string{&a.ID, &a.Old, &a.Version, &a.Image, &a.Trial, &a.Mode, &a.Reached, &a.Boots.Prepared,
+	for _, s := range []*string{&a.ID, &a.Old, &a.Version, &a.Image, &a.Way, &a.Mode, &a.Reached, &a.Boots.Prepared,
 		&a.Boots.Started, &a.Boots.Ended} {
 		*s = foreign.Text(*s, maxWord)
 	}

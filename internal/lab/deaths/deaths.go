@@ -34,17 +34,17 @@ var (
 // Cell is one machine that dies.
 type Cell struct {
 	Loader string
-	Trial  string // how the loader is had to try; empty: its usual way
+	Way    string // how the loader tries; empty: its usual way
 	Tries  int
 	Death  Death
 }
 
 // String is the cell's name: "grub-bios 3 kernel panic", "systemd-boot counting 1 missing".
 func (c Cell) String() string {
-	return fmt.Sprintf("%s %d %s", strings.TrimSpace(c.Loader+" "+c.Trial), c.Tries, c.Death.Name)
+	return fmt.Sprintf("%s %d %s", strings.TrimSpace(c.Loader+" "+c.Way), c.Tries, c.Death.Name)
 }
 
-// trials are the ways in which a loader is had to try.
+// trials are the ways in which a loader tries.
 func trials(l string) []string {
 	if l == loaders.SystemdBoot {
 		return []string{"", string(sdboot.Counting)}

@@ -40,7 +40,7 @@ func grub(c Cell) bool { return c.Loader != loaders.SystemdBoot }
 
 // counts tells that the loader counts by itself, on the disk. With a one-shot entry, a trial arms the next one once it
 // has started.
-func counts(c Cell) bool { return grub(c) || c.Trial != "" }
+func counts(c Cell) bool { return grub(c) || c.Way != "" }
 
 // starts is how often a target that never says that it started is started, where the loader tells.
 func starts(c Cell) int {

@@ -128,7 +128,7 @@ const rests = 30 * time.Second
 // die boots one cell until a version has settled, and says what is known there.
 func (w *world) die(ctx context.Context, c Cell, moment time.Duration) (s seen, err error) {
 	disk := filepath.Join(w.dir, strings.ReplaceAll(c.String(), " ", "-")+".raw")
-	if err := copyMachine(w.armed(c.Loader, c.Trial, c.Tries), disk); err != nil {
+	if err := copyMachine(w.armed(c.Loader, c.Way, c.Tries), disk); err != nil {
 		return s, err
 	}
 	defer os.Remove(disk)

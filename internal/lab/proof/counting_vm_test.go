@@ -28,7 +28,7 @@ func TestCountedEntriesOnRealFirmware(t *testing.T) {
 	require.NoError(t, err)
 	m, err := base(kit, bootloader.A)
 	require.NoError(t, err)
-	require.NoError(t, m.upgrade(next, upgrade.Options{Trial: "counting", Tries: 2}))
+	require.NoError(t, m.upgrade(next, upgrade.Options{Way: "counting", Tries: 2}))
 	dir := t.TempDir()
 	c := bootCase{kit: kit, disk: m.disk}
 	path, err := c.write(dir)

@@ -74,7 +74,7 @@ func armedBy(way sdboot.Way, tries int) start {
 
 func (m *machine) by(way sdboot.Way, tries int) upgrade.Options {
 	o := m.options(false)
-	o.Trial, o.Tries = string(way), tries
+	o.Way, o.Tries = string(way), tries
 	return o
 }
 

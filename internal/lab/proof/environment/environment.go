@@ -171,7 +171,7 @@ func (r *run) plan(seed int64) plan {
 	}
 	p.judge.options = upgrade.Options{Tries: pick(d, 0, 0, 0, 1, 2, 3), Preserve: d.Intn(2) == 0}
 	if p.loader == loaders.SystemdBoot && p.judge.version != "1.2.9" && d.Intn(5) == 0 {
-		p.judge.options.Trial = "boot-next"
+		p.judge.options.Way = "boot-next"
 	}
 	p.judge.staged, p.judge.plans = d.Intn(6) == 0, d.Intn(6) == 0 // each is rehearsed once more
 	p.judge.promise, p.judge.second = d.Intn(5), d.Intn(5) < 2

@@ -107,7 +107,7 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 			if l.kit.Loader != loaders.SystemdBoot {
 				return m.apply(ctx, "1.1.7", upgrade.Options{Tries: 3})
 			}
-			return m.apply(ctx, "1.1.7", upgrade.Options{Trial: "boot-next"})
+			return m.apply(ctx, "1.1.7", upgrade.Options{Way: "boot-next"})
 		}},
 		{"its trial", func() error { return m.next() }},
 	} {

@@ -148,7 +148,7 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 }
 
 func brief(o upgrade.Options) string {
-	return fmt.Sprintf("tries %d %s", max(o.Tries, 1), o.Trial)
+	return fmt.Sprintf("tries %d %s", max(o.Tries, 1), o.Way)
 }
 
 func (r *run) tally(c change, made int, accepted bool) {
