@@ -44,7 +44,7 @@ func TestDamagedTableIsToldOfAndRepaired(t *testing.T) {
 		require.Contains(t, out, "warning: the "+what+" copy is damaged")
 		status, out = b.on("status")
 		require.Zero(t, status, out)
-		require.Contains(t, out, "warning: partition table: the "+what+" copy is damaged")
+		require.Contains(t, out, "warning  partition table: the "+what+" copy is damaged")
 		require.Contains(t, out, "`installer disk repair`")
 		status, out = b.on("disk repair")
 		require.Zero(t, status, out)

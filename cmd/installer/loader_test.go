@@ -53,7 +53,7 @@ func TestConfirmInstallsTheLoader(t *testing.T) {
 		"systemd-boot 254: replacing the loader is not safe on this machine")
 	status, out = b.on("status")
 	require.Zero(t, status, out)
-	require.Contains(t, out, "warning: The loader of version 3.0.0 (systemd-boot 254) differs from the one that is "+
+	require.Contains(t, out, "warning  The loader of version 3.0.0 (systemd-boot 254) differs from the one that is "+
 		"installed (systemd-boot 253), which is left as it is: replacing the loader is not safe")
 	status, out = b.on("loader")
 	require.Equal(t, exitRefused, status, out)

@@ -33,7 +33,7 @@ func TestDisksInFilesOfOtherFormats(t *testing.T) {
 			require.NoError(t, os.Mkdir(vars, 0o700))
 			on := []string{"--disk", path, "--efivars", vars}
 			for command, says := range map[string]string{
-				"status": "slot A: complete 1.0.0", "doctor": "boot 1: slot A, 1.0.0", "disk show": "EPHEMERAL",
+				"status": "slot A   complete 1.0.0", "doctor": "boot 1: slot A, 1.0.0", "disk show": "EPHEMERAL",
 			} {
 				status, out = run(t, append(strings.Fields(command), on...)...)
 				require.Zero(t, status, "%s: %s", command, out)

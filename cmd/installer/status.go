@@ -2,14 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"strings"
-	"time"
+	"math"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/internal/commandline"
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/doctor"
@@ -20,6 +19,7 @@ import (
 func statusCommand() *cobra.Command {
 	var on machine
 	var output string
+	var whole bool
 	c := &cobra.Command{
 		Use:   "status [--disk DISK]",
 		Short: "Say what runs, what boots next, and what became of the last attempt",
@@ -27,6 +27,7 @@ func statusCommand() *cobra.Command {
 	}
 	on.flags(c)
 	c.Flags().StringVar(&output, "output", "text", "text or json")
+	c.Flags().BoolVar(&whole, "log", false, "show all that is kept of a failed trial's kernel log")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if err := commandline.Word("output", output, "text", "json"); err != nil {
 			return usageError{err}
@@ -44,7 +45,7 @@ func statusCommand() *cobra.Command {
 			printJSON(out(c), s)
 			return nil
 		}
-		printStatus(out(c), s)
+		shown(s).Print(out(c), whole)
 		if len(m.Problems) > 0 {
 			out(c).Printf("do: %s, while nothing of the disk is in use; `installer doctor` says if that mends it\n",
 				remedies[doctor.RepairTable])
@@ -54,64 +55,33 @@ func statusCommand() *cobra.Command {
 	return c
 }
 
-func printStatus(w *terminal.Printer, s report.Status) {
-	w.Printf("running: %s in slot %s, boot %s\n", orUnknown(s.Version), s.Loader.Active, orUnknown(s.BootID))
-	w.Printf("loader: %s\n", orUnknown(s.Loader.Loader))
-	w.Printf("default: slot %s\n", s.Loader.Default)
-	if s.Loader.Armed != bootloader.None {
-		by := ""
-		if s.Loader.ArmedBy != "" {
-			by = ", by " + s.Loader.ArmedBy
-		}
-		w.Printf("armed: slot %s for %d boot(s)%s\n", s.Loader.Armed, s.Loader.Tries, by)
-	}
-	switch {
-	case s.Unordered != "":
-		w.Printf("unordered: no attempt ordered this boot, so it is not confirmed by itself: %s (`installer confirm` "+
-			"keeps it,"+
-			" `installer rollback` and a restart go back)\n", s.Unordered)
-	case s.Loader.Trial() && s.Loader.Armed == s.Loader.Active:
-		w.Printf("trial: the running slot is not confirmed; a reboot tries it again\n")
-	case s.Loader.Trial():
-		w.Printf("trial: the running slot is not confirmed; a reboot falls back\n")
+// shown is what is known of this machine, as it is shown.
+func shown(s report.Status) show.Status {
+	shown := show.Status{
+		Program: "installer", Version: s.Version, Boot: s.BootID, Loader: s.Loader.Loader, Active: string(s.Loader.Active),
+		Default: string(s.Loader.Default), Armed: string(s.Loader.Armed), ArmedBy: s.Loader.ArmedBy,
+		Tries: uint32(min(max(s.Loader.Tries, 0), math.MaxInt32)), Trial: s.Loader.Trial(), Unordered: s.Unordered,
+		Warnings: s.Warnings,
 	}
 	for _, slot := range s.Slots {
-		holds := string(slot.Content)
-		if slot.Content == report.Complete {
-			holds += fmt.Sprintf(" %s %s", slot.Manifest.Version, slot.Manifest.Image)
-		} else if slot.Problem != "" {
-			holds += " (" + slot.Problem + ")"
-		}
-		w.Printf("slot %s: %s\n", slot.Slot, holds)
+		shown.Slots = append(shown.Slots, show.Slot{Name: string(slot.Slot), Content: string(slot.Content),
+			Version: slot.Manifest.Version, Image: slot.Manifest.Image, Reference: slot.Manifest.Reference,
+			Problem: slot.Problem})
 	}
-	if s.Attempt != nil {
-		w.Printf("attempt: %s\n", s.Attempt)
-		if s.Attempt.Reached != "" && s.Attempt.Result != attempt.Confirmed {
-			w.Printf("reached: %s\n", s.Attempt.Reached)
-		}
-		if c := s.Attempt.Crash; c != nil {
-			w.Printf("its kernel's last words, at %s by its clock:\n", c.When.Format(time.RFC3339))
-			for line := range strings.SplitSeq(c.Log, "\n") {
-				w.Printf("  %s\n", line)
-			}
+	if a := s.Attempt; a != nil {
+		shown.Attempt = &show.Attempt{Text: a.String(), Confirmed: a.Result == attempt.Confirmed, Staging: a.Staging(),
+			Reached: a.Reached}
+		if c := a.Crash; c != nil {
+			shown.Attempt.Panic, shown.Attempt.Log = c.Panic, c.Log
 		}
 	}
 	for _, b := range s.KnownBad {
-		w.Printf("known bad: %s %s: %s\n", b.Version, b.Image, b.Reason)
-	}
-	for _, warning := range s.Warnings {
-		w.Printf("warning: %s\n", warning)
+		shown.KnownBad = append(shown.KnownBad, show.Bad{Version: b.Version, Image: b.Image, Reason: b.Reason})
 	}
 	if s.Loader.Blocked != nil {
-		w.Printf("blocked: no upgrade can be armed: %v\n", s.Loader.Blocked)
+		shown.Blocked = s.Loader.Blocked.Error()
 	}
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return "not known"
-	}
-	return s
+	return shown
 }
 
 // printJSON writes the status with stable field names.

@@ -80,7 +80,7 @@ func TestWhatADiskHoldsDoesNotCommandATerminal(t *testing.T) {
 	d.Findings = append(d.Findings, doctor.Finding{Severity: doctor.Broken, About: evil, Text: evil, Do: evil})
 	told := &cobra.Command{}
 	for name, print := range map[string]func(w *terminal.Printer){
-		"status":         func(w *terminal.Printer) { printStatus(w, s) },
+		"status":         func(w *terminal.Printer) { shown(s).Print(w, true) },
 		"status as JSON": func(w *terminal.Printer) { printJSON(w, s) },
 		"doctor":         func(w *terminal.Printer) { printDiagnosis(w, d) },
 		"doctor as JSON": func(w *terminal.Printer) { printDiagnosisJSON(w, d) },

@@ -16,7 +16,7 @@ func TestStatusShowsTheLastWordsOfAKernel(t *testing.T) {
 		9) + "Kernel panic - not syncing: no root\n" + strings.Repeat("trace\n", 9) + "end"}
 	show := func(whole bool) string {
 		var out bytes.Buffer
-		printStatus(terminal.To(&out), "n", &pawlv1.StatusResponse{Attempt: a}, whole)
+		shown("n", &pawlv1.StatusResponse{Attempt: a}).Print(terminal.To(&out), whole)
 		return out.String()
 	}
 	short := show(false)
@@ -47,8 +47,8 @@ func TestStatusKnowsWhoseAChecksIsByTheNodesWord(t *testing.T) {
 		"the system's beside Pawl's own": {[]string{"pawl", "web", "listen"}, []string{"pawl", "listen"}, false},
 	} {
 		var out strings.Builder
-		printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true,
-			Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}, false)
+		shown("node1", &pawlv1.StatusResponse{Trial: true,
+			Checks: &pawlv1.Checks{Names: test.names, Own: test.own}}).Print(terminal.To(&out), false)
 		require.Equal(t, test.says, strings.Contains(out.String(), "only Pawl's own"), name)
 	}
 }
@@ -61,8 +61,8 @@ func TestStatusTellsOfATrialWithoutChecks(t *testing.T) {
 	} {
 		for _, checks := range names {
 			var out strings.Builder
-			printStatus(terminal.To(&out), "node1", &pawlv1.StatusResponse{Trial: true,
-				Checks: &pawlv1.Checks{Names: checks}}, false)
+			shown("node1", &pawlv1.StatusResponse{Active: "A", Trial: true,
+				Checks: &pawlv1.Checks{Names: checks}}).Print(terminal.To(&out), false)
 			require.Equal(t, says, strings.Contains(out.String(), "only Pawl's own"), "%v", checks)
 		}
 	}
