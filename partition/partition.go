@@ -122,11 +122,8 @@ func (l Layout) Find(label string) (Partition, error) {
 	}
 	switch len(found) {
 	case 1:
-		for _, p := range l.Partitions {
-			if p.Number != found[0].Number && p.First <= found[0].Last() && found[0].First <= p.Last() {
-				return Partition{}, fmt.Errorf("find partition %s: %v and %v overlap, remove one of them: %w", label,
-					found[0], p, ErrForeign)
-			}
+		if err := l.alone(found[0]); err != nil {
+			return Partition{}, fmt.Errorf("find partition %s: %w", label, err)
 		}
 		return found[0], nil
 	case 0:
@@ -136,8 +133,39 @@ func (l Layout) Find(label string) (Partition, error) {
 		places(found), ErrSeveral)
 }
 
-// ErrSeveral is returned when several partitions have the label that one is looked for by; it is also ErrNotFound. Do:
-// give all but one another label.
+// ByGUID returns the partition with that GUID. The errors are those of Find.
+func (l Layout) ByGUID(guid uuid.UUID) (Partition, error) {
+	var found []Partition
+	for _, p := range l.Partitions {
+		if p.GUID == guid {
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 1:
+		if err := l.alone(found[0]); err != nil {
+			return Partition{}, fmt.Errorf("find partition %s: %w", guid, err)
+		}
+		return found[0], nil
+	case 0:
+		return Partition{}, fmt.Errorf("find partition %s: %w", guid, ErrNotFound)
+	}
+	return Partition{}, fmt.Errorf("find partition %s: %d partitions have this GUID (%s): %w", guid, len(found),
+		places(found), ErrSeveral)
+}
+
+// alone refuses a partition that another one overlaps.
+func (l Layout) alone(one Partition) error {
+	for _, p := range l.Partitions {
+		if p.Number != one.Number && p.First <= one.Last() && one.First <= p.Last() {
+			return fmt.Errorf("%v and %v overlap, remove one of them: %w", one, p, ErrForeign)
+		}
+	}
+	return nil
+}
+
+// ErrSeveral is returned when several partitions have the label or the GUID that one is looked for by; it is also
+// ErrNotFound. Do: give all but one another.
 var ErrSeveral error = several{}
 
 type several struct{}
