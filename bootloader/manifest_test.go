@@ -2,9 +2,12 @@ package bootloader_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -51,6 +54,102 @@ func TestWhatIsNoManifestIsRefused(t *testing.T) {
 	}
 }
 
+// withImages has a root on verity and another image.
+func withImages() bootloader.Manifest {
+	m := manifest()
+	m.Format = bootloader.ImagesFormat
+	m.Images = []bootloader.Image{
+		{Name: bootloader.RootImage, Partition: uuid.MustParse("11223344-5566-7788-99aa-bbccddeeff01"), Size: 4096,
+			SHA256: strings.Repeat("ef", 32), Verity: strings.Repeat("12", 32)},
+		{Name: "usr2", Partition: uuid.MustParse("11223344-5566-7788-99aa-bbccddeeff02"), Size: 5,
+			SHA256: strings.Repeat("ab", 32)},
+	}
+	return m
+}
+
+func TestImagesComeBackAsTheyWere(t *testing.T) {
+	data, err := bootloader.EncodeManifest(withImages())
+	require.NoError(t, err)
+	m, err := bootloader.DecodeManifest(data)
+	require.NoError(t, err)
+	require.Equal(t, withImages(), m)
+	root, ok := m.FindImage("root")
+	require.True(t, ok)
+	require.Equal(t, m.Images[0], root)
+	_, ok = m.FindImage("var")
+	require.False(t, ok)
+}
+
+// What read manifests before there were images: the same struct without them, unknown fields refused, format 1 only.
+func TestOlderReadersRefuseAManifestWithImages(t *testing.T) {
+	type older struct {
+		Format    int               `json:"format"`
+		Version   string            `json:"version"`
+		Image     string            `json:"image"`
+		Reference string            `json:"reference,omitempty"`
+		Arch      string            `json:"arch"`
+		Files     []bootloader.File `json:"files"`
+	}
+	read := func(m bootloader.Manifest) (older, error) {
+		data, err := bootloader.EncodeManifest(m)
+		require.NoError(t, err)
+		var o older
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.DisallowUnknownFields()
+		return o, dec.Decode(&o)
+	}
+	_, err := read(manifest())
+	require.NoError(t, err)
+	o, err := read(withImages())
+	require.ErrorContains(t, err, `unknown field "images"`)
+	require.NotEqual(t, bootloader.ManifestFormat, o.Format, "and by its format, whoever takes unknown fields")
+}
+
+func TestImagesThatCannotBeAreRefused(t *testing.T) {
+	good, err := bootloader.EncodeManifest(withImages())
+	require.NoError(t, err)
+	guid := "11223344-5566-7788-99aa-bbccddeeff01"
+	for name, change := range map[string][2]string{
+		"the format without images": {`"format": 2`, `"format": 1`},
+		"no name":                   {`"name": "root"`, `"name": ""`},
+		"a name in capitals":        {`"name": "root"`, `"name": "Root"`},
+		"a name that climbs":        {`"name": "root"`, `"name": "../r"`},
+		"a name of a digit":         {`"name": "root"`, `"name": "2"`},
+		"a long name":               {`"name": "root"`, `"name": "rootrootrootroota"`},
+		"two of a name":             {`"name": "usr2"`, `"name": "root"`},
+		"two in a partition":        {"ff02", "ff01"},
+		"no partition":              {guid, "00000000-0000-0000-0000-000000000000"},
+		"a partition of others":     {guid, "sda1"},
+		"no size":                   {`"size": 4096`, `"size": 0`},
+		"a negative size":           {`"size": 4096`, `"size": -1`},
+		"a digest too short":        {"efef", "ef"},
+		"a root hash of others":     {"1212", "zz12"},
+		"an unknown field":          {`"verity"`, `"veritas"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := strings.Replace(string(good), change[0], change[1], 1)
+			require.NotEqual(t, string(good), bad)
+			_, err := bootloader.DecodeManifest([]byte(bad))
+			require.ErrorIs(t, err, bootloader.ErrManifest)
+		})
+	}
+	m := withImages()
+	for i := range bootloader.MaxImages {
+		m.Images = append(m.Images, bootloader.Image{Name: fmt.Sprintf("i%d", i), Partition: uuid.New(), Size: 1,
+			SHA256: strings.Repeat("ab", 32)})
+	}
+	_, err = bootloader.EncodeManifest(m)
+	require.ErrorIs(t, err, bootloader.ErrManifest, "too many")
+	plain, err := bootloader.EncodeManifest(manifest())
+	require.NoError(t, err)
+	for _, format := range []string{`"format": 1`, `"format": 2`} {
+		text := strings.Replace(string(plain), `"format": 1`, format, 1)
+		text = strings.TrimSuffix(text, "\n}\n") + ",\n  \"images\": []\n}\n"
+		_, err = bootloader.DecodeManifest([]byte(text))
+		require.ErrorIs(t, err, bootloader.ErrManifest, "an empty list, %s", format)
+	}
+}
+
 func TestManifestThatNobodyCouldReadIsNotWritten(t *testing.T) {
 	m := manifest()
 	m.Files = nil
@@ -62,6 +161,9 @@ func FuzzDecodeManifest(f *testing.F) {
 	good, err := bootloader.EncodeManifest(manifest())
 	require.NoError(f, err)
 	f.Add(good)
+	images, err := bootloader.EncodeManifest(withImages())
+	require.NoError(f, err)
+	f.Add(images)
 	f.Add([]byte(`{"format":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := bootloader.DecodeManifest(data)
