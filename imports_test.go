@@ -60,7 +60,10 @@ var allowed = map[string]struct {
 	"bootloader/grub": {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline",
 		"bootloader/efivar", "bootloader/grubenv", "bootloader/uki", "partition/device", "image/format"},
 		"a backend over the file system and the codecs"},
-	"bootloader/grubenv": {nil, "a leaf codec that anyone may import"},
+	"bootloader/rootfs": {[]string{"bootloader", "bootloader/bootfs", "bootloader/cmdline", "image/verity", "partition",
+		"partition/device"}, "for an initramfs: finds the root of the slot that runs; writes nothing"},
+	"bootloader/rootfs/internal/verityguest": {[]string{"bootloader/rootfs", "partition"}, "PID 1 of a test machine"},
+	"bootloader/grubenv":                     {nil, "a leaf codec that anyone may import"},
 	"bootloader/predict": {[]string{"bootloader", "bootloader/authenticode", "bootloader/cmdline",
 		"bootloader/efivar", "partition/device"},
 		"the model of firmware and loader; reads disk and file system by itself, so shares no code with what writes " +

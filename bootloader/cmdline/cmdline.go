@@ -31,6 +31,10 @@ const (
 	Failed = "pawl.failed"
 )
 
+// Verity begins the names of arguments that an image may have: pawl.verity.NAME=HASH says that the image NAME of the
+// slot that boots has to have this root hash. In a UKI it is part of what is signed, and binds the root to the kernel.
+const Verity = "pawl.verity."
+
 // StartKexec is the whole argument Start of a kernel that was started by kexec.
 const StartKexec = Start + "=kexec"
 
