@@ -368,7 +368,7 @@ func (m *Machine) confirm(ctx context.Context, o Options) (*attempt.Attempt, err
 			return nil, fmt.Errorf("slot %v: %w", st.Active, err)
 		}
 	}
-	if st.Trial() && !unrehearsed.Is(ctx) {
+	if !unrehearsed.Is(ctx) {
 		if err := m.outvoted(s); err != nil {
 			return nil, err
 		}

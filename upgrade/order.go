@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/report"
 )
@@ -13,11 +14,12 @@ import (
 // where the default runs. a is what META holds, read without an error: a META that cannot be read rules nothing out.
 //
 // Whatever a power cut leaves, META says that a slot is armed before the loader does. So a slot that runs although META
-// names another attempt, none, or one that is not armed or is over, was started by somebody or something else.
+// names another attempt, none, or one that is not armed or is over, was started by somebody or something else. Where
+// the loader does not say what its default is, the model does.
 func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 	switch {
-	case !st.Trial() || st.Default == bootloader.None:
-		return "" // without a default there is nothing else to be: an install that was cut before its own confirm
+	case !st.Trial() || st.Default == bootloader.None && m.onlyChoice(st, a):
+		return ""
 	case a != nil && a.From == st.Active && a.Boots.Prepared == m.BootID:
 		// it was the default when this boot prepared the attempt; damage to the loader's files made another one
 		return ""
@@ -44,6 +46,34 @@ func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 	}
 	return ""
 }
+
+// onlyChoice reports whether the slot that runs is what boots by itself, though the loader does not say what does: where
+// others have changed the loader's files or variables. An install that was cut before its own confirm has no other
+// slot, and no attempt; so it is taken where nothing boots by itself, or where that is not known.
+func (m *Machine) onlyChoice(st bootloader.State, a *attempt.Attempt) bool {
+	next, err := m.byItself()
+	if err != nil || next.Stuck != "" {
+		return a == nil && len(st.Bootable) < len(bootloader.Slots)
+	}
+	return next.Slot == st.Active
+}
+
+// byItself is the boot that comes once nothing is set to be tried, as the model says.
+func (m *Machine) byItself() (next predict.Outcome, err error) {
+	s, err := m.stage(bootloader.Manifest{})
+	if err != nil {
+		return next, err
+	}
+	for range maxTrials {
+		if next, err = predict.Boot(s.disk, s.vars, s.fw); err != nil || next.Stuck == "" && !next.Trial {
+			break
+		}
+	}
+	return next, err
+}
+
+// maxTrials is more boots than anything that is armed takes.
+const maxTrials = 12
 
 // byHand is the attempt of a person who confirms what runs. It takes over what the one before it has still to undo.
 func (m *Machine) byHand(st bootloader.State, runs report.Slot, before *attempt.Attempt) *attempt.Attempt {

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -132,6 +133,55 @@ var unorderedBoots = map[string]struct {
 		restore()
 		return r.picked(bootloader.B)
 	}, "was over before (upgrade from 1.0.0 (slot A) to 2.0.0 (slot B): confirmed)"},
+	"META made empty, and a pattern in loader.conf": {func(r *rig) upgrade.Boot {
+		r.upgrade(r.image("2.0.0"))
+		r.emptyMeta()
+		r.write("loader/loader.conf", "default pawl-?.conf\ntimeout 3\n")
+		return r.boots(bootloader.B, "2.0.0")
+	}, "META holds no attempt"},
+	"META made empty, and a pattern that another program's entry fits too": {func(r *rig) upgrade.Boot {
+		r.upgrade(r.image("2.0.0"))
+		r.emptyMeta()
+		r.write("loader/loader.conf", "default *\n")
+		r.write("loader/entries/zz.conf", "title Z\nsort-key zz\nefi /EFI/pawl/A/os.efi\n")
+		return r.boots(bootloader.B, "2.0.0")
+	}, "META holds no attempt"},
+	"META made empty, and what was booted last is saved": {func(r *rig) upgrade.Boot {
+		r.upgrade(r.image("2.0.0"))
+		r.emptyMeta()
+		r.write("loader/loader.conf", "default @saved\n")
+		return r.boots(bootloader.B, "2.0.0")
+	}, "META holds no attempt"},
+	"META made empty, and a variable that holds a pattern": {func(r *rig) upgrade.Boot {
+		r.upgrade(r.image("2.0.0"))
+		r.emptyMeta()
+		require.NoError(r.t, r.Vars.Write(efivar.Loader("LoaderEntryDefault"), efivar.Variable{
+			Attributes: efivar.Kept, Data: efivar.EncodeString("pawl-[!a]*")}))
+		return r.boots(bootloader.B, "2.0.0")
+	}, "META holds no attempt"},
+	"the default's entry is for another machine since": {func(r *rig) upgrade.Boot {
+		r.upgrade(r.image("2.0.0"))
+		r.boots(bootloader.B, "2.0.0")
+		r.confirm()
+		r.boots(bootloader.B, "2.0.0")
+		r.write("loader/entries/pawl-b.conf",
+			"title Pawl\nversion 2.0.0\nsort-key 0\nefi /EFI/pawl/B/os.efi\narchitecture aa64\n")
+		b, err := r.Started(r.t.Context())
+		require.NoError(r.t, err)
+		return b
+	}, "was over before"},
+}
+
+// write writes a file of one sector, as others do.
+func (r *rig) write(path, text string) {
+	r.t.Helper()
+	m, err := r.Open()
+	require.NoError(r.t, err)
+	data := []byte(text + strings.Repeat("\n", 512-len(text)))
+	if err := m.Boot.Overwrite(path, data); err != nil {
+		require.ErrorIs(r.t, err, fs.ErrNotExist)
+		require.NoError(r.t, m.Boot.WriteFile(path, data))
+	}
 }
 
 func (r *rig) emptyMeta() {
@@ -263,5 +313,37 @@ func TestAConfirmWhileTheOtherSlotIsArmedIsRefused(t *testing.T) {
 		require.ErrorIs(t, err, upgrade.ErrArmed)
 		require.ErrorContains(t, err, "slot B boots next")
 		require.True(t, r.boots(bootloader.B, "2.0.0").Trial, "nothing was disarmed")
+	}
+}
+
+// The default runs, and another program has set what boots next: it is left as it is. Where that is the other slot, a
+// confirm is none.
+func TestAConfirmBesideANextBootOfOthers(t *testing.T) {
+	for once, refused := range map[string]bool{
+		"*": false, "pawl-*": false, "pawl-b*": false, "pawl-[b-z].conf": false, "arch.conf": false,
+		"auto-reboot-to-firmware-setup": false, "auto-windows": false, "@saved": false, "pawl-b.conf.": false,
+		"pawl-a*": true, "*-a.conf": true, "pawl-[!a].conf": true,
+	} {
+		t.Run(once, func(t *testing.T) {
+			r := start(t)
+			r.upgrade(r.image("2.0.0"))
+			r.boots(bootloader.B, "2.0.0")
+			r.confirm()
+			r.boots(bootloader.B, "2.0.0")
+			require.NoError(t, r.Vars.Write(efivar.Loader("LoaderEntryOneShot"), efivar.Variable{
+				Attributes: efivar.Kept, Data: efivar.EncodeString(once)}))
+			before := r.Vars.Values()
+			_, err := r.Confirm(t.Context())
+			require.Equal(t, before, r.Vars.Values())
+			if refused {
+				require.ErrorIs(t, err, upgrade.ErrRehearsal)
+				require.ErrorContains(t, err, "LoaderEntryOneShot")
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, r.Boot())
+			require.NotEqual(t, bootloader.A, r.Last.Slot)
+			require.False(t, r.boots(bootloader.B, "2.0.0").Trial)
+		})
 	}
 }

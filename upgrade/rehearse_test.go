@@ -144,7 +144,19 @@ func TestAnEntryThatTheLoaderPassesOver(t *testing.T) {
 	require.NoError(t, err)
 	other := strings.Replace(string(entry), "\n", "\narchitecture aa64\n", 1)[:len(entry)]
 	require.NoError(t, f.Overwrite("loader/entries/pawl-b.conf", []byte(other)))
-	r.refusesUpgrade(r.image("3.0.0"), "has to end in slot B, by itself")
+	disk, _ := r.state()
+	_, err = r.Upgrade(t.Context(), r.image("3.0.0"), upgrade.Options{})
+	require.ErrorIs(t, err, upgrade.ErrUnordered)
+	after, _ := r.state()
+	require.Equal(t, disk, after, "the disk was written")
+	require.Contains(t, strings.Join(found(r.diagnose()), "\n"), "is for machines of architecture \"aa64\"")
+	m, err := r.Open() // what is said to do mends it
+	require.NoError(t, err)
+	_, err = m.Confirm(t.Context(), upgrade.Options{Ordered: true})
+	require.NoError(t, err)
+	r.boots(bootloader.B, "2.0.0")
+	r.upgrade(r.image("3.0.0"))
+	r.boots(bootloader.A, "3.0.0")
 }
 
 func TestAnEntryThatIsNoSectorAnyMore(t *testing.T) {
@@ -191,6 +203,15 @@ func TestARollbackToWhatDoesNotLoadIsRefused(t *testing.T) {
 }
 
 func TestAStagedUpgradeIsRehearsedOnceMoreBeforeItIsArmed(t *testing.T) {
+	for line, says := range map[string]string{
+		"architecture aa64": "the slot is not prepared",
+		"devicetree /x.dtb": "when the trial is confirmed: boot ",
+	} {
+		t.Run(line, func(t *testing.T) { rehearsedOnceMore(t, line, says) })
+	}
+}
+
+func rehearsedOnceMore(t *testing.T, line, says string) {
 	r := start(t)
 	m, err := r.Open()
 	require.NoError(t, err)
@@ -204,12 +225,13 @@ func TestAStagedUpgradeIsRehearsedOnceMoreBeforeItIsArmed(t *testing.T) {
 	f := r.bootFiles()
 	entry, err := f.ReadFile("loader/entries/pawl-b.conf")
 	require.NoError(t, err)
-	other := strings.Replace(string(entry), "\n", "\narchitecture aa64\n", 1)[:len(entry)]
+	other := strings.Replace(string(entry), "\n", "\n"+line+"\n", 1)[:len(entry)]
 	require.NoError(t, f.Overwrite("loader/entries/pawl-b.conf", []byte(other)))
 	m, err = r.Open()
 	require.NoError(t, err)
 	_, err = m.ApplyStaged(t.Context(), upgrade.Options{})
-	require.ErrorIs(t, err, upgrade.ErrRehearsal)
+	require.ErrorContains(t, err, "rehearse on a copy of this disk: ")
+	require.ErrorContains(t, err, says)
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	r.boots(bootloader.A, "1.0.0")
 	require.Contains(t, r.status().Attempt.Staging(), "failed: ")

@@ -24,6 +24,11 @@ type entry struct {
 	options   string // arguments
 	left      int    // tries left; -1 where they are not counted
 	done      int
+
+	devicetree bool   // it needs one of the firmware's
+	url        bool   // from the network
+	auto       bool   // systemd-boot found it by itself: it boots only when it is named
+	ends       string // what systemd-boot does in place of starting something; "" where it starts something
 }
 
 // count counts a boot in the name of an entry's file. A rename that fails is passed over, and the entry boots all the
@@ -69,7 +74,7 @@ func show(s *string) string {
 }
 
 // entries collects the entries of both kinds.
-func (b *boot) entries(v *volume, self string) ([]entry, error) {
+func (b *boot) entries(v *volume, self, version string) ([]entry, error) {
 	var entries []entry
 	linux, err := v.open("EFI/Linux")
 	if err == nil && linux.dir {
@@ -88,7 +93,7 @@ func (b *boot) entries(v *volume, self string) ([]entry, error) {
 			if eligible(f, ".conf") {
 				if text, err := v.text(f); err != nil {
 					b.log("%s: %v", f.name, err)
-				} else if e, ok := configured(v, f, text, self, b.arch()); ok {
+				} else if e, ok := b.configured(v, f, text, self, version); ok {
 					entries = append(entries, e)
 				}
 			}
@@ -104,11 +109,15 @@ func eligible(f file, suffix string) bool {
 		strings.HasSuffix(name, suffix)
 }
 
+// uniting is the release of systemd-boot from which on an entry may name a UKI, also by its URL, and is none when it
+// names a program in two ways.
+const uniting = "258~"
+
 // configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is
 // in it does not matter yet.
-func configured(v *volume, f file, text, self, arch string) (entry, bool) {
+func (b *boot) configured(v *volume, f file, text, self, version string) (entry, bool) {
 	e := entry{id: strings.ToLower(f.name), dir: "loader/entries", name: f.name, left: -1}
-	valid := true
+	unites, kind, valid := compareVersions(version, uniting) >= 0, "", true
 	eachLine(text, func(key, value string) {
 		switch key {
 		case "sort-key":
@@ -117,27 +126,44 @@ func configured(v *volume, f file, text, self, arch string) (entry, bool) {
 			e.version = value
 		case "machine-id":
 			e.machineID = value
-		case "linux", "efi":
-			e.loader, e.kernel = value, key == "linux"
-			if key == "efi" && strings.EqualFold(cleanPath(value), cleanPath(self)) {
-				valid = false
+		case "uki", "uki-url", "linux", "efi":
+			if strings.HasPrefix(key, "uki") && !unites {
+				return
 			}
+			if valid = valid && !(unites && kind != "" && kind != key); !valid {
+				return
+			}
+			kind, e.loader, e.kernel, e.url = key, value, key == "linux", key == "uki-url"
+			valid = key != "efi" || !strings.EqualFold(cleanPath(value), cleanPath(self))
 		case "initrd":
 			e.initrds = append(e.initrds, value)
 		case "options":
 			e.options = strings.TrimLeft(e.options+" "+value, " ")
+		case "devicetree":
+			e.devicetree = true
 		case "architecture":
-			valid = valid && value == map[string]string{"amd64": "x64", "arm64": "aa64"}[arch]
+			valid = valid && strings.EqualFold(value, b.machineName())
 		}
 	})
 	if !valid || e.loader == "" {
 		return entry{}, false
+	}
+	if e.url {
+		return e, !strings.HasPrefix(e.loader, ":") // that is beside where the loader came from, by the network
 	}
 	if _, err := v.open(e.loader); err != nil {
 		return entry{}, false
 	}
 	e.left, e.done = tries(f.name, ".conf")
 	return e, true
+}
+
+// machineName is what systemd-boot calls the machine.
+func (b *boot) machineName() string {
+	if b.arch() == "arm64" {
+		return "aa64"
+	}
+	return "x64"
 }
 
 // unified makes an entry of an image in EFI/Linux, from the os-release inside it.
@@ -246,11 +272,15 @@ func cleanPath(p string) string {
 	return strings.Join(strings.FieldsFunc(p, func(r rune) bool { return r == '/' || r == '\\' }), "/")
 }
 
-// loaderString reads a variable of the loader. One that is no string is passed over.
+// loaderString reads a variable of the loader. One that is no string is passed over. Of one that does not end with a
+// NUL systemd-boot overwrites the last character with it (seen).
 func (b *boot) loaderString(name string) (string, bool) {
 	v, ok := b.read(efivar.Loader(name))
 	if !ok {
 		return "", false
+	}
+	if n := len(v.Data); n >= 2 && n%2 == 0 && (v.Data[n-2] != 0 || v.Data[n-1] != 0) {
+		v.Data = v.Data[:n-2]
 	}
 	s, err := efivar.DecodeString(v.Data)
 	return s, err == nil
@@ -265,7 +295,7 @@ func loaderVersion(sections []section) string {
 // endless reports whether the menu is shown until a person chooses. Without a time it is not shown, unless it was asked
 // for.
 func endless(timeout string, menu bool) bool {
-	seconds, err := strconv.ParseUint(timeout, 0, 64)
+	seconds, err := strconv.ParseUint(timeout, 10, 64)
 	switch {
 	case timeout == "menu-force", errors.Is(err, strconv.ErrRange), err == nil && seconds >= math.MaxUint32:
 		return true

@@ -133,10 +133,15 @@ const maxResets = 20
 // powerOn runs firmware and loader once. again is true when the machine restarts by itself.
 func (b *boot) powerOn() (again bool, err error) {
 	defer b.forget()
-	secure, noSecure := b.vars.Read(efivar.Global("SecureBoot"))
+	kept := map[string][]byte{} // these are the firmware's own word for itself
+	for _, name := range []string{"SecureBoot", "OsIndicationsSupported"} {
+		if v, err := b.vars.Read(efivar.Global(name)); err == nil {
+			kept[name] = v.Data
+		}
+	}
 	b.vars.Reset()
-	if noSecure == nil {
-		b.setVolatile(efivar.Global("SecureBoot"), secure.Data) // it is switched in the firmware's setup alone
+	for name, data := range kept {
+		b.setVolatile(efivar.Global(name), data)
 	}
 	read := readGPT
 	if b.o.BIOS {

@@ -21,14 +21,16 @@ func (e errMenu) Error() string { return string(e) }
 func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	b.out.Starts++
 	b.followed = true
-	prefers := b.introduce(v, path, loaderVersion(sections))
+	version := loaderVersion(sections)
+	prefers := b.introduce(v, path, version)
 	conf, said := b.loaderConf(v)
 	s := b.settings(conf, prefers)
-	entries, err := b.entries(v, path)
+	entries, err := b.entries(v, path, version)
 	if err != nil {
 		return err
 	}
 	slices.SortStableFunc(entries, compareEntries)
+	entries = append(entries, b.found(v, path, conf)...)
 	var ids []byte
 	for _, e := range entries {
 		ids = append(ids, efivar.EncodeString(e.id)...)
@@ -41,13 +43,17 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 		return errMenu("systemd-boot shows its menu until a person chooses")
 	}
 	if len(entries) == 0 {
-		// The entry that is left on firmware with a setup program is "reboot into firmware interface"; the menu shows
-		// it for 10 seconds and then takes it.
-		return errMenu("systemd-boot finds no entry and ends in the firmware's setup")
+		return errMenu("systemd-boot finds no entry and shows that")
 	}
 	b.setVolatile(efivar.Loader("LoaderEntries"), ids)
 	chosen, by := s.choose(entries)
+	if by < 0 && chosen.ends != "" { // the menu shows it for 10 seconds and then takes it
+		return errMenu("systemd-boot finds no entry and ends in the firmware's setup")
+	}
 	b.explainChoice(chosen, by, s.patterns(), said)
+	if chosen.ends != "" {
+		return errMenu("systemd-boot " + chosen.ends)
+	}
 	if chosen.left >= 0 {
 		if err := b.count(v, &chosen); err != nil {
 			return err
@@ -92,7 +98,7 @@ func (b *boot) loaderConf(v *volume) (conf map[string]string, said confText) {
 			if key == "default" && strings.HasPrefix(value, "@") && !strings.EqualFold(value, "@saved") {
 				return
 			}
-			if _, err := strconv.ParseUint(value, 0, 64); key == "timeout" && err != nil && value != "menu-force" &&
+			if _, err := strconv.ParseUint(value, 10, 32); key == "timeout" && err != nil && value != "menu-force" &&
 				value != "menu-hidden" {
 				return
 			}
@@ -157,7 +163,8 @@ func (s settings) choose(entries []entry) (chosen entry, by int) {
 			return entries[i], at
 		}
 	}
-	return entries[0], -1
+	first := slices.IndexFunc(entries, func(e entry) bool { return !e.auto })
+	return entries[max(first, 0)], -1
 }
 
 // save keeps what is booted where that is asked for, and forgets it elsewhere. A one-shot changes nothing.
@@ -177,8 +184,14 @@ func (b *boot) save(s settings, chosen entry) {
 // startEntry loads an entry's files. All of its initrds are read into one piece before the kernel is loaded; what is in
 // them does not matter to the loader.
 func (b *boot) startEntry(v *volume, e entry) error {
+	if e.url || e.devicetree && b.arch() != "amd64" {
+		return fmt.Errorf("entry %s, with a URL or a device tree: %w", e.id, ErrNotModelled)
+	}
 	var initrds []*taken
 	for _, name := range e.initrds {
+		if !e.kernel {
+			break // its initramfs is inside
+		}
 		f, err := v.open(name)
 		var t *taken
 		if err == nil {
@@ -191,6 +204,9 @@ func (b *boot) startEntry(v *volume, e entry) error {
 	}
 	if _, err := b.load(v, e.loader); err != nil {
 		return fmt.Errorf("error loading %s: %w", e.loader, err)
+	}
+	if e.devicetree && !b.secure() { // there, it is passed over
+		return fmt.Errorf("error loading its device tree: the firmware has none")
 	}
 	b.out.Initrd, b.out.Cmdline = "", ""
 	if e.kernel {

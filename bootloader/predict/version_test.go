@@ -31,6 +31,11 @@ func TestMatch(t *testing.T) {
 		{"pawl-[ab].conf", "pawl-b.conf", true}, {"pawl-[c-z].conf", "pawl-b.conf", false}, {"?", "", false},
 		{`a\*`, "a*", true}, {`a\*`, "ab", false},
 		{"", "x", false}, {"[", "[", false}, {"*.*.*", "a.b", false},
+		{"pawl-[]b].conf", "pawl-b.conf", true}, {"[]]", "]", true}, {"[a", "a", false}, {"[!a]", "!", true},
+		{"[!a]", "b", false}, {"[a-c-f]", "e", false}, {"[a-c-f]", "-", true}, {"[a-c-f]", "f", true},
+		{"[-a]", "-", true}, {"[a-]", "-", true}, {`[\]a]`, "a", true}, {`[\]a]`, "]", true}, {`[a\`, "a", false},
+		{`[\a-c]`, "b", true}, {`[a-\c]`, "b", true}, {`a\`, "a", false}, {"**a", "ba", true}, {"*a*b", "xaxbx", false},
+		{"*-b.*f", "pawl-b.conf", true},
 	} {
 		require.Equal(t, c.want, match(c.pattern, c.id), "%q %q", c.pattern, c.id)
 	}

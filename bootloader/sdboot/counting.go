@@ -62,7 +62,7 @@ func (l *Loader) readCounted(d *disk) error {
 			return fmt.Errorf("read %s/%s: %w", entriesDir, f.Name, err)
 		}
 		e, whole := decodeEntry(data)
-		c.filled = whole && e.ofSlot(c.slot) && d.entries[c.slot].bootable
+		c.filled = whole && e.ofSlot(c.slot) && e.hidden(l.machineName(), d.loader) == "" && d.entries[c.slot].bootable
 		d.counted = append(d.counted, c)
 	}
 	return nil
@@ -102,7 +102,7 @@ func (l *Loader) ensureCounted(d disk, s bootloader.Slot, tries int) error {
 
 // commitCounted is Arm's part for Counting.
 func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
-	if err := l.countable(); err != nil {
+	if err := l.countable(d); err != nil {
 		return err
 	}
 	if c := d.inTurn(); c == nil || c.name != countedName(s, tries) { // else it is armed like that already
@@ -137,7 +137,7 @@ func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
 }
 
 // countable is why the order of the entries would not be what decides.
-func (l *Loader) countable() error {
+func (l *Loader) countable(d disk) error {
 	for _, name := range outranking {
 		if named, set, err := l.text(name); err != nil || set {
 			return errors.Join(err, fmt.Errorf("%s is %s, and would be booted in place of a counted entry; delete "+
@@ -145,7 +145,7 @@ func (l *Loader) countable() error {
 				name, short(named), deletes[name], bootloader.ErrForeign))
 		}
 	}
-	if stranger, err := l.stranger(); err != nil || stranger != "" {
+	if stranger, err := l.stranger(&d, "*"); err != nil || stranger != "" {
 		return errors.Join(err, fmt.Errorf("%s may come before a counted entry; remove it, or try by another way: %w",
 			stranger, bootloader.ErrForeign))
 	}

@@ -60,8 +60,10 @@ type slotEntry struct {
 	title, version, sortKey string
 	efi                     string
 	linux, initrd, options  string
-	edited                  bool // it is not one sector any more, so it cannot be overwritten in place
-	bootable                bool // it starts the files of its own slot, and they are there
+	machines                string // each that it is for, a line each; none: all
+	ways                    string // in which it names what it starts: the keys, with spaces
+	edited                  bool   // it is not one sector any more, so it cannot be overwritten in place
+	bootable                bool   // it starts the files of its own slot, and they are there
 }
 
 // entryFor is the entry of a slot that holds a UKI, or else of its kernel with these arguments.
@@ -83,11 +85,33 @@ func (e slotEntry) files() []string {
 	return []string{e.linux, e.initrd}
 }
 
-// ofSlot reports whether it starts the files of the slot and no other.
+// ofSlot reports whether it starts the files of the slot and no other, as the loader takes a path: either slash, one
+// or several, either case.
 func (e slotEntry) ofSlot(s bootloader.Slot) bool {
-	uki := slotEntry{efi: "/" + s.File(bootloader.UKIFile)}
-	kernel := slotEntry{linux: "/" + s.File(bootloader.KernelFile), initrd: "/" + s.File(bootloader.InitrdFile)}
-	return e.efi == uki.efi && e.linux == "" && e.initrd == "" || e.efi == "" && slices.Equal(e.files(), kernel.files())
+	is := func(path, name string) bool { return strings.EqualFold(cleanPath(path), s.File(name)) }
+	return is(e.efi, bootloader.UKIFile) || e.efi == "" && is(e.linux, bootloader.KernelFile) &&
+		is(e.initrd, bootloader.InitrdFile)
+}
+
+func cleanPath(path string) string {
+	return strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }), "/")
+}
+
+// uniting is the release from which on a loader knows the key uki, and passes over an entry that names what it starts
+// in two ways.
+const uniting = 258
+
+// hidden says why the loader passes over an entry that starts something; "" when it does not. machine is its own.
+func (e slotEntry) hidden(machine string, loader probed) string {
+	for m := range strings.Lines(e.machines) {
+		if m = strings.TrimSuffix(m, "\n"); !strings.EqualFold(m, machine) {
+			return fmt.Sprintf("is for machines of architecture %s, and the loader is for %s", short(m), machine)
+		}
+	}
+	if strings.Contains(e.ways, " ") && loader.since(uniting) {
+		return "names what it starts in two ways"
+	}
+	return ""
 }
 
 func (e slotEntry) text() string {
@@ -109,6 +133,11 @@ func encodeEntry(e slotEntry) ([]byte, error) {
 			return nil, fmt.Errorf("%q cannot be written in an entry", value)
 		}
 	}
+	for _, value := range []string{e.efi, e.linux, e.initrd, e.options} {
+		if strings.HasPrefix(value, `"`) { // the loader would take the quotes off
+			return nil, fmt.Errorf("%q cannot be written in an entry", value)
+		}
+	}
 	return pad(text), nil
 }
 
@@ -125,20 +154,28 @@ func (e slotEntry) order() string {
 func decodeEntry(data []byte) (e slotEntry, ok bool) {
 	eachLine(data, func(key, value string) {
 		switch key {
+		case "efi", "linux", "uki", "uki-url":
+			if !slices.Contains(strings.Fields(e.ways), key) {
+				e.ways = strings.TrimLeft(e.ways+" "+key, " ")
+			}
+		}
+		switch key {
 		case "title":
 			e.title = value
 		case "version":
 			e.version = value
 		case "sort-key":
 			e.sortKey = value
-		case "efi":
-			e.efi = value
+		case "efi": // the last one counts
+			e.efi, e.linux = value, ""
 		case "linux":
-			e.linux = value
-		case "initrd":
-			e.initrd = value
+			e.efi, e.linux = "", value
+		case "initrd": // all of them, one behind the other
+			e.initrd = strings.TrimLeft(e.initrd+" "+value, " ")
 		case "options":
-			e.options = value
+			e.options = strings.TrimLeft(e.options+" "+value, " ")
+		case "architecture":
+			e.machines += value + "\n"
 		}
 	})
 	return e, e.efi != "" || e.linux != "" && e.initrd != "" && e.options != ""
@@ -185,6 +222,9 @@ func decodeConf(data []byte) (c conf, whole bool) {
 	eachLine(data, func(key, value string) {
 		switch key {
 		case "default":
+			if strings.HasPrefix(value, "@") && !strings.EqualFold(value, saved) {
+				return // the loader passes it over
+			}
 			c.defaultID = strings.ToLower(value)
 		case "preferred":
 			c.preferredID = strings.ToLower(value)
@@ -202,7 +242,11 @@ func eachLine(data []byte, visit func(key, value string)) {
 	for _, line := range strings.FieldsFunc(string(data), func(r rune) bool { return r == '\n' || r == '\r' }) {
 		line = strings.Trim(line, " \t")
 		if i := strings.IndexAny(line, " \t"); i > 0 && line[0] != '#' {
-			visit(line[:i], strings.TrimLeft(line[i:], " \t"))
+			value := strings.TrimLeft(line[i:], " \t")
+			if value[0] == '"' && line[len(line)-1] == '"' {
+				value = strings.TrimSuffix(value[1:], `"`)
+			}
+			visit(line[:i], value)
 		}
 	}
 }

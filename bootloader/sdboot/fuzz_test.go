@@ -10,6 +10,7 @@ import (
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(pad("title Pawl\nversion 1.2.3\nsort-key 0\nefi /EFI/pawl/A/os.efi\n"))
 	f.Add(empty())
+	f.Add([]byte("title x\nversion 1\nsort-key 0\nefi \"/a\"\narchitecture x64\nuki /b\ninitrd /c\n"))
 	f.Add([]byte("title x\r\nversion\t\"1\" \n#efi y\nefi z\x00sort-key 9"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, ok := decodeEntry(data)
@@ -19,6 +20,12 @@ func FuzzDecodeEntry(f *testing.F) {
 		sector, err := encodeEntry(e)
 		if err != nil {
 			return
+		}
+		e.machines = ""
+		if e.efi != "" {
+			e.initrd, e.options, e.ways = "", "", "efi"
+		} else {
+			e.ways = "linux"
 		}
 		again, ok := decodeEntry(sector)
 		if !ok || again != e || len(sector) != sectorSize {

@@ -16,10 +16,11 @@ func (l *Loader) order() (bootorder.Order, error) {
 	if err != nil {
 		return bootorder.Order{}, err
 	}
+	_, chose, err := l.text(entrySelected) // else the firmware started a slot's UKI by itself
 	return bootorder.Order{
 		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath()), Title: l.Title,
 		Gone: l.Gone,
-		Ours: strings.EqualFold(uuid, l.Partition.GUID.String()),
+		Ours: (chose || err != nil) && strings.EqualFold(uuid, l.Partition.GUID.String()),
 	}, nil
 }
 
@@ -46,6 +47,12 @@ func (l *Loader) option(n uint16) (efivar.LoadOption, error) { return bootorder.
 func (l *Loader) describe(n uint16) string { return bootorder.Describe(l.vars, n) }
 
 func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Current(l.vars) }
+
+// machineName is what the loader calls the machine that it is for.
+func (l *Loader) machineName() string {
+	name := strings.ToLower(l.loaderPath())
+	return strings.TrimSuffix(name[strings.LastIndex(name, "/boot")+len("/boot"):], ".efi")
+}
 
 // loaderPath is where the loader lies: the one for this program's architecture, where a disk has several. A cut while
 // it is replaced may have left none; then it belongs where this machine's firmware looks for it.

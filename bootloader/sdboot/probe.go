@@ -1,6 +1,7 @@
 package sdboot
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -145,6 +146,13 @@ func (p probed) offers(want features) error {
 func (p probed) release() (major int, known bool) {
 	major, err := strconv.Atoi(p.installed[:len(p.installed)-len(strings.TrimLeft(p.installed, "0123456789"))])
 	return major, err == nil && (!p.says || p.installed != p.running)
+}
+
+// since reports whether the loader that the next boot starts is of that release or later, as far as it says.
+func (p probed) since(release int) bool {
+	version := cmp.Or(p.installed, p.running)
+	major, err := strconv.Atoi(version[:len(version)-len(strings.TrimLeft(version, "0123456789"))])
+	return err == nil && major >= release
 }
 
 // prefers reports whether the loader that the next boot starts looks at LoaderEntryPreferred.

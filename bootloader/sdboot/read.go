@@ -40,6 +40,8 @@ func (l *Loader) read() (disk, error) {
 	d.confSize = len(data)
 	d.conf, d.confWhole = decodeConf(data)
 	d.fresh = d.confWhole && d.conf.defaultID == ""
+	l.probe(&d)
+	d.state.Loader = d.loader.String()
 	for _, s := range bootloader.Slots {
 		e, err := l.readEntry(s, &d)
 		if err != nil {
@@ -53,8 +55,6 @@ func (l *Loader) read() (disk, error) {
 	if err := l.readCounted(&d); err != nil {
 		return disk{}, err
 	}
-	l.probe(&d)
-	d.state.Loader = d.loader.String()
 	if err := l.readDefault(&d); err != nil {
 		return disk{}, err
 	}
@@ -97,17 +97,20 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 		d.warn("%s was edited: it has %d bytes and cannot be overwritten in place; pad it to %d with newlines.",
 			entryPath(s), len(data), sectorSize)
 	}
-	switch {
+	switch hidden := e.hidden(l.machineName(), d.loader); {
 	case !ok && len(strings.Trim(string(data), "\n")) > 0:
 		d.warn("%s is damaged; slot %v is not bootable.", entryPath(s), s)
 	case !ok:
 	case !e.ofSlot(s):
 		d.warn("%s starts %s and not a file of its slot; it is taken as not bootable.", entryPath(s),
 			strings.Join(e.files(), " with "))
+	case hidden != "":
+		d.warn("%s %s, which passes it over: slot %v is not bootable; an upgrade or a confirm writes it anew.",
+			entryPath(s), hidden, s)
 	default:
 		e.bootable = true
 		for _, path := range e.files() {
-			_, err := l.FS.Stat(path)
+			_, err := l.FS.Stat(cleanPath(path))
 			if err != nil && !missing(err) {
 				return slotEntry{}, err
 			}
@@ -126,54 +129,43 @@ func (l *Loader) readEntry(s bootloader.Slot, d *disk) (slotEntry, error) {
 // readDefault finds the slot that boots when nothing is armed, as systemd-boot would: the variables that outrank
 // loader.conf, loader.conf, the order of the entries.
 func (l *Loader) readDefault(d *disk) error {
-	if s, found := l.readOutranking(d); found {
+	if s, found, err := l.readOutranking(d); err != nil || found {
 		d.state.Default = s
-		return nil
+		return err
 	}
 	named := d.conf.slot()
 	switch {
 	case d.fresh:
+		return nil
 	case named != bootloader.None && d.entries[named].bootable && !d.conf.counts:
 		d.state.Default = named
+		return nil
 	case d.confWhole && named == bootloader.None, !d.confWhole && l.names(d.conf.defaultID):
 		d.overrule = errors.Join(d.overrule,
 			fmt.Errorf("loader.conf names %q as the default, which is not ours; confirm the running slot: %w",
 				d.conf.defaultID, bootloader.ErrForeign))
-	default:
-		// Damaged, or it names a slot that is not bootable: the first in order boots.
-		stranger, err := l.stranger()
-		if err != nil {
+		if s, found, err := l.picks(d, d.conf.defaultID); err != nil || found {
+			d.state.Default = s
 			return err
 		}
-		if stranger != "" {
-			d.overrule = errors.Join(d.overrule,
-				fmt.Errorf("loader.conf is damaged or names a slot that is not bootable, and %s may come first; "+
-					"confirm the running slot: %w", stranger, bootloader.ErrForeign))
-			return nil
-		}
-		d.state.Default, d.byOrder = d.first(), true
-		if d.conf.counts && d.state.Default == named {
-			return nil
-		}
-		d.warn("loader.conf is damaged or names a slot that is not bootable; the order of the entries decides.")
 	}
+	// Damaged, or what it names is not there: the first in order boots.
+	stranger, err := l.stranger(d, "*")
+	if err != nil {
+		return err
+	}
+	if stranger != "" {
+		d.overrule = errors.Join(d.overrule,
+			fmt.Errorf("loader.conf is damaged or names a slot that is not bootable, and %s may come first; "+
+				"confirm the running slot: %w", stranger, bootloader.ErrForeign))
+		return nil
+	}
+	d.state.Default, d.byOrder = d.first(), true
+	if d.conf.counts && d.state.Default == named {
+		return nil
+	}
+	d.warn("loader.conf is damaged or names a slot that is not bootable; the order of the entries decides.")
 	return nil
-}
-
-// stranger is the path of an entry that is not ours, "" when there is none.
-func (l *Loader) stranger() (string, error) {
-	for dir, suffix := range map[string]string{entriesDir: ".conf", "EFI/Linux": ".efi"} {
-		files, err := l.FS.ReadDir(dir)
-		if err != nil && !missing(err) {
-			return "", err
-		}
-		for _, f := range files {
-			if name := strings.ToLower(f.Name); strings.HasSuffix(name, suffix) && slotOf(name) == bootloader.None {
-				return dir + "/" + f.Name, nil
-			}
-		}
-	}
-	return "", nil
 }
 
 // first is the bootable slot that sorts first. With equal keys the version would decide, which is not compared here:
@@ -187,23 +179,6 @@ func (d *disk) first() bootloader.Slot {
 		return bootloader.B
 	}
 	return bootloader.None
-}
-
-// names reports whether a default from a loader.conf that we did not write is one that systemd-boot may follow.
-func (l *Loader) names(id string) bool {
-	return id != "" && slotOf(id) == bootloader.None && (pattern(id) || l.listed(id))
-}
-
-// listed reports whether another program's entry of that id is there.
-func (l *Loader) listed(id string) bool {
-	for _, dir := range []string{entriesDir, "EFI/Linux"} {
-		if id != "" && !strings.ContainsAny(id, "/\\") {
-			if _, err := l.FS.Stat(dir + "/" + id); err == nil {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // comesBackByHand is what a trial by Counting cannot do without variables.

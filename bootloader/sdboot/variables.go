@@ -17,6 +17,7 @@ const (
 	// outranks all when an update of the firmware has failed; never written by us
 	entrySysFail    = "LoaderEntrySysFail"
 	configTimeout   = "LoaderConfigTimeout"        // outranks loader.conf's timeout; never written by us
+	entryLast       = "LoaderEntryLastBooted"      // what @saved stands for
 	timeoutOneShot  = "LoaderConfigTimeoutOneShot" // the same for one boot, in which the menu is shown
 	entrySelected   = "LoaderEntrySelected"        // what the loader chose in this boot
 	devicePartUUID  = "LoaderDevicePartUUID"       // the partition that the loader was started from
@@ -73,15 +74,15 @@ func short(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// pattern reports whether the loader may take an id for more than the name of one entry.
-func pattern(id string) bool { return strings.ContainsAny(id, "*?[\\@") }
-
 // readOutranking judges the variables that could name something else than loader.conf does: now, or once another entry
-// is written. It returns the slot that the first of them names which is there; found is false when loader.conf decides.
-func (l *Loader) readOutranking(d *disk) (s bootloader.Slot, found bool) {
+// is written. It returns the slot that the first of them names which is there, None where that is not known or not ours;
+// found is false when loader.conf decides.
+func (l *Loader) readOutranking(d *disk) (s bootloader.Slot, found bool, fatal error) {
 	for _, name := range outranking {
 		if name == entryDefault && d.conf.preferredID != "" && !found {
-			s, found = l.preferredByFile(d)
+			if s, found, fatal = l.preferredByFile(d); fatal != nil {
+				return s, found, fatal
+			}
 		}
 		honoured := name != entryPreferred || d.loader.prefers()
 		value, set, err := l.text(name)
@@ -115,24 +116,28 @@ func (l *Loader) readOutranking(d *disk) (s bootloader.Slot, found bool) {
 				name, short(value), deletes[name], bootloader.ErrForeign)
 			if d.block(err); honoured && !found {
 				d.overrule = err
+				if s, found, fatal = l.picks(d, value); fatal != nil {
+					return s, found, fatal
+				}
 			}
 		}
 	}
-	return s, found
+	return s, found, nil
 }
 
 // preferredByFile is what a loader.conf that we did not write names as preferred.
-func (l *Loader) preferredByFile(d *disk) (s bootloader.Slot, found bool) {
+func (l *Loader) preferredByFile(d *disk) (s bootloader.Slot, found bool, err error) {
 	id := d.conf.preferredID
 	switch of := slotOf(id); {
 	case !d.loader.prefers():
 	case of != bootloader.None && id == entryID(of) && d.entries[of].bootable:
-		return of, true
+		return of, true, nil
 	case l.names(id):
 		d.overrule = fmt.Errorf("loader.conf names %s as preferred, which is not ours; confirm the running slot: %w",
 			short(id), bootloader.ErrForeign)
+		return l.picks(d, id)
 	}
-	return bootloader.None, false
+	return bootloader.None, false, nil
 }
 
 // readStops finds what would keep a trial from starting and coming back by itself.

@@ -287,6 +287,30 @@ func (m *machine) spoil(s bootloader.Slot) error {
 	return w.Close()
 }
 
+// setByOthers reports whether another program has set what boots next: a BootNext to what is no UKI or loader of a slot,
+// or a LoaderEntryOneShot that is no entry of a slot.
+func (m *machine) setByOthers() bool {
+	if v, err := m.vars.Memory.Read(efivar.Global("BootNext")); err == nil {
+		n, err := efivar.DecodeNumber(v.Data)
+		o, err2 := efivar.LoadOption{}, error(nil)
+		if err == nil {
+			if v, err2 = m.vars.Memory.Read(efivar.Boot(n)); err2 == nil {
+				o, err2 = efivar.DecodeLoadOption(v.Data)
+			}
+		}
+		_, path, short, ok := o.Target()
+		return err != nil || err2 != nil || !ok || !short || !strings.Contains(strings.ToLower(path), `\efi\pawl\`)
+	}
+	v, err := m.vars.Memory.Read(efivar.Loader("LoaderEntryOneShot"))
+	if err != nil {
+		return false
+	}
+	text, err := efivar.DecodeString(v.Data)
+	return err != nil || !slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {
+		return strings.EqualFold(text, entryID(s))
+	})
+}
+
 // ordered reports whether META has an open attempt for the slot that runs, or cannot be read and so does not say that
 // it has none.
 func (m *machine) ordered() (bool, error) {

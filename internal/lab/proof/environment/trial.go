@@ -176,10 +176,25 @@ func (j judge) passes(c *machine, a attempt.Attempt) error {
 }
 
 // isDefault requires that a system is what boots from now on, and that it knows that. What armed it may start it once
-// more where nothing can be deleted: it starts the very slot that is the default.
+// more where nothing can be deleted: it starts the very slot that is the default. What another program has set for the
+// next boot is obeyed once, since it is left as it is; but that must not be the other slot.
 func (j judge) isDefault(c *machine, s system, when string) error {
+	others := c.setByOthers()
+	if others && c.keeps {
+		return nil // it is obeyed for ever, by the firmware's fault
+	}
 	if err := c.boot(); err != nil {
 		return broken(when+", the model does not know", "%v", err)
+	}
+	if others {
+		if c.last.Slot == s.slot.Other() {
+			return broken(when+", what others set starts the other slot", "%v, want %v", told(c.last), s)
+		}
+		if c.last.Slot != s.slot || c.last.Trial { // that was it
+			if err := c.boot(); err != nil {
+				return broken(when+", the model does not know", "%v", err)
+			}
+		}
 	}
 	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial && !c.vars.readOnly {
 		return broken(when+", the next boot is another", "%v, want %v by itself", told(c.last), s)
