@@ -114,6 +114,38 @@ func TestWhyUnderSystemdBoot(t *testing.T) {
 				"LoaderEntryOneShot", "gone.conf")
 		},
 			want: []string{`A: LoaderEntryOneShot is "gone.conf", which is no entry that can be started; used up by this boot. loader.conf names slot A.`, "A: loader.conf names slot A."}},
+		{name: "the firmware's setup, once", set: func(t *testing.T, m *loadertest.Machine) {
+			variable(t, m, "LoaderEntryOneShot", "AUTO-reboot-*")
+		}, want: []string{"stuck (systemd-boot restarts the machine into the firmware's setup): " +
+			"LoaderEntryOneShot names entry auto-reboot-to-firmware-setup; used up by this boot.",
+			"A: loader.conf names slot A."}},
+		{name: "the firmware's setup, hidden", change: map[string]string{
+			"loader/loader.conf": "auto-firmware off\ndefault auto-*\n"},
+			want: []string{`A: loader.conf names "auto-*", which is no entry that can be started: the first entry in order boots, slot A.`}},
+		{name: "firmware without a setup", change: map[string]string{"loader/loader.conf": "default auto-*\n"},
+			set: func(t *testing.T, m *loadertest.Machine) {
+				require.NoError(t, m.Vars.Write(efivar.Global("OsIndicationsSupported"), efivar.Variable{
+					Attributes: 6, Data: make([]byte, 8)}))
+			},
+			want: []string{`A: loader.conf names "auto-*", which is no entry that can be started: the first entry in order boots, slot A.`}},
+		{name: "to be switched off", change: map[string]string{
+			"loader/loader.conf": "auto-poweroff yes\ndefault auto-p*\n"},
+			want: []string{"stuck (systemd-boot switches the machine off): loader.conf names entry auto-poweroff."}},
+		{name: "what the loader finds", change: map[string]string{"shellx64.efi": uki,
+			"loader/loader.conf": "default auto-[a-f]*\n"},
+			want: []string{"shellx64.efi: loader.conf names entry auto-efi-shell."}},
+		{name: "what the loader would find", change: map[string]string{"shellx64.efi": uki,
+			"loader/loader.conf": "auto-entries n\ndefault auto-efi-shell\n"},
+			want: []string{`A: loader.conf names "auto-efi-shell", which is no entry that can be started: the first entry in order boots, slot A.`}},
+		{name: "an entry for another machine", change: map[string]string{nameA: "efi /EFI/pawl/A/os.efi\narchitecture aa64\n"},
+			want: []string{`B: loader.conf names "pawl-a.conf", which is no entry that can be started: the first entry in order boots, slot B.`}},
+		{name: "an entry for this machine", change: map[string]string{nameA: "efi /EFI/pawl/A/os.efi\narchitecture X64\n"},
+			want: []string{"A: loader.conf names slot A."}},
+		{name: "a variable without a NUL", set: func(t *testing.T, m *loadertest.Machine) {
+			value := efivar.EncodeString("pawl-b.conf\n")
+			require.NoError(t, m.Vars.Write(efivar.Loader("LoaderEntryDefault"), efivar.Variable{
+				Attributes: efivar.Kept, Data: value[:len(value)-2]}))
+		}, want: []string{"B: LoaderEntryDefault names slot B and outranks loader.conf."}},
 		{name: "a default by variable", set: func(t *testing.T, m *loadertest.Machine) {
 			variable(t, m,
 				"LoaderEntryDefault", "pawl-b.conf")

@@ -111,8 +111,9 @@ func (d *disturbed) loaderConf() (string, error) {
 	case 2:
 		data = nil
 	case 3:
-		data = padded([]byte("default "+pick(d.Rand, "pawl-*", "*", "pawl-?.conf", "@saved", "auto-windows",
-			"arch.conf", "pawl-a", "@x", "arch-*")+"\ntimeout 3\n"), '\n')
+		data = padded([]byte("default "+pick(d.Rand, "pawl-*", "*", "pawl-?.conf", "pawl-[!b].conf",
+			"*-b.*", "pawl-[b", "@saved", "auto-windows", "auto-*", "auto-reboot-to-firmware-setup", `"`+id+`"`,
+			"arch.conf", "pawl-a", "@x", "@Saved", "arch-*")+"\ntimeout 3\n"), '\n')
 	case 4:
 		data = bytes.ReplaceAll(bytes.TrimRight(old, "\n"), []byte("\n"), []byte("\r\n"))
 		data = padded(append(data, "\r\n"...), '\n')
@@ -153,12 +154,15 @@ func (d *disturbed) ownEntry() (string, error) {
 		return "", nil
 	}
 	text, what := string(old), ""
-	switch d.Intn(10) {
+	switch d.Intn(11) {
 	case 0:
 		key := pick(d.Rand, "0", "9", "99", "", "a")
 		text, what = replaceLine(text, "sort-key", "sort-key "+key), "sort-key "+key
 	case 1:
-		text, what = strings.TrimRight(text, "\n")+"\narchitecture aa64\n", "architecture aa64"
+		what = pick(d.Rand, "architecture aa64", "architecture ia32", "architecture X64", "architecture riscv64",
+			"devicetree /x.dtb", "uki /EFI/pawl/A/os.efi", "uki-url http://localhost/os.efi", "initrd /gone", "profile 1",
+			"machine-id 0123456789abcdef0123456789abcdef")
+		text = pick(d.Rand, what+"\n"+text, strings.TrimRight(text, "\n")+"\n"+what+"\n")
 	case 2:
 		text, what = strings.Repeat("\n", len(text)), "emptied"
 	case 3:
@@ -171,6 +175,10 @@ func (d *disturbed) ownEntry() (string, error) {
 		text, what = replaceLine(text, "version", "version 99"), "version 99"
 	case 7:
 		text, what = strings.TrimRight(text, "\n")+"\noptions quiet\n", "options"
+	case 10:
+		path := "/EFI/pawl/" + string(s) + "/os.efi"
+		what = pick(d.Rand, strings.ToLower(path), path[1:], strings.ReplaceAll(path, "/", `\`), `"`+path+`"`, "/"+path)
+		text = strings.Replace(text, path, what, 1)
 	case 8, 9:
 		b := []byte(text)
 		if len(b) > 0 {

@@ -53,8 +53,8 @@ func (d *disturbed) loaderVariable() (string, error) {
 		"LoaderEntries", "LoaderSystemToken", "StubInfo", "LoaderConfigConsoleMode")
 	id := entryID(d.anySlot())
 	text := pick(d.Rand, id, id, id, entryID(d.anySlot()), strings.ToUpper(id), strings.TrimSuffix(id, ".conf"),
-		"pawl-*", "*", "pawl-?.conf", "pawl-[ab].conf", "@saved",
-		"auto-windows", "auto-reboot-to-firmware-setup", "arch.conf", "debian-6.1.conf", "linux.efi", id+" ", " "+id,
+		"pawl-*", "*", "pawl-?.conf", "pawl-[ab].conf", "pawl-a*", "pawl-[]b].conf", "PAWL-[!a].*", "pawl-[a", "@saved",
+		"@other", "auto-*", "auto-windows", "auto-efi-shell", "auto-reboot-to-firmware-setup", "arch.conf", id+"\n", "debian-6.1.conf", "linux.efi", id+" ", " "+id,
 		"0", "10", "menu-force", "menu-hidden", "menu-disabled", "")
 	if strings.HasPrefix(name, "LoaderConfigTimeout") {
 		text = pick(d.Rand, "0", "5", "menu-force", "menu-hidden", "menu-disabled", "", text)
