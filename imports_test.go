@@ -26,6 +26,7 @@ var allowed = map[string]struct {
 }{
 	"internal/certs":       {nil, "certificates of a small authority"},
 	"internal/commandline": {nil, "flags and files of settings"},
+	"internal/contexts":    {[]string{"internal/nearest"}, "whom pawl asks"},
 	"internal/foreign":     {nil, "text of others, made valid and bounded"},
 	"internal/mounttable":  {nil, "what is mounted"},
 	"internal/nearest":     {nil, "the word that was meant"},
@@ -130,7 +131,8 @@ var rooms = []struct {
 	{"internal/harness", slices.Concat(library, []string{"examples/os"}),
 		"machines and servers for tests: they stand on the library, and the laboratories on them"},
 	{"examples", library, "examples use what an outsider can use"},
-	{"cmd", slices.Concat(library, []string{"internal/certs", "internal/commandline", "internal/nearest", "internal/pawld",
+	{"cmd", slices.Concat(library, []string{"internal/certs", "internal/commandline", "internal/contexts", "internal/nearest",
+		"internal/pawld",
 		"internal/show", "internal/terminal", "internal/verbs"}), "commands use nothing that only tests need"},
 }
 

@@ -73,7 +73,7 @@ func ending(c *x509.Certificate, now time.Time) string {
 // show prints what a certificate says.
 func (s *store) show(file string, c *x509.Certificate) {
 	v := certificateOf(file, c, time.Now())
-	if s.c.json() {
+	if s.c.structured() {
 		s.c.out.JSON(map[string]any{"certificate": v}, "")
 		return
 	}
@@ -95,7 +95,7 @@ func (s *store) show(file string, c *x509.Certificate) {
 
 // say prints a line for people.
 func (s *store) say(text string) {
-	if !s.c.json() {
+	if !s.c.structured() {
 		s.c.out.Printf("%s\n", text)
 	}
 }

@@ -124,7 +124,7 @@ func (s *store) verb(cmd *cobra.Command, least, most int, do func(args []string)
 		return nil
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		errs := []error{verbs.NotEmpty(cmd.Flags()), commandline.Word("output", s.c.output, "text", "json")}
+		errs := []error{verbs.NotEmpty(cmd.Flags()), commandline.Word("output", s.c.output, outputs...)}
 		if cmd.Flags().Lookup("algorithm") != nil {
 			errs = append(errs, commandline.Word("algorithm", s.algorithm, string(certs.Ed25519), string(certs.P256)))
 		}

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 		pawld.Main()
 		os.Exit(0)
 	}
+	alone()
 	os.Exit(m.Run())
 }
 
@@ -265,7 +266,7 @@ func TestCertsCommandLines(t *testing.T) {
 		"renew ca":                              {exitError, "the authority's files are called so"},
 		"show /no/file":                         {exitError, "no such file"},
 		"show --dir /no/dir":                    {exitError, "/no/dir holds no certificate"},
-		"show --output yaml":                    {exitUsage, "want text or json"},
+		"show --output xml":                     {exitUsage, "want text, json or yaml"},
 	} {
 		t.Run(line, func(t *testing.T) {
 			code, out, errs := f.try(strings.Fields(line)...)

@@ -40,7 +40,7 @@ func (c *cli) doctorCommand() *cobra.Command {
 			}
 			return func() {
 				c.object(node, "doctor", d)
-				if !c.json() {
+				if !c.structured() {
 					printDiagnosis(c.out, node.Node, d)
 				}
 			}, err

@@ -164,7 +164,7 @@ var everyCommand = [][]string{
 func TestNoNodeCommandsAnOperatorsTerminal(t *testing.T) {
 	for name, h := range map[string]*hostile{"answers": {}, "on trial": {trial: true}, "refuses": {refuses: true}} {
 		for _, args := range everyCommand {
-			for _, output := range []string{"text", "json"} {
+			for _, output := range outputs {
 				t.Run(name+"/"+strings.Join(args, " ")+"/"+output, func(t *testing.T) {
 					t.Parallel()
 					address := h.address(t)
@@ -189,7 +189,7 @@ func TestNoNodeCommandsAnOperatorsTerminal(t *testing.T) {
 func TestANodeThatLeavesOutTheAnswerIsNoPanic(t *testing.T) {
 	h := &hostile{empty: true}
 	for _, args := range everyCommand {
-		for _, output := range []string{"text", "json"} {
+		for _, output := range outputs {
 			t.Run(strings.Join(args, " ")+"/"+output, func(t *testing.T) {
 				t.Parallel()
 				pawl(t, []string{h.address(t)}, append(args, "--output", output)...)

@@ -289,7 +289,7 @@ func TestExitCodes(t *testing.T) {
 		"no image to plan": {nil, []string{"plan"}, exitUsage, "which --image?"},
 		"wait for nothing": {nil, []string{"upgrade", "--image", "os:2", "--wait", "--reboot=false"}, exitUsage,
 			"--wait needs the restart"},
-		"no such output": {nil, []string{"status", "-o", "yaml"}, exitUsage, "want text or json"},
+		"no such output": {nil, []string{"status", "-o", "xml"}, exitUsage, "want text, json or yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := nobody

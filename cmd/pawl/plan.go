@@ -31,7 +31,7 @@ func (c *cli) planCommand() *cobra.Command {
 			p, err := node.Plan(ctx, r)
 			return func() {
 				c.object(node, "plan", p)
-				if !c.json() {
+				if !c.structured() {
 					printPlan(c.out, node.Node, p)
 				}
 			}, err

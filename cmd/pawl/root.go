@@ -51,6 +51,7 @@ type cli struct {
 	said    *terminal.Printer // on standard error
 	board   *board
 	nodes   []string
+	within  string // the context that was named
 	output  string
 	timeout time.Duration // per node
 	tls     client.Options
@@ -134,8 +135,10 @@ func (c *cli) root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{"unix:/run/pawl.sock"},
-		"nodes to talk to, separated by commas")
+	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{local},
+		"nodes to talk to, separated by commas; @NAME is a group of the context ($PAWL_NODES if not given)")
+	root.PersistentFlags().StringVar(&c.within, "context", "",
+		"context of `pawl config` to be in ($PAWL_CONTEXT if not given, else the current one)")
 	for _, f := range []struct {
 		to                *string
 		name, from, usage string
@@ -147,14 +150,15 @@ func (c *cli) root() *cobra.Command {
 		root.PersistentFlags().StringVar(f.to, f.name, os.Getenv(f.from), f.usage+" ($"+f.from+" if not given)")
 		root.PersistentFlags().Lookup(f.name).DefValue = "" // the help is the same everywhere
 	}
-	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text or json (one object a line)")
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text, json (one object a line) or yaml (a document each)")
 	verbs.Help(root, func(err error) error { return usage{err} })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
 		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
-		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.versionCommand())
+		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(), c.versionCommand())
+	c.completions(root)
 	return root
 }
 
@@ -174,12 +178,15 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c.timeout = *chosen
 		for _, err := range []error{
-			verbs.NotEmpty(cmd.Flags()), commandline.Word("output", c.output, "text", "json"),
+			verbs.NotEmpty(cmd.Flags()), commandline.Word("output", c.output, outputs...),
 			commandline.Within("timeout", c.timeout, time.Millisecond, forever), checkOrder(cmd),
 		} {
 			if err != nil {
 				return usage{err}
 			}
+		}
+		if err := c.settle(cmd); err != nil {
+			return usage{err}
 		}
 		var nodes []*client.Client
 		for _, address := range c.nodes {
@@ -188,9 +195,6 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration,
 				return usage{err}
 			}
 			nodes = append(nodes, node)
-		}
-		if len(nodes) == 0 {
-			return usage{errors.New("--nodes names no node")}
 		}
 		return do(cmd.Context(), nodes)
 	}

@@ -22,7 +22,7 @@ func (c *cli) statusCommand() *cobra.Command {
 			st, err := node.Status(ctx)
 			return func() {
 				c.object(node, "status", st)
-				if !c.json() {
+				if !c.structured() {
 					shown(node.Node, st).Print(c.out, *whole)
 				}
 			}, err

@@ -121,7 +121,7 @@ func modeFlag(cmd *cobra.Command, mode *string) {
 // event prints what an operation tells.
 func (c *cli) event(node *client.Client, e *pawlv1.Event) {
 	c.object(node, "event", e)
-	if c.json() {
+	if c.structured() {
 		return
 	}
 	if p := e.GetProgress(); p != nil {
