@@ -25,7 +25,7 @@ var allowed = map[string]struct {
 	why     string
 }{
 	"internal/certs":       {nil, "certificates of a small authority"},
-	"internal/commandline": {nil, "flags and files of settings"},
+	"internal/commandline": {[]string{"internal/nearest"}, "flags and files of settings"},
 	"internal/contexts":    {[]string{"internal/nearest"}, "whom pawl asks"},
 	"internal/foreign":     {nil, "text of others, made valid and bounded"},
 	"internal/mounttable":  {nil, "what is mounted"},

@@ -73,7 +73,11 @@ func describeVM(name string, disk, file int64, bios bool) string {
 	if bios {
 		firmware = "bios"
 	}
-	return fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?>
+	return fmt.Sprintf(machine, name, disk, file, firmware)
+}
+
+// machine is for a name, the sizes of the disk and of its file in bytes, and the firmware.
+const machine = `<?xml version="1.0" encoding="UTF-8"?>
 <Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
   xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
   xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
@@ -148,5 +152,4 @@ func describeVM(name string, disk, file int64, bios bool) string {
     </VirtualHardwareSection>
   </VirtualSystem>
 </Envelope>
-`, name, disk, file, firmware)
-}
+`
