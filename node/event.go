@@ -18,7 +18,8 @@ type Event struct {
 	Told      Told
 }
 
-// Told is what an event tells: [Plan], [Progress], [Armed], [Task], [Turn] or [Notice].
+// Told is what an event tells: [Plan], [Progress], [Armed], [Task], [Turn], [Notice] or
+// [Call].
 type Told interface{ told() }
 
 // Plan is what an operation is about to do. Its steps are those of the whole operation, hooks and restart included.
@@ -52,15 +53,34 @@ type Turn struct {
 // Notice is something that a person should know of, and that no operation ends with.
 type Notice string
 
+// Call is a call of the API: one that is more than looking, once when it is let through where it lasts, and once when it is
+// over; or one that was refused.
+type Call struct {
+	Caller  string // the subject of a certificate, or a user of this machine
+	From    string // an address, or "socket"
+	Role    string // of the caller; empty if there is none
+	Method  string
+	Request string // as JSON; empty if it was not read
+	Done    bool
+	Err     error         // why it failed
+	Denied  bool          // it was refused: the caller is not known, or may not do that
+	Elapsed time.Duration // once it is done
+	Untold  int           // refused calls before this one that are not told of, because there were too many
+}
+
 func (Plan) told()     {}
 func (Progress) told() {}
 func (Armed) told()    {}
 func (Task) told()     {}
 func (Turn) told()     {}
 func (Notice) told()   {}
+func (Call) told()     {}
 
 // maxText bounds each text of an event that others may have written, in bytes.
 const maxText = 8 << 10
+
+// maxCallText bounds each text of a call, in bytes.
+const maxCallText = 1 << 10
 
 // longError is an error whose text was too long, or none.
 type longError struct {
@@ -92,6 +112,12 @@ func keep(t Told) Told {
 		return t
 	case Progress:
 		t.Err, t.File, t.How = bounded(t.Err), foreign.Text(t.File, maxText), foreign.Text(t.How, maxText)
+		return t
+	case Call:
+		t.Err = bounded(t.Err)
+		for _, text := range []*string{&t.Caller, &t.From, &t.Role, &t.Method, &t.Request} {
+			*text = foreign.Text(*text, maxCallText)
+		}
 		return t
 	case Plan:
 		warnings := make([]string, len(t.Warnings))

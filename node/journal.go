@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -9,6 +10,10 @@ import (
 
 // journalSize is how many events a node keeps: an upgrade has about forty.
 const journalSize = 4096
+
+// maxCalls is how many calls a node keeps of each kind, those that were refused and the others: they push out no
+// operation, nor the one kind the other.
+const maxCalls = 128
 
 // journal is what the node told in this boot, in order. Its ids are those of all events.
 type journal struct {
@@ -34,6 +39,9 @@ func (j *journal) add(operation string, t Told) *Event {
 	if n := len(j.events); n > 0 && replaces(e, j.events[n-1]) {
 		j.events = j.events[: n-1 : n-1]
 	}
+	if c, ok := t.(Call); ok {
+		j.forget(c.Denied)
+	}
 	if len(j.events) >= journalSize {
 		j.events = append([]*Event(nil), j.events[journalSize/4:]...)
 	}
@@ -41,6 +49,21 @@ func (j *journal) add(operation string, t Told) *Event {
 	close(j.changed)
 	j.changed = make(chan struct{})
 	return e
+}
+
+// forget makes room for a call.
+func (j *journal) forget(denied bool) {
+	first, count := 0, 0
+	for i, e := range j.events {
+		if c, ok := e.Told.(Call); ok && c.Denied == denied {
+			if count++; count == 1 {
+				first = i
+			}
+		}
+	}
+	if count >= maxCalls {
+		j.events = slices.Concat(j.events[:first], j.events[first+1:])
+	}
 }
 
 // replaces reports whether e tells no more than that bytes have grown since the last event.
@@ -68,6 +91,9 @@ func behind(events []*Event, since uint64) *Event {
 	}
 	return events[n]
 }
+
+// Called keeps a call of the API among the events.
+func (s *Server) Called(c Call) { s.journal.add("call", c) }
 
 // Events calls each with what the node told in this boot, and then follows it if asked, until ctx ends, the server
 // closes, or each returns an error.

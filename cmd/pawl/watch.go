@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,8 @@ func told(e *pawlv1.Event) string {
 		return outcome(e.GetArmed().Attempt)
 	case e.GetNotice() != nil:
 		return e.GetNotice().Text
+	case e.GetCall() != nil:
+		return call(e.GetCall())
 	case e.GetTask().GetDone():
 		return task(e.GetTask())
 	case e.GetSequence() != nil && !e.GetSequence().Done:
@@ -130,6 +133,31 @@ func told(e *pawlv1.Event) string {
 		return p.Step
 	}
 	return ""
+}
+
+// call is a call of the API in one line: who called what, and what came of it.
+func call(c *pawlv1.Call) string {
+	what := fmt.Sprintf("%s by %s from %s", c.Method, cmp.Or(c.Caller, "somebody unknown"), c.From)
+	if c.Role != "" {
+		what += " as " + c.Role
+	}
+	if c.Request != "" && c.Request != "{}" {
+		what += ", " + c.Request
+	}
+	switch {
+	case !c.Done:
+		what += ": let through"
+	case c.Denied:
+		what += ": refused: " + c.Error
+	case c.Error != "":
+		what += ": failed: " + c.Error
+	default:
+		what += ": done"
+	}
+	if c.Untold > 0 {
+		what += fmt.Sprintf(" (%d refused calls before it are not told of)", c.Untold)
+	}
+	return what
 }
 
 // task is a hook or a check that is over, in one line.

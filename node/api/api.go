@@ -31,6 +31,7 @@ type API struct {
 	names   []string
 	log     *slog.Logger
 	access  *access.Control
+	audit   *audit
 	tcp     *gate // what may be taken over TCP
 	sockets *gate // what may be taken over Unix sockets
 }
@@ -56,7 +57,8 @@ func newAPI(s server, o Options) *API {
 	tcp, sockets := connections()
 	return &API{
 		s: s, names: o.Names, log: o.Log, access: o.Access,
-		tcp: &gate{most: tcp, write: writeTime}, sockets: &gate{most: sockets, write: writeTime},
+		audit: &audit{log: o.Log, tell: s.Called, now: time.Now, free: refusalsAtOnce},
+		tcp:   &gate{most: tcp, write: writeTime}, sockets: &gate{most: sockets, write: writeTime},
 	}
 }
 
@@ -71,7 +73,7 @@ func (a *API) handler(g *gate) http.Handler {
 	mux.Handle(pawlv1.NewNodeHandler(service{a.s, a.access}, connect.WithReadMaxBytes(MaxRequest),
 		connect.WithSendMaxBytes(MaxAnswer),
 		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
-		connect.WithInterceptors(guard{}, validText{})))
+		connect.WithInterceptors(guard{audit: a.audit}, validText{})))
 	return g.limit(mux)
 }
 

@@ -104,6 +104,20 @@ func wireEvent(e node.Event) *pawlv1.Event {
 		w.Event = &pawlv1.Event_Sequence{Sequence: turn}
 	case node.Notice:
 		w.Event = &pawlv1.Event_Notice{Notice: &pawlv1.Notice{Text: string(t)}}
+	case node.Call:
+		w.Event = &pawlv1.Event_Call{Call: wireCall(t)}
+	}
+	return w
+}
+
+func wireCall(c node.Call) *pawlv1.Call {
+	w := &pawlv1.Call{Caller: c.Caller, From: c.From, Role: c.Role, Method: c.Method, Request: c.Request, Done: c.Done,
+		Error: wireText(c.Err), Denied: c.Denied, Untold: uint32(c.Untold)}
+	if c.Err != nil {
+		w.Kind = Kind(c.Err)
+	}
+	if c.Done {
+		w.Elapsed = durationpb.New(c.Elapsed)
 	}
 	return w
 }

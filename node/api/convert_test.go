@@ -64,6 +64,7 @@ var (
 	toldTypes = []reflect.Type{
 		reflect.TypeFor[node.Plan](), reflect.TypeFor[node.Progress](), reflect.TypeFor[node.Armed](),
 		reflect.TypeFor[node.Task](), reflect.TypeFor[node.Turn](), reflect.TypeFor[node.Notice](),
+		reflect.TypeFor[node.Call](),
 	}
 )
 
@@ -306,6 +307,11 @@ func likeWire(e node.Event) node.Event {
 			told.Elapsed = 0
 		}
 		e.Told = told
+	case node.Call:
+		if !told.Done {
+			told.Elapsed = 0
+		}
+		e.Told = told
 	}
 	return e
 }
@@ -407,6 +413,10 @@ func goEvent(w *pawlv1.Event) node.Event {
 		e.Told = node.Turn{Done: told.Sequence.Done, Err: goError(told.Sequence.Error)}
 	case *pawlv1.Event_Notice:
 		e.Told = node.Notice(told.Notice.Text)
+	case *pawlv1.Event_Call:
+		w := told.Call
+		e.Told = node.Call{Caller: w.Caller, From: w.From, Role: w.Role, Method: w.Method, Request: w.Request, Done: w.Done,
+			Err: goError(w.Error), Denied: w.Denied, Elapsed: goDuration(w.Elapsed), Untold: int(w.Untold)}
 	}
 	return e
 }

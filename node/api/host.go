@@ -23,6 +23,7 @@ func (a *API) forUs(next http.Handler) http.Handler {
 			err = fmt.Errorf("a web page asks: %w (use pawl, or another program)", ErrHost)
 		}
 		if err != nil {
+			a.audit.refused(r.Context(), r, err)
 			refuse(w, r, err)
 			return
 		}

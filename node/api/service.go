@@ -33,6 +33,7 @@ type server interface {
 	Confirm(context.Context) (node.Confirmed, error)
 	Repair(context.Context) error
 	Reboot(context.Context, node.RebootRequest) (node.Expected, error)
+	Called(node.Call)
 	Events(context.Context, node.Since, func(node.Event) error) error
 	Dmesg(context.Context, node.Since, func(node.KernelMessage) error) error
 }

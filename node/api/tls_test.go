@@ -86,7 +86,7 @@ func secure(t *testing.T, roles string) *secured {
 	control, err := access.New(o)
 	require.NoError(t, err)
 	require.NoError(t, control.Ready())
-	s.addr = served(t, newAPI(s.stub, Options{Access: control}), "127.0.0.1:0")
+	s.addr = served(t, newAPI(s.stub, Options{Access: control, Log: o.Log}), "127.0.0.1:0")
 	return s
 }
 

@@ -2298,6 +2298,7 @@ type Event struct {
 	//	*Event_Task
 	//	*Event_Sequence
 	//	*Event_Notice
+	//	*Event_Call
 	Event         isEvent_Event          `protobuf_oneof:"event"`
 	Operation     string                 `protobuf:"bytes,7,opt,name=operation,proto3" json:"operation,omitempty"`         // that tells it: "upgrade to REF", "trial"
 	BootId        string                 `protobuf:"bytes,8,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // ids begin anew in every boot
@@ -2404,6 +2405,15 @@ func (x *Event) GetNotice() *Notice {
 	return nil
 }
 
+func (x *Event) GetCall() *Call {
+	if x != nil {
+		if x, ok := x.Event.(*Event_Call); ok {
+			return x.Call
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetOperation() string {
 	if x != nil {
 		return x.Operation
@@ -2453,6 +2463,10 @@ type Event_Notice struct {
 	Notice *Notice `protobuf:"bytes,10,opt,name=notice,proto3,oneof"`
 }
 
+type Event_Call struct {
+	Call *Call `protobuf:"bytes,11,opt,name=call,proto3,oneof"`
+}
+
 func (*Event_Plan) isEvent_Event() {}
 
 func (*Event_Progress) isEvent_Event() {}
@@ -2464,6 +2478,8 @@ func (*Event_Task) isEvent_Event() {}
 func (*Event_Sequence) isEvent_Event() {}
 
 func (*Event_Notice) isEvent_Event() {}
+
+func (*Event_Call) isEvent_Event() {}
 
 // Sequence is the beginning or the end of an operation; only Events has it.
 type Sequence struct {
@@ -2571,6 +2587,132 @@ func (x *Notice) GetText() string {
 	return ""
 }
 
+// Call is a call of this API: one that is more than looking, once when it is let through where it lasts, and once when
+// it is over; or one that was refused. Only Events has it.
+type Call struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        string                 `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"` // the subject of a certificate, or a user of the machine
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`     // an address, or "socket"
+	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`     // of the caller; empty if there is none
+	Method        string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	Request       string                 `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"` // as JSON; empty if it was not read
+	Done          bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
+	Error         string                 `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`      // why it failed
+	Kind          string                 `protobuf:"bytes,8,opt,name=kind,proto3" json:"kind,omitempty"`        // of the error, for programs
+	Denied        bool                   `protobuf:"varint,9,opt,name=denied,proto3" json:"denied,omitempty"`   // it was refused: the caller is not known, or may not do that
+	Elapsed       *durationpb.Duration   `protobuf:"bytes,10,opt,name=elapsed,proto3" json:"elapsed,omitempty"` // once it is done
+	Untold        uint32                 `protobuf:"varint,11,opt,name=untold,proto3" json:"untold,omitempty"`  // refused calls before this one that are not told of, because there were too many
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_pawl_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Call) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *Call) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Call) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Call) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Call) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *Call) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *Call) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Call) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Call) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *Call) GetElapsed() *durationpb.Duration {
+	if x != nil {
+		return x.Elapsed
+	}
+	return nil
+}
+
+func (x *Call) GetUntold() uint32 {
+	if x != nil {
+		return x.Untold
+	}
+	return 0
+}
+
 // Task is one hook or check in a phase: once when it begins, and once when it is over.
 type Task struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2585,7 +2727,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2739,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2752,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{34}
+	return file_pawl_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Task) GetPhase() string {
@@ -2667,7 +2809,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2821,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2834,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{35}
+	return file_pawl_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Progress) GetStep() string {
@@ -2778,7 +2920,7 @@ type Amount struct {
 
 func (x *Amount) Reset() {
 	*x = Amount{}
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2932,7 @@ func (x *Amount) String() string {
 func (*Amount) ProtoMessage() {}
 
 func (x *Amount) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2945,7 @@ func (x *Amount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amount.ProtoReflect.Descriptor instead.
 func (*Amount) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{36}
+	return file_pawl_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Amount) GetBytes() int64 {
@@ -2846,7 +2988,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +3000,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +3013,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{37}
+	return file_pawl_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Layer) GetNumber() uint32 {
@@ -2907,7 +3049,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3061,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3074,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{38}
+	return file_pawl_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -2971,7 +3113,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[39]
+	mi := &file_pawl_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2983,7 +3125,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[39]
+	mi := &file_pawl_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2996,7 +3138,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{39}
+	return file_pawl_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Expected) GetBootId() string {
@@ -3051,7 +3193,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[40]
+	mi := &file_pawl_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3205,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[40]
+	mi := &file_pawl_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3218,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{40}
+	return file_pawl_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Error) GetKind() string {
@@ -3304,7 +3446,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x12\x17\n" +
 	"\aboot_id\x18\x05 \x01(\tR\x06bootId\"?\n" +
 	"\x0eRebootResponse\x12-\n" +
-	"\bexpected\x18\x01 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\"\x86\x03\n" +
+	"\bexpected\x18\x01 \x01(\v2\x11.pawl.v1.ExpectedR\bexpected\"\xab\x03\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12#\n" +
 	"\x04plan\x18\x02 \x01(\v2\r.pawl.v1.PlanH\x00R\x04plan\x12/\n" +
@@ -3313,7 +3455,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04task\x18\x05 \x01(\v2\r.pawl.v1.TaskH\x00R\x04task\x12/\n" +
 	"\bsequence\x18\x06 \x01(\v2\x11.pawl.v1.SequenceH\x00R\bsequence\x12)\n" +
 	"\x06notice\x18\n" +
-	" \x01(\v2\x0f.pawl.v1.NoticeH\x00R\x06notice\x12\x1c\n" +
+	" \x01(\v2\x0f.pawl.v1.NoticeH\x00R\x06notice\x12#\n" +
+	"\x04call\x18\v \x01(\v2\r.pawl.v1.CallH\x00R\x04call\x12\x1c\n" +
 	"\toperation\x18\a \x01(\tR\toperation\x12\x17\n" +
 	"\aboot_id\x18\b \x01(\tR\x06bootId\x12.\n" +
 	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04timeB\a\n" +
@@ -3323,7 +3466,20 @@ const file_pawl_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\"\x1c\n" +
 	"\x06Notice\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"\x8f\x01\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\x9b\x02\n" +
+	"\x04Call\x12\x16\n" +
+	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x18\n" +
+	"\arequest\x18\x05 \x01(\tR\arequest\x12\x12\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\x12\x12\n" +
+	"\x04kind\x18\b \x01(\tR\x04kind\x12\x16\n" +
+	"\x06denied\x18\t \x01(\bR\x06denied\x123\n" +
+	"\aelapsed\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12\x16\n" +
+	"\x06untold\x18\v \x01(\rR\x06untold\"\x8f\x01\n" +
 	"\x04Task\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3395,7 +3551,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),             // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),            // 1: pawl.v1.VersionResponse
@@ -3431,17 +3587,18 @@ var file_pawl_proto_goTypes = []any{
 	(*Event)(nil),                      // 31: pawl.v1.Event
 	(*Sequence)(nil),                   // 32: pawl.v1.Sequence
 	(*Notice)(nil),                     // 33: pawl.v1.Notice
-	(*Task)(nil),                       // 34: pawl.v1.Task
-	(*Progress)(nil),                   // 35: pawl.v1.Progress
-	(*Amount)(nil),                     // 36: pawl.v1.Amount
-	(*Layer)(nil),                      // 37: pawl.v1.Layer
-	(*Armed)(nil),                      // 38: pawl.v1.Armed
-	(*Expected)(nil),                   // 39: pawl.v1.Expected
-	(*Error)(nil),                      // 40: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil),      // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 42: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil), // 43: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 44: google.protobuf.FieldOptions
+	(*Call)(nil),                       // 34: pawl.v1.Call
+	(*Task)(nil),                       // 35: pawl.v1.Task
+	(*Progress)(nil),                   // 36: pawl.v1.Progress
+	(*Amount)(nil),                     // 37: pawl.v1.Amount
+	(*Layer)(nil),                      // 38: pawl.v1.Layer
+	(*Armed)(nil),                      // 39: pawl.v1.Armed
+	(*Expected)(nil),                   // 40: pawl.v1.Expected
+	(*Error)(nil),                      // 41: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil),      // 42: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 43: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil), // 44: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 45: google.protobuf.FieldOptions
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -3449,67 +3606,69 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	41, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	41, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	41, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	41, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	35, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	41, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	42, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	42, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	42, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	42, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	36, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	42, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
 	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
 	5,  // 15: pawl.v1.ConfirmResponse.attempt:type_name -> pawl.v1.Attempt
-	42, // 16: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	39, // 17: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	43, // 16: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	40, // 17: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
 	15, // 18: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	35, // 19: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	38, // 20: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	34, // 21: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	36, // 19: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	39, // 20: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	35, // 21: pawl.v1.Event.task:type_name -> pawl.v1.Task
 	32, // 22: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
 	33, // 23: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
-	41, // 24: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	42, // 25: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	42, // 26: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	37, // 27: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
-	36, // 28: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
-	42, // 29: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
-	36, // 30: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
-	5,  // 31: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	39, // 32: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	43, // 33: pawl.v1.role:extendee -> google.protobuf.MethodOptions
-	44, // 34: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
-	0,  // 35: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 36: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 37: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
-	13, // 38: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	16, // 39: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	17, // 40: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	19, // 41: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
-	21, // 42: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	22, // 43: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
-	24, // 44: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
-	26, // 45: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	27, // 46: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	28, // 47: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 48: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 49: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 50: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 51: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	31, // 52: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 53: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	20, // 54: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
-	31, // 55: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	23, // 56: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
-	25, // 57: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
-	30, // 58: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	31, // 59: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	29, // 60: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	48, // [48:61] is the sub-list for method output_type
-	35, // [35:48] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	33, // [33:35] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	34, // 24: pawl.v1.Event.call:type_name -> pawl.v1.Call
+	42, // 25: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	43, // 26: pawl.v1.Call.elapsed:type_name -> google.protobuf.Duration
+	43, // 27: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	43, // 28: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	38, // 29: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	37, // 30: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	43, // 31: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	37, // 32: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	5,  // 33: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	40, // 34: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	44, // 35: pawl.v1.role:extendee -> google.protobuf.MethodOptions
+	45, // 36: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
+	0,  // 37: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 38: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 39: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
+	13, // 40: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	16, // 41: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	17, // 42: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	19, // 43: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
+	21, // 44: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	22, // 45: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
+	24, // 46: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
+	26, // 47: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	27, // 48: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	28, // 49: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 50: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 51: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 52: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 53: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	31, // 54: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 55: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	20, // 56: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
+	31, // 57: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	23, // 58: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
+	25, // 59: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
+	30, // 60: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	31, // 61: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	29, // 62: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	50, // [50:63] is the sub-list for method output_type
+	37, // [37:50] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	35, // [35:37] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -3524,6 +3683,7 @@ func file_pawl_proto_init() {
 		(*Event_Task)(nil),
 		(*Event_Sequence)(nil),
 		(*Event_Notice)(nil),
+		(*Event_Call)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3531,7 +3691,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 2,
 			NumServices:   1,
 		},

@@ -204,6 +204,14 @@ func (c *Control) Caller(r *http.Request) (Caller, error) {
 	return Caller{Name: "anybody", From: host(r.RemoteAddr), Role: c.plain}, nil
 }
 
+// From is where a request comes from: an address without its port, or "socket".
+func From(r *http.Request) string {
+	if _, local := r.Context().Value(peerKey{}).(peer); local {
+		return "socket"
+	}
+	return host(r.RemoteAddr)
+}
+
 func host(address string) string {
 	if h, _, err := net.SplitHostPort(address); err == nil {
 		return h
