@@ -32,6 +32,7 @@ type API struct {
 	log     *slog.Logger
 	access  *access.Control
 	audit   *audit
+	metrics *metrics
 	tcp     *gate // what may be taken over TCP
 	sockets *gate // what may be taken over Unix sockets
 }
@@ -55,11 +56,13 @@ func newAPI(s server, o Options) *API {
 		o.Access, _ = access.New(access.Options{}) // nothing in it can be wrong
 	}
 	tcp, sockets := connections()
-	return &API{
+	a := &API{
 		s: s, names: o.Names, log: o.Log, access: o.Access,
 		audit: &audit{log: o.Log, tell: s.Called, now: time.Now, free: refusalsAtOnce},
 		tcp:   &gate{most: tcp, write: writeTime}, sockets: &gate{most: sockets, write: writeTime},
 	}
+	a.metrics = &metrics{a: a, steps: map[[2]string]took{}, ends: map[[2]string]int{}}
+	return a
 }
 
 // Handler is the API, for an embedder's own HTTP server. Serve is the simple way. It may be used before Start: what
@@ -74,6 +77,7 @@ func (a *API) handler(g *gate) http.Handler {
 		connect.WithSendMaxBytes(MaxAnswer),
 		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
 		connect.WithInterceptors(guard{audit: a.audit}, validText{})))
+	a.pages(mux)
 	return g.limit(mux)
 }
 

@@ -38,6 +38,14 @@ type audit struct {
 	free   int       // refusals that may be told of at once
 	since  time.Time // when free was counted
 	untold int
+	all    uint64 // refusals
+}
+
+// refusals is how many calls were refused.
+func (a *audit) refusals() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.all
 }
 
 // called is told of a call that begins, or has ended with err.
@@ -88,6 +96,7 @@ func result(c node.Call) string {
 func (a *audit) mayTell() (ok bool, untold int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.all++
 	now := a.now()
 	if more := int(now.Sub(a.since) / refusalEvery); more > 0 || a.since.IsZero() {
 		a.since = now
