@@ -41,6 +41,9 @@ var allowed = map[string]struct {
 
 	"bootloader/authenticode": {nil, "a leaf codec that anyone may import"},
 
+	"bootloader/secureboot": {[]string{"bootloader/authenticode", "bootloader/efivar"},
+		"what firmware judges by, over two codecs; reads variables that it is given, and no file"},
+
 	"partition/disktest": {nil, "a device for anybody's tests"},
 	"partition/device":   {nil, "what everything that reads or writes a disk agrees on"},
 	"partition/direct":   {nil, "files past the kernel's cache"},
@@ -56,7 +59,7 @@ var allowed = map[string]struct {
 	"bootloader/uki":     {nil, "a leaf codec that anyone may import"},
 	"bootloader/cmdline": {nil, "a leaf codec that anyone may import"},
 	"bootloader/bootorder": {[]string{"bootloader", "bootloader/authenticode", "bootloader/bootfs",
-		"bootloader/efivar", "bootloader/uki"}, "what the backends on UEFI share"},
+		"bootloader/efivar", "bootloader/secureboot", "bootloader/uki"}, "what the backends on UEFI share"},
 	"bootloader/sdboot": {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline",
 		"bootloader/efivar", "bootloader/uki", "image/format"}, "a backend over the file system and the codecs"},
 	"bootloader/grub": {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline",
@@ -67,7 +70,7 @@ var allowed = map[string]struct {
 	"bootloader/rootfs/internal/verityguest": {[]string{"bootloader/rootfs", "partition"}, "PID 1 of a test machine"},
 	"bootloader/grubenv":                     {nil, "a leaf codec that anyone may import"},
 	"bootloader/predict": {[]string{"bootloader", "bootloader/authenticode", "bootloader/cmdline",
-		"bootloader/efivar", "partition/device"},
+		"bootloader/efivar", "bootloader/secureboot", "partition/device"},
 		"the model of firmware and loader; reads disk and file system by itself, so shares no code with what writes " +
 			"them"},
 	"bootloader/loadertest": {[]string{"bootloader", "bootloader/authenticode", "bootloader/efivar",
@@ -86,9 +89,9 @@ var allowed = map[string]struct {
 		"what partitions of a new disk hold: files, or a file system of them"},
 	"image/verity": {nil, "a leaf codec that anyone may import"},
 	"kexec":        {[]string{"bootloader/uki"}, "starts a kernel; knows neither slots nor loaders"},
-	"upgrade": {[]string{"kexec", "bootloader", "bootloader/bootfs", "bootloader/cmdline", "bootloader/efivar",
-		"bootloader/predict", "bootloader/uki", "image", "partition", "partition/meta", "upgrade/pstore",
-		"upgrade/versions", "upgrade/attempt", "upgrade/progress", "upgrade/report", "upgrade/internal/foretell",
+	"upgrade": {[]string{"kexec", "bootloader", "bootloader/authenticode", "bootloader/bootfs", "bootloader/cmdline",
+		"bootloader/efivar", "bootloader/predict", "bootloader/secureboot", "bootloader/uki", "image", "partition", "partition/meta",
+		"upgrade/pstore", "upgrade/versions", "upgrade/attempt", "upgrade/progress", "upgrade/report", "upgrade/internal/foretell",
 		"upgrade/internal/sentence", "partition/direct", "internal/unrehearsed", "partition/device",
 		"image/format"}, "composes the four below it"},
 	"upgrade/doctor": {[]string{"bootloader", "bootloader/efivar", "bootloader/predict", "partition",

@@ -27,7 +27,8 @@ type operation struct {
 	phase    attempt.Phase // that the attempt is recorded in: Prepared or Staged
 	files    []bootloader.File
 	manifest bootloader.Manifest
-	kept     int // bytes of firmware variables that the rehearsal wrote
+	kept     int    // bytes of firmware variables that the rehearsal wrote
+	foreseen string // why what is forced will not start; "" where that is not foreseen
 }
 
 // filling is an operation whose target gets the files of an image. A rehearsal gives it others of their size.
@@ -41,6 +42,7 @@ type filling struct {
 type writing struct {
 	filling
 	log      *slog.Logger
+	vars     efivar.Store // of the machine that is to boot it; nil where that is not known
 	source   *source
 	reuse    map[string]Reuse // by the name of the asset
 	whole    progress.Pace    // of the download
@@ -320,7 +322,8 @@ func (op *operation) enter() error {
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&attempt.Attempt{
 		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == attempt.Staged, Tries: op.Tries,
-		Way: cmp.Or(op.Way, op.m.Way), Mode: op.Mode, Forced: op.Force, From: op.plan.From, To: op.plan.To,
+		Way: cmp.Or(op.Way, op.m.Way), Mode: op.Mode, Forced: op.Force, Foreseen: op.foreseen,
+		From: op.plan.From, To: op.plan.To,
 		Old:     op.plan.Old,
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Marks: marks, Boots: attempt.Boots{Prepared: op.m.BootID}, Begun: now,

@@ -205,6 +205,9 @@ func (m *Machine) fellBack(st bootloader.State, a *attempt.Attempt) error {
 		a.Reason = began + ", then ended without a word" + lastSeen(a)
 	default:
 		a.Reason = cmp.Or(st.Failed, attempt.NotKnown)
+		if a.Foreseen != "" {
+			a.Reason += "; it was forced, and foreseen: " + a.Foreseen
+		}
 	}
 	a.Phase, a.Result, a.Boots.Ended, a.Crash, a.Seen = attempt.Ended, attempt.FellBack, m.BootID, crash, nil
 	var bad *attempt.Bad

@@ -33,10 +33,6 @@ func (m *Machine) startsCold(s report.Slot) error {
 	if err != nil {
 		return fmt.Errorf("it was started by kexec: %w", err)
 	}
-	if foretell.SecureBoot(vars) {
-		return fmt.Errorf("it was started by kexec, and whether the firmware accepts its signature is not known, "+
-			"with Secure Boot on: %w", ErrCold)
-	}
 	sure, err := OpenDevice(disk, OpenOptions{
 		Loaders: []bootloader.Backend{m.backend}, Labels: m.Labels, Vars: vars, Gone: m.Gone, Cmdline: &m.Cmdline,
 		BootID: m.BootID, Version: m.Version, Now: m.config.Now,
@@ -57,6 +53,8 @@ func (m *Machine) startsCold(s report.Slot) error {
 	}
 	b, why := boots[0], ""
 	switch err := error(nil); {
+	case len(b.Unsure) > 0:
+		why = "it is not known whether the firmware accepts its signature: " + b.Unsure[0]
 	case b.Stuck != "":
 		why = b.Stuck
 	case b.Slot != s.Slot:

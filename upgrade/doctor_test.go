@@ -380,12 +380,32 @@ func TestStagedIsAssumedNotToBeArmed(t *testing.T) {
 		"into its trial."}, d.Assumes)
 }
 
-func TestSecureBootIsAssumedToAccept(t *testing.T) {
+// Where the firmware does not say who may sign, what starts is taken to be signed, and named.
+func TestSignaturesOfWhichNothingIsKnown(t *testing.T) {
 	r := start(t)
-	require.NoError(t, r.Vars.Write(efivar.Global("SecureBoot"),
-		efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}))
-	require.Equal(t, []string{"Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is " +
-		"everything where the firmware does not say who may sign."}, r.diagnose().Assumes)
+	r.secure(1)
+	d := r.diagnose()
+	require.Equal(t, []string{"fine"}, found(d))
+	require.Len(t, d.Assumes, 2)
+	for i, file := range []string{"EFI/BOOT/BOOTX64.EFI", "slot A's os.efi"} {
+		require.Contains(t, d.Assumes[i], "Its signature is taken to be good: "+file+": whether Secure Boot accepts it "+
+			"is not known: db: ")
+	}
+}
+
+// Where it does, doctor judges: what is signed by nobody it trusts does not boot, and what is revoked later does not
+// any more.
+func TestDoctorJudgesSignatures(t *testing.T) {
+	r := start(t)
+	r.trusts([][]byte{r.installed(), r.file("EFI/pawl/A/os.efi")})
+	d := r.diagnose()
+	require.Equal(t, []string{"fine"}, found(d))
+	require.Empty(t, d.Assumes)
+	r.forbids([][]byte{r.file("EFI/pawl/A/os.efi")})
+	d = r.diagnose()
+	require.Equal(t, doctor.Broken, d.Severity())
+	require.Contains(t, fmt.Sprint(d.Findings), "nothing runs")
+	require.Contains(t, fmt.Sprint(d.Boots[0].Why), "refused by Secure Boot: its digest is in dbx")
 }
 
 func TestDiagnosisEndsWithItsContext(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/authenticode"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/format"
@@ -57,13 +59,29 @@ func (op *writing) refusal(first image.Asset) (refusal, err error) {
 		return nil, err
 	}
 	version, refusal := fitUKI(start, size, op.img.Arch)
-	if errors.Is(refusal, uki.ErrBeyond) || op.Force && !errors.Is(refusal, errReserved) {
+	if refusal == nil || errors.Is(refusal, uki.ErrBeyond) {
+		refusal = op.unsigned(start, size)
+	}
+	if op.Force && !errors.Is(refusal, errReserved) {
 		refusal = nil
 	}
 	if refusal == nil && version != "" {
 		refusal = op.takeVersion(version)
 	}
 	return refusal, nil
+}
+
+// unsigned refuses a UKI that has no signature, where this firmware starts none without. One that is signed is judged
+// once all of it is there, by the rehearsal before the loader learns of it.
+func (op *writing) unsigned(start uki.Beginning, size int64) error {
+	if signed, err := authenticode.IsSigned(start, size); err != nil || signed || op.vars == nil {
+		return nil // what cannot be read is judged then too
+	}
+	if err := secureboot.Read(op.vars).Unsigned(); errors.Is(err, secureboot.ErrRefused) {
+		return fmt.Errorf("its UKI: %w: %w (sign it with a key that this firmware knows; force tries it all the same)",
+			err, ErrUnfit)
+	}
+	return nil
 }
 
 // beginning is the UKI as far as it is known before anything is written: from the download, or from where it is

@@ -1,18 +1,22 @@
 package upgrade
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/authenticode"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
@@ -57,7 +61,7 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	if err := in.check(); err != nil {
 		return fmt.Errorf("install %s: %w", img.Reference, err)
 	}
-	in.op = writing{log: in.Log, filling: filling{img: img, takes: takesFor(in.Loader, img)}}
+	in.op = writing{log: in.Log, vars: in.Vars, filling: filling{img: img, takes: takesFor(in.Loader, img)}}
 	in.op.operation = operation{Options: Options{Force: o.Force, Progress: o.Progress}, plan: Plan{
 		Kind: attempt.Upgrade, To: bootloader.A, Version: img.Version, Image: img.Digest, Reference: img.Reference,
 	}}
@@ -302,7 +306,49 @@ func (in *install) verify(ctx context.Context) error {
 	if err := in.op.verify(ctx); err != nil {
 		return err
 	}
+	if err := in.accepted(); err != nil && !in.Force {
+		return err
+	}
 	return in.arguments(ctx)
+}
+
+// accepted refuses what the firmware of this machine is known not to start: the loader, which comes to where firmware
+// looks, and the UKI.
+func (in *install) accepted() error {
+	if in.Vars == nil {
+		return nil
+	}
+	firmware := secureboot.Read(in.Vars)
+	if !firmware.Checks() {
+		return nil
+	}
+	judge := func(what string, r io.ReaderAt, size int64) error {
+		s, err := authenticode.ReadAt(r, size)
+		if errors.Is(err, authenticode.ErrFormat) {
+			return nil // a kernel, or GRUB for BIOS, which no firmware checks
+		}
+		if err == nil {
+			err = firmware.Judge(s)
+		}
+		if err == nil || errors.Is(err, secureboot.ErrUnknown) {
+			return nil
+		}
+		return fmt.Errorf("%s: %w: %w (sign it with a key that this firmware knows; force installs it all the same)",
+			what, err, ErrUnfit)
+	}
+	if own := in.loader[in.Loader.Takes().Own]; own != nil {
+		if err := judge("its loader", bytes.NewReader(own), int64(len(own))); err != nil {
+			return err
+		}
+	}
+	f, err := in.op.m.Boot.Open(bootloader.A.File(bootloader.UKIFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return judge("its UKI", f, f.Size())
 }
 
 // prepare writes the loader and its files, and tells it of slot A.

@@ -138,10 +138,10 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 			require.NoError(r.t, boot.WriteFile(bootloader.B.File(bootloader.UKIFile), data))
 		}, "Its os.efi is not what its manifest says"},
 		"a kernel that is cut short": {loaders.GRUBUEFI, cut(bootloader.KernelFile), "cut short"},
-		"Secure Boot, whose signatures are not looked at": {loaders.SystemdBoot, func(r *rig) {
+		"Secure Boot, of which nobody knows whom it trusts": {loaders.SystemdBoot, func(r *rig) {
 			v := efivar.Variable{Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1}}
 			require.NoError(r.t, r.Vars.Write(efivar.Global("SecureBoot"), v))
-		}, "accepts its signature is not known"},
+		}, "It is not known whether the firmware accepts its signature: EFI/BOOT/BOOTX64.EFI"},
 		"something else in front": {loaders.SystemdBoot, func(r *rig) {
 			boot := r.bootFiles()
 			require.NoError(r.t, boot.WriteFile("EFI/other.efi", loadertest.Kernel("amd64", []byte("other"))))

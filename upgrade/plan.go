@@ -115,7 +115,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 			image.ErrPlatform)
 	}
 	to := m.slot(st.Active.Other())
-	op := &writing{log: m.log, filling: filling{img: img, takes: takesFor(m.backend, img)}}
+	op := &writing{log: m.log, vars: m.Vars, filling: filling{img: img, takes: takesFor(m.backend, img)}}
 	op.operation = operation{m: m, Options: o, phase: phase, plan: Plan{
 		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.Version(), Version: img.Version,
 		Image: img.Digest, Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,

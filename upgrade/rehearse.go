@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -102,6 +103,11 @@ func (r *rehearsal) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, text := range *s.unsure {
+			r.op.plan.Warnings = append(r.op.plan.Warnings, "its signature is taken to be good: "+text)
+		}
+	}()
 	before := s.vars.Clone()
 	lost, unknown := s.clone().stuck()
 	if r.unsure = errors.Is(unknown, predict.ErrNotModelled); unknown != nil && !r.unsure {
@@ -121,6 +127,9 @@ func (r *rehearsal) play(ctx context.Context) error {
 	}
 	if r.unsure {
 		return unknown
+	}
+	if r.op.Force && r.ahead == loaderAhead {
+		r.op.foreseen = s.clone().refusal(r.op.plan.To)
 	}
 	r.counts, r.op.kept = !st.Again, before.Grown(s.vars)
 	for _, scene := range []struct {
@@ -386,6 +395,7 @@ type stage struct {
 	fw      predict.Options
 	good    string              // directory of files that are taken to load, in lower case; "" for none
 	target  bootloader.Manifest // what is tried
+	unsure  *[]string           // what was taken to be signed
 }
 
 // stage returns a copy of the machine, in the boot that it is in.
@@ -401,8 +411,9 @@ func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{m: m, disk: predict.NewOverlay(m.Disk), vars: vars, cmdline: m.Cmdline, fw: fw, target: target}
-	s.fw.Skim, s.fw.Explain = true, true
+	s := &stage{m: m, disk: predict.NewOverlay(m.Disk), vars: vars, cmdline: m.Cmdline, fw: fw, target: target,
+		unsure: new([]string)}
+	s.fw.Skim, s.fw.Explain, s.fw.Verdicts = true, true, new(predict.Verdicts)
 	if v, err := meta.Read(m.Meta); err == nil { // else it is as damaged for what is played
 		s.meta = meta.Memory(v)
 	}
@@ -443,6 +454,11 @@ func (s *stage) boots(want bootloader.Slot, trial bool, n int) error {
 		if err != nil {
 			return err
 		}
+		for _, text := range b.Unsure {
+			if !slices.Contains(*s.unsure, text) {
+				*s.unsure = append(*s.unsure, text)
+			}
+		}
 		if got, must := ending(b), ending(predict.Outcome{Slot: want, Trial: trial}); got != must {
 			return fmt.Errorf("boot %d would end in %s, and has to end in %s (%s): %w", s.count, got, must,
 				strings.Join(b.Why, " "), ErrRehearsal)
@@ -457,6 +473,20 @@ func (s *stage) stuck() (bool, error) {
 	b, err := predict.Boot(s.disk, s.vars, s.fw)
 	return b.Stuck != "", err
 }
+
+// refusal is why the next boot, with what is armed as it is, does not end in that slot; "" where it does, or where that
+// is not known.
+func (s *stage) refusal(to bootloader.Slot) string {
+	s.fw.Good = nil
+	b, err := predict.Boot(s.disk, s.vars, s.fw)
+	if err != nil || b.Slot == to {
+		return ""
+	}
+	why := strings.Join(b.Why, " ")
+	return strings.ToValidUTF8(why[:min(len(why), mostForeseen)], "")
+}
+
+const mostForeseen = 400 // bytes, of META's room
 
 // ending says where a boot ends.
 func ending(b predict.Outcome) string {

@@ -146,7 +146,8 @@ func TestUpgradeThatDoesNotLoadFallsBackInTheSameBoot(t *testing.T) {
 	require.NoError(t, err)
 	b := r.boots(bootloader.A, "1.0.0")
 	require.Equal(t, attempt.FellBack, b.Attempt.Result)
-	require.Equal(t, attempt.NotKnown, b.Attempt.Reason)
+	require.Contains(t, b.Attempt.Reason, attempt.NotKnown+"; it was forced, and foreseen: ")
+	require.Contains(t, b.Attempt.Reason, "not an image that this firmware loads")
 	require.Empty(t, r.status().KnownBad, "not known to have started is no evidence")
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,10 +39,10 @@ func TestSignersOfWhatSbsignSigned(t *testing.T) {
 		"e.efi": {e}} {
 		s, err := authenticode.Read(file(t, name))
 		require.NoError(t, err, name)
-		require.Empty(t, s.Bad, name)
-		require.Len(t, s.Signers, len(want), name)
+		require.NoError(t, s.Bad(), name)
+		require.Len(t, s.Signers(), len(want), name)
 		for i, c := range want {
-			require.True(t, c.Equal(s.Signers[i]), name)
+			require.True(t, c.Equal(s.Signers()[i]), name)
 		}
 		require.Equal(t, bare.Digest, s.Digest, "signing changes nothing that is covered")
 		require.False(t, s.By([]*x509.Certificate{ca}), "who issued a certificate has signed nothing")
@@ -49,7 +50,15 @@ func TestSignersOfWhatSbsignSigned(t *testing.T) {
 	}
 	s, err := authenticode.Read(file(t, "a.efi"))
 	require.NoError(t, err)
-	require.True(t, ca.Equal(s.Others[0]) || ca.Equal(s.Others[1]), "what came with it")
+	require.Len(t, s.Signatures, 1)
+	require.Len(t, s.Signatures[0].Certificates, 2, "what came with it")
+	require.True(t, slices.ContainsFunc(s.Signatures[0].Certificates, ca.Equal))
+	for name, want := range map[string]bool{"loader.efi": false, "a.efi": true} {
+		image := file(t, name)
+		got, err := authenticode.IsSigned(bytes.NewReader(image[:1024]), int64(len(image))) // headers are enough
+		require.NoError(t, err)
+		require.Equal(t, want, got, name)
+	}
 }
 
 // No byte of what is covered can change, and a signature that was moved to another program counts for nothing.
@@ -63,7 +72,7 @@ func TestSignatureOfOtherBytesDoesNotCount(t *testing.T) {
 		changed := bytes.Clone(signed)
 		changed[at] ^= 1
 		s, err := authenticode.Read(changed)
-		require.True(t, err != nil || len(s.Signers) == 0, "byte %d", at)
+		require.True(t, err != nil || len(s.Signers()) == 0, "byte %d", at)
 	}
 	for at := len(bare) + 8; at < len(signed)-8; at += 11 {
 		changed := bytes.Clone(signed)
@@ -71,7 +80,7 @@ func TestSignatureOfOtherBytesDoesNotCount(t *testing.T) {
 		s, err := authenticode.Read(changed)
 		require.NoError(t, err)
 		if a := certificate(t, "a.pem"); s.By([]*x509.Certificate{a}) {
-			require.NotEmpty(t, s.Others, "byte %d is of another certificate, or of what nothing depends on", at)
+			require.NotEmpty(t, s.Signatures[0].Certificates, "byte %d is of another certificate, or of what nothing depends on", at)
 		}
 	}
 }
@@ -110,6 +119,6 @@ func TestSignersOfWhatLoadertestSigned(t *testing.T) {
 	require.NoError(t, err)
 	s, err := authenticode.Read(signed)
 	require.NoError(t, err)
-	require.Empty(t, s.Bad)
+	require.NoError(t, s.Bad())
 	require.True(t, s.By([]*x509.Certificate{key.Certificate}))
 }

@@ -19,7 +19,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	for _, c := range signed.Signers {
+	for _, c := range signed.Signers() {
 		fmt.Println(c.Subject.CommonName)
 	}
 	// Output:

@@ -60,42 +60,52 @@ var (
 	oidIndirectData  = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 2, 1, 4}
 	oidSHA256        = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
 	oidSHA384        = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
+	oidPSS           = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
 	oidSHA512        = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
 )
 
-// add judges one signature, in PKCS #7.
-func (s *Signed) add(der []byte) error {
+// read judges one signature, in PKCS #7.
+func (s Signed) read(der []byte) Signature {
+	signers, certs, err := s.signers(der)
+	if err != nil {
+		signers = nil
+	}
+	return Signature{signers, certs, err}
+}
+
+func (s Signed) signers(der []byte) (signers, certs []*x509.Certificate, err error) {
 	var outer contentInfo
 	if _, err := asn1.Unmarshal(der, &outer); err != nil {
-		return fmt.Errorf("a signature that cannot be read: %w", err)
+		return nil, nil, fmt.Errorf("a signature that cannot be read: %w", err)
 	}
 	var data signedData
 	if !outer.Type.Equal(oidSignedData) {
-		return fmt.Errorf("a signature of type %v, which is not known", outer.Type)
+		return nil, nil, fmt.Errorf("a signature of type %v, %w", outer.Type, ErrUnknown)
 	}
 	if _, err := asn1.Unmarshal(outer.Content.Bytes, &data); err != nil {
-		return fmt.Errorf("a signature that cannot be read: %w", err)
+		return nil, nil, fmt.Errorf("a signature that cannot be read: %w", err)
 	}
 	if err := s.covers(data.Content); err != nil {
-		return err
+		return nil, nil, err
 	}
-	certs, err := x509.ParseCertificates(data.Certificates.Bytes)
-	if err != nil {
-		return fmt.Errorf("a signature whose certificates cannot be read: %w", err)
+	if certs, err = x509.ParseCertificates(data.Certificates.Bytes); err != nil {
+		return nil, nil, fmt.Errorf("a signature whose certificates cannot be read: %w", err)
 	}
 	var inner asn1.RawValue // what is hashed is its content, without tag and length
 	if _, err := asn1.Unmarshal(data.Content.Content.Bytes, &inner); err != nil {
-		return fmt.Errorf("a signature that cannot be read: %w", err)
+		return nil, certs, fmt.Errorf("a signature that cannot be read: %w", err)
+	}
+	if len(data.Signers) == 0 {
+		return nil, certs, errors.New("a signature by nobody")
 	}
 	for _, of := range data.Signers {
 		c, err := of.verify(certs, inner.Bytes)
 		if err != nil {
-			return err
+			return nil, certs, err
 		}
-		s.Signers = append(s.Signers, c)
+		signers = append(signers, c)
 	}
-	s.Others = append(s.Others, certs...)
-	return nil
+	return signers, certs, nil
 }
 
 // covers holds what was signed against the file.
@@ -108,7 +118,7 @@ func (s *Signed) covers(c contentInfo) error {
 		return fmt.Errorf("a signature that cannot be read: %w", err)
 	}
 	if !signed.Digest.Algorithm.ID.Equal(oidSHA256) {
-		return fmt.Errorf("a signature over a digest by %v, which is not known", signed.Digest.Algorithm.ID)
+		return fmt.Errorf("a signature over a digest by %v, %w", signed.Digest.Algorithm.ID, ErrUnknown)
 	}
 	if !bytes.Equal(signed.Digest.Sum, s.Digest[:]) {
 		return errors.New("a signature over other bytes: the file was changed after it was signed")
@@ -137,6 +147,10 @@ func (i signerInfo) verify(certs []*x509.Certificate, content []byte) (*x509.Cer
 				x509.SHA512WithRSA: x509.ECDSAWithSHA512,
 			}[by]
 		}
+		if by == x509.UnknownSignatureAlgorithm || i.Algorithm.ID.Equal(oidPSS) {
+			return nil, fmt.Errorf("a signature by %q by way of %v and %v, %w", c.Subject.CommonName, i.Digest.ID,
+				i.Algorithm.ID, ErrUnknown)
+		}
 		if err := c.CheckSignature(by, signed, i.Signature); err != nil {
 			return nil, fmt.Errorf("a signature by %q that does not verify: %w", c.Subject.CommonName, err)
 		}
@@ -149,7 +163,7 @@ func (i signerInfo) verify(certs []*x509.Certificate, content []byte) (*x509.Cer
 func (i signerInfo) attributes(content []byte) error {
 	hash, _ := i.hash()
 	if !hash.Available() {
-		return fmt.Errorf("a signature by way of %v, which is not known", i.Digest.ID)
+		return fmt.Errorf("a signature by way of %v, %w", i.Digest.ID, ErrUnknown)
 	}
 	h := hash.New()
 	h.Write(content)

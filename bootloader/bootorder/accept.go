@@ -13,7 +13,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/authenticode"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
-	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/bootloader/uki"
 )
 
@@ -55,55 +55,47 @@ func For(content []byte, arch string) error {
 }
 
 // Accepts says why firmware does not start content in place of the loader that starts today, or is not known to:
-// ErrMachine or ErrRefused. With Secure Boot on, firmware is known to trust who signed that one, and nobody else.
+// ErrMachine or ErrRefused. With Secure Boot on, the firmware's own lists decide; where they cannot be read, it is
+// known to trust who signed that one, and nobody else.
 func (b Order) Accepts(content []byte) error {
 	if err := For(content, archs[strings.ToUpper(path.Base(slashes(b.Loader)))]); err != nil {
 		return err
 	}
-	why, err := b.checks()
-	if err != nil || why == "" {
-		return err
+	firmware := secureboot.Read(b.Vars)
+	if !firmware.Checks() {
+		return nil
 	}
 	own, err := authenticode.Read(content)
 	if err != nil {
-		return fmt.Errorf("%s; look for its signatures: %w: %w", why, err, bootloader.ErrRefused)
+		return fmt.Errorf("%v; look for its signatures: %w: %w", firmware, err, bootloader.ErrRefused)
 	}
-	if len(own.Signers) == 0 {
-		return fmt.Errorf("%s, and it is not signed%s: %w (sign it with the key of the loader that starts today, and "+
-			"build the image again)",
-			why, bad(own), bootloader.ErrRefused)
+	switch err := firmware.Judge(own); {
+	case errors.Is(err, secureboot.ErrRefused):
+		return fmt.Errorf("it is %w: %w (sign it with a key that this firmware knows, and build the image again)", err,
+			bootloader.ErrRefused)
+	case err == nil:
+		return nil
+	}
+	if len(own.Signers()) == 0 {
+		return fmt.Errorf("%v, and it is not signed%s: %w (sign it with the key of the loader that starts today, and "+
+			"build the image again)", firmware, bad(own), bootloader.ErrRefused)
 	}
 	path, today, err := b.today()
 	if err != nil {
-		return fmt.Errorf("%s, and the loader that starts today cannot be read: %w: %w", why, err,
+		return fmt.Errorf("%v, and the loader that starts today cannot be read: %w: %w", firmware, err,
 			bootloader.ErrRefused)
 	}
 	trusted, err := authenticode.Read(today)
 	if err != nil {
-		return fmt.Errorf("%s, and the signatures of %s cannot be read: %w: %w", why, path, err, bootloader.ErrRefused)
+		return fmt.Errorf("%v, and the signatures of %s cannot be read: %w: %w", firmware, path, err,
+			bootloader.ErrRefused)
 	}
-	if own.By(trusted.Signers) {
+	if own.By(trusted.Signers()) {
 		return nil
 	}
-	return fmt.Errorf("%s, and it is signed by %s, while %s, which starts today, is signed by %s: %w (sign it with "+
-		"the same key, and build the image again)",
-		why, people(own.Signers), path, people(trusted.Signers), bootloader.ErrRefused)
-}
-
-// checks says why signatures count, "" when this firmware checks none.
-func (b Order) checks() (why string, err error) {
-	v, err := b.Vars.Read(efivar.Global("SecureBoot"))
-	switch {
-	case missing(err):
-		return "", nil // firmware that knows of no Secure Boot
-	case err != nil:
-		return fmt.Sprintf("whether Secure Boot is on cannot be read (%v)", err), nil
-	case len(v.Data) == 1 && v.Data[0] == 0:
-		return "", nil
-	case len(v.Data) == 1 && v.Data[0] == 1:
-		return "Secure Boot is on", nil
-	}
-	return fmt.Sprintf("whether Secure Boot is on is not known (the variable holds %x)", v.Data), nil
+	return fmt.Errorf("%v, and it is signed by %s, while %s, which starts today, is signed by %s: %w (sign it with "+
+		"the same key, and build the image again)", firmware, people(own.Signers()), path, people(trusted.Signers()),
+		bootloader.ErrRefused)
 }
 
 // today reads the loader that this boot came through: the one that BootCurrent names where that is ours or a copy, else
@@ -134,10 +126,10 @@ func people(certs []*x509.Certificate) string {
 
 // bad says why signatures do not count.
 func bad(s authenticode.Signed) string {
-	if len(s.Bad) == 0 {
-		return ""
+	if err := s.Bad(); err != nil {
+		return fmt.Sprintf(" (it has %v)", err)
 	}
-	return fmt.Sprintf(" (it has %v)", errors.Join(s.Bad...))
+	return ""
 }
 
 // IsProgram reports whether firmware would take a file for a program at all, whoever's.

@@ -51,8 +51,8 @@ func (g GUID) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", g[:4], g[4:6], g[6:8], g[8:10], g[10:])
 }
 
-// swapped exchanges the text order and the firmware's order; it is its own inverse.
-func (g GUID) swapped() GUID {
+// Swapped exchanges the text order and the firmware's order; it is its own inverse.
+func (g GUID) Swapped() GUID {
 	return GUID{g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]}
 }
 

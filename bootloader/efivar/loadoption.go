@@ -62,7 +62,7 @@ func (h HardDrive) Node() Node {
 	b := binary.LittleEndian.AppendUint32(nil, h.Number)
 	b = binary.LittleEndian.AppendUint64(b, h.First)
 	b = binary.LittleEndian.AppendUint64(b, h.Sectors)
-	guid := h.GUID.swapped()
+	guid := h.GUID.Swapped()
 	b = append(b, guid[:]...)
 	return Node{typeMedia, subtypeHardDrive, append(b, formatGPT, signatureGUID)}
 }
@@ -76,7 +76,7 @@ func (n Node) HardDrive() (h HardDrive, ok bool) {
 	h.Number = binary.LittleEndian.Uint32(n.Data)
 	h.First = binary.LittleEndian.Uint64(n.Data[4:])
 	h.Sectors = binary.LittleEndian.Uint64(n.Data[12:])
-	h.GUID = GUID(n.Data[20:36]).swapped()
+	h.GUID = GUID(n.Data[20:36]).Swapped()
 	return h, true
 }
 

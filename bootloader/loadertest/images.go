@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader/predict"
 )
@@ -35,14 +36,26 @@ func Loader(arch string) []byte { return LoaderOf(arch, "252.39-1~deb12u2") }
 // LoaderOf is Loader of another version.
 func LoaderOf(arch, version string) []byte {
 	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic",
-		[]byte("#### LoaderInfo: systemd-boot " + version + " ####")})
+		[]byte("#### LoaderInfo: systemd-boot " + version + " ####")},
+		section{".sbat", levels("systemd,1,The systemd Developers,systemd," + version + ",https://systemd.io/")})
 }
 
 // Shim returns a small file that is taken for a shim. No real firmware starts it.
-func Shim(arch string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sbat",
-		[]byte("sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\nshim,4,UEFI " +
-			"shim,shim,1,https://github.com/rhboot/shim\n")})
+func Shim(arch string) []byte { return ShimOf(arch, nil) }
+
+// ShimOf is Shim with a certificate of its vendor, DER.
+func ShimOf(arch string, vendor []byte) []byte {
+	le := binary.LittleEndian
+	table := le.AppendUint32(le.AppendUint32(nil, uint32(len(vendor))), 0)
+	table = le.AppendUint32(le.AppendUint32(table, 16), uint32(16+len(vendor)))
+	return image(arch, section{".text", []byte{0xc3}},
+		section{".sbat", levels("shim,4,UEFI shim,shim,1,https://github.com/rhboot/shim")},
+		section{".vendor_cert", append(table, vendor...)})
+}
+
+// levels is the content of a section .sbat.
+func levels(component string) []byte {
+	return []byte("sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n" + component + "\n")
 }
 
 // Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
@@ -72,10 +85,16 @@ func image(arch string, sections ...section) []byte {
 	le.PutUint32(opt[60:], uint32(headers))
 	le.PutUint16(opt[68:], 10)
 	le.PutUint32(opt[108:], 16)
+	names := ""
 	for i, s := range sections {
 		h := b[88+optSize+40*i:]
 		size := round(len(s.data))
-		copy(h[:8], s.name)
+		if len(s.name) > 8 { // it is in the table of strings
+			copy(h[:8], fmt.Sprintf("/%d", 4+len(names)))
+			names += s.name + "\x00"
+		} else {
+			copy(h[:8], s.name)
+		}
 		le.PutUint32(h[8:], uint32(len(s.data)))
 		le.PutUint32(h[12:], uint32(len(b)))
 		le.PutUint32(h[16:], uint32(size))
@@ -84,6 +103,11 @@ func image(arch string, sections ...section) []byte {
 		copy(b[len(b)-size:], s.data)
 	}
 	le.PutUint32(b[88+56:], uint32(len(b)))
+	if names != "" {
+		le.PutUint32(b[76:], uint32(len(b))) // a table of no symbols
+		b = append(le.AppendUint32(b, uint32(4+len(names))), names...)
+		b = append(b, make([]byte, round(len(b))-len(b))...)
+	}
 	return b
 }
 
@@ -115,7 +139,8 @@ func GRUBEFIOf(mark string) []byte { return GRUBEFIFor("amd64", mark) }
 
 // GRUBEFIFor is GRUBEFIOf for machines of another architecture (a GOARCH).
 func GRUBEFIFor(arch, mark string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)})
+	return image(arch, section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)},
+		section{".sbat", levels("grub,4,Free Software Foundation,grub,2.12,https://www.gnu.org/software/grub/")})
 }
 
 // LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload

@@ -2,9 +2,8 @@ package loadertest
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -16,23 +15,31 @@ import (
 	"github.com/pawl-os/pawl/bootloader/authenticode"
 )
 
-// Key is a key that signs programs for EFI, with its certificate.
+// Key is a key that signs programs for EFI, with its certificate: RSA, as firmware knows it, and short, to be made
+// fast.
 type Key struct {
 	Certificate *x509.Certificate
 
-	key *ecdsa.PrivateKey
+	key *rsa.PrivateKey
 }
 
-// NewKey makes a key whose certificate has that name.
-func NewKey(name string) (Key, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// NewKey makes a key whose certificate has that name and was issued by itself.
+func NewKey(name string) (Key, error) { return Key{}.Issue(name, func(*x509.Certificate) {}) }
+
+// Issue makes a key whose certificate k issued. change is what the certificate is to say beside its name.
+func (k Key) Issue(name string, change func(*x509.Certificate)) (Key, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		return Key{}, err
 	}
 	now := time.Now()
 	c := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: now, NotAfter: now.AddDate(1, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	change(c)
+	if k.key == nil {
+		k = Key{c, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, k.Certificate, &key.PublicKey, k.key)
 	if err != nil {
 		return Key{}, err
 	}
@@ -45,12 +52,12 @@ var (
 	indirectDataOID = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 2, 1, 4}
 	imageDataOID    = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 2, 1, 15}
 	sha256OID       = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
-	ecdsaOID        = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
+	rsaOID          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
 )
 
 // Sign returns a program with a signature by k behind it, as sbsign puts it there; one that is signed already gets no
-// other.
-func (k Key) Sign(image []byte) ([]byte, error) {
+// other. The certificates come with it.
+func (k Key) Sign(image []byte, with ...Key) ([]byte, error) {
 	le := binary.LittleEndian
 	signed := append([]byte(nil), image...)
 	signed = append(signed, make([]byte, (8-len(signed)%8)%8)...)
@@ -103,13 +110,17 @@ func (k Key) Sign(image []byte) ([]byte, error) {
 		Certificates asn1.RawValue
 		Signers      []signer `asn1:"set"`
 	}
+	certs := append([]byte(nil), k.Certificate.Raw...)
+	for _, other := range with {
+		certs = append(certs, other.Certificate.Raw...)
+	}
 	pkcs7, err := asn1.Marshal(content{signedDataOID, signedData{
 		Version: 1, Algorithms: []algorithm{{sha256OID}}, Content: content{indirectDataOID, covered},
 		Certificates: asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true,
-			Bytes: k.Certificate.Raw},
+			Bytes: certs},
 		Signers: []signer{{1, issuerAndSerial{asn1.RawValue{FullBytes: k.Certificate.RawIssuer},
 			k.Certificate.SerialNumber},
-			algorithm{sha256OID}, algorithm{ecdsaOID}, signature}},
+			algorithm{sha256OID}, algorithm{rsaOID}, signature}},
 	}})
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 )
 
 // The model of GRUB 2.06: it runs the grub.cfg that it finds on partition 1 of the disk, reads files through the first
@@ -331,6 +332,11 @@ func (g *grub) loadLinux(args []string) error {
 		(!whole || binary.LittleEndian.Uint16(header[0x1fe:]) != 0xaa55 || string(header[0x202:0x206]) != "HdrS") {
 		return errors.New("invalid magic number")
 	}
+	if !g.b.good(g.path(args[0])) {
+		if err := g.accepted(args[0], t); err != nil {
+			return err
+		}
+	}
 	g.kernel = &kernel{path: args[0], file: t, header: header, cmdline: "BOOT_IMAGE=" + args[0]}
 	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 	for _, a := range args[1:] {
@@ -344,6 +350,27 @@ func (g *grub) loadLinux(args []string) error {
 		g.kernel.cmdline = g.kernel.cmdline[:2047]
 	}
 	return nil
+}
+
+// accepted asks the shim, as GRUB does. What GRUB makes of Secure Boot without one depends on how it was built.
+func (g *grub) accepted(path string, t *taken) error {
+	b := g.b
+	if !b.trusts.Checks() {
+		return nil
+	}
+	if b.shim == nil {
+		b.unsure("%s: %v, and GRUB was not started through a shim, which it asks", fileName(path), b.trusts)
+		return nil
+	}
+	f, err := g.v.open(g.path(path))
+	if err != nil {
+		return err
+	}
+	sections, err := loadImage(t, t.size, b.machine())
+	if err != nil {
+		return fmt.Errorf("%w: it is no program: %w", secureboot.ErrRefused, err)
+	}
+	return b.accepted(g.v, g.path(path), f, t, sections)
 }
 
 func (g *grub) loadInitrd(name string) error {

@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/partition/device"
 )
 
@@ -47,7 +48,7 @@ func Variables(from efivar.Store) (*efivar.Memory, error) {
 	}
 	for _, name := range names {
 		if name.GUID != efivar.Global("").GUID && name.GUID != efivar.Loader("").GUID &&
-			name.GUID != Signatures("").GUID {
+			name.GUID != secureboot.Database("").GUID && name.GUID != secureboot.Mok("").GUID {
 			continue
 		}
 		v, err := from.Read(name)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/partition/device"
 )
 
@@ -28,7 +29,8 @@ func Order(disk device.Reader, vars efivar.Store, o Options) ([]Option, error) {
 		return nil, err
 	}
 	o.NoDigest = true
-	b := &boot{disk: disk, vars: held, o: o}
+	b := newBoot(disk, held, o)
+	b.trusts = secureboot.Read(held)
 	if b.parts, err = readGPT(disk); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strconv"
+	"strings"
 )
 
 // machine types of PE images.
@@ -90,6 +92,9 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 			return nil, errImage
 		}
 		name, _, _ := bytes.Cut(s[:8], []byte{0})
+		if long := sectionName(r, length, coff, string(name)); long != "" {
+			name = []byte(long)
+		}
 		var data []byte
 		if size > 0 {
 			if data, err = readAt(r, length, raw, min(size, virtual, mostOfSection)); err != nil {
@@ -101,9 +106,27 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 	return sections, nil
 }
 
+// sectionName is the name of a section that is longer than 8 bytes: "/37" says where it is in the table of strings, behind
+// the symbols of 18 bytes each. "" where there is none.
+func sectionName(r io.ReaderAt, length int64, coff []byte, name string) string {
+	digits, long := strings.CutPrefix(name, "/")
+	off, err := strconv.ParseUint(digits, 10, 24)
+	symbols, count := int64(binary.LittleEndian.Uint32(coff[8:])), int64(binary.LittleEndian.Uint32(coff[12:]))
+	if !long || err != nil || symbols == 0 {
+		return ""
+	}
+	at := symbols + 18*count + int64(off)
+	b, err := readAt(r, length, at, min(32, length-at))
+	if err != nil {
+		return ""
+	}
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return string(text)
+}
+
 // readAt reads n bytes of a file of a known length; what goes beyond it is errImage.
 func readAt(r io.ReaderAt, length, off, n int64) ([]byte, error) {
-	if off < 0 || off+n > length {
+	if off < 0 || n < 0 || off+n > length {
 		return nil, errImage
 	}
 	b := make([]byte, n)

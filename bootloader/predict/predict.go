@@ -13,8 +13,9 @@
 //
 // It does not model: a directory that a loader makes longer, an Extended Boot Loader partition, GRUB on FAT12 and
 // FAT16, other partition tables than GPT, more than one disk, keys pressed, or what an image does once it started. The
-// first four are errors when they would matter. With Secure Boot on, a program is refused that nobody signed who may by
-// db and dbx; where those cannot be read, behind a shim, and of what GRUB loads, every signature is taken to be good.
+// first four are errors when they would matter. With Secure Boot on, a program is refused that the firmware, or the
+// shim in front of the loader, is known to refuse (package secureboot). Where that is not known, and for what GRUB loads
+// without a shim, the signature is taken to be good, and Outcome.Unsure says so.
 //
 // Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
 package predict
@@ -32,6 +33,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/partition/device"
 )
 
@@ -45,12 +47,14 @@ type Options struct {
 	NoShell  bool   // firmware without a shell behind the last boot option
 	NoDigest bool   // leave Outcome.Digest empty
 	// Skim reads of a program, a kernel or an initramfs only what the model looks at, and so no sector that cannot be
-	// read in the rest of it. It implies NoDigest.
+	// read in the rest of it; with Secure Boot on, a program is read once for each Verdicts. It implies NoDigest.
 	Skim bool
 	// Good names files, by their paths on the boot file system, that are taken to be whole, signed, and right for the
 	// machine, whatever they hold: what is to be written there is not there yet. Nil: none.
 	Good  func(path string) bool
 	Trace bool // fill Outcome.Log
+	// Verdicts keeps what is known of signatures from one boot to the next; nil: each file is hashed in each boot.
+	Verdicts *Verdicts
 	// Refuses is the SHA-256 of a program that this firmware does not start, for a reason that is not in the file; ""
 	// for none. Not with Skim.
 	Refuses string
@@ -90,6 +94,7 @@ type Outcome struct {
 	Starts  int             // how often the loader was started
 	Stuck   string          // why nothing runs, and a person is needed; "" when something does
 	Why     []string        // what led there, one sentence each, in order; with Options.Explain
+	Unsure  []string        // what was taken to be signed because that is not known, each with the reason
 	Log     []string        // what was tried, with Options.Trace
 }
 
@@ -113,7 +118,7 @@ func Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error) {
 	if o.Model != nil {
 		return o.Model.Boot(disk, vars, o)
 	}
-	return (&boot{disk: disk, vars: vars, o: o, explain: o.Explain}).run()
+	return newBoot(disk, vars, o).run()
 }
 
 func (b *boot) run() (Outcome, error) {
@@ -133,15 +138,8 @@ const maxResets = 20
 // powerOn runs firmware and loader once. again is true when the machine restarts by itself.
 func (b *boot) powerOn() (again bool, err error) {
 	defer b.forget()
-	kept := map[string][]byte{} // these are the firmware's own word for itself
-	for _, name := range []string{"SecureBoot", "OsIndicationsSupported"} {
-		if v, err := b.vars.Read(efivar.Global(name)); err == nil {
-			kept[name] = v.Data
-		}
-	}
-	b.vars.Reset()
-	for name, data := range kept {
-		b.setVolatile(efivar.Global(name), data)
+	if err := b.reset(); err != nil {
+		return false, err
 	}
 	read := readGPT
 	if b.o.BIOS {
@@ -178,8 +176,37 @@ func (b *boot) powerOn() (again bool, err error) {
 	return false, nil
 }
 
+// reset drops the volatile variables, but for those that are switched in the firmware's setup alone, and those that a
+// shim makes anew.
+func (b *boot) reset() error {
+	names, err := b.vars.List()
+	if err != nil {
+		return err
+	}
+	kept := map[efivar.Name]efivar.Variable{}
+	for _, name := range names {
+		if v, err := b.vars.Read(name); err == nil && (secureboot.Switches(name) ||
+			name == efivar.Global("OsIndicationsSupported")) {
+			kept[name] = v
+		}
+	}
+	b.vars.Reset()
+	for name, v := range kept {
+		b.set(name, v)
+	}
+	b.trusts = secureboot.Read(b.vars)
+	return nil
+}
+
 func (b *boot) stuck(why string) {
-	b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Why: b.out.Why, Stuck: why}
+	b.out = Outcome{Starts: b.out.Starts, Log: b.out.Log, Why: b.out.Why, Unsure: b.out.Unsure, Stuck: why}
+}
+
+func newBoot(disk device.Reader, vars *efivar.Memory, o Options) *boot {
+	if o.Verdicts == nil {
+		o.Verdicts = new(Verdicts)
+	}
+	return &boot{disk: disk, vars: vars, o: o, explain: o.Explain}
 }
 
 type boot struct {
@@ -192,7 +219,8 @@ type boot struct {
 	explain  bool              // fill Outcome.Why
 	unread   error             // a variable that decides and cannot be read
 	followed bool              // the boot option that is tried has started a loader
-	shimmed  bool              // through a shim, which checks signatures by itself
+	trusts   secureboot.Firmware
+	shim     *secureboot.Shim // through which what is started now was started; nil for none
 	out      Outcome
 }
 
@@ -271,7 +299,7 @@ func (b *boot) load(v *volume, path string) ([]section, error) {
 		if b.o.Refuses != "" && b.digest(t) == b.o.Refuses {
 			return nil, errRefused
 		}
-		if err := b.signed(t); err != nil {
+		if err := b.accepted(v, path, f, t, sections); err != nil {
 			return nil, err
 		}
 	}
@@ -331,7 +359,7 @@ func (b *boot) start(v *volume, path string) error {
 	b.out.Entry, b.out.Trial = "", false
 	switch {
 	case isShim(sections):
-		return b.shim(v, path)
+		return b.followShim(v, path, sections)
 	case isSystemdBoot(sections):
 		return b.systemdBoot(v, path, sections)
 	case isGRUB(sections):

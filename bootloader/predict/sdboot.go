@@ -205,7 +205,7 @@ func (b *boot) startEntry(v *volume, e entry) error {
 	if _, err := b.load(v, e.loader); err != nil {
 		return fmt.Errorf("error loading %s: %w", e.loader, err)
 	}
-	if e.devicetree && !b.secure() { // there, it is passed over
+	if e.devicetree && !b.trusts.Checks() { // there, it is passed over
 		return fmt.Errorf("error loading its device tree: the firmware has none")
 	}
 	b.out.Initrd, b.out.Cmdline = "", ""

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 )
 
 // list is an EFI_SIGNATURE_LIST with one entry; its type is as firmware has it.
@@ -75,7 +76,8 @@ func TestSecureBoot(t *testing.T) {
 			"EFI/BOOT/BOOTX64.EFI": sign(key, loadertest.Shim("amd64")), "EFI/BOOT/grubx64.efi": sign(other, loader),
 			"EFI/pawl/A/os.efi": string(one),
 		}, list(certificates, key.Certificate.Raw), nil, ""},
-		"behind a shim that it does not know": {map[string]string{"EFI/BOOT/BOOTX64.EFI": string(loadertest.Shim("amd64")), "EFI/BOOT/grubx64.efi": sign(key, loader)},
+		"behind a shim that it does not know": {map[string]string{
+			"EFI/BOOT/BOOTX64.EFI": string(loadertest.Shim("amd64")), "EFI/BOOT/grubx64.efi": sign(key, loader)},
 			list(certificates, key.Certificate.Raw), nil, "the firmware"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +93,7 @@ func TestSecureBoot(t *testing.T) {
 				Data: []byte{1}}))
 			for list, data := range map[string][]byte{"db": c.db, "dbx": c.dbx} {
 				if data != nil {
-					require.NoError(t, m.Vars.Write(predict.Signatures(list), efivar.Variable{Attributes: efivar.Kept,
+					require.NoError(t, m.Vars.Write(secureboot.Database(list), efivar.Variable{Attributes: efivar.Kept,
 						Data: data}))
 				}
 			}

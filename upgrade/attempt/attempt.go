@@ -66,6 +66,7 @@ type Attempt struct {
 	Way       string          `json:"trial,omitempty"`     // the way in which it is tried; "" is the loader's usual one
 	Trials    int             `json:"trials,omitempty"`    // boots of its trial that have begun
 	Forced    bool            `json:"forced,omitempty"`    // it was ordered although something spoke against it
+	Foreseen  string          `json:"foreseen,omitempty"`  // why it was not to start, as the rehearsal had it
 	Kexec     bool            `json:"kexec,omitempty"`     // its trial is started by kexec, once
 	Mode      string          `json:"mode,omitempty"`      // how its restarts go; the node service's word
 	Marks     []Mark          `json:"marks,omitempty"`     // what the node service has to undo

@@ -243,6 +243,18 @@ func (d *Diagnosis) judge(b predict.Outcome) (problem, do string) {
 	return "", ""
 }
 
+// unsure are the files whose signatures boots take to be good, with the reasons.
+func unsure(boots []predict.Outcome) (all []string) {
+	for _, b := range boots {
+		for _, text := range b.Unsure {
+			if !slices.Contains(all, text) {
+				all = append(all, text)
+			}
+		}
+	}
+	return all
+}
+
 // assume says what the prediction does not know.
 func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 	note := func(format string, args ...any) { d.Assumes = append(d.Assumes, fmt.Sprintf(format, args...)) }
@@ -261,9 +273,8 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.",
 			a.Version)
 	}
-	if foretell.SecureBoot(vars) {
-		note("Secure Boot is on: what a shim or GRUB loads is taken to be signed, and so is everything where the " +
-			"firmware does not say who may sign.")
+	for _, text := range unsure(d.Boots) {
+		note("Its signature is taken to be good: %s.", text)
 	}
 	if len(vars.Values()) == 0 && !o.BIOS {
 		note("The firmware holds no variables, as on a machine that was never started.")

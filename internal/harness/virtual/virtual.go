@@ -174,17 +174,19 @@ func NewImages(ctx context.Context, dir string) (*Images, error) {
 
 // Spec says what is in an image. The zero value of each field is what boots.
 type Spec struct {
-	Cmdline string       // of the kernel; default "console=ttyS0 panic=1"
-	Size    int          // bytes that the kernel has at least
-	Release string       // the os-release in the UKI; default one of the version
-	UKI     []byte       // in place of one that is made
-	Assets  []pack.Asset // in place of all
-	Arch    string       // default amd64
-	GRUB    bool         // for GRUB: a kernel and an initramfs instead of a UKI
-	Loader  string       // version of systemd-boot, default 252.39-1~deb12u2; with GRUB, what tells one from another
-	Own     []byte       // the loader itself, in place of one that is made
-	Kernel  bool         // for systemd-boot: the same instead of a UKI
-	Both    bool         // for systemd-boot: the same beside a UKI
+	Cmdline string // of the kernel; default "console=ttyS0 panic=1"
+	Size    int    // bytes that the kernel has at least
+	Release string // the os-release in the UKI; default one of the version
+	UKI     []byte // in place of one that is made
+	// signs the UKI that is made; nil: nobody does
+	Sign   func([]byte, ...loadertest.Key) ([]byte, error)
+	Assets []pack.Asset // in place of all
+	Arch   string       // default amd64
+	GRUB   bool         // for GRUB: a kernel and an initramfs instead of a UKI
+	Loader string       // version of systemd-boot, default 252.39-1~deb12u2; with GRUB, what tells one from another
+	Own    []byte       // the loader itself, in place of one that is made
+	Kernel bool         // for systemd-boot: the same instead of a UKI
+	Both   bool         // for systemd-boot: the same beside a UKI
 
 	Annotations map[string]string // of the image
 	Compression pack.Compression
@@ -214,6 +216,11 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	})
 	if err != nil {
 		return "", err
+	}
+	if s.Sign != nil {
+		if asset, err = signed(asset, s.Sign); err != nil {
+			return "", err
+		}
 	}
 	if s.UKI != nil {
 		asset = pack.Data(pack.UKIAsset, s.UKI)
@@ -249,6 +256,16 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("oci:%s@%s", i.layout.Dir(), built.Digest), i.layout.Tag("v"+version, built)
+}
+
+// signed is an asset that somebody has signed.
+func signed(a pack.Asset, sign func([]byte, ...loadertest.Key) ([]byte, error)) (pack.Asset, error) {
+	var bare bytes.Buffer
+	if err := a.Write(&bare); err != nil {
+		return a, err
+	}
+	content, err := sign(bare.Bytes())
+	return pack.Data(a.Name, content), err
 }
 
 // Image makes an image of a version and opens it.

@@ -46,6 +46,9 @@ func (c *console) Write(b []byte) (int, error) {
 	c.partial = append(c.partial, b...)
 	for {
 		line, rest, whole := bytes.Cut(c.partial, []byte("\n"))
+		if at := moved(c.partial); !whole && at > 0 {
+			line, rest, whole = c.partial[:at], c.partial[at:], true
+		}
 		if !whole {
 			break
 		}
@@ -54,6 +57,23 @@ func (c *console) Write(b []byte) (int, error) {
 		c.wake()
 	}
 	return len(b), nil
+}
+
+// moves is where a program puts the cursor somewhere else.
+var moves = regexp.MustCompile(`\x1b\[[0-9]+;[0-9]+H`)
+
+// moved is where a text ends that was drawn over the screen, as a dialog is, and has no end of a line; 0 where it goes
+// on.
+func moved(b []byte) int {
+	const screen = 2000 // characters
+	if len(b) < screen {
+		return 0
+	}
+	all := moves.FindAllIndex(b, -1)
+	if len(all) == 0 {
+		return 0
+	}
+	return all[len(all)-1][0]
 }
 
 func (c *console) close() {

@@ -3,9 +3,7 @@
 package foretell
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
@@ -27,12 +25,6 @@ func Matches(b predict.Outcome, m bootloader.Manifest) error {
 		return fmt.Errorf("its %s is not what its manifest says", bootloader.InitrdFile)
 	}
 	return nil
-}
-
-// SecureBoot reports whether the firmware checks signatures, or may: what cannot be read does not say that it does not.
-func SecureBoot(vars *efivar.Memory) bool {
-	v, err := vars.Read(efivar.Global("SecureBoot"))
-	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && !(len(v.Data) == 1 && v.Data[0] == 0)
 }
 
 // Firmware is the kind of machine that a disk and its variables belong to.

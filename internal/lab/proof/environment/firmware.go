@@ -12,7 +12,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
-	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
 )
@@ -113,7 +113,7 @@ func (d *disturbed) secureBoot() (string, error) {
 	for _, n := range []int{28 + len(digests), 0, 48} {
 		list = binary.LittleEndian.AppendUint32(list, uint32(n))
 	}
-	return fmt.Sprintf("it trusts %d programs", len(digests)/48), d.set(predict.Signatures("db"), efivar.Kept,
+	return fmt.Sprintf("it trusts %d programs", len(digests)/48), d.set(secureboot.Database("db"), efivar.Kept,
 		append(list, digests...))
 }
 
