@@ -157,7 +157,7 @@ func (c *cli) root() *cobra.Command {
 	})
 	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
 		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
-		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(), c.versionCommand())
+		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(), c.inspectCommand(), c.versionCommand())
 	c.completions(root)
 	return root
 }
