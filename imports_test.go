@@ -79,7 +79,7 @@ var allowed = map[string]struct {
 	"image/format": {nil, "what images are made by and read by"},
 	"image": {[]string{"bootloader", "image/format"},
 		"sources of images; knows no disk; of bootloader, what a version may be"},
-	"image/pack": {[]string{"bootloader", "bootloader/uki", "image/format"},
+	"image/pack": {[]string{"bootloader", "bootloader/authenticode", "bootloader/uki", "image/format"},
 		"makes what image reads; of bootloader, what a version may be"},
 	"image/pack/grubcore": {[]string{"bootloader/grub"},
 		"GRUB's parts for an image, made with the programs of GRUB that are installed"},

@@ -2,6 +2,11 @@ package authenticode_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -121,4 +126,33 @@ func TestSignersOfWhatLoadertestSigned(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Bad())
 	require.True(t, s.By([]*x509.Certificate{key.Certificate}))
+}
+
+// A signature is put behind those that are there, and only by a key that firmware knows and that is the certificate's.
+func TestSign(t *testing.T) {
+	ours, err := loadertest.NewKey("ours")
+	require.NoError(t, err)
+	a := certificate(t, "a.pem")
+	both, err := ours.Sign(file(t, "a.efi"))
+	require.NoError(t, err)
+	s, err := authenticode.Read(both)
+	require.NoError(t, err)
+	require.NoError(t, s.Bad())
+	require.Equal(t, []*x509.Certificate{a, ours.Certificate}, s.Signers())
+
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	require.NoError(t, err)
+	for name, key := range map[string]crypto.Signer{"over a curve": curve, "of another certificate": short} {
+		_, err = authenticode.Sign(file(t, "loader.efi"), key, a)
+		require.ErrorIs(t, err, authenticode.ErrKey, name)
+	}
+	_, err = authenticode.Sign(file(t, "loader.efi"), short)
+	require.ErrorIs(t, err, authenticode.ErrKey, "no certificate")
+	for name, image := range map[string][]byte{"text": []byte("text"), "cut": file(t, "a.efi")[:1030],
+		"something behind the signatures": append(file(t, "a.efi"), make([]byte, 16)...)} {
+		_, err = ours.Sign(image)
+		require.ErrorIs(t, err, authenticode.ErrFormat, name)
+	}
 }

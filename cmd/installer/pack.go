@@ -27,6 +27,8 @@ type recipe struct {
 
 	version, arch, output, tag, push, signKey, entrypoint string
 
+	signEFI []string // a key, and its certificates
+
 	from, client string // see versions.FromAnnotation and versions.ClientAnnotation
 
 	grub bool
@@ -73,6 +75,8 @@ func packCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&r.grub, "grub", false,
 		"also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
+	c.Flags().StringSliceVar(&r.signEFI, "sign-efi", nil, "sign the UKI, the kernel and the loaders for Secure Boot: "+
+		"KEY,CERTIFICATES,\nboth PEM: RSA, and the key's certificate first")
 	for _, name := range []string{"kernel", "os-release", "loader", "output"} {
 		_ = c.MarkFlagRequired(name)
 	}
@@ -154,7 +158,30 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 			pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot),
 			pack.Data(pack.GRUBCoreAsset, parts.Core))
 	}
+	if err := r.signAll(img.Assets); err != nil {
+		return "", err
+	}
 	return r.store(ctx, img)
+}
+
+// signAll signs what firmware checks, if that is asked for.
+func (r recipe) signAll(assets []pack.Asset) error {
+	if r.signEFI == nil {
+		return nil
+	}
+	signer, err := pack.ReadEFISigner(r.signEFI[0], r.signEFI[1])
+	if err != nil {
+		return usageError{fmt.Errorf("--sign-efi: %w", err)}
+	}
+	for i, a := range assets {
+		switch a.Name {
+		case pack.UKIAsset, pack.KernelAsset, pack.LoaderAsset, pack.GRUBEFIAsset:
+			if assets[i], err = signer.Sign(a); err != nil {
+				return usageError{fmt.Errorf("--sign-efi: %w", err)}
+			}
+		}
+	}
+	return nil
 }
 
 // maxEpoch is the end of the year 9999, beyond which RFC 3339 has no times.
@@ -176,6 +203,9 @@ func (r recipe) check() error {
 		if v.lowest != "" && !versions.Comparable(v.lowest) {
 			return fmt.Errorf("--%s %q is no version such as 1.2.0", v.flag, v.lowest)
 		}
+	}
+	if len(r.signEFI) != 0 && len(r.signEFI) != 2 {
+		return fmt.Errorf("--sign-efi %s: want KEY,CERTIFICATES", strings.Join(r.signEFI, ","))
 	}
 	if err := checkArch(r.arch); err != nil {
 		return err

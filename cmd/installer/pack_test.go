@@ -1,6 +1,13 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,8 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/authenticode"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -208,4 +219,81 @@ func TestPackedWithoutAStubBoots(t *testing.T) {
 	status, out = run(t, slices.Delete(flags, i, i+2)...)
 	require.Equal(t, 2, status, out)
 	require.Contains(t, out, "need --initramfs")
+}
+
+// What --sign-efi signs is what firmware checks, and boots where firmware trusts that key alone.
+func TestPackedImageIsSignedForSecureBoot(t *testing.T) {
+	t.Parallel()
+	dir, flags := parts(t)
+	key, certs := keyPair(t, dir)
+	layout := filepath.Join(dir, "layout")
+	status, out := run(t, append(flags, "--output", layout, "--sign-efi", key+","+certs)...)
+	require.Zero(t, status, out)
+	img, err := image.Open(t.Context(), strings.TrimSpace(out), image.Options{Arch: "amd64"})
+	require.NoError(t, err)
+	data, err := os.ReadFile(certs)
+	require.NoError(t, err)
+	block, _ := pem.Decode(data)
+	vars := efivar.NewMemory()
+	require.NoError(t, vars.Write(efivar.Global("SecureBoot"), efivar.Variable{Attributes: 6, Data: []byte{1}}))
+	db, err := secureboot.Encode(secureboot.Of(secureboot.TypeX509, block.Bytes))
+	require.NoError(t, err)
+	require.NoError(t, vars.Write(secureboot.Database("db"), efivar.Variable{Attributes: efivar.Kept, Data: db}))
+	signed := 0
+	err = img.Extract(t.Context(), func(a image.Asset, r io.Reader) error {
+		content, err := io.ReadAll(r)
+		if err != nil || a.Name != pack.UKIAsset && a.Name != pack.LoaderAsset {
+			return err
+		}
+		s, err := authenticode.Read(content)
+		if err != nil {
+			return err
+		}
+		signed++
+		return secureboot.Read(vars).Judge(s)
+	}, nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, signed)
+
+	again, out2 := run(t, append(flags, "--output", filepath.Join(dir, "other"), "--sign-efi", key+","+certs)...)
+	require.Zero(t, again)
+	require.Equal(t, digestIn(out), digestIn(out2), "the same bytes each time")
+	for says, value := range map[string]string{
+		"want KEY,CERTIFICATES":                 key,
+		"not a key that signs programs for EFI": key + "," + other(t, dir),
+		"it is no PEM file":                     filepath.Join(dir, "stub") + "," + certs,
+		"it holds none in PEM":                  key + "," + filepath.Join(dir, "stub"),
+	} {
+		status, out := run(t, append(flags, "--output", filepath.Join(dir, "none"), "--sign-efi", value)...)
+		require.Equal(t, exitUsage, status)
+		require.Contains(t, out, says)
+		require.NoDirExists(t, filepath.Join(dir, "none"))
+	}
+}
+
+func digestIn(ref string) string { return ref[strings.LastIndex(ref, "@"):] }
+
+// other is the certificate of another key.
+func other(t *testing.T, dir string) string {
+	dir = filepath.Join(dir, "another")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	_, certs := keyPair(t, dir)
+	return certs
+}
+
+// keyPair is a key for Secure Boot and its certificate, in files.
+func keyPair(t *testing.T, dir string) (key, certs string) {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "release"},
+		NotBefore: time.Now(), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	key, certs = filepath.Join(dir, "efi.key"), filepath.Join(dir, "efi.pem")
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	require.NoError(t, os.WriteFile(certs, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	return key, certs
 }

@@ -221,6 +221,11 @@ func securedCases(t *testing.T) []secured {
 		return signed(bytes.Replace(program, []byte(".sbat"), []byte(".nope"), 1))
 	}
 	ours := certs(us)
+	own := func(program []byte) []byte {
+		signed, err := authenticode.Sign(program, us.private, us.x509)
+		require.NoError(t, err)
+		return signed
+	}
 	ready := signed(loader) // each time it is signed the same bytes are covered
 	sum := sha256.Sum256(us.x509.RawTBSCertificate)
 	revoked := []secureboot.List{secureboot.Of(secureboot.TypeX509SHA256, append(sum[:], make([]byte, 16)...))}
@@ -228,6 +233,7 @@ func securedCases(t *testing.T) []secured {
 		{"loader for another architecture", arm64, same, nil, nil, nil, nil, false, false},
 		{"loader signed by others", foreign, signed, ours, nil, nil, nil, false, false},
 		{"behind a shim, all signed", signed, signed, ours, nil, signed, nil, true, false},
+		{"signed as the packing does", own, own, ours, nil, nil, nil, true, false},
 		{"system not signed", signed, same, ours, nil, nil, nil, false, false},
 		{"all signed", signed, signed, ours, nil, nil, nil, true, false},
 		{"loader not signed", same, signed, ours, nil, nil, nil, false, false},
