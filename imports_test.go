@@ -24,6 +24,7 @@ var allowed = map[string]struct {
 	imports []string
 	why     string
 }{
+	"internal/buildinfo":   {nil, "what a program says of itself"},
 	"internal/certs":       {nil, "certificates of a small authority"},
 	"internal/commandline": {[]string{"internal/nearest"}, "flags and files of settings"},
 	"internal/contexts":    {[]string{"internal/nearest"}, "whom pawl asks"},
@@ -35,8 +36,8 @@ var allowed = map[string]struct {
 	"internal/unrehearsed": {nil, "a switch that the laboratories pull"},
 	"internal/verbs":       {nil, "what the commands have in common"},
 	"internal/show":        {[]string{"internal/terminal"}, "tables for people"},
-	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/commandline", "internal/terminal", "node",
-		"node/api", "node/api/access", "node/hookdir", "node/watchdog", "partition", "upgrade"},
+	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/buildinfo", "internal/commandline", "internal/nearest",
+		"internal/terminal", "node", "node/api", "node/api/access", "node/hookdir", "node/watchdog", "partition", "upgrade"},
 		"the node service as a command, for both of them"},
 
 	"bootloader/authenticode": {nil, "a leaf codec that anyone may import"},
@@ -135,7 +136,7 @@ var rooms = []struct {
 	{"internal/harness", slices.Concat(library, []string{"examples/os"}),
 		"machines and servers for tests: they stand on the library, and the laboratories on them"},
 	{"examples", library, "examples use what an outsider can use"},
-	{"cmd", slices.Concat(library, []string{"internal/certs", "internal/commandline", "internal/contexts", "internal/nearest",
+	{"cmd", slices.Concat(library, []string{"internal/buildinfo", "internal/certs", "internal/commandline", "internal/contexts", "internal/nearest",
 		"internal/pawld",
 		"internal/show", "internal/terminal", "internal/verbs"}), "commands use nothing that only tests need"},
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/format"
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/internal/verbs"
@@ -72,6 +73,8 @@ func root() *cobra.Command {
 			return nil
 		},
 	}
+	c.Version = buildinfo.Text("installer")
+	c.SetVersionTemplate("{{.Version}}\n")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/internal/verbs"
@@ -135,6 +136,8 @@ func (c *cli) root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.Version = buildinfo.Text("pawl")
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{local},
 		"nodes to talk to, separated by commas; @NAME is a group of the context ($PAWL_NODES if not given)")
 	root.PersistentFlags().StringVar(&c.within, "context", "",

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -69,6 +71,62 @@ func checked(flags *flag.FlagSet, name, value string, check func(string) error, 
 	t := &text{value, check}
 	flags.Var(t, name, usage)
 	return &t.value
+}
+
+// own are the flags of the program itself.
+type own struct {
+	config, format, level string
+}
+
+// ownFlags define them; they are read once the command line was.
+func ownFlags(flags *flag.FlagSet) *own {
+	o := &own{format: "text", level: "info"}
+	flags.StringVar(&o.config, "config", "", "YAML `file` with these flags as keys; a flag that is given too wins over its key "+
+		"(default "+defaultConfig+",\nwhere that is there). SIGHUP has it read again")
+	flags.Bool("check-config", false, "say whether the settings can be used, and do nothing else")
+	flags.Bool("give-up", false, "if this boot is a trial, give it up and restart, and do nothing else: for a service manager, "+
+		"when pawld\nfails again and again")
+	flags.Bool("version", false, "print version, commit and date")
+	choice(flags, &o.format, "log-format", "how the log is written: text or json", "text", "json")
+	choice(flags, &o.level, "log-level", "the least that is logged: debug, info, warn or error", "debug", "info", "warn", "error")
+	return o
+}
+
+// choice defines a flag that takes one of some words.
+func choice(flags *flag.FlagSet, to *string, name, usage string, words ...string) {
+	flags.Var(&word{to, name, words}, name, usage)
+}
+
+// word is a flag's value that is one of some words.
+type word struct {
+	to    *string
+	name  string
+	words []string
+}
+
+func (w *word) String() string {
+	if w.to == nil {
+		return ""
+	}
+	return *w.to
+}
+
+func (w *word) Set(value string) error {
+	err := commandline.Word(w.name, value, w.words...)
+	if err == nil {
+		*w.to = value
+	}
+	return err
+}
+
+// log is the log as they have it; level is set to what they say.
+func (o *own) log(to io.Writer, level *slog.LevelVar) *slog.Logger {
+	_ = level.UnmarshalText([]byte(o.level)) // it is one of the words
+	options := &slog.HandlerOptions{Level: level}
+	if o.format == "json" {
+		return slog.New(slog.NewJSONHandler(to, options))
+	}
+	return slog.New(slog.NewTextHandler(to, options))
 }
 
 func anything(string) error { return nil }

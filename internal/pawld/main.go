@@ -32,7 +32,9 @@ func Main(parts ...Part) {
 		stop()
 		giveUp(said)
 	}) // a second signal ends it at once
-	err := daemon{parts: parts}.run(ctx, os.Args[1:], said)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	err := daemon{parts: parts, reload: hangup}.run(ctx, os.Args[1:], said)
 	stop()
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):

@@ -10,11 +10,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/api/access"
@@ -44,6 +47,9 @@ type daemon struct {
 	machine upgrade.OpenOptions
 	reboot  func(context.Context, string) error // nil: node.Reboot
 	parts   []Part
+	out     io.Writer           // for what was asked for; nil: standard output
+	getenv  func(string) string // nil: os.Getenv
+	reload  <-chan os.Signal    // the settings are read again
 }
 
 // Part is what a program adds to the service: it defines flags, and what it returns adds to a configuration what they
@@ -52,23 +58,116 @@ type Part func(*flag.FlagSet) func(*node.Config) error
 
 // order is what the command line says.
 type order struct {
-	node node.Config
-	api  api.RunOptions
+	node     node.Config
+	api      api.RunOptions
+	settings map[string]string // of each flag that is a key of the file
+	level    *slog.LevelVar
+	only     string // what is done in place of serving: "version", "check-config", "give-up"
+}
+
+// of is o with what is known of the node.
+func (o order) of(c node.Config) order {
+	o.node = c
+	return o
+}
+
+// usable says why the service could not work so, as far as that can be told without it: its files are read, and nothing
+// is listened on or opened.
+func (o order) usable(ctx context.Context) error {
+	control, err := access.New(o.api.Access)
+	if err == nil {
+		err = control.Ready()
+	}
+	if err == nil && o.node.Load != nil {
+		_, _, err = o.node.Load(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	s, err := node.New(o.node)
+	if err != nil {
+		return err
+	}
+	return s.Close()
 }
 
 // run ends for no reason in the middle of a trial without giving it up.
 func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
 	o, err := parse(args, errs, d.parts)
+	if d.out == nil {
+		d.out = os.Stdout
+	}
+	if d.getenv == nil {
+		d.getenv = os.Getenv
+	}
 	o.node.Machine.Vars, o.node.Machine.Cmdline, o.node.Machine.BootID, o.node.Machine.Version = d.machine.Vars,
 		d.machine.Cmdline, d.machine.BootID, d.machine.Version
 	o.node.Reboot = d.reboot
 	switch {
+	case err != nil && (o.only == "version" || o.only == "check-config"):
+		return err
+	case o.only == "version":
+		_, err := fmt.Fprintln(d.out, buildinfo.Text("pawld"))
+		return err
+	case o.only == "check-config":
+		if err := o.usable(ctx); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(d.out, "pawld: the settings can be used")
+		return err
+	case err == nil && o.only == "give-up":
+		node.EndTrial(o.node, errors.New("its service manager gave it up"))
+		return nil
 	case err == nil:
-		return api.Run(ctx, o.node, o.api)
+		return d.serve(ctx, args, o)
 	case !errors.Is(err, flag.ErrHelp):
 		node.EndTrial(o.node, err)
 	}
 	return err
+}
+
+// serve is the whole service, with its service manager told of it.
+func (d daemon) serve(ctx context.Context, args []string, o order) error {
+	manager := supervised(d.getenv, o.node.Log)
+	o.api.Up = func(ctx context.Context, _ upgrade.Boot) error {
+		manager.ready(ctx, o.api.Listen)
+		return nil
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-d.reload:
+				d.again(args, o)
+			}
+		}
+	}()
+	defer manager.say("STOPPING=1")
+	return api.Run(ctx, o.node, o.api)
+}
+
+// again reads the settings again. The log's level counts at once; of what else has changed it is said that it counts after
+// a restart. The files of TLS need no order.
+func (d daemon) again(args []string, o order) {
+	var said strings.Builder
+	fresh, err := parse(args, &said, d.parts)
+	if err != nil {
+		o.node.Log.Warn("the new settings are not used; the old ones are", "reason", err)
+		return
+	}
+	o.level.Set(fresh.level.Level())
+	var later []string
+	for name, value := range fresh.settings {
+		if name != "log-level" && value != o.settings[name] {
+			later = append(later, name)
+		}
+	}
+	slices.Sort(later)
+	o.node.Log.Info("the settings are read again", "log-level", fresh.level.Level(), "after-a-restart",
+		strings.Join(later, ","))
 }
 
 // wrong is an error of the command line, which it prints.
@@ -95,14 +194,23 @@ func named(flag string, args []string) (values []string) {
 
 // parse reads the command line, and looks at nothing else.
 func parse(args []string, errs io.Writer, parts []Part) (order, error) {
-	c := node.Config{Disk: cmp.Or(named("disk", args)...), Log: slog.New(slog.NewTextHandler(errs, nil))}
-	if roles, err := partition.ParseLabels(named("label", args)...); err == nil {
+	o := order{level: new(slog.LevelVar)}
+	file := cmp.Or(named("config", args)...)
+	c := node.Config{Disk: cmp.Or(slices.Concat(named("disk", args), guessed(file, "disk"))...),
+		Log: slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: o.level}))}
+	for _, verb := range []string{"version", "check-config", "give-up"} {
+		if slices.ContainsFunc(args, func(arg string) bool { return strings.TrimLeft(arg, "-") == verb && arg != verb }) {
+			o.only = verb
+		}
+	}
+	if roles, err := partition.ParseLabels(slices.Concat(named("label", args), guessed(file, "label"))...); err == nil {
 		c.Machine.Labels = roles
 	}
+	o.node = c
 	flags := flag.NewFlagSet("pawld", flag.ContinueOnError)
 	flags.SetOutput(errs)
 	flags.Usage = func() {
-		fmt.Fprintln(errs, "Usage: pawld --disk DEVICE [flags]")
+		fmt.Fprintln(errs, "Usage: pawld [--config FILE] --disk DEVICE [flags]")
 		flags.PrintDefaults()
 		fmt.Fprint(errs, limits)
 	}
@@ -142,21 +250,29 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"),
 		"when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running "+
 			"version, or undo")
+	settled := ownFlags(flags)
 	var more []func(*node.Config) error
 	for _, part := range parts {
 		more = append(more, part(flags))
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return order{}, err
+		return o, err
 	case err != nil:
-		return order{node: c}, fmt.Errorf("%w: %w", errUsage, err) // flag has said it
-	case flags.NArg() > 0 || *disk == "":
-		return order{node: c}, wrong(errs, "want --disk DEVICE and no arguments (see pawld --help)")
+		return o, fmt.Errorf("%w: %w", errUsage, err) // flag has said it
+	case o.only == "version":
+		return o, nil
 	}
+	if err := configure(flags, settled.config); err != nil {
+		return o.of(c), wrong(errs, "%w", err)
+	}
+	if flags.NArg() > 0 || *disk == "" {
+		return o.of(c), wrong(errs, "want --disk DEVICE, or a file with `disk: DEVICE`, and no arguments (see pawld --help)")
+	}
+	c.Log = settled.log(errs, o.level)
 	parsed, err := partition.ParseLabels(roles...)
 	if err != nil {
-		return order{node: c}, wrong(errs, "--label: %w", err)
+		return o.of(c), wrong(errs, "--label: %w", err)
 	}
 	c.Machine.Labels = parsed
 	c.Disk, c.TrialDeadline, c.Window = *disk, *deadline, *window
@@ -169,14 +285,14 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	case "undo":
 		c.IfHeld = node.HeldUndo
 	default:
-		return order{node: c}, wrong(errs, "--stuck %q: want reboot or undo", *stuck)
+		return o.of(c), wrong(errs, "--stuck %q: want reboot or undo", *stuck)
 	}
 	if err := bootloader.CheckWay(loaders.All(), *trial); err != nil {
-		return order{node: c}, wrong(errs, "--%v", err)
+		return o.of(c), wrong(errs, "--%v", err)
 	}
 	c.UnmountDeadline, c.Machine.Way = *letGo, *trial
 	if _, err := access.New(who()); err != nil {
-		return order{node: c}, wrong(errs, "%w", err)
+		return o.of(c), wrong(errs, "%w", err)
 	}
 	if *unmount != "" {
 		c.Unmount = strings.Split(*unmount, ",")
@@ -191,8 +307,10 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	}
 	for _, configure := range more {
 		if err := configure(&c); err != nil {
-			return order{node: c}, wrong(errs, "%w", err)
+			return o.of(c), wrong(errs, "%w", err)
 		}
 	}
-	return order{c, api.RunOptions{Listen: listen, Insecure: *insecure, Names: names, Access: who()}}, nil
+	o.node, o.settings = c, settings(flags)
+	o.api = api.RunOptions{Listen: listen, Insecure: *insecure, Names: names, Access: who()}
+	return o, nil
 }
