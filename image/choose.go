@@ -10,6 +10,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pawl-os/pawl/bootloader/arch"
 )
 
 // Limits on what is looked at to find the image of an architecture.
@@ -134,27 +136,24 @@ func (c *chooser) image(ctx context.Context, m *v1.Manifest, digest v1.Hash) (*c
 }
 
 // wants tells whether a platform is the one that is wanted, and notes it if it is another one.
-func (c *chooser) wants(os, arch string) bool {
-	if other := map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}[arch]; other != "" {
-		arch = other
-	}
-	if (os == "linux" || os == "") && arch == c.arch {
+func (c *chooser) wants(os, machine string) bool {
+	machine = arch.Canonical(machine)
+	if (os == "linux" || os == "") && machine == c.arch {
 		return true
 	}
-	if name := os + "/" + arch; os != "unknown" && arch != "unknown" && !slices.Contains(c.has, name) &&
+	if name := os + "/" + machine; os != "unknown" && machine != "unknown" && !slices.Contains(c.has, name) &&
 		len(c.has) < maxManifests {
 		c.has = append(c.has, name)
 	}
 	return false
 }
 
-// baseline is the variant of an architecture that all its machines run; others may need more than a machine has.
-var baseline = map[string]string{"amd64": "v1", "arm64": "v8"}
-
 // candidates are the entries that may be for the architecture, the likeliest first: those that say so and need no
 // variant, those that need one, and those that do not say.
 func (c *chooser) candidates(entries []v1.Descriptor) []v1.Descriptor {
 	var all, variants, silent []v1.Descriptor
+	wanted, err := arch.Named(c.arch)
+	all64 := err == nil // what all its machines run is known
 	for _, d := range entries {
 		p := d.Platform
 		switch {
@@ -162,7 +161,7 @@ func (c *chooser) candidates(entries []v1.Descriptor) []v1.Descriptor {
 		case p == nil || p.Architecture == "":
 			silent = append(silent, d)
 		case !c.wants(p.OS, p.Architecture):
-		case p.Variant == "" || p.Variant == baseline[c.arch]:
+		case p.Variant == "" || all64 && p.Variant == wanted.Variant:
 			all = append(all, d)
 		default:
 			variants = append(variants, d)

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/authenticode"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
@@ -36,20 +38,56 @@ func Read(f *bootfs.FS, path string) ([]byte, error) {
 	return data, nil
 }
 
-// archs are the machines by the names that firmware looks for.
-var archs = map[string]string{"BOOTX64.EFI": "amd64", "BOOTAA64.EFI": "arm64"}
+// Machine says which machines content is a loader for. What is no EFI image is ErrRefused, one for machines that Pawl
+// does not install ErrMachine.
+func Machine(content []byte) (arch.Arch, error) {
+	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return arch.Arch{}, fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrRefused)
+	}
+	a, err := arch.Named(img.Arch)
+	if err != nil {
+		return a, fmt.Errorf("look what it is for: %w: %w", err, bootloader.ErrMachine)
+	}
+	return a, nil
+}
+
+// MadeFor is the architecture of the machines that a boot file system is for: that of the loader which firmware starts
+// without being told one. A cut while it was replaced may have left none, and a disk may have several; then that of the
+// slots.
+func MadeFor(f *bootfs.FS) arch.Arch {
+	var there []arch.Arch
+	for _, a := range arch.All() {
+		if _, err := f.Stat(a.Removable()); err == nil {
+			there = append(there, a)
+		}
+	}
+	if len(there) == 0 {
+		there = arch.All()
+	}
+	for _, s := range bootloader.Slots {
+		if len(there) == 1 {
+			break
+		}
+		m, err := bootloader.ReadSlot(f, s)
+		if i := slices.IndexFunc(there, func(a arch.Arch) bool { return a.Name == m.Arch }); err == nil && i >= 0 {
+			return there[i]
+		}
+	}
+	return there[0]
+}
 
 // For says why content is no loader for machines of that architecture (a GOARCH): ErrMachine where it is one for
 // others.
-func For(content []byte, arch string) error {
+func For(content []byte, machine string) error {
 	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
 	switch {
 	case err != nil:
 		return fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrRefused)
 	case img.Arch == "":
-		return fmt.Errorf("it is for no machine that is known, and %s is wanted: %w", arch, bootloader.ErrMachine)
-	case img.Arch != arch:
-		return fmt.Errorf("it is for %s, and %s is wanted: %w", img.Arch, arch, bootloader.ErrMachine)
+		return fmt.Errorf("it is for no machine that is known, and %s is wanted: %w", machine, bootloader.ErrMachine)
+	case img.Arch != machine:
+		return fmt.Errorf("it is for %s, and %s is wanted: %w", img.Arch, machine, bootloader.ErrMachine)
 	}
 	return nil
 }
@@ -58,7 +96,11 @@ func For(content []byte, arch string) error {
 // ErrMachine or ErrRefused. With Secure Boot on, the firmware's own lists decide; where they cannot be read, it is
 // known to trust who signed that one, and nobody else.
 func (b Order) Accepts(content []byte) error {
-	if err := For(content, archs[strings.ToUpper(path.Base(slashes(b.Loader)))]); err != nil {
+	machine, err := arch.OfLoader(path.Base(slashes(b.Loader)))
+	if err != nil {
+		return err
+	}
+	if err := For(content, machine.Name); err != nil {
 		return err
 	}
 	firmware := secureboot.Read(b.Vars)

@@ -7,8 +7,10 @@ import (
 	"io"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/format"
 )
 
@@ -114,16 +116,37 @@ func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]
 	})
 }
 
-// CheckKernel implements bootloader.KernelChecker: the kernel has to be a bzImage, and as long as it says, since GRUB
-// starts one that is cut short. Specification: Documentation/arch/x86/boot.rst of Linux.
-func (Backend) CheckKernel(kernel io.ReaderAt, size int64, arch string) error {
+// CheckKernel implements bootloader.KernelChecker. A kernel for x86 has to be a bzImage, and as long as it says, since
+// GRUB starts one that is cut short (Documentation/arch/x86/boot.rst of Linux). Others are EFI programs, which firmware
+// loads for GRUB; those that unpack themselves (zboot) are started by GRUB 2.12 and newer alone, and are refused.
+func (b Backend) CheckKernel(kernel io.ReaderAt, size int64, machine string) error {
+	a, err := arch.Named(machine)
+	if err != nil {
+		return fmt.Errorf("look whether GRUB starts its kernel: %w", err)
+	}
+	if b.BIOS && a.BIOS == "" {
+		return fmt.Errorf("it is for %s, and no BIOS starts GRUB there", machine)
+	}
+	is, err := arch.OfKernel(kernel)
+	switch {
+	case err != nil:
+		return fmt.Errorf("its kernel is no %s, which GRUB starts on %s", a.Kernel.Format, machine)
+	case is.Name != machine:
+		return fmt.Errorf("its kernel is for %s, the image says %q", is.Name, machine)
+	case a.Kernel.Format == arch.BzImage:
+		return checkBzImage(kernel, size)
+	}
+	if _, err := uki.Parse(kernel, size); err != nil {
+		return fmt.Errorf("its kernel is no EFI program, which it is with CONFIG_EFI_STUB: %w", err)
+	}
+	return nil
+}
+
+func checkBzImage(kernel io.ReaderAt, size int64) error {
 	header, le := make([]byte, 0x264), binary.LittleEndian
 	if _, err := io.ReadFull(io.NewSectionReader(kernel, 0, size), header); err != nil ||
-		string(header[0x202:0x206]) != "HdrS" || le.Uint16(header[0x1fe:]) != 0xaa55 {
-		return errors.New("its kernel is no bzImage")
-	}
-	if arch != "amd64" {
-		return fmt.Errorf("its kernel is for amd64, the image says %q", arch)
+		le.Uint16(header[0x1fe:]) != 0xaa55 {
+		return errors.New("its kernel is no whole bzImage")
 	}
 	setup := int64(header[0x1f1])
 	if setup == 0 {

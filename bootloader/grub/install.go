@@ -33,9 +33,6 @@ var Modules = []string{
 // BIOSModules are those that the BIOS image has beside Modules.
 var BIOSModules = []string{"biosdisk"}
 
-// efiPath is where firmware starts a loader without being told one.
-const efiPath = "EFI/BOOT/BOOTX64.EFI"
-
 func argsPath(s bootloader.Slot) string { return s.File("args.cfg") }
 
 // Install puts GRUB's files on a boot file system. efi is GRUB for UEFI, made with Prefix and Modules; nil for a
@@ -77,13 +74,14 @@ func Install(fsys *bootfs.FS, efi []byte) error {
 	if efi == nil {
 		return nil
 	}
-	if err := bootorder.For(efi, "amd64"); err != nil {
+	machine, err := bootorder.Machine(efi)
+	if err != nil {
 		return fmt.Errorf("install GRUB: %w", err)
 	}
-	if err := fsys.Mkdir("EFI/BOOT"); err != nil {
+	if err := fsys.Mkdir(bootloader.LoaderDir); err != nil {
 		return fmt.Errorf("install GRUB: %w", err)
 	}
-	if err := replace(fsys, efiPath, efi); err != nil {
+	if err := replace(fsys, machine.Removable(), efi); err != nil {
 		return fmt.Errorf("install GRUB: %w", err)
 	}
 	return nil

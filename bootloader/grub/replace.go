@@ -9,11 +9,15 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/uki"
 )
 
 var _ bootloader.Replacer = (*Loader)(nil)
+
+// efiPath is where firmware finds GRUB without being told where.
+func (l *Loader) efiPath() string { return bootorder.MadeFor(l.FS).Removable() }
 
 // InWholeDisk implements bootloader.Replacer: a BIOS starts GRUB from outside of the boot file system.
 func (l *Loader) InWholeDisk() bool { return !l.UEFI() }
@@ -49,10 +53,10 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		return c, own, nil
 	}
 	c.Own = "GRUB " + name(own)
-	installed, err := bootorder.Read(l.FS, efiPath)
+	installed, err := bootorder.Read(l.FS, l.efiPath())
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
-		_, err := l.FS.Stat(efiPath)
+		_, err := l.FS.Stat(l.efiPath())
 		c.Missing = err != nil
 	} else {
 		switch {
@@ -107,14 +111,16 @@ func isGRUB(image []byte) bool {
 }
 
 // Fits implements bootloader.Replacer.
-func (l *Loader) Fits(s bootloader.Slot, arch string) error {
+func (l *Loader) Fits(s bootloader.Slot, machine string) error {
 	own, err := l.own(s)
 	switch {
 	case err != nil || own == nil:
 	case l.UEFI():
-		err = bootorder.For(own, arch)
-	case arch != "amd64":
-		err = fmt.Errorf("it is for BIOS, and %s is wanted: %w", arch, bootloader.ErrMachine)
+		err = bootorder.For(own, machine)
+	default:
+		if a, unknown := arch.Named(machine); unknown != nil || a.BIOS == "" {
+			err = fmt.Errorf("it is for BIOS, and %s is wanted: %w", machine, bootloader.ErrMachine)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("GRUB in slot %v: %w", s, err)
@@ -134,7 +140,7 @@ func name(image []byte) string { return digest(image)[:12] }
 func (l *Loader) order() (bootorder.Order, error) {
 	said, err := parseReport(l.Cmdline)
 	return bootorder.Order{
-		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(efiPath), Title: "Pawl", Gone: l.Gone,
+		Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.efiPath()), Title: "Pawl", Gone: l.Gone,
 		Ours: strings.EqualFold(said.boot, l.Partition.GUID.String()),
 	}, err
 }

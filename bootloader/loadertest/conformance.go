@@ -49,6 +49,9 @@ func Conformance(t *testing.T, subject Subject) {
 
 type suite struct{ Subject }
 
+// arch is the name of the architecture of the subject's machines.
+func (b Subject) arch() string { return (&Machine{Options: b.Options}).arch() }
+
 // Rig is a machine with its loader opened.
 type Rig struct {
 	*Machine
@@ -192,7 +195,7 @@ func (s *suite) installed(t *testing.T) *Rig {
 
 // boots says what an outcome should be.
 func (b Subject) boots(slot bootloader.Slot, version string, trial bool) func(predict.Outcome) error {
-	_, m := payload(version, b.Separate)
+	_, m := payload(version, b.arch(), b.Separate)
 	return func(o predict.Outcome) error {
 		if o.Slot != slot || o.Digest != m.Files[0].SHA256 || o.Trial != trial || o.Stuck != "" || b.Separate &&
 			o.Initrd != m.Files[1].SHA256 {
@@ -374,7 +377,7 @@ func (r *Rig) again(left int) error {
 // doesNotLoad: a kernel that was complete when it was armed, and cannot be loaded at the boot. One power cycle ends in
 // the default.
 func (s *suite) doesNotLoad(t *testing.T) {
-	files, _ := payload("2", s.Separate)
+	files, _ := payload("2", s.arch(), s.Separate)
 	image := files[0].data
 	for name, content := range map[string][]byte{
 		"truncated": image[:len(image)-600], "empty": {}, "random": []byte("this is no image at all"), "missing": nil,

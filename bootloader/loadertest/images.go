@@ -6,22 +6,19 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/predict"
 )
 
 // Small files that the model takes for loaders and kernels.
 
-// machine types of PE images.
-const (
-	x64   = 0x8664
-	arm64 = 0xaa64
-)
-
-func machineOf(arch string) uint16 {
-	if arch == "arm64" {
-		return arm64
+// of is an architecture by its name.
+func of(name string) arch.Arch {
+	a, err := arch.Named(name)
+	if err != nil {
+		panic(err)
 	}
-	return x64
+	return a
 }
 
 type section struct {
@@ -31,24 +28,24 @@ type section struct {
 
 // Loader returns a small file that the model takes for systemd-boot, for machines of the architecture (a GOARCH). No
 // real firmware starts it.
-func Loader(arch string) []byte { return LoaderOf(arch, "252.39-1~deb12u2") }
+func Loader(machine string) []byte { return LoaderOf(machine, "252.39-1~deb12u2") }
 
 // LoaderOf is Loader of another version.
-func LoaderOf(arch, version string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".sdmagic",
+func LoaderOf(machine, version string) []byte {
+	return image(machine, section{".text", []byte{0xc3}}, section{".sdmagic",
 		[]byte("#### LoaderInfo: systemd-boot " + version + " ####")},
 		section{".sbat", levels("systemd,1,The systemd Developers,systemd," + version + ",https://systemd.io/")})
 }
 
 // Shim returns a small file that is taken for a shim. No real firmware starts it.
-func Shim(arch string) []byte { return ShimOf(arch, nil) }
+func Shim(machine string) []byte { return ShimOf(machine, nil) }
 
 // ShimOf is Shim with a certificate of its vendor, DER.
-func ShimOf(arch string, vendor []byte) []byte {
+func ShimOf(machine string, vendor []byte) []byte {
 	le := binary.LittleEndian
 	table := le.AppendUint32(le.AppendUint32(nil, uint32(len(vendor))), 0)
 	table = le.AppendUint32(le.AppendUint32(table, 16), uint32(16+len(vendor)))
-	return image(arch, section{".text", []byte{0xc3}},
+	return image(machine, section{".text", []byte{0xc3}},
 		section{".sbat", levels("shim,4,UEFI shim,shim,1,https://github.com/rhboot/shim")},
 		section{".vendor_cert", append(table, vendor...)})
 }
@@ -60,11 +57,11 @@ func levels(component string) []byte {
 
 // Kernel returns a small file that the model takes for a unified kernel image with the payload inside. No real firmware
 // starts it.
-func Kernel(arch string, payload []byte) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{".linux", payload})
+func Kernel(machine string, payload []byte) []byte {
+	return image(machine, section{".text", []byte{0xc3}}, section{".linux", payload})
 }
 
-func image(arch string, sections ...section) []byte {
+func image(machine string, sections ...section) []byte {
 	const align, optSize = 512, 112 + 8*16
 	round := func(n int) int { return (n + align - 1) / align * align }
 	headers := round(64 + 24 + optSize + 40*len(sections))
@@ -73,7 +70,7 @@ func image(arch string, sections ...section) []byte {
 	copy(b, "MZ")
 	le.PutUint32(b[60:], 64)
 	copy(b[64:], "PE\x00\x00")
-	le.PutUint16(b[68:], machineOf(arch))
+	le.PutUint16(b[68:], of(machine).Machine)
 	le.PutUint16(b[70:], uint16(len(sections)))
 	le.PutUint16(b[84:], optSize)
 	le.PutUint16(b[86:], 0x0202)
@@ -135,22 +132,26 @@ func GRUBCoreOf(mark string) (boot, core []byte) {
 func GRUBEFI() []byte { return GRUBEFIOf("") }
 
 // GRUBEFIOf is GRUBEFI with another content, which differs by its mark.
-func GRUBEFIOf(mark string) []byte { return GRUBEFIFor("amd64", mark) }
+func GRUBEFIOf(mark string) []byte { return GRUBEFIFor(arch.Usual().Name, mark) }
 
 // GRUBEFIFor is GRUBEFIOf for machines of another architecture (a GOARCH).
-func GRUBEFIFor(arch, mark string) []byte {
-	return image(arch, section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)},
+func GRUBEFIFor(machine, mark string) []byte {
+	return image(machine, section{".text", []byte{0xc3}}, section{"mods", []byte("mimg" + mark)},
 		section{".sbat", levels("grub,4,Free Software Foundation,grub,2.12,https://www.gnu.org/software/grub/")})
 }
 
-// LinuxImage returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload
-// inside: a bzImage for GRUB, and an EFI program for systemd-boot. No real machine starts it.
-func LinuxImage(payload []byte) []byte {
+// LinuxImage is LinuxImageFor for the usual machine.
+func LinuxImage(payload []byte) []byte { return LinuxImageFor(arch.Usual().Name, payload) }
+
+// LinuxImageFor returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload
+// inside: for GRUB (on amd64 a bzImage), and an EFI program for systemd-boot. No real machine starts it.
+func LinuxImageFor(machine string, payload []byte) []byte {
+	a := of(machine)
 	const headers = 1024 // of the bzImage: one sector and its setup; of the program: so much is no section's
 	units := (len(payload) + 15) / 16
 	b := make([]byte, headers, headers+16*units)
 	le := binary.LittleEndian
-	copy(b, image("amd64", section{".text", make([]byte, 16*units)})[:64+24+112+8*16+40])
+	copy(b, image(machine, section{".text", make([]byte, 16*units)})[:64+24+112+8*16+40])
 	le.PutUint32(b[64+24+36:], 16) // alignment in the file
 	le.PutUint32(b[64+24+56:], uint32(headers+16*units))
 	le.PutUint32(b[64+24+60:], headers)
@@ -158,6 +159,11 @@ func LinuxImage(payload []byte) []byte {
 	le.PutUint32(table[12:], headers)
 	le.PutUint32(table[16:], uint32(16*units))
 	le.PutUint32(table[20:], headers)
+	if a.Kernel.Format != arch.BzImage {
+		copy(b[a.Kernel.At:], a.Kernel.Text)
+		b = append(b, payload...)
+		return append(b, make([]byte, 16*units-len(payload))...)
+	}
 	b[0x1f1] = 1
 	le.PutUint32(b[0x1f4:], uint32(units))
 	le.PutUint16(b[0x1fe:], 0xaa55)

@@ -2,6 +2,7 @@ package loadertest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
@@ -108,7 +110,7 @@ func clock() time.Time { return time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC) }
 
 // Payload is a whole slot with one small UKI, and what its manifest says.
 func Payload(version string) (image []byte, m bootloader.Manifest) {
-	files, m := payload(version, false)
+	files, m := payload(version, arch.Usual().Name, false)
 	return files[0].data, m
 }
 
@@ -118,18 +120,18 @@ type slotFile struct {
 }
 
 // payload is what a slot holds. The first file is what the loader starts.
-func payload(version string, separate bool) (files []slotFile, m bootloader.Manifest) {
+func payload(version, machine string, separate bool) (files []slotFile, m bootloader.Manifest) {
 	content := bytes.Repeat([]byte(version+"\n"), 400)
-	files = []slotFile{{bootloader.UKIFile, Kernel(modelArch, content)}}
+	files = []slotFile{{bootloader.UKIFile, Kernel(machine, content)}}
 	if separate {
 		files = []slotFile{
-			{bootloader.KernelFile, LinuxImage(content)},
+			{bootloader.KernelFile, LinuxImageFor(machine, content)},
 			{bootloader.InitrdFile, append([]byte("070701 initramfs of "), content...)},
 			{bootloader.CmdlineFile, []byte("console=ttyS0 panic=1\n")},
 		}
 	}
 	of := sha256.Sum256([]byte(version))
-	m = bootloader.Manifest{Version: version, Image: "sha256:" + hex.EncodeToString(of[:]), Arch: modelArch}
+	m = bootloader.Manifest{Version: version, Image: "sha256:" + hex.EncodeToString(of[:]), Arch: machine}
 	for _, f := range files {
 		sum := sha256.Sum256(f.data)
 		m.Files = append(m.Files, bootloader.File{Name: f.name, Size: int64(len(f.data)),
@@ -138,28 +140,28 @@ func payload(version string, separate bool) (files []slotFile, m bootloader.Mani
 	return files, m
 }
 
-// modelArch is the architecture of the model's own small images; any would do.
-const modelArch = "amd64"
+// arch is the name of the machine's architecture.
+func (m *Machine) arch() string { return cmp.Or(m.Options.Arch, arch.Usual().Name) }
 
 // Fill writes a version into a slot, as a UKI: the manifest and the files that are there go first, the manifest comes
 // last.
 func Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest, error) {
-	return fill(f, s, version, false)
+	return fill(f, s, version, arch.Usual().Name, false)
 }
 
 // Fill writes a version into a slot, as the machine's loader wants it.
 func (m *Machine) Fill(f *bootfs.FS, s bootloader.Slot, version string) (bootloader.Manifest, error) {
-	return fill(f, s, version, m.Separate)
+	return fill(f, s, version, m.arch(), m.Separate)
 }
 
 // Manifest is what Fill writes for a version.
 func (m *Machine) Manifest(version string) bootloader.Manifest {
-	_, held := payload(version, m.Separate)
+	_, held := payload(version, m.arch(), m.Separate)
 	return held
 }
 
-func fill(f *bootfs.FS, s bootloader.Slot, version string, separate bool) (bootloader.Manifest, error) {
-	files, m := payload(version, separate)
+func fill(f *bootfs.FS, s bootloader.Slot, version, machine string, separate bool) (bootloader.Manifest, error) {
+	files, m := payload(version, machine, separate)
 	for _, name := range append([]slotFile{{name: bootloader.ManifestFile}}, files...) {
 		if err := f.Remove(s.File(name.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return m, err

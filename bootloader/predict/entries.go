@@ -142,7 +142,7 @@ func (b *boot) configured(v *volume, f file, text, self, version string) (entry,
 		case "devicetree":
 			e.devicetree = true
 		case "architecture":
-			valid = valid && strings.EqualFold(value, b.machineName())
+			valid = valid && strings.EqualFold(value, b.machine().EFI)
 		}
 	})
 	if !valid || e.loader == "" {
@@ -158,14 +158,6 @@ func (b *boot) configured(v *volume, f file, text, self, version string) (entry,
 	return e, true
 }
 
-// machineName is what systemd-boot calls the machine.
-func (b *boot) machineName() string {
-	if b.arch() == "arm64" {
-		return "aa64"
-	}
-	return "x64"
-}
-
 // unified makes an entry of an image in EFI/Linux, from the os-release inside it.
 func (b *boot) unified(v *volume, f file) (entry, bool) {
 	t, err := b.take(v, f)
@@ -173,7 +165,7 @@ func (b *boot) unified(v *volume, f file) (entry, bool) {
 		return entry{}, false
 	}
 	// systemd-boot looks for the section alone, and does not check what the firmware will check.
-	sections, err := loadImage(t, t.size, b.machine())
+	sections, err := loadImage(t, t.size, b.machine().Machine)
 	if err != nil {
 		return entry{}, false
 	}

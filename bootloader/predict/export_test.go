@@ -14,9 +14,8 @@ func LoadImage(b []byte, machine uint16) ([]section, error) {
 }
 
 const (
-	TablePage  = tablePage
-	DataPage   = dataPage
-	MachineX64 = machineX64
+	TablePage = tablePage
+	DataPage  = dataPage
 )
 
 // Volume opens the file system of the first of the disk's partitions.

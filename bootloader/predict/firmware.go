@@ -208,11 +208,11 @@ func (b *boot) findRemovable(parts []partition) (*volume, string, error) {
 		if v == nil {
 			continue
 		}
-		if _, err := v.open(b.removable()); err == nil {
-			return v, b.removable(), nil
+		if _, err := v.open(b.machine().Removable()); err == nil {
+			return v, b.machine().Removable(), nil
 		}
 	}
-	return nil, "", fmt.Errorf("no %s on the disk", b.removable())
+	return nil, "", fmt.Errorf("no %s on the disk", b.machine().Removable())
 }
 
 // read reads a variable that decides. One that is there and cannot be read ends the boot as one that is not modelled.

@@ -24,10 +24,10 @@ func (b *boot) found(v *volume, self string, conf map[string]string) []entry {
 		if is(v, windows) {
 			add("auto-windows", windows, "")
 		}
-		if shell := "shell" + b.machineName() + ".efi"; is(v, shell) {
+		if shell := "shell" + b.machine().EFI + ".efi"; is(v, shell) {
 			add("auto-efi-shell", shell, "")
 		}
-		if usual := b.removable(); is(v, usual) && !strings.EqualFold(cleanPath(self), usual) &&
+		if usual := b.machine().Removable(); is(v, usual) && !strings.EqualFold(cleanPath(self), usual) &&
 			!b.isSystemdBootAt(v, usual) && !b.isSystemdBootAt(v, b.behindShim(usual)) {
 			add("auto-efi-default", usual, "")
 		}
@@ -60,7 +60,7 @@ func (b *boot) isSystemdBootAt(v *volume, path string) bool {
 	if err != nil {
 		return false
 	}
-	sections, err := loadImage(t, t.size, b.machine())
+	sections, err := loadImage(t, t.size, b.machine().Machine)
 	return err == nil && isSystemdBoot(sections)
 }
 

@@ -3,6 +3,7 @@ package predict_test
 import (
 	"testing"
 
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 	"github.com/pawl-os/pawl/bootloader/predict"
@@ -93,7 +94,7 @@ func FuzzLoadImage(f *testing.F) {
 	f.Add(loadertest.Kernel("amd64", []byte("payload")))
 	f.Add([]byte("MZ"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		sections, err := predict.LoadImage(b, predict.MachineX64)
+		sections, err := predict.LoadImage(b, arch.Usual().Machine)
 		if err != nil {
 			return
 		}

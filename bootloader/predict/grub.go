@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
 )
@@ -137,7 +138,7 @@ func (g *grub) do(argv []string) error {
 		if g.kernel == nil {
 			return errors.New("you need to load the kernel first")
 		}
-		return errStarted
+		return g.startKernel()
 	case "reboot":
 		return errReset
 	}
@@ -315,7 +316,22 @@ func setVariable(data []byte, name, value string) ([]byte, error) {
 	return append(out, bytes.Repeat([]byte{'#'}, len(data)-len(out))...), nil
 }
 
-// loadLinux checks what GRUB checks: the header of a bzImage, and not its length.
+// bzImage reports whether GRUB starts kernels of this machine by itself; otherwise firmware loads them for it.
+func (g *grub) bzImage() bool { return g.b.machine().Kernel.Format == arch.BzImage }
+
+// known reports whether GRUB takes a file that begins so for a kernel.
+func (g *grub) known(header []byte) bool {
+	if !g.bzImage() {
+		return len(header) >= 2 && string(header[:2]) == "MZ"
+	}
+	return len(header) == kernelHeader && binary.LittleEndian.Uint16(header[0x1fe:]) == 0xaa55 &&
+		string(header[0x202:0x206]) == "HdrS"
+}
+
+// kernelHeader is how much of a kernel GRUB looks at.
+const kernelHeader = 0x264
+
+// loadLinux checks what GRUB checks: how a kernel begins, and not its length.
 func (g *grub) loadLinux(args []string) error {
 	if g.linux++; g.linux > 1 {
 		// Seen: the kernel then starts without its arguments.
@@ -325,11 +341,10 @@ func (g *grub) loadLinux(args []string) error {
 	if err != nil {
 		return err
 	}
-	header := make([]byte, 0x264)
+	header := make([]byte, kernelHeader)
 	if n, err := t.ReadAt(header, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
-	} else if whole := n == len(header); !g.b.good(g.path(args[0])) &&
-		(!whole || binary.LittleEndian.Uint16(header[0x1fe:]) != 0xaa55 || string(header[0x202:0x206]) != "HdrS") {
+	} else if !g.b.good(g.path(args[0])) && !g.known(header[:n]) {
 		return errors.New("invalid magic number")
 	}
 	if !g.b.good(g.path(args[0])) {
@@ -346,7 +361,7 @@ func (g *grub) loadLinux(args []string) error {
 		}
 		g.kernel.cmdline += " " + quoted
 	}
-	if len(g.kernel.cmdline) > 2047 {
+	if g.bzImage() && len(g.kernel.cmdline) > 2047 {
 		g.kernel.cmdline = g.kernel.cmdline[:2047]
 	}
 	return nil
@@ -366,7 +381,7 @@ func (g *grub) accepted(path string, t *taken) error {
 	if err != nil {
 		return err
 	}
-	sections, err := loadImage(t, t.size, b.machine())
+	sections, err := loadImage(t, t.size, b.machine().Machine)
 	if err != nil {
 		return fmt.Errorf("%w: it is no program: %w", secureboot.ErrRefused, err)
 	}
@@ -397,7 +412,8 @@ func (g *grub) started(before, after map[string]string) error {
 	if setup == 0 {
 		setup = 4
 	}
-	if whole := (setup+1)*512 + int64(le.Uint32(k.header[0x1f4:]))*16; k.file.size < whole && !b.good(g.path(k.path)) {
+	if whole := (setup+1)*512 + int64(le.Uint32(k.header[0x1f4:]))*16; g.bzImage() && k.file.size < whole &&
+		!b.good(g.path(k.path)) {
 		b.log("the kernel has %d bytes of %d", k.file.size, whole)
 		b.because("GRUB starts %s, which is cut short (%d bytes of %d).", fileName(k.path), k.file.size, whole)
 		return errReset
@@ -417,6 +433,16 @@ func (g *grub) started(before, after map[string]string) error {
 	b.out.Digest, b.out.Initrd = b.digest(k.file), b.digest(k.initrd)
 	g.explainGRUB(before, after)
 	return nil
+}
+
+// startKernel hands a kernel to the firmware, where that is how it starts.
+func (g *grub) startKernel() error {
+	if k := g.kernel; !g.bzImage() && !g.b.good(g.path(k.path)) {
+		if _, err := loadImage(k.file, k.file.size, g.b.machine().Machine); err != nil {
+			return fmt.Errorf("cannot load image: %w", err)
+		}
+	}
+	return errStarted
 }
 
 // unpacks reports whether there is an initramfs that is an archive.

@@ -2,7 +2,11 @@ package predict
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/partition/device"
@@ -23,6 +27,9 @@ type Option struct {
 func Order(disk device.Reader, vars efivar.Store, o Options) ([]Option, error) {
 	if o.BIOS {
 		return nil, nil
+	}
+	if err := o.known(); err != nil {
+		return nil, err
 	}
 	held, err := Variables(vars)
 	if err != nil {
@@ -72,25 +79,66 @@ func Starts(order []Option) int {
 }
 
 // Made says which kind of machine a disk was made for, from what lies on it: its architecture by the loader's name, and
-// a BIOS where the boot file system has no loader for firmware and the first sector has boot code.
+// a BIOS where the boot file system has no loader for firmware and the first sector has boot code. Where there are
+// loaders for several, what the slots are for decides.
 func Made(disk device.Reader) Options {
 	b := &boot{disk: disk}
+	defer b.forget()
+	var there []string
+	slots := map[string]bool{}
 	parts, err := readGPT(disk)
-	if err == nil {
-		for _, arch := range []string{"amd64", "arm64"} {
-			b.o.Arch = arch
-			for _, p := range parts {
-				if v := b.volume(p); v != nil {
-					if _, err := v.open(b.removable()); err == nil {
-						return Options{Arch: arch}
-					}
+	if err != nil {
+		parts = nil
+	}
+	for _, p := range parts {
+		v := b.volume(p)
+		if v == nil {
+			continue
+		}
+		for _, a := range arch.All() {
+			if _, err := v.open(a.Removable()); err == nil {
+				there = append(there, a.Name)
+			}
+		}
+	}
+	for _, p := range parts {
+		for _, s := range bootloader.Slots {
+			if v := b.volume(p); v != nil && len(there) > 1 {
+				if name, err := v.slotArch(s); err == nil {
+					slots[name] = true
 				}
 			}
 		}
+	}
+	if i := slices.IndexFunc(there, func(name string) bool { return slots[name] }); i >= 0 {
+		return Options{Arch: there[i]}
+	}
+	if len(there) > 0 {
+		return Options{Arch: there[0]}
 	}
 	first := make([]byte, 512)
 	if _, err := disk.ReadAt(first, 0); err == nil && first[0] != 0 {
 		return Options{BIOS: true}
 	}
 	return Options{}
+}
+
+// maxManifest is more than any manifest has.
+const maxManifest = 1 << 20
+
+// slotArch is the architecture that the manifest of slot s names.
+func (v *volume) slotArch(s bootloader.Slot) (string, error) {
+	f, err := v.open(s.File(bootloader.ManifestFile))
+	if err != nil {
+		return "", err
+	}
+	if f.size > maxManifest {
+		return "", fmt.Errorf("a manifest of %d bytes", f.size)
+	}
+	data, err := v.content(f)
+	if err != nil {
+		return "", err
+	}
+	m, err := bootloader.DecodeManifest(data)
+	return m.Arch, err
 }

@@ -9,12 +9,6 @@ import (
 	"strings"
 )
 
-// machine types of PE images.
-const (
-	machineX64   = 0x8664
-	machineARM64 = 0xaa64
-)
-
 var (
 	errImage   = errors.New("not an image that this firmware loads")
 	errMachine = errors.New("refused: it is for another kind of machine")

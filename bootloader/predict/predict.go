@@ -32,6 +32,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/partition/device"
@@ -42,7 +43,7 @@ var ErrNotModelled = errors.New("not modelled")
 
 // Options chooses the machine. The zero value is OVMF for amd64, with its shell.
 type Options struct {
-	Arch     string // GOARCH; "" is amd64
+	Arch     string // GOARCH; "" is arch.Usual
 	BIOS     bool   // a BIOS instead of UEFI: no variables, and the disk's first sector is started
 	NoShell  bool   // firmware without a shell behind the last boot option
 	NoDigest bool   // leave Outcome.Digest empty
@@ -122,6 +123,9 @@ func Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error) {
 }
 
 func (b *boot) run() (Outcome, error) {
+	if err := b.o.known(); err != nil {
+		return Outcome{}, err
+	}
 	for range maxResets {
 		again, err := b.powerOn()
 		if !again {
@@ -230,26 +234,21 @@ func (b *boot) log(format string, args ...any) {
 	}
 }
 
-func (b *boot) arch() string {
-	if b.o.Arch == "" {
-		return "amd64"
+// machine is the machine's architecture: the usual one where none is named.
+func (b *boot) machine() arch.Arch {
+	a, err := arch.Named(b.o.Arch)
+	if err != nil { // none is named: known has looked
+		return arch.Usual()
 	}
-	return b.o.Arch
+	return a
 }
 
-func (b *boot) machine() uint16 {
-	if b.arch() == "arm64" {
-		return machineARM64
+// known refuses an architecture that is not known.
+func (o Options) known() error {
+	if _, err := arch.Named(o.Arch); err != nil && o.Arch != "" {
+		return fmt.Errorf("firmware: %w: %w", err, ErrNotModelled)
 	}
-	return machineX64
-}
-
-// removable is the path that firmware starts on a disk without being told one.
-func (b *boot) removable() string {
-	if b.arch() == "arm64" {
-		return "EFI/BOOT/BOOTAA64.EFI"
-	}
-	return "EFI/BOOT/BOOTX64.EFI"
+	return nil
 }
 
 // volume opens the file system of a partition, once a boot.
@@ -293,7 +292,7 @@ func (b *boot) load(v *volume, path string) ([]section, error) {
 	}
 	sections := []section{{name: ".linux", data: []byte{0}}}
 	if !b.good(path) {
-		if sections, err = loadImage(t, t.size, b.machine()); err != nil {
+		if sections, err = loadImage(t, t.size, b.machine().Machine); err != nil {
 			return nil, err
 		}
 		if b.o.Refuses != "" && b.digest(t) == b.o.Refuses {

@@ -184,7 +184,7 @@ func (b *boot) save(s settings, chosen entry) {
 // startEntry loads an entry's files. All of its initrds are read into one piece before the kernel is loaded; what is in
 // them does not matter to the loader.
 func (b *boot) startEntry(v *volume, e entry) error {
-	if e.url || e.devicetree && b.arch() != "amd64" {
+	if e.url || e.devicetree && b.machine().DeviceTree {
 		return fmt.Errorf("entry %s, with a URL or a device tree: %w", e.id, ErrNotModelled)
 	}
 	var initrds []*taken

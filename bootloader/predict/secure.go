@@ -91,8 +91,8 @@ func (b *boot) followShim(v *volume, path string, sections []section) error {
 	b.enterShim(sections)
 	next := b.behindShim(path)
 	dir := next[:strings.LastIndex(next, "/")+1]
-	if fallback := dir + strings.Replace(next[len(dir):], "grub", "fb", 1); strings.EqualFold(cleanPath(path),
-		b.removable()) {
+	if fallback := dir + b.machine().ShimFallback(); strings.EqualFold(cleanPath(path),
+		b.machine().Removable()) {
 		if _, err := v.open(fallback); err == nil {
 			return fmt.Errorf("a shim with %s beside it: %w", fallback, ErrNotModelled)
 		}
@@ -115,11 +115,7 @@ func (b *boot) enterShim(sections []section) {
 // behindShim is the loader that a shim starts.
 func (b *boot) behindShim(path string) string {
 	path = cleanPath(path)
-	name := "grubx64.efi"
-	if b.arch() == "arm64" {
-		name = "grubaa64.efi"
-	}
-	return path[:strings.LastIndex(path, "/")+1] + name
+	return path[:strings.LastIndex(path, "/")+1] + b.machine().BehindShim()
 }
 
 // isLoader reports whether a program is a loader that the model follows, at once or behind a shim.

@@ -1,11 +1,8 @@
 package sdboot
 
 import (
-	"cmp"
-	"runtime"
 	"strings"
 
-	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
@@ -49,24 +46,7 @@ func (l *Loader) describe(n uint16) string { return bootorder.Describe(l.vars, n
 func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Current(l.vars) }
 
 // machineName is what the loader calls the machine that it is for.
-func (l *Loader) machineName() string {
-	name := strings.ToLower(l.loaderPath())
-	return strings.TrimSuffix(name[strings.LastIndex(name, "/boot")+len("/boot"):], ".efi")
-}
+func (l *Loader) machineName() string { return bootorder.MadeFor(l.FS).EFI }
 
-// loaderPath is where the loader lies: the one for this program's architecture, where a disk has several. A cut while
-// it is replaced may have left none; then it belongs where this machine's firmware looks for it.
-func (l *Loader) loaderPath() string {
-	usual, there := "", ""
-	for _, n := range loaderNames {
-		path := bootloader.LoaderDir + "/" + n.name
-		_, err := l.FS.Stat(path)
-		if err == nil && (there == "" || n.arch == runtime.GOARCH) {
-			there = path
-		}
-		if usual == "" || n.arch == runtime.GOARCH {
-			usual = path
-		}
-	}
-	return cmp.Or(there, usual)
-}
+// loaderPath is where the loader lies, or belongs.
+func (l *Loader) loaderPath() string { return bootorder.MadeFor(l.FS).Removable() }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/pawl-os/pawl/bootloader/arch"
 )
 
 // Addon returns a file that systemd-stub (from version 254 on) takes kernel arguments from, to put them behind those of
@@ -12,11 +14,12 @@ import (
 // It is not signed: with Secure Boot on, firmware refuses it, and the UKI starts without.
 //
 // Specification: systemd-stub(7), "Companion files".
-func Addon(arch, cmdline string) ([]byte, error) {
-	base, err := nothing(arch)
+func Addon(machine, cmdline string) ([]byte, error) {
+	a, err := arch.Named(machine)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make an addon: %w", err)
 	}
+	base := nothing(a)
 	var b bytes.Buffer
 	stub := io.NewSectionReader(bytes.NewReader(base), 0, int64(len(base)))
 	if _, err := Assemble(&b, stub, Bytes(Cmdline, []byte(cmdline))); err != nil {
@@ -26,14 +29,7 @@ func Addon(arch, cmdline string) ([]byte, error) {
 }
 
 // nothing is an EFI program that ends at once with success, with room for a few more sections.
-func nothing(arch string) ([]byte, error) {
-	code := map[string][]byte{
-		"amd64": {0x31, 0xc0, 0xc3},                               // xor eax, eax; ret
-		"arm64": {0x00, 0x00, 0x80, 0xd2, 0xc0, 0x03, 0x5f, 0xd6}, // mov x0, #0; ret
-	}[arch]
-	if code == nil {
-		return nil, fmt.Errorf("make an addon for %q: want amd64 or arm64", arch)
-	}
+func nothing(a arch.Arch) []byte {
 	const (
 		headers, text = 0x400, 0x200
 		coff          = 0x44
@@ -47,11 +43,7 @@ func nothing(arch string) ([]byte, error) {
 	copy(b, "MZ")
 	put32(0x3c, 0x40) // where the PE header is
 	copy(b[0x40:], "PE\x00\x00")
-	for machine, name := range machines {
-		if name == arch {
-			put16(coff, machine)
-		}
-	}
+	put16(coff, a.Machine)
 	put16(coff+2, 1)            // sections
 	put16(coff+16, 240)         // size of the optional header
 	put16(coff+18, 0x0222)      // executable, large addresses, no debug data
@@ -67,11 +59,11 @@ func nothing(arch string) ([]byte, error) {
 	put16(optional+70, 0x100)   // data is not executable
 	put32(optional+108, 16)     // data directories
 	copy(b[section:], ".text")
-	put32(section+8, uint32(len(code)))
+	put32(section+8, uint32(len(a.Return)))
 	put32(section+12, 0x1000)
 	put32(section+16, text)
 	put32(section+20, headers)
 	put32(section+36, 0x60000020) // code, executable, readable
-	copy(b[headers:], code)
-	return b, nil
+	copy(b[headers:], a.Return)
+	return b
 }

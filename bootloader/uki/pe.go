@@ -33,9 +33,6 @@ const (
 	initializedReadable = 0x40000040 // IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ
 )
 
-var machines = map[uint16]string{0x8664: "amd64", 0xaa64: "arm64", 0x014c: "386", 0x01c2: "arm", 0x5064: "riscv64",
-	0x6264: "loong64"}
-
 // headers is what the offsets above hold, with raw the bytes up to the size of headers.
 type headers struct {
 	raw              []byte

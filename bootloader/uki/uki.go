@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/pawl-os/pawl/bootloader/arch"
 )
 
 // Names of the sections that a stub looks for. Assemble puts no meaning into them; the order below is the one to
@@ -80,7 +82,7 @@ func Parse(r io.ReaderAt, size int64) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse UKI: %w", err)
 	}
-	img := &Image{Arch: machines[h.machine]}
+	img := &Image{Arch: arch.NameOf(h.machine)}
 	for _, s := range h.sections {
 		img.Sections = append(img.Sections, Section{
 			Name: s.name,

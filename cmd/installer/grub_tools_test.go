@@ -71,7 +71,7 @@ func TestPackedForGRUBBootsByEachLoader(t *testing.T) {
 // bootCode checks what is outside of the file systems against what grub-mkimage makes.
 func bootCode(t *testing.T, d *disk.Raw) {
 	t.Helper()
-	real, err := grubcore.Make(t.Context())
+	real, err := grubcore.Make(t.Context(), "amd64", grubcore.Dir)
 	require.NoError(t, err)
 	layout, err := partition.Read(d)
 	require.NoError(t, err)

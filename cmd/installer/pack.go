@@ -150,13 +150,11 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		}
 	}
 	if r.grub {
-		parts, err := grubcore.Make(ctx)
+		parts, err := grubcore.Make(ctx, r.arch, grubcore.Dir)
 		if err != nil {
 			return "", err
 		}
-		img.Assets = append(img.Assets,
-			pack.Data(pack.GRUBEFIAsset, parts.EFI), pack.Data(pack.GRUBBootAsset, parts.Boot),
-			pack.Data(pack.GRUBCoreAsset, parts.Core))
+		img.Assets = append(img.Assets, parts.Assets()...)
 	}
 	if err := r.signAll(img.Assets); err != nil {
 		return "", err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/pack"
@@ -14,8 +15,11 @@ import (
 // checkMachine refuses parts that are for another architecture than the image: a loader that was installed so would
 // start nothing.
 func (r recipe) checkMachine(p pack.UKIParts) (err error) {
-	if r.grub && r.arch != "amd64" {
-		return fmt.Errorf("--grub makes GRUB for amd64, and --arch is %s: leave one out", r.arch)
+	a, err := arch.Named(r.arch)
+	if err != nil && r.grub {
+		return fmt.Errorf("--grub makes no GRUB for --arch %s (leave one out): %w", r.arch, err)
+	} else if err != nil {
+		a = arch.Usual() // for an example of a name
 	}
 	f, err := os.Open(r.loader)
 	if err != nil {
@@ -28,7 +32,7 @@ func (r recipe) checkMachine(p pack.UKIParts) (err error) {
 	}
 	loader := io.NewSectionReader(f, 0, info.Size())
 	if _, err := sdboot.Version(loader, loader.Size()); err != nil {
-		return fmt.Errorf("--loader %s: %w (give systemd-boot, as systemd-bootx64.efi)", r.loader, err)
+		return fmt.Errorf("--loader %s: %w (give systemd-boot, as %s)", r.loader, err, a.SystemdBoot())
 	}
 	if err := r.isFor("loader", r.loader, loader); err != nil {
 		return err
@@ -54,7 +58,8 @@ func (r recipe) isFor(flag, path string, f *io.SectionReader) error {
 	return nil
 }
 
-// kernelIsFor judges a kernel as far as it says what it is for: one that is a program for EFI, and a bzImage.
+// kernelIsFor judges a kernel as far as it says what it is for: one that is a program for EFI, and one that
+// GRUB starts.
 func (r recipe) kernelIsFor(f *io.SectionReader) error {
 	if f == nil {
 		return nil // it has been said
@@ -62,10 +67,9 @@ func (r recipe) kernelIsFor(f *io.SectionReader) error {
 	if _, err := uki.Parse(f, f.Size()); err == nil {
 		return r.isFor("kernel", r.kernel, f)
 	}
-	header := make([]byte, 4)
-	if n, _ := f.ReadAt(header, 0x202); n == 4 && string(header) == "HdrS" && r.arch != "amd64" && r.arch != "386" {
-		return fmt.Errorf("--kernel %s: it is a bzImage, for amd64, and the image is for %s (give the kernel for %s, "+
-			"or --arch)", r.kernel, r.arch, r.arch)
+	if a, err := arch.OfKernel(f); err == nil && a.Name != r.arch {
+		return fmt.Errorf("--kernel %s: it is a %s, for %s, and the image is for %s (give the kernel for %s, or --arch)",
+			r.kernel, a.Kernel.Format, a.Name, r.arch, r.arch)
 	}
 	return nil
 }

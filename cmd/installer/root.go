@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/uki"
@@ -170,18 +171,11 @@ func (s *source) open(c *cobra.Command) (*image.Image, error) {
 	return image.Open(c.Context(), s.ref, o)
 }
 
-// arches are the architectures that images are made for.
-var arches = []string{"amd64", "arm64", "riscv64", "loong64", "386", "arm"}
-
-// otherNames are what architectures are called elsewhere.
-var otherNames = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64",
-	"armv8": "arm64", "i386": "386", "i686": "386", "armv7": "arm"}
-
-func checkArch(arch string) error {
-	if name, known := otherNames[arch]; known {
-		return fmt.Errorf("--arch %q: Go names it %s", arch, name)
+func checkArch(name string) error {
+	if own := arch.Canonical(name); own != name {
+		return fmt.Errorf("--arch %q: Go names it %s", name, own)
 	}
-	return commandline.Word("arch", arch, append(arches, runtime.GOARCH)...)
+	return commandline.Word("arch", name, append(arch.Names(), runtime.GOARCH)...)
 }
 
 // machine are the flags that name the machine. Without any it is the one that this runs on.

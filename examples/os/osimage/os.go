@@ -195,13 +195,11 @@ func (o *OS) AddForGRUB(ctx context.Context, l *pack.Layout, v Version) (pack.Bu
 		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 	}
 	if o.grub.Boot == nil {
-		if o.grub, err = grubcore.Make(ctx); err != nil {
+		if o.grub, err = grubcore.Make(ctx, "amd64", grubcore.Dir); err != nil {
 			return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 		}
 	}
-	return o.add(ctx, l, v, append(kernel,
-		pack.Data(pack.GRUBEFIAsset, o.grub.EFI), pack.Data(pack.GRUBBootAsset, o.grub.Boot),
-		pack.Data(pack.GRUBCoreAsset, o.grub.Core))...)
+	return o.add(ctx, l, v, append(kernel, o.grub.Assets()...)...)
 }
 
 // byThemselves are a version's kernel, initramfs and arguments, broken as it asks for.

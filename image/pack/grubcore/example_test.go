@@ -10,13 +10,9 @@ import (
 
 // An image from which machines are installed with GRUB, on BIOS and on UEFI.
 func Example() {
-	parts, err := grubcore.Make(context.Background())
+	parts, err := grubcore.Make(context.Background(), "amd64", grubcore.Dir)
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = []pack.Asset{
-		pack.Data(pack.GRUBBootAsset, parts.Boot),
-		pack.Data(pack.GRUBCoreAsset, parts.Core),
-		pack.Data(pack.GRUBEFIAsset, parts.EFI),
-	}
+	_ = pack.Image{Version: "1.0.0", Arch: "amd64", Assets: parts.Assets()} // and a kernel with its initramfs
 }

@@ -11,9 +11,9 @@ import (
 )
 
 func TestTheSameBytesEachTime(t *testing.T) {
-	one, err := grubcore.Make(t.Context())
+	one, err := grubcore.Make(t.Context(), "amd64", grubcore.Dir)
 	require.NoError(t, err)
-	two, err := grubcore.Make(t.Context())
+	two, err := grubcore.Make(t.Context(), "amd64", grubcore.Dir)
 	require.NoError(t, err)
 	require.Equal(t, one, two)
 	require.Len(t, one.Boot, 512)

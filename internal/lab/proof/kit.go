@@ -44,12 +44,11 @@ func realKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 		}
 		started, parts = data, append(parts, pack.Data(pack.LoaderAsset, data))
 	} else {
-		made, err := grubcore.Make(ctx)
+		made, err := grubcore.Make(ctx, "amd64", grubcore.Dir)
 		if err != nil {
 			return nil, err
 		}
-		started, parts = made.EFI, append(parts, pack.Data(pack.GRUBEFIAsset, made.EFI), pack.Data(pack.GRUBBootAsset,
-			made.Boot), pack.Data(pack.GRUBCoreAsset, made.Core))
+		started, parts = made.EFI, append(parts, made.Assets()...)
 	}
 	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
 		parts := slices.Clone(parts)
