@@ -28,6 +28,7 @@ var allowed = map[string]struct {
 	"internal/certs":       {nil, "certificates of a small authority"},
 	"internal/commandline": {[]string{"internal/nearest"}, "flags and files of settings"},
 	"internal/contexts":    {[]string{"internal/nearest"}, "whom pawl asks"},
+	"internal/enrol":       {[]string{"internal/certs", "internal/foreign"}, "a new node's way to its certificate"},
 	"internal/exposition":  {nil, "a leaf codec"},
 	"internal/foreign":     {nil, "text of others, made valid and bounded"},
 	"internal/mounttable":  {nil, "what is mounted"},
@@ -36,7 +37,8 @@ var allowed = map[string]struct {
 	"internal/unrehearsed": {nil, "a switch that the laboratories pull"},
 	"internal/verbs":       {nil, "what the commands have in common"},
 	"internal/show":        {[]string{"internal/terminal"}, "tables for people"},
-	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/buildinfo", "internal/commandline", "internal/nearest",
+	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/buildinfo", "internal/commandline",
+		"internal/nearest",
 		"internal/terminal", "node", "node/api", "node/api/access", "node/hookdir", "node/watchdog", "partition", "upgrade"},
 		"the node service as a command, for both of them"},
 
@@ -114,7 +116,8 @@ var allowed = map[string]struct {
 		"bootloader/loaders", "partition", "kexec", "node/watchdog", "partition/device"},
 		"the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/api/access": {[]string{"internal/certs", "internal/foreign", "node/pawlv1"}, "who may do what; serves nothing"},
-	"node/api": {[]string{"internal/exposition", "internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade", "upgrade/attempt",
+	"node/api": {[]string{"internal/exposition", "internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade",
+		"upgrade/attempt",
 		"upgrade/doctor", "upgrade/progress"},
 		"the service over HTTP: the one place where Go's types meet the wire"},
 	"node/watchdog": {nil, "a device of the kernel; knows nothing of trials"},
@@ -137,9 +140,9 @@ var rooms = []struct {
 	{"internal/harness", slices.Concat(library, []string{"examples/os"}),
 		"machines and servers for tests: they stand on the library, and the laboratories on them"},
 	{"examples", library, "examples use what an outsider can use"},
-	{"cmd", slices.Concat(library, []string{"internal/buildinfo", "internal/certs", "internal/commandline", "internal/contexts", "internal/nearest",
-		"internal/pawld",
-		"internal/show", "internal/terminal", "internal/verbs"}), "commands use nothing that only tests need"},
+	{"cmd", slices.Concat(library, []string{"internal/buildinfo", "internal/certs", "internal/commandline",
+		"internal/contexts", "internal/enrol", "internal/nearest", "internal/pawld", "internal/show", "internal/terminal",
+		"internal/verbs"}), "commands use nothing that only tests need"},
 }
 
 // within reports whether a package is that folder, or lies in it; everything lies in "".

@@ -83,21 +83,26 @@ func (c *cli) certsCommand() *cobra.Command {
 		Long: "Make and renew the certificates of an authority of one's own, in files of a directory. No node is asked.\n" +
 			"How nodes and clients use them is in docs/how-to/tls.md.",
 		RunE: func(*cobra.Command, []string) error {
-			return usage{errors.New("certs: want init, node, client, renew or show (see `pawl certs --help`)")}
+			return usage{errors.New("certs: want init, node, client, renew, show, enrol or join (see `pawl certs --help`)")}
 		},
 	}
 	cmd.PersistentFlags().StringVar(&s.dir, "dir", ".", "where the files are")
-	cmd.AddCommand(s.initCommand(), s.nodeCommand(), s.clientCommand(), s.renewCommand(), s.showCommand())
+	cmd.AddCommand(s.initCommand(), s.nodeCommand(), s.clientCommand(), s.renewCommand(), s.showCommand(),
+		s.enrolCommand(), s.joinCommand())
 	return cmd
 }
 
 // makes adds the flags of a command that makes a pair.
 func (s *store) makes(cmd *cobra.Command, usual time.Duration) {
-	cmd.Flags().StringVar(&s.algorithm, "algorithm", string(certs.Ed25519),
-		"of the key: ed25519, or p256, which browsers take")
+	s.algorithmFlag(cmd)
 	cmd.Flags().BoolVar(&s.force, "force", false, "replace what is there already, its key too")
 	l := life(usual)
 	s.lives(cmd, l.String())
+}
+
+func (s *store) algorithmFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.algorithm, "algorithm", string(certs.Ed25519),
+		"of the key: ed25519, or p256, which browsers take")
 }
 
 // lives adds the flag that says how long a certificate is valid.
@@ -254,7 +259,7 @@ func (s *store) renew(ca certs.Authority, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := files.WriteCert(cert); err != nil {
+	if err := files.WriteCert(cert, true); err != nil {
 		return err
 	}
 	s.show(files.Cert, cert)

@@ -246,7 +246,7 @@ func TestCertsCommandLines(t *testing.T) {
 		code int
 		says string
 	}{
-		"":                                      {exitUsage, "want init, node, client, renew or show"},
+		"":                                      {exitUsage, "want init, node, client, renew, show, enrol or join"},
 		"inti":                                  {exitUsage, "want init, node"},
 		"init":                                  {exitError, "it is there already (--force replaces it, and its key)"},
 		"init now":                              {exitUsage, "want `pawl certs init`"},

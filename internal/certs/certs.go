@@ -42,7 +42,8 @@ const (
 	P256    Algorithm = "p256"    // ECDSA on that curve
 )
 
-func (a Algorithm) key() (crypto.Signer, error) {
+// NewKey makes a key.
+func (a Algorithm) NewKey() (crypto.Signer, error) {
 	switch a {
 	case Ed25519, "":
 		_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -93,10 +94,27 @@ func NewAuthority(name string, term Term) (Authority, error) {
 // Node makes a node's certificate. It is for servers only, so that a stolen one orders nothing from other nodes. Names
 // are DNS names and addresses; the first is the subject's.
 func (a Authority) Node(names []string, term Term) (Pair, error) {
+	template, err := nodeTemplate(names)
+	if err != nil {
+		return Pair{}, err
+	}
+	return pair(template, &a, term)
+}
+
+// NodeOf makes a node's certificate as Node does, for a key of which it has the public half.
+func (a Authority) NodeOf(public any, names []string, term Term) (*x509.Certificate, error) {
+	template, err := nodeTemplate(names)
+	if err != nil {
+		return nil, err
+	}
+	return sign(template, public, &a, a.Key, term)
+}
+
+func nodeTemplate(names []string) (*x509.Certificate, error) {
 	template := &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, name := range names {
 		if err := CheckName(name); err != nil {
-			return Pair{}, err
+			return nil, err
 		}
 		if ip, err := netip.ParseAddr(name); err == nil {
 			template.IPAddresses = append(template.IPAddresses, net.IP(ip.AsSlice()))
@@ -105,10 +123,10 @@ func (a Authority) Node(names []string, term Term) (Pair, error) {
 		}
 	}
 	if len(names) == 0 {
-		return Pair{}, errors.New("a node's certificate needs a name or an address by which clients call it")
+		return nil, errors.New("a node's certificate needs a name or an address by which clients call it")
 	}
 	template.Subject.CommonName = commonName(names[0])
-	return pair(template, &a, term)
+	return template, nil
 }
 
 // commonName is a name for people in a subject, which holds at most 64 characters; clients look at the other names.
@@ -146,7 +164,7 @@ func (a Authority) Renew(old *x509.Certificate, term Term) (*x509.Certificate, e
 
 // pair makes a pair from what template says; an authority signs, or the pair itself.
 func pair(template *x509.Certificate, by *Authority, term Term) (Pair, error) {
-	key, err := term.Algorithm.key()
+	key, err := term.Algorithm.NewKey()
 	if err != nil {
 		return Pair{}, err
 	}

@@ -65,7 +65,8 @@ func TestNoCertificateOutlivesItsAuthority(t *testing.T) {
 func TestNamesThatNobodyCanCallAreRefused(t *testing.T) {
 	ca := authority(t, "fleet")
 	for _, name := range []string{"", "node 1", "node1:7295", "*.example.com", "-node", "node-", "a..b", "10.0.0",
-		"10.0.0.256", "fe80::1%eth0", "0.0.0.0", "::", "knoten\u00e4", "node_1", strings.Repeat("a", 64), strings.Repeat("a.", 130) + "b",
+		"10.0.0.256", "fe80::1%eth0", "0.0.0.0", "::", "knoten\u00e4", "node_1", strings.Repeat("a", 64),
+		strings.Repeat("a.", 130) + "b",
 		"../ca", "https://node1"} {
 		_, err := ca.Node([]string{"node1", name}, Term{Now: now, Life: time.Hour})
 		require.Error(t, err, "%q", name)

@@ -36,8 +36,8 @@ func files(dir, name string) Files {
 // ErrExists is returned for a file that is there already. Do: take another name, or order that it is replaced.
 var ErrExists = errors.New("it is there already")
 
-// Write keeps a pair in its files, which only their owner may read. What is there is replaced if force says so; else the
-// error is ErrExists, and nothing is written. Each file is whole or not there, whatever is cut.
+// Write keeps a pair in its files, which only their owner may read. What is there is replaced if force says so; else
+// the error is ErrExists, and nothing is written. Each file is whole or not there, whatever is cut.
 //
 //  1. The key. A cut behind it: a new key beside no certificate, or beside the old one, which it does not fit. Both are
 //     told by whoever reads them; write again.
@@ -66,9 +66,10 @@ func (f Files) Write(p Pair, force bool) error {
 	return nil
 }
 
-// WriteCert replaces the certificate, beside the key that it has already.
-func (f Files) WriteCert(cert *x509.Certificate) error {
-	return writeFile(f.Cert, Pair{Cert: cert}.CertPEM(), true)
+// WriteCert keeps a certificate alone, beside a key that is there already or is elsewhere; it replaces another if force
+// says so, and else the error is ErrExists.
+func (f Files) WriteCert(cert *x509.Certificate, force bool) error {
+	return writeFile(f.Cert, Pair{Cert: cert}.CertPEM(), force)
 }
 
 // writeFile puts a file in its place once all of it is on the disk.
