@@ -264,21 +264,32 @@ func (c *counted) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func TestARehearsalReadsNoPayload(t *testing.T) {
-	small, large := readByARehearsal(t, 10_000), readByARehearsal(t, 12<<20)
+	small, large := readByARehearsal(t, 10_000, false), readByARehearsal(t, 12<<20, false)
 	require.Less(t, large-small, int64(4<<20), "of 12 MiB in each slot, in some twenty boots")
+	small, large = readByARehearsal(t, 10_000, true), readByARehearsal(t, 12<<20, true)
+	require.Less(t, large-small, int64((12+4)<<20), "and with Secure Boot the system that runs, once")
+	require.Greater(t, large-small, int64(12<<20))
 }
 
-// readByARehearsal is how many bytes of the disk a rehearsal reads where each slot holds a kernel of that size.
-func readByARehearsal(t *testing.T, size int) int64 {
-	r := start(t)
+// readByARehearsal is how many bytes of the disk a rehearsal reads where each slot holds a kernel of that size,
+// with Secure Boot or without.
+func readByARehearsal(t *testing.T, size int, secure bool) int64 {
+	r, key := start(t), newKey(t, "ours")
 	image := func(version string) *image.Image {
-		img, err := r.images.Image(version, virtual.Spec{Size: size})
+		spec := virtual.Spec{Size: size}
+		if secure {
+			spec.Sign = key.Sign
+		}
+		img, err := r.images.Image(version, spec)
 		require.NoError(t, err)
 		return img
 	}
 	r.upgrade(image("2.0.0"))
 	r.boots(bootloader.B, "2.0.0")
 	r.confirm()
+	if secure {
+		r.trusts([][]byte{r.installed()}, key)
+	}
 	three := image("3.0.0")
 	disk := &counted{Disk: r.Disk}
 	m, err := upgrade.OpenDevice(disk, upgrade.OpenOptions{Loaders: loaders.All(), Vars: r.Vars,

@@ -18,12 +18,13 @@ import (
 // certificate's. Do: use an RSA key of 2048 bits or more, and its certificate.
 var ErrKey = errors.New("not a key that signs programs for EFI")
 
-// What a signature says beside numbers, as DER: the data of a program (flags, and an empty name of a file); SHA-256, and
-// RSA, without parameters.
+// What a signature says beside numbers, as DER: the data of a program (flags, and an empty name of a file); SHA-256,
+// and RSA, without parameters.
 var (
-	programData = []byte("\x30\x17\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0f\x30\x09\x03\x01\x00\xa0\x04\xa2\x02\x80\x00")
-	withSHA256  = algorithm{oidSHA256, asn1.NullRawValue}
-	withRSA     = algorithm{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue}
+	programData = []byte("\x30\x17\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0f" +
+		"\x30\x09\x03\x01\x00\xa0\x04\xa2\x02\x80\x00")
+	withSHA256 = algorithm{oidSHA256, asn1.NullRawValue}
+	withRSA    = algorithm{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue}
 
 	oidContentType = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
 )

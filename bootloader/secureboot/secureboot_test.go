@@ -16,7 +16,7 @@ import (
 )
 
 // keys are a root, who may issue, an authority below it, and who signs; and one that nobody knows.
-type keys struct{ root, middle, leaf, other, notCA, belowNotCA loadertest.Key }
+type keys struct{ root, middle, leaf, other, notCA, belowNotCA, impostor loadertest.Key }
 
 func makeKeys(t *testing.T) (k keys) {
 	t.Helper()
@@ -32,6 +32,7 @@ func makeKeys(t *testing.T) (k keys) {
 	k.leaf = make(k.middle, "leaf", plain)
 	k.other = make(loadertest.Key{}, "other", plain)
 	k.notCA = make(k.root, "not an authority", func(c *x509.Certificate) { c.BasicConstraintsValid = true })
+	k.impostor = make(make(loadertest.Key{}, "root", ca), "impostor", plain)
 	k.belowNotCA = make(k.notCA, "below", plain)
 	return k
 }
@@ -129,6 +130,8 @@ func TestWhatFirmwareStarts(t *testing.T) {
 		"chain over what is no authority": {sign(t, image, k.belowNotCA, k.notCA), lists{db: cert(k.root)},
 			secureboot.ErrRefused, "not signed"},
 		"what is no authority in db": {sign(t, image, k.belowNotCA), lists{db: cert(k.notCA)},
+			secureboot.ErrRefused, "not signed"},
+		"of the name of the root in db, and not by it": {sign(t, image, k.impostor), lists{db: cert(k.root)},
 			secureboot.ErrRefused, "not signed"},
 		"another signer in db": {byLeaf, lists{db: cert(k.other)}, secureboot.ErrRefused,
 			"not signed by a certificate in db"},
