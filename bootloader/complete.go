@@ -9,12 +9,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 )
 
-// ErrImages is returned for a slot that has images in partitions, of which the reader knows nothing. Do: treat the slot
-// as not complete.
-var ErrImages = errors.New("the slot has images in partitions, which this version of Pawl does not write")
-
 // ReadSlot reads the manifest of slot s and looks whether each file that it lists is there in its full size: then the
-// slot is complete. No file is read but the manifest. A slot that has images too is ErrImages.
+// slot is complete. No file is read but the manifest. Whether the partitions of its images are there is not looked at.
 func ReadSlot(boot *bootfs.FS, s Slot) (Manifest, error) {
 	data, err := boot.ReadFile(s.File(ManifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -26,9 +22,6 @@ func ReadSlot(boot *bootfs.FS, s Slot) (Manifest, error) {
 	m, err := DecodeManifest(data)
 	if err != nil {
 		return Manifest{}, err
-	}
-	if len(m.Images) > 0 {
-		return Manifest{}, ErrImages
 	}
 	for _, f := range m.Files {
 		info, err := boot.Stat(s.File(f.Name))

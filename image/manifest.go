@@ -62,9 +62,10 @@ func checkAssets(assets []Asset) error {
 	for n, a := range assets {
 		if !fs.ValidPath(a.Name) || a.Name == "." || len(a.Name) > maxPath ||
 			strings.ContainsFunc(a.Name, unprintable) || a.Size < 0 || len(a.SHA256) != 64 ||
-			strings.Trim(a.SHA256, "0123456789abcdef") != "" {
-			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q: %w", format.AssetsAnnotation, a.Name,
-				a.Size, a.SHA256, ErrUnsafe)
+			strings.Trim(a.SHA256, "0123456789abcdef") != "" || a.Verity != "" && len(a.Verity) != 64 ||
+			strings.Trim(a.Verity, "0123456789abcdef") != "" {
+			return fmt.Errorf("annotation %s: asset %q of %d bytes, digest %q, root hash %q: %w", format.AssetsAnnotation,
+				a.Name, a.Size, a.SHA256, some([]string{a.Verity}), ErrUnsafe)
 		}
 		if n > 0 && assets[n-1].Name >= a.Name {
 			return fmt.Errorf("annotation %s: %q is twice in it or not in order: %w", format.AssetsAnnotation, a.Name,

@@ -3,6 +3,7 @@ package partition
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -23,6 +24,17 @@ const (
 // Roles lists them in that order.
 func Roles() []Role { return []Role{EFI, BIOS, Meta, State, Ephemeral} }
 
+// Half is the role of one half of the pair of partitions that an image has: the one of that slot, "A" or "B". Of the
+// image "root" that is "ROOT-A".
+func Half(image, slot string) Role { return Role(strings.ToUpper(image) + "-" + slot) }
+
+// isHalf reports whether a role is one that Half returns.
+func isHalf(r Role) bool {
+	image, slot, ok := strings.Cut(string(r), "-")
+	return ok && (slot == "A" || slot == "B") && image != "" && len(image) <= 16 &&
+		strings.Trim(image, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
+}
+
 // Labels are the labels of those roles whose partitions are not labelled as the role is called, so that the disk of
 // another system is taken as it is. The zero value is for a disk that [Default] laid out. See [ParseLabels].
 type Labels map[Role]string
@@ -42,8 +54,9 @@ func (l Labels) Find(in Layout, r Role) (Partition, error) {
 // Check refuses roles that there are not, labels that no table holds, and one label for two roles.
 func (l Labels) Check() error {
 	for r, label := range l {
-		if !slices.Contains(Roles(), r) {
-			return fmt.Errorf("no partition has the role %q; the roles are %v", r, Roles())
+		if !slices.Contains(Roles(), r) && !isHalf(r) {
+			return fmt.Errorf("no partition has the role %q; the roles are %v, and ROOT-A and ROOT-B of an image root", r,
+				Roles())
 		}
 		if label == "" {
 			return fmt.Errorf("label of %s: it is empty", r)
@@ -53,7 +66,13 @@ func (l Labels) Check() error {
 		}
 	}
 	owner := map[string]Role{}
-	for _, r := range Roles() {
+	roles := Roles()
+	for _, r := range slices.Sorted(maps.Keys(l)) {
+		if isHalf(r) {
+			roles = append(roles, r)
+		}
+	}
+	for _, r := range roles {
 		if other, taken := owner[l.Of(r)]; taken {
 			return fmt.Errorf("label %q is that of %s and of %s; give one of them another label", l.Of(r), other, r)
 		}

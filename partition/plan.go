@@ -24,6 +24,39 @@ type Spec struct {
 	Attributes uint64 // of a new partition
 }
 
+// Pair is a pair of partitions for an image of the slots, one for each.
+type Pair struct {
+	Image string    // its name, such as "root"
+	Size  int64     // bytes of each half
+	Type  uuid.UUID // of both; zero is TypeLinux
+}
+
+// Specs are the two partitions. Seed is as in [Defaults].
+func (p Pair) Specs(labels Labels, seed string) []Spec {
+	kind := p.Type
+	if kind == uuid.Nil {
+		kind = TypeLinux
+	}
+	specs := []Spec{
+		{Label: string(Half(p.Image, "A")), Type: kind, Size: p.Size},
+		{Label: string(Half(p.Image, "B")), Type: kind, Size: p.Size},
+	}
+	finish(specs, labels, seed)
+	return specs
+}
+
+// finish gives partitions of roles what all of them have: a GUID, the label, and that nothing mounts them by itself.
+func finish(specs []Spec, labels Labels, seed string) {
+	for i := range specs {
+		specs[i].Attributes |= AttrNoAutomount
+		specs[i].GUID = uuid.New()
+		if seed != "" {
+			specs[i].GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(seed+"\x00"+specs[i].Label))
+		}
+		specs[i].Label = labels.Of(Role(specs[i].Label))
+	}
+}
+
 // Defaults adjusts the default layout. The zero value is the layout of docs/architecture.md.
 type Defaults struct {
 	EFI    int64  // bytes of the boot file system; default 1 GiB
@@ -43,14 +76,7 @@ func Default(d Defaults) []Spec {
 		{Label: string(State), Type: TypeLinux, Size: cmp.Or(d.State, 100*mib)},
 		{Label: string(Ephemeral), Type: TypeLinux},
 	}
-	for i := range specs {
-		specs[i].Attributes |= AttrNoAutomount
-		specs[i].GUID = uuid.New()
-		if d.Seed != "" {
-			specs[i].GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(d.Seed+"\x00"+specs[i].Label))
-		}
-		specs[i].Label = d.Labels.Of(Role(specs[i].Label))
-	}
+	finish(specs, d.Labels, d.Seed)
 	return specs
 }
 

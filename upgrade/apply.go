@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/progress"
 	"github.com/pawl-os/pawl/upgrade/report"
@@ -26,6 +27,7 @@ type operation struct {
 	plan     Plan
 	phase    attempt.Phase // that the attempt is recorded in: Prepared or Staged
 	files    []bootloader.File
+	images   []bootloader.Image
 	manifest bootloader.Manifest
 	kept     int    // bytes of firmware variables that the rehearsal wrote
 	foreseen string // why what is forced will not start; "" where that is not foreseen
@@ -49,6 +51,7 @@ type writing struct {
 	fetching int              // the layer that ofLayer speaks of
 	ofLayer  progress.Pace
 	beside   map[string]*readBack // of the files that are read back while they are written, by name
+	written  []string             // images that were written
 	begun    map[string]bool      // files that were written, whole or in part, by name
 }
 
@@ -120,12 +123,19 @@ func (op *writing) find(ctx context.Context) error {
 		if a, err = op.source.first(); err != nil {
 			return err
 		}
-		if err := op.fits(a.Size); err != nil {
-			return fmt.Errorf("%s: %w", a.Name, err)
+		if _, isImage := format.ImageName(a.Name); !isImage {
+			if err := op.fits(a.Size); err != nil {
+				return fmt.Errorf("%s: %w", a.Name, err)
+			}
 		}
 	}
 	if err := op.foresee(ctx, a); err != nil {
 		return err
+	}
+	for _, i := range op.images { // one that is in use is refused while the target still holds what it held
+		if _, err := op.m.halves.device(i.Name, op.plan.To); err != nil {
+			return fmt.Errorf("image %s: %w", i.Name, err)
+		}
 	}
 	return op.probe()
 }
@@ -188,7 +198,7 @@ func (op *writing) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := op.lacks(); err != nil {
+	if err := errors.Join(op.lacks(), op.lacksImage()); err != nil {
 		return err
 	}
 	return op.prefer()
@@ -250,6 +260,9 @@ func (op *writing) verify(ctx context.Context) error {
 	if err := op.readBack(ctx); err != nil {
 		return err
 	}
+	if err := op.m.readImages(ctx, op.plan.To, op.images, op.Progress); err != nil {
+		return err
+	}
 	version, err := op.m.fit(op.plan.To, op.img.Arch)
 	if err != nil && (!op.Force || errors.Is(err, errReserved)) {
 		return err
@@ -278,7 +291,7 @@ func (op *filling) complete(context.Context) error {
 	})
 	op.manifest = bootloader.Manifest{
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Arch: op.img.Arch,
-		Files: op.files,
+		Files: op.files, Images: op.images,
 	}
 	return op.m.complete(op.plan.To, op.manifest)
 }

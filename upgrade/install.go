@@ -18,6 +18,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/partition/meta"
@@ -28,7 +29,7 @@ import (
 // InstallOptions are the choices of an install. With nothing but Loader it has the default layout.
 type InstallOptions struct {
 	Loader     bootloader.Backend // what starts the disk: one of loaders.All, or another. It is required
-	Partitions []partition.Spec   // nil: partition.Default
+	Partitions []partition.Spec   // nil: partition.Default. Pairs for the image's file system images are added
 	// of the partitions, where they are not those of partition.Default; also what Open is to be told
 	Labels   partition.Labels
 	Add      Additions
@@ -116,6 +117,7 @@ func (in *install) check() error {
 	if specs == nil {
 		specs = partition.Default(partition.Defaults{Seed: in.Seed, Labels: in.Labels})
 	}
+	specs = withPairs(specs, in.img, in.Labels, in.Seed)
 	if in.plan, err = partition.Plan(nil, in.dev.Size(), in.dev.SectorSize(), specs); err != nil {
 		return err
 	}
@@ -168,6 +170,9 @@ func (in *install) find(ctx context.Context) error {
 		}
 	}
 	if err := in.op.fits(bytes); err != nil {
+		return err
+	}
+	if err := in.op.placeImages(&halves{layout: in.plan, labels: in.Labels}); err != nil {
 		return err
 	}
 	return in.op.foresee(ctx, first)
@@ -248,7 +253,7 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 		return nil, err
 	}
 	c := config{OpenOptions: OpenOptions{Log: in.Log, Now: in.Now}, Boot: boot, backend: in.Loader, Loader: loader,
-		Meta: record}
+		Meta: record, halves: &halves{layout: in.plan, labels: in.Labels, open: within(in.dev, in.plan, in.Labels)}}
 	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
@@ -259,7 +264,7 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 // write streams the image's files into slot A and keeps the loader for later.
 func (in *install) write(ctx context.Context) error {
 	err := in.op.source.each(func(a image.Asset, r io.Reader) error {
-		if in.op.takes[a.Name] != "" {
+		if _, isImage := format.ImageName(a.Name); isImage || in.op.takes[a.Name] != "" {
 			return in.op.file(ctx, a, r)
 		}
 		data, err := readAll(a, r)
@@ -269,7 +274,7 @@ func (in *install) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := in.op.lacks(); err != nil {
+	if err := errors.Join(in.op.lacks(), in.op.lacksImage()); err != nil {
 		return err
 	}
 	if err := in.op.prefer(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/uki"
+	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade/report"
 )
 
@@ -39,6 +40,15 @@ func (m *Machine) Damage(ctx context.Context, s report.Slot) (problems []string,
 		case sum(h) != f.SHA256:
 			problems = append(problems, fmt.Sprintf("%s has SHA-256 %s, its manifest says %s", f.Name, sum(h),
 				f.SHA256))
+		}
+	}
+	for _, i := range s.Manifest.Images {
+		switch err := m.readImages(ctx, s.Slot, []bootloader.Image{i}, nil); {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.Is(err, partition.ErrBusy): // the root of what runs: the kernel checks it while it is read
+		case err != nil:
+			problems = append(problems, err.Error())
 		}
 	}
 	return problems, nil

@@ -145,7 +145,8 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 			return nil, err
 		}
 	}
-	c := config{OpenOptions: o, Meta: parts[partition.Meta], Disk: disk}
+	c := config{OpenOptions: o, Meta: parts[partition.Meta], Disk: disk,
+		halves: &halves{layout: layout, labels: o.Labels, open: part}}
 	if c.Boot, err = bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(),
 		Now: o.Now}); err != nil {
 		return nil, err

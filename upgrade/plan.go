@@ -219,6 +219,12 @@ func (op *filling) room() error {
 			return err
 		}
 	}
+	if err := op.placeImages(op.m.halves); err != nil {
+		return err
+	}
+	if err := op.apartFromRunning(); err != nil {
+		return err
+	}
 	return op.fits(op.plan.Bytes)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/internal/unrehearsed"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade/attempt"
@@ -89,9 +90,16 @@ func (m *Machine) rehearseNext(ctx context.Context) error {
 			img.Assets = append(img.Assets, image.Asset{Name: assetOf(f.Name), Size: f.Size})
 		}
 	}
+	for _, i := range from.Manifest.Images {
+		img.Assets = append(img.Assets, image.Asset{Name: format.Images + i.Name, Size: i.Size, SHA256: i.SHA256,
+			Verity: i.Verity})
+	}
 	op := &filling{img: img, takes: takesFor(m.backend, img), operation: operation{m: m, plan: Plan{
 		Kind: attempt.Upgrade, From: st.Active, To: st.Active.Other(), Old: from.Version(), Image: img.Digest,
 	}}}
+	if err := op.placeImages(m.halves); err != nil {
+		return err
+	}
 	return (&rehearsal{op: &op.operation, fills: op, ahead: allAhead}).played(ctx)
 }
 
@@ -171,7 +179,7 @@ func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
 		files: r.op.files, manifest: r.op.manifest,
 	}}
 	if r.fills != nil {
-		op.img, op.takes = r.fills.img, r.fills.takes
+		op.img, op.takes, op.images = r.fills.img, r.fills.takes, r.fills.images
 	}
 	if err := sys.tryBy(op.Way); err != nil {
 		return err

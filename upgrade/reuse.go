@@ -13,6 +13,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/image/format"
 )
 
 // Reuse is a file of the target that need not be downloaded, or not from its beginning.
@@ -96,7 +97,8 @@ func (op *writing) pullOptions(also ...string) image.PullOptions {
 	}
 	return image.PullOptions{
 		Want: func(a image.Asset) bool {
-			return isAlso(a) || op.takes[a.Name] != "" && !op.reuse[a.Name].complete()
+			_, isImage := format.ImageName(a.Name)
+			return isAlso(a) || isImage || op.takes[a.Name] != "" && !op.reuse[a.Name].complete()
 		},
 		ReadBack: func(a image.Asset) bool { return op.takes[a.Name] != "" && !isAlso(a) },
 		From: func(a image.Asset) int64 {
@@ -112,7 +114,7 @@ func (op *writing) nothingToFetch() bool {
 			return false
 		}
 	}
-	return len(op.reuse) > 0
+	return len(op.reuse) > 0 && len(op.images) == 0
 }
 
 // leaves tells that a file of the target stays where it is.
@@ -242,6 +244,9 @@ func (op *writing) drop(a image.Asset) error {
 
 // file writes one file of the target, from in, which has what is not there yet.
 func (op *writing) file(ctx context.Context, a image.Asset, from io.Reader) error {
+	if _, isImage := format.ImageName(a.Name); isImage {
+		return op.imageFile(ctx, a, from)
+	}
 	name := op.takes[a.Name]
 	if isOwn(name) {
 		if err := small(a); err != nil {

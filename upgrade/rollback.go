@@ -73,7 +73,8 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 		}
 		m.log.Warn("rollback, forced", "reason", err)
 	}
-	op := &operation{m: m, Options: o, phase: attempt.Prepared, manifest: to.Manifest, files: to.Manifest.Files}
+	op := &operation{m: m, Options: o, phase: attempt.Prepared, manifest: to.Manifest, files: to.Manifest.Files,
+		images: to.Manifest.Images}
 	op.plan = Plan{
 		Kind: attempt.Rollback, From: from.Slot, To: to.Slot, Old: from.Version(), Version: to.Manifest.Version,
 		Image: to.Manifest.Image, Reference: to.Manifest.Reference,
@@ -100,6 +101,9 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 // for.
 func (op *operation) intact(ctx context.Context) error {
 	err := op.m.readBack(ctx, op.plan.To, op.files, nil, op.Progress)
+	if err == nil {
+		err = op.m.readImages(ctx, op.plan.To, op.images, op.Progress)
+	}
 	if errors.Is(err, errDiffers) {
 		return fmt.Errorf("slot %s is damaged (upgrade instead): %w: %w", op.plan.To, ErrNotComplete, err)
 	}

@@ -26,7 +26,8 @@ func (m *Machine) slot(s bootloader.Slot) report.Slot {
 
 var errEmpty = errors.New("no files")
 
-// manifest reads the manifest of slot s and checks that what it lists is there.
+// manifest reads the manifest of slot s and checks that what it lists is there: files in their size, partitions of
+// images that are large enough.
 func (m *Machine) manifest(s bootloader.Slot) (bootloader.Manifest, error) {
 	none := bootloader.Manifest{}
 	entries, err := m.Boot.ReadDir(s.Dir())
@@ -36,7 +37,14 @@ func (m *Machine) manifest(s bootloader.Slot) (bootloader.Manifest, error) {
 	case err != nil:
 		return none, err
 	}
-	return bootloader.ReadSlot(m.Boot, s)
+	man, err := bootloader.ReadSlot(m.Boot, s)
+	if err == nil {
+		err = m.halves.check(s, man)
+	}
+	if err != nil {
+		return none, err
+	}
+	return man, nil
 }
 
 // meter reads, counts, and stops when the context is done.

@@ -80,6 +80,7 @@ type config struct {
 	backend bootloader.Backend    // what kind of loader boots this machine
 	Loader  bootloader.Bootloader // that loader, over the same boot file system
 	Meta    Device                // the META partition
+	halves  *halves               // the partitions of the slots' images
 	// the whole disk, only read: a rehearsal is played on a copy of it; nil while it is installed
 	Disk      Device
 	Cmdline   string       // of the running kernel

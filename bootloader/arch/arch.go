@@ -29,6 +29,10 @@ type Arch struct {
 	Kernel  Magic    // how a Linux kernel that GRUB starts begins
 	Return  []byte   // machine code of an EFI program that ends with success
 
+	// types of GPT partitions for file systems of this architecture, as the discoverable partitions specification of
+	// the UAPI group has them: "root", "usr"
+	Partitions map[string]string
+
 	DeviceTree bool // a loader may hand the kernel a device tree
 }
 
@@ -48,11 +52,17 @@ var table = []Arch{
 		Name: "amd64", Aliases: []string{"x86_64", "x86-64", "x64"}, EFI: "x64", Machine: 0x8664,
 		GRUB: "x86_64-efi", BIOS: "i386-pc", Variant: "v1", Kernel: Magic{BzImage, 0x202, "HdrS"},
 		Return: []byte{0x31, 0xc0, 0xc3}, // xor eax, eax; ret
+		Partitions: map[string]string{
+			"root": "4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "usr": "8484680c-9521-48c6-9c11-b0720656f69e",
+		},
 	},
 	{
 		Name: "arm64", Aliases: []string{"aarch64", "armv8"}, EFI: "aa64", Machine: 0xaa64,
 		GRUB: "arm64-efi", Variant: "v8", Kernel: Magic{"Image", 0x38, "ARM\x64"},
-		Return:     []byte{0x00, 0x00, 0x80, 0xd2, 0xc0, 0x03, 0x5f, 0xd6}, // mov x0, #0; ret
+		Return: []byte{0x00, 0x00, 0x80, 0xd2, 0xc0, 0x03, 0x5f, 0xd6}, // mov x0, #0; ret
+		Partitions: map[string]string{
+			"root": "b921b045-1df0-41c3-af44-4c6f280d3fae", "usr": "b0e01050-ee5f-4390-949a-9101b17104e9",
+		},
 		DeviceTree: true,
 	},
 }

@@ -23,7 +23,7 @@ import (
 
 // recipe is what an installer image is packed from; all but the texts are paths.
 type recipe struct {
-	kernel, initramfs, stub, cmdline, osRelease, loader string
+	kernel, initramfs, stub, cmdline, osRelease, loader, root string
 
 	version, arch, output, tag, push, signKey, entrypoint string
 
@@ -31,7 +31,7 @@ type recipe struct {
 
 	from, client string // see versions.FromAnnotation and versions.ClientAnnotation
 
-	grub bool
+	grub, verity bool
 }
 
 // packCommand makes an installer image.
@@ -56,6 +56,8 @@ func packCommand() *cobra.Command {
 		{&r.cmdline, "cmdline", "panic=10",
 			"kernel arguments, or @FILE; panic=N is needed, or a trial that panics would hang for ever"},
 		{&r.osRelease, "os-release", "", "os-release of the system inside; the version is its VERSION_ID"},
+		{&r.root, "root", "", "root file system image, such as a squashfs or an erofs, for a partition of each slot " +
+			"(default: none)"},
 		{&r.loader, "loader", "", "systemd-boot, as systemd-bootx64.efi"},
 		{&r.version, "version", "", "version, where os-release states none"},
 		{&r.arch, "arch", runtime.GOARCH, "architecture, as Go names it"},
@@ -77,6 +79,8 @@ func packCommand() *cobra.Command {
 		"also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
 	c.Flags().StringSliceVar(&r.signEFI, "sign-efi", nil, "sign the UKI, the kernel and the loaders for Secure Boot: "+
 		"KEY,CERTIFICATES,\nboth PEM: RSA, and the key's certificate first")
+	c.Flags().BoolVar(&r.verity, "verity", false,
+		"append the hash tree of dm-verity to the --root, and add its root hash to the kernel arguments")
 	for _, name := range []string{"kernel", "os-release", "loader", "output"} {
 		_ = c.MarkFlagRequired(name)
 	}
@@ -122,6 +126,10 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if img.Version == "" {
 		return "", usageError{fmt.Errorf("%s has no VERSION_ID: add one, or give --version", r.osRelease)}
 	}
+	root, opened, err := r.rootImage(ctx, img.Version, &parts)
+	if files = append(files, opened...); err != nil {
+		return "", usageError{err}
+	}
 	loader, err := pack.File(pack.LoaderAsset, r.loader)
 	if err != nil {
 		return "", usageError{fmt.Errorf("--loader: %w", err)}
@@ -159,6 +167,7 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if err := r.signAll(img.Assets); err != nil {
 		return "", err
 	}
+	img.Assets = append(img.Assets, root...)
 	return r.store(ctx, img)
 }
 
@@ -206,6 +215,9 @@ func (r recipe) check() error {
 		return fmt.Errorf("--sign-efi %s: want KEY,CERTIFICATES", strings.Join(r.signEFI, ","))
 	}
 	if err := checkArch(r.arch); err != nil {
+		return err
+	}
+	if err := r.checkRoot(); err != nil {
 		return err
 	}
 	return r.checkTarget()

@@ -36,6 +36,13 @@ const (
 	GRUBCore = "grub-core.img"
 )
 
+// Images is where in [Dir] file system images lie: "images/root" becomes the image root of a slot, in a partition of
+// its own.
+const Images = "images/"
+
+// ImageName is what image of a slot an asset becomes; ok is false of one that does not become one.
+func ImageName(asset string) (name string, ok bool) { return strings.CutPrefix(asset, Images) }
+
 // Annotations of an image's manifest.
 const (
 	// VersionAnnotation holds the version of the operating system inside.
@@ -74,6 +81,9 @@ type Asset struct {
 	Name   string `json:"name"`   // below Dir, with forward slashes: "vmlinuz.efi"
 	Size   int64  `json:"size"`   // bytes
 	SHA256 string `json:"sha256"` // 64 hex digits; "" when the builder did not list it
+
+	// root hash of the tree of dm-verity that is appended to a file system image, 64 hex digits; "": none is
+	Verity string `json:"verity,omitempty"`
 }
 
 // Frames says where the asset of a layer can be taken up:

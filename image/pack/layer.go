@@ -107,7 +107,8 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest,
 			Annotations: annotations},
 		diffID: hashOf(diffID),
-		asset:  format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil))},
+		asset: format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil)),
+			Verity: a.Verity},
 	}, nil
 }
 

@@ -73,6 +73,8 @@ type Asset struct {
 	Name  string                  // below usr/install/<arch>/, with forward slashes
 	Size  int64                   // bytes
 	Write func(w io.Writer) error // writes exactly Size bytes; called once for each Add
+
+	Verity string // root hash of the tree that is appended to a file system image: see [format.Asset]
 }
 
 // Data is an asset that holds data.
