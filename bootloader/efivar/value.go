@@ -40,7 +40,7 @@ func DecodeNumber(b []byte) (uint16, error) {
 // EncodeString returns s as UTF-16, little-endian, with a final NUL.
 func EncodeString(s string) []byte { return append(encodeUnits(s), 0, 0) }
 
-// DecodeString reads a string up to its NUL, or to the end where it has none, as loaders do. An odd length is
+// DecodeString reads a string up to its NUL, or to the end where it has none. An odd length is
 // ErrFormat. Surrogates without a partner are kept (see LoadOption.Description).
 func DecodeString(b []byte) (string, error) {
 	if len(b)%2 != 0 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict
@@ -73,7 +74,8 @@ func (l *Loader) agree(s bootloader.Slot) error {
 		return nil // gone or not readable: it contradicts nothing
 	}
 	drive, path, _, ok := o.Target()
-	if !ok || drive.GUID == l.Partition.GUID && slotOfPath(path) == s {
+	here := drive == efivar.HardDrive{} || drive.GUID == l.Partition.GUID // without one, firmware has looked on all
+	if !ok || here && slotOfPath(path) == s {
 		return nil
 	}
 	return fmt.Errorf("%s names slot %v, but BootCurrent is %s: %w", imageIdentifier, s, l.describe(n),
@@ -82,9 +84,8 @@ func (l *Loader) agree(s bootloader.Slot) error {
 
 // slotOfPath is the slot whose own image a path of the firmware names.
 func slotOfPath(path string) bootloader.Slot {
-	path = strings.TrimPrefix(strings.ReplaceAll(path, "\\", "/"), "/")
 	for _, s := range bootloader.Slots {
-		if strings.EqualFold(path, s.File(bootloader.UKIFile)) {
+		if strings.EqualFold(cleanPath(path), s.File(bootloader.UKIFile)) {
 			return s
 		}
 	}

@@ -122,20 +122,49 @@ func TestAPatternAndAnEntryOfOthers(t *testing.T) {
 	}
 }
 
-// A firmware that starts a slot's UKI by an entry in BootOrder has not started the loader: whether it ever would is not
-// known by that entry, whatever else is told of it.
+// A firmware that starts a slot's UKI by an entry in BootOrder, in whatever form, has not started the loader: what runs
+// is known, and whether the loader would ever start is not, by that entry.
 func TestAStartOfAUKIIsNoStartOfTheLoader(t *testing.T) {
-	r := installed(t)
-	require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 1))
-	data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "UEFI OS", Path: []efivar.Node{
-		r.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`), efivar.End()}}.Encode()
-	require.NoError(t, err)
-	set(t, r, efivar.Boot(7), data)
-	set(t, r, efivar.Global("BootOrder"), efivar.EncodeNumbers(append([]uint16{7}, number(t, r, "BootOrder")...)...))
-	r = boot(t, r, bootloader.B)
-	require.Equal(t, bootloader.B, state(t, r).Active)
-	require.ErrorIs(t, state(t, r).Blocked, bootloader.ErrForeign)
-	r.Vars.Unreadable = map[efivar.Name]error{efivar.Boot(7): syscall.EIO}
-	require.ErrorIs(t, state(t, r).Blocked, bootloader.ErrForeign)
-	require.ErrorContains(t, state(t, r).Blocked, "Boot0007")
+	for form, nodes := range map[string]func(r *loadertest.Rig) []efivar.Node{
+		"partition and file": func(r *loadertest.Rig) []efivar.Node {
+			return []efivar.Node{r.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`)}
+		},
+		"another spelling": func(r *loadertest.Rig) []efivar.Node {
+			return []efivar.Node{r.Partition.Node(), efivar.FilePath(`/efi//pawl/`), efivar.FilePath(`B\OS.efi`)}
+		},
+		"in full": func(r *loadertest.Rig) []efivar.Node {
+			return []efivar.Node{{Type: 2, Subtype: 1, Data: []byte("\xd0\x41\x03\x0a\x00\x00\x00\x00")},
+				{Type: 1, Subtype: 1, Data: []byte{0, 2}}, r.Partition.Node(), efivar.FilePath(`\EFI\pawl\B\os.efi`)}
+		},
+		"file alone": func(*loadertest.Rig) []efivar.Node { return []efivar.Node{efivar.FilePath(`\EFI\pawl\B\os.efi`)} },
+	} {
+		t.Run(form, func(t *testing.T) {
+			r := installed(t)
+			require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 1))
+			data, err := efivar.LoadOption{Attributes: efivar.Active, Description: "UEFI OS",
+				Path: append(nodes(r), efivar.End())}.Encode()
+			require.NoError(t, err)
+			set(t, r, efivar.Boot(7), data)
+			set(t, r, efivar.Global("BootOrder"), efivar.EncodeNumbers(append([]uint16{7},
+				number(t, r, "BootOrder")...)...))
+			r = boot(t, r, bootloader.B)
+			require.Equal(t, bootloader.B, state(t, r).Active)
+			require.ErrorIs(t, state(t, r).Blocked, bootloader.ErrForeign)
+			r.Vars.Unreadable = map[efivar.Name]error{efivar.Boot(7): syscall.EIO}
+			require.ErrorIs(t, state(t, r).Blocked, bootloader.ErrForeign)
+			require.ErrorContains(t, state(t, r).Blocked, "Boot0007")
+		})
+	}
+}
+
+// A variable that does not end with a NUL says to the loader what it says without its last character.
+func TestAVariableWithoutANUL(t *testing.T) {
+	for value, want := range map[string]bootloader.Slot{"pawl-a.conf": bootloader.B, "pawl-a.conf\n": bootloader.A} {
+		r := upgraded(t)
+		data := efivar.EncodeString(value)
+		set(t, r, efivar.Loader("LoaderEntryDefault"), data[:len(data)-2])
+		require.Equal(t, want, truthful(t, r).Default, "%q", value)
+		require.NoError(t, r.Confirm(bootloader.B))
+		boot(t, boot(t, r, bootloader.B), bootloader.B)
+	}
 }

@@ -14,7 +14,7 @@ import (
 
 // nothing is what firmware and loaders say when no system runs: of OVMF, of SeaBIOS, of GRUB before its prompts, of a
 // shim.
-const nothing = `UEFI Interactive Shell|No bootable option|Standard PC|Select Language|No bootable device|not a bootable disk|Pawl: no slot to boot|Minimal BASH-like line editing|Entering rescue mode|Verification failed: \(0x1A\) Security Violation`
+const nothing = `UEFI Interactive Shell|starting Boot[0-9A-F]{4} "UiApp"|No bootable option|Standard PC|Select Language|No bootable device|not a bootable disk|Pawl: no slot to boot|Minimal BASH-like line editing|Entering rescue mode|Verification failed: \(0x1A\) Security Violation`
 
 // says is the model's outcome in the guest's words.
 func (c bootCase) says() string {
