@@ -44,7 +44,7 @@ func (m *Machine) startsCold(s report.Slot) error {
 		return fmt.Errorf("it was started by kexec; a confirm that was only played failed: %w", err)
 	}
 	var boots []predict.Outcome
-	fw, err := foretell.Modelled(m.backend, foretell.Firmware(disk, vars))
+	fw, err := foretell.Modelled(m.backend, disk, vars)
 	if err == nil {
 		boots, err = predict.Next(disk, vars, 1, fw)
 	}

@@ -1,6 +1,8 @@
 package upgrade_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,6 +56,71 @@ func TestAFileOfOthersWhereUEFIWouldLookOnABIOS(t *testing.T) {
 	r.confirm()
 	r.boots(bootloader.B, "2.0.0")
 	require.Empty(t, r.Vars.Values(), "no boot entry is made")
+}
+
+// A machine with a BIOS, and a loader of others where UEFI would look for one, also where the images bring no GRUB of
+// their own: it is never replaced, and never advised away.
+func TestALoaderOfOthersWhereUEFIWouldLookOnABIOS(t *testing.T) {
+	for name, program := range map[string][]byte{
+		"systemd-boot": loadertest.Loader("amd64"), "a shim": loadertest.Shim("amd64"),
+		"another program": loadertest.Kernel("amd64", []byte("other")), "another GRUB": loadertest.GRUBEFIOf("theirs"),
+		"for ARM": loadertest.Loader("arm64"), "no program": []byte("notes"),
+	} {
+		for _, brings := range []bool{true, false} {
+			if !brings && (name == "a shim" || name == "another GRUB" || name == "no program") {
+				continue // nothing tells it from a machine with UEFI, which is what it may be; nothing is replaced there
+			}
+			t.Run(fmt.Sprintf("%s, the image brings GRUB %v", name, brings), func(t *testing.T) {
+				r := startGRUB(t, loaders.GRUBBIOS)
+				if _, err := r.bootFiles().Stat("EFI/BOOT"); err != nil {
+					require.NoError(t, r.bootFiles().Mkdir("EFI/BOOT"))
+				}
+				require.NoError(t, r.bootFiles().WriteFile("EFI/BOOT/BOOTX64.EFI", program))
+				for _, to := range []bootloader.Slot{bootloader.B, bootloader.A} {
+					version := "2.0.0-" + strings.ToLower(string(to))
+					spec := virtual.Spec{GRUB: true, Size: 10_000, Loader: version}
+					if !brings {
+						spec.Assets = []pack.Asset{
+							pack.Data(pack.KernelAsset, loadertest.LinuxImage([]byte("kernel of "+version+" "))),
+							pack.Data(pack.InitrdAsset, []byte("070701 initramfs of "+version)),
+							pack.Data(pack.CmdlineAsset, []byte("quiet\n")),
+						}
+					}
+					img, err := r.images.Image(version, spec)
+					require.NoError(t, err)
+					_, err = r.Upgrade(t.Context(), img, upgrade.Options{Force: true})
+					require.NoError(t, err)
+					require.NoError(t, r.Boot())
+					require.Equal(t, to, r.Last.Slot, "%v", r.Last)
+					_, err = r.Started(t.Context())
+					require.NoError(t, err)
+					r.confirm()
+					for _, force := range []bool{false, true} {
+						_, _ = r.replace(upgrade.LoaderOptions{Force: force}) // the core image, where there is one
+						got, err := r.bootFiles().ReadFile("EFI/BOOT/BOOTX64.EFI")
+						require.NoError(t, err)
+						require.Equal(t, program, got)
+						for _, f := range r.diagnose().Findings {
+							require.NotContains(t, fmt.Sprint(f), "EFI/BOOT")
+							require.NotContains(t, fmt.Sprint(f), "shim")
+						}
+						require.Equal(t, loaders.GRUBBIOS, r.backend())
+					}
+					require.NoError(t, r.Boot())
+					require.Equal(t, to, r.Last.Slot, "%v", r.Last)
+				}
+				require.Empty(t, r.Vars.Values())
+			})
+		}
+	}
+}
+
+// backend is the loader that the machine is taken to have.
+func (r *rig) backend() string {
+	r.t.Helper()
+	m, err := r.Open()
+	require.NoError(r.t, err)
+	return m.Backend().Name()
 }
 
 // The whole life on GRUB: counted tries, evidence, the known-bad image, a confirmed upgrade, a rollback.

@@ -415,7 +415,7 @@ func (m *Machine) stage(target bootloader.Manifest) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	fw, err := foretell.Modelled(m.backend, foretell.Firmware(m.Disk, vars))
+	fw, err := foretell.Modelled(m.backend, m.Disk, vars)
 	if err != nil {
 		return nil, err
 	}

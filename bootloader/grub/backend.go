@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/format"
@@ -47,18 +49,23 @@ func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 }
 
 // onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first
-// sector. The directory stays, whatever happens to the file in it; but others may make one on a machine with a BIOS,
-// whose slots hold a core image.
+// sector. The directory stays, whatever happens to the file in it; but others may make one on a machine with a BIOS: its
+// slots hold a core image, and where they hold neither, another program there is not ours.
 func onUEFI(boot *bootfs.FS) bool {
-	if _, err := boot.Stat(bootloader.LoaderDir); missing(err) {
+	holds := func(name string) bool {
+		return slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {
+			_, err := boot.Stat(s.File(name))
+			return err == nil
+		})
+	}
+	switch _, err := boot.Stat(bootloader.LoaderDir); {
+	case missing(err), holds(bootloader.CoreFile):
 		return false
+	case holds(bootloader.LoaderFile):
+		return true
 	}
-	for _, s := range bootloader.Slots {
-		if _, err := boot.Stat(s.File(bootloader.CoreFile)); err == nil {
-			return false
-		}
-	}
-	return true
+	program, err := bootorder.Read(boot, efiPath)
+	return err != nil || !bootorder.IsProgram(program) || isGRUB(program) || bootorder.IsShim(program)
 }
 
 // Open implements bootloader.Backend.

@@ -83,6 +83,9 @@ func Knows(loader string) bool {
 	return loader == "systemd-boot" || loader == "grub-uefi" || loader == "grub-bios"
 }
 
+// ByBIOS reports whether a BIOS starts the loader of that name, whatever lies where UEFI would look for one.
+func ByBIOS(loader string) bool { return loader == "grub-bios" }
+
 // Outcome is where a boot ended.
 type Outcome struct {
 	Slot    bootloader.Slot // None when what runs is no slot, or nothing runs

@@ -176,7 +176,7 @@ func (d *Diagnosis) by(r Remedy) { d.Findings[len(d.Findings)-1].Remedy = r }
 func (d *Diagnosis) boots(disk device.Device, vars *efivar.Memory, m *upgrade.Machine) {
 	o, err := foretell.Firmware(disk, vars), error(nil)
 	if m != nil {
-		o, err = foretell.Modelled(m.Backend(), o)
+		o, err = foretell.Modelled(m.Backend(), disk, vars)
 	}
 	if !o.BIOS && o.Model == nil {
 		d.order(disk, vars, o)

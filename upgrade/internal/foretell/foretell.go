@@ -36,9 +36,13 @@ func Firmware(disk device.Device, vars *efivar.Memory) predict.Options {
 	return o
 }
 
-// Modelled has the boots predicted by the model of a machine's loader. Where there is none it is
-// predict.ErrNotModelled.
-func Modelled(b bootloader.Backend, o predict.Options) (predict.Options, error) {
+// Modelled is Firmware for a machine with that loader, whose boots are predicted by its own model. Where there is none
+// it is predict.ErrNotModelled.
+func Modelled(b bootloader.Backend, disk device.Device, vars *efivar.Memory) (predict.Options, error) {
+	o := Firmware(disk, vars)
+	if predict.ByBIOS(b.Name()) && len(vars.Values()) == 0 {
+		o = predict.Options{BIOS: true} // others may have put a loader where UEFI looks for one
+	}
 	model, ok := b.(predict.Model)
 	if ok {
 		o.Model = model

@@ -20,7 +20,7 @@ import (
 // starts are disturbances of what firmware starts, and where it looks.
 func starts() []disturbance {
 	return []disturbance{
-		{"another loader where firmware looks", 6, uefi, (*disturbed).otherLoader},
+		{"another loader where firmware looks", 6, nil, (*disturbed).otherLoader},
 		{"a shim in front of the loader", 4, uefi, (*disturbed).shim},
 		{"Secure Boot switched on", 4, uefi, (*disturbed).secureBoot},
 		{"a second EFI partition", 4, nil, (*disturbed).secondEFI},
@@ -41,6 +41,10 @@ func (d *disturbed) otherLoader() (string, error) {
 		data, version = data[:len(data)/2], version+", cut in half"
 	case 1:
 		data, version = loadertest.LoaderOf("arm64", version), version+" for arm64"
+	}
+	if d.kit.Loader == loaders.GRUBBIOS { // it looks elsewhere
+		data = pick(d.Rand, data, loadertest.Shim("amd64"), loadertest.GRUBEFIOf(version), d.noise(700))
+		return version + ", a shim, GRUB or noise, on a BIOS", d.write(map[string][]byte{removable: data})
 	}
 	f, err := d.files()
 	if err != nil {
