@@ -68,5 +68,5 @@ func (b *boot) isSystemdBootAt(v *volume, path string) bool {
 // said so, or not, before the boot.
 func (b *boot) hasSetup() bool {
 	v, err := b.vars.Read(efivar.Global("OsIndicationsSupported"))
-	return err != nil || len(v.Data) == 8 && binary.LittleEndian.Uint64(v.Data)&1 != 0
+	return err == nil && len(v.Data) == 8 && binary.LittleEndian.Uint64(v.Data)&1 != 0
 }

@@ -184,13 +184,17 @@ func (b *boot) powerOn() (again bool, err error) {
 }
 
 // reset drops the volatile variables, but for those that are switched in the firmware's setup alone, and those that a
-// shim makes anew.
+// shim makes anew. OVMF says that it can be told to show its setup; a BIOS has none.
 func (b *boot) reset() error {
 	names, err := b.vars.List()
 	if err != nil {
 		return err
 	}
 	kept := map[efivar.Name]efivar.Variable{}
+	if !b.o.BIOS {
+		kept[efivar.Global("OsIndicationsSupported")] = efivar.Variable{
+			Attributes: efivar.BootService | efivar.Runtime, Data: []byte{1, 0, 0, 0, 0, 0, 0, 0}}
+	}
 	for _, name := range names {
 		if v, err := b.vars.Read(name); err == nil && (secureboot.Switches(name) ||
 			name == efivar.Global("OsIndicationsSupported")) {

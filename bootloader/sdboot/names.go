@@ -20,8 +20,8 @@ func (l *Loader) names(id string) bool {
 	return id != "" && slotOf(id) == bootloader.None && (pattern(id) || l.listed(id))
 }
 
-// listed reports whether an entry of that id is there that is not ours: another program's, or one that the loader makes
-// of what it finds.
+// listed reports whether an entry of that id is there that is not ours, or may come: another program's, or one that the
+// loader makes of what it finds.
 func (l *Loader) listed(id string) bool {
 	for _, dir := range []string{entriesDir, "EFI/Linux"} {
 		if id != "" && !strings.ContainsAny(id, "/\\") {
@@ -68,19 +68,34 @@ func (l *Loader) picks(d *disk, name string) (s bootloader.Slot, found bool, err
 			s = slot
 		}
 	}
-	return s, s != bootloader.None || l.finds(name), nil
+	return s, s != bootloader.None || l.finds(d, name), nil
 }
 
-// finds reports whether a pattern fits an entry that the loader may make by itself, behind all others. Whether it does
-// is not looked at: nobody can tell what other disks hold.
-func (l *Loader) finds(name string) bool {
-	for _, id := range []string{"osx", "windows", "efi-shell", "efi-default", "reboot-to-firmware-setup", "poweroff",
-		"reboot"} {
-		if fits, known := fits(name, autoPrefix+id); fits || !known {
+// finds reports whether a pattern fits an entry that the loader makes by itself, behind all others.
+func (l *Loader) finds(d *disk, name string) bool {
+	for id, there := range l.auto(d) {
+		if fits, known := fits(name, autoPrefix+id); there && (fits || !known) {
 			return true
 		}
 	}
 	return false
+}
+
+// auto are the entries that the loader may make by itself, and whether what they are made of is there. What other disks
+// hold is not looked at.
+func (l *Loader) auto(d *disk) map[string]bool {
+	has := func(path string) bool { _, err := l.FS.Stat(path); return err == nil }
+	can, err := l.vars.Read(efivar.Global("OsIndicationsSupported"))
+	return map[string]bool{
+		"windows":     has("EFI/Microsoft/Boot/bootmgfw.efi"),
+		"osx":         has("System/Library/CoreServices/boot.efi"),
+		"efi-shell":   has("shell" + l.machineName() + ".efi"),
+		"efi-default": has(l.loaderPath()) && d.loader.installed == "",
+		"reboot-to-firmware-setup": err != nil && !missing(err) || len(can.Data) > 0 && can.Data[0]&1 != 0 ||
+			err == nil && len(can.Data) == 0,
+		"poweroff": !d.confWhole, // where loader.conf says so
+		"reboot":   !d.confWhole,
+	}
 }
 
 // fits reports whether a pattern in lower case fits an id. known is false for a pattern that is too odd to tell.

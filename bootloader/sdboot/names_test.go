@@ -114,11 +114,27 @@ func TestAPatternAndAnEntryOfOthers(t *testing.T) {
 	for value, want := range map[string]bootloader.Slot{
 		"*": bootloader.None, "arch*": bootloader.None, "pawl-*": bootloader.B, "pawl-[a-c].conf": bootloader.B,
 		"pawl-a*": bootloader.A, "*.conf": bootloader.None, "[^p]*": bootloader.None,
+		"auto-windows": bootloader.None, // and so the first in order boots
 	} {
 		r := upgraded(t)
 		require.NoError(t, r.FS.WriteFile("loader/entries/Arch.conf", []byte("title Arch\nsort-key a\nlinux /EFI/BOOT/BOOTX64.EFI\n")))
 		require.NoError(t, r.FS.Overwrite(conf, sector("default "+value)))
 		require.Equal(t, want, truthful(t, r).Default, value)
+	}
+}
+
+// Of the entries that the loader makes by itself those count that are there.
+func TestAnEntryThatTheLoaderMakesIsTheDefault(t *testing.T) {
+	for value, want := range map[string]bootloader.Slot{
+		"auto-windows": bootloader.B, "auto-osx": bootloader.B, "auto-efi-d*": bootloader.B,
+		"auto-efi-shell": bootloader.None, "auto-e*": bootloader.None, "auto-reboot-to-firmware-setup": bootloader.None,
+	} {
+		r := upgraded(t)
+		require.NoError(t, r.FS.WriteFile("shellx64.efi", loadertest.Kernel("amd64", nil)))
+		set(t, r, efivar.Loader("LoaderEntryDefault"), efivar.EncodeString(value))
+		require.Equal(t, want, truthful(t, r).Default, value)
+		require.NoError(t, r.Confirm(bootloader.B))
+		require.Equal(t, bootloader.B, truthful(t, r).Default, value)
 	}
 }
 
