@@ -64,7 +64,7 @@ func onUEFI(boot *bootfs.FS) bool {
 	case holds(bootloader.LoaderFile):
 		return true
 	}
-	program, err := bootorder.Read(boot, efiPath)
+	program, err := bootorder.Read(boot, bootorder.MadeFor(boot).Removable())
 	return err != nil || !bootorder.IsProgram(program) || isGRUB(program) || bootorder.IsShim(program)
 }
 
