@@ -1,8 +1,8 @@
 // Package authenticode says who signed a program for EFI, as firmware with Secure Boot looks at it.
 //
-// Start with Read, or with ReadAt for what need not be in memory. A signer counts only when its signature is whole: it covers the bytes of this very file, and the key
-// of its certificate made it. Whether anybody trusts that certificate is not judged here, nor are chains, times or
-// revocations.
+// Start with Read, or with ReadAt for what need not be in memory; Sign makes signatures. A signer counts only when its
+// signature is whole: it covers the bytes of this very file, and the key of its certificate made it. Whether anybody
+// trusts that certificate is not judged here (package secureboot does), nor are chains, times or revocations.
 //
 // RSA and ECDSA with SHA-256, SHA-384 or SHA-512 over a SHA-256 digest of the file are known; others are [ErrUnknown].
 //
