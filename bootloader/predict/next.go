@@ -23,6 +23,9 @@ func Next(disk device.Reader, vars efivar.Store, n int, o Options) ([]Outcome, e
 		return nil, fmt.Errorf("predict: %w", err)
 	}
 	over := NewOverlay(disk)
+	if o.Verdicts == nil {
+		o.Verdicts = new(Verdicts)
+	}
 	var boots []Outcome
 	for i := range n {
 		o.Explain = true
