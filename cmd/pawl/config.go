@@ -114,7 +114,7 @@ func (c *cli) set(cmd *cobra.Command, f *contexts.File, name string, groups []st
 	for _, group := range groups {
 		name, nodes, is := strings.Cut(group, "=")
 		if !is {
-			return fmt.Errorf("--group %q: want NAME=NODE,NODE...", group)
+			return fmt.Errorf("--group %q: want NAME=NODE,NODE", group)
 		}
 		if to.Groups == nil {
 			to.Groups = map[string][]string{}

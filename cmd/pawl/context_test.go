@@ -113,7 +113,7 @@ func TestAContextChangesOnlyWhereItIsGivenSomething(t *testing.T) {
 		"config set two --cert /y":        "give both, or none",
 		"config set -- -x":                "a name has 1 to 63",
 		"config set lab --nodes @g":       "a context's nodes are addresses",
-		"config set lab --group g":        "want NAME=NODE,NODE...",
+		"config set lab --group g":        "want NAME=NODE,NODE",
 		"config set":                      "takes one name",
 		"config use labb":                 "(did you mean lab?)",
 		"config remove labb":              "(did you mean lab?)",

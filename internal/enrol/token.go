@@ -48,8 +48,7 @@ func ParseToken(text string) (t Token, err error) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(text), prefix)
 	data, err := base64.RawURLEncoding.Strict().DecodeString(rest)
 	if !ok || err != nil || len(data) != len(t.authority)+len(t.secret) {
-		return Token{}, errors.New("that is no token: want the whole of what `pawl certs enrol` printed, " +
-			"which begins with " + prefix)
+		return Token{}, errors.New("that is no token: want all that `pawl certs enrol` printed, from " + prefix + " on")
 	}
 	copy(t.authority[:], data)
 	copy(t.secret[:], data[len(t.authority):])
