@@ -141,6 +141,7 @@ func TestFilesAreTheirOwnersAndNotReplacedUnasked(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 2, "nothing is left over")
+	require.ErrorIs(t, f.WriteCert(ca.Cert, false), ErrExists)
 	_, err = FilesOf(dir, "CA")
 	require.ErrorContains(t, err, "want another")
 }

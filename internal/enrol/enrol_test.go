@@ -1,9 +1,15 @@
 package enrol
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +85,37 @@ func TestATokenIsGoodOnceUntilItExpires(t *testing.T) {
 		_, err := Join(t.Context(), s.address, s.Token, certs.Ed25519)
 		require.ErrorContains(t, err, "was used already; if not by this node")
 		require.Empty(t, s.ended)
+	})
+	t.Run("whoever was first", func(t *testing.T) {
+		o := offer(t, ca, time.Minute)
+		key, err := certs.Ed25519.NewKey()
+		require.NoError(t, err)
+		csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+		require.NoError(t, err)
+		ask := func() (int, error) {
+			body, err := json.Marshal(request{Secret: o.Token.secret[:], Request: csr})
+			require.NoError(t, err)
+			_, status, err := o.issue(httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
+			return status, err
+		}
+		_, err = ask()
+		require.NoError(t, err)
+		status, err := ask()
+		require.ErrorContains(t, err, "was used already")
+		require.Equal(t, http.StatusConflict, status)
+	})
+	t.Run("a request that is none uses up nothing", func(t *testing.T) {
+		o := offer(t, ca, time.Minute)
+		for _, body := range []string{"", "{", `{"request":"AAAA"}`} {
+			_, status, err := o.issue(httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+			require.Error(t, err)
+			require.GreaterOrEqual(t, status, 400)
+		}
+		body, err := json.Marshal(request{Secret: o.Token.secret[:], Request: []byte{1}})
+		require.NoError(t, err)
+		_, _, err = o.issue(httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
+		require.ErrorContains(t, err, "the certificate request: ")
+		require.False(t, o.used)
 	})
 	t.Run("two at once", func(t *testing.T) {
 		s := serve(t, offer(t, ca, time.Minute))

@@ -2,8 +2,11 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +141,20 @@ func TestRefusalsPushOutNothingElse(t *testing.T) {
 	require.Len(t, all, 256)
 	require.False(t, all[127].Denied)
 	require.True(t, all[128].Denied)
+}
+
+func TestACallerOnTheSocketIsToldByItsUser(t *testing.T) {
+	s := dull(t)
+	path := filepath.Join(t.TempDir(), "s")
+	served(t, newAPI(s, Options{}), "unix:"+path)
+	_, err := pawlv1.NewNodeClient(overSocket(t, dialAsSelf, path), "http://node").Plan(t.Context(),
+		&pawlv1.PlanRequest{Image: "os:2"})
+	require.ErrorContains(t, err, errSick.Error())
+	all := callsOf(t, s)
+	require.Len(t, all, 1)
+	require.Equal(t, fmt.Sprintf("uid %d (pid %d)", os.Getuid(), os.Getpid()), all[0].Caller)
+	require.Equal(t, "socket", all[0].From)
+	require.Equal(t, "admin", all[0].Role)
 }
 
 func TestAPageThatAsksIsTold(t *testing.T) {

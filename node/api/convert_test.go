@@ -47,15 +47,15 @@ func TestProgressOnTheWire(t *testing.T) {
 // untold are the fields of Go's types that the API does not have. A field is either here, or it comes back from the
 // wire.
 var untold = map[reflect.Type][]string{
-	reflect.TypeFor[attempt.Attempt](): {"Stage", "Applying", "Tries", "Trial", "Trials", "Forced", "Kexec", "Mode",
-		"Marks", "Seen"},
+	reflect.TypeFor[attempt.Attempt](): {"Stage", "Applying", "Tries", "Way", "Trials", "Forced", "Kexec",
+		"Mode", "Marks", "Seen", "Foreseen"},
 	reflect.TypeFor[attempt.Crash]():       {"When", "Dumps"},
 	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts"},
 	reflect.TypeFor[report.Status]():       {"Own", "Unread"},
 	reflect.TypeFor[doctor.Diagnosis]():    {"Status"}, // but for the versions in its slots
 	reflect.TypeFor[bootloader.State]():    {"Again", "Endless", "Bootable", "Failed", "Warnings"},
-	reflect.TypeFor[bootloader.Manifest](): {"Format", "Arch", "Files"},
-	reflect.TypeFor[predict.Outcome]():     {"Cmdline", "Entry", "Starts", "Log"},
+	reflect.TypeFor[bootloader.Manifest](): {"Format", "Arch", "Files", "Images"},
+	reflect.TypeFor[predict.Outcome]():     {"Cmdline", "Entry", "Starts", "Log", "Unsure"},
 }
 
 var (

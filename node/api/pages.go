@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 
+	"connectrpc.com/connect"
+
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api/access"
 )
@@ -16,11 +18,15 @@ import (
 //	/readyz   it takes orders: this boot is recorded, and the machine can be read; for readers
 //	/metrics  for Prometheus; for readers
 //
+// and gRPC's health checking, which says what /readyz says.
+//
 // They are on the API's own listeners, so that there is one way in, with one identity and one measure.
 func (a *API) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
 	mux.Handle("GET /readyz", a.forReaders(http.HandlerFunc(a.ready)))
 	mux.Handle("GET /metrics", a.forReaders(a.metrics))
+	mux.Handle(healthCheck, a.forReaders(connect.NewUnaryHandler(healthCheck, a.health,
+		connect.WithReadMaxBytes(MaxRequest), connect.WithCompression("gzip", nil, nil))))
 }
 
 // ready answers whether the node takes orders, and if not why.
@@ -56,7 +62,7 @@ func (a *API) forReaders(next http.Handler) http.Handler {
 		if caller := access.CallerOf(r.Context()); !caller.Role.Includes(access.Reader) {
 			err := fmt.Errorf("it needs the role %s, and %s has none: %w", access.Reader, caller.Name, access.ErrDenied)
 			a.audit.refused(r.Context(), r, err)
-			say(w, http.StatusForbidden, err.Error())
+			refuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
