@@ -3,6 +3,7 @@ package sdboot
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -63,15 +64,27 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 			return err
 		}
 	}
+	// What cannot be read either way was no such variable when the trial was armed, and what names no entry changes
+	// nothing.
+	outranks := func(name string) bool {
+		named, _, unread := l.text(name)
+		return unread == nil && !strings.EqualFold(named, entryID(s)) && (slotOf(named) != bootloader.None ||
+			l.names(named))
+	}
+	if w, ok := l.vars.(interface{ Writable() error }); ok && slices.ContainsFunc(outranking, outranks) {
+		if err := w.Writable(); err != nil {
+			return fmt.Errorf("a variable that outranks loader.conf cannot be deleted: %w", kept(err))
+		}
+	}
 	if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(s), timeout: l.Timeout})); err != nil {
 		return err
 	}
 	for _, name := range outranking {
-		named, _, unread := l.text(name)
-		// What cannot be read either way was no such variable when the trial was armed.
-		if err := l.clear(efivar.Loader(name)); err != nil && unread == nil && !strings.EqualFold(named, entryID(s)) {
-			return fmt.Errorf("loader.conf names it now, but %s outranks it (delete it: %s): %w", name, deletes[name],
-				err)
+		matters := outranks(name)
+		if err := l.clear(efivar.Loader(name)); err != nil && matters {
+			named, _, _ := l.text(name)
+			return fmt.Errorf("loader.conf names it now, but %s is %s and outranks it (delete it: %s): %w", name,
+				short(named), deletes[name], err)
 		}
 	}
 	if err := l.release(s); err != nil {

@@ -184,3 +184,20 @@ func TestAVariableWithoutANUL(t *testing.T) {
 		boot(t, boot(t, r, bootloader.B), bootloader.B)
 	}
 }
+
+// A variable that cannot be deleted: what names no entry stops no confirm.
+func TestAConfirmBesideAVariableThatStays(t *testing.T) {
+	for value, fails := range map[string]bool{"no entry": false, "gone.conf": false, "pawl-b.conf": false, "pawl-a*": true,
+		"pawl-a.conf": true} {
+		r := trial(t)
+		set(t, r, efivar.Loader("LoaderEntryDefault"), efivar.EncodeString(value))
+		r.Vars.BeforeWrite = func(efivar.Name, []byte) error { return efivar.ErrNotKept }
+		err := r.Confirm(bootloader.B)
+		if fails {
+			require.ErrorIs(t, err, bootloader.ErrNoVariables, value)
+			continue
+		}
+		require.NoError(t, err, value)
+		require.Equal(t, bootloader.B, truthful(t, r).Default, value)
+	}
+}

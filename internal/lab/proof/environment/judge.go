@@ -175,11 +175,11 @@ func (j judge) upgrade(c *machine) (bool, error) {
 		_, err = s.Prepare(j.ctx, img, j.options)
 	}
 	switch {
-	case err != nil && j.plans && planned == nil && c.disk.writes == 0 && !late(err):
+	case err != nil && j.plans && !j.staged && planned == nil && c.disk.writes == 0 && !late(err):
 		return false, broken("the plan is made, the operation refused", "%v", err)
 	case err != nil:
 		return j.refused(c, err)
-	case planned != nil:
+	case planned != nil && !j.staged: // a plan is of an upgrade at once
 		return false, broken("the plan is refused, the operation not", "%v", planned)
 	}
 	if err := j.boots(c, j.old, "after prepare", 2); err != nil {
