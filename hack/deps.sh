@@ -3,7 +3,8 @@
 # missing it does nothing and takes no time.
 #
 #   - foreign tools and firmware are installed as Debian's packages (root, or sudo);
-#   - the kernels that the example OS boots are unpacked into a cache and never installed.
+#   - the kernels that the example OS boots, and the loaders of machines of another architecture, are unpacked into a
+#     cache and never installed.
 #
 # The cache is $PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else ~/.cache/pawl. Remove it to get the newest kernels.
 set -eu
@@ -13,6 +14,7 @@ packages="
 	mtools dosfstools e2fsprogs gdisk fdisk binutils zstd xorriso
 	sbsigntool osslsigncode efitools shim-unsigned
 	grub-common grub-pc-bin grub-efi-amd64-bin cryptsetup-bin systemd
+	qemu-system-arm qemu-efi-aarch64
 "
 cache=${PAWL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pawl}
 
@@ -83,3 +85,41 @@ kernel kernel linux-image-cloud-amd64
 kernel kernel-generic linux-image-amd64 \
 	drivers/watchdog drivers/mfd drivers/i2c drivers/virtio drivers/block drivers/net/virtio_net.ko drivers/net/net_failover.ko \
 	net/core drivers/firmware fs/efivarfs fs/pstore lib
+
+# foreign ARCHITECTURE: unpacks what machines of another architecture boot into the cache: a kernel with its modules,
+# systemd's loader and stub, GRUB's modules. apt-get has lists and state of its own for it, so that the host stays as it
+# is.
+foreign() {
+	arch=$1
+	[ ! -d "$cache/$arch" ] || return 0
+	mkdir -p "$cache"
+	work=$(mktemp -d "$cache/$arch.XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+	mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/root" "$work/parts/kernel"
+	: >"$work/apt/status"
+	set -- -q -q -o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o "Dir::State=$work/apt" \
+		-o "Dir::State::status=$work/apt/status" -o "Dir::Cache=$work/apt/cache"
+	[ "$(id -u)" != 0 ] || set -- "$@" -o APT::Sandbox::User=root
+	say "fetching what $arch boots"
+	apt-get "$@" update >&2
+	shift 2 # apt-cache is quiet by itself
+	image=$(apt-cache "$@" depends "linux-image-cloud-$arch" | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+	[ -n "$image" ] || { say "no kernel for $arch; this needs Debian's sources for $arch too"; exit 1; }
+	say "unpacking $image, systemd-boot and GRUB into $cache/$arch"
+	(
+		cd "$work"
+		apt-get -q -q "$@" download "$image" systemd-boot-efi "grub-efi-$arch-bin" >&2
+		for deb in ./*.deb; do
+			dpkg-deb -x "$deb" root
+		done
+		mv root/boot/vmlinuz-* parts/kernel/vmlinuz
+		mv root/lib/modules/*/kernel parts/kernel/modules
+		mv root/usr/lib/systemd/boot/efi parts/efi
+		mv root/usr/lib/grub parts/grub
+		echo "$image" >parts/package
+	)
+	mv -T "$work/parts" "$cache/$arch" 2>/dev/null || [ -d "$cache/$arch" ] # another run may have been faster
+	rm -rf "$work"
+}
+
+foreign arm64

@@ -206,12 +206,12 @@ func (in *install) addon() error {
 	if err != nil {
 		return err
 	}
-	says, err := img.Text(".sdmagic")
-	if err != nil && !errors.Is(err, uki.ErrNoSection) {
+	says, err := img.LoaderInfo()
+	if err != nil && !errors.Is(err, uki.ErrNoSection) && !errors.Is(err, uki.ErrFormat) {
 		return err
 	}
 	version := 0
-	if _, err := fmt.Sscanf(says, "#### LoaderInfo: systemd-stub %d", &version); (err != nil || version < firstStub) &&
+	if _, err := fmt.Sscanf(says, "systemd-stub %d", &version); (err != nil || version < firstStub) &&
 		!in.Force {
 		return fmt.Errorf("the stub of the UKI (%q) is not known to read added kernel arguments, as systemd-stub does "+
 			"from version %d on: %w (build the UKI with such a stub, or with these arguments, or force)", says, firstStub,

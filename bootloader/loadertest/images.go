@@ -32,9 +32,12 @@ func Loader(machine string) []byte { return LoaderOf(machine, "252.39-1~deb12u2"
 
 // LoaderOf is Loader of another version.
 func LoaderOf(machine, version string) []byte {
-	return image(machine, section{".text", []byte{0xc3}}, section{".sdmagic",
-		[]byte("#### LoaderInfo: systemd-boot " + version + " ####")},
-		section{".sbat", levels("systemd,1,The systemd Developers,systemd," + version + ",https://systemd.io/")})
+	says := []byte("#### LoaderInfo: systemd-boot " + version + " ####")
+	sbat := section{".sbat", levels("systemd,1,The systemd Developers,systemd," + version + ",https://systemd.io/")}
+	if machine != arch.Usual().Name { // as systemd 252 is linked for arm64: behind all sections
+		return append(append(image(machine, section{".text", []byte{0xc3}}, sbat), says...), 0)
+	}
+	return image(machine, section{".text", []byte{0xc3}}, section{".sdmagic", says}, sbat)
 }
 
 // Shim returns a small file that is taken for a shim. No real firmware starts it.

@@ -280,7 +280,7 @@ func (b *boot) loaderString(name string) (string, bool) {
 
 // loaderVersion is what the image says of itself.
 func loaderVersion(sections []section) string {
-	text, _, _ := strings.Cut(string(find(sections, ".sdmagic")), "\x00")
+	text, _, _ := strings.Cut(magic(sections), "\x00")
 	return strings.TrimSuffix(strings.TrimPrefix(text, sdMagic), " ####")
 }
 

@@ -72,6 +72,7 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 		return nil, err
 	}
 	var sections []section
+	end := table + 40*int64(count)
 	for i := range count {
 		s := entries[40*i:]
 		virtual, address := int64(le.Uint32(s[8:])), int64(le.Uint32(s[12:]))
@@ -96,6 +97,14 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 			}
 		}
 		sections = append(sections, section{string(name), data})
+		end = max(end, raw+size)
+	}
+	if find(sections, ".sdmagic") == nil && end < length {
+		tail, err := readAt(r, length, end, min(length-end, mostOfSection))
+		if err != nil {
+			return nil, err
+		}
+		sections = append(sections, section{behind, tail})
 	}
 	return sections, nil
 }
@@ -138,6 +147,22 @@ func find(sections []section, name string) []byte {
 	}
 	return nil
 }
+
+// magic is what a program of systemd says of itself, and what follows. For arm64 systemd 252 is linked without a section
+// for it, and has it behind all sections.
+func magic(sections []section) string {
+	if text := find(sections, ".sdmagic"); text != nil {
+		return string(text)
+	}
+	data := find(sections, behind)
+	if at := bytes.Index(data, []byte(sdMagic)); at >= 0 {
+		return string(data[at:])
+	}
+	return ""
+}
+
+// behind names what lies in the file behind all sections; no section has such a name.
+const behind = "(behind)"
 
 // sdMagic is what systemd-boot carries in its section .sdmagic, by which it knows itself.
 const sdMagic = "#### LoaderInfo: systemd-boot "

@@ -381,7 +381,7 @@ func (b *boot) start(v *volume, path string) error {
 }
 
 func isSystemdBoot(sections []section) bool {
-	return strings.HasPrefix(string(find(sections, ".sdmagic")), sdMagic)
+	return strings.HasPrefix(magic(sections), sdMagic)
 }
 
 func isGRUB(sections []section) bool { return find(sections, "mods") != nil }

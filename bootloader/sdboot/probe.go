@@ -17,22 +17,20 @@ import (
 // loaderTitle is what systemd-boot calls itself, in LoaderInfo and in its own image.
 const loaderTitle = "systemd-boot"
 
-// Version is what an image of systemd-boot says of itself in its section .sdmagic, such as "252.39-1~deb12u2". What is
+// Version is what an image of systemd-boot says of itself (see uki.Image.LoaderInfo), such as "252.39-1~deb12u2". What is
 // no such image is an error.
 func Version(r io.ReaderAt, size int64) (string, error) {
 	img, err := uki.Parse(r, size)
 	if err != nil {
 		return "", err
 	}
-	text, err := img.Text(".sdmagic")
+	info, err := img.LoaderInfo()
 	if err != nil {
 		return "", fmt.Errorf("it does not say that it is %s: %w", loaderTitle, err)
 	}
-	info, ok := strings.CutPrefix(text, "#### LoaderInfo: ")
-	info, whole := strings.CutSuffix(info, " ####")
 	name, version, _ := strings.Cut(info, " ")
-	if !ok || !whole || name != loaderTitle || version == "" {
-		return "", fmt.Errorf("it says %q of itself, and not that it is %s", text, loaderTitle)
+	if name != loaderTitle || version == "" {
+		return "", fmt.Errorf("it says %q of itself, and not that it is %s", info, loaderTitle)
 	}
 	return version, nil
 }

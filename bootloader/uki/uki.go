@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/arch"
 )
@@ -58,6 +59,8 @@ func Bytes(name string, data []byte) Section {
 type Image struct {
 	Arch     string    // GOARCH: "amd64", "arm64", ...; "" for a machine that this package does not know
 	Sections []Section // in file order, the stub's own (".text", ...) included
+
+	behind *io.SectionReader // what lies in the file behind all sections
 }
 
 // Beginning is a file of which only the first Known bytes are there. Whatever lies behind them is ErrBeyond, so that
@@ -83,12 +86,15 @@ func Parse(r io.ReaderAt, size int64) (*Image, error) {
 		return nil, fmt.Errorf("parse UKI: %w", err)
 	}
 	img := &Image{Arch: arch.NameOf(h.machine)}
+	end := int64(len(h.raw))
 	for _, s := range h.sections {
+		end = max(end, int64(s.rawOffset)+int64(s.rawSize))
 		img.Sections = append(img.Sections, Section{
 			Name: s.name,
 			Data: io.NewSectionReader(r, int64(s.rawOffset), int64(s.dataSize())),
 		})
 	}
+	img.behind = io.NewSectionReader(r, end, max(0, size-end))
 	return img, nil
 }
 
@@ -120,6 +126,45 @@ func (i *Image) Text(name string) (string, error) {
 		return "", fmt.Errorf("read section %s: %w", name, err)
 	}
 	return string(bytes.TrimRight(data, "\x00\n")), nil
+}
+
+// LoaderInfo returns what a program of systemd says of itself, "systemd-boot 252.39-1~deb12u2" or "systemd-stub 257": the
+// text between "#### LoaderInfo: " and " ####". It is in the section .sdmagic, or for machines where systemd 252 was
+// linked without such sections (arm64) behind all sections, where 1 MiB is looked at. What says nothing is
+// ErrNoSection.
+func (i *Image) LoaderInfo() (string, error) {
+	text, err := i.Text(".sdmagic")
+	if errors.Is(err, ErrNoSection) {
+		return i.infoBehind()
+	}
+	if err != nil {
+		return "", err
+	}
+	info, begins := strings.CutPrefix(text, infoBegin)
+	info, ends := strings.CutSuffix(info, infoEnd)
+	if !begins || !ends {
+		return "", fmt.Errorf("section .sdmagic says %q: %w", text, ErrFormat)
+	}
+	return info, nil
+}
+
+// What is around the text in the program, and how much is looked at to find it.
+const (
+	infoBegin, infoEnd = "#### LoaderInfo: ", " ####"
+	maxInfo            = 1 << 20
+)
+
+func (i *Image) infoBehind() (string, error) {
+	data := make([]byte, min(i.behind.Size(), maxInfo))
+	if _, err := i.behind.ReadAt(data, 0); err != nil && err != io.EOF {
+		return "", fmt.Errorf("read what is behind the sections: %w", err)
+	}
+	_, behind, begins := bytes.Cut(data, []byte(infoBegin))
+	info, _, ends := bytes.Cut(behind, []byte(infoEnd+"\x00"))
+	if !begins || !ends || bytes.IndexByte(info, 0) >= 0 {
+		return "", fmt.Errorf("section .sdmagic, or its text behind all sections: %w", ErrNoSection)
+	}
+	return string(info), nil
 }
 
 // Release returns the fields of the image's os-release section.

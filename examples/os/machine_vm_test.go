@@ -88,7 +88,8 @@ func prepare(t *testing.T) *machine {
 
 func (w *world) machine(t *testing.T, loader string) *machine {
 	return &machine{T: t, world: w, loader: loader, boots: map[string]string{}, config: vmtest.Config{
-		Variables: filepath.Join(t.TempDir(), "variables.fd"), BIOS: loader == loaders.GRUBBIOS,
+		Arch: w.System.Arch(), BIOS: loader == loaders.GRUBBIOS,
+		Variables: filepath.Join(t.TempDir(), "variables.fd"),
 	}}
 }
 

@@ -21,6 +21,7 @@ import (
 
 func main() {
 	output := flag.String("output", "", "directory of the OCI layout; made if it does not exist")
+	machine := flag.String("arch", "amd64", "architecture of the machines: amd64 or arm64")
 	grub := flag.Bool("grub", false, "for GRUB: a kernel and an initramfs instead of a UKI")
 	push := flag.String("push", "", "also push them to this repository, HOST/REPOSITORY")
 	flag.Parse()
@@ -28,18 +29,18 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: build --output DIRECTORY VERSION...")
 		os.Exit(2)
 	}
-	if err := build(context.Background(), *output, *push, flag.Args(), *grub); err != nil {
+	if err := build(context.Background(), *output, *push, *machine, flag.Args(), *grub); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }
 
-func build(ctx context.Context, output, push string, tags []string, grub bool) error {
+func build(ctx context.Context, output, push, machine string, tags []string, grub bool) error {
 	layout, err := pack.Create(output)
 	if err != nil {
 		return err
 	}
-	parts, err := osimage.FindParts()
+	parts, err := osimage.FindPartsFor(machine)
 	if err != nil {
 		return err
 	}

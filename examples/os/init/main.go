@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,12 +61,20 @@ func openWatchdog() (*watchdog.Watchdog, error) {
 // watchdogTimeout is short for a real machine, and long for one that is emulated on a busy host.
 const watchdogTimeout = 20 * time.Second
 
+// port is the serial port of the machines that this is compiled for.
+func port() string {
+	if runtime.GOARCH == "arm64" {
+		return "ttyAMA0"
+	}
+	return "ttyS0"
+}
+
 // boot brings the system up. It returns only with what went wrong.
 func boot(dog *watchdog.Watchdog, test string) error {
 	if err := pid1.MountKernel(); err != nil {
 		return err
 	}
-	console, err := openConsole("/dev/ttyS0")
+	console, err := openConsole("/dev/" + port())
 	if err != nil {
 		return err
 	}

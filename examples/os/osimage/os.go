@@ -9,6 +9,7 @@ package osimage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/pawl-os/pawl/bootloader/arch"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/image/pack/grubcore"
 )
@@ -40,7 +42,9 @@ var programs = []struct{ name, pkg string }{
 
 // OS is what all versions share.
 type OS struct {
+	arch                 arch.Arch
 	kernel, stub, loader []byte
+	modules              string // GRUB's
 	grub                 grubcore.Parts
 	base                 []byte // compressed initramfs without what is a version's own
 }
@@ -48,7 +52,11 @@ type OS struct {
 // New compiles the programs and packs the shared part of the initramfs. It needs the go command and this module's
 // source, so it is for use inside the module.
 func New(p Parts) (*OS, error) {
-	o := new(OS)
+	a, err := arch.Named(cmp.Or(p.Arch, arch.Usual().Name))
+	if err != nil {
+		return nil, fmt.Errorf("build the example OS: %w", err)
+	}
+	o := &OS{arch: a, modules: cmp.Or(p.GRUB, grubcore.Dir)}
 	for path, to := range map[string]*[]byte{p.Kernel: &o.kernel, p.Stub: &o.stub, p.Loader: &o.loader} {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -57,15 +65,15 @@ func New(p Parts) (*OS, error) {
 		*to = data
 	}
 	archive := new(bytes.Buffer)
-	a := NewArchive(archive)
-	a.CharDevice("dev/console", 0o600, 5, 1)
-	if err := addModules(a, p.Modules); err != nil {
+	files := NewArchive(archive)
+	files.CharDevice("dev/console", 0o600, 5, 1)
+	if err := addModules(files, p.Modules); err != nil {
 		return nil, fmt.Errorf("build the example OS: %w", err)
 	}
-	if err := addPrograms(a, p); err != nil {
+	if err := addPrograms(files, p, a.Name); err != nil {
 		return nil, fmt.Errorf("build the example OS: %w", err)
 	}
-	if err := a.Close(); err != nil {
+	if err := files.Close(); err != nil {
 		return nil, fmt.Errorf("build the example OS: %w", err)
 	}
 	base, err := compress(archive.Bytes())
@@ -109,7 +117,7 @@ func addModules(a *Archive, dir string) error {
 	return nil
 }
 
-func addPrograms(a *Archive, p Parts) error {
+func addPrograms(a *Archive, p Parts, machine string) error {
 	files := map[string]string{}
 	maps.Copy(files, p.Files)
 	if p.Init != "" {
@@ -125,10 +133,10 @@ func addPrograms(a *Archive, p Parts) error {
 	if p.Init != "" {
 		return nil
 	}
-	return compilePrograms(a)
+	return compilePrograms(a, machine)
 }
 
-func compilePrograms(a *Archive) error {
+func compilePrograms(a *Archive, machine string) error {
 	dir, err := os.MkdirTemp("", "pawl-os-")
 	if err != nil {
 		return err
@@ -137,7 +145,7 @@ func compilePrograms(a *Archive) error {
 	for _, prog := range programs {
 		path := filepath.Join(dir, filepath.Base(prog.name))
 		c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, prog.pkg)
-		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+machine)
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("compile %s: %w\n%s", prog.pkg, err, out)
 		}
@@ -195,7 +203,7 @@ func (o *OS) AddForGRUB(ctx context.Context, l *pack.Layout, v Version) (pack.Bu
 		return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 	}
 	if o.grub.Boot == nil {
-		if o.grub, err = grubcore.Make(ctx, "amd64", grubcore.Dir); err != nil {
+		if o.grub, err = grubcore.Make(ctx, o.arch.Name, o.modules); err != nil {
 			return pack.Built{}, fmt.Errorf("build version %s: %w", v.Tag(), err)
 		}
 	}
@@ -211,12 +219,12 @@ func (o *OS) byThemselves(v Version) ([]pack.Asset, error) {
 	return []pack.Asset{
 		pack.Data(pack.KernelAsset, v.spoil(bytes.Clone(o.kernel))),
 		pack.Data(pack.InitrdAsset, v.spoilInitramfs(initramfs)),
-		pack.Data(pack.CmdlineAsset, []byte(v.cmdline()+"\n")),
+		pack.Data(pack.CmdlineAsset, []byte(v.cmdline(o.arch.Name)+"\n")),
 	}, nil
 }
 
 func (o *OS) add(ctx context.Context, l *pack.Layout, v Version, assets ...pack.Asset) (pack.Built, error) {
-	built, err := l.Add(ctx, pack.Image{Version: v.Tag(), Arch: "amd64", Assets: assets})
+	built, err := l.Add(ctx, pack.Image{Version: v.Tag(), Arch: o.arch.Name, Assets: assets})
 	if err == nil {
 		err = l.Tag(v.Tag(), built)
 	}
@@ -234,7 +242,7 @@ func (o *OS) UKI(v Version) ([]byte, error) {
 	}
 	a, err := pack.UKI(pack.UKIParts{
 		Stub: section(o.stub), Linux: section(o.kernel), Initrd: section(initramfs),
-		Cmdline: v.cmdline(), OSRelease: string(v.osRelease()),
+		Cmdline: v.cmdline(o.arch.Name), OSRelease: string(v.osRelease()),
 	})
 	if err != nil {
 		return nil, err
@@ -250,6 +258,9 @@ func (o *OS) asset(v Version) (pack.Asset, error) {
 	file, err := o.UKI(v)
 	return pack.Data(pack.UKIAsset, file), err
 }
+
+// Arch is the architecture of the machines that the OS is for, a GOARCH.
+func (o *OS) Arch() string { return o.arch.Name }
 
 // Loader is systemd-boot.
 func (o *OS) Loader() []byte { return o.loader }

@@ -50,10 +50,13 @@ func (v Version) Tag() string {
 	return v.Number + "-" + string(v.Broken)
 }
 
-// cmdline is the kernel's command line. quiet keeps the console for PID 1 but for a panic. no_timer_check is for an
-// emulated machine whose host is busy: its timer may then be so late that the kernel takes it for broken, and panics.
-func (v Version) cmdline() string {
-	line := "console=ttyS0 quiet panic=1 no_timer_check"
+// own are the kernel's arguments by architecture. no_timer_check is for an emulated machine whose host is busy: its
+// timer may then be so late that a kernel for x86 takes it for broken, and panics.
+var own = map[string]string{"amd64": "console=ttyS0 no_timer_check", "arm64": "console=ttyAMA0"}
+
+// cmdline is the kernel's command line. quiet keeps the console for PID 1 but for a panic.
+func (v Version) cmdline(machine string) string {
+	line := own[machine] + " quiet panic=1"
 	switch v.Broken {
 	case Panics, Exits, CheckFails, CheckState:
 		line += " pawl-os.test=" + string(v.Broken)

@@ -103,7 +103,8 @@ func (i *Images) Remote(tag string) string {
 
 // Disk makes the disk image of a version with the program that an operator uses.
 func (i *Images) Disk(ctx context.Context, path, tag string, loader string) error {
-	c := exec.CommandContext(ctx, i.Installer, "image", "--image", i.Local(tag), "--loader", loader, "--output", path)
+	c := exec.CommandContext(ctx, i.Installer, "image", "--image", i.Local(tag), "--loader", loader, "--arch",
+		i.System.Arch(), "--output", path)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the disk image: %w: %s", err, out)
 	}

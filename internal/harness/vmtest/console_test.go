@@ -95,7 +95,7 @@ func TestArguments(t *testing.T) {
 		Disks:     []Disk{{Path: "/a,b"}, {Path: "/c", PCI: 8, ReadOnly: true}},
 		Variables: "/v", Forwards: []Forward{{Guest: 80, Host: 1234}}, NoReboot: true, Args: []string{"-extra"},
 	}
-	line := strings.Join(c.arguments(), " ")
+	line := strings.Join(c.arguments(kinds["amd64"]), " ")
 	for _, part := range []string{
 		"file=/a,,b -device virtio-blk-pci,drive=disk0,addr=0x10,",
 		"file=/c,readonly=on -device virtio-blk-pci,drive=disk1,addr=0x8,",
@@ -106,6 +106,15 @@ func TestArguments(t *testing.T) {
 	require.NotContains(t, line, "bootindex")
 	_, err := Start(t.Context(), Config{})
 	require.Error(t, err)
+
+	c.Arch = "arm64"
+	k, err := c.kind()
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(c.arguments(k), " "), "-machine virt -cpu cortex-a72 ")
+	for _, none := range []Config{{Arch: "arm64", BIOS: true}, {Arch: "arm64", Secure: true}, {Arch: "sparc"}} {
+		_, err := none.kind()
+		require.ErrorContains(t, err, "no machine")
+	}
 }
 
 func TestFaultNamesItsCause(t *testing.T) {

@@ -29,7 +29,7 @@ const fellBack = 3
 type demo struct {
 	time          *timeline.Timeline
 	breakFallback bool
-	loader        string
+	loader, arch  string
 
 	dir     string
 	kit     *oskit.Kit
@@ -78,7 +78,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", d.dir, "./cmd/pawl").CombinedOutput(); err != nil {
 		return fmt.Errorf("build pawl: %w\n%s", err, out)
 	}
-	parts, err := osimage.FindParts()
+	parts, err := osimage.FindPartsFor(d.arch)
 	if err != nil {
 		return err
 	}
@@ -100,11 +100,12 @@ func (d *demo) disk() string { return filepath.Join(d.dir, "disk.raw") }
 
 func (d *demo) install(ctx context.Context) (err error) {
 	code, err := d.time.Command(ctx, "installer", "image", "--image", d.images.Local(one), "--loader", string(d.loader),
-		"--output", d.disk(), "--size", "2GiB")
+		"--arch", d.arch, "--output", d.disk(), "--size", "2GiB")
 	if err != nil || code != 0 {
 		return fmt.Errorf("installer image: exit code %d, %v", code, err)
 	}
 	d.machine, err = vmtest.Start(ctx, vmtest.Config{
+		Arch:      d.arch,
 		Disks:     []vmtest.Disk{{Path: d.disk()}},
 		Variables: filepath.Join(d.dir, "variables"),
 		BIOS:      d.loader == loaders.GRUBBIOS,
