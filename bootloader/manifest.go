@@ -98,8 +98,8 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// DecodeManifest reads what EncodeManifest wrote. Anything else, unknown fields and trailing bytes included, is
-// ErrManifest.
+// DecodeManifest reads what [EncodeManifest] wrote. Anything else, unknown fields and trailing bytes included, is
+// [ErrManifest].
 func DecodeManifest(data []byte) (Manifest, error) {
 	var m Manifest
 	dec := json.NewDecoder(bytes.NewReader(data))

@@ -21,7 +21,7 @@ var (
 	ErrNotOurs = errors.New("what firmware starts was not installed by Pawl")
 )
 
-// Replacer is a Bootloader whose own file can be replaced by the one that a slot holds (LoaderFile, CoreFile): see
+// Replacer is a Bootloader whose own file can be replaced by the one that a slot holds ([LoaderFile], [CoreFile]): see
 // Takes.OwnFile.
 type Replacer interface {
 	Bootloader

@@ -13,7 +13,7 @@ const MaxVersion = 128
 // another one.
 var ErrVersion = errors.New("not a version")
 
-// CheckVersion refuses, with ErrVersion, what cannot be the version of a system: it has 1 to 128 characters, letters
+// CheckVersion refuses, with [ErrVersion], what cannot be the version of a system: it has 1 to 128 characters, letters
 // and digits of ASCII and any of ". _ + - ~ : ^", and begins with a letter or a digit. So a version can be printed
 // anywhere, can stand in a line of a configuration file, and has room in every record.
 func CheckVersion(version string) error {

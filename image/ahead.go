@@ -129,7 +129,7 @@ func (a *ahead) release(c *chunk) {
 }
 
 // Read returns what was read, in order, and then the reader's error, or the one of the check. After interrupt it is
-// io.ErrClosedPipe.
+// [io.ErrClosedPipe].
 func (a *ahead) Read(p []byte) (int, error) {
 	for a.current == nil || a.offset == len(a.current.data) {
 		if a.current != nil && a.current.err != nil {

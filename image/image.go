@@ -10,7 +10,7 @@
 // or falls silent is taken up again where it ended.
 //
 // With a Policy, an image counts only if the keys that it names have signed it, as cosign signs with a key: see
-// ReadPolicy.
+// [ReadPolicy].
 //
 // The package writes nothing and keeps nothing between runs. A tag is only as true as who answers for it: pin a digest,
 // or have a policy, where that is not enough. Certificates, transparency logs and keyless signatures are not looked at.

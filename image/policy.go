@@ -72,7 +72,7 @@ type publicKey struct {
 const maxPolicy = 1 << 20
 
 // ReadPolicy reads a policy and its keys. Whatever is not understood makes it ErrPolicy. A file that is not there wraps
-// fs.ErrNotExist too.
+// [fs.ErrNotExist] too.
 func ReadPolicy(path string) (*Policy, error) {
 	data, err := readFileAtMost(path)
 	if err != nil {

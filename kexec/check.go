@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Check says without changing anything why this machine would refuse to load a kernel: ErrForbidden, as far as the
+// Check says without changing anything why this machine would refuse to load a kernel: [ErrForbidden], as far as the
 // kernel shows it. That nothing is found is no promise.
 func Check() error { return check("/", os.Geteuid()) }
 

@@ -1,7 +1,7 @@
 // Package kexec starts the next kernel from the running one, without the firmware.
 //
-// Start with FromUKI or a Kernel of your own, then Kernel.Load, then Jump. Check says beforehand, without changing
-// anything, whether this machine would refuse; Kernel.Try is a dry run, which asks the running kernel.
+// Start with [FromUKI] or a Kernel of your own, then [Kernel.Load], then Jump. Check says beforehand, without changing
+// anything, whether this machine would refuse; [Kernel.Try] is a dry run, which asks the running kernel.
 //
 // Loading changes nothing that runs; a kernel that was loaded is forgotten at the next start of any kind, or by Unload.
 // Every error says why, and none is worth failing an upgrade for: the way through the firmware is always there.

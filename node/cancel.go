@@ -15,7 +15,7 @@ var (
 )
 
 // Cancel ends the operation that runs, before its commit point, and waits until it is over and what it did is undone.
-// It returns the operation's name and the error that it ended with. ErrTooLate is for one that went through all the
+// It returns the operation's name and the error that it ended with. [ErrTooLate] is for one that went through all the
 // same.
 func (s *Server) Cancel(ctx context.Context) (name string, ended error, err error) {
 	op, running := s.queue.latest()

@@ -15,7 +15,7 @@ type Phase string
 
 // The phases, of an order that restarts the node. Those from lock to free disturb it; they run only when everything
 // that can fail beforehand has been done, and before the commit point. One that fails ends the upgrade, and so does
-// PhaseLast: what was done is undone in reverse.
+// [PhaseLast]: what was done is undone in reverse.
 const (
 	PhaseAllow Phase = "allow" // may refuse, before anything is written; it disturbs nothing, so nothing undoes it
 	// take what lets so many nodes be disturbed at a time: the first disturbance, undone last
@@ -78,7 +78,7 @@ const HookDeadline = time.Minute
 // that an administrator cordoned stays cordoned.
 var ErrAlready = errors.New("it was so already")
 
-// ErrRefused is returned for an order that a hook of PhaseAllow refuses. Nothing was changed. Do: read the message.
+// ErrRefused is returned for an order that a hook of [PhaseAllow] refuses. Nothing was changed. Do: read the message.
 var ErrRefused = errors.New("refused")
 
 // Hook is what an operating system does in a phase. Hooks of one phase run one after the other.

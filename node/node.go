@@ -159,7 +159,7 @@ type machine interface {
 }
 
 // New returns the server of this boot. Nothing is opened or changed yet. A program that cannot go on with its error may
-// be in a trial: see Server.GiveUp.
+// be in a trial: see [Server.GiveUp].
 func New(c Config) (*Server, error) {
 	c = c.filled()
 	if err := c.check(); err != nil {
@@ -289,7 +289,7 @@ func Version() string {
 }
 
 // Recorded waits until Start has recorded this boot; what the disk says until then is of the boot before. When ctx ends
-// first, the error is ErrStarting, or the context's cause if that is another.
+// first, the error is [ErrStarting], or the context's cause if that is another.
 func (s *Server) Recorded(ctx context.Context) error {
 	select {
 	case <-s.begun:

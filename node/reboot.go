@@ -143,8 +143,8 @@ func (s *Server) restartNow(reason string) error {
 
 // Reboot restarts the machine soon after it returned, and says what is expected of the next boot. While an operation
 // runs that is ErrBusy, unless forced: what it was writing is then as if it never had been. The phases that disturb are
-// not run, only PhaseShutdown. A disk that does not answer is an error, unless forced or through the firmware
-// (ModePowercycle).
+// not run, only [PhaseShutdown]. A disk that does not answer is an error, unless forced or through the firmware
+// ([ModePowercycle]).
 func (s *Server) Reboot(_ context.Context, r RebootRequest) (Expected, error) {
 	if err := checkMode(r.Mode); err != nil {
 		return Expected{}, err

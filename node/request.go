@@ -23,7 +23,7 @@ type UpgradeRequest struct {
 	Way      string // how systemd-boot is told to try it: see upgrade.Options.Trial
 }
 
-// PlanRequest asks what an upgrade would do. Its fields are those of UpgradeRequest.
+// PlanRequest asks what an upgrade would do. Its fields are those of [UpgradeRequest].
 type PlanRequest struct {
 	Image           string
 	Preserve, Force bool

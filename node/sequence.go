@@ -42,7 +42,7 @@ type sequence struct {
 	marks    []attempt.Mark // phases that are to be undone if one fails, those of earlier attempts included
 }
 
-// Upgrade begins an upgrade and returns while it runs; ErrBusy if another operation does, unless it was asked for in
+// Upgrade begins an upgrade and returns while it runs; [ErrBusy] if another operation does, unless it was asked for in
 // the same words: then that one is returned, so a client that was killed finds its upgrade again. Follow tells how it
 // goes on. It ends when ctx does, unless it is armed already; ctx is not the context of a caller who may go away. The
 // order is that of "disturb late":
@@ -111,7 +111,7 @@ func (s *Server) running(r UpgradeRequest) *Operation {
 }
 
 // Rollback begins to go back to what the other slot holds, or gives up the attempt that is staged, armed or on trial,
-// as upgrade.Machine.Rollback says. Else it is as Upgrade.
+// as [upgrade.Machine.Rollback] says. Else it is as Upgrade.
 func (s *Server) Rollback(ctx context.Context, r RollbackRequest) (*Operation, error) {
 	if err := checkMode(r.Mode); err != nil {
 		return nil, err

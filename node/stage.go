@@ -9,7 +9,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
-// CancelStage gives up the staged upgrade; upgrade.ErrNotStaged if there is none.
+// CancelStage gives up the staged upgrade; [upgrade.ErrNotStaged] if there is none.
 func (s *Server) CancelStage(ctx context.Context) (a attempt.Attempt, err error) {
 	op := s.newOperation("cancel the staged upgrade")
 	soon, cancel := context.WithTimeout(ctx, ownTime)

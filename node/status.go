@@ -11,7 +11,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade/report"
 )
 
-// Status is what Server.Status tells.
+// Status is what [Server.Status] tells.
 type Status struct {
 	// of the machine; zero, but for its warnings, where it cannot be read while it is changed
 	report.Status

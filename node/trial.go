@@ -80,7 +80,7 @@ func (t *trial) stop() {
 // that cannot be applied has failed for good; that is told like any other error.
 //
 // The rest of the configuration is judged here: Config.Load, and the labels in Config.Unmount. What is wrong is
-// ErrConfig.
+// [ErrConfig].
 //
 // Config.Watchdog and the clock begin before anything else, with StartClock if that is called before, and go on on a
 // trial. Where the machine cannot be read, so that this boot may be one, they go on too; when the time is over it is

@@ -50,7 +50,7 @@ type Disk struct {
 const minimum = 1 * mib
 
 // Open opens a block device or a regular file. What is neither, or too small for a partition table, is ErrForeign; what
-// is mounted in any mount name space that can be seen, or held by another program, is ErrBusy, and the message names
+// is mounted in any mount name space that can be seen, or held by another program, is [ErrBusy], and the message names
 // where. The caller closes it.
 func Open(path string, o OpenOptions) (*Disk, error) {
 	d, err := open(path, o, hostSystem)
@@ -215,7 +215,7 @@ func kind(m fs.FileMode) string {
 	return "no regular file"
 }
 
-// ReadAt follows io.ReaderAt.
+// ReadAt follows [io.ReaderAt].
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	n := max(0, min(int64(len(p)), d.size-off))
 	got, err := d.f.ReadAt(p[:n], off)

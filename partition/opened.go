@@ -29,7 +29,7 @@ type Opened struct {
 // DropCache makes everything written durable and forgets it, so that the next read comes from the device.
 func (p *Opened) DropCache() error { return device.DropCache(p.Device) }
 
-// Direct reads the partition past the kernel's cache, or the error says why that cannot be done; see Disk.Direct.
+// Direct reads the partition past the kernel's cache, or the error says why that cannot be done; see [Disk.Direct].
 func (p *Opened) Direct() (io.ReaderAt, error) { return device.Direct(p.Device) }
 
 // WriteBack starts to write n bytes at off to the medium and does not wait for them. It promises nothing: Sync does.
@@ -47,7 +47,7 @@ func (p *Opened) Close() error {
 
 // Partition reads the table and opens the partition with the label. On a block device that is the partition's own node,
 // exclusively: the kernel caches the disk and the partition apart, so one of the two must be left alone; the disk
-// itself cannot be written until its partitions are closed. A mounted partition is ErrBusy, and the message names
+// itself cannot be written until its partitions are closed. A mounted partition is [ErrBusy], and the message names
 // where. On an image file it is a section of the file. A disk that was opened read-only gives partitions that are
 // read-only.
 func (d *Disk) Partition(label string) (*Opened, error) {

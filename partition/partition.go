@@ -112,7 +112,7 @@ func (p Partition) String() string {
 func (l Layout) Bytes(p Partition) int64 { return p.Sectors * int64(l.SectorSize) }
 
 // Find returns the partition with the label. None is ErrNotFound, and so are several, since neither can be chosen. One
-// that overlaps another is ErrForeign: what is written to the one is lost to the other.
+// that overlaps another is [ErrForeign]: what is written to the one is lost to the other.
 func (l Layout) Find(label string) (Partition, error) {
 	var found []Partition
 	for _, p := range l.Partitions {
@@ -165,7 +165,7 @@ func (l Layout) alone(one Partition) error {
 }
 
 // ErrSeveral is returned when several partitions have the label or the GUID that one is looked for by; it is also
-// ErrNotFound. Do: give all but one another.
+// [ErrNotFound]. Do: give all but one another.
 var ErrSeveral error = several{}
 
 type several struct{}

@@ -28,7 +28,7 @@ type Boot struct {
 
 // Started is called once in every boot, early, before EPHEMERAL is mounted. It can be called again.
 //
-// On a trial it counts this boot in META, arms the next try where the loader does not count (bootloader.State.Again),
+// On a trial it counts this boot in META, arms the next try where the loader does not count ([bootloader.State.Again]),
 // and wipes EPHEMERAL, once, unless the attempt preserves it. On the default it records how an open attempt ended, and
 // has firmware start the loader by an entry of our own. With META destroyed it records, wipes and arms nothing, and
 // what runs beside the default is a trial.

@@ -15,7 +15,7 @@ import (
 
 // Disk finds the disk that this machine booted from: the one with the partition that the loader says it was started
 // from, GRUB on this machine's kernel command line, systemd-boot in a variable. Nil vars are this machine's. It writes
-// nothing. No such disk, and more than one (a copy), are ErrDiskUnknown.
+// nothing. No such disk, and more than one (a copy), are [ErrDiskUnknown].
 func Disk(vars efivar.Store) (string, error) {
 	if vars == nil {
 		vars = efivar.Open(efivar.Dir)

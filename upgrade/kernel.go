@@ -20,7 +20,7 @@ var carried = []string{cmdline.Boot, cmdline.Canary}
 
 // Kernel is what slot s holds, to be started without the firmware, with the command line that the loader would give it,
 // its slot named, and how it is started. It is read while the machine is open. A slot that is not complete is
-// ErrNotComplete.
+// [ErrNotComplete].
 func (m *Machine) Kernel(s bootloader.Slot) (kexec.Kernel, error) {
 	k, err := m.kernel(s)
 	if err != nil {

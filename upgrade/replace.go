@@ -97,7 +97,7 @@ type LoaderOptions struct {
 //
 // A loader is confirmed like a version. The first call has the firmware start the version's own copy once, and returns
 // a status that Waits; no restart is asked for. [Machine.Started] sees whether that came to pass, and only then does a
-// call install it. On a trial it is [ErrTrial]. The errors of bootloader.Replacer say why it was left. The status is
+// call install it. On a trial it is [ErrTrial]. The errors of [bootloader.Replacer] say why it was left. The status is
 // that of afterwards.
 func (m *Machine) ReplaceLoader(ctx context.Context, o LoaderOptions) (report.Loader, error) {
 	s, err := m.replaceLoader(ctx, o)

@@ -89,7 +89,7 @@ func (m *Machine) giveUp(a *attempt.Attempt, why error) error {
 }
 
 // Unstage gives up a staged upgrade: META says so with one update, and nothing boots differently. What the target holds
-// stays until the next upgrade. With nothing staged it is ErrNotStaged.
+// stays until the next upgrade. With nothing staged it is [ErrNotStaged].
 func (m *Machine) Unstage(context.Context) (attempt.Attempt, error) {
 	a, err := m.staged()
 	if err == nil {

@@ -134,7 +134,7 @@ func NameOf(machine uint16) string {
 	return others[machine]
 }
 
-// Names are all names that NameOf gives.
+// Names are all names that [NameOf] gives.
 func Names() []string {
 	var names []string
 	for _, a := range table {

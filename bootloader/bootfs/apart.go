@@ -4,7 +4,7 @@ import "fmt"
 
 // Apart reports whether a zone can be changed without risk for anything else: nothing of others lies in its blocks, and
 // nothing in the pages that firmware loses as a whole when it meets a sector that cannot be read. Zones that were made
-// as zones are apart. A directory that was filled before it became one may not be: ErrShared.
+// as zones are apart. A directory that was filled before it became one may not be: [ErrShared].
 func (f *FS) Apart(path string) error {
 	if err := f.apart(split(path)); err != nil {
 		return fmt.Errorf("zone %s: %w", path, err)

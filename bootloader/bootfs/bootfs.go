@@ -1,7 +1,7 @@
 // Package bootfs changes files on the FAT32 file system that firmware and loader read (the ESP), so that a power cut
 // at any write leaves every file either as it was or as it was to become.
 //
-// Start with Open, then FS.Create, FS.Replace and FS.Overwrite; Format makes a new volume.
+// Start with Open, then [FS.Create], [FS.Replace] and [FS.Overwrite]; Format makes a new volume.
 //
 // # What it guarantees
 //
@@ -66,7 +66,7 @@ var (
 	ErrTooLarge = errors.New("file is too large for FAT32")
 )
 
-// Options says how a volume is used. The zero value has no zones and takes time stamps from time.Now.
+// Options says how a volume is used. The zero value has no zones and takes time stamps from [time.Now].
 type Options struct {
 	// directories, at most four, none inside another; they need not exist yet. The first two get a half each, others
 	// are small.
@@ -94,7 +94,7 @@ type FS struct {
 }
 
 // Open reads the volume's tables and directories. It writes nothing. Damage does not fail it, unless the boot sector
-// itself makes no sense (ErrDamaged): see Check.
+// itself makes no sense ([ErrDamaged]): see Check.
 func Open(dev device.Device, o Options) (*FS, error) {
 	vol, err := readVolume(dev)
 	if err != nil {

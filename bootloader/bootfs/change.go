@@ -168,7 +168,7 @@ func (f *FS) erase(sector int64, slots []int64) error {
 // and flushed. The file's directory entry and the tables are not touched, so the time stamp stays. Content that is
 // there already is not written again. A cut leaves the old content or the new; a destroyed sector costs this file
 // alone, because Create and Replace give files of up to 4 KiB outside the zones a page of their own (see zones.go). For
-// a file that shares its block (ErrShared; others made it), Replace it once.
+// a file that shares its block ([ErrShared]; others made it), Replace it once.
 func (f *FS) Overwrite(path string, data []byte) error {
 	if err := f.overwrite(split(path), data); err != nil {
 		return fmt.Errorf("overwrite %s: %w", path, err)

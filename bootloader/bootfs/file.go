@@ -77,7 +77,7 @@ var (
 )
 
 // Open finds a file and reads its chain from the first table on the device. A chain that is too short for the file is
-// ErrDamaged.
+// [ErrDamaged].
 func (f *FS) Open(path string) (*File, error) {
 	e, _, err := f.lookup(split(path))
 	if err == nil && e.dir {

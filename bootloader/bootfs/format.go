@@ -9,7 +9,7 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// FormatOptions says how a volume is made. The zero value has no label, volume id 0 and the time of time.Now.
+// FormatOptions says how a volume is made. The zero value has no label, volume id 0 and the time of [time.Now].
 type FormatOptions struct {
 	Label    string    // at most 11 characters of ASCII; stored in upper case
 	VolumeID uint32    // what systems show as the volume's serial number or UUID

@@ -38,7 +38,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// ReadFrom appends what r has. It spares io.Copy its own buffer.
+// ReadFrom appends what r has. It spares [io.Copy] its own buffer.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
 	for empty := 0; ; empty++ {

@@ -32,7 +32,7 @@ type Writer struct {
 var errClosed = errors.New("writer is closed")
 
 // Create starts a new file of exactly size bytes, in a directory that exists. It fails before anything is written: with
-// fs.ErrExist, ErrFull, ErrTooLarge, ErrShared. The room is reserved until Close or Abort.
+// [fs.ErrExist], [ErrFull], [ErrTooLarge], [ErrShared]. The room is reserved until Close or Abort.
 func (f *FS) Create(path string, size int64) (*Writer, error) {
 	w, err := f.newWriter(path, size, false)
 	if err != nil {

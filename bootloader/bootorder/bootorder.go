@@ -284,7 +284,7 @@ func (s Survey) Refuse(install bool) error {
 	return nil
 }
 
-// Option reads boot option n; fs.ErrNotExist when there is none.
+// Option reads boot option n; [fs.ErrNotExist] when there is none.
 func Option(vars efivar.Store, n uint16) (efivar.LoadOption, error) {
 	v, err := vars.Read(efivar.Boot(n))
 	if err != nil {

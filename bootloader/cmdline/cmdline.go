@@ -23,7 +23,7 @@ const (
 	Slot = "pawl.slot"
 	// Boot is the GUID of the boot file system's partition, so that another disk's boot is told from ours.
 	Boot = "pawl.boot"
-	// Start says how the kernel was started, where it was not by a loader: StartKexec.
+	// Start says how the kernel was started, where it was not by a loader: [StartKexec].
 	Start = "pawl.start"
 	// Canary is what GRUB could write in this boot: see grub.cfg.
 	Canary = "pawl.canary"

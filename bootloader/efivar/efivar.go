@@ -1,7 +1,7 @@
 // Package efivar reads and writes EFI variables: their names and values as bytes, and stores that keep them.
 //
-// Start with Store. Open gives the one of this machine, over efivarfs; NewMemory gives one for tests and for disk
-// images. The codecs (LoadOption, BootOrder, strings) are pure and may be used alone.
+// Start with Store. Open gives the one of this machine, over efivarfs; [NewMemory] gives one for tests and for disk
+// images. The codecs ([LoadOption], BootOrder, strings) are pure and may be used alone.
 //
 // It guarantees that a write whose value is there already writes nothing (flash wears, and firmware runs out of room),
 // that one variable is written by one system call, and that decoding and encoding again gives the same bytes, reserved

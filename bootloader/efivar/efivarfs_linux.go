@@ -21,7 +21,7 @@ const efivarfsMagic = 0xde5e81e4
 const readOnly = 1
 
 // Open returns the variables of the machine, kept in an efivarfs mounted at dir (usually Dir). Nothing is read yet.
-// Where there is no efivarfs, reads say fs.ErrNotExist, List is empty, and writes say ErrNotKept.
+// Where there is no efivarfs, reads say [fs.ErrNotExist], List is empty, and writes say [ErrNotKept].
 func Open(dir string) Store { return &directory{dir: dir, mounted: isEfivarfs} }
 
 // directory keeps each variable in a file named for it: four bytes of attributes, then the data. The kernel hands one
@@ -36,7 +36,7 @@ func isEfivarfs(dir string) bool {
 	return syscall.Statfs(dir, &st) == nil && uint32(st.Type) == efivarfsMagic
 }
 
-// Writable says ErrNotKept where nothing can be written: no efivarfs, or one that is mounted read-only. It writes
+// Writable says [ErrNotKept] where nothing can be written: no efivarfs, or one that is mounted read-only. It writes
 // nothing, so it cannot know of a firmware that refuses.
 func (d *directory) Writable() error {
 	if !d.mounted(d.dir) {

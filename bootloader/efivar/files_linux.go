@@ -9,7 +9,7 @@ import (
 )
 
 // OpenDir returns the variables in dir: Open where an efivarfs is mounted there, in a container perhaps elsewhere than
-// at Dir, and else OpenFiles. A dir that is not there is an error.
+// at Dir, and else [OpenFiles]. A dir that is not there is an error.
 func OpenDir(dir string) (Store, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -33,7 +33,7 @@ func OpenFiles(dir string) Store {
 // files reads as directory does. It writes a new file and gives it the old one's name.
 type files struct{ directory }
 
-// Writable says ErrNotKept where this process may make no files.
+// Writable says [ErrNotKept] where this process may make no files.
 func (f *files) Writable() error {
 	const writeAndSearch = 2 | 1
 	if err := syscall.Access(f.dir, writeAndSearch); err != nil {

@@ -171,7 +171,7 @@ func (o LoadOption) Encode() ([]byte, error) {
 	return slices.Concat(b, title, path, o.Optional), nil
 }
 
-// DecodeLoadOption reads a load option. Encode gives the same bytes again. What is not one is ErrFormat.
+// DecodeLoadOption reads a load option. Encode gives the same bytes again. What is not one is [ErrFormat].
 func DecodeLoadOption(b []byte) (LoadOption, error) {
 	if len(b) < 8 {
 		return LoadOption{}, fmt.Errorf("load option of %d bytes: %w", len(b), ErrFormat)

@@ -10,7 +10,7 @@ import (
 )
 
 // Memory is a Store in memory, for tests and for the building of disk images. Its zero value is not ready; use
-// NewMemory. It is not safe for concurrent use.
+// [NewMemory]. It is not safe for concurrent use.
 type Memory struct {
 	// BeforeWrite, when set, is called before a variable changes: value is what efivarfs would be given (attributes,
 	// then data), nil for a deletion. An error refuses the change and is what the writer gets. Writes that change
@@ -44,7 +44,7 @@ func LoadMemory(values map[string][]byte) (*Memory, error) {
 	return m, nil
 }
 
-// Values is the inverse of LoadMemory.
+// Values is the inverse of [LoadMemory].
 func (m *Memory) Values() map[string][]byte {
 	values := make(map[string][]byte, len(m.values))
 	for name, v := range m.values {

@@ -17,7 +17,7 @@ func EncodeNumbers(numbers ...uint16) []byte {
 	return b
 }
 
-// DecodeNumbers reads what EncodeNumbers wrote. An odd length is ErrFormat.
+// DecodeNumbers reads what [EncodeNumbers] wrote. An odd length is [ErrFormat].
 func DecodeNumbers(b []byte) ([]uint16, error) {
 	if len(b)%2 != 0 {
 		return nil, fmt.Errorf("boot option numbers of %d bytes: %w", len(b), ErrFormat)
@@ -41,7 +41,7 @@ func DecodeNumber(b []byte) (uint16, error) {
 func EncodeString(s string) []byte { return append(encodeUnits(s), 0, 0) }
 
 // DecodeString reads a string up to its NUL, or to the end where it has none. An odd length is
-// ErrFormat. Surrogates without a partner are kept (see LoadOption.Description).
+// [ErrFormat]. Surrogates without a partner are kept (see LoadOption.Description).
 func DecodeString(b []byte) (string, error) {
 	if len(b)%2 != 0 {
 		return "", fmt.Errorf("string of %d bytes: %w", len(b), ErrFormat)

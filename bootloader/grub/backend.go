@@ -31,7 +31,7 @@ type Backend struct {
 
 var _ bootloader.KernelChecker = Backend{}
 
-// Name implements bootloader.Backend.
+// Name implements [bootloader.Backend].
 func (b Backend) Name() string {
 	if b.BIOS {
 		return NameBIOS
@@ -39,7 +39,7 @@ func (b Backend) Name() string {
 	return NameUEFI
 }
 
-// Probe implements bootloader.Backend.
+// Probe implements [bootloader.Backend].
 func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 	_, err := boot.Stat(configPath)
 	if missing(err) {
@@ -68,7 +68,7 @@ func onUEFI(boot *bootfs.FS) bool {
 	return err != nil || !bootorder.IsProgram(program) || isGRUB(program) || bootorder.IsShim(program)
 }
 
-// Open implements bootloader.Backend.
+// Open implements [bootloader.Backend].
 func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 	own := Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Gone: c.Gone}
 	if c.Disk.BIOS != (efivar.HardDrive{}) && c.Disk.SectorSize() == sector {
@@ -77,7 +77,7 @@ func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 	return New(own)
 }
 
-// Takes implements bootloader.Backend.
+// Takes implements [bootloader.Backend].
 func (b Backend) Takes() bootloader.Takes {
 	slot := []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
 	if b.BIOS {
@@ -88,13 +88,13 @@ func (b Backend) Takes() bootloader.Takes {
 		Install: []string{format.GRUBEFI}}
 }
 
-// Ways implements bootloader.Backend: there is one.
+// Ways implements [bootloader.Backend]: there is one.
 func (Backend) Ways() []bootloader.Way { return nil }
 
-// MaxTries implements bootloader.Backend.
+// MaxTries implements [bootloader.Backend].
 func (Backend) MaxTries() int { return MaxTries }
 
-// Fits implements bootloader.Backend.
+// Fits implements [bootloader.Backend].
 func (b Backend) Fits(d bootloader.Disk) error {
 	switch {
 	case d.Boot.Number != PartitionNumber:
@@ -109,7 +109,7 @@ func (b Backend) Fits(d bootloader.Disk) error {
 	return nil
 }
 
-// Install implements bootloader.Backend.
+// Install implements [bootloader.Backend].
 func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
 	if !b.BIOS {
 		return Install(boot, files[format.GRUBEFI])

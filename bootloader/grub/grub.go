@@ -1,7 +1,7 @@
 // Package grub is the Bootloader for GRUB 2, on BIOS and on UEFI: the default in two blocks that GRUB never writes,
 // trials in one that it counts down itself. No firmware variable is needed.
 //
-// Start with Install (and InstallBIOS for a machine without UEFI) on an empty boot file system, then New. On disk it
+// Start with Install (and [InstallBIOS] for a machine without UEFI) on an empty boot file system, then New. On disk it
 // keeps
 //
 //	EFI/BOOT/BOOTX64.EFI             UEFI only: GRUB
@@ -62,7 +62,7 @@ type Place struct {
 	First, Sectors int64
 }
 
-// Loader is GRUB on one boot file system. It implements bootloader.Bootloader.
+// Loader is GRUB on one boot file system. It implements [bootloader.Bootloader].
 type Loader struct {
 	Config
 	vars efivar.Store
@@ -88,7 +88,7 @@ func New(c Config) (*Loader, error) {
 // UEFI reports whether firmware starts this GRUB from a file, and no BIOS from the disk's first sector.
 func (l *Loader) UEFI() bool { return onUEFI(l.FS) }
 
-// State implements bootloader.Bootloader.
+// State implements [bootloader.Bootloader].
 func (l *Loader) State() (bootloader.State, error) {
 	d, err := l.read()
 	if err != nil {
@@ -97,7 +97,7 @@ func (l *Loader) State() (bootloader.State, error) {
 	return d.state, nil
 }
 
-// Withdraw implements bootloader.Bootloader.
+// Withdraw implements [bootloader.Bootloader].
 //
 //  1. both copies of the default, only where damage left them naming another slot than the one that boots by itself. A
 //     cut: that slot, by its copy or because it is the only one that may boot.
@@ -116,7 +116,7 @@ func (l *Loader) Withdraw(s bootloader.Slot) error {
 	return nil
 }
 
-// Prepare implements bootloader.Bootloader.
+// Prepare implements [bootloader.Bootloader].
 //
 //  1. the copies of the default, as in Withdraw. A cut: the default.
 //  2. the slot's args.cfg, in its own directory, old or new. A cut: the default.
@@ -158,7 +158,7 @@ func (l *Loader) prepare(s bootloader.Slot, m bootloader.Manifest, tries int) er
 	return l.FS.Overwrite(switchPath(s), encodeSwitch(s, true))
 }
 
-// Arm implements bootloader.Bootloader. GRUB counts from tries, 1 to MaxTries, down to 0.
+// Arm implements [bootloader.Bootloader]. GRUB counts from tries, 1 to [MaxTries], down to 0.
 //
 //  1. trial.env names s: one sector, read back. A cut before: the default; after: the trial, then the default.
 //     Destroyed: the default.
@@ -215,7 +215,7 @@ func (l *Loader) setTrial(t trial) error {
 	return nil
 }
 
-// Disarm implements bootloader.Bootloader.
+// Disarm implements [bootloader.Bootloader].
 //
 //  1. trial.env names no slot: one sector, read back. A cut before: the trial; after, or destroyed: the default.
 //
@@ -241,7 +241,7 @@ func (l *Loader) disarm() error {
 	return l.setTrial(trial{canary: d.trial.canary})
 }
 
-// Confirm implements bootloader.Bootloader.
+// Confirm implements [bootloader.Bootloader].
 //
 //  1. the older copy of the default, or the destroyed one, names s with a higher serial: one sector. A cut before, or a
 //     sector destroyed or torn: the old default, which the other copy names; after: s.

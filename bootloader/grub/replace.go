@@ -19,7 +19,7 @@ var _ bootloader.Replacer = (*Loader)(nil)
 // efiPath is where firmware finds GRUB without being told where.
 func (l *Loader) efiPath() string { return bootorder.MadeFor(l.FS).Removable() }
 
-// InWholeDisk implements bootloader.Replacer: a BIOS starts GRUB from outside of the boot file system.
+// InWholeDisk implements [bootloader.Replacer]: a BIOS starts GRUB from outside of the boot file system.
 func (l *Loader) InWholeDisk() bool { return !l.UEFI() }
 
 // ownFile is where a slot has GRUB itself.
@@ -30,7 +30,7 @@ func (l *Loader) ownFile() string {
 	return bootloader.CoreFile
 }
 
-// Compare implements bootloader.Replacer. GRUB's images state no version.
+// Compare implements [bootloader.Replacer]. GRUB's images state no version.
 func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
 	c, _, err := l.compare(s)
 	if err != nil {
@@ -110,7 +110,7 @@ func isGRUB(image []byte) bool {
 	return err == nil
 }
 
-// Fits implements bootloader.Replacer.
+// Fits implements [bootloader.Replacer].
 func (l *Loader) Fits(s bootloader.Slot, machine string) error {
 	own, err := l.own(s)
 	switch {
@@ -145,8 +145,8 @@ func (l *Loader) order() (bootorder.Order, error) {
 	}, err
 }
 
-// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at
-// bootorder.Order.Replace; for BIOS, where it has to be forced, at replaceCore.
+// Replace implements [bootloader.Replacer]. What it writes, and what boots after each cut, is said at
+// [bootorder.Order.Replace]; for BIOS, where it has to be forced, at replaceCore.
 func (l *Loader) Replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	if err := l.replace(s, o); err != nil {
 		return fmt.Errorf("replace GRUB: %w", err)
@@ -192,7 +192,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	return order.Replace(own, s, o)
 }
 
-// EnsureStart implements bootloader.Replacer. A BIOS has no entries.
+// EnsureStart implements [bootloader.Replacer]. A BIOS has no entries.
 //
 //  1. Boot####, then BootOrder, where no start in a row is an entry of our own. A cut: as bootorder.Order.Ensure says.
 func (l *Loader) EnsureStart() error {
@@ -224,7 +224,7 @@ func (l *Loader) Try(s bootloader.Slot) error {
 	return nil
 }
 
-// Tried implements bootloader.Replacer.
+// Tried implements [bootloader.Replacer].
 func (l *Loader) Tried(s bootloader.Slot) (bootloader.Tried, error) {
 	if !l.UEFI() {
 		return bootloader.Tried{}, nil
@@ -236,7 +236,7 @@ func (l *Loader) Tried(s bootloader.Slot) (bootloader.Tried, error) {
 	return order.Tried(bootorder.Spell(s.File(bootloader.LoaderFile)))
 }
 
-// Untry implements bootloader.Replacer.
+// Untry implements [bootloader.Replacer].
 func (l *Loader) Untry() error {
 	return bootorder.Order{Vars: l.vars, Partition: l.Partition}.Untry()
 }

@@ -73,7 +73,7 @@ func Parse(data []byte) (Block, error) {
 
 // Scan returns the variables that GRUB itself reads, in its order, from any bytes: also from those that Parse refuses,
 // as a write of which only a part arrived may leave them, up to where GRUB takes them for broken. A name that comes
-// again counts again. Bytes without the signature are ErrFormat; GRUB reads nothing then.
+// again counts again. Bytes without the signature are [ErrFormat]; GRUB reads nothing then.
 func Scan(data []byte) ([]Variable, error) {
 	b := Block(data)
 	if !bytes.HasPrefix(b, []byte(Signature)) {

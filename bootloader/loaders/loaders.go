@@ -26,7 +26,7 @@ func All() []bootloader.Backend {
 // Names lists their names.
 func Names() []string { return []string{SystemdBoot, GRUBBIOS, GRUBUEFI} }
 
-// Named returns the loader of that name; "" is SystemdBoot.
+// Named returns the loader of that name; "" is [SystemdBoot].
 func Named(name string) (bootloader.Backend, error) {
 	return bootloader.Find(All(), cmp.Or(name, SystemdBoot))
 }

@@ -143,7 +143,7 @@ func GRUBEFIFor(machine, mark string) []byte {
 		section{".sbat", levels("grub,4,Free Software Foundation,grub,2.12,https://www.gnu.org/software/grub/")})
 }
 
-// LinuxImage is LinuxImageFor for the usual machine.
+// LinuxImage is [LinuxImageFor] for the usual machine.
 func LinuxImage(payload []byte) []byte { return LinuxImageFor(arch.Usual().Name, payload) }
 
 // LinuxImageFor returns a small file that the model takes for a Linux kernel without a UKI around it, with the payload

@@ -316,7 +316,7 @@ type skimmed struct {
 	clusters []uint32
 }
 
-// ReadAt follows io.ReaderAt.
+// ReadAt follows [io.ReaderAt].
 func (s *skimmed) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {

@@ -88,7 +88,7 @@ func NewOverlay(disk device.Reader) *Overlay { return &Overlay{disk, map[int64][
 // Clone returns another overlay that holds the same, over the same disk.
 func (v *Overlay) Clone() *Overlay { return &Overlay{v.Reader, maps.Clone(v.sectors)} }
 
-// ReadAt follows io.ReaderAt. A sector that was written is read from memory, also where the disk cannot read its own.
+// ReadAt follows [io.ReaderAt]. A sector that was written is read from memory, also where the disk cannot read its own.
 func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
 	size := int64(v.SectorSize())
 	if n, err := v.Reader.ReadAt(p, off); err == nil && n == len(p) {
@@ -128,7 +128,7 @@ func (v *Overlay) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt follows io.WriterAt; it takes whole sectors only.
+// WriteAt follows [io.WriterAt]; it takes whole sectors only.
 func (v *Overlay) WriteAt(p []byte, off int64) (int, error) {
 	size := int64(v.SectorSize())
 	if off%size != 0 || int64(len(p))%size != 0 || off < 0 || off+int64(len(p)) > v.Size() {

@@ -69,7 +69,7 @@ type Options struct {
 }
 
 // Model predicts the boots of machines whose loader this package does not know. A loader from outside
-// (bootloader.Backend) that is also a Model can be rehearsed and diagnosed; with another one, an upgrade says that it
+// ([bootloader.Backend]) that is also a Model can be rehearsed and diagnosed; with another one, an upgrade says that it
 // was not rehearsed.
 type Model interface {
 	// Boot does what Boot of this package does, for that loader: it powers the machine on and says where that ends. It
@@ -78,7 +78,7 @@ type Model interface {
 	Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error)
 }
 
-// Knows reports whether this package models the loader of that name (bootloader.Backend.Name) by itself.
+// Knows reports whether this package models the loader of that name ([bootloader.Backend.Name]) by itself.
 func Knows(loader string) bool {
 	return loader == "systemd-boot" || loader == "grub-uefi" || loader == "grub-bios"
 }
@@ -117,7 +117,7 @@ func (o Outcome) String() string {
 // Boot powers the machine on, with the whole disk and the variables that it finds. It changes vars as firmware and
 // loader do: volatile ones are gone first, BootNext and LoaderEntryOneShot are used up, BootCurrent and the loader's
 // own tell of this boot. The disk is written by GRUB, in its environment block, and by systemd-boot, where an entry's
-// name counts boots; then it must be an io.WriterAt. An error means that the model does not know what would happen.
+// name counts boots; then it must be an [io.WriterAt]. An error means that the model does not know what would happen.
 func Boot(disk device.Reader, vars *efivar.Memory, o Options) (Outcome, error) {
 	if o.Model != nil {
 		return o.Model.Boot(disk, vars, o)

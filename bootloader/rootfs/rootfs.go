@@ -250,7 +250,7 @@ func (r Root) open(disk device.Device) (*verity.Reader, error) {
 }
 
 // Check reads all of the image: against its hash tree, or where it has none against the digest in the slot's manifest.
-// What differs is ErrWrong, or verity.ErrCorrupt, which says where.
+// What differs is [ErrWrong], or [verity.ErrCorrupt], which says where.
 func (r Root) Check(ctx context.Context, disk partition.Device) error {
 	if r.Tree != nil {
 		tree, err := r.open(disk)

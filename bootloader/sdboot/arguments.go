@@ -37,7 +37,7 @@ func (l *Loader) options(s bootloader.Slot, line string) (string, error) {
 // keyRoom is what a sort key may take: each upgrade over a default that was never confirmed needs one character more.
 const keyRoom = 8
 
-// ArgumentsRoom implements bootloader.ArgumentChecker: an entry is one sector, and holds our arguments too. Without a
+// ArgumentsRoom implements [bootloader.ArgumentChecker]: an entry is one sector, and holds our arguments too. Without a
 // panic=N among them it is 9 less.
 func (l *Loader) ArgumentsRoom(version string) int {
 	own := cmdline.Slot + "=" + string(bootloader.A) + " " + cmdline.Boot + "=" + l.Partition.GUID.String() + " "
@@ -50,7 +50,7 @@ func (l *Loader) anyEntry(version, options string) slotEntry {
 		options)
 }
 
-// CheckArguments implements bootloader.ArgumentChecker.
+// CheckArguments implements [bootloader.ArgumentChecker].
 func (l *Loader) CheckArguments(version, line string) error {
 	options, err := l.options(bootloader.A, line)
 	if err != nil {

@@ -25,10 +25,10 @@ type Backend struct {
 
 var _ bootloader.KernelChecker = Backend{}
 
-// Name implements bootloader.Backend.
+// Name implements [bootloader.Backend].
 func (Backend) Name() string { return Name }
 
-// Probe implements bootloader.Backend.
+// Probe implements [bootloader.Backend].
 func (Backend) Probe(boot *bootfs.FS) (bool, error) {
 	_, err := boot.Stat(confPath)
 	if missing(err) {
@@ -37,13 +37,13 @@ func (Backend) Probe(boot *bootfs.FS) (bool, error) {
 	return err == nil, err
 }
 
-// Open implements bootloader.Backend.
+// Open implements [bootloader.Backend].
 func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 	return New(Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Gone: c.Gone, Title: b.Title,
 		Timeout: b.Timeout})
 }
 
-// Takes implements bootloader.Backend.
+// Takes implements [bootloader.Backend].
 func (Backend) Takes() bootloader.Takes {
 	return bootloader.Takes{
 		Slot: []string{bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile},
@@ -52,18 +52,18 @@ func (Backend) Takes() bootloader.Takes {
 	}
 }
 
-// Ways implements bootloader.Backend.
+// Ways implements [bootloader.Backend].
 func (Backend) Ways() []bootloader.Way {
 	return []bootloader.Way{{Name: string(OneShot)}, {Name: string(BootNext), UKI: true}, {Name: string(Counting)}}
 }
 
-// MaxTries implements bootloader.Backend.
+// MaxTries implements [bootloader.Backend].
 func (Backend) MaxTries() int { return MaxTries }
 
-// Fits implements bootloader.Backend: firmware looks for the loader on any disk.
+// Fits implements [bootloader.Backend]: firmware looks for the loader on any disk.
 func (Backend) Fits(bootloader.Disk) error { return nil }
 
-// Install implements bootloader.Backend.
+// Install implements [bootloader.Backend].
 func (Backend) Install(_ bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
 	return Install(boot, files[format.SystemdBoot])
 }

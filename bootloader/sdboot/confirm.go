@@ -10,7 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
-// Confirm implements bootloader.Bootloader. It writes variables only where one stands in the way, so a machine that
+// Confirm implements [bootloader.Bootloader]. It writes variables only where one stands in the way, so a machine that
 // cannot keep variables confirms as well.
 //
 //  0. the entry of s, only where Disarm had to empty it: one sector, behind that of the default. A cut: the default, or

@@ -18,10 +18,10 @@ var (
 	_ bootloader.ArgumentChecker = (*Loader)(nil)
 )
 
-// InWholeDisk implements bootloader.Replacer.
+// InWholeDisk implements [bootloader.Replacer].
 func (l *Loader) InWholeDisk() bool { return false }
 
-// Compare implements bootloader.Replacer. Versions are those that the images state.
+// Compare implements [bootloader.Replacer]. Versions are those that the images state.
 func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
 	c, _, err := l.compare(s)
 	if err != nil {
@@ -84,7 +84,7 @@ func (l *Loader) own(s bootloader.Slot) (own []byte, version string, err error) 
 	return own, version, nil
 }
 
-// Fits implements bootloader.Replacer.
+// Fits implements [bootloader.Replacer].
 func (l *Loader) Fits(s bootloader.Slot, arch string) error {
 	own, _, err := l.own(s)
 	if err == nil && own != nil {
@@ -96,8 +96,8 @@ func (l *Loader) Fits(s bootloader.Slot, arch string) error {
 	return nil
 }
 
-// Replace implements bootloader.Replacer. What it writes, and what boots after each cut, is said at
-// bootorder.Order.Replace.
+// Replace implements [bootloader.Replacer]. What it writes, and what boots after each cut, is said at
+// [bootorder.Order.Replace].
 func (l *Loader) Replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	if err := l.replace(s, o); err != nil {
 		return fmt.Errorf("replace the loader: %w", err)
@@ -141,7 +141,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	return order.Replace(own, s, o)
 }
 
-// Repair implements bootloader.Repairer. It removes what others left in the firmware and an upgrade would remove:
+// Repair implements [bootloader.Repairer]. It removes what others left in the firmware and an upgrade would remove:
 // variables that name a slot and outrank loader.conf, entries of ours that start nothing. What boots by itself stays.
 //
 //  1. loader.conf, then those variables, as in Withdraw. A cut: the default.
@@ -166,7 +166,7 @@ func (l *Loader) Repair() error {
 	return l.EnsureStart()
 }
 
-// EnsureStart implements bootloader.Replacer.
+// EnsureStart implements [bootloader.Replacer].
 //
 //  1. Boot####, then BootOrder, where no start in a row is an entry of our own. A cut: as bootorder.Order.Ensure says.
 func (l *Loader) EnsureStart() error {
@@ -192,7 +192,7 @@ func (l *Loader) Try(s bootloader.Slot) error {
 	return nil
 }
 
-// Tried implements bootloader.Replacer.
+// Tried implements [bootloader.Replacer].
 func (l *Loader) Tried(s bootloader.Slot) (bootloader.Tried, error) {
 	order, err := l.order()
 	if err != nil {
@@ -201,7 +201,7 @@ func (l *Loader) Tried(s bootloader.Slot) (bootloader.Tried, error) {
 	return order.Tried(bootorder.Spell(s.File(bootloader.LoaderFile)))
 }
 
-// Untry implements bootloader.Replacer.
+// Untry implements [bootloader.Replacer].
 func (l *Loader) Untry() error {
 	return bootorder.Order{Vars: l.vars, Partition: l.Partition}.Untry()
 }

@@ -9,7 +9,7 @@
 //	loader/entries/pawl-a.conf  512 bytes: slot A, with the arguments of its kernel; nothing but newlines when A is not bootable
 //	loader/entries/pawl-b.conf  the same for B
 //
-// and in the firmware LoaderEntryOneShot (or BootNext) while armed, as many Boot#### entries as it takes to come back
+// and in the firmware LoaderEntryOneShot (or [BootNext]) while armed, as many Boot#### entries as it takes to come back
 // from a trial that does not load (docs/decisions/0002-boot-order.md), and one for the loader in the default's slot
 // (0008-loader.md). With Counting there is also loader/entries/pawl-b+3-0.conf, 512 bytes, which is empty but while
 // armed.
@@ -17,14 +17,14 @@
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write
 // each, and that a slot that was not confirmed never boots by itself, even with loader.conf destroyed: its entry sorts
 // behind the default's. It does not check what is inside a slot's files, and does not sign. It does not count tries:
-// one arming is one boot, and the trial arms the next one (bootloader.State.Again).
+// one arming is one boot, and the trial arms the next one ([bootloader.State.Again]).
 //
 // Counting, for machines whose firmware keeps no variables, guarantees less. Prepare makes the counted entry's file in
 // loader/entries, where the default's entry is too, the loader renames it there before each boot, and the firmware's
 // driver writes whole pages of its cache for that: a block that a power cut destroys there, and does not leave old or
 // new, can cost the default's entry, and with it the machine. Where a rename fails the loader boots the entry all the
 // same, and does not count; a trial that comes so far as to look at State then disarms itself
-// (bootloader.State.Endless), one that does not is tried for ever. And what does not load leaves the machine in the
+// ([bootloader.State.Endless]), one that does not is tried for ever. And what does not load leaves the machine in the
 // firmware, unless BootOrder starts the loader again. So it has to be asked for.
 //
 // Specification: the Boot Loader Specification and the Boot Loader Interface of the UAPI group, as systemd-boot 252
@@ -54,7 +54,7 @@ type Config struct {
 	Gone    func(efivar.HardDrive) bool // see bootorder.Order; nil where it is not known
 }
 
-// Loader is systemd-boot on one boot file system. It implements bootloader.Bootloader.
+// Loader is systemd-boot on one boot file system. It implements [bootloader.Bootloader].
 type Loader struct {
 	Config
 	vars efivar.Store
@@ -82,7 +82,7 @@ func New(c Config) (*Loader, error) {
 	return l, nil
 }
 
-// State implements bootloader.Bootloader.
+// State implements [bootloader.Bootloader].
 func (l *Loader) State() (bootloader.State, error) {
 	d, err := l.read()
 	if err != nil {
@@ -91,7 +91,7 @@ func (l *Loader) State() (bootloader.State, error) {
 	return d.state, nil
 }
 
-// Withdraw implements bootloader.Bootloader.
+// Withdraw implements [bootloader.Bootloader].
 //
 //  1. loader.conf, where it was destroyed, leaves the choice to the order, or names another slot than the one that
 //     boots by itself: one sector. A cut: the default boots, by its name or by the order of the entries; or what was
@@ -115,7 +115,7 @@ func (l *Loader) Withdraw(s bootloader.Slot) error {
 	return nil
 }
 
-// Prepare implements bootloader.Bootloader. On an install, firmware variables that cannot be kept are no error: the
+// Prepare implements [bootloader.Bootloader]. On an install, firmware variables that cannot be kept are no error: the
 // loader lies where firmware finds it without them; State says so in Blocked.
 //
 //  1. loader.conf, as in Withdraw. A cut: the default.
@@ -260,7 +260,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	return l.commit(d, s, tries)
 }
 
-// Disarm implements bootloader.Bootloader.
+// Disarm implements [bootloader.Bootloader].
 //
 //  1. BootNext, where it starts a slot of ours, is deleted and read back. A cut before: the trial; after: what is left.
 //  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left. Where it cannot be deleted it names

@@ -30,7 +30,7 @@ const (
 // Ways lists them.
 var Ways = []Way{OneShot, BootNext, Counting}
 
-// TryBy implements bootloader.WayChooser; "" is OneShot.
+// TryBy implements [bootloader.WayChooser]; "" is [OneShot].
 func (l *Loader) TryBy(way string) error {
 	if way != "" && !slices.Contains(Ways, Way(way)) {
 		return fmt.Errorf("try by %q: systemd-boot knows %v", way, Ways)

@@ -40,7 +40,7 @@ var (
 
 const listHeader = 28
 
-// Decode reads the lists of a variable such as db. What is cut off, or does not add up, is ErrFormat. What it returns
+// Decode reads the lists of a variable such as db. What is cut off, or does not add up, is [ErrFormat]. What it returns
 // refers to b.
 func Decode(b []byte) (lists []List, err error) {
 	le := binary.LittleEndian
@@ -64,7 +64,7 @@ func Decode(b []byte) (lists []List, err error) {
 	return lists, nil
 }
 
-// Encode is the inverse of [Decode]. An entry that is not as long as its list says is ErrFormat.
+// Encode is the inverse of [Decode]. An entry that is not as long as its list says is [ErrFormat].
 func Encode(lists ...List) ([]byte, error) {
 	var b []byte
 	for _, l := range lists {

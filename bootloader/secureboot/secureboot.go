@@ -57,7 +57,7 @@ func Switches(n efivar.Name) bool {
 	return n.GUID == shimLock
 }
 
-// Vars is where variables are read. efivar.Store is one.
+// Vars is where variables are read. [efivar.Store] is one.
 type Vars interface {
 	Read(efivar.Name) (efivar.Variable, error)
 }
@@ -147,7 +147,7 @@ func (f Firmware) Judge(s authenticode.Signed) error {
 	return f.sure(f.verdict(s, f.db, f.dbx, "db", "dbx"))
 }
 
-// Unsigned says why the firmware starts no program without a signature: ErrRefused or ErrUnknown. nil: it may start
+// Unsigned says why the firmware starts no program without a signature: [ErrRefused] or [ErrUnknown]. nil: it may start
 // one, by its digest, or by the word of a shim.
 func (f Firmware) Unsigned() error {
 	if !f.Checks() || f.shim.told || len(f.db.hashes) > 0 {

@@ -101,7 +101,7 @@ func ofVendor(b []byte, field int) known {
 	return k
 }
 
-// Loader says why the shim does not start a program as the one behind it: ErrRefused or ErrUnknown. levels is the
+// Loader says why the shim does not start a program as the one behind it: [ErrRefused] or [ErrUnknown]. levels is the
 // program's section .sbat, nil where it has none.
 func (s Shim) Loader(program authenticode.Signed, levels []byte) error {
 	if s.off() {
@@ -114,7 +114,7 @@ func (s Shim) Loader(program authenticode.Signed, levels []byte) error {
 }
 
 // System says why a program that such a loader starts is not started, neither by the shim's word nor by the firmware's:
-// ErrRefused or ErrUnknown.
+// [ErrRefused] or [ErrUnknown].
 func (s Shim) System(program authenticode.Signed, levels []byte) error {
 	if s.off() || s.firmware.Judge(program) == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 // its checksum are left out: they would not be true of the result.
 //
 // A stub that is no PE32+ image, has no room for the section headers, or already has a section of one of the names is
-// refused before anything is written, with ErrFormat.
+// refused before anything is written, with [ErrFormat].
 func Assemble(w io.Writer, stub *io.SectionReader, sections ...Section) (int64, error) {
 	p, err := plan(stub, sections)
 	if err != nil {

@@ -63,7 +63,7 @@ type Image struct {
 	behind *io.SectionReader // what lies in the file behind all sections
 }
 
-// Beginning is a file of which only the first Known bytes are there. Whatever lies behind them is ErrBeyond, so that
+// Beginning is a file of which only the first Known bytes are there. Whatever lies behind them is [ErrBeyond], so that
 // Parse can tell what it does not know yet from what is wrong.
 type Beginning struct {
 	io.ReaderAt
@@ -79,7 +79,7 @@ func (b Beginning) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Parse reads the headers of the size bytes in r. Each section's data is whatever is both in the file and in memory
-// (padding is cut). An error wraps ErrFormat, or is r's own.
+// (padding is cut). An error wraps [ErrFormat], or is r's own.
 func Parse(r io.ReaderAt, size int64) (*Image, error) {
 	h, err := readHeaders(r, size)
 	if err != nil {
@@ -98,7 +98,7 @@ func Parse(r io.ReaderAt, size int64) (*Image, error) {
 	return img, nil
 }
 
-// Section returns the first section of that name, or ErrNoSection.
+// Section returns the first section of that name, or [ErrNoSection].
 func (i *Image) Section(name string) (Section, error) {
 	for _, s := range i.Sections {
 		if s.Name == name {
@@ -112,7 +112,7 @@ func (i *Image) Section(name string) (Section, error) {
 const maxText = 64 << 10
 
 // Text returns the content of a small text section, such as Cmdline, without the zeros and line ends behind it. A
-// section of more than 64 KiB is refused with ErrFormat.
+// section of more than 64 KiB is refused with [ErrFormat].
 func (i *Image) Text(name string) (string, error) {
 	s, err := i.Section(name)
 	if err != nil {
@@ -131,7 +131,7 @@ func (i *Image) Text(name string) (string, error) {
 // LoaderInfo returns what a program of systemd says of itself, "systemd-boot 252.39-1~deb12u2" or "systemd-stub 257": the
 // text between "#### LoaderInfo: " and " ####". It is in the section .sdmagic, or for machines where systemd 252 was
 // linked without such sections (arm64) behind all sections, where 1 MiB is looked at. What says nothing is
-// ErrNoSection.
+// [ErrNoSection].
 func (i *Image) LoaderInfo() (string, error) {
 	text, err := i.Text(".sdmagic")
 	if errors.Is(err, ErrNoSection) {

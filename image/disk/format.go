@@ -71,7 +71,7 @@ type Kind struct {
 	Packing string
 }
 
-// String is what ParseKind reads: qcow2, raw.zst.
+// String is what [ParseKind] reads: qcow2, raw.zst.
 func (k Kind) String() string {
 	if k.Packing == "" {
 		return string(k.Format)
@@ -79,7 +79,7 @@ func (k Kind) String() string {
 	return string(k.Format) + "." + k.Packing
 }
 
-// ParseKind reads a format with an optional packing, such as qcow2 or raw.zst. Another word is ErrFormat, with the
+// ParseKind reads a format with an optional packing, such as qcow2 or raw.zst. Another word is [ErrFormat], with the
 // nearest that is one.
 func ParseKind(text string) (Kind, error) {
 	name, packing, _ := strings.Cut(text, ".")
@@ -97,7 +97,7 @@ func ParseKind(text string) (Kind, error) {
 }
 
 // KindOf tells by its ending what a file is to be: disk.qcow2, disk.raw.zst. A name without an ending is a raw disk;
-// an unknown ending is ErrFormat, with the nearest that is known.
+// an unknown ending is [ErrFormat], with the nearest that is known.
 func KindOf(path string) (Kind, error) {
 	name := strings.ToLower(filepath.Base(path))
 	var endings []string
@@ -155,7 +155,7 @@ func (k Kind) codec() codec {
 	return codecs[slices.IndexFunc(codecs, func(c codec) bool { return c.format == k.Format })]
 }
 
-// Fits refuses a disk that the format does not hold: ErrFormat, which names one that does.
+// Fits refuses a disk that the format does not hold: [ErrFormat], which names one that does.
 func (k Kind) Fits(size int64, sectorSize int, compress bool) error {
 	c := k.codec()
 	switch {

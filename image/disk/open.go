@@ -44,7 +44,7 @@ var marks = []struct {
 	{"\x1f\x8b", "gzip"}, {"\xfd7zXZ\x00", "xz"},
 }
 
-// FormatOf tells by the bytes of a file what format it is of: RawDisk for what is none that is known, and what is no
+// FormatOf tells by the bytes of a file what format it is of: [RawDisk] for what is none that is known, and what is no
 // regular file.
 func FormatOf(path string) (Format, error) {
 	info, err := os.Stat(path)
@@ -146,7 +146,7 @@ func (i *Image) Size() int64 { return i.size }
 // SectorSize is the size of a sector in bytes.
 func (i *Image) SectorSize() int { return i.sector }
 
-// WriteAt fails with ErrReadOnly.
+// WriteAt fails with [ErrReadOnly].
 func (i *Image) WriteAt([]byte, int64) (int, error) {
 	return 0, fmt.Errorf("write %s: %w", i.f.Name(), ErrReadOnly)
 }

@@ -19,7 +19,7 @@ type Output struct {
 }
 
 // NewOutput makes the file that will be path. Where something is already, or none can be made, it is an error now and
-// not when the work is done: fs.ErrExist, fs.ErrNotExist, fs.ErrPermission.
+// not when the work is done: [fs.ErrExist], [fs.ErrNotExist], [fs.ErrPermission].
 func NewOutput(path string) (*Output, error) {
 	name := filepath.Base(path)
 	info, err := os.Stat(path)

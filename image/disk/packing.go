@@ -131,7 +131,7 @@ func (p *packer) hand() {
 	p.j = nil
 }
 
-// Write follows io.Writer. What went wrong is told by Close.
+// Write follows [io.Writer]. What went wrong is told by Close.
 func (p *packer) Write(b []byte) (int, error) {
 	total := len(b)
 	for len(b) > 0 {

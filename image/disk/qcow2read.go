@@ -184,7 +184,7 @@ func (q *qcowReader) check(entry uint64) error {
 // Size is that of the disk.
 func (q *qcowReader) Size() int64 { return q.size }
 
-// ReadAt follows io.ReaderAt.
+// ReadAt follows [io.ReaderAt].
 func (q *qcowReader) ReadAt(p []byte, off int64) (int, error) {
 	return readPieces(p, off, q.size, 1<<q.bits, q.read)
 }

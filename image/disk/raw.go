@@ -4,7 +4,7 @@
 // Start with Create or Open. A Raw image is the bytes of the disk, one to one, in a sparse file: what was never written
 // takes no room. Reads and writes outside the disk's size fail, so an image never grows by accident; it is locked
 // against other programs that lock it too while it is open for writing. Kind.Write makes a qcow2, VHD, VHDX, VMDK, OVA
-// or Google's tar of any disk, to a file or to a pipe; the same disk makes the same bytes. NewOutput is a file that
+// or Google's tar of any disk, to a file or to a pipe; the same disk makes the same bytes. [NewOutput] is a file that
 // appears under its name only when it is whole.
 //
 // The package knows nothing of what is put on a disk.
@@ -43,7 +43,7 @@ type Raw struct {
 }
 
 // Create makes a new image of size bytes, a multiple of the sector size, that reads as zeros. A file that is there
-// already is left alone: fs.ErrExist. The caller closes it.
+// already is left alone: [fs.ErrExist]. The caller closes it.
 func Create(path string, size int64) (*Raw, error) { return Options{}.Create(path, size) }
 
 // Open opens an image for reading and writing. The caller closes it.
@@ -141,7 +141,7 @@ func lock(f *os.File) error {
 	return err
 }
 
-// ReadAt follows io.ReaderAt.
+// ReadAt follows [io.ReaderAt].
 func (r *Raw) ReadAt(p []byte, off int64) (int, error) {
 	n := max(0, min(int64(len(p)), r.size-off))
 	if n >= chunkOfHole && r.hole(off, n) {
@@ -170,7 +170,7 @@ func (r *Raw) hole(off, n int64) bool {
 	return errors.Is(err, io.EOF) || err == nil && start >= off+n
 }
 
-// WriteAt follows io.WriterAt. A write past the end writes nothing and fails with ENOSPC.
+// WriteAt follows [io.WriterAt]. A write past the end writes nothing and fails with ENOSPC.
 func (r *Raw) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > r.size-int64(len(p)) {
 		return 0, fmt.Errorf("write %d bytes at %d, disk image %s of %d bytes: %w", len(p), off, r.f.Name(), r.size,

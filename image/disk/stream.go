@@ -39,7 +39,7 @@ func newStream(w io.Writer) *stream {
 	return s
 }
 
-// Write follows io.Writer.
+// Write follows [io.Writer].
 func (s *stream) Write(p []byte) (n int, err error) {
 	if s.file == nil {
 		n, err = s.w.Write(p)

@@ -104,7 +104,7 @@ func summed(p []byte, at int) bool {
 // Size is that of the disk.
 func (v *vhdReader) Size() int64 { return v.size }
 
-// ReadAt follows io.ReaderAt.
+// ReadAt follows [io.ReaderAt].
 func (v *vhdReader) ReadAt(p []byte, off int64) (int, error) {
 	if v.block == 0 {
 		return readPieces(p, off, v.size, 1<<62, func(p []byte, off int64) error {

@@ -55,7 +55,7 @@ func (s EFISigner) check() error {
 }
 
 // Sign is the asset with one more signature. It is held in memory while Add runs: a signature covers all of it. What is
-// no program for EFI, such as GRUB's core image for BIOS, is an error that is authenticode.ErrFormat.
+// no program for EFI, such as GRUB's core image for BIOS, is an error that is [authenticode.ErrFormat].
 func (s EFISigner) Sign(a Asset) (Asset, error) {
 	var bare bytes.Buffer
 	if err := a.Write(&bare); err != nil {

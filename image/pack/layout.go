@@ -24,7 +24,7 @@ const TagAnnotation = format.TagAnnotation
 
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 
-// ErrNoTag is returned when a layout has no entry of that tag. Do: list them with Layout.Tags.
+// ErrNoTag is returned when a layout has no entry of that tag. Do: list them with [Layout.Tags].
 var ErrNoTag = errors.New("no such tag in the layout")
 
 // Layout is an OCI image layout in a directory. Several goroutines and processes may add to one at once: who changes
@@ -152,7 +152,7 @@ func (l *Layout) Tags() ([]string, error) {
 	return tags, nil
 }
 
-// Find returns what a tag names, or ErrNoTag.
+// Find returns what a tag names, or [ErrNoTag].
 func (l *Layout) Find(tag string) (Built, error) {
 	index, err := l.index()
 	if err != nil {

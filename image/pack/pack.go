@@ -8,7 +8,7 @@
 // memory does not grow with their size. A layout is never left naming something that is not whole: blobs are written
 // under a temporary name first, and index.json is replaced last.
 //
-// Layout.Sign signs the result as cosign does with a key. The package does not delete blobs that nothing names any
+// [Layout.Sign] signs the result as cosign does with a key. The package does not delete blobs that nothing names any
 // more.
 //
 // Specifications: OCI image format 1.1, image layout 1.0, distribution 1.1. The list of assets is described at
@@ -30,7 +30,7 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 )
 
-// Annotations that Add writes into the image's manifest and, for VersionAnnotation, the index entry: see package
+// Annotations that Add writes into the image's manifest and, for [VersionAnnotation], the index entry: see package
 // [format].
 const (
 	VersionAnnotation = format.VersionAnnotation

@@ -23,7 +23,7 @@ type cached struct {
 	bytes  []byte
 }
 
-// NewReader returns one over data and tree, which begins with its superblock. A tree that is none is ErrFormat; what
+// NewReader returns one over data and tree, which begins with its superblock. A tree that is none is [ErrFormat]; what
 // is corrupt shows itself when it is read. Data and tree stay the caller's.
 func NewReader(data, tree io.ReaderAt, root Hash) (*Reader, error) {
 	first := make([]byte, BlockSize)
@@ -43,7 +43,7 @@ func NewReader(data, tree io.ReaderAt, root Hash) (*Reader, error) {
 }
 
 // OpenImage is NewReader of an image of so many bytes whose tree is appended to it. A superblock that is of other data
-// than those in front of it is ErrFormat.
+// than those in front of it is [ErrFormat].
 func OpenImage(image io.ReaderAt, size int64, root Hash) (*Reader, error) {
 	data, err := Split(size)
 	if err != nil {
@@ -66,8 +66,8 @@ func (r *Reader) Superblock() Superblock { return r.super }
 // Size is how many bytes of data there are.
 func (r *Reader) Size() int64 { return r.super.DataBlocks * BlockSize }
 
-// ReadAt implements io.ReaderAt. Of a block that is not as it should be no byte is given out, and the error is
-// ErrCorrupt.
+// ReadAt implements [io.ReaderAt]. Of a block that is not as it should be no byte is given out, and the error is
+// [ErrCorrupt].
 func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read at %d: before the begin", off)
@@ -125,7 +125,7 @@ func (r *Reader) digest(i int, below int64) (Hash, error) {
 	return Hash(c.bytes[below%fanout*int64(len(Hash{})):]), nil
 }
 
-// Check reads everything and returns the first thing that is wrong: ErrCorrupt, or what reading said.
+// Check reads everything and returns the first thing that is wrong: [ErrCorrupt], or what reading said.
 func (r *Reader) Check(ctx context.Context) error {
 	for number := range r.super.DataBlocks {
 		if number%fanout == 0 {

@@ -65,8 +65,8 @@ func (s Superblock) check() error {
 	return nil
 }
 
-// DecodeSuperblock reads what Encode wrote, BlockSize bytes. Anything else, bytes that are not zero where nothing is
-// included, is ErrFormat.
+// DecodeSuperblock reads what Encode wrote, [BlockSize] bytes. Anything else, bytes that are not zero where nothing is
+// included, is [ErrFormat].
 func DecodeSuperblock(b []byte) (Superblock, error) {
 	if len(b) != BlockSize || string(b[offMagic:offMagic+len(magic)]) != magic {
 		return Superblock{}, fmt.Errorf("decode superblock: %d bytes, or no %q at their begin: %w", len(b), magic,

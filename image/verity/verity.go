@@ -3,7 +3,7 @@
 //
 // Start with NewBuilder, which makes a tree while the data stream through it, or with NewReader, which reads data and
 // gives out only what the root hash vouches for. The tree is as veritysetup makes it: format 1, SHA-256, blocks of
-// 4,096 bytes, a superblock in front. An image may have its tree appended to it: Size, Split and OpenImage know where
+// 4,096 bytes, a superblock in front. An image may have its tree appended to it: Size, Split and [OpenImage] know where
 // it lies.
 //
 // It guarantees that no byte of data or tree changes unnoticed: only the UUID in the superblock, a name, is covered by
@@ -136,7 +136,7 @@ type Builder struct {
 }
 
 // NewBuilder returns one for data of super.DataBlocks blocks. Superblock and tree go to out, whole blocks at their
-// place from offset 0 on. Where the tree is appended to its image that is an offset of the image: io.NewOffsetWriter.
+// place from offset 0 on. Where the tree is appended to its image that is an offset of the image: [io.NewOffsetWriter].
 func NewBuilder(out io.WriterAt, super Superblock) (*Builder, error) {
 	first, err := super.Encode()
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package api serves a node over HTTP: the API of package node/pawlv1, by Connect, gRPC and gRPC-Web. It is the one
 // package of the service that knows protobuf and connect; a system with an API of its own leaves it out, and calls
-// node.Server.
+// [node.Server].
 //
 // Start with [Run], which is the whole service. [New] is for who wishes for more: a Handler for an HTTP server of his
 // own, or Serve on listeners of his own.
@@ -66,7 +66,7 @@ func newAPI(s server, o Options) *API {
 }
 
 // Handler is the API, for an embedder's own HTTP server. Serve is the simple way. It may be used before Start: what
-// tells of the machine or changes it waits for Start then, or fails with node.ErrStarting. It bounds requests and
+// tells of the machine or changes it waits for Start then, or fails with [node.ErrStarting]. It bounds requests and
 // calls, as over TCP; connections, who calls ([access.With]; without it, nobody, who may do nothing), and by what name
 // the node may be called, are the server's own matter.
 func (a *API) Handler() http.Handler { return a.handler(a.tcp) }

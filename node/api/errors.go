@@ -32,7 +32,7 @@ var codes = map[string]connect.Code{
 	"unknown":           connect.CodeUnknown,
 }
 
-// Kind is the word by which programs tell err apart over the wire: that of node.Kind, or
+// Kind is the word by which programs tell err apart over the wire: that of [node.Kind], or
 //
 //	too-many  more is asked for at once than the service gives
 //	host      the request is for another node, or of a web page

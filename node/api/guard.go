@@ -61,7 +61,7 @@ func (g guard) told(ctx context.Context, of connect.Spec, request any, begun tim
 	g.audit.called(ctx, needs, c, request)
 }
 
-// WrapUnary implements connect.Interceptor.
+// WrapUnary implements [connect.Interceptor].
 func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (answer connect.AnyResponse, err error) {
 		begun := time.Now()
@@ -73,7 +73,7 @@ func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	}
 }
 
-// WrapStreamingHandler implements connect.Interceptor.
+// WrapStreamingHandler implements [connect.Interceptor].
 func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
 		begun := time.Now()

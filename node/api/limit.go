@@ -25,7 +25,7 @@ import (
 const (
 	MaxConnections = 512 // over TCP; fewer where the process may have few files open, see connections
 	MaxSockets     = 64  // the same over Unix sockets
-	// at once, of each kind: followers, plans, doctor, all others; a further one is ErrTooMany
+	// at once, of each kind: followers, plans, doctor, all others; a further one is [ErrTooMany]
 	MaxCalls   = 64
 	MaxRequest = 64 << 10 // bytes of a request's message
 	MaxAnswer  = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
@@ -300,14 +300,14 @@ func (p *patient) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Flush implements http.Flusher.
+// Flush implements [http.Flusher].
 func (p *patient) Flush() {
 	_ = p.control.SetWriteDeadline(time.Now().Add(p.limit))
 	_ = p.control.Flush() // the next Write says what is wrong
 	_ = p.control.SetWriteDeadline(time.Time{})
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is for [http.ResponseController].
 func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 var errorWriter = connect.NewErrorWriter()

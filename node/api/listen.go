@@ -19,7 +19,7 @@ const DefaultSocket = "unix:/run/pawl.sock"
 var ErrOpen = errors.New("without TLS the API knows nobody over TCP, so it listens only on loopback or a Unix socket")
 
 // Listen opens what Serve serves: "unix:PATH", or "HOST:PORT" on loopback. Whoever can connect can upgrade and restart
-// the machine, so another host is ErrOpen unless insecure, which is for what is served over TLS too. A Unix socket is
+// the machine, so another host is [ErrOpen] unless insecure, which is for what is served over TLS too. A Unix socket is
 // for its owner alone; one that a dead service left behind is replaced.
 func Listen(ctx context.Context, address string, insecure bool) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {

@@ -251,7 +251,7 @@ func number(is bool) float64 {
 	return 0
 }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements [http.Handler].
 func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	all, err := m.families(r.Context())
 	var b bytes.Buffer

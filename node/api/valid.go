@@ -40,7 +40,7 @@ type validText struct{}
 
 var _ connect.Interceptor = validText{}
 
-// WrapUnary implements connect.Interceptor.
+// WrapUnary implements [connect.Interceptor].
 func (validText) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		answer, err := next(ctx, r)
@@ -51,12 +51,12 @@ func (validText) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	}
 }
 
-// WrapStreamingClient implements connect.Interceptor.
+// WrapStreamingClient implements [connect.Interceptor].
 func (validText) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
-// WrapStreamingHandler implements connect.Interceptor.
+// WrapStreamingHandler implements [connect.Interceptor].
 func (validText) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, c connect.StreamingHandlerConn) error { return next(ctx, validConn{c}) }
 }

@@ -1,11 +1,11 @@
 // Package hookdir makes hooks and checks of the executables in a directory, for operators who do not write Go.
 //
-// Start with Hooks and Checks, and give what they return to node.Config. The layout:
+// Start with Hooks and Checks, and give what they return to [node.Config]. The layout:
 //
 //	DIR/drain/10-pods       one directory a phase (see node.HookPhases), executables in the order of their names
 //	DIR/checks/50-network   the trial's checks
 //
-// An executable gets the occasion as JSON on its standard input (node.Occasion; a check gets {"phase":"checks"}), and
+// An executable gets the occasion as JSON on its standard input ([node.Occasion]; a check gets {"phase":"checks"}), and
 // may run for as long as the deadline says; then it is killed with all that it started. One that needs longer, or shall
 // have less, says so in a file beside it: 10-pods.deadline, with a time such as 10m. Exit code 0 is success. In a hook,
 // 10 says that everything was as it should be already, so that nothing is to be undone. Any other code is a failure.

@@ -142,7 +142,7 @@ func (w *Watchdog) Feed() error {
 	return nil
 }
 
-// Disarm stops the watchdog and closes it. One that cannot be stopped is ErrNoWayOut and stays open, to be fed. After
+// Disarm stops the watchdog and closes it. One that cannot be stopped is [ErrNoWayOut] and stays open, to be fed. After
 // another error it counts on, perhaps.
 func (w *Watchdog) Disarm() error {
 	w.mu.Lock()

@@ -93,7 +93,7 @@ func Zero(dev Device, off, n int64) error {
 	return err
 }
 
-// Section is size bytes of dev from off on. Reads and writes outside of it fail; Sync and DropCache are the whole
+// Section is size bytes of dev from off on. Reads and writes outside of it fail; Sync and [DropCache] are the whole
 // device's. It is [Cached], a [Bypass] and a [Backer] as far as dev is.
 func Section(dev Device, off, size int64) Device { return &section{dev, off, size} }
 

@@ -57,7 +57,7 @@ func (r *Reader) check(plain *os.File) error {
 	return nil
 }
 
-// ReadAt follows io.ReaderAt. Into memory of Buffer, aligned pieces are read as they are; all else takes a copy.
+// ReadAt follows [io.ReaderAt]. Into memory of Buffer, aligned pieces are read as they are; all else takes a copy.
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read %s at %d: before its start", r.f.Name(), off)

@@ -2,7 +2,7 @@
 // disk that a power cut could have left behind.
 //
 // Start with New. Give the Disk to the code under test, call Record before the operation of interest and Trace after
-// it, then walk Trace.Crashes. FailAt makes single operations fail. Mutants of a trace (DropFlush, Swap, DropStep)
+// it, then walk [Trace.Crashes]. FailAt makes single operations fail. Mutants of a trace (DropFlush, Swap, DropStep)
 // prove that a test would notice.
 //
 // The failure model. A flush makes everything before it durable. Between two flushes each block that was written is
@@ -32,7 +32,7 @@ var ErrUnreadable = errors.New("unreadable sector")
 // unit is the granularity of unreadable areas, in bytes.
 const unit = 512
 
-// Disk is a sparse device in memory. It implements the devices of this project: io.ReaderAt, io.WriterAt, Sync,
+// Disk is a sparse device in memory. It implements the devices of this project: [io.ReaderAt], [io.WriterAt], Sync,
 // Size and SectorSize. It reads as zeros where nothing was written. It is safe for concurrent use.
 type Disk struct {
 	size       int64
@@ -149,7 +149,7 @@ func (d *Disk) Atomics() map[string][]byte {
 	return m
 }
 
-// ReadAt follows io.ReaderAt. A range that covers an unreadable sector fails with ErrUnreadable and EIO.
+// ReadAt follows [io.ReaderAt]. A range that covers an unreadable sector fails with [ErrUnreadable] and EIO.
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -170,7 +170,7 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt follows io.WriterAt. A write beyond the end writes nothing and fails with ENOSPC, as block devices do.
+// WriteAt follows [io.WriterAt]. A write beyond the end writes nothing and fails with ENOSPC, as block devices do.
 func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

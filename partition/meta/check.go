@@ -6,7 +6,7 @@ import (
 	"github.com/pawl-os/pawl/partition/device"
 )
 
-// Check reads both copies and returns what is not as it should be, one sentence each. It is ErrDamaged when neither
+// Check reads both copies and returns what is not as it should be, one sentence each. It is [ErrDamaged] when neither
 // copy is valid. It writes nothing: the next Open makes copies agree.
 func Check(dev device.Device) (problems []string, err error) {
 	c, err := load(dev, nil)

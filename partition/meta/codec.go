@@ -40,7 +40,7 @@ type record struct {
 	value []byte
 }
 
-// Value returns a copy of the value under tag. It is ErrNoTag when there is none.
+// Value returns a copy of the value under tag. It is [ErrNoTag] when there is none.
 func (v *Values) Value(tag uint8) ([]byte, error) {
 	for i := len(v.records) - 1; i >= 0; i-- { // the last of several counts, as in Talos
 		if v.records[i].tag == uint32(tag) {
@@ -116,7 +116,7 @@ func (v *Values) equal(w *Values) bool {
 	})
 }
 
-// Encode returns one copy, CopySize bytes.
+// Encode returns one copy, [CopySize] bytes.
 func (v *Values) Encode() ([]byte, error) {
 	block := make([]byte, CopySize)
 	binary.BigEndian.PutUint32(block, magic1)

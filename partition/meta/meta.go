@@ -5,7 +5,7 @@
 //
 // META is two checked copies of the same values. Readers take copy 1 if it is valid, else copy 2. Every change writes
 // copy 2, flushes, writes copy 1, flushes, so a power cut at any write leaves all old or all new values. Both copies
-// bad is ErrDamaged, never an empty META. Every change reads the device again first, so a Store never brings back a
+// bad is [ErrDamaged], never an empty META. Every change reads the device again first, so a Store never brings back a
 // value that another one changed; but two writers at the same moment must be kept apart by holding the device
 // exclusively, as partition.Open does, also between processes.
 //
@@ -110,7 +110,7 @@ func (s *Store) load() (copies, error) {
 	return c, err
 }
 
-// Value reads one value. It is ErrNoTag when there is none.
+// Value reads one value. It is [ErrNoTag] when there is none.
 func (s *Store) Value(tag uint8) ([]byte, error) {
 	v, err := s.Values()
 	if err != nil {
@@ -212,7 +212,7 @@ func (s *Store) write(copy int, block, old []byte) error {
 }
 
 // Format makes dev an empty META. What it held is lost. A power cut leaves the old META, an empty one, or one that is
-// ErrDamaged if dev was not a valid META before.
+// [ErrDamaged] if dev was not a valid META before.
 //
 //  1. a flush, as in Update: what was read
 //  2. copy 2, or copy 1 if copy 2 alone was valid; flushed: the old values

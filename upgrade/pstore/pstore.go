@@ -1,7 +1,7 @@
 // Package pstore reads what a kernel kept of its log when it died: the records in /sys/fs/pstore, whoever keeps them
 // (the firmware's variables, a piece of memory, ACPI).
 //
-// Start with Dir.Read. A dump of the kernel's log is kept in several records, which are put together again. Records
+// Start with [Dir.Read]. A dump of the kernel's log is kept in several records, which are put together again. Records
 // that are not understood are left out, and left alone. Nothing is removed but by Remove.
 //
 // It follows the kernel's Documentation/ABI/testing/pstore and fs/pstore/platform.c ("Panic#1 Part2").

@@ -1,6 +1,6 @@
 // Package versions says which version of a system may follow which.
 //
-// Start with Rules.Allow. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in front, missing
+// Start with [Rules.Allow]. Versions are compared as semver.org has it (MAJOR.MINOR.PATCH, a "v" in front, missing
 // numbers are 0). What is no such version is not judged; but where an image says what it may follow, that has to be
 // shown. The package reads no image and no machine.
 package versions
@@ -28,7 +28,7 @@ const MinorSteps = "PAWL_MINOR_STEPS"
 
 // Rules say which version may follow which.
 //
-// A lower version is refused; a rollback is no downgrade. Within one major version at most MinorSteps minor versions
+// A lower version is refused; a rollback is no downgrade. Within one major version at most [MinorSteps] minor versions
 // are taken at once. A step to another major version is for the image to judge: see [FromAnnotation].
 type Rules struct {
 	MinorSteps int // 0: as the system's os-release says, or else 1; negative: any number

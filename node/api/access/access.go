@@ -118,7 +118,7 @@ func named(o proto.Message, option protoreflect.ExtensionType) Role {
 	return role
 }
 
-// Check refuses a call of m by caller with a request, unless the caller's role allows it: ErrDenied.
+// Check refuses a call of m by caller with a request, unless the caller's role allows it: [ErrDenied].
 func Check(caller Caller, m protoreflect.MethodDescriptor, request proto.Message) error {
 	needed := Needed(m, request)
 	switch {
@@ -193,7 +193,7 @@ func New(o Options) (*Control, error) {
 	return c, nil
 }
 
-// Caller is who makes a request; an error is ErrUnknown. The request's context is that of [Control.Connected].
+// Caller is who makes a request; an error is [ErrUnknown]. The request's context is that of [Control.Connected].
 func (c *Control) Caller(r *http.Request) (Caller, error) {
 	if p, local := r.Context().Value(peerKey{}).(peer); local {
 		return c.local(p)
