@@ -190,7 +190,7 @@ func TestBadImages(t *testing.T) {
 		{"larger than the boot file system", func() string {
 			return f.reference("2.6.0",
 				virtual.Spec{UKI: make([]byte, 41<<20)})
-		}, []string{"42993152 bytes into slot B", "use a smaller image, or"}, false},
+		}, []string{"42993664 bytes into slot B", "use a smaller image, or"}, false},
 		{"larger, and it does not say so", func() string {
 			return f.foreign("large", map[string][]byte{"usr/install/amd64/vmlinuz.efi": make([]byte, 41<<20)})
 		}, []string{"vmlinuz.efi: 42991616 bytes into slot B", "use a smaller image, or"}, false},

@@ -10,10 +10,12 @@ import (
 	"github.com/pawl-os/pawl/bootloader/grub"
 	"github.com/pawl-os/pawl/bootloader/grubenv"
 	"github.com/pawl-os/pawl/bootloader/predict"
+	"github.com/pawl-os/pawl/bootloader/secureboot"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/image/verity"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/partition"
@@ -134,6 +136,14 @@ var reasons = []struct {
 	{uki.ErrFormat, exitImage, "build the image again, with a stub, a kernel and a loader that are whole"},
 	{uki.ErrNoSection, exitImage, "build the image again, with `installer pack` or ukify"},
 	{uki.ErrBeyond, exitImage, "build the image again, with `installer pack` or ukify"},
+	{authenticode.ErrKey, exitUsage, "use an RSA key of 2048 bits or more, and its certificate"},
+	{authenticode.ErrUnknown, exitImage, "sign it with an RSA key (`installer pack --sign-efi`)"},
+	{secureboot.ErrRefused, exitImage, "sign it with a key that this firmware knows (`installer pack --sign-efi`), or " +
+		"enrol that key"},
+	{secureboot.ErrUnknown, exitRefused, "leave what starts now; `installer doctor` says what is not known"},
+	{secureboot.ErrFormat, exitRefused, "write the list that the message names anew, in the firmware's setup"},
+	{verity.ErrFormat, exitImage, "build the image again, with `installer pack --root FILE --verity`"},
+	{verity.ErrCorrupt, exitImage, "build the image again, or ask who changed it"},
 	{attempt.ErrRecord, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrFull, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrNoTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},

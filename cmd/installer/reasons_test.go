@@ -19,9 +19,9 @@ import (
 	"github.com/pawl-os/pawl/internal/terminal"
 )
 
-// elsewhere are directories whose errors no command of the installer can meet.
+// elsewhere are directories whose errors no command of the installer can meet; rootfs is for an initramfs.
 var elsewhere = []string{"cluster", "node", "cmd", "examples", "internal", "partition/disktest",
-	"bootloader/loadertest"}
+	"bootloader/loadertest", "bootloader/rootfs"}
 
 // answered are errors that the library asks for, and goes another way on.
 var answered = []string{"device.ErrCached"}

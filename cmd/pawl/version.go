@@ -16,9 +16,9 @@ func (c *cli) versionCommand() *cobra.Command {
 	var alone bool
 	cmd.Flags().BoolVar(&alone, "client", false, "only of this program")
 	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
-		if c.structured() && alone {
-			c.out.JSON(map[string]any{"client": map[string]any{"pawl": version(), "api": 1, "platform": runtime.GOOS +
-				"/" + runtime.GOARCH}}, "")
+		if alone {
+			c.value(map[string]any{"client": map[string]any{"pawl": version(), "api": 1, "platform": runtime.GOOS +
+				"/" + runtime.GOARCH}})
 		}
 		if !c.structured() {
 			c.out.Printf("pawl: %s, API 1, %s/%s\n", version(), runtime.GOOS, runtime.GOARCH)
