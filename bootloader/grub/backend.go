@@ -59,10 +59,12 @@ func onUEFI(boot *bootfs.FS) bool {
 		})
 	}
 	switch _, err := boot.Stat(bootloader.LoaderDir); {
-	case missing(err), holds(bootloader.CoreFile):
+	case holds(bootloader.CoreFile):
 		return false
-	case holds(bootloader.LoaderFile):
+	case holds(bootloader.LoaderFile): // while a disk is made, there is no directory yet
 		return true
+	case missing(err):
+		return false
 	}
 	program, err := bootorder.Read(boot, bootorder.MadeFor(boot).Removable())
 	return err != nil || !bootorder.IsProgram(program) || isGRUB(program) || bootorder.IsShim(program)
