@@ -85,3 +85,12 @@ func TestWrongFlagsNameThemselvesAndTheNearestRightValue(t *testing.T) {
 	require.Zero(t, code, out)
 	require.Contains(t, out, "Make one partition look empty")
 }
+
+func TestVersion(t *testing.T) {
+	status, out := run(t, "--version")
+	require.Zero(t, status, out)
+	require.Regexp(t, `^installer \S+, commit .*, date \S+, go\S+ \w+/\w+\n$`, out)
+	status, out = run(t, "status", "--version")
+	require.Equal(t, exitUsage, status)
+	require.Contains(t, out, "unknown flag: --version")
+}

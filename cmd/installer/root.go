@@ -74,8 +74,6 @@ func root() *cobra.Command {
 			return nil
 		},
 	}
-	c.Version = buildinfo.Text("installer")
-	c.SetVersionTemplate("{{.Version}}\n")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
@@ -84,6 +82,7 @@ func root() *cobra.Command {
 		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(),
 		adoptCommand())
 	group(c)
+	verbs.Version(c, buildinfo.Text("installer"))
 	return c
 }
 

@@ -136,8 +136,7 @@ func (c *cli) root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.Version = buildinfo.Text("pawl")
-	root.SetVersionTemplate("{{.Version}}\n")
+	verbs.Version(root, buildinfo.Text("pawl"))
 	root.PersistentFlags().StringSliceVarP(&c.nodes, "nodes", "n", []string{local},
 		"nodes to talk to, separated by commas; @NAME is a group of the context ($PAWL_NODES if not given)")
 	root.PersistentFlags().StringVar(&c.within, "context", "",
