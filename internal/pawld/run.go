@@ -13,16 +13,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/node/api/access"
-	"github.com/pawl-os/pawl/node/hookdir"
-	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -225,34 +220,9 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	insecure := flags.Bool("insecure", false, "also listen without TLS where others can reach it: the API knows "+
 		"nobody there")
 	who := accessFlags(flags)
-	deadline := within(flags, "trial-deadline", node.TrialDeadline, time.Second, longest,
-		"how long a trial may take until it is confirmed")
-	window := within(flags, "window", 0, 0, longest,
-		"how long the checks must go on to hold before a trial is confirmed")
-	hooks := checked(flags, "hooks", "", anything,
-		"directory of executables: PHASE/NAME for each phase around an upgrade, and checks/NAME;\nwithout checks a "+
-			"trial is confirmed once the service can read its machine")
-	hookDeadline := within(flags, "hook-deadline", node.HookDeadline, time.Millisecond, longest,
-		"how long each executable of --hooks may take")
-	unmount := checked(flags, "unmount", "", labels,
-		"labels of partitions to unmount before a trial is armed, separated by commas: EPHEMERAL,STATE")
-	dog := checked(flags, "watchdog", watchdog.Auto, device,
-		"hardware that resets the machine when a trial hangs, or the restart of an upgrade: auto, off, or "+
-			"/dev/watchdogN")
-	dogTimeout := within(flags, "watchdog-timeout", 0, time.Second, time.Hour,
-		"how long after the service fed it last the watchdog resets the machine (default 30s)")
-	dogAlways := flags.Bool("watchdog-always", false, "feed the watchdog also outside of trials, as long as pawld runs")
-	trial := checked(flags, "trial", "", oneOf("trial", "one-shot", "boot-next", "counting"),
-		"how systemd-boot tries a version when an order does not say: one-shot (default), boot-next, "+
-			"counting")
-	letGo := within(flags, "let-go", node.UnmountDeadline, time.Millisecond, longest,
-		"how long what holds a partition of --unmount may take to let go")
-	stuck := checked(flags, "stuck", "reboot", oneOf("stuck", "reboot", "undo"),
-		"when the partitions of --unmount cannot be unmounted, after services were stopped: reboot into the running "+
-			"version, or undo")
 	settled := ownFlags(flags)
 	var more []func(*node.Config) error
-	for _, part := range parts {
+	for _, part := range slices.Concat([]Part{watchdogFlags, trialFlags, hookFlags, unmountFlags}, parts) {
 		more = append(more, part(flags))
 	}
 	switch err := flags.Parse(args); {
@@ -275,35 +245,9 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 		return o.of(c), wrong(errs, "--label: %w", err)
 	}
 	c.Machine.Labels = parsed
-	c.Disk, c.TrialDeadline, c.Window = *disk, *deadline, *window
-	c.Watchdog = node.Watchdog{Device: *dog, Timeout: *dogTimeout, Always: *dogAlways}
-	if *dog == "off" {
-		c.Watchdog = node.Watchdog{}
-	}
-	switch *stuck {
-	case "reboot":
-	case "undo":
-		c.IfHeld = node.HeldUndo
-	default:
-		return o.of(c), wrong(errs, "--stuck %q: want reboot or undo", *stuck)
-	}
-	if err := bootloader.CheckWay(loaders.All(), *trial); err != nil {
-		return o.of(c), wrong(errs, "--%v", err)
-	}
-	c.UnmountDeadline, c.Machine.Way = *letGo, *trial
+	c.Disk = *disk
 	if _, err := access.New(who()); err != nil {
 		return o.of(c), wrong(errs, "%w", err)
-	}
-	if *unmount != "" {
-		c.Unmount = strings.Split(*unmount, ",")
-	}
-	if *hooks != "" {
-		c.Load = func(context.Context) ([]node.Check, []node.Hook, error) {
-			o := hookdir.Options{Deadline: *hookDeadline, Log: c.Log}
-			found, err1 := hookdir.Hooks(*hooks, o)
-			checks, err2 := hookdir.Checks(*hooks, o)
-			return checks, found, errors.Join(err1, err2)
-		}
 	}
 	for _, configure := range more {
 		if err := configure(&c); err != nil {
