@@ -99,14 +99,19 @@ func loadImage(r io.ReaderAt, length int64, machine uint16) ([]section, error) {
 		sections = append(sections, section{string(name), data})
 		end = max(end, raw+size)
 	}
-	if find(sections, ".sdmagic") == nil && end < length {
-		tail, err := readAt(r, length, end, min(length-end, mostOfSection))
-		if err != nil {
-			return nil, err
-		}
-		sections = append(sections, section{behind, tail})
+	return withRest(sections, r, length, end)
+}
+
+// withRest adds what lies behind all sections, from end on, where none of them says what the program is: see magic.
+func withRest(sections []section, r io.ReaderAt, length, end int64) ([]section, error) {
+	if find(sections, ".sdmagic") != nil || end >= length {
+		return sections, nil
 	}
-	return sections, nil
+	rest, err := readAt(r, length, end, min(length-end, mostOfSection))
+	if err != nil {
+		return nil, err
+	}
+	return append(sections, section{behind, rest}), nil
 }
 
 // sectionName is the name of a section that is longer than 8 bytes: "/37" says where it is in the table of strings, behind
