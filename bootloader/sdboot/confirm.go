@@ -52,6 +52,9 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 	if err != nil {
 		return err
 	}
+	if err := d.confLength(); err != nil {
+		return err
+	}
 	if !d.entries[s].bootable {
 		sector, err := l.entry(s, held, behind(d.entries[d.state.Default].sortKey))
 		if err == nil {

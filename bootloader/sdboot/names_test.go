@@ -1,6 +1,7 @@
 package sdboot_test
 
 import (
+	"bytes"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,6 +69,19 @@ func TestAnEntryThatWasEditedIsTakenAsTheLoaderTakesIt(t *testing.T) {
 			boot(t, boot(t, r, bootloader.B), bootloader.B)
 		})
 	}
+}
+
+// A confirm that could not be finished writes nothing: neither the entry that it would mend, nor loader.conf.
+func TestAConfirmBesideALoaderConfOfAnotherLength(t *testing.T) {
+	r := boot(t, upgraded(t), bootloader.B)
+	hidden := sector(content(t, r, entryB) + "\narchitecture aa64")
+	require.NoError(t, r.FS.Overwrite(entryB, hidden))
+	require.NoError(t, r.FS.Remove(conf))
+	require.NoError(t, r.FS.WriteFile(conf, bytes.Repeat([]byte("\n"), 1112)))
+	require.ErrorContains(t, r.Confirm(bootloader.B), "it has 1112 bytes, and a confirm could not overwrite it; pad it to 512")
+	now, err := r.FS.ReadFile(entryB)
+	require.NoError(t, err)
+	require.Equal(t, hidden, now)
 }
 
 // Names and patterns in loader.conf and in the variables that outrank it: what boots by itself is told as the loader

@@ -229,11 +229,19 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	l.readStops(d)
 	d.state.Blocked = cmp.Or(d.overrule, d.blocked)
-	if d.state.Blocked == nil && d.confSize != sectorSize {
-		d.state.Blocked = fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it "+
-			"to %d with newlines", confPath, d.confSize, sectorSize)
+	if d.state.Blocked == nil {
+		d.state.Blocked = d.confLength()
 	}
 	return l.readBlocked(d, len(names) > 0)
+}
+
+// confLength is why a confirm could not overwrite loader.conf in place; nil when it can.
+func (d *disk) confLength() error {
+	if d.confSize == sectorSize {
+		return nil
+	}
+	return fmt.Errorf("%s was edited: it has %d bytes, and a confirm could not overwrite it; pad it to %d with newlines",
+		confPath, d.confSize, sectorSize)
 }
 
 // readBlocked finds out whether variables can be kept and the firmware comes back to the loader, where nothing else is
