@@ -55,6 +55,10 @@ func (m mutant) because(r *recorded) string {
 	early := func(p part) bool { return p.step == "write" || p.step == "complete" || p.step == "prepare" }
 	either := func(kind string) bool { return a.kind == kind || b.kind == kind }
 	switch {
+	case either(probe):
+		return "nothing reads that variable: it asks whether the others have room, and is gone before they are written"
+	case r.op.loader && a.step == "try" && b.kind == bootNext:
+		return "firmware passes over a BootNext that names no variable, and what it starts once needs no place in BootOrder"
 	case (a.step == "clear" || strings.HasPrefix(a.step, "killed in ")) && b.step != "complete" && r.bare(m.at):
 		return noManifest
 	case a.step == "clear" && a.kind == directory && (b.step == "clear" || b.step == "write") && r.holdsNone(m.at+1):
@@ -85,8 +89,8 @@ func (m mutant) because(r *recorded) string {
 	return ""
 }
 
-// What view.kind calls a boot option and the order of them.
-const bootOption, bootOrder = "Boot####", "BootOrder"
+// What view.kind calls a boot option, the order of them, the next one, and the variable that asks for room.
+const bootOption, bootOrder, bootNext, probe = "Boot####", "BootOrder", "BootNext", "PawlProbe"
 
 // decides reports whether GRUB takes from a block what boots.
 func decides(kind string) bool { return kind == standing || kind == trial }
