@@ -131,8 +131,10 @@ func (m *Machine) proved(s report.Slot) error {
 		return err
 	case a == nil || a.To != s.Slot || a.Image != s.Manifest.Image || a.Result == attempt.Confirmed:
 		return nil
-	case a.Kind == attempt.Rollback && a.Result != attempt.FellBack && !a.Forced:
-		return nil // it had proved itself before that rollback
+	case a.Kind == attempt.Rollback && !a.Forced && (a.Result != attempt.FellBack || a.Reason == attempt.NotKnown):
+		// It had proved itself before that rollback. Where nothing of the trial is known, the power may have been cut
+		// before it was armed.
+		return nil
 	}
 	return fmt.Errorf("%s: %w: %s", s, ErrUnproved, a)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/meta"
@@ -95,6 +96,24 @@ func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
 			require.Equal(t, before.Loader.Default.Other(), r.Last.Slot)
 		})
 	}
+}
+
+// The power is cut when META calls a rollback armed and the loader does not: the old version finds that it fell back, and
+// knows of nothing. The same rollback can be ordered again.
+func TestARollbackWhoseArmingWasCutCanBeOrderedAgain(t *testing.T) {
+	r := start(t)
+	r.upgrade(r.image("2.0.0"))
+	r.boots(bootloader.B, "2.0.0")
+	r.confirm()
+	_, err := r.rollback(upgrade.Options{})
+	require.NoError(t, err)
+	require.NoError(t, r.Vars.Delete(efivar.Loader("LoaderEntryOneShot")))
+	r.boots(bootloader.B, "2.0.0")
+	a := r.status().Attempt
+	require.Equal(t, []string{string(attempt.FellBack), attempt.NotKnown}, []string{string(a.Result), a.Reason})
+	again, err := r.rollback(upgrade.Options{})
+	require.NoError(t, err)
+	require.Equal(t, attempt.Armed, again.Phase)
 }
 
 // A version that was the default once has proved itself, whatever became of a rollback to it that did not come to its

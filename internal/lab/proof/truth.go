@@ -164,6 +164,13 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if r.fresh() && b.Trial {
 		return m, l, nil // the install was cut before its own confirm; the system confirms itself and finishes it
 	}
+	if onTrial && r.op.noMeta && metaErr == nil && text == "" {
+		// META was made anew, and knows of no attempt that ordered this boot.
+		if b.Trial || b.Unordered == "" || s.Unordered == "" {
+			return m, l, fmt.Errorf("%v boots, ordered by no attempt, and the system takes itself for on trial: %v", l, b.Trial)
+		}
+		return m, l, nil
+	}
 	if b.Trial != onTrial || s.Loader.Trial() != onTrial {
 		return m, l, fmt.Errorf("%v boots, the system takes itself for on trial: %v", l, b.Trial)
 	}
