@@ -112,7 +112,7 @@ var allowed = map[string]struct {
 		"looks at disks of others"},
 	"upgrade/pstore":   {nil, "files of the kernel"},
 	"upgrade/versions": {nil, "rules about versions; knows no machine"},
-	"node": {[]string{"internal/foreign", "internal/mounttable", "internal/nearest", "upgrade",
+	"node": {[]string{"internal/buildinfo", "internal/foreign", "internal/mounttable", "internal/nearest", "upgrade",
 		"upgrade/attempt", "upgrade/doctor", "upgrade/progress", "upgrade/report", "upgrade/versions", "image", "bootloader",
 		"bootloader/loaders", "partition", "kexec", "node/watchdog", "partition/device"},
 		"the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},

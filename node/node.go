@@ -30,7 +30,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +37,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node/watchdog"
 	"github.com/pawl-os/pawl/upgrade"
@@ -271,22 +271,7 @@ func (s *Server) attach() {
 func (s *Server) About() About { return About{Version: Version(), BootID: s.bootID, Run: s.run} }
 
 // Version is the version of this module in the running program, as Go's build recorded it; "(devel)" if it did not.
-func Version() string {
-	const module = "github.com/pawl-os/pawl"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(devel)"
-	}
-	if info.Main.Path == module && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	for _, dep := range info.Deps {
-		if dep.Path == module {
-			return dep.Version
-		}
-	}
-	return "(devel)"
-}
+func Version() string { return buildinfo.Version() }
 
 // Recorded waits until Start has recorded this boot; what the disk says until then is of the boot before. When ctx ends
 // first, the error is [ErrStarting], or the context's cause if that is another.

@@ -10,12 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/internal/show"
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 func (c *cli) upgradeCommand() *cobra.Command {
-	r := &pawlv1.UpgradeRequest{Client: version()}
+	r := &pawlv1.UpgradeRequest{Client: buildinfo.Version()}
 	var wait, debug bool
 	var parallel int
 	cmd := &cobra.Command{

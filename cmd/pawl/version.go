@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/node/client"
 )
 
@@ -17,11 +17,11 @@ func (c *cli) versionCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&alone, "client", false, "only of this program")
 	return c.verb(cmd, 15*time.Second, func(ctx context.Context, nodes []*client.Client) error {
 		if alone {
-			c.value(map[string]any{"client": map[string]any{"pawl": version(), "api": 1, "platform": runtime.GOOS +
+			c.value(map[string]any{"client": map[string]any{"pawl": buildinfo.Version(), "api": 1, "platform": runtime.GOOS +
 				"/" + runtime.GOARCH}})
 		}
 		if !c.structured() {
-			c.out.Printf("pawl: %s, API 1, %s/%s\n", version(), runtime.GOOS, runtime.GOARCH)
+			c.out.Printf("pawl: %s, API 1, %s/%s\n", buildinfo.Version(), runtime.GOOS, runtime.GOARCH)
 		}
 		if alone {
 			return nil
@@ -34,12 +34,4 @@ func (c *cli) versionCommand() *cobra.Command {
 			}, err
 		})
 	})
-}
-
-// version is the version of this program, as Go's build recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

@@ -1,4 +1,4 @@
-// Package buildinfo is what the programs say of themselves for --version: what Go's build recorded. Start with Text.
+// Package buildinfo is what programs say of themselves: what Go's build recorded. Start with Text, or Version.
 package buildinfo
 
 import (
@@ -21,11 +21,30 @@ func Text(program string) string {
 	return text(program, info)
 }
 
-func text(program string, info *debug.BuildInfo) string {
-	version := "(devel)"
-	if strings.HasPrefix(info.Main.Path, module) && info.Main.Version != "" {
-		version = info.Main.Version
+// Version is the version of this module in the running program; "(devel)" where the build did not record it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return devel
 	}
+	return version(info)
+}
+
+const devel = "(devel)"
+
+func version(info *debug.BuildInfo) string {
+	if strings.HasPrefix(info.Main.Path+"/", module+"/") && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return devel
+}
+
+func text(program string, info *debug.BuildInfo) string {
 	settings := map[string]string{}
 	for _, s := range info.Settings {
 		settings[s.Key] = s.Value
@@ -40,6 +59,6 @@ func text(program string, info *debug.BuildInfo) string {
 	if at := settings["vcs.time"]; at != "" {
 		date = at
 	}
-	return fmt.Sprintf("%s %s, commit %s, date %s, %s %s/%s", program, version, commit, date, runtime.Version(),
+	return fmt.Sprintf("%s %s, commit %s, date %s, %s %s/%s", program, version(info), commit, date, runtime.Version(),
 		runtime.GOOS, runtime.GOARCH)
 }

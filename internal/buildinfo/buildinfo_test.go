@@ -17,4 +17,6 @@ func TestVersionCommitAndDate(t *testing.T) {
 	require.Contains(t, text("pawld", info), "commit 0123abcd, date")
 	require.Regexp(t, `^x \(devel\), commit unknown, date unknown, go`, text("x", &debug.BuildInfo{}))
 	require.Contains(t, Text("pawl"), "pawl (devel), commit ")
+	info = &debug.BuildInfo{Main: debug.Module{Path: module + "s", Version: "v9"}, Deps: []*debug.Module{{Path: module, Version: "v1.2.4"}}}
+	require.Equal(t, "v1.2.4", version(info), "an embedder has a version of its own")
 }
