@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/buildinfo"
+	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
 )
