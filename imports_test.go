@@ -71,8 +71,10 @@ var allowed = map[string]struct {
 		"a backend over the file system and the codecs"},
 	"bootloader/rootfs": {[]string{"bootloader", "bootloader/bootfs", "bootloader/cmdline", "image/verity", "partition",
 		"partition/device"}, "for an initramfs: finds the root of the slot that runs; writes nothing"},
-	"bootloader/rootfs/internal/verityguest": {[]string{"bootloader/rootfs", "partition"}, "PID 1 of a test machine"},
-	"bootloader/grubenv":                     {nil, "a leaf codec that anyone may import"},
+	"bootloader/rootfs/internal/verityguest": {[]string{"bootloader/rootfs", "partition", "internal/harness/guest"},
+		"PID 1 of a test machine"},
+	"bootloader/bootfs/internal/vfatguest": {[]string{"internal/harness/guest"}, "PID 1 of a test machine"},
+	"bootloader/grubenv":                   {nil, "a leaf codec that anyone may import"},
 	"bootloader/predict": {[]string{"bootloader/arch", "bootloader", "bootloader/authenticode", "bootloader/cmdline",
 		"bootloader/efivar", "bootloader/secureboot", "partition/device"},
 		"the model of firmware and loader; reads disk and file system by itself, so shares no code with what writes " +

@@ -7,8 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/examples/os/osimage"
+	"github.com/pawl-os/pawl/internal/harness/oskit"
 	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
@@ -28,33 +27,9 @@ const bootWithin = 4 * time.Minute // machines are emulated
 func kernel(t *testing.T) []string {
 	parts, err := osimage.FindParts()
 	require.NoError(t, err)
-	dir := t.TempDir()
-	init := filepath.Join(dir, "init")
-	build := exec.Command("go", "build", "-trimpath", "-o", init, "./internal/vfatguest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	program, err := os.ReadFile(init)
+	initramfs, err := oskit.Guest(t.Context(), t.TempDir(), "./internal/vfatguest", parts.Modules, "virtio_pci", "virtio_blk",
+		"vfat", "nls_cp437", "nls_ascii", "nls_utf8")
 	require.NoError(t, err)
-	modules, err := osimage.Modules(parts.Modules, "virtio_pci", "virtio_blk", "vfat", "nls_cp437", "nls_ascii",
-		"nls_utf8")
-	require.NoError(t, err)
-	var archive bytes.Buffer
-	a := osimage.NewArchive(&archive)
-	a.Dir("dev")
-	a.CharDevice("dev/console", 0o600, 5, 1)
-	a.File("init", 0o755, program)
-	order := ""
-	for _, m := range modules {
-		content, err := os.ReadFile(m.Path)
-		require.NoError(t, err)
-		a.File("lib/modules/"+m.Name+".ko", 0o644, content)
-		order += m.Name + ".ko\n"
-	}
-	a.File("lib/modules/order", 0o644, []byte(order))
-	require.NoError(t, a.Close())
-	initramfs := filepath.Join(dir, "initramfs")
-	require.NoError(t, os.WriteFile(initramfs, archive.Bytes(), 0o600))
 	return []string{"-kernel", parts.Kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet loglevel=0 panic=1"}
 }
 

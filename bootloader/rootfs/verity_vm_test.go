@@ -3,12 +3,10 @@
 package rootfs_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,48 +17,20 @@ import (
 	"github.com/pawl-os/pawl/bootloader/rootfs"
 	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/image/verity"
+	"github.com/pawl-os/pawl/internal/harness/oskit"
 	"github.com/pawl-os/pawl/internal/harness/vmtest"
 	"github.com/pawl-os/pawl/partition"
 )
 
 const bootWithin = 4 * time.Minute // machines are emulated
 
-// initramfs is one with verityguest and the modules that it needs.
-func initramfs(t *testing.T, modulesDir string) string {
-	dir := t.TempDir()
-	init := filepath.Join(dir, "init")
-	build := exec.Command("go", "build", "-trimpath", "-o", init, "./internal/verityguest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	program, err := os.ReadFile(init)
-	require.NoError(t, err)
-	modules, err := osimage.Modules(modulesDir, "virtio_pci", "virtio_blk", "dm-mod", "dm-verity")
-	require.NoError(t, err)
-	var archive bytes.Buffer
-	a := osimage.NewArchive(&archive)
-	a.Dir("dev")
-	a.CharDevice("dev/console", 0o600, 5, 1)
-	a.File("init", 0o755, program)
-	order := ""
-	for _, m := range modules {
-		content, err := os.ReadFile(m.Path)
-		require.NoError(t, err)
-		a.File("lib/modules/"+m.Name+".ko", 0o644, content)
-		order += m.Name + ".ko\n"
-	}
-	a.File("lib/modules/order", 0o644, []byte(order))
-	require.NoError(t, a.Close())
-	path := filepath.Join(dir, "initramfs")
-	require.NoError(t, os.WriteFile(path, archive.Bytes(), 0o600))
-	return path
-}
-
 // The kernel's own dm-verity takes the table, reads what was written, and refuses the block in which one bit changed.
 func TestTheKernelReadsTheRunningSlotsRoot(t *testing.T) {
 	parts, err := osimage.FindParts()
 	require.NoError(t, err)
-	archive := initramfs(t, parts.Modules)
+	archive, err := oskit.Guest(t.Context(), t.TempDir(), "./internal/verityguest", parts.Modules, "virtio_pci", "virtio_blk",
+		"dm-mod", "dm-verity")
+	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "disk")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	require.NoError(t, os.Truncate(path, 80*mib))

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/internal/harness/guest"
 )
 
 func main() {
@@ -21,31 +23,15 @@ func main() {
 	} else {
 		fmt.Println("vfat: done")
 	}
-	unix.Sync()
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	guest.End()
 }
 
 func run() error {
-	for _, dir := range []string{"/dev", "/mnt"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	if err := unix.Mount("devtmpfs", "/dev", "devtmpfs", 0, ""); err != nil && err != unix.EBUSY {
-		return fmt.Errorf("mount devtmpfs: %w", err)
-	}
-	order, err := os.ReadFile("/lib/modules/order")
-	if err != nil {
+	if err := guest.Begin(); err != nil {
 		return err
 	}
-	for _, name := range strings.Fields(string(order)) {
-		module, err := os.ReadFile("/lib/modules/" + name)
-		if err != nil {
-			return err
-		}
-		if err := unix.InitModule(module, ""); err != nil && err != unix.EEXIST {
-			return fmt.Errorf("load %s: %w", name, err)
-		}
+	if err := os.MkdirAll("/mnt", 0o755); err != nil {
+		return err
 	}
 	for _, disk := range []string{"vda", "vdb"} {
 		if err := unix.Mount("/dev/"+disk, "/mnt", "vfat", 0, "utf8=1,errors=remount-ro"); err != nil {

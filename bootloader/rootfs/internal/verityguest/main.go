@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/bootloader/rootfs"
+	"github.com/pawl-os/pawl/internal/harness/guest"
 	"github.com/pawl-os/pawl/partition"
 )
 
@@ -24,33 +22,12 @@ func main() {
 		fmt.Println("verity: failed:", err)
 	}
 	fmt.Println("verity: done")
-	unix.Sync()
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	guest.End()
 }
 
 func run() error {
-	for _, dir := range []string{"/dev", "/proc", "/sys"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	for dir, kind := range map[string]string{"/dev": "devtmpfs", "/proc": "proc", "/sys": "sysfs"} {
-		if err := unix.Mount(kind, dir, kind, 0, ""); err != nil && err != unix.EBUSY {
-			return fmt.Errorf("mount %s: %w", dir, err)
-		}
-	}
-	order, err := os.ReadFile("/lib/modules/order")
-	if err != nil {
+	if err := guest.Begin(); err != nil {
 		return err
-	}
-	for _, name := range strings.Fields(string(order)) {
-		module, err := os.ReadFile("/lib/modules/" + name)
-		if err != nil {
-			return err
-		}
-		if err := unix.InitModule(module, ""); err != nil && err != unix.EEXIST {
-			return fmt.Errorf("load %s: %w", name, err)
-		}
 	}
 	return root()
 }
