@@ -132,8 +132,8 @@ var allowed = map[string]struct {
 // library are the packages that an outsider can import.
 var library = []string{"bootloader", "image", "kexec", "node", "partition", "upgrade"}
 
-// rooms are the folders whose packages need no row: each may import what lies in one of its floors, and what lies in its
-// own folder. The first that fits counts.
+// rooms are the folders whose packages need no row: each may import what lies in one of its floors, and what lies in
+// its own folder. The first that fits counts.
 var rooms = []struct {
 	folder string
 	floors []string

@@ -53,8 +53,8 @@ type Turn struct {
 // Notice is something that a person should know of, and that no operation ends with.
 type Notice string
 
-// Call is a call of the API: one that is more than looking, once when it is let through where it lasts, and once when it is
-// over; or one that was refused.
+// Call is a call of the API: one that is more than looking, once when it is let through where it lasts, and once when
+// it is over; or one that was refused.
 type Call struct {
 	Caller  string // the subject of a certificate, or a user of this machine
 	From    string // an address, or "socket"

@@ -47,9 +47,9 @@ func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 	return ""
 }
 
-// onlyChoice reports whether the slot that runs is what boots by itself, though the loader does not say what does: where
-// others have changed the loader's files or variables. An install that was cut before its own confirm has no other
-// slot, and no attempt; so it is taken where nothing boots by itself, or where that is not known.
+// onlyChoice reports whether the slot that runs is what boots by itself, though the loader does not say what does:
+// where others have changed the loader's files or variables. An install that was cut before its own confirm has no
+// other slot, and no attempt; so it is taken where nothing boots by itself, or where that is not known.
 func (m *Machine) onlyChoice(st bootloader.State, a *attempt.Attempt) bool {
 	next, err := m.byItself()
 	if err != nil || next.Stuck != "" {

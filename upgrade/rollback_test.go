@@ -98,8 +98,8 @@ func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
 	}
 }
 
-// The power is cut when META calls a rollback armed and the loader does not: the old version finds that it fell back, and
-// knows of nothing. The same rollback can be ordered again.
+// The power is cut when META calls a rollback armed and the loader does not: the old version finds that it fell back,
+// and knows of nothing. The same rollback can be ordered again.
 func TestARollbackWhoseArmingWasCutCanBeOrderedAgain(t *testing.T) {
 	r := start(t)
 	r.upgrade(r.image("2.0.0"))

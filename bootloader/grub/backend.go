@@ -49,8 +49,8 @@ func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 }
 
 // onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first
-// sector. The directory stays, whatever happens to the file in it; but others may make one on a machine with a BIOS: its
-// slots hold a core image, and where they hold neither, another program there is not ours.
+// sector. The directory stays, whatever happens to the file in it; but others may make one on a machine with a BIOS:
+// its slots hold a core image, and where they hold neither, another program there is not ours.
 func onUEFI(boot *bootfs.FS) bool {
 	holds := func(name string) bool {
 		return slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {

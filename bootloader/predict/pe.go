@@ -114,8 +114,8 @@ func withRest(sections []section, r io.ReaderAt, length, end int64) ([]section, 
 	return append(sections, section{behind, rest}), nil
 }
 
-// sectionName is the name of a section that is longer than 8 bytes: "/37" says where it is in the table of strings, behind
-// the symbols of 18 bytes each. "" where there is none.
+// sectionName is the name of a section that is longer than 8 bytes: "/37" says where it is in the table of strings,
+// behind the symbols of 18 bytes each. "" where there is none.
 func sectionName(r io.ReaderAt, length int64, coff []byte, name string) string {
 	digits, long := strings.CutPrefix(name, "/")
 	off, err := strconv.ParseUint(digits, 10, 24)
@@ -153,8 +153,8 @@ func find(sections []section, name string) []byte {
 	return nil
 }
 
-// magic is what a program of systemd says of itself, and what follows. For arm64 systemd 252 is linked without a section
-// for it, and has it behind all sections.
+// magic is what a program of systemd says of itself, and what follows. For arm64 systemd 252 is linked without a
+// section for it, and has it behind all sections.
 func magic(sections []section) string {
 	if text := find(sections, ".sdmagic"); text != nil {
 		return string(text)

@@ -14,8 +14,8 @@
 // It does not model: a directory that a loader makes longer, an Extended Boot Loader partition, GRUB on FAT12 and
 // FAT16, other partition tables than GPT, more than one disk, keys pressed, or what an image does once it started. The
 // first four are errors when they would matter. With Secure Boot on, a program is refused that the firmware, or the
-// shim in front of the loader, is known to refuse (package secureboot). Where that is not known, and for what GRUB loads
-// without a shim, the signature is taken to be good, and Outcome.Unsure says so.
+// shim in front of the loader, is known to refuse (package secureboot). Where that is not known, and for what GRUB
+// loads without a shim, the signature is taken to be good, and Outcome.Unsure says so.
 //
 // Specification: UEFI 2.10 sections 3 and 13, the Boot Loader Specification of the UAPI group, systemd-boot(7) 252.
 package predict

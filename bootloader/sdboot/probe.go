@@ -17,8 +17,8 @@ import (
 // loaderTitle is what systemd-boot calls itself, in LoaderInfo and in its own image.
 const loaderTitle = "systemd-boot"
 
-// Version is what an image of systemd-boot says of itself (see uki.Image.LoaderInfo), such as "252.39-1~deb12u2". What is
-// no such image is an error.
+// Version is what an image of systemd-boot says of itself (see uki.Image.LoaderInfo), such as "252.39-1~deb12u2". What
+// is no such image is an error.
 func Version(r io.ReaderAt, size int64) (string, error) {
 	img, err := uki.Parse(r, size)
 	if err != nil {

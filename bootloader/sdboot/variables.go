@@ -78,8 +78,8 @@ func short(s string) string {
 }
 
 // readOutranking judges the variables that could name something else than loader.conf does: now, or once another entry
-// is written. It returns the slot that the first of them names which is there, None where that is not known or not ours;
-// found is false when loader.conf decides.
+// is written. It returns the slot that the first of them names which is there, None where that is not known or not
+// ours; found is false when loader.conf decides.
 func (l *Loader) readOutranking(d *disk) (s bootloader.Slot, found bool, fatal error) {
 	for _, name := range outranking {
 		if name == entryDefault && d.conf.preferredID != "" && !found {

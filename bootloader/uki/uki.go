@@ -129,8 +129,8 @@ func (i *Image) Text(name string) (string, error) {
 }
 
 // LoaderInfo returns what a program of systemd says of itself, "systemd-boot 252.39-1~deb12u2" or "systemd-stub 257":
-// the text between "#### LoaderInfo: " and " ####". It is in the section .sdmagic, or for machines where systemd 252 was
-// linked without such sections (arm64) behind all sections, where 1 MiB is looked at. What says nothing is
+// the text between "#### LoaderInfo: " and " ####". It is in the section .sdmagic, or for machines where systemd 252
+// was linked without such sections (arm64) behind all sections, where 1 MiB is looked at. What says nothing is
 // [ErrNoSection].
 func (i *Image) LoaderInfo() (string, error) {
 	text, err := i.Text(".sdmagic")

@@ -152,14 +152,16 @@ func (c *cli) root() *cobra.Command {
 		root.PersistentFlags().StringVar(f.to, f.name, os.Getenv(f.from), f.usage+" ($"+f.from+" if not given)")
 		root.PersistentFlags().Lookup(f.name).DefValue = "" // the help is the same everywhere
 	}
-	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text, json (one object a line) or yaml (a document each)")
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text",
+		"text, json (one object a line) or yaml (a document each)")
 	verbs.Help(root, func(err error) error { return usage{err} })
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
 		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
-		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(), c.inspectCommand(), c.versionCommand())
+		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(),
+		c.inspectCommand(), c.versionCommand())
 	c.completions(root)
 	return root
 }

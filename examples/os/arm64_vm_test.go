@@ -71,8 +71,8 @@ func (m *machine) upgradeForetold() {
 	m.foretold("boot 1: slot B, 2.0.0: ", "result: fine")
 }
 
-// What `make boots` has beside it: GRUB, and both loaders through a whole life, a panic and a kernel that does not load.
-// Each boot is foretold.
+// What `make boots` has beside it: GRUB, and both loaders through a whole life, a panic and a kernel that does not
+// load. Each boot is foretold.
 func TestLivesOnArm64(t *testing.T) {
 	if !long() {
 		t.Log("only with PAWL_LONG")

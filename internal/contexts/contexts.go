@@ -23,6 +23,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -135,10 +136,11 @@ func (f File) Check() error {
 	return nil
 }
 
+var goodName = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,62}$`)
+
 // checkName refuses what could not be given on a command line.
 func checkName(name string) error {
-	if name == "" || len(name) > 63 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") !=
-		"" || name[0] == '-' {
+	if !goodName.MatchString(name) {
 		return errors.New("a name has 1 to 63 letters, digits, dots, hyphens and underscores, and no hyphen first")
 	}
 	return nil

@@ -110,6 +110,6 @@ func (t Token) verify(chain []*x509.Certificate, now time.Time) (*x509.Certifica
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		return ca, err
 	}
-	return nil, errors.New("what answers there is not of the authority that the token names (is it the right address? was " +
-		"the token changed?)")
+	return nil, errors.New("what answers there is not of the authority that the token names (is it the right address? " +
+		"was the token changed?)")
 }

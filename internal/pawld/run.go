@@ -144,8 +144,8 @@ func (d daemon) serve(ctx context.Context, args []string, o order) error {
 	return api.Run(ctx, o.node, o.api)
 }
 
-// again reads the settings again. The log's level counts at once; of what else has changed it is said that it counts after
-// a restart. The files of TLS need no order.
+// again reads the settings again. The log's level counts at once; of what else has changed it is said that it counts
+// after a restart. The files of TLS need no order.
 func (d daemon) again(args []string, o order) {
 	var said strings.Builder
 	fresh, err := parse(args, &said, d.parts)

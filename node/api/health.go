@@ -22,8 +22,8 @@ const (
 	notServing = 2
 )
 
-// health answers as /readyz does, for readers, to programs that know gRPC alone. The messages of grpc.health.v1 have one
-// field each, and are on the wire what wrappers of a string and of a number are; so nothing is registered that an
+// health answers as /readyz does, for readers, to programs that know gRPC alone. The messages of grpc.health.v1 have
+// one field each, and are on the wire what wrappers of a string and of a number are; so nothing is registered that an
 // embedder's own gRPC has already.
 func (a *API) health(ctx context.Context, r *connect.Request[wrapperspb.StringValue]) (
 	*connect.Response[wrapperspb.Int32Value], error) {

@@ -1,6 +1,6 @@
 // Package grubcore makes the parts of GRUB that an installer image carries, with the programs and modules of GRUB that
-// are installed here (Debian: grub-common, grub-pc-bin, grub-efi-amd64-bin and their like for other architectures). It is used when an image is packed, and
-// never on the machine that is installed.
+// are installed here (Debian: grub-common, grub-pc-bin, grub-efi-amd64-bin and their like for other architectures). It
+// is used when an image is packed, and never on the machine that is installed.
 //
 // Start with Make. The same version of GRUB gives the same bytes, with nothing of one machine inside.
 package grubcore

@@ -1,5 +1,5 @@
-// Package scrape reads Prometheus' text format, version 0.0.4, strictly, for tests: it shares no code with what writes it.
-// Start with [Read].
+// Package scrape reads Prometheus' text format, version 0.0.4, strictly, for tests: it shares no code with what writes
+// it. Start with [Read].
 package scrape
 
 import (

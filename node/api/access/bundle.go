@@ -59,8 +59,8 @@ func stampOf(path string) stamp {
 	return stamp{inode: st.Ino, device: uint64(st.Dev), size: st.Size, written: st.Mtim, changed: st.Ctim}
 }
 
-// now is the bundle as the files are now, or, when they cannot be taken, as they were last; that is said in the log, and
-// by the problem.
+// now is the bundle as the files are now, or, when they cannot be taken, as they were last; that is said in the log,
+// and by the problem.
 func (f *files) now() (*bundle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -180,7 +180,8 @@ func readFile(path string) ([]byte, error) {
 	return data, err
 }
 
-// verify asks Go whether a client's chain, the leaf first, comes from an authority in the bundle and is valid at a time.
+// verify asks Go whether a client's chain, the leaf first, comes from an authority in the bundle and is valid at a
+// time.
 func (b *bundle) verify(chain []*x509.Certificate, at time.Time) error {
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {

@@ -287,8 +287,8 @@ func (m *machine) spoil(s bootloader.Slot) error {
 	return w.Close()
 }
 
-// setByOthers reports whether another program has set what boots next: a BootNext to what is no UKI or loader of a slot,
-// or a LoaderEntryOneShot that is no entry of a slot.
+// setByOthers reports whether another program has set what boots next: a BootNext to what is no UKI or loader of a
+// slot, or a LoaderEntryOneShot that is no entry of a slot.
 func (m *machine) setByOthers() bool {
 	if v, err := m.vars.Memory.Read(efivar.Global("BootNext")); err == nil {
 		n, err := efivar.DecodeNumber(v.Data)
