@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"github.com/google/uuid"
@@ -115,9 +116,20 @@ func (op *filling) placeImages(h *halves) error {
 
 // apartFromRunning refuses to write an image where the running slot has one: labels that were told wrong, or changed.
 func (op *filling) apartFromRunning() error {
-	running, err := bootloader.ReadSlot(op.m.Boot, op.plan.From)
-	if err != nil || len(op.images) == 0 {
+	if len(op.images) == 0 {
+		return nil
+	}
+	// The manifest alone counts: a file that is gone does not free a partition.
+	data, err := op.m.Boot.ReadFile(op.plan.From.File(bootloader.ManifestFile))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it names no partition
+	}
+	running := bootloader.Manifest{}
+	if err == nil {
+		running, err = bootloader.DecodeManifest(data)
+	}
+	if err != nil {
+		return fmt.Errorf("look where the images of slot %s are, which runs: %w", op.plan.From, err)
 	}
 	for _, i := range op.images {
 		for _, r := range running.Images {

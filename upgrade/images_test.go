@@ -254,6 +254,25 @@ func TestTheRunningSlotsRootIsNeverWritten(t *testing.T) {
 	require.True(t, bytes.Equal(before, after))
 }
 
+// The same, where a file of the running slot is gone, and where its manifest cannot be read.
+func TestTheRunningSlotsRootIsNeverWrittenBesideAFileThatIsGone(t *testing.T) {
+	for file, says := range map[string]string{
+		bootloader.LoaderFile:   "where slot A, which runs, has its root",
+		bootloader.ManifestFile: "look where the images of slot A are",
+	} {
+		r := startRooted(t)
+		r.Labels = partition.Labels{"ROOT-A": "ROOT-B", "ROOT-B": "ROOT-A"}
+		r.put(bootloader.A.File(file), []byte("{}"))
+		before, err := half(r.Disk, "A")
+		require.NoError(t, err)
+		_, err = r.Upgrade(t.Context(), r.rooted("2.0.0", nil), upgrade.Options{Force: true})
+		require.ErrorContains(t, err, says, file)
+		after, err := half(r.Disk, "A")
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(before, after), file)
+	}
+}
+
 // cutAnywhere cuts the power at each write of an upgrade with a root. What boots has to be whole: its own files, and
 // its own root in its half. The running version's half never changes.
 func cutAnywhere(t *testing.T, r *rig, trace *disktest.Trace, block int) (disks, trials int, err error) {
