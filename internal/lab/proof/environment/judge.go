@@ -224,9 +224,31 @@ func (j judge) rollback(c *machine) (bool, error) {
 		return true, nil // what was armed before the firmware's fault is not the judge's
 	}
 	if !a.Open() { // something was armed, prepared or staged, and is taken back
-		return true, j.boots(c, j.old, "after it was taken back", 2)
+		return true, j.back(c)
 	}
 	return true, j.armed(c, a)
+}
+
+// back requires that the default boots as if nothing had been armed: by itself, or first as often as an entry of others
+// counted it before.
+func (j judge) back(c *machine) error {
+	const when = "after it was taken back"
+	as := j.m.clone()
+	for range 12 {
+		if err := as.boot(); err != nil || !as.last.Trial {
+			break
+		}
+		if got, ok := as.runs(as.last); !ok || got != j.old {
+			break // what is armed
+		}
+		if err := c.boot(); err != nil {
+			return broken(when+", the model does not know", "%v", err)
+		}
+		if got, ok := c.runs(c.last); !ok || got != j.old {
+			return broken(when+", what should boot does not", "%v, want %v", told(c.last), j.old)
+		}
+	}
+	return j.boots(c, j.old, when, 2)
 }
 
 // untouched requires that the files of others are as they were.
