@@ -13,6 +13,9 @@ var (
 	// ErrMachine is returned for a loader that is for another kind of machine. Nothing was written, and force does not
 	// help. Do: use an image that was built for this machine.
 	ErrMachine = errors.New("the loader is for another kind of machine")
+	// ErrForbidden is returned for a loader that Secure Boot of this machine forbids, or that is no program. Nothing was
+	// written, and force does not help. Do: sign it with a key that this firmware knows, and build the image again.
+	ErrForbidden = errors.New("this firmware does not start the loader")
 	// ErrRefused is returned for a loader that this firmware did not start, or is not known to start. Nothing was
 	// written. Do: what the message says; force it only with another way to start the machine at hand.
 	ErrRefused = errors.New("this firmware is not known to start the loader")
@@ -20,6 +23,9 @@ var (
 	// loader. Nothing was written. Do: nothing, or force it.
 	ErrNotOurs = errors.New("what firmware starts was not installed by Pawl")
 )
+
+// NeverStarts reports whether an error says that firmware certainly does not start a loader. Force does not help then.
+func NeverStarts(err error) bool { return errors.Is(err, ErrMachine) || errors.Is(err, ErrForbidden) }
 
 // Replacer is a Bootloader whose own file can be replaced by the one that a slot holds ([LoaderFile], [CoreFile]): see
 // Takes.OwnFile.
@@ -40,7 +46,7 @@ type Replacer interface {
 	// Replace installs the loader of slot s, which runs and is the default, and reads it back. It can be cut at any
 	// write and called again: unless it is forced, a machine that is cut starts s. With nothing to replace it sees to
 	// it that firmware can start the slot's own copy. It refuses with ErrRisk, ErrOlder and ErrRefused, unless it is
-	// forced, and always with ErrMachine. What is in the loader's place is replaced whatever it is: see
+	// forced, and always where it NeverStarts. What is in the loader's place is replaced whatever it is: see
 	// Comparison.Digest.
 	Replace(s Slot, o ReplaceOptions) error
 
@@ -70,7 +76,7 @@ type Tried struct {
 
 // ReplaceOptions are the choices of Replace. The zero value takes no risk.
 type ReplaceOptions struct {
-	Force     bool         // also with a risk, by an older loader, and by one that firmware may not start
+	Force     bool         // also with a risk, by an older loader, and by one that firmware is not known to start
 	DropCache func() error // makes the next read come from the device; nil where there is no cache
 }
 
@@ -82,7 +88,7 @@ type Comparison struct {
 	Own       string // name and version of the slot's; "" when the slot holds none
 	Same      bool   // they are the same, byte for byte
 	Older     bool   // the slot's says that it is the older one
-	// why it cannot be replaced (ErrMachine), or not without risk (ErrRefused, ErrRisk); nil when it can
+	// why it cannot be replaced ([NeverStarts]), or not without risk (ErrRefused, ErrRisk); nil when it can
 	Unsafe error
 	Notes  []string
 }

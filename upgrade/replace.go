@@ -2,7 +2,6 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -28,7 +27,7 @@ func (m *Machine) loaderStatus(st bootloader.State) (report.Loader, error) {
 	ours := m.ours(c)
 	switch {
 	case c.Same || c.Own == "":
-	case errors.Is(c.Unsafe, bootloader.ErrMachine):
+	case bootloader.NeverStarts(c.Unsafe):
 		s.Left = c.Unsafe
 	case ours != nil:
 		s.Left = ours
@@ -87,7 +86,7 @@ func (m *Machine) newer(other bootloader.Slot, than report.Slot, digest string) 
 
 // LoaderOptions are the choices of ReplaceLoader. The zero value takes no risk.
 type LoaderOptions struct {
-	Force    bool                 // whatever Left says, but for ErrMachine: the machine may then not start
+	Force    bool                 // whatever Left says, but where it NeverStarts: the machine may then not start
 	Progress func(progress.Event) // may be nil
 }
 
@@ -134,7 +133,7 @@ func (m *Machine) replaceLoader(ctx context.Context, o LoaderOptions) (report.Lo
 	if err != nil || s.Own == "" {
 		return s, err
 	}
-	if s.Left != nil && (!o.Force || errors.Is(s.Left, bootloader.ErrMachine)) {
+	if s.Left != nil && (!o.Force || bootloader.NeverStarts(s.Left)) {
 		return s, fmt.Errorf("%s is installed, version %s has %s: %w", s.Installed, s.Version, s.Own, s.Left)
 	}
 	own, err := ownOf(slot)

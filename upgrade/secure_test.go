@@ -172,8 +172,12 @@ func TestLoaderByTheFirmwaresLists(t *testing.T) {
 				require.NoError(t, left)
 				return
 			}
-			require.ErrorIs(t, left, bootloader.ErrRefused)
+			require.ErrorIs(t, left, bootloader.ErrForbidden)
 			require.ErrorContains(t, left, c.says)
+			before := r.installed()
+			_, err = r.replace(upgrade.LoaderOptions{Force: true})
+			require.ErrorIs(t, err, bootloader.ErrForbidden, "force does not help")
+			require.Equal(t, before, r.installed())
 		})
 	}
 }

@@ -38,12 +38,12 @@ func Read(f *bootfs.FS, path string) ([]byte, error) {
 	return data, nil
 }
 
-// Machine says which machines content is a loader for. What is no EFI image is ErrRefused, one for machines that Pawl
+// Machine says which machines content is a loader for. What is no EFI image is ErrForbidden, one for machines that Pawl
 // does not install ErrMachine.
 func Machine(content []byte) (arch.Arch, error) {
 	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
-		return arch.Arch{}, fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrRefused)
+		return arch.Arch{}, fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrForbidden)
 	}
 	a, err := arch.Named(img.Arch)
 	if err != nil {
@@ -78,12 +78,12 @@ func MadeFor(f *bootfs.FS) arch.Arch {
 }
 
 // For says why content is no loader for machines of that architecture (a GOARCH): ErrMachine where it is one for
-// others.
+// others, ErrForbidden where it is none.
 func For(content []byte, machine string) error {
 	img, err := uki.Parse(bytes.NewReader(content), int64(len(content)))
 	switch {
 	case err != nil:
-		return fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrRefused)
+		return fmt.Errorf("it is no EFI image: %w: %w", err, bootloader.ErrForbidden)
 	case img.Arch == "":
 		return fmt.Errorf("it is for no machine that is known, and %s is wanted: %w", machine, bootloader.ErrMachine)
 	case img.Arch != machine:
@@ -92,8 +92,8 @@ func For(content []byte, machine string) error {
 	return nil
 }
 
-// Accepts says why firmware does not start content in place of the loader that starts today, or is not known to:
-// ErrMachine or ErrRefused. With Secure Boot on, the firmware's own lists decide; where they cannot be read, it is
+// Accepts says why firmware does not start content in place of the loader that starts today ([bootloader.NeverStarts]),
+// or is not known to ([bootloader.ErrRefused]). With Secure Boot on, the firmware's own lists decide; where they cannot be read, it is
 // known to trust who signed that one, and nobody else.
 func (b Order) Accepts(content []byte) error {
 	machine, err := arch.OfLoader(path.Base(slashes(b.Loader)))
@@ -114,7 +114,7 @@ func (b Order) Accepts(content []byte) error {
 	switch err := firmware.Judge(own); {
 	case errors.Is(err, secureboot.ErrRefused):
 		return fmt.Errorf("it is %w: %w (sign it with a key that this firmware knows, and build the image again)", err,
-			bootloader.ErrRefused)
+			bootloader.ErrForbidden)
 	case err == nil:
 		return nil
 	}

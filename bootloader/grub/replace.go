@@ -186,7 +186,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 		}
 		return err
 	}
-	if errors.Is(c.Unsafe, bootloader.ErrMachine) || c.Unsafe != nil && !o.Force {
+	if bootloader.NeverStarts(c.Unsafe) || c.Unsafe != nil && !o.Force {
 		return c.Unsafe
 	}
 	return order.Replace(own, s, o)

@@ -130,7 +130,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 			return nil // and no firmware that could be told
 		}
 		return err
-	case errors.Is(c.Unsafe, bootloader.ErrMachine):
+	case bootloader.NeverStarts(c.Unsafe):
 		return c.Unsafe
 	case o.Force:
 	case c.Older:

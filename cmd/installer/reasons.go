@@ -82,6 +82,8 @@ var reasons = []struct {
 		"start and why"},
 	{bootloader.ErrNotOurs, exitRefused,
 		"nothing; a shim has to stay. --force installs over what is there, and the machine may then start nothing"},
+	{bootloader.ErrForbidden, exitRefused, "leave it; sign the loader with a key that this firmware knows, or have " +
+		"the firmware know its key, and build the image again; --force does not help"},
 	{bootloader.ErrRefused, exitRefused,
 		"leave it, and build an image with a loader that this firmware starts; with --force the machine may then " +
 			"start nothing"},

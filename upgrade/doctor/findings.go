@@ -127,7 +127,7 @@ func (d *Diagnosis) ownLoader(own report.Loader) {
 			severity, do, by = Fine, "", ""
 		case errors.Is(left, bootloader.ErrMachine):
 			do, by = "nothing to the machine; build the image with the loader for it", ""
-		case errors.Is(left, bootloader.ErrRefused):
+		case errors.Is(left, bootloader.ErrRefused), errors.Is(left, bootloader.ErrForbidden):
 			do, by = "nothing to the machine, which starts by the installed one; what the message says, for the next "+
 				"image", ""
 		case left != nil:
