@@ -34,12 +34,13 @@ var allowed = map[string]struct {
 	"internal/mounttable":  {nil, "what is mounted"},
 	"internal/nearest":     {nil, "the word that was meant"},
 	"internal/terminal":    {nil, "what may be printed on a terminal"},
+	"internal/redact":      {nil, "text without its secrets"},
 	"internal/unrehearsed": {nil, "a switch that the laboratories pull"},
 	"internal/verbs":       {nil, "what the commands have in common"},
 	"internal/show":        {[]string{"internal/terminal"}, "tables for people"},
 	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/buildinfo", "internal/commandline",
 		"internal/nearest",
-		"internal/terminal", "node", "node/api", "node/api/access", "node/hookdir", "node/watchdog", "partition", "upgrade"},
+		"internal/redact", "internal/terminal", "node", "node/api", "node/api/access", "node/hookdir", "node/watchdog", "partition", "upgrade"},
 		"the node service as a command, for both of them"},
 
 	"bootloader/arch":         {nil, "what architectures are called; a leaf that anyone may import"},
@@ -116,10 +117,10 @@ var allowed = map[string]struct {
 	"upgrade/versions": {nil, "rules about versions; knows no machine"},
 	"node": {[]string{"internal/buildinfo", "internal/foreign", "internal/mounttable", "internal/nearest", "upgrade",
 		"upgrade/attempt", "upgrade/doctor", "upgrade/progress", "upgrade/report", "upgrade/versions", "image", "bootloader",
-		"bootloader/loaders", "partition", "kexec", "node/watchdog", "partition/device"},
+		"bootloader/loaders", "partition", "partition/meta", "kexec", "node/watchdog", "partition/device"},
 		"the service over upgrade; of what is below it, the errors that it tells apart, and the jump into a kernel"},
 	"node/api/access": {[]string{"internal/certs", "internal/foreign", "node/pawlv1"}, "who may do what; serves nothing"},
-	"node/api": {[]string{"internal/exposition", "internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade",
+	"node/api": {[]string{"bootloader", "internal/buildinfo", "internal/exposition", "internal/foreign", "node", "node/api/access", "node/pawlv1", "upgrade",
 		"upgrade/attempt",
 		"upgrade/doctor", "upgrade/progress"},
 		"the service over HTTP: the one place where Go's types meet the wire"},
@@ -144,8 +145,8 @@ var rooms = []struct {
 		"machines and servers for tests: they stand on the library, and the laboratories on them"},
 	{"examples", library, "examples use what an outsider can use"},
 	{"cmd", slices.Concat(library, []string{"internal/buildinfo", "internal/certs", "internal/commandline",
-		"internal/contexts", "internal/enrol", "internal/nearest", "internal/pawld", "internal/show", "internal/terminal",
-		"internal/verbs"}), "commands use nothing that only tests need"},
+		"internal/contexts", "internal/enrol", "internal/nearest", "internal/pawld", "internal/redact", "internal/show",
+		"internal/terminal", "internal/verbs"}), "commands use nothing that only tests need"},
 }
 
 // within reports whether a package is that folder, or lies in it; everything lies in "".

@@ -10,6 +10,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
@@ -90,6 +91,12 @@ var kinds = []struct {
 	{image.ErrUnreadable, "image-unreadable"},
 	{image.ErrUnsafe, "image-unsafe"},
 
+	{meta.ErrTag, "request"},
+	{meta.ErrOurs, "request"},
+	{meta.ErrNoTag, "no-value"},
+	{meta.ErrFull, "meta-full"},
+	{meta.ErrDamaged, "meta-damaged"},
+
 	{partition.ErrBusy, "disk-busy"},
 	{partition.ErrNoTable, "disk-foreign"},
 	{partition.ErrForeign, "disk-foreign"},
@@ -136,6 +143,9 @@ var kinds = []struct {
 //	image-not-found, image-unreachable, image-denied, image-platform, image-tampered, image-no-assets,
 //	image-unreadable, image-unsafe
 //	                  what is wrong with the image, or with the way to it
+//	no-value          META has no value under this tag
+//	meta-full         META has no room for the value
+//	meta-damaged      both copies of META are damaged
 //	disk-busy         the disk or a partition is mounted, or held by another program
 //	disk-foreign      the disk is not one that was installed
 //	disk-damaged      its partition table is damaged

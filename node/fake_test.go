@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ type fake struct {
 	loaded  []string       // command lines of kernels
 	reached []string       // how far the trial came
 	early   bool           // the API waits for Start
+	values  map[uint8][]byte
 
 	hang map[string]chan struct{} // the call of that name waits until the channel is closed, or its context ends
 	deaf map[string]chan struct{} // as hang, but without regard to the context
@@ -299,6 +301,32 @@ func (h *handle) ReplaceLoader(ctx context.Context, _ upgrade.LoaderOptions) (re
 }
 
 func (h *handle) Repair(ctx context.Context) error { return h.call(ctx, "repair") }
+
+func (h *handle) MetaValues() (map[uint8][]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.values), h.fail["META"]
+}
+
+func (h *handle) SetMetaValue(tag uint8, value []byte) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.values == nil {
+		h.values = map[uint8][]byte{}
+	}
+	h.values[tag] = value
+	return h.fail["META"]
+}
+
+func (h *handle) MarkImage(image string, bad *attempt.Bad) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status.KnownBad = nil
+	if bad != nil {
+		h.status.KnownBad = []attempt.Bad{*bad}
+	}
+	return h.fail["META"]
+}
 
 func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*attempt.Attempt, error) {
 	call := "confirm"

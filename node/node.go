@@ -29,6 +29,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -83,6 +84,9 @@ type Config struct {
 	// Notes is asked for lines for the status, such as which pool the node belongs to and who holds its lock. It has
 	// two seconds.
 	Notes func(context.Context) []string
+
+	// what the service was told when it was started, by name and without secrets, for whoever looks for a fault
+	Settings map[string]string
 
 	ownReboot bool // Reboot was given
 }
@@ -154,6 +158,9 @@ type machine interface {
 	Late(context.Context, string) error
 	Confirm(context.Context, upgrade.Options) (*attempt.Attempt, error)
 	Repair(context.Context) error
+	MetaValues() (map[uint8][]byte, error)
+	SetMetaValue(tag uint8, value []byte) error
+	MarkImage(image string, bad *attempt.Bad) error
 	ReplaceLoader(context.Context, upgrade.LoaderOptions) (report.Loader, error)
 	io.Closer
 }
@@ -269,6 +276,9 @@ func (s *Server) attach() {
 
 // About says what answers. It reads no disk.
 func (s *Server) About() About { return About{Version: Version(), BootID: s.bootID, Run: s.run} }
+
+// Settings are what the service was told when it was started, by name.
+func (s *Server) Settings() map[string]string { return maps.Clone(s.config.Settings) }
 
 // Version is the version of this module in the running program, as Go's build recorded it; "(devel)" if it did not.
 func Version() string { return buildinfo.Version() }

@@ -106,9 +106,8 @@ func checkArguments(arguments []string) error {
 func (a Additions) meta() (*meta.Values, error) {
 	var v meta.Values
 	for _, tag := range slices.Sorted(maps.Keys(a.Values)) {
-		switch tag {
-		case meta.TagAttempt, meta.TagBadDigests, meta.TagMachineSpecial, meta.TagLoader:
-			return nil, fmt.Errorf("META value 0x%02x: Pawl keeps its own under this tag", tag)
+		if meta.Ours(tag) {
+			return nil, fmt.Errorf("META value 0x%02x: %w", tag, meta.ErrOurs)
 		}
 		if err := v.Set(tag, a.Values[tag]); err != nil {
 			return nil, fmt.Errorf("META value 0x%02x: %w", tag, err)

@@ -83,7 +83,7 @@ func (m *Machine) judged(a *attempt.Attempt, bad *attempt.Bad) ([]byte, error) {
 		return nil, nil
 	}
 	known, err := m.knownBad()
-	left := slices.DeleteFunc(slices.Clone(known), func(b attempt.Bad) bool { return b.Image == a.Image })
+	left := without(known, a.Image)
 	switch {
 	case bad == nil && len(left) == len(known):
 		return nil, nil // also when it cannot be read
@@ -94,6 +94,11 @@ func (m *Machine) judged(a *attempt.Attempt, bad *attempt.Bad) ([]byte, error) {
 		left = append(left, *bad)
 	}
 	return attempt.EncodeBad(left)
+}
+
+// without is a list of bad images without one of them.
+func without(list []attempt.Bad, image string) []attempt.Bad {
+	return slices.DeleteFunc(slices.Clone(list), func(b attempt.Bad) bool { return b.Image == image })
 }
 
 // Mark replaces the marks on the latest attempt, open or not, with one update of META.

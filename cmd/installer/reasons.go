@@ -149,6 +149,7 @@ var reasons = []struct {
 	{attempt.ErrRecord, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrFull, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrNoTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
+	{meta.ErrOurs, exitUsage, "use another tag: 0x50 to 0x53 are Pawl's own"},
 	{meta.ErrTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 }
 

@@ -56,6 +56,7 @@ type cli struct {
 	output  string
 	timeout time.Duration // per node
 	tls     client.Options
+	version string // of this program
 }
 
 // usage is an error of the command line.
@@ -76,8 +77,16 @@ func interrupted(err error) error {
 }
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	c := &cli{out: terminal.To(out), said: terminal.To(errs)}
+	return newCLI(out, errs).run(ctx, args)
+}
+
+func newCLI(out, errs io.Writer) *cli {
+	c := &cli{out: terminal.To(out), said: terminal.To(errs), version: buildinfo.Version()}
 	c.board = &board{out: c.out, width: c.out.Width()}
+	return c
+}
+
+func (c *cli) run(ctx context.Context, args []string) int {
 	root := c.root()
 	root.SetArgs(args)
 	root.SetOut(c.out)
@@ -161,7 +170,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
 		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
 		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(),
-		c.inspectCommand(), c.versionCommand())
+		c.inspectCommand(), c.versionCommand(), c.metaCommand(), c.markCommand(), c.logsCommand(), c.supportCommand())
 	c.completions(root)
 	return root
 }
@@ -169,11 +178,15 @@ func (c *cli) root() *cobra.Command {
 // verb fills in what all verbs have in common.
 func (c *cli) verb(cmd *cobra.Command, timeout time.Duration,
 	do func(ctx context.Context, nodes []*client.Client) error) *cobra.Command {
+	arguments := cmd.Args // of those that take some
 	chosen := cmd.Flags().Duration("timeout", timeout, "how long to wait for each node")
 	if timeout == forever {
 		cmd.Flags().Lookup("timeout").DefValue = "no limit" // in the help
 	}
-	cmd.Args = func(_ *cobra.Command, args []string) error {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if arguments != nil {
+			return arguments(cmd, args)
+		}
 		if len(args) > 0 {
 			return usage{fmt.Errorf("%s takes no argument %q (see `pawl %s --help`)", cmd.Name(), args[0], cmd.Name())}
 		}
@@ -200,7 +213,13 @@ func (c *cli) verb(cmd *cobra.Command, timeout time.Duration,
 			}
 			nodes = append(nodes, node)
 		}
-		return do(cmd.Context(), nodes)
+		err := do(cmd.Context(), nodes)
+		for _, node := range nodes {
+			if text := skew(c.version, node.NodeVersion()); text != "" {
+				c.said.Printf("pawl: %s: %s\n", node.Node, text)
+			}
+		}
+		return err
 	}
 	return cmd
 }

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pawl-os/pawl/internal/nearest"
+	"github.com/pawl-os/pawl/internal/redact"
 )
 
 // defaultConfig is read where it is there and no --config names another.
@@ -144,6 +145,17 @@ func guessed(path, key string) []string {
 		}
 	}
 	return values
+}
+
+// told are the settings without secrets, for whoever looks for a fault.
+func told(settings map[string]string) map[string]string {
+	all := map[string]string{}
+	for name, value := range settings {
+		if all[name] = redact.Text(value); redact.Named(name) && value != "" {
+			all[name] = redact.Out
+		}
+	}
+	return all
 }
 
 // settings are the values of all flags that are keys.

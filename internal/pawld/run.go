@@ -254,7 +254,9 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 			return o.of(c), wrong(errs, "%w", err)
 		}
 	}
-	o.node, o.settings = c, settings(flags)
+	o.settings = settings(flags)
+	c.Settings = told(o.settings)
+	o.node = c
 	o.api = api.RunOptions{Listen: listen, Insecure: *insecure, Names: names, Access: who()}
 	return o, nil
 }

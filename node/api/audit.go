@@ -13,10 +13,12 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api/access"
+	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 const (
@@ -111,8 +113,15 @@ func (a *audit) mayTell() (ok bool, untold int) {
 	return true, untold
 }
 
-// requestText is a request as JSON on a line, of bounded length.
+// requestText is a request as JSON on a line, of bounded length and without secrets.
 func requestText(m proto.Message) string {
+	m = proto.Clone(m)
+	m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if isSecret(f) {
+			m.ProtoReflect().Clear(f)
+		}
+		return true
+	})
 	wordy, err := protojson.Marshal(m)
 	if err != nil {
 		return "(it cannot be shown)"
@@ -122,6 +131,12 @@ func requestText(m proto.Message) string {
 		return "(it cannot be shown)"
 	}
 	return foreign.Text(b.String(), maxRequestTold)
+}
+
+// isSecret reports whether a field is left out of what is told.
+func isSecret(f protoreflect.FieldDescriptor) bool {
+	secret, _ := proto.GetExtension(f.Options(), pawlv1.E_Secret).(bool)
+	return secret
 }
 
 // refused is told of a request that was refused before it was a call.

@@ -67,6 +67,10 @@ func wireAttempt(a *attempt.Attempt) *pawlv1.Attempt {
 	return w
 }
 
+func wireBad(b attempt.Bad) *pawlv1.Bad {
+	return &pawlv1.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason, When: wireTime(b.When)}
+}
+
 func wirePlan(p node.Plan) *pawlv1.Plan {
 	w := &pawlv1.Plan{
 		Kind: string(p.Kind), From: string(p.From), To: string(p.To), OldVersion: p.Old, Version: p.Version,
@@ -187,8 +191,7 @@ func wireStatus(st node.Status) *pawlv1.StatusResponse {
 		})
 	}
 	for _, b := range st.KnownBad {
-		w.KnownBad = append(w.KnownBad, &pawlv1.Bad{Image: b.Image, Version: b.Version, Reason: b.Reason,
-			When: wireTime(b.When)})
+		w.KnownBad = append(w.KnownBad, wireBad(b))
 	}
 	if c := st.Checks; c != nil {
 		w.Checks = &pawlv1.Checks{

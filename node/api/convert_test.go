@@ -232,12 +232,17 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 	walk(wireDiagnosis(d, "boot"))
 	walk(wireConfirmed(value[node.Confirmed](fill)))
 	walk(wireMessage(value[node.KernelMessage](fill)))
+	walk(wireMeta([]node.MetaValue{{Tag: 1, Value: []byte("v"), Of: "pawl"}}, true))
+	walk(wireSettings(map[string]string{"a": "b"}))
 	for _, w := range []proto.Message{ // what package service fills by itself
 		&pawlv1.VersionResponse{Pawl: "1", Api: 1, Platform: "p", BootId: "b", Service: "s"},
 		&pawlv1.PlanResponse{Plan: &pawlv1.Plan{}}, &pawlv1.CancelStageResponse{Attempt: &pawlv1.Attempt{}},
 		&pawlv1.CancelResponse{Operation: "o", Error: "e"}, &pawlv1.RebootResponse{Expected: &pawlv1.Expected{}},
 		&pawlv1.Error{Kind: "k"}, &pawlv1.EventsRequest{Since: 1, BootId: "b", Follow: true},
 		&pawlv1.DmesgRequest{Since: 1, BootId: "b", Follow: true},
+		&pawlv1.MarkResponse{Bad: wireBad(attempt.Bad{Image: "i"}), Changed: true},
+		&pawlv1.MetaListRequest{Values: true, Tags: []uint32{1}}, &pawlv1.MetaDeleteRequest{Tag: 1},
+		&pawlv1.MetaSetRequest{Tag: 1, Value: []byte("v")},
 	} {
 		walk(w)
 	}
@@ -248,6 +253,7 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 		{&pawlv1.UpgradeRequest{}, func(m proto.Message) any { return goUpgradeRequest(m.(*pawlv1.UpgradeRequest)) }},
 		{&pawlv1.PlanRequest{}, func(m proto.Message) any { return goPlanRequest(m.(*pawlv1.PlanRequest)) }},
 		{&pawlv1.RollbackRequest{}, func(m proto.Message) any { return goRollbackRequest(m.(*pawlv1.RollbackRequest)) }},
+		{&pawlv1.MarkRequest{}, func(m proto.Message) any { return goMarkRequest(m.(*pawlv1.MarkRequest)) }},
 		{&pawlv1.RebootRequest{}, func(m proto.Message) any { return goRebootRequest(m.(*pawlv1.RebootRequest)) }},
 	} {
 		fields := r.wire.ProtoReflect().Descriptor().Fields()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/pawl-os/pawl/internal/buildinfo"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api/access"
 )
@@ -28,6 +29,10 @@ func (a *API) identified(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r.WithContext(access.With(r.Context(), caller)))
 	})
 }
+
+// VersionHeader says the version of the service, in answers to those who may ask. A client that is much older or newer
+// warns.
+const VersionHeader = "Pawl-Version"
 
 // guard lets those call a method who may, and has it told who called what.
 type guard struct {
@@ -68,6 +73,9 @@ func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err = g.check(ctx, r.Spec(), r.Any()); err == nil {
 			answer, err = next(ctx, r)
 		}
+		if err == nil {
+			answer.Header().Set(VersionHeader, buildinfo.Version())
+		}
 		g.told(ctx, r.Spec(), r.Any(), begun, true, err)
 		return answer, err
 	}
@@ -103,6 +111,7 @@ func (c *guardedConn) Receive(m any) error {
 	c.request = m
 	err := c.guard.check(c.ctx, c.Spec(), m)
 	if err == nil {
+		c.ResponseHeader().Set(VersionHeader, buildinfo.Version())
 		c.guard.told(c.ctx, c.Spec(), m, c.begun, false, nil)
 	}
 	return err

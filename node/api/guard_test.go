@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,8 +14,10 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api/access"
@@ -36,17 +39,44 @@ func methods(t *testing.T) (all []protoreflect.MethodDescriptor) {
 // A method that is new gets its role here too: a slip in pawl.proto opens the node.
 func TestEveryMethodSaysItsRole(t *testing.T) {
 	want := map[access.Role]string{
-		access.Reader:   "Version Status Doctor Events Dmesg",
-		access.Operator: "Plan CancelStage Cancel Confirm Repair Reboot",
-		access.Admin:    "Upgrade Rollback",
+		access.Reader:   "Version Status Doctor Events Dmesg MetaList",
+		access.Operator: "Plan CancelStage Cancel Confirm Repair Reboot Mark Settings",
+		access.Admin:    "Upgrade Rollback MetaSet MetaDelete",
 	}
 	for _, m := range methods(t) {
 		role := access.Needed(m, nil)
 		require.Contains(t, strings.Fields(want[role]), string(m.Name()), "%s is for %s", m.Name(), role)
 	}
-	forced := access.Needed(pawlv1.File_pawl_proto.Services().ByName("Node").Methods().ByName("Reboot"),
-		&pawlv1.RebootRequest{Force: true})
-	require.Equal(t, access.Admin, forced)
+	more := map[string]access.Role{}
+	for _, m := range methods(t) {
+		for _, r := range requests(m) {
+			if needed := access.Needed(m, r.set); needed != access.Needed(m, nil) {
+				more[string(m.Name())+" "+r.text] = needed
+			}
+		}
+	}
+	require.Equal(t, map[string]access.Role{`Reboot {"force":true}`: access.Admin,
+		`MetaList {"values":true}`: access.Admin}, more)
+}
+
+// request is one of a method, as text and as a message.
+type request struct {
+	text string
+	set  proto.Message
+}
+
+// requests are an empty one, and one for each thing that can be switched on.
+func requests(m protoreflect.MethodDescriptor) []request {
+	all := []request{{"{}", dynamicpb.NewMessage(m.Input())}}
+	fields := m.Input().Fields()
+	for i := range fields.Len() {
+		if f := fields.Get(i); f.Kind() == protoreflect.BoolKind && f.Name() != "follow" { // which never ends
+			set := dynamicpb.NewMessage(m.Input())
+			set.Set(f, protoreflect.ValueOfBool(true))
+			all = append(all, request{fmt.Sprintf("{%q:true}", f.JSONName()), set})
+		}
+	}
+	return all
 }
 
 // dull is a node that does nothing.
@@ -76,16 +106,9 @@ func ask(t *testing.T, h *http.Client, base string, m protoreflect.MethodDescrip
 // everyMethod is called as a role, and what is let through is what pawl.proto says.
 func everyMethod(t *testing.T, h *http.Client, base string, role access.Role) {
 	for _, m := range methods(t) {
-		requests := []string{"{}"}
-		if m.Input().Fields().ByName("force") != nil {
-			requests = append(requests, `{"force":true}`)
-		}
-		for _, request := range requests {
-			said := ask(t, h, base, m, request)
-			needed := access.Needed(m, nil)
-			if m.Name() == "Reboot" && request != "{}" {
-				needed = access.Admin
-			}
+		for _, r := range requests(m) {
+			said := ask(t, h, base, m, r.text)
+			needed, request := access.Needed(m, r.set), r.text
 			if role.Includes(needed) {
 				require.NotContains(t, said, "permission_denied", "%s %s as %q", m.Name(), request, role)
 			} else {

@@ -32,6 +32,10 @@ type server interface {
 	Cancel(context.Context) (name string, ended error, err error)
 	Confirm(context.Context) (node.Confirmed, error)
 	Repair(context.Context) error
+	MarkImage(context.Context, node.MarkRequest) (attempt.Bad, bool, error)
+	MetaValues(context.Context, []uint8) ([]node.MetaValue, error)
+	SetMetaValue(ctx context.Context, tag uint8, value []byte) error
+	Settings() map[string]string
 	Reboot(context.Context, node.RebootRequest) (node.Expected, error)
 	Called(node.Call)
 	Events(context.Context, node.Since, func(node.Event) error) error

@@ -30,6 +30,9 @@ type secured struct {
 	addr net.Addr
 	stub *stub
 
+	control *access.Control
+	logger  *slog.Logger
+
 	mu  sync.Mutex
 	at  time.Time
 	log strings.Builder
@@ -86,6 +89,7 @@ func secure(t *testing.T, roles string) *secured {
 	control, err := access.New(o)
 	require.NoError(t, err)
 	require.NoError(t, control.Ready())
+	s.control, s.logger = control, o.Log
 	s.addr = served(t, newAPI(s.stub, Options{Access: control, Log: o.Log}), "127.0.0.1:0")
 	return s
 }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -41,7 +42,34 @@ type Client struct {
 	rpc  pawlv1.NodeClient
 	base string
 	tls  *tls.Config // nil: without
+
+	version atomic.Value // of the service there, as its latest answer said; a string
 }
+
+// NodeVersion is the version of the service on the node, as its latest answer said it; empty if none did.
+func (c *Client) NodeVersion() string {
+	version, _ := c.version.Load().(string)
+	return version
+}
+
+// hearing is a transport that hears of what version the service is that answers.
+type hearing struct {
+	http.RoundTripper
+	client *Client
+}
+
+func (h hearing) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := h.RoundTripper.RoundTrip(r)
+	if err == nil {
+		if version := answer.Header.Get("Pawl-Version"); version != "" && len(version) <= maxVersion {
+			h.client.version.Store(version)
+		}
+	}
+	return answer, err
+}
+
+// maxVersion bounds a version, in bytes.
+const maxVersion = 128
 
 // unixBase is where a node is whose address is a Unix socket.
 const unixBase = "http://node"
@@ -91,12 +119,13 @@ func Open(address string, o Options) (*Client, error) {
 		DisableCompression:     true, // a small answer can unpack to a very large one
 		MaxResponseHeaderBytes: maxHeader,
 	}
-	h := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+	c := &Client{Node: address, base: base, tls: config}
+	h := &http.Client{Transport: hearing{transport, c}, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}
-	rpc := pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip",
+	c.rpc = pawlv1.NewNodeClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip",
 		nil, nil))
-	return &Client{Node: address, rpc: rpc, base: base, tls: config}, nil
+	return c, nil
 }
 
 func withPort(address string) string {

@@ -65,6 +65,16 @@ const (
 	NodeConfirmProcedure = "/pawl.v1.Node/Confirm"
 	// NodeRepairProcedure is the fully-qualified name of the Node's Repair RPC.
 	NodeRepairProcedure = "/pawl.v1.Node/Repair"
+	// NodeMarkProcedure is the fully-qualified name of the Node's Mark RPC.
+	NodeMarkProcedure = "/pawl.v1.Node/Mark"
+	// NodeMetaListProcedure is the fully-qualified name of the Node's MetaList RPC.
+	NodeMetaListProcedure = "/pawl.v1.Node/MetaList"
+	// NodeMetaSetProcedure is the fully-qualified name of the Node's MetaSet RPC.
+	NodeMetaSetProcedure = "/pawl.v1.Node/MetaSet"
+	// NodeMetaDeleteProcedure is the fully-qualified name of the Node's MetaDelete RPC.
+	NodeMetaDeleteProcedure = "/pawl.v1.Node/MetaDelete"
+	// NodeSettingsProcedure is the fully-qualified name of the Node's Settings RPC.
+	NodeSettingsProcedure = "/pawl.v1.Node/Settings"
 	// NodeRebootProcedure is the fully-qualified name of the Node's Reboot RPC.
 	NodeRebootProcedure = "/pawl.v1.Node/Reboot"
 	// NodeEventsProcedure is the fully-qualified name of the Node's Events RPC.
@@ -105,6 +115,20 @@ type NodeClient interface {
 	// name a slot in place of the loader's own default, and boot entries of Pawl's that start nothing. In a trial, and
 	// while an operation runs, it is refused.
 	Repair(context.Context, *RepairRequest) (*RepairResponse, error)
+	// Mark remembers an image as bad, by a person's order, or forgets that it is. An upgrade or a rollback to a bad image
+	// is refused unless forced. What boots does not change; an image that is armed or on trial cannot be marked bad (kinds
+	// "armed" and "trial").
+	Mark(context.Context, *MarkRequest) (*MarkResponse, error)
+	// MetaList tells which tags of META have values and how large they are. The values themselves may be secrets of the
+	// system's.
+	MetaList(context.Context, *MetaListRequest) (*MetaListResponse, error)
+	// MetaSet stores a value of the system's own in META. Tags of Pawl's own are refused (kind "request"), as are values
+	// for which there is no room (kind "meta-full").
+	MetaSet(context.Context, *MetaSetRequest) (*MetaSetResponse, error)
+	// MetaDelete removes a value of the system's own from META. Where there is none it is refused (kind "no-value").
+	MetaDelete(context.Context, *MetaDeleteRequest) (*MetaDeleteResponse, error)
+	// Settings tells how the service was started: what it was told, by name, without secrets.
+	Settings(context.Context, *SettingsRequest) (*SettingsResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -189,6 +213,38 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("Repair")),
 			connect.WithClientOptions(opts...),
 		),
+		mark: connect.NewClient[MarkRequest, MarkResponse](
+			httpClient,
+			baseURL+NodeMarkProcedure,
+			connect.WithSchema(nodeMethods.ByName("Mark")),
+			connect.WithClientOptions(opts...),
+		),
+		metaList: connect.NewClient[MetaListRequest, MetaListResponse](
+			httpClient,
+			baseURL+NodeMetaListProcedure,
+			connect.WithSchema(nodeMethods.ByName("MetaList")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		metaSet: connect.NewClient[MetaSetRequest, MetaSetResponse](
+			httpClient,
+			baseURL+NodeMetaSetProcedure,
+			connect.WithSchema(nodeMethods.ByName("MetaSet")),
+			connect.WithClientOptions(opts...),
+		),
+		metaDelete: connect.NewClient[MetaDeleteRequest, MetaDeleteResponse](
+			httpClient,
+			baseURL+NodeMetaDeleteProcedure,
+			connect.WithSchema(nodeMethods.ByName("MetaDelete")),
+			connect.WithClientOptions(opts...),
+		),
+		settings: connect.NewClient[SettingsRequest, SettingsResponse](
+			httpClient,
+			baseURL+NodeSettingsProcedure,
+			connect.WithSchema(nodeMethods.ByName("Settings")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		reboot: connect.NewClient[RebootRequest, RebootResponse](
 			httpClient,
 			baseURL+NodeRebootProcedure,
@@ -222,6 +278,11 @@ type nodeClient struct {
 	rollback    *connect.Client[RollbackRequest, Event]
 	confirm     *connect.Client[ConfirmRequest, ConfirmResponse]
 	repair      *connect.Client[RepairRequest, RepairResponse]
+	mark        *connect.Client[MarkRequest, MarkResponse]
+	metaList    *connect.Client[MetaListRequest, MetaListResponse]
+	metaSet     *connect.Client[MetaSetRequest, MetaSetResponse]
+	metaDelete  *connect.Client[MetaDeleteRequest, MetaDeleteResponse]
+	settings    *connect.Client[SettingsRequest, SettingsResponse]
 	reboot      *connect.Client[RebootRequest, RebootResponse]
 	events      *connect.Client[EventsRequest, Event]
 	dmesg       *connect.Client[DmesgRequest, KernelMessage]
@@ -309,6 +370,51 @@ func (c *nodeClient) Repair(ctx context.Context, req *RepairRequest) (*RepairRes
 	return nil, err
 }
 
+// Mark calls pawl.v1.Node.Mark.
+func (c *nodeClient) Mark(ctx context.Context, req *MarkRequest) (*MarkResponse, error) {
+	response, err := c.mark.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// MetaList calls pawl.v1.Node.MetaList.
+func (c *nodeClient) MetaList(ctx context.Context, req *MetaListRequest) (*MetaListResponse, error) {
+	response, err := c.metaList.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// MetaSet calls pawl.v1.Node.MetaSet.
+func (c *nodeClient) MetaSet(ctx context.Context, req *MetaSetRequest) (*MetaSetResponse, error) {
+	response, err := c.metaSet.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// MetaDelete calls pawl.v1.Node.MetaDelete.
+func (c *nodeClient) MetaDelete(ctx context.Context, req *MetaDeleteRequest) (*MetaDeleteResponse, error) {
+	response, err := c.metaDelete.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Settings calls pawl.v1.Node.Settings.
+func (c *nodeClient) Settings(ctx context.Context, req *SettingsRequest) (*SettingsResponse, error) {
+	response, err := c.settings.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Reboot calls pawl.v1.Node.Reboot.
 func (c *nodeClient) Reboot(ctx context.Context, req *RebootRequest) (*RebootResponse, error) {
 	response, err := c.reboot.CallUnary(ctx, connect.NewRequest(req))
@@ -360,6 +466,20 @@ type NodeHandler interface {
 	// name a slot in place of the loader's own default, and boot entries of Pawl's that start nothing. In a trial, and
 	// while an operation runs, it is refused.
 	Repair(context.Context, *RepairRequest) (*RepairResponse, error)
+	// Mark remembers an image as bad, by a person's order, or forgets that it is. An upgrade or a rollback to a bad image
+	// is refused unless forced. What boots does not change; an image that is armed or on trial cannot be marked bad (kinds
+	// "armed" and "trial").
+	Mark(context.Context, *MarkRequest) (*MarkResponse, error)
+	// MetaList tells which tags of META have values and how large they are. The values themselves may be secrets of the
+	// system's.
+	MetaList(context.Context, *MetaListRequest) (*MetaListResponse, error)
+	// MetaSet stores a value of the system's own in META. Tags of Pawl's own are refused (kind "request"), as are values
+	// for which there is no room (kind "meta-full").
+	MetaSet(context.Context, *MetaSetRequest) (*MetaSetResponse, error)
+	// MetaDelete removes a value of the system's own from META. Where there is none it is refused (kind "no-value").
+	MetaDelete(context.Context, *MetaDeleteRequest) (*MetaDeleteResponse, error)
+	// Settings tells how the service was started: what it was told, by name, without secrets.
+	Settings(context.Context, *SettingsRequest) (*SettingsResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
 	// forced.
 	Reboot(context.Context, *RebootRequest) (*RebootResponse, error)
@@ -440,6 +560,38 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("Repair")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeMarkHandler := connect.NewUnaryHandlerSimple(
+		NodeMarkProcedure,
+		svc.Mark,
+		connect.WithSchema(nodeMethods.ByName("Mark")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeMetaListHandler := connect.NewUnaryHandlerSimple(
+		NodeMetaListProcedure,
+		svc.MetaList,
+		connect.WithSchema(nodeMethods.ByName("MetaList")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeMetaSetHandler := connect.NewUnaryHandlerSimple(
+		NodeMetaSetProcedure,
+		svc.MetaSet,
+		connect.WithSchema(nodeMethods.ByName("MetaSet")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeMetaDeleteHandler := connect.NewUnaryHandlerSimple(
+		NodeMetaDeleteProcedure,
+		svc.MetaDelete,
+		connect.WithSchema(nodeMethods.ByName("MetaDelete")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeSettingsHandler := connect.NewUnaryHandlerSimple(
+		NodeSettingsProcedure,
+		svc.Settings,
+		connect.WithSchema(nodeMethods.ByName("Settings")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeRebootHandler := connect.NewUnaryHandlerSimple(
 		NodeRebootProcedure,
 		svc.Reboot,
@@ -480,6 +632,16 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodeConfirmHandler.ServeHTTP(w, r)
 		case NodeRepairProcedure:
 			nodeRepairHandler.ServeHTTP(w, r)
+		case NodeMarkProcedure:
+			nodeMarkHandler.ServeHTTP(w, r)
+		case NodeMetaListProcedure:
+			nodeMetaListHandler.ServeHTTP(w, r)
+		case NodeMetaSetProcedure:
+			nodeMetaSetHandler.ServeHTTP(w, r)
+		case NodeMetaDeleteProcedure:
+			nodeMetaDeleteHandler.ServeHTTP(w, r)
+		case NodeSettingsProcedure:
+			nodeSettingsHandler.ServeHTTP(w, r)
 		case NodeRebootProcedure:
 			nodeRebootHandler.ServeHTTP(w, r)
 		case NodeEventsProcedure:
@@ -533,6 +695,26 @@ func (UnimplementedNodeHandler) Confirm(context.Context, *ConfirmRequest) (*Conf
 
 func (UnimplementedNodeHandler) Repair(context.Context, *RepairRequest) (*RepairResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Repair is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Mark(context.Context, *MarkRequest) (*MarkResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Mark is not implemented"))
+}
+
+func (UnimplementedNodeHandler) MetaList(context.Context, *MetaListRequest) (*MetaListResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.MetaList is not implemented"))
+}
+
+func (UnimplementedNodeHandler) MetaSet(context.Context, *MetaSetRequest) (*MetaSetResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.MetaSet is not implemented"))
+}
+
+func (UnimplementedNodeHandler) MetaDelete(context.Context, *MetaDeleteRequest) (*MetaDeleteResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.MetaDelete is not implemented"))
+}
+
+func (UnimplementedNodeHandler) Settings(context.Context, *SettingsRequest) (*SettingsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.Settings is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Reboot(context.Context, *RebootRequest) (*RebootResponse, error) {

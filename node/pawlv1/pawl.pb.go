@@ -1993,6 +1993,592 @@ func (*RepairResponse) Descriptor() ([]byte, []int) {
 	return file_pawl_proto_rawDescGZIP(), []int{25}
 }
 
+type MarkRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`   // digest of an installer image: "sha256:" and 64 hex digits; or empty, with
+	Slot          string                 `protobuf:"bytes,2,opt,name=slot,proto3" json:"slot,omitempty"`     // the slot that holds it
+	Bad           bool                   `protobuf:"varint,3,opt,name=bad,proto3" json:"bad,omitempty"`      // or it is good
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // why it is bad, for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkRequest) Reset() {
+	*x = MarkRequest{}
+	mi := &file_pawl_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkRequest) ProtoMessage() {}
+
+func (x *MarkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkRequest.ProtoReflect.Descriptor instead.
+func (*MarkRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *MarkRequest) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *MarkRequest) GetSlot() string {
+	if x != nil {
+		return x.Slot
+	}
+	return ""
+}
+
+func (x *MarkRequest) GetBad() bool {
+	if x != nil {
+		return x.Bad
+	}
+	return false
+}
+
+func (x *MarkRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type MarkResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bad           *Bad                   `protobuf:"bytes,1,opt,name=bad,proto3" json:"bad,omitempty"`          // what is remembered of the image now, or was until now if it is good
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // it was not so already
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkResponse) Reset() {
+	*x = MarkResponse{}
+	mi := &file_pawl_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkResponse) ProtoMessage() {}
+
+func (x *MarkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkResponse.ProtoReflect.Descriptor instead.
+func (*MarkResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *MarkResponse) GetBad() *Bad {
+	if x != nil {
+		return x.Bad
+	}
+	return nil
+}
+
+func (x *MarkResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+type MetaListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        bool                   `protobuf:"varint,1,opt,name=values,proto3" json:"values,omitempty"`    // tell the values too
+	Tags          []uint32               `protobuf:"varint,2,rep,packed,name=tags,proto3" json:"tags,omitempty"` // only of these; none: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaListRequest) Reset() {
+	*x = MetaListRequest{}
+	mi := &file_pawl_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaListRequest) ProtoMessage() {}
+
+func (x *MetaListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaListRequest.ProtoReflect.Descriptor instead.
+func (*MetaListRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MetaListRequest) GetValues() bool {
+	if x != nil {
+		return x.Values
+	}
+	return false
+}
+
+func (x *MetaListRequest) GetTags() []uint32 {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+type MetaListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []*MetaValue           `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"` // by rising tag
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaListResponse) Reset() {
+	*x = MetaListResponse{}
+	mi := &file_pawl_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaListResponse) ProtoMessage() {}
+
+func (x *MetaListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaListResponse.ProtoReflect.Descriptor instead.
+func (*MetaListResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MetaListResponse) GetValues() []*MetaValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// MetaValue is one value of META.
+type MetaValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tag           uint32                 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`    // 1 to 255
+	Size          uint32                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`  // in bytes
+	Value         []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"` // if it was asked for
+	Of            string                 `protobuf:"bytes,4,opt,name=of,proto3" json:"of,omitempty"`       // whose it is, where that is known: "pawl", "talos"; empty: the system's own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaValue) Reset() {
+	*x = MetaValue{}
+	mi := &file_pawl_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaValue) ProtoMessage() {}
+
+func (x *MetaValue) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaValue.ProtoReflect.Descriptor instead.
+func (*MetaValue) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MetaValue) GetTag() uint32 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+func (x *MetaValue) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *MetaValue) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *MetaValue) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+type MetaSetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tag           uint32                 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaSetRequest) Reset() {
+	*x = MetaSetRequest{}
+	mi := &file_pawl_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaSetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaSetRequest) ProtoMessage() {}
+
+func (x *MetaSetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaSetRequest.ProtoReflect.Descriptor instead.
+func (*MetaSetRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *MetaSetRequest) GetTag() uint32 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+func (x *MetaSetRequest) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type MetaSetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaSetResponse) Reset() {
+	*x = MetaSetResponse{}
+	mi := &file_pawl_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaSetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaSetResponse) ProtoMessage() {}
+
+func (x *MetaSetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaSetResponse.ProtoReflect.Descriptor instead.
+func (*MetaSetResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{32}
+}
+
+type MetaDeleteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tag           uint32                 `protobuf:"varint,1,opt,name=tag,proto3" json:"tag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaDeleteRequest) Reset() {
+	*x = MetaDeleteRequest{}
+	mi := &file_pawl_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaDeleteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaDeleteRequest) ProtoMessage() {}
+
+func (x *MetaDeleteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaDeleteRequest.ProtoReflect.Descriptor instead.
+func (*MetaDeleteRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *MetaDeleteRequest) GetTag() uint32 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+type MetaDeleteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaDeleteResponse) Reset() {
+	*x = MetaDeleteResponse{}
+	mi := &file_pawl_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaDeleteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaDeleteResponse) ProtoMessage() {}
+
+func (x *MetaDeleteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaDeleteResponse.ProtoReflect.Descriptor instead.
+func (*MetaDeleteResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{34}
+}
+
+type SettingsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettingsRequest) Reset() {
+	*x = SettingsRequest{}
+	mi := &file_pawl_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettingsRequest) ProtoMessage() {}
+
+func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
+func (*SettingsRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{35}
+}
+
+type SettingsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      []*Setting             `protobuf:"bytes,1,rep,name=settings,proto3" json:"settings,omitempty"` // by name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettingsResponse) Reset() {
+	*x = SettingsResponse{}
+	mi := &file_pawl_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettingsResponse) ProtoMessage() {}
+
+func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
+func (*SettingsResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SettingsResponse) GetSettings() []*Setting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// Setting is one thing that the service was told when it was started.
+type Setting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setting) Reset() {
+	*x = Setting{}
+	mi := &file_pawl_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setting) ProtoMessage() {}
+
+func (x *Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setting.ProtoReflect.Descriptor instead.
+func (*Setting) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Setting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Setting) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type RebootRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Force         bool                   `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"` // also while an operation runs
@@ -2003,7 +2589,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2601,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[26]
+	mi := &file_pawl_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2614,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{26}
+	return file_pawl_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -2056,7 +2642,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2654,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[27]
+	mi := &file_pawl_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2667,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{27}
+	return file_pawl_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EventsRequest) GetSince() uint64 {
@@ -2116,7 +2702,7 @@ type DmesgRequest struct {
 
 func (x *DmesgRequest) Reset() {
 	*x = DmesgRequest{}
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2714,7 @@ func (x *DmesgRequest) String() string {
 func (*DmesgRequest) ProtoMessage() {}
 
 func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[28]
+	mi := &file_pawl_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2727,7 @@ func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
 func (*DmesgRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{28}
+	return file_pawl_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DmesgRequest) GetFollow() bool {
@@ -2179,7 +2765,7 @@ type KernelMessage struct {
 
 func (x *KernelMessage) Reset() {
 	*x = KernelMessage{}
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2777,7 @@ func (x *KernelMessage) String() string {
 func (*KernelMessage) ProtoMessage() {}
 
 func (x *KernelMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[29]
+	mi := &file_pawl_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2790,7 @@ func (x *KernelMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
 func (*KernelMessage) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{29}
+	return file_pawl_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *KernelMessage) GetSequence() uint64 {
@@ -2251,7 +2837,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2849,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[30]
+	mi := &file_pawl_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2862,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{30}
+	return file_pawl_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -2309,7 +2895,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2907,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[31]
+	mi := &file_pawl_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2920,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{31}
+	return file_pawl_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetId() uint64 {
@@ -2493,7 +3079,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +3091,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[32]
+	mi := &file_pawl_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +3104,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{32}
+	return file_pawl_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Sequence) GetDone() bool {
@@ -2552,7 +3138,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +3150,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[33]
+	mi := &file_pawl_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +3163,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{33}
+	return file_pawl_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Notice) GetText() string {
@@ -2608,7 +3194,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +3206,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[34]
+	mi := &file_pawl_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +3219,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{34}
+	return file_pawl_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Call) GetCaller() string {
@@ -2727,7 +3313,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +3325,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +3338,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{35}
+	return file_pawl_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Task) GetPhase() string {
@@ -2809,7 +3395,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +3407,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +3420,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{36}
+	return file_pawl_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Progress) GetStep() string {
@@ -2920,7 +3506,7 @@ type Amount struct {
 
 func (x *Amount) Reset() {
 	*x = Amount{}
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2932,7 +3518,7 @@ func (x *Amount) String() string {
 func (*Amount) ProtoMessage() {}
 
 func (x *Amount) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2945,7 +3531,7 @@ func (x *Amount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amount.ProtoReflect.Descriptor instead.
 func (*Amount) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{37}
+	return file_pawl_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Amount) GetBytes() int64 {
@@ -2988,7 +3574,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3586,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3599,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{38}
+	return file_pawl_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Layer) GetNumber() uint32 {
@@ -3049,7 +3635,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[39]
+	mi := &file_pawl_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3061,7 +3647,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[39]
+	mi := &file_pawl_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3074,7 +3660,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{39}
+	return file_pawl_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -3113,7 +3699,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[40]
+	mi := &file_pawl_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3125,7 +3711,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[40]
+	mi := &file_pawl_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3138,7 +3724,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{40}
+	return file_pawl_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Expected) GetBootId() string {
@@ -3193,7 +3779,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[41]
+	mi := &file_pawl_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3205,7 +3791,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[41]
+	mi := &file_pawl_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3218,7 +3804,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{41}
+	return file_pawl_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Error) GetKind() string {
@@ -3245,6 +3831,14 @@ var file_pawl_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50701,opt,name=role_if_set",
 		Filename:      "pawl.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50702,
+		Name:          "pawl.v1.secret",
+		Tag:           "varint,50702,opt,name=secret",
+		Filename:      "pawl.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -3257,6 +3851,8 @@ var (
 var (
 	// optional string role_if_set = 50701;
 	E_RoleIfSet = &file_pawl_proto_extTypes[1] // the least that may call a method with a request in which this field is set
+	// optional bool secret = 50702;
+	E_Secret = &file_pawl_proto_extTypes[2] // it is left out of the log and of the events
 )
 
 var File_pawl_proto protoreflect.FileDescriptor
@@ -3425,7 +4021,38 @@ const file_pawl_proto_rawDesc = "" +
 	"\x04slot\x18\x02 \x01(\tR\x04slot\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\"\x0f\n" +
 	"\rRepairRequest\"\x10\n" +
-	"\x0eRepairResponse\"Q\n" +
+	"\x0eRepairResponse\"a\n" +
+	"\vMarkRequest\x12\x14\n" +
+	"\x05image\x18\x01 \x01(\tR\x05image\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\tR\x04slot\x12\x10\n" +
+	"\x03bad\x18\x03 \x01(\bR\x03bad\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"H\n" +
+	"\fMarkResponse\x12\x1e\n" +
+	"\x03bad\x18\x01 \x01(\v2\f.pawl.v1.BadR\x03bad\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"H\n" +
+	"\x0fMetaListRequest\x12!\n" +
+	"\x06values\x18\x01 \x01(\bB\t\xea\xe0\x18\x05adminR\x06values\x12\x12\n" +
+	"\x04tags\x18\x02 \x03(\rR\x04tags\">\n" +
+	"\x10MetaListResponse\x12*\n" +
+	"\x06values\x18\x01 \x03(\v2\x12.pawl.v1.MetaValueR\x06values\"W\n" +
+	"\tMetaValue\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\x12\x0e\n" +
+	"\x02of\x18\x04 \x01(\tR\x02of\">\n" +
+	"\x0eMetaSetRequest\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\rR\x03tag\x12\x1a\n" +
+	"\x05value\x18\x02 \x01(\fB\x04\xf0\xe0\x18\x01R\x05value\"\x11\n" +
+	"\x0fMetaSetResponse\"%\n" +
+	"\x11MetaDeleteRequest\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\rR\x03tag\"\x14\n" +
+	"\x12MetaDeleteResponse\"\x11\n" +
+	"\x0fSettingsRequest\"@\n" +
+	"\x10SettingsResponse\x12,\n" +
+	"\bsettings\x18\x01 \x03(\v2\x10.pawl.v1.SettingR\bsettings\"3\n" +
+	"\aSetting\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"Q\n" +
 	"\rRebootRequest\x12\x1f\n" +
 	"\x05force\x18\x01 \x01(\bB\t\xea\xe0\x18\x05adminR\x05force\x12\x1f\n" +
 	"\vreboot_mode\x18\x02 \x01(\tR\n" +
@@ -3519,7 +4146,8 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\xb3\a\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\xb3\n" +
+	"\n" +
 	"\x04Node\x12K\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12H\n" +
 	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12H\n" +
@@ -3530,14 +4158,21 @@ const file_pawl_proto_rawDesc = "" +
 	"\x06Cancel\x12\x16.pawl.v1.CancelRequest\x1a\x17.pawl.v1.CancelResponse\"\f\xea\xe0\x18\boperator\x12A\n" +
 	"\bRollback\x12\x18.pawl.v1.RollbackRequest\x1a\x0e.pawl.v1.Event\"\t\xea\xe0\x18\x05admin0\x01\x12J\n" +
 	"\aConfirm\x12\x17.pawl.v1.ConfirmRequest\x1a\x18.pawl.v1.ConfirmResponse\"\f\xea\xe0\x18\boperator\x12G\n" +
-	"\x06Repair\x12\x16.pawl.v1.RepairRequest\x1a\x17.pawl.v1.RepairResponse\"\f\xea\xe0\x18\boperator\x12G\n" +
+	"\x06Repair\x12\x16.pawl.v1.RepairRequest\x1a\x17.pawl.v1.RepairResponse\"\f\xea\xe0\x18\boperator\x12A\n" +
+	"\x04Mark\x12\x14.pawl.v1.MarkRequest\x1a\x15.pawl.v1.MarkResponse\"\f\xea\xe0\x18\boperator\x12N\n" +
+	"\bMetaList\x12\x18.pawl.v1.MetaListRequest\x1a\x19.pawl.v1.MetaListResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12G\n" +
+	"\aMetaSet\x12\x17.pawl.v1.MetaSetRequest\x1a\x18.pawl.v1.MetaSetResponse\"\t\xea\xe0\x18\x05admin\x12P\n" +
+	"\n" +
+	"MetaDelete\x12\x1a.pawl.v1.MetaDeleteRequest\x1a\x1b.pawl.v1.MetaDeleteResponse\"\t\xea\xe0\x18\x05admin\x12P\n" +
+	"\bSettings\x12\x18.pawl.v1.SettingsRequest\x1a\x19.pawl.v1.SettingsResponse\"\x0f\xea\xe0\x18\boperator\x90\x02\x01\x12G\n" +
 	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponse\"\f\xea\xe0\x18\boperator\x12>\n" +
 	"\x06Events\x12\x16.pawl.v1.EventsRequest\x1a\x0e.pawl.v1.Event\"\n" +
 	"\xea\xe0\x18\x06reader0\x01\x12D\n" +
 	"\x05Dmesg\x12\x15.pawl.v1.DmesgRequest\x1a\x16.pawl.v1.KernelMessage\"\n" +
 	"\xea\xe0\x18\x06reader0\x01:4\n" +
 	"\x04role\x12\x1e.google.protobuf.MethodOptions\x18\x8d\x8c\x03 \x01(\tR\x04role:?\n" +
-	"\vrole_if_set\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x8c\x03 \x01(\tR\troleIfSetB,Z*github.com/pawl-os/pawl/node/pawlv1;pawlv1b\x06proto3"
+	"\vrole_if_set\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x8c\x03 \x01(\tR\troleIfSet:7\n" +
+	"\x06secret\x12\x1d.google.protobuf.FieldOptions\x18\x8e\x8c\x03 \x01(\bR\x06secretB,Z*github.com/pawl-os/pawl/node/pawlv1;pawlv1b\x06proto3"
 
 var (
 	file_pawl_proto_rawDescOnce sync.Once
@@ -3551,7 +4186,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),             // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),            // 1: pawl.v1.VersionResponse
@@ -3579,26 +4214,38 @@ var file_pawl_proto_goTypes = []any{
 	(*ConfirmResponse)(nil),            // 23: pawl.v1.ConfirmResponse
 	(*RepairRequest)(nil),              // 24: pawl.v1.RepairRequest
 	(*RepairResponse)(nil),             // 25: pawl.v1.RepairResponse
-	(*RebootRequest)(nil),              // 26: pawl.v1.RebootRequest
-	(*EventsRequest)(nil),              // 27: pawl.v1.EventsRequest
-	(*DmesgRequest)(nil),               // 28: pawl.v1.DmesgRequest
-	(*KernelMessage)(nil),              // 29: pawl.v1.KernelMessage
-	(*RebootResponse)(nil),             // 30: pawl.v1.RebootResponse
-	(*Event)(nil),                      // 31: pawl.v1.Event
-	(*Sequence)(nil),                   // 32: pawl.v1.Sequence
-	(*Notice)(nil),                     // 33: pawl.v1.Notice
-	(*Call)(nil),                       // 34: pawl.v1.Call
-	(*Task)(nil),                       // 35: pawl.v1.Task
-	(*Progress)(nil),                   // 36: pawl.v1.Progress
-	(*Amount)(nil),                     // 37: pawl.v1.Amount
-	(*Layer)(nil),                      // 38: pawl.v1.Layer
-	(*Armed)(nil),                      // 39: pawl.v1.Armed
-	(*Expected)(nil),                   // 40: pawl.v1.Expected
-	(*Error)(nil),                      // 41: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil),      // 42: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 43: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil), // 44: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 45: google.protobuf.FieldOptions
+	(*MarkRequest)(nil),                // 26: pawl.v1.MarkRequest
+	(*MarkResponse)(nil),               // 27: pawl.v1.MarkResponse
+	(*MetaListRequest)(nil),            // 28: pawl.v1.MetaListRequest
+	(*MetaListResponse)(nil),           // 29: pawl.v1.MetaListResponse
+	(*MetaValue)(nil),                  // 30: pawl.v1.MetaValue
+	(*MetaSetRequest)(nil),             // 31: pawl.v1.MetaSetRequest
+	(*MetaSetResponse)(nil),            // 32: pawl.v1.MetaSetResponse
+	(*MetaDeleteRequest)(nil),          // 33: pawl.v1.MetaDeleteRequest
+	(*MetaDeleteResponse)(nil),         // 34: pawl.v1.MetaDeleteResponse
+	(*SettingsRequest)(nil),            // 35: pawl.v1.SettingsRequest
+	(*SettingsResponse)(nil),           // 36: pawl.v1.SettingsResponse
+	(*Setting)(nil),                    // 37: pawl.v1.Setting
+	(*RebootRequest)(nil),              // 38: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),              // 39: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),               // 40: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),              // 41: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),             // 42: pawl.v1.RebootResponse
+	(*Event)(nil),                      // 43: pawl.v1.Event
+	(*Sequence)(nil),                   // 44: pawl.v1.Sequence
+	(*Notice)(nil),                     // 45: pawl.v1.Notice
+	(*Call)(nil),                       // 46: pawl.v1.Call
+	(*Task)(nil),                       // 47: pawl.v1.Task
+	(*Progress)(nil),                   // 48: pawl.v1.Progress
+	(*Amount)(nil),                     // 49: pawl.v1.Amount
+	(*Layer)(nil),                      // 50: pawl.v1.Layer
+	(*Armed)(nil),                      // 51: pawl.v1.Armed
+	(*Expected)(nil),                   // 52: pawl.v1.Expected
+	(*Error)(nil),                      // 53: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 55: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil), // 56: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 57: google.protobuf.FieldOptions
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -3606,69 +4253,83 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	42, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	42, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	42, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	42, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	36, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	42, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	54, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	54, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	54, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	54, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	48, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	54, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
 	5,  // 14: pawl.v1.CancelStageResponse.attempt:type_name -> pawl.v1.Attempt
 	5,  // 15: pawl.v1.ConfirmResponse.attempt:type_name -> pawl.v1.Attempt
-	43, // 16: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	40, // 17: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
-	15, // 18: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	36, // 19: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	39, // 20: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	35, // 21: pawl.v1.Event.task:type_name -> pawl.v1.Task
-	32, // 22: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	33, // 23: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
-	34, // 24: pawl.v1.Event.call:type_name -> pawl.v1.Call
-	42, // 25: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	43, // 26: pawl.v1.Call.elapsed:type_name -> google.protobuf.Duration
-	43, // 27: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	43, // 28: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	38, // 29: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
-	37, // 30: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
-	43, // 31: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
-	37, // 32: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
-	5,  // 33: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	40, // 34: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	44, // 35: pawl.v1.role:extendee -> google.protobuf.MethodOptions
-	45, // 36: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
-	0,  // 37: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 38: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 39: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
-	13, // 40: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	16, // 41: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	17, // 42: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	19, // 43: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
-	21, // 44: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	22, // 45: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
-	24, // 46: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
-	26, // 47: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	27, // 48: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	28, // 49: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 50: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 51: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 52: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 53: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	31, // 54: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 55: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	20, // 56: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
-	31, // 57: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	23, // 58: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
-	25, // 59: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
-	30, // 60: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	31, // 61: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	29, // 62: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	50, // [50:63] is the sub-list for method output_type
-	37, // [37:50] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	35, // [35:37] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	6,  // 16: pawl.v1.MarkResponse.bad:type_name -> pawl.v1.Bad
+	30, // 17: pawl.v1.MetaListResponse.values:type_name -> pawl.v1.MetaValue
+	37, // 18: pawl.v1.SettingsResponse.settings:type_name -> pawl.v1.Setting
+	55, // 19: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	52, // 20: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	15, // 21: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
+	48, // 22: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	51, // 23: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	47, // 24: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	44, // 25: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	45, // 26: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
+	46, // 27: pawl.v1.Event.call:type_name -> pawl.v1.Call
+	54, // 28: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	55, // 29: pawl.v1.Call.elapsed:type_name -> google.protobuf.Duration
+	55, // 30: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	55, // 31: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	50, // 32: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	49, // 33: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	55, // 34: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	49, // 35: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	5,  // 36: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	52, // 37: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	56, // 38: pawl.v1.role:extendee -> google.protobuf.MethodOptions
+	57, // 39: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
+	57, // 40: pawl.v1.secret:extendee -> google.protobuf.FieldOptions
+	0,  // 41: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 42: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 43: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
+	13, // 44: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	16, // 45: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	17, // 46: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	19, // 47: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
+	21, // 48: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	22, // 49: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
+	24, // 50: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
+	26, // 51: pawl.v1.Node.Mark:input_type -> pawl.v1.MarkRequest
+	28, // 52: pawl.v1.Node.MetaList:input_type -> pawl.v1.MetaListRequest
+	31, // 53: pawl.v1.Node.MetaSet:input_type -> pawl.v1.MetaSetRequest
+	33, // 54: pawl.v1.Node.MetaDelete:input_type -> pawl.v1.MetaDeleteRequest
+	35, // 55: pawl.v1.Node.Settings:input_type -> pawl.v1.SettingsRequest
+	38, // 56: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	39, // 57: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	40, // 58: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 59: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 60: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 61: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 62: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	43, // 63: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 64: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	20, // 65: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
+	43, // 66: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	23, // 67: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
+	25, // 68: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
+	27, // 69: pawl.v1.Node.Mark:output_type -> pawl.v1.MarkResponse
+	29, // 70: pawl.v1.Node.MetaList:output_type -> pawl.v1.MetaListResponse
+	32, // 71: pawl.v1.Node.MetaSet:output_type -> pawl.v1.MetaSetResponse
+	34, // 72: pawl.v1.Node.MetaDelete:output_type -> pawl.v1.MetaDeleteResponse
+	36, // 73: pawl.v1.Node.Settings:output_type -> pawl.v1.SettingsResponse
+	42, // 74: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	43, // 75: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	41, // 76: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	59, // [59:77] is the sub-list for method output_type
+	41, // [41:59] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	38, // [38:41] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -3676,7 +4337,7 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[31].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[43].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
@@ -3691,8 +4352,8 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
-			NumExtensions: 2,
+			NumMessages:   54,
+			NumExtensions: 3,
 			NumServices:   1,
 		},
 		GoTypes:           file_pawl_proto_goTypes,

@@ -35,8 +35,13 @@ const (
 	TagLoader         uint8 = 0x53 // what is known of the loader that is installed, and of one that is to be, JSON
 )
 
+// Ours reports whether Pawl keeps something of its own under a tag.
+func Ours(tag uint8) bool { return TagAttempt <= tag && tag <= TagLoader }
+
 // Errors that callers act on.
 var (
+	// ErrOurs is returned for a tag under which Pawl keeps its own. Do: use another one.
+	ErrOurs = errors.New("Pawl keeps its own under this META tag")
 	// ErrDamaged is returned when neither copy is valid. Nothing was changed. Do: restore META, or Format it and lose
 	// what it held; the machine boots and falls back without it.
 	ErrDamaged = errors.New("both copies of META are damaged")
