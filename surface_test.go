@@ -1,7 +1,12 @@
 package pawl
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,4 +19,57 @@ func TestUpgradesSurfaceStaysSmall(t *testing.T) {
 	out, err := exec.Command("go", "doc", "-all", "./upgrade").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.LessOrEqual(t, strings.Count(string(out), "\n"), 450)
+}
+
+// A list that any program may change is a function. What is left are errors, which are compared, and numbers of bytes
+// (GUIDs), which are copied.
+func TestNoExportedListCanBeChanged(t *testing.T) {
+	files := token.NewFileSet()
+	looked := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && (e.Name() == "internal" || e.Name() == "testdata" || e.Name() == ".git"):
+			return filepath.SkipDir
+		case e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			strings.HasSuffix(path, ".pb.go"):
+			return nil
+		}
+		f, err := parser.ParseFile(files, path, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, d := range f.Decls {
+			if g, is := d.(*ast.GenDecl); is && g.Tok == token.VAR && f.Name.Name != "main" {
+				for _, s := range g.Specs {
+					looked++
+					requireFixed(t, files, s.(*ast.ValueSpec))
+				}
+			}
+		}
+		return nil
+	}))
+	require.NotZero(t, looked)
+}
+
+// requireFixed requires that the exported names of a declaration are not lists or tables.
+func requireFixed(t *testing.T, files *token.FileSet, s *ast.ValueSpec) {
+	for i, name := range s.Names {
+		if !name.IsExported() {
+			continue
+		}
+		kinds := []ast.Expr{s.Type}
+		if i < len(s.Values) {
+			if l, is := s.Values[i].(*ast.CompositeLit); is {
+				kinds = append(kinds, l.Type)
+			}
+		}
+		for _, k := range kinds {
+			switch k.(type) {
+			case *ast.ArrayType, *ast.MapType:
+				t.Errorf("%v: %s can be changed by whoever imports it; make it a function", files.Position(name.Pos()), name)
+			}
+		}
+	}
 }

@@ -26,7 +26,7 @@ const (
 )
 
 // Slots lists the slots in order.
-var Slots = [2]Slot{A, B}
+func Slots() []Slot { return []Slot{A, B} }
 
 // ParseSlot reads "A" or "B" in either case.
 func ParseSlot(s string) (Slot, error) {

@@ -231,7 +231,7 @@ func boots(m *virtual.Machine, may []*image.Image) error {
 // each 3rd, and of reads each 23rd of those.
 func TestAFaultAtAnyOperation(t *testing.T) {
 	names := map[disktest.Fault]string{variableFails: "variable fails"}
-	for _, fault := range disktest.Faults {
+	for _, fault := range disktest.Faults() {
 		names[fault] = fault.String()
 	}
 	for name, prepare := range faultyOperations() {

@@ -57,7 +57,7 @@ func (h *halves) device(name string, s bootloader.Slot) (Device, error) {
 // the other one.
 func (h *halves) place(name string, size int64, s bootloader.Slot) (partition.Partition, error) {
 	var into partition.Partition
-	for _, slot := range bootloader.Slots {
+	for _, slot := range bootloader.Slots() {
 		p, err := h.find(name, slot)
 		if err != nil {
 			return into, fmt.Errorf("image %s needs a pair of partitions, %s and %s: %w: %w (an install makes it; on a disk "+

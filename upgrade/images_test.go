@@ -319,7 +319,7 @@ func wholeRoots(disk *disktest.Disk, roots map[bootloader.Slot][]byte, boots boo
 	if err != nil {
 		return err
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		_, err := bootloader.ReadSlot(boot, s)
 		if s == "B" && boots != "B" && err != nil {
 			continue // not complete
@@ -408,7 +408,7 @@ func TestAnInstallPlansThePair(t *testing.T) {
 		Seed: "x", Now: virtual.Now}))
 	layout, err := partition.Read(disk)
 	require.NoError(t, err)
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		p, err := layout.Find("ROOT-" + string(s))
 		require.NoError(t, err)
 		require.EqualValues(t, 65<<20, layout.Bytes(p), "the image and 64 MiB, in whole MiB")

@@ -234,7 +234,7 @@ func (in *install) layout(context.Context) error {
 		return err
 	}
 	in.op.m = m
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if err := m.Boot.Mkdir(s.Dir()); err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 func (m *Machine) onlyChoice(st bootloader.State, a *attempt.Attempt) bool {
 	next, err := m.byItself()
 	if err != nil || next.Stuck != "" {
-		return a == nil && len(st.Bootable) < len(bootloader.Slots)
+		return a == nil && len(st.Bootable) < len(bootloader.Slots())
 	}
 	return next.Slot == st.Active
 }

@@ -53,7 +53,7 @@ func (m *Machine) ours(c bootloader.Comparison) error {
 		return fmt.Errorf("the loader that is installed cannot be read, so it is not known whose it is: %w",
 			bootloader.ErrNotOurs)
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if own, err := ownOf(m.slot(s)); err == nil && own.SHA256 == c.Digest {
 			return nil
 		}

@@ -21,7 +21,7 @@ func (m *Machine) Runs() (st bootloader.State, version string, err error) {
 // state cannot be read, what comes with the error has the slots only.
 func (m *Machine) Status() (report.Status, error) {
 	s := report.Status{Version: m.Version, BootID: m.BootID}
-	for i, slot := range bootloader.Slots {
+	for i, slot := range bootloader.Slots() {
 		s.Slots[i] = m.slot(slot)
 	}
 	st, err := m.Loader.State()

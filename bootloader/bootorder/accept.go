@@ -65,7 +65,7 @@ func MadeFor(f *bootfs.FS) arch.Arch {
 	if len(there) == 0 {
 		there = arch.All()
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if len(there) == 1 {
 			break
 		}

@@ -231,7 +231,7 @@ var defaultDir = Spell(bootloader.LoaderDir) + `\`
 
 // inSlot reports whether a path is in a slot's directory, whose files come and go.
 func (b Order) inSlot(path string) bool {
-	return slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {
+	return slices.ContainsFunc(bootloader.Slots(), func(s bootloader.Slot) bool {
 		dir := Spell(s.Dir()) + `\`
 		return len(path) > len(dir) && strings.EqualFold(path[:len(dir)], dir)
 	})

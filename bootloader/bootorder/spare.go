@@ -12,7 +12,7 @@ import (
 
 // Copies are the places of other copies of a loader, one in each slot's directory, as firmware spells them.
 func Copies() (paths []string) {
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		paths = append(paths, Spell(s.File(bootloader.LoaderFile)))
 	}
 	return paths

@@ -53,7 +53,7 @@ func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 // its slots hold a core image, and where they hold neither, another program there is not ours.
 func onUEFI(boot *bootfs.FS) bool {
 	holds := func(name string) bool {
-		return slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {
+		return slices.ContainsFunc(bootloader.Slots(), func(s bootloader.Slot) bool {
 			_, err := boot.Stat(s.File(name))
 			return err == nil
 		})

@@ -187,7 +187,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	case !d.bootable[s]:
 		return errors.New("the slot is not prepared")
 	}
-	for _, slot := range bootloader.Slots {
+	for _, slot := range bootloader.Slots() {
 		if _, err := l.complete(slot); err != nil {
 			return err
 		}

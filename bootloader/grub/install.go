@@ -24,14 +24,13 @@ const PartitionNumber = 1
 
 // Modules is what the core images carry: what grub.cfg needs, and what helps a person at GRUB's prompt. The BIOS image
 // needs biosdisk beside them.
-var Modules = []string{
-	"part_gpt", "fat", "loadenv", "normal", "configfile", "linux", "search", "test", "echo", "serial", "terminal",
-	"reboot",
-	"sleep", "boot", "minicmd",
+func Modules() []string {
+	return []string{"part_gpt", "fat", "loadenv", "normal", "configfile", "linux", "search", "test", "echo", "serial",
+		"terminal", "reboot", "sleep", "boot", "minicmd"}
 }
 
 // BIOSModules are those that the BIOS image has beside Modules.
-var BIOSModules = []string{"biosdisk"}
+func BIOSModules() []string { return []string{"biosdisk"} }
 
 func argsPath(s bootloader.Slot) string { return s.File("args.cfg") }
 

@@ -65,7 +65,7 @@ func (l *Loader) read() (disk, error) {
 	if d.trial = decodeTrial(data); !d.trial.valid {
 		d.warn("%s is damaged, so nothing is armed.", trialPath)
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if err := l.readSlot(s, &d); err != nil {
 			return disk{}, err
 		}

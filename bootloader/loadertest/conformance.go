@@ -99,7 +99,7 @@ func (b Subject) machine() (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if err := f.Mkdir(s.Dir()); err != nil {
 			return nil, err
 		}

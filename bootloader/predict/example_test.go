@@ -58,7 +58,7 @@ func ExampleNext() {
 	}
 	must(fs.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.Loader("amd64")))
 	must(fs.WriteFile("loader/loader.conf", []byte("default pawl-a.conf\n")))
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		kernel, _ := loadertest.Payload(string(s))
 		must(fs.WriteFile(s.File(bootloader.UKIFile), kernel))
 	}

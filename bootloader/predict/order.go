@@ -102,7 +102,7 @@ func Made(disk device.Reader) Options {
 		}
 	}
 	for _, p := range parts {
-		for _, s := range bootloader.Slots {
+		for _, s := range bootloader.Slots() {
 			if v := b.volume(p); v != nil && len(there) > 1 {
 				if name, err := v.slotArch(s); err == nil {
 					slots[name] = true

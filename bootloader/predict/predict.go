@@ -348,7 +348,7 @@ func (b *boot) digest(files ...*taken) string {
 
 // slotOf is the slot whose directory holds the path.
 func slotOf(path string) bootloader.Slot {
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if p := cleanPath(path); len(p) > len(s.Dir()) && strings.EqualFold(p[:len(s.Dir())+1], s.Dir()+"/") {
 			return s
 		}

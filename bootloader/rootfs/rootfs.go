@@ -158,7 +158,7 @@ func (f *finder) slot() (bootloader.Slot, error) {
 	}
 	var has []bootloader.Slot
 	var errs []error // of slots that cannot be read: one of them may be the other one that has it
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		_, i, err := f.manifest(s)
 		switch {
 		case err == nil && strings.EqualFold(i.Verity, f.hash.String()):

@@ -57,7 +57,7 @@ func newMachine(t testing.TB, disk partition.Device) *machine {
 	require.NoError(t, bootfs.Format(volume, bootfs.FormatOptions{Label: "EFI"}))
 	m.boot, err = bootfs.Open(volume, bootfs.Options{Zones: bootloader.Zones()})
 	require.NoError(t, err)
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		require.NoError(t, m.boot.Mkdir(s.Dir()))
 	}
 	return m

@@ -84,7 +84,7 @@ func (l *Loader) agree(s bootloader.Slot) error {
 
 // slotOfPath is the slot whose own image a path of the firmware names.
 func slotOfPath(path string) bootloader.Slot {
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if strings.EqualFold(cleanPath(path), s.File(bootloader.UKIFile)) {
 			return s
 		}

@@ -46,7 +46,7 @@ func slotOf(id string) bootloader.Slot {
 	if i := strings.LastIndexByte(name, '+'); i >= 0 && strings.Trim(name[i+1:], "0123456789-") == "" {
 		name = name[:i]
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if name+".conf" == entryID(s) {
 			return s
 		}

@@ -56,7 +56,7 @@ func (l *Loader) picks(d *disk, name string) (s bootloader.Slot, found bool, err
 	if stranger, err := l.stranger(d, name); err != nil || stranger != "" {
 		return bootloader.None, true, err
 	}
-	for _, slot := range bootloader.Slots {
+	for _, slot := range bootloader.Slots() {
 		fits, known := fits(name, entryID(slot))
 		switch {
 		case !known:

@@ -42,7 +42,7 @@ func (l *Loader) read() (disk, error) {
 	d.fresh = d.confWhole && d.conf.defaultID == ""
 	l.probe(&d)
 	d.state.Loader = d.loader.String()
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		e, err := l.readEntry(s, &d)
 		if err != nil {
 			return disk{}, err

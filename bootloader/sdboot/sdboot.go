@@ -243,7 +243,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 	case d.entries[s].sortKey <= d.entries[other].sortKey:
 		return fmt.Errorf("its entry does not sort behind that of the default, slot %v; prepare it again", other)
 	}
-	for _, slot := range bootloader.Slots {
+	for _, slot := range bootloader.Slots() {
 		if _, err := l.complete(slot); err != nil {
 			return err
 		}

@@ -28,12 +28,12 @@ const (
 )
 
 // Ways lists them.
-var Ways = []Way{OneShot, BootNext, Counting}
+func Ways() []Way { return []Way{OneShot, BootNext, Counting} }
 
 // TryBy implements [bootloader.WayChooser]; "" is [OneShot].
 func (l *Loader) TryBy(way string) error {
-	if way != "" && !slices.Contains(Ways, Way(way)) {
-		return fmt.Errorf("try by %q: systemd-boot knows %v", way, Ways)
+	if way != "" && !slices.Contains(Ways(), Way(way)) {
+		return fmt.Errorf("try by %q: systemd-boot knows %v", way, Ways())
 	}
 	l.Trial = Way(way)
 	return nil

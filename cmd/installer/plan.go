@@ -82,7 +82,7 @@ func checkTrial(c *cobra.Command, way string) error {
 // ways are the ways of trying a version.
 func ways() []string {
 	var names []string
-	for _, w := range sdboot.Ways {
+	for _, w := range sdboot.Ways() {
 		names = append(names, string(w))
 	}
 	return names

@@ -115,7 +115,7 @@ func (l *loader) State() (bootloader.State, error) {
 		return bootloader.State{}, err
 	}
 	st := bootloader.State{Loader: "U-Boot", Default: bootloader.Slot(e["boot_targets"])}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if e.may(s) {
 			st.Bootable = append(st.Bootable, s)
 		}

@@ -13,7 +13,7 @@ const (
 )
 
 // Faults lists all faults.
-var Faults = [...]Fault{ReadFails, WriteFails, NoSpace, ShortWrite, SyncFails}
+func Faults() []Fault { return []Fault{ReadFails, WriteFails, NoSpace, ShortWrite, SyncFails} }
 
 // String is the fault's name.
 func (f Fault) String() string {
@@ -61,7 +61,7 @@ func (d *Disk) fault(kind Fault) bool {
 // before the fault strikes, for every fault, until a run meets no fault. After each run that met its fault, run's
 // result is given to check, with the disk as the run left it. The first error that check returns ends the walk.
 func (d *Disk) EachFault(run func(*Disk) error, check func(f Fault, n int, left *Disk, result error) error) error {
-	for _, f := range Faults {
+	for _, f := range Faults() {
 		for n := 1; ; n++ {
 			c := d.Clone()
 			c.FailAt(n, f)

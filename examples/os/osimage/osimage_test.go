@@ -91,7 +91,7 @@ func module(t *testing.T, dir, path, depends string) {
 
 func TestTagsNameVersions(t *testing.T) {
 	versions := []osimage.Version{{Number: "1.0.0"}, {Number: "2.0.0-rc1"}}
-	for _, b := range osimage.AllBroken {
+	for _, b := range osimage.AllBroken() {
 		versions = append(versions, osimage.Version{Number: "2.1.0", Broken: b})
 	}
 	for _, v := range versions {

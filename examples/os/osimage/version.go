@@ -40,7 +40,9 @@ const CheckState Broken = "check-state"
 const NewLoader Broken = "loader"
 
 // AllBroken lists every way that all images know.
-var AllBroken = []Broken{CorruptUKI, ShortUKI, Panics, Exits, CheckFails, CheckHangs}
+func AllBroken() []Broken {
+	return []Broken{CorruptUKI, ShortUKI, Panics, Exits, CheckFails, CheckHangs}
+}
 
 // Tag is the version's tag in a registry: "1.0.0", or "1.1.0-panic".
 func (v Version) Tag() string {
@@ -110,7 +112,7 @@ func (v Version) spoilInitramfs(file []byte) []byte {
 
 // ParseTag is the reverse of Version.Tag. Any other text is the number of a good version.
 func ParseTag(tag string) Version {
-	for _, b := range append([]Broken{CorruptInitramfs, CheckState, NewLoader}, AllBroken...) {
+	for _, b := range append([]Broken{CorruptInitramfs, CheckState, NewLoader}, AllBroken()...) {
 		if number, ok := strings.CutSuffix(tag, "-"+string(b)); ok {
 			return Version{Number: number, Broken: b}
 		}

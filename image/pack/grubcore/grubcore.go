@@ -53,13 +53,13 @@ func parts(ctx context.Context, machine, dir string) (p Parts, err error) {
 	if err != nil {
 		return Parts{}, err
 	}
-	if p.EFI, err = image(ctx, dir, a.GRUB, grub.Modules); err != nil || a.BIOS == "" {
+	if p.EFI, err = image(ctx, dir, a.GRUB, grub.Modules()); err != nil || a.BIOS == "" {
 		return p, err
 	}
 	if p.Boot, err = os.ReadFile(filepath.Join(dir, a.BIOS, "boot.img")); err != nil {
 		return Parts{}, fmt.Errorf("%w (install GRUB's modules for a BIOS, grub-pc-bin)", err)
 	}
-	p.Core, err = image(ctx, dir, a.BIOS, slices.Concat(grub.Modules, grub.BIOSModules))
+	p.Core, err = image(ctx, dir, a.BIOS, slices.Concat(grub.Modules(), grub.BIOSModules()))
 	return p, err
 }
 

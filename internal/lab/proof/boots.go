@@ -137,7 +137,7 @@ func (r *BootResult) take(c bootCase, model, guest string) {
 func sampleBoots(kit *Kit, n int, seed int64, only string) ([]bootCase, error) {
 	rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 	bases := map[bootloader.Slot]*machine{}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		var err error
 		if bases[s], err = base(kit, s); err != nil {
 			return nil, err
@@ -192,7 +192,7 @@ func sampleBoots(kit *Kit, n int, seed int64, only string) ([]bootCase, error) {
 		if h.real || h.name != "isolation off" {
 			continue
 		}
-		for _, side := range bootloader.Slots {
+		for _, side := range bootloader.Slots() {
 			m := bases[side].clone()
 			if err := h.start.make(m, side.Other()); err != nil {
 				return nil, err

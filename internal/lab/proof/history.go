@@ -18,7 +18,7 @@ func (p *proof) histories(worker int, worlds []world) error {
 	rnd := rand.New(rand.NewPCG(uint64(p.Seed), uint64(worker)))
 	for life := 0; !p.enough(); life++ {
 		w := worlds[rnd.IntN(len(worlds))]
-		side := bootloader.Slots[rnd.IntN(2)]
+		side := bootloader.Slots()[rnd.IntN(2)]
 		m := w.bases[side].clone()
 		for age := 0; age < 40 && !p.enough(); age++ {
 			next, err := p.live(m, rnd, side)

@@ -109,7 +109,7 @@ func newWorlds(ctx context.Context, dir string, only string) (worlds []world, er
 		if w.kit, err = TinyKit(ctx, filepath.Join(dir, l), l); err != nil {
 			return nil, err
 		}
-		for _, s := range bootloader.Slots {
+		for _, s := range bootloader.Slots() {
 			if w.bases[s], err = base(w.kit, s); err != nil {
 				return nil, fmt.Errorf("%s: a machine to begin with: %w", l, err)
 			}
@@ -202,7 +202,7 @@ func (p *proof) tasks(w world) (list []task) {
 			continue
 		}
 		for i, s := range op.starts {
-			for _, side := range bootloader.Slots {
+			for _, side := range bootloader.Slots() {
 				first := i == 0 && side == bootloader.A
 				if s.make == nil && side == bootloader.B || p.Short && (!first || op.long) {
 					continue

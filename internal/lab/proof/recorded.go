@@ -121,7 +121,7 @@ func (r *recorded) before() (err error) {
 			return err
 		}
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		r.damaged[s] = r.from.intact(s) != nil
 	}
 	return r.others()

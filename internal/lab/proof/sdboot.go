@@ -29,7 +29,7 @@ func (m *machine) oneShot() bootloader.Slot {
 		return bootloader.None
 	}
 	name, _ := efivar.DecodeString(v.Data)
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if name == entryID(s) {
 			return s
 		}

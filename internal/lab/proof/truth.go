@@ -29,7 +29,7 @@ func (r *recorded) whole(c *disktest.Crash) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		if r.damaged[s] {
 			continue
 		}
@@ -81,7 +81,7 @@ func (r *recorded) complete(m *machine, s report.Status, destroyed bool) error {
 		return err
 	}
 	for _, slot := range s.Loader.Bootable {
-		if have := s.Slots[slices.Index(bootloader.Slots[:], slot)]; have.Content != report.Complete && !destroyed &&
+		if have := s.Slots[slices.Index(bootloader.Slots(), slot)]; have.Content != report.Complete && !destroyed &&
 			!r.damaged[slot] {
 			return fmt.Errorf("the loader may boot slot %v, which is %s: %s", slot, have.Content, have.Problem)
 		}

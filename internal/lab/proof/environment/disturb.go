@@ -57,7 +57,7 @@ func choose(list []disturbance, l string, r *rand.Rand) int {
 
 // anySlot is one of the two.
 func (d *disturbed) anySlot() bootloader.Slot {
-	return pick(d.Rand, bootloader.Slots[0], bootloader.Slots[1])
+	return pick(d.Rand, bootloader.Slots()[0], bootloader.Slots()[1])
 }
 
 // noise is so many random bytes.

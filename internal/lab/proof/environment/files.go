@@ -105,7 +105,7 @@ func (d *disturbed) own(f *bootfs.FS) []string {
 		list = []string{"EFI/BOOT/BOOTX64.EFI", "grub/grub.cfg", "grub/A.cfg", "grub/B.cfg", "grub/default.0.env",
 			"grub/default.1.env", "grub/trial.env"}
 	}
-	for _, s := range bootloader.Slots {
+	for _, s := range bootloader.Slots() {
 		for _, name := range []string{"os.efi", "vmlinuz", "initrd", "cmdline", "args.cfg", "loader.efi", "loader.img",
 			"manifest.json"} {
 			list = append(list, s.File(name))

@@ -169,7 +169,7 @@ func (l layout) fill(m *machine, r *rand.Rand) error {
 			return err
 		}
 	}
-	for _, s := range bootloader.Slots { // an empty slot's directory is a directory too
+	for _, s := range bootloader.Slots() { // an empty slot's directory is a directory too
 		if _, err := f.Stat(s.Dir()); err != nil {
 			if err := f.Mkdir(l.names(s.Dir())); err != nil {
 				return err

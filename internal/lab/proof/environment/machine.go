@@ -306,7 +306,7 @@ func (m *machine) setByOthers() bool {
 		return false
 	}
 	text, err := efivar.DecodeString(v.Data)
-	return err != nil || !slices.ContainsFunc(bootloader.Slots[:], func(s bootloader.Slot) bool {
+	return err != nil || !slices.ContainsFunc(bootloader.Slots(), func(s bootloader.Slot) bool {
 		return strings.EqualFold(text, entryID(s))
 	})
 }
