@@ -56,7 +56,7 @@ func TestListenIsRefusedWhereOthersCanReachIt(t *testing.T) {
 	err := daemon{}.run(t.Context(), []string{"--disk", filepath.Join(t.TempDir(), "none"), "--listen", "0.0.0.0:0"},
 		&out)
 	require.ErrorIs(t, err, api.ErrOpen)
-	require.ErrorContains(t, err, "--insecure")
+	require.ErrorContains(t, err, "insecure opens it")
 }
 
 func TestCertificatesThatCannotBeReadLeaveTheSocketServed(t *testing.T) {
@@ -117,7 +117,7 @@ func TestAnAddressThatCannotBeListenedOnIsLogged(t *testing.T) {
 	require.Empty(t, ended)
 	cancel()
 	require.ErrorIs(t, <-ended, api.ErrOpen)
-	require.Regexp(t, `level=ERROR msg=listen address=0\.0\.0\.0:0 reason=.*--insecure`, out.String())
+	require.Regexp(t, `level=ERROR msg=listen address=0\.0\.0\.0:0 reason=.*insecure opens it`, out.String())
 }
 
 // onTrial is a machine in the trial of version 2.0.0, with its disk in a file.

@@ -48,6 +48,6 @@ func (a *API) checkHost(hostport string) error {
 	if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) }) {
 		return nil
 	}
-	return fmt.Errorf("%.100q is no name of this node, whose names are %s: %w (use its address, or start pawld with "+
-		"--name %.100s)", host, strings.Join(names, ", "), ErrHost, host)
+	return fmt.Errorf("%.100q is no name of this node, whose names are %s: %w (use its address, or give the service "+
+		"that name)", host, strings.Join(names, ", "), ErrHost)
 }

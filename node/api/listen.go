@@ -31,8 +31,8 @@ func Listen(ctx context.Context, address string, insecure bool) (net.Listener, e
 	}
 	if !insecure {
 		if err := loopback(ctx, host); err != nil {
-			return nil, fmt.Errorf("listen on %s: %w (use 127.0.0.1 or %s, or give --tls-cert, --tls-key and "+
-				"--client-ca; --insecure opens it to everybody who can reach it)", address, err, DefaultSocket)
+			return nil, fmt.Errorf("listen on %s: %w (use 127.0.0.1 or %s, or serve TLS, with a certificate, its key and "+
+				"the clients' authority; insecure opens it to everybody who can reach it)", address, err, DefaultSocket)
 		}
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
