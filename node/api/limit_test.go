@@ -71,7 +71,7 @@ func TestOnlyRequestsForThisNodeAreServed(t *testing.T) {
 		"a name that was made to point": {map[string]string{"Host": "evil.example:7295"}, 403,
 			`evil.example\" is no name of this node`},
 		"a name that begins as one": {map[string]string{"Host": "localhost.evil.example"}, 403,
-			"--name localhost.evil.example"},
+			"give the service that name"},
 		"an empty name":                {map[string]string{"Host": ":1"}, 403, "no name"},
 		"a web page":                   {map[string]string{"Origin": "http://127.0.0.1"}, 403, "a web page asks"},
 		"a web page without an origin": {map[string]string{"Origin": "null"}, 403, "a web page asks"},

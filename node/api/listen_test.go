@@ -14,7 +14,7 @@ func TestListenIsForThisMachineUnlessToldOtherwise(t *testing.T) {
 		_, err := Listen(t.Context(), address, false)
 		require.ErrorIs(t, err, ErrOpen, address)
 		require.ErrorContains(t, err, address)
-		require.ErrorContains(t, err, "--insecure", "the way out")
+		require.ErrorContains(t, err, "insecure opens it", "the way out")
 	}
 	for address, insecure := range map[string]bool{"127.0.0.1:0": false, "127.1.2.3:0": false, "localhost:0": false,
 		"0.0.0.0:0": true} {
