@@ -81,7 +81,7 @@ func (r MarkRequest) check() error {
 		if !named || err != nil || len(sum) != 32 || digits != strings.ToLower(digits) {
 			return fmt.Errorf("%.100q is no digest: want sha256: and 64 hex digits: %w", r.Image, ErrRequest)
 		}
-	case !slices.Contains(bootloader.Slots[:], r.Slot):
+	case !slices.Contains(bootloader.Slots(), r.Slot):
 		return fmt.Errorf("slot %.20q: want A or B: %w", r.Slot, ErrRequest)
 	}
 	if !foreign.Fits(r.Reason, maxMarkReason) {
