@@ -51,6 +51,7 @@ type extraction struct {
 	options  PullOptions
 	tree     *tree
 	found    map[string]bool  // assets streamed so far
+	whole    map[int]bool     // layers that are downloaded although there was another way
 	given    map[string]int64 // those of them that are in the layer that is read, and their sizes
 
 	state       Progress

@@ -26,6 +26,7 @@ func (i *Image) takeFrames() error {
 		single[a.Name] = a
 	}
 	assets, tables := make([]Asset, len(i.layers)), make([]*frames, len(i.layers))
+	places := make([]*format.Chunks, len(i.layers))
 	for n, d := range i.layers {
 		if name, says := d.Annotations[format.AssetAnnotation]; says && name == "" {
 			continue // it holds none
@@ -39,10 +40,15 @@ func (i *Image) takeFrames() error {
 		if err != nil {
 			return err
 		}
-		assets[n], tables[n] = a, f
+		if assets[n], tables[n] = a, f; f == nil {
+			continue
+		}
+		if places[n], err = takeChunks(d, a); err != nil {
+			return err
+		}
 	}
 	if len(single) == 0 {
-		i.singles, i.frames = assets, tables
+		i.singles, i.frames, i.chunks = assets, tables, places
 	}
 	return nil
 }

@@ -83,6 +83,7 @@ type Image struct {
 	layers  []v1.Descriptor
 	singles []Asset   // the one that each layer holds; nil unless all say so
 	frames  []*frames // of each layer; nil where there is no table
+	chunks  []*format.Chunks
 	diffIDs []v1.Hash
 	options Options
 }

@@ -25,6 +25,11 @@ type PullOptions struct {
 	// itself, because the layer as a whole cannot be.
 	From func(Asset) int64
 
+	// Delta is what need not be fetched, since this machine has it: Image.Delta finds it. nil is nothing. Where what was
+	// found changes, or the registry does not send what it should, the layer is downloaded after all, and write is
+	// given the asset once more.
+	Delta *Delta
+
 	Progress func(Progress) // may be nil
 }
 
@@ -33,6 +38,7 @@ func (i *Image) Pull(ctx context.Context, o PullOptions, write func(Asset, io.Re
 	x := &extraction{
 		image: i, write: write, progress: o.Progress, options: o,
 		tree: newTree(format.Dir(i.Arch)), found: map[string]bool{}, given: map[string]int64{},
+		whole: map[int]bool{},
 	}
 	x.state.Layers, x.state.Total = len(i.layers), x.total()
 	if err := x.run(ctx); err != nil {
@@ -60,6 +66,8 @@ func (x *extraction) total() int64 {
 		case !known:
 		case a.Name == "" || !x.wanted(a):
 			total -= x.image.layers[n].Size
+		case x.pieces(n) != nil:
+			total -= x.image.layers[n].Size - x.pieces(n).fetch(x.from(a)).bytes
 		case x.from(a) > 0:
 			if f := x.image.frames[n]; f != nil {
 				_, length := f.rest(f.index(x.from(a)))
@@ -68,6 +76,14 @@ func (x *extraction) total() int64 {
 		}
 	}
 	return total
+}
+
+// pieces are what layer n is put together from; nil when it is downloaded.
+func (x *extraction) pieces(n int) *pieces {
+	if x.whole[n] {
+		return nil
+	}
+	return x.options.pieces(n)
 }
 
 // only is the asset that layer n holds, none if its name is empty. It is known only if every layer says so.
@@ -95,6 +111,9 @@ func (x *extraction) special(ctx context.Context, n int) (done bool, err error) 
 	if !x.wanted(a) {
 		x.found[a.Name] = true
 		return true, nil
+	}
+	if p := x.pieces(n); p != nil {
+		return true, x.assemble(ctx, n, a, p)
 	}
 	f, from := x.image.frames[n], x.from(a)
 	if f == nil || from <= 0 {

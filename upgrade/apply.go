@@ -47,6 +47,7 @@ type writing struct {
 	vars     efivar.Store // of the machine that is to boot it; nil where that is not known
 	source   *source
 	reuse    map[string]Reuse // by the name of the asset
+	delta    *image.Delta     // what the active slot has of the rest
 	whole    progress.Pace    // of the download
 	fetching int              // the layer that ofLayer speaks of
 	ofLayer  progress.Pace

@@ -169,10 +169,12 @@ func withPairs(specs []partition.Spec, img *image.Image, labels partition.Labels
 	return specs
 }
 
-// An image is flushed after so many bytes, so that memory does not fill with what waits to be written.
-const flushImage = 8 << 20
+// An image is flushed after so many bytes, so that memory does not fill with what waits to be written, and so that a
+// power cut leaves what came before.
+const flushImage = 1 << 20
 
-// imageFile writes an image into the target's half of its pair, and flushes it. Nothing refers to those bytes until the
+// imageFile writes an image into the target's half of its pair, from where an earlier run ended, and flushes it.
+// Nothing refers to those bytes until the
 // target's manifest is written.
 func (op *writing) imageFile(ctx context.Context, a image.Asset, from io.Reader) error {
 	name, _ := format.ImageName(a.Name)
@@ -184,9 +186,10 @@ func (op *writing) imageFile(ctx context.Context, a image.Asset, from io.Reader)
 	if err != nil {
 		return fmt.Errorf("write image %s: %w", name, err)
 	}
-	in := &meter{ctx, from, func(n int64) { op.tellWrite(a.Name, n, a.Size) }, 0}
+	start := op.reuse[a.Name].Bytes
+	in := &meter{ctx, from, func(n int64) { op.tellWrite(a.Name, n, a.Size) }, start}
 	buffer := direct.Buffer(int(min(1<<20, (a.Size+direct.Align-1)/direct.Align*direct.Align)))
-	for at := int64(0); at < a.Size; {
+	for at := start; at < a.Size; {
 		p := buffer[:min(int64(len(buffer)), a.Size-at)]
 		if _, err := io.ReadFull(in, p); err != nil {
 			return fmt.Errorf("write image %s: %w", name, err)

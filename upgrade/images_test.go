@@ -83,14 +83,21 @@ func (r *rig) rooted(version string, edit func([]pack.Asset) []pack.Asset) *imag
 // startRooted is a machine whose version 1 has a root in a partition.
 func startRooted(t *testing.T) *rig {
 	t.Helper()
+	return startRootedWith(t, 1<<20, nil)
+}
+
+// startRootedWith is the same with halves of so many bytes. edit may change the assets of version 1.
+func startRootedWith(t *testing.T, size int64, edit func([]pack.Asset) []pack.Asset) *rig {
+	t.Helper()
 	images, err := virtual.NewImages(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	r := &rig{t: t, images: images}
-	r.one = r.rooted("1.0.0", nil)
+	r.one = r.rooted("1.0.0", edit)
 	backend, err := loaders.Named(loaders.SystemdBoot)
 	require.NoError(t, err)
-	specs := append(virtual.Partitions(), partition.Pair{Image: "root", Size: 1 << 20}.Specs(nil, "virtual")...)
-	r.Machine = &virtual.Machine{Disk: disktest.New(50<<20, 512), Vars: efivar.NewMemory(), Loader: loaders.SystemdBoot}
+	specs := append(virtual.Partitions(), partition.Pair{Image: "root", Size: size}.Specs(nil, "virtual")...)
+	r.Machine = &virtual.Machine{Disk: disktest.New(virtual.Size+2*size, 512), Vars: efivar.NewMemory(),
+		Loader: loaders.SystemdBoot}
 	require.NoError(t, upgrade.Install(t.Context(), r.Disk, r.one, upgrade.InstallOptions{Loader: backend,
 		Partitions: specs, Seed: "virtual", Now: virtual.Now}))
 	r.boots("A", "1.0.0")

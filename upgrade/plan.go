@@ -29,6 +29,8 @@ type Plan struct {
 	Room      int64           // bytes that the target can hold
 	Fetch     int64           // packed bytes that are downloaded at most
 	Reused    []Reuse         // files that are not downloaded, or not from their beginning
+	Requests  int             // for parts of layers of which the rest is reused in chunks
+	Whole     string          // why layers that have chunks are downloaded whole; "" where none is
 	Restarts  bool            // a download that is cut off starts again: the image has no table of frames
 	Steps     []progress.Step // in order
 	Preserve  bool            // EPHEMERAL is kept
@@ -36,7 +38,7 @@ type Plan struct {
 }
 
 // Plan looks at the machine and at what img says of itself, and returns what Apply would do, or the error with which
-// Apply would refuse. It writes nothing and reads none of the image's layers.
+// Apply would refuse. It writes nothing, and of the image's layers it reads tables of chunks only.
 func (m *Machine) Plan(ctx context.Context, img *image.Image, o Options) (Plan, error) {
 	o2, err := m.upgrade(ctx, img, o, attempt.Prepared)
 	if err != nil {

@@ -20,8 +20,10 @@ import (
 type Reuse struct {
 	File  string          // in the slot's directory
 	From  bootloader.Slot // the target: the bytes are there already. The active slot: they are copied from there.
-	Bytes int64           // so many of its Size, from the start on
+	Bytes int64           // so many of its Size, from the start on; of Chunks, wherever they are
 	Size  int64
+
+	Chunks bool // pieces of what the active slot has, each found and checked by its digest
 
 	path string // on the boot file system, when it is copied
 }
@@ -30,6 +32,9 @@ func (r Reuse) complete() bool { return r.Size > 0 && r.Bytes == r.Size }
 
 // String says what is reused, for people.
 func (r Reuse) String() string {
+	if r.Chunks {
+		return fmt.Sprintf("%d of the %d bytes of %s are copied from slot %s, in chunks", r.Bytes, r.Size, r.File, r.From)
+	}
 	if r.path != "" {
 		return fmt.Sprintf("%s is copied from slot %s, which holds the same", r.File, r.From)
 	}
@@ -72,6 +77,8 @@ func (op *writing) look(ctx context.Context) {
 	if op.img.Assets == nil {
 		op.plan.Restarts = true
 	}
+	op.lookForImages(ctx)
+	op.lookForChunks(ctx, running)
 	op.plan.Fetch = op.img.PullSize(op.pullOptions())
 }
 
@@ -98,29 +105,32 @@ func (op *writing) pullOptions(also ...string) image.PullOptions {
 	return image.PullOptions{
 		Want: func(a image.Asset) bool {
 			_, isImage := format.ImageName(a.Name)
-			return isAlso(a) || isImage || op.takes[a.Name] != "" && !op.reuse[a.Name].complete()
+			return isAlso(a) || (isImage || op.takes[a.Name] != "") && !op.reuse[a.Name].complete()
 		},
 		ReadBack: func(a image.Asset) bool { return op.takes[a.Name] != "" && !isAlso(a) },
 		From: func(a image.Asset) int64 {
 			return op.reuse[a.Name].Bytes
 		},
+		Delta: op.delta,
 	}
 }
 
 // nothingToFetch tells that every file that the slot needs to boot is there: the loader itself may be missing.
 func (op *writing) nothingToFetch() bool {
 	for _, a := range op.img.Assets {
-		if name := op.takes[a.Name]; name != "" && !isOwn(name) && !op.reuse[a.Name].complete() {
+		name := op.takes[a.Name]
+		_, isImage := format.ImageName(a.Name)
+		if (isImage || name != "" && !isOwn(name)) && !op.reuse[a.Name].complete() {
 			return false
 		}
 	}
-	return len(op.reuse) > 0 && len(op.images) == 0
+	return len(op.reuse) > 0
 }
 
 // leaves tells that a file of the target stays where it is.
 func (op *writing) leaves() bool {
-	for _, r := range op.reuse {
-		if r.path == "" {
+	for asset, r := range op.reuse {
+		if r.path == "" && op.takes[asset] != "" {
 			return true
 		}
 	}
@@ -175,6 +185,10 @@ func (op *writing) take(ctx context.Context) error {
 	for _, a := range op.img.Assets {
 		r, ok := op.reuse[a.Name]
 		if !ok || !r.complete() {
+			continue
+		}
+		if name, isImage := format.ImageName(a.Name); isImage {
+			op.written = append(op.written, name)
 			continue
 		}
 		if r.path == "" {

@@ -99,6 +99,12 @@ func printPlan(w *terminal.Printer, p upgrade.Plan) {
 		again = "it starts again from the beginning"
 	}
 	r.Fetch = append(r.Fetch, fmt.Sprintf("downloads: %s at most; cut off, %s", show.Size(p.Fetch), again))
+	if p.Requests > 0 {
+		r.Fetch = append(r.Fetch, fmt.Sprintf("by: %d requests for parts of layers, of which the rest is reused", p.Requests))
+	}
+	if p.Whole != "" {
+		r.Fetch = append(r.Fetch, "whole layers: "+p.Whole)
+	}
 	for _, reused := range p.Reused {
 		r.Fetch = append(r.Fetch, "reused: "+reused.String())
 	}

@@ -71,6 +71,10 @@ const (
 
 	// FramesAnnotation holds where the asset can be taken up in the middle, as the JSON of [Frames].
 	FramesAnnotation = "org.pawl-os.frames"
+
+	// ChunksAnnotation holds where in the layer its table of chunks is, as the JSON of [Chunks]. A layer that is not
+	// packed with zstd, and one of a small asset, has none.
+	ChunksAnnotation = "org.pawl-os.chunks"
 )
 
 // TagAnnotation is where the index of an OCI layout keeps a tag.
@@ -91,7 +95,7 @@ type Asset struct {
 //	{"head":212,"content":1048576,"packed":[348123,350001,7012],"sha256":["<64 hex digits>", ...]}
 //
 // The asset's content is cut into pieces of Content bytes, the last one perhaps shorter. Each piece is packed by
-// itself: a zstd frame, a gzip member, or for a layer that is not packed the bytes themselves. What is before and
+// itself: zstd frames, a gzip member, or for a layer that is not packed the bytes themselves. What is before and
 // behind them is the rest of the tar archive, packed in frames or members of its own. So the blob as a whole is what
 // any other reader expects.
 type Frames struct {
@@ -109,6 +113,29 @@ func (f Frames) String() string {
 	}
 	return string(text)
 }
+
+// Chunks says where the table of chunks is, which package image/chunks reads: in a skippable zstd frame behind the
+// archive, so that the layer is what any other reader expects.
+//
+//	{"offset":18874391,"size":31234,"sha256":"<64 hex digits>"}
+type Chunks struct {
+	Offset int64  `json:"offset"` // of the table in the blob, behind the eight bytes that begin the skippable frame
+	Size   int64  `json:"size"`   // bytes of the table
+	SHA256 string `json:"sha256"` // 64 hex digits, of the table
+}
+
+// String is the value of [ChunksAnnotation].
+func (c Chunks) String() string {
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // numbers and strings
+	}
+	return string(text)
+}
+
+// SkippableMagic begins the skippable zstd frame that holds a table, as a little-endian number of four bytes. Four more
+// have the table's size.
+const SkippableMagic = 0x184D2A5C
 
 // Of a signature as "cosign sign --key" makes it: the type of the layer that holds what was signed, and the annotation
 // of that layer with the signature in base64.

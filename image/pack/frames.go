@@ -2,13 +2,16 @@ package pack
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/pawl-os/pawl/image/chunks"
 	"github.com/pawl-os/pawl/image/format"
 )
 
@@ -16,10 +19,18 @@ import (
 const (
 	AssetAnnotation  = format.AssetAnnotation
 	FramesAnnotation = format.FramesAnnotation
+	ChunksAnnotation = format.ChunksAnnotation
 )
 
 // frameContent is how much of an asset is packed by itself. Smaller pieces pack worse: see docs/explanation/pull.md.
 const frameContent = 1 << 20
+
+// What is cut into chunks is packed in frames of so many bytes or a little more: smaller ones pack worse, of larger
+// ones more is fetched for nothing. What is smaller than chunksFrom is not cut.
+const (
+	chunkRun   = 64 << 10
+	chunksFrom = 256 << 10
+)
 
 // compressor packs one frame after the other.
 type compressor interface {
@@ -42,15 +53,20 @@ func (c Compression) compressor() (compressor, error) {
 	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(frameContent))
 }
 
-// framer packs an archive in frames: what comes before the content, the content piece by piece, the rest.
+// framer packs an archive in frames: what comes before the content, the content piece by piece, the rest. What is cut
+// into chunks has several frames a piece: each ends with a chunk, or with its piece.
 type framer struct {
 	to      *sized
 	pack    compressor
 	started int64 // where in the blob the open frame starts; -1 when none is open
 	left    int64 // bytes of content to come; 0 outside of it
-	piece   int64 // bytes of content in the open frame
+	piece   int64 // bytes of content in the open piece,
+	begun   int64 // which begins here in the blob
+	inFrame int64 // bytes of content in the open frame
 	hash    hash.Hash
 	frames  format.Frames
+	cutter  *chunks.Cutter // nil when it is not cut
+	table   chunks.Table
 }
 
 // sized counts what is written.
@@ -71,52 +87,102 @@ func newFramer(w io.Writer, c Compression) (*framer, error) {
 		frames: format.Frames{Content: frameContent}}, err
 }
 
-// content says that the next bytes that are written are the asset's.
-func (f *framer) content(size int64) error {
+// content says that the next bytes that are written are the asset's, and whether they are cut into chunks.
+func (f *framer) content(size int64, cut bool) error {
 	err := f.Close()
-	f.left, f.frames.Head = size, f.to.n
+	f.left, f.frames.Head, f.begun = size, f.to.n, f.to.n
+	if f.table.Size = size; cut {
+		f.cutter = &chunks.Cutter{Use: f.chunk}
+	}
 	return err
 }
 
 func (f *framer) Write(p []byte) (int, error) {
-	total := len(p)
-	for len(p) > 0 {
-		if f.started < 0 {
-			f.started = f.to.n
-			f.pack.Reset(f.to)
+	content := p[:min(int64(len(p)), f.left)]
+	if len(content) > 0 {
+		if err := f.asset(content); err != nil {
+			return 0, err
 		}
-		n := int64(len(p))
-		if f.left > 0 {
-			n = min(n, f.left, frameContent-f.piece)
-			f.hash.Write(p[:n])
+	}
+	if rest := p[len(content):]; len(rest) > 0 {
+		f.open()
+		if _, err := f.pack.Write(rest); err != nil {
+			return len(content), err
 		}
-		if _, err := f.pack.Write(p[:n]); err != nil {
-			return total - len(p), err
+	}
+	return len(p), nil
+}
+
+// asset takes content.
+func (f *framer) asset(p []byte) error {
+	f.left -= int64(len(p))
+	if f.cutter == nil {
+		if err := f.put(p); err != nil {
+			return err
 		}
-		p = p[n:]
+	} else {
+		if _, err := f.cutter.Write(p); err != nil {
+			return err
+		}
 		if f.left == 0 {
-			continue
-		}
-		f.left, f.piece = f.left-n, f.piece+n
-		if f.left == 0 || f.piece == frameContent {
-			if err := f.endPiece(); err != nil {
-				return total - len(p), err
+			if err := f.cutter.Close(); err != nil {
+				return err
 			}
 		}
 	}
-	return total, nil
+	if f.left > 0 || f.piece == 0 {
+		return nil
+	}
+	return f.endPiece()
+}
+
+// chunk lists a chunk and packs it.
+func (f *framer) chunk(p []byte) error {
+	f.table.Chunks = append(f.table.Chunks, chunks.Chunk{Size: uint32(len(p)), Sum: chunks.SumOf(p)})
+	if err := f.put(p); err != nil {
+		return err
+	}
+	if f.inFrame < chunkRun {
+		return nil
+	}
+	return f.Close()
+}
+
+// put packs content, and ends each piece where it has to end.
+func (f *framer) put(p []byte) error {
+	for len(p) > 0 {
+		f.open()
+		n := min(int64(len(p)), frameContent-f.piece)
+		f.hash.Write(p[:n])
+		if _, err := f.pack.Write(p[:n]); err != nil {
+			return err
+		}
+		p, f.piece, f.inFrame = p[n:], f.piece+n, f.inFrame+n
+		if f.piece == frameContent {
+			if err := f.endPiece(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (f *framer) endPiece() error {
-	from := f.started
 	if err := f.Close(); err != nil {
 		return err
 	}
-	f.frames.Packed = append(f.frames.Packed, f.to.n-from)
+	f.frames.Packed = append(f.frames.Packed, f.to.n-f.begun)
 	f.frames.SHA256 = append(f.frames.SHA256, hex.EncodeToString(f.hash.Sum(nil)))
-	f.piece = 0
+	f.piece, f.begun = 0, f.to.n
 	f.hash.Reset()
 	return nil
+}
+
+func (f *framer) open() {
+	if f.started < 0 {
+		f.started = f.to.n
+		f.pack.Reset(f.to)
+	}
 }
 
 // Close ends the open frame. More may be written.
@@ -124,6 +190,30 @@ func (f *framer) Close() error {
 	if f.started < 0 {
 		return nil
 	}
+	from := f.started
 	f.started = -1
-	return f.pack.Close()
+	if err := f.pack.Close(); err != nil {
+		return err
+	}
+	if f.inFrame > 0 {
+		f.table.Frames = append(f.table.Frames,
+			chunks.Frame{Content: uint32(f.inFrame), Packed: uint32(f.to.n - from)})
+		f.inFrame = 0
+	}
+	return nil
+}
+
+// addTable writes the table behind the archive, which must be closed, and tells where it is; nil if there is none.
+func (f *framer) addTable() (*format.Chunks, error) {
+	if f.cutter == nil || f.table.EncodedSize() > chunks.MaxTable {
+		return nil, nil
+	}
+	table := f.table.Encode()
+	head := binary.LittleEndian.AppendUint32(nil, format.SkippableMagic)
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(table)))
+	if _, err := f.to.Write(append(head, table...)); err != nil {
+		return nil, err
+	}
+	return &format.Chunks{Offset: f.to.n - int64(len(table)), Size: int64(len(table)),
+		SHA256: fmt.Sprintf("%x", sha256.Sum256(table))}, nil
 }

@@ -77,7 +77,7 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	if err := writeHeaders(archive, name, a.Size, mode, i.Created); err != nil {
 		return layer{}, err
 	}
-	if err := packed.content(a.Size); err != nil {
+	if err := packed.content(a.Size, isAsset && i.Compression == Zstd && a.Size >= chunksFrom); err != nil {
 		return layer{}, err
 	}
 	start := &beginning{}
@@ -88,6 +88,10 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 		return layer{}, err
 	}
 	if err := packed.Close(); err != nil {
+		return layer{}, err
+	}
+	table, err := packed.addTable()
+	if err != nil {
 		return layer{}, err
 	}
 	if isAsset && a.Name == UKIAsset {
@@ -102,6 +106,9 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	annotations := map[string]string{AssetAnnotation: ""}
 	if isAsset {
 		annotations = map[string]string{AssetAnnotation: a.Name, FramesAnnotation: packed.frames.String()}
+	}
+	if table != nil {
+		annotations[ChunksAnnotation] = table.String()
 	}
 	return layer{
 		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest,

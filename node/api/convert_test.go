@@ -50,7 +50,7 @@ var untold = map[reflect.Type][]string{
 	reflect.TypeFor[attempt.Attempt](): {"Stage", "Applying", "Tries", "Way", "Trials", "Forced", "Kexec",
 		"Mode", "Marks", "Seen", "Foreseen"},
 	reflect.TypeFor[attempt.Crash]():       {"When", "Dumps"},
-	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts"},
+	reflect.TypeFor[upgrade.Plan]():        {"Fetch", "Reused", "Restarts", "Requests", "Whole"},
 	reflect.TypeFor[report.Status]():       {"Own", "Unread"},
 	reflect.TypeFor[doctor.Diagnosis]():    {"Status"}, // but for the versions in its slots
 	reflect.TypeFor[bootloader.State]():    {"Again", "Endless", "Bootable", "Failed", "Warnings"},

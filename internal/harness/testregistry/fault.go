@@ -1,17 +1,19 @@
 package testregistry
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Fault is what the registry does wrong. The first two fields choose the requests, the others say what happens; those
+// Fault is what the registry does wrong. The first three fields choose the requests, the others say what happens; those
 // that are zero do nothing.
 type Fault struct {
 	Path  string // part of the path of the GET requests that it strikes, such as "/blobs/" or a digest; "" is all
 	Times int    // how many requests it strikes; 0 is all of them
+	Parts bool   // it strikes requests for a part only
 
 	Delay       time.Duration // wait before answering
 	Status      int           // answer this and nothing else,
@@ -20,6 +22,7 @@ type Fault struct {
 	WrongRange  bool          // answer a Range request with a Content-Range that is one byte off
 	// change the body's bytes as they go by; offset counts in the answer's body
 	Tamper     func(offset int64, p []byte)
+	InBlob     bool          // Tamper's offset counts in the blob, of which the body may be a part
 	Truncate   int64         // leave out so many bytes at the end, with a Content-Length that fits
 	DropAfter  int64         // cut the connection after so many bytes of the body
 	StallAfter int64         // send nothing more after so many bytes, and hold the connection
@@ -31,7 +34,7 @@ type Fault struct {
 
 func (f *Fault) matches(req *http.Request) bool {
 	return req.Method == http.MethodGet && strings.Contains(req.URL.Path, f.Path) &&
-		(f.Times == 0 || f.struck < f.Times)
+		(f.Times == 0 || f.struck < f.Times) && (!f.Parts || req.Header.Get("Range") != "")
 }
 
 // answer is a response on its way through a fault.
@@ -73,7 +76,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	whole := len(p)
 	if f.Tamper != nil {
 		p = append([]byte(nil), p...)
-		f.Tamper(a.sent, p)
+		f.Tamper(a.start()+a.sent, p)
 	}
 	if f.Truncate > 0 {
 		p = p[:min(int64(len(p)), a.limit-a.sent)]
@@ -95,6 +98,14 @@ func (a *answer) Write(p []byte) (int, error) {
 		panic(http.ErrAbortHandler) // the server cuts the connection
 	}
 	return whole, nil
+}
+
+// start is what Tamper counts from.
+func (a *answer) start() (first int64) {
+	if a.fault.InBlob && a.status == http.StatusPartialContent {
+		_, _ = fmt.Sscanf(a.request.Header.Get("Range"), "bytes=%d-", &first)
+	}
+	return first
 }
 
 // pass sends p, slowly if it is to be slow.
