@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots soak bench fuzz lint lint-more vuln generate deps cluster explore demo-cluster deps-cluster
+.PHONY: build test unit demo proof boots soak bench fuzz lint lint-more vuln generate deps cluster explore demo-cluster deps-cluster browser
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -79,6 +79,11 @@ generate:
 
 deps:
 	@hack/deps.sh
+
+# The page at /ui in a real browser: docs/how-to/page.md. Needs Debian's package chromium, which is too large for deps.
+browser:
+	@command -v chromium >/dev/null || { echo "browser: there is no chromium (apt-get install chromium)"; exit 1; }
+	cd internal/lab/browser && go vet ./... && go test -count 1 -timeout 10m ./...
 
 # Three machines in QEMU, each a member of etcd: one command upgrades them while a writer writes, and a broken version
 # stops at the first.

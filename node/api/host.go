@@ -19,7 +19,7 @@ var ErrHost = errors.New("the request is not for this node")
 func (a *API) forUs(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := a.checkHost(r.Host)
-		if len(r.Header.Values("Origin")) > 0 {
+		if len(r.Header.Values("Origin")) > 0 && !ownPage(r) {
 			err = fmt.Errorf("a web page asks: %w (use pawl, or another program)", ErrHost)
 		}
 		if err != nil {
@@ -29,6 +29,14 @@ func (a *API) forUs(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// ownPage reports whether the page at /ui asks, over TLS: there a caller's certificate says who it is, and checkHost that
+// the name of the page is the node's.
+func ownPage(r *http.Request) bool {
+	origin, site := r.Header.Values("Origin"), r.Header.Get("Sec-Fetch-Site")
+	return r.TLS != nil && len(origin) == 1 && strings.EqualFold(origin[0], "https://"+r.Host) &&
+		(site == "" || site == "same-origin")
 }
 
 // checkHost refuses a host that is no address, nor localhost, nor a name of this node.

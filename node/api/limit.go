@@ -87,7 +87,7 @@ func callKind(path string) int {
 		return followers
 	case pawlv1.NodePlanProcedure:
 		return plans
-	case pawlv1.NodeDoctorProcedure:
+	case pawlv1.NodeDoctorProcedure, uiDoctor:
 		return doctors
 	}
 	return others

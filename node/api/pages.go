@@ -22,6 +22,7 @@ import (
 //
 // They are on the API's own listeners, so that there is one way in, with one identity and one measure.
 func (a *API) pages(mux *http.ServeMux) {
+	a.ui(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
 	mux.Handle("GET /readyz", a.forReaders(http.HandlerFunc(a.ready)))
 	mux.Handle("GET /metrics", a.forReaders(a.metrics))

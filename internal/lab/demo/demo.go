@@ -36,6 +36,7 @@ type demo struct {
 	images  *oskit.Images
 	machine *vmtest.Machine
 	boots   int
+	picture string // of the node's page; empty: there is no browser
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -51,6 +52,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		{"Install version " + one + " onto a disk image, as an ordinary user, and boot it", d.install},
 		{"Upgrade to version " + two, d.upgrade},
 		{"Upgrade to version " + broken + ", whose kernel panics", d.fallback},
+		{"Open the node's page in a browser", d.page},
 	} {
 		d.time.Title(s.title)
 		if err := s.do(ctx); err != nil {

@@ -34,6 +34,6 @@ func main() {
 		fmt.Printf("demo: FAILED after %.0f s: %v\n", time.Since(begin).Seconds(), err)
 		os.Exit(1)
 	}
-	fmt.Printf("demo: ok upgrades=1 fallbacks=1 boots=%d arch=%s loader=%s seconds=%.0f\n", d.boots, d.arch, d.loader,
-		time.Since(begin).Seconds())
+	fmt.Printf("demo: ok upgrades=1 fallbacks=1 boots=%d arch=%s loader=%s page=%s seconds=%.0f\n", d.boots, d.arch,
+		d.loader, cmp.Or(d.picture, "not-opened"), time.Since(begin).Seconds())
 }

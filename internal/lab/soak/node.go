@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
@@ -15,6 +17,7 @@ import (
 	"github.com/pawl-os/pawl/examples/os/usage"
 	"github.com/pawl-os/pawl/node"
 	"github.com/pawl-os/pawl/node/api"
+	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/upgrade"
 )
 
@@ -28,6 +31,7 @@ const restarts = 42
 type system struct {
 	Disk, Vars, Boot, Version string
 	Listen                    []string
+	Cert, Key, ClientCA       string // of TLS; empty: without
 }
 
 // command is the process of one boot.
@@ -69,12 +73,20 @@ func (s system) run(ctx context.Context) error {
 		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: efivar.OpenFiles(s.Vars), Cmdline: &cmdline,
 			BootID: s.Boot, Version: s.Version},
 		Window: time.Second,
-		Checks: []node.Check{{Name: "nothing", Run: func(context.Context) error { return nil }}},
+		Checks: []node.Check{{Name: "smell", Run: s.smells}},
 		Reboot: func(context.Context, string) error {
 			os.Exit(restarts)
 			return nil
 		},
-	}, api.RunOptions{Listen: s.Listen})
+	}, api.RunOptions{Listen: s.Listen, Access: access.Options{Cert: s.Cert, Key: s.Key, ClientCA: s.ClientCA}})
+}
+
+// smells is what a version whose name says so is bad for.
+func (s system) smells(context.Context) error {
+	if strings.HasSuffix(s.Version, "-bad") {
+		return errors.New("it smells")
+	}
+	return nil
 }
 
 func tell() {

@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/node/api/access"
+	"github.com/pawl-os/pawl/node/client"
+	"github.com/pawl-os/pawl/node/pawlv1"
 )
 
 func TestMain(m *testing.M) {
@@ -20,6 +24,25 @@ func TestAnUpgradeUnderAttack(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.True(t, r.Held(), "%s", r)
+}
+
+func TestAMachineForOthersFallsBackFromWhatIsBad(t *testing.T) {
+	m, err := NewMachine(t.Context(), t.TempDir(), access.Options{})
+	require.NoError(t, err)
+	bad, err := m.Image(t.Context(), "2.0.0-bad")
+	require.NoError(t, err)
+	m.On(t.Context())
+	defer m.Off()
+	_, err = m.Node().AwaitAnswer(t.Context(), func(error) {})
+	require.NoError(t, err)
+	_, err = m.Node().Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: bad, Reboot: true}, nil)
+	require.NoError(t, err)
+	over, err := client.New(m.Address())
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		st, err := over.Status(t.Context())
+		return err == nil && st.Attempt.GetResult() == "fell back" && st.Attempt.Reason == `check "smell": it smells`
+	}, time.Minute, 50*time.Millisecond)
 }
 
 func TestAnAttackIsMadeOnlyOnLoopbackAndBounded(t *testing.T) {
