@@ -39,6 +39,7 @@ func (m *Machine) Started(context.Context) (Boot, error) {
 	if err != nil {
 		return Boot{}, fmt.Errorf("started: read the loader's state: %w", err)
 	}
+	m.forgetInstall()
 	m.ensureStart(st)
 	m.noticeLoader(st)
 	if st.Trial() && st.Endless {

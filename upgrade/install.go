@@ -33,17 +33,18 @@ type InstallOptions struct {
 	// of the partitions, where they are not those of partition.Default; also what Open is to be told
 	Labels   partition.Labels
 	Add      Additions
-	Force    bool                 // also over an existing partition table, and also an image that looks unfit to boot
+	Force    bool                 // also over what is on the disk, and also an image that looks unfit to boot
+	Zero     bool                 // write zeros over the whole disk first
 	Vars     efivar.Store         // the firmware's variables of the machine that will boot the disk; nil for a disk image
+	DryRun   bool                 // refuse what would be refused, and write nothing
 	Seed     string               // makes the disk's identifiers repeatable; empty: random ones
 	Progress func(progress.Event) // may be nil
 	Log      *slog.Logger         // nil discards
 	Now      func() time.Time     // nil is time.Now
 }
 
-// Install is the first upgrade: it lays out dev, and writes img into slot A as the default. A disk image is an install
-// onto a file. If power fails before the last step, the disk boots nothing, or slot A when that is complete; running it
-// again with Force finishes it. Everything on dev is lost.
+// Install is the first upgrade: it lays out dev, and writes img into slot A as the default. All on dev is lost. If power
+// or a step fails, the disk boots nothing and says so (package unfinished), or slot A when that is complete.
 func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions) error {
 	in := &install{dev: dev, img: img, InstallOptions: o, loader: map[string][]byte{}}
 	if in.Now == nil {
@@ -69,22 +70,30 @@ func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions
 	in.op.source = open(ctx, &in.op, in.Loader.Takes().Install...)
 	defer func() { in.op.source.stop() }() // find may have replaced it
 	defer in.op.stopReading()
-	steps := []step{
-		{progress.StepFind, in.find},
-		{progress.StepLayout, in.layout},
-		{progress.StepWrite, in.write},
-		{progress.StepVerify, in.verify},
-		{progress.StepComplete, in.op.complete},
+	if err := walk(ctx, in.steps(), o.Progress, in.Now); err != nil {
+		return fmt.Errorf("install %s: %w", img.Reference, in.failed(err))
 	}
+	return nil
+}
+
+// steps are those of this install.
+func (in *install) steps() []step {
+	steps := []step{{progress.StepFind, in.find}}
+	if in.DryRun {
+		return steps
+	}
+	if in.Zero {
+		steps = append(steps, step{progress.StepZero, in.zero})
+	}
+	steps = append(steps,
+		step{progress.StepLayout, in.layout},
+		step{progress.StepWrite, in.write},
+		step{progress.StepVerify, in.verify},
+		step{progress.StepComplete, in.op.complete})
 	if in.Add.fills() { // while nothing boots
 		steps = append(steps, step{progress.StepFill, in.fill})
 	}
-	steps = append(steps, step{progress.StepPrepare, in.prepare}, step{progress.StepConfirm, in.confirm})
-	err := walk(ctx, steps, o.Progress, in.Now)
-	if err != nil {
-		return fmt.Errorf("install %s: %w", img.Reference, err)
-	}
-	return nil
+	return append(steps, step{progress.StepPrepare, in.prepare}, step{progress.StepConfirm, in.confirm})
 }
 
 type install struct {
@@ -93,7 +102,8 @@ type install struct {
 	img    *image.Image
 	plan   partition.Layout
 	place  bootloader.Disk
-	over   bool // something is on the disk, and may be lost
+	over   bool      // something is on the disk, and may be lost
+	began  time.Time // when META was told of the install; zero: it was not
 	op     writing
 	loader map[string][]byte // the loader's files, by their names in the image
 }
@@ -103,15 +113,9 @@ func (in *install) check() error {
 	if err := in.Labels.Check(); err != nil {
 		return err
 	}
-	found, err := partition.Read(in.dev)
-	switch {
-	case errors.Is(err, partition.ErrNoTable):
-	case in.Force:
-		in.over = true
-	case err != nil:
-		return fmt.Errorf("%v: %w (force to lose it)", err, ErrInUse)
-	default:
-		return fmt.Errorf("it has %d partitions: %w (force to lose it)", len(found.Partitions), ErrInUse)
+	err := in.checkFree()
+	if err != nil {
+		return err
 	}
 	specs := in.Partitions
 	if specs == nil {
@@ -191,8 +195,8 @@ func (in *install) lacks(has func(asset string) bool) error {
 	return nil
 }
 
-// layout wipes what is lost, and writes the partition table, an empty META and an empty boot file system, and opens the
-// machine on them.
+// layout wipes what is lost, and writes META, which says that an install has begun, then the partition table and an
+// empty boot file system, and opens the machine on them.
 func (in *install) layout(context.Context) error {
 	if in.Seed != "" {
 		in.plan.GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(in.Seed))
@@ -209,6 +213,9 @@ func (in *install) layout(context.Context) error {
 			return err
 		}
 	}
+	if err := in.begin(); err != nil {
+		return err
+	}
 	if err := partition.Apply(in.dev, in.plan); err != nil {
 		return err
 	}
@@ -221,9 +228,6 @@ func (in *install) layout(context.Context) error {
 		return err
 	}
 	part, record := partition.Section(in.dev, esp), partition.Section(in.dev, state)
-	if err := meta.Format(record); err != nil {
-		return err
-	}
 	volume := uuid.NewSHA1(esp.GUID, []byte("volume"))
 	err := bootfs.Format(part, bootfs.FormatOptions{Label: "EFI", VolumeID: uint32(volume.ID()), Time: in.Now()})
 	if err != nil {
@@ -364,7 +368,10 @@ func (in *install) prepare(context.Context) error {
 	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)
 }
 
-// confirm makes slot A the default.
+// confirm makes slot A the default, and then META forgets the install.
 func (in *install) confirm(context.Context) error {
-	return in.op.m.Loader.Confirm(bootloader.A)
+	if err := in.op.m.Loader.Confirm(bootloader.A); err != nil {
+		return err
+	}
+	return in.op.m.meta.Delete(meta.TagInstall)
 }

@@ -69,7 +69,7 @@ func Open(disk string, o OpenOptions) (*Machine, error) {
 	}
 	m, err := machine(d, part, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open machine on %s: %w", disk, err), opened.close())
+		return nil, errors.Join(fmt.Errorf("open machine on %s: %w", disk, told(d, o, err)), opened.close())
 	}
 	m.close = opened.close
 	if m.Wipe != nil {
@@ -119,7 +119,7 @@ func (o OpenOptions) Check() error {
 func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
 	m, err := machine(dev, nil, o)
 	if err != nil {
-		return nil, fmt.Errorf("open machine: %w", err)
+		return nil, fmt.Errorf("open machine: %w", told(dev, o, err))
 	}
 	return m, nil
 }

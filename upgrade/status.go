@@ -37,6 +37,9 @@ func (m *Machine) Status() (report.Status, error) {
 		s.Unread, s.Warnings = err, append(s.Warnings, err.Error())
 		return s, nil
 	}
+	if why := m.unfinished(st); why != "" {
+		s.Warnings = append(s.Warnings, why)
+	}
 	s.Unordered = m.unordered(st, s.Attempt)
 	if a := s.Attempt; st.Again && a != nil && a.Open() && a.To == st.Armed {
 		s.Loader.Tries = max(a.Left(), 1)

@@ -13,8 +13,9 @@ import (
 
 // diskCommand looks after the partition table.
 func diskCommand() *cobra.Command {
-	c := &cobra.Command{Use: "disk", Short: "Look after a disk's partition table"}
+	c := &cobra.Command{Use: "disk", Short: "List disks, and look after a disk's partition table"}
 	group(c)
+	c.AddCommand(listCommand())
 	var on machine
 	var label string
 	type run = func(w *terminal.Printer, path string, l partition.Labels) error

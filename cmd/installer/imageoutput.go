@@ -21,6 +21,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/show"
+	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/progress"
@@ -152,42 +153,53 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	specs, err := r.add.specs(r.o)
-	if err != nil {
-		return err
-	}
-	plan, err := partition.Plan(nil, r.bytes, r.sector, specs)
-	if err != nil {
-		return err
-	}
 	w := out(c)
 	name := cmp.Or(r.output, "disk image")
 	w.Printf("%s: %s of %s, sectors of %d, started by %s\n", name, r.kind, show.Size(r.bytes), r.sector, r.loader)
+	if err := drawDisk(w, r.bytes, r.sector, img, r.o, &r.add); err != nil {
+		return err
+	}
+	w.Printf("\n# the recipe, for --profile\n")
+	printProfile(w, c.Flags())
+	return nil
+}
+
+// drawDisk draws what a new disk holds.
+func drawDisk(w *terminal.Printer, size int64, sector int, img *image.Image, o upgrade.InstallOptions,
+	add *additions) error {
+	specs, err := add.specs(o)
+	if err != nil {
+		return err
+	}
+	plan, err := partition.Plan(nil, size, sector, specs)
+	if err != nil {
+		return err
+	}
 	w.Printf("image: %s, version %s (%s)\n", img.Reference, cmp.Or(img.Version, "not known"), img.Digest)
 	var areas []show.Area
 	for _, p := range plan.Partitions {
-		area := show.Area{Name: p.Label, At: p.First * int64(r.sector), Bytes: plan.Bytes(p)}
+		area := show.Area{Name: p.Label, At: p.First * int64(sector), Bytes: plan.Bytes(p)}
 		for role, text := range purposes {
-			if r.o.Labels.Of(role) == p.Label {
+			if o.Labels.Of(role) == p.Label {
 				area.Text = text
 			}
 		}
-		if c := r.add.contents[p.Label]; c != nil {
+		if c := add.contents[p.Label]; c != nil {
 			area.Text = strings.TrimPrefix(area.Text+"; "+c.String(), "; ")
 		}
 		areas = append(areas, area)
 	}
-	show.Disk(w, "  ", r.bytes, areas)
+	show.Disk(w, "  ", size, areas)
 	var content int64
 	for _, a := range img.Assets {
 		w.Printf("slot A: %s, %s\n", a.Name, show.Size(a.Size))
 		content += a.Size
 	}
-	boot, err := plan.Find(r.o.Labels.Of(partition.EFI))
+	boot, err := plan.Find(o.Labels.Of(partition.EFI))
 	if err != nil {
 		return err
 	}
-	half, err := bootfs.Half(plan.Bytes(boot), r.sector, bootloader.Zones())
+	half, err := bootfs.Half(plan.Bytes(boot), sector, bootloader.Zones())
 	if err != nil {
 		return err
 	}
@@ -196,10 +208,8 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 	} else {
 		w.Printf("room: a slot can hold %s, the image has %s\n", show.Size(half), show.Size(content))
 	}
-	for _, a := range r.add.lines() {
+	for _, a := range add.lines() {
 		w.Printf("added: %s\n", a)
 	}
-	w.Printf("\n# the recipe, for --profile\n")
-	printProfile(w, c.Flags())
 	return nil
 }

@@ -184,7 +184,7 @@ func scalar(n *yaml.Node) (string, error) {
 }
 
 // notInProfiles are flags that say what to do with a recipe, and are not of it.
-var notInProfiles = map[string]bool{"profile": true, "plan": true, "help": true}
+var notInProfiles = map[string]bool{"profile": true, "plan": true, "dry-run": true, "help": true}
 
 // profileKeys are the flags that a profile may have, in order.
 func profileKeys(flags *pflag.FlagSet) []string {

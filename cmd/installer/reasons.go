@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/partition/disks"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
@@ -104,6 +105,8 @@ var reasons = []struct {
 	{disk.ErrTruncated, exitDisk, "copy the file again"},
 	{disk.ErrReadOnly, exitDisk, "convert the file to raw (qemu-img convert -O raw), change that one, and convert it " +
 		"back"},
+	{disks.ErrNone, exitDisk, "say less of the disk, or attach one; `installer disk list` has those of this machine"},
+	{disks.ErrSeveral, exitDisk, "say more of the disk that is meant, or name it with --disk"},
 	{partition.ErrNoTable, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{partition.ErrForeign, exitDisk, "name another disk; nothing was changed"},
 	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},
@@ -149,7 +152,7 @@ var reasons = []struct {
 	{attempt.ErrRecord, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrFull, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrNoTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
-	{meta.ErrOurs, exitUsage, "use another tag: 0x50 to 0x53 are Pawl's own"},
+	{meta.ErrOurs, exitUsage, "use another tag: 0x50 to 0x54 are Pawl's own"},
 	{meta.ErrTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 }
 

@@ -33,10 +33,11 @@ const (
 	TagBadDigests     uint8 = 0x51 // digests of images known as bad
 	TagMachineSpecial uint8 = 0x52 // marks that make a machine unique
 	TagLoader         uint8 = 0x53 // what is known of the loader that is installed, and of one that is to be, JSON
+	TagInstall        uint8 = 0x54 // an install that is not done, JSON
 )
 
 // Ours reports whether Pawl keeps something of its own under a tag.
-func Ours(tag uint8) bool { return TagAttempt <= tag && tag <= TagLoader }
+func Ours(tag uint8) bool { return TagAttempt <= tag && tag <= TagInstall }
 
 // Errors that callers act on.
 var (

@@ -10,6 +10,7 @@ type Step string
 
 // The steps, in the order of the table.
 const (
+	StepZero     Step = "zero"     // install only, where it is asked for: zeros over the whole disk
 	StepLayout   Step = "layout"   // install only: partition table, empty boot file system, empty META
 	StepFind     Step = "find"     // the image's first file to boot from; nothing is changed before it is there
 	StepDisarm   Step = "disarm"   // whatever an earlier attempt left armed is taken back
