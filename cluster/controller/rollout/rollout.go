@@ -3,9 +3,9 @@
 // say of themselves and the time give what to write down next and what to order.
 //
 // What is guaranteed, whenever the one who carries it out is killed, as long as only one does:
-//   - An order is given only if it was written down before, and with it what the node's last attempt was. So an attempt
-//     that came of it is known from one that was there before: a node that failed is not ordered again, and one where
-//     the order never arrived is.
+//   - An order is given only if it was written down before, and with it what the node's last attempt was. So an
+//     attempt that came of it is known from one that was there before: a node that failed is not ordered again, and
+//     one where the order never arrived is.
 //   - No more nodes are ordered than may be unavailable, of all and of each pool. Whatever else makes a node unavailable
 //     counts; time never makes one available.
 //   - The first wave is done before a node of the next is ordered. The first failure stops all; what is underway is
