@@ -2,7 +2,8 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots soak bench fuzz lint lint-more vuln generate deps cluster explore demo-cluster deps-cluster browser
+.PHONY: build test unit demo proof boots soak bench fuzz lint lint-more vuln generate deps cluster \
+	explore demo-cluster deps-cluster browser release
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -79,6 +80,10 @@ generate:
 
 deps:
 	@hack/deps.sh
+
+# Programs, Debian's packages, checksums, from what is committed: docs/how-to/release.md.
+release:
+	go run ./internal/lab/release $(if $(SIGN_KEY),-sign-key $(SIGN_KEY)) $(if $(QUICK),-shared-cache)
 
 # The page at /ui in a real browser: docs/how-to/page.md. Needs Debian's package chromium, which is too large for deps.
 browser:
