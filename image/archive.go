@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 	"sync"
@@ -20,7 +19,8 @@ const (
 
 // tarStore is a tar archive on disk that is not packed. Its files are found by their headers, once, and read in place.
 type tarStore struct {
-	path string
+	path  string
+	opens func(path string) (File, error) // nil: a file of this machine
 
 	mu    sync.Mutex
 	files map[string]extent // nil until the first open
@@ -34,8 +34,22 @@ type extent struct {
 	nth          int
 }
 
+// File is an archive that is open.
+type File interface {
+	io.ReadSeeker
+	io.ReaderAt
+	io.Closer
+}
+
+func (t *tarStore) archive() (File, error) {
+	if t.opens != nil {
+		return t.opens(t.path)
+	}
+	return openFile(system{}, t.path)
+}
+
 func (t *tarStore) open(name string) (body, error) {
-	f, err := openFile(system{}, t.path)
+	f, err := t.archive()
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +71,7 @@ type part struct {
 }
 
 // unfold reads the n'th file of the archive, with its holes.
-func unfold(f *os.File, n int) (io.Reader, error) {
+func unfold(f File, n int) (io.Reader, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
@@ -70,7 +84,7 @@ func unfold(f *os.File, n int) (io.Reader, error) {
 	return r, nil
 }
 
-func (t *tarStore) find(f *os.File, name string) (extent, error) {
+func (t *tarStore) find(f File, name string) (extent, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.files == nil {
@@ -88,7 +102,7 @@ func (t *tarStore) find(f *os.File, name string) (extent, error) {
 }
 
 // scan finds the regular files of an archive. The last of one name counts, as for tar itself.
-func scan(f *os.File) (map[string]extent, error) {
+func scan(f File) (map[string]extent, error) {
 	files, links := map[string]extent{}, map[string]string{}
 	if err := notPacked(f); err != nil {
 		return nil, err
@@ -148,7 +162,7 @@ func isSparse(h *tar.Header) bool {
 }
 
 // notPacked refuses an archive that is packed as a whole: its files could not be found and read in place.
-func notPacked(f *os.File) error {
+func notPacked(f io.ReaderAt) error {
 	magic := make([]byte, 6)
 	n, err := f.ReadAt(magic, 0)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -13,6 +13,9 @@ type Options struct {
 	Arch     string // GOARCH to take from an index, and to look for inside; "" is this program's
 	MaxBytes int64  // most bytes of all layers, packed or unpacked, and of one asset; 0 is 8 GiB
 
+	// how the file of an oci-archive is opened, where it is none of this machine's file system; nil: as a file of it
+	OpenArchive func(path string) (File, error)
+
 	Policy *Policy // who must have signed the image; nil asks for nothing
 
 	// For registries.

@@ -66,7 +66,7 @@ func parseLayout(scheme, rest string, o Options) (source, error) {
 	}
 	l := &layout{files: dirStore(path), name: scheme + ":" + path, arch: o.Arch, tag: tag, digest: digest}
 	if scheme == "oci-archive" {
-		l.files = &tarStore{path: path}
+		l.files = &tarStore{path: path, opens: o.OpenArchive}
 	}
 	return l, nil
 }

@@ -20,6 +20,16 @@ import (
 type chosen struct {
 	disk, size, model, serial, bus string
 	medium                         string // the disk that this runs from, which is none; "": what this machine booted from
+
+	list func() ([]disks.Disk, error) // nil: those of this machine
+}
+
+// all are the disks to choose from.
+func (t *chosen) all() ([]disks.Disk, error) {
+	if t.list != nil {
+		return t.list()
+	}
+	return disks.List()
 }
 
 func (t *chosen) flags(c *cobra.Command) {
@@ -51,7 +61,7 @@ func (t *chosen) path() (string, error) {
 	if err != nil {
 		return "", usageError{err}
 	}
-	all, err := disks.List()
+	all, err := t.all()
 	if err != nil {
 		return "", err
 	}

@@ -24,6 +24,7 @@ type installRecipe struct {
 	force, zero, dry, active bool
 	labels                   labels
 	add                      additions
+	width                    int // of a terminal that does not say it; 0: no line there changes
 }
 
 // installCommand installs onto a disk of this machine.
@@ -126,7 +127,8 @@ func (r *installRecipe) install(ctx context.Context, d *partition.Disk, img *ima
 
 // options are those that need no disk.
 func (r *installRecipe) options(c *cobra.Command) (o upgrade.InstallOptions, err error) {
-	o = upgrade.InstallOptions{Force: r.force, Zero: r.zero, DryRun: r.dry, Progress: showProgress(c), Log: logger()}
+	o = upgrade.InstallOptions{Force: r.force, Zero: r.zero, DryRun: r.dry, Log: logger(),
+		Progress: showProgressWide(c, r.width)}
 	if o.Loader, err = parseLoader(r.loader, r.active); err != nil {
 		return o, err
 	}

@@ -34,15 +34,24 @@ func applyProfile(c *cobra.Command, path string) error {
 	if path == "" {
 		return nil
 	}
-	pairs, err := readProfile(path)
+	data, err := readProfile(path)
 	if err != nil {
 		return usageError{fmt.Errorf("--profile: %w", err)}
+	}
+	return applyPairs(c, "--profile: "+path, data)
+}
+
+// applyPairs does so with what a file of that name holds.
+func applyPairs(c *cobra.Command, name string, data []byte) error {
+	pairs, err := parseProfile(data)
+	if err != nil {
+		return usageError{fmt.Errorf("%s %w", name, err)}
 	}
 	given, seen := map[string]bool{}, map[string]int{}
 	c.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = true })
 	for _, p := range pairs {
 		if err := p.apply(c.Flags(), given, seen); err != nil {
-			return usageError{fmt.Errorf("--profile: %s line %d: %w", path, p.key.Line, err)}
+			return usageError{fmt.Errorf("%s line %d: %w", name, p.key.Line, err)}
 		}
 	}
 	return nil
@@ -51,8 +60,8 @@ func applyProfile(c *cobra.Command, path string) error {
 // pair is one line of a mapping.
 type pair struct{ key, value *yaml.Node }
 
-// readProfile returns what the mapping of a YAML document has, in order.
-func readProfile(path string) ([]pair, error) {
+// readProfile reads a file that is no larger than a profile may be.
+func readProfile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -65,20 +74,25 @@ func readProfile(path string) ([]pair, error) {
 	if len(data) > maxProfile {
 		return nil, fmt.Errorf("%s has more than %d bytes: it is no profile", path, maxProfile)
 	}
+	return data, nil
+}
+
+// parseProfile returns what the mapping of a YAML document has, in order.
+func parseProfile(data []byte) ([]pair, error) {
 	var doc, more yaml.Node
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	switch err := d.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%s is empty", path)
+		return nil, errors.New("is empty")
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s has more than one document: a profile is one", path)
+		return nil, errors.New("has more than one document: a profile is one")
 	}
 	pairs, err := pairsOf(doc.Content[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s line %d: %w", path, doc.Content[0].Line, err)
+		return nil, fmt.Errorf("line %d: %w", doc.Content[0].Line, err)
 	}
 	return pairs, nil
 }
@@ -184,7 +198,7 @@ func scalar(n *yaml.Node) (string, error) {
 }
 
 // notInProfiles are flags that say what to do with a recipe, and are not of it.
-var notInProfiles = map[string]bool{"profile": true, "plan": true, "dry-run": true, "help": true}
+var notInProfiles = map[string]bool{"profile": true, "plan": true, "dry-run": true, "medium": true, "help": true}
 
 // profileKeys are the flags that a profile may have, in order.
 func profileKeys(flags *pflag.FlagSet) []string {

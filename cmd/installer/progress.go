@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -13,9 +14,12 @@ import (
 
 // showProgress prints a line for each step that ends, and, on a terminal, one that changes meanwhile; elsewhere one for
 // each further tenth of a step that counts bytes.
-func showProgress(c *cobra.Command) func(progress.Event) {
+func showProgress(c *cobra.Command) func(progress.Event) { return showProgressWide(c, 0) }
+
+// showProgressWide does so with a width for a terminal that does not say its own.
+func showProgressWide(c *cobra.Command, width int) func(progress.Event) {
 	w := terminal.To(c.ErrOrStderr())
-	width := w.Width()
+	width = cmp.Or(w.Width(), width)
 	var tenth int64
 	var how string
 	var shown time.Time // when the line changed last

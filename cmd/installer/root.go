@@ -78,7 +78,7 @@ func root() *cobra.Command {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	verbs.Help(c, func(err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(),
+	c.AddCommand(imageCommand(), installCommand(), setupCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(),
 		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(),
 		adoptCommand())
 	group(c)
@@ -113,6 +113,7 @@ type source struct {
 	attempts   int
 	policy     string
 	registries string
+	archive    func(path string) (image.File, error) // opens what an oci-archive names; nil: a file of this machine
 }
 
 func (s *source) flags(c *cobra.Command) {
@@ -165,7 +166,7 @@ func (s *source) open(c *cobra.Command) (*image.Image, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--registries: %w", err)}
 	}
-	o := image.Options{Arch: s.arch, Retry: image.Retry{Attempts: s.attempts}, Policy: policy}
+	o := image.Options{Arch: s.arch, OpenArchive: s.archive, Retry: image.Retry{Attempts: s.attempts}, Policy: policy}
 	registries.Fill(&o)
 	return image.Open(c.Context(), s.ref, o)
 }

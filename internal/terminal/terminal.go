@@ -165,6 +165,16 @@ func (p *Printer) Width() int {
 	return width
 }
 
+// Terminal reports whether it prints on a terminal, also on one that does not know its width.
+func (p *Printer) Terminal() bool {
+	f, ok := p.out.(*os.File)
+	if !ok {
+		return false
+	}
+	_, terminal := columns(f)
+	return terminal
+}
+
 // Binary is the writer itself, for what is no text. A terminal is refused.
 func (p *Printer) Binary() (io.Writer, error) {
 	if f, ok := p.out.(*os.File); ok {

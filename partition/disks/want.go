@@ -1,6 +1,7 @@
 package disks
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -64,22 +65,22 @@ func (w Want) Choose(all []Disk) (Disk, error) {
 		return Disk{}, err
 	}
 	var fit []Disk
-	var others, several []string
+	none, several := []error{fmt.Errorf("%w:", ErrNone)}, []error{fmt.Errorf("%w:", ErrSeveral)} // a line each
 	for _, d := range all {
 		if why := w.Misfit(d); why != "" {
-			others = append(others, fmt.Sprintf("\n  %v: %s", d, why))
+			none = append(none, fmt.Errorf("  %v: %s", d, why))
 			continue
 		}
 		fit = append(fit, d)
-		several = append(several, fmt.Sprintf("\n  %v", d))
+		several = append(several, fmt.Errorf("  %v", d))
 	}
 	switch {
 	case len(fit) == 1:
 		return fit[0], nil
 	case len(fit) > 1:
-		return Disk{}, fmt.Errorf("%w:%s", ErrSeveral, strings.Join(several, ""))
+		return Disk{}, errors.Join(several...)
 	case len(all) == 0:
 		return Disk{}, fmt.Errorf("%w: this machine has none that a driver has found", ErrNone)
 	}
-	return Disk{}, fmt.Errorf("%w:%s", ErrNone, strings.Join(others, ""))
+	return Disk{}, errors.Join(none...)
 }
