@@ -21,7 +21,6 @@ type orders struct {
 }
 
 type order struct {
-	image   string
 	running bool
 	refusal *rollout.Refusal
 }

@@ -55,11 +55,49 @@ func (d *desk) get(t *testing.T, name string) *v1alpha1.OSUpgrade {
 // look is one look of a controller that is made for it, and remembers nothing: as if each had just been killed.
 func (d *desk) look(ctx context.Context, t *testing.T, name string) time.Duration {
 	t.Helper()
-	c := &fleet.Controller{Client: d.client, Reader: d.client, Nodes: nodeclient.Options{CA: d.file("ca.crt"),
-		Cert: d.file("client.crt"), Key: d.file("client.key")}, Port: "7295", Poll: time.Millisecond, Lease: time.Minute}
-	r, err := c.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Name: name}})
+	r, err := d.controller(d.client).Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Name: name}})
 	require.NoError(t, err)
 	return r.RequeueAfter
+}
+
+func (d *desk) controller(reader client.Reader) *fleet.Controller {
+	return &fleet.Controller{Client: d.client, Reader: reader, Nodes: nodeclient.Options{CA: d.file("ca.crt"),
+		Cert: d.file("client.crt"), Key: d.file("client.key")}, Port: "7295", Poll: time.Millisecond, Lease: time.Minute}
+}
+
+// interrupted is a reader before whose second look at a resource something happens.
+type interrupted struct {
+	client.Reader
+	gets int
+	what func()
+}
+
+func (r *interrupted) Get(ctx context.Context, k client.ObjectKey, o client.Object, all ...client.GetOption) error {
+	if r.gets++; r.gets == 2 {
+		r.what()
+	}
+	return r.Reader.Get(ctx, k, o, all...)
+}
+
+func TestAPauseThatComesJustBeforeAnOrderHolds(t *testing.T) {
+	d := newDesk(t, "a")
+	require.NoError(t, d.client.Create(t.Context(), &v1alpha1.OSUpgrade{ObjectMeta: metav1.ObjectMeta{Name: "fleet"},
+		Spec: v1alpha1.Spec{Image: d.reference("2.0.0")}}))
+	d.look(t.Context(), t, "fleet")
+	require.Equal(t, "Ordered", d.get(t, "fleet").Status.Nodes[0].State)
+	r := &interrupted{Reader: d.client, what: func() {
+		u := d.get(t, "fleet")
+		u.Spec.Paused = true
+		require.NoError(t, d.client.Update(t.Context(), u))
+	}}
+	_, err := d.controller(r).Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Name: "fleet"}})
+	require.NoError(t, err)
+	require.Equal(t, 2, r.gets)
+	_, orders := d.nodes[0].history()
+	require.Zero(t, orders)
+	d.look(t.Context(), t, "fleet")
+	require.Equal(t, "Paused", d.get(t, "fleet").Status.Phase)
+	require.Equal(t, "Pending", d.get(t, "fleet").Status.Nodes[0].State)
 }
 
 // until looks until the phase is reached, and checks what has to hold all the time.
