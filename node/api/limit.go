@@ -25,7 +25,7 @@ import (
 const (
 	MaxConnections = 512 // over TCP; fewer where the process may have few files open, see connections
 	MaxSockets     = 64  // the same over Unix sockets
-	// at once, of each kind: followers, plans, doctor, all others; a further one is [ErrTooMany]
+	// at once, of each kind: followers, plans, doctor, reflection, all others; a further one is [ErrTooMany]
 	MaxCalls   = 64
 	MaxRequest = 64 << 10 // bytes of a request's message
 	MaxAnswer  = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
@@ -77,6 +77,7 @@ const (
 	followers
 	plans
 	doctors
+	reflections
 	callKinds
 )
 
@@ -89,6 +90,8 @@ func callKind(path string) int {
 		return plans
 	case pawlv1.NodeDoctorProcedure, uiDoctor:
 		return doctors
+	case reflectionInfo:
+		return reflections
 	}
 	return others
 }
@@ -250,7 +253,7 @@ func (g *gate) limit(next http.Handler) http.Handler {
 			refuse(w, r, ErrTooMany)
 			return
 		}
-		body, err := readBody(w, r)
+		body, err := wholeBody(w, r)
 		g.haveRead(c)
 		if err != nil {
 			refuse(w, r, err)
@@ -262,9 +265,20 @@ func (g *gate) limit(next http.Handler) http.Handler {
 			return
 		}
 		defer leave()
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body = body
 		next.ServeHTTP(&patient{w, http.NewResponseController(w), g.write}, r)
 	})
+}
+
+// wholeBody is a request's body, of which all has come. Only reflection is a conversation: all of it has that time, and
+// no more may come.
+func wholeBody(w http.ResponseWriter, r *http.Request) (io.ReadCloser, error) {
+	if r.URL.Path == reflectionInfo {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		return http.MaxBytesReader(w, r.Body, MaxRequest+frameHeader), nil
+	}
+	body, err := readBody(w, r)
+	return io.NopCloser(bytes.NewReader(body)), err
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -28,6 +28,8 @@ func (a *API) pages(mux *http.ServeMux) {
 	mux.Handle("GET /metrics", a.forReaders(a.metrics))
 	mux.Handle(healthCheck, a.forReaders(connect.NewUnaryHandler(healthCheck, a.health,
 		connect.WithReadMaxBytes(MaxRequest), connect.WithCompression("gzip", nil, nil))))
+	mux.Handle(reflectionInfo, a.forReaders(connect.NewBidiStreamHandler(reflectionInfo, a.reflect,
+		connect.WithReadMaxBytes(MaxRequest), connect.WithCompression("gzip", nil, nil))))
 }
 
 // ready answers whether the node takes orders, and if not why.
