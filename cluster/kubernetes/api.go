@@ -45,8 +45,15 @@ type Node struct {
 
 // Open asks nothing yet.
 func Open(c Config) (*Node, error) {
-	if c.URL == "" || c.Node == "" {
-		return nil, errors.New("open kubernetes: which API server, and which Node?")
+	if c.Node == "" {
+		return nil, errors.New("open kubernetes: which Node?")
+	}
+	return open(c)
+}
+
+func open(c Config) (*Node, error) {
+	if c.URL == "" {
+		return nil, errors.New("open kubernetes: which API server?")
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 	if c.Try == 0 {
@@ -160,7 +167,11 @@ func (n *Node) until(ctx context.Context, what string, call func() error) error 
 		if last == nil || ctx.Err() == nil { // else it tells of the end of the time, and not why there was none
 			last = err
 		}
-		if final(err) || !n.wait(ctx, n.config.Pause) {
+		pause, a := n.config.Pause, new(answer)
+		if errors.As(err, &a) {
+			pause = max(pause, a.after)
+		}
+		if final(err) || !n.wait(ctx, pause) {
 			return fmt.Errorf("%s: %w", what, last)
 		}
 	}
@@ -179,4 +190,6 @@ func (n *Node) wait(ctx context.Context, d time.Duration) bool {
 const (
 	plain = "application/json"
 	merge = "application/merge-patch+json"
+	// lists are merged by the key of their elements
+	strategic = "application/strategic-merge-patch+json"
 )

@@ -14,6 +14,15 @@ import (
 // record is the annotation of a Lease that holds what its slot does.
 const record = "pawl-os.org/record"
 
+// Leases is Store for who is no node: Config.Node is not needed.
+func Leases(c Config, namespace, name string, of int) (lock.Store, error) {
+	n, err := open(c)
+	if err != nil {
+		return nil, err
+	}
+	return n.Store(namespace, name, of), nil
+}
+
 // Store keeps the slots of a pool in Leases NAME-0 to NAME-(of-1) of a namespace, which have to be there. Nothing of a
 // Lease's times is used: a slot has none.
 func (n *Node) Store(namespace, name string, of int) lock.Store {

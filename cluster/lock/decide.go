@@ -63,6 +63,9 @@ func Advance(slots []Slot, me Record) ([]Change, error) {
 		if s.Record.Step.place() > me.Step.place() {
 			return nil, fmt.Errorf("step %s comes before step %s, which the slot is at already", me.Step, s.Record.Step)
 		}
+		if s.Record.Step == me.Step {
+			me.Since = s.Record.Since
+		}
 		return []Change{{s, me}}, nil
 	}
 	return nil, ErrLost

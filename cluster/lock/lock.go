@@ -56,11 +56,13 @@ type Owner struct {
 // Record is what a slot holds. The zero Record is a free slot.
 type Record struct {
 	Owner
-	Step    Step      `json:"step"`
-	Of      int       `json:"of"`                // how many may hold at once, as the holder was told
-	Address string    `json:"address,omitempty"` // where the holder's API answers
-	What    string    `json:"what,omitempty"`    // what it is about, for people
-	Since   time.Time `json:"since"`             // when the step was written, by the holder's clock; for people alone
+	Step    Step   `json:"step"`
+	Of      int    `json:"of"`                // how many may hold at once, as the holder was told
+	Address string `json:"address,omitempty"` // where the holder's API answers
+	What    string `json:"what,omitempty"`    // what it is about, for people
+	// For people alone, by the holder's clock: when it came to this step, and when it last wrote.
+	Since time.Time `json:"since"`
+	Seen  time.Time `json:"seen,omitzero"`
 }
 
 // Free reports whether the slot of this record is free.
@@ -70,6 +72,9 @@ func (r Record) String() string {
 	s := fmt.Sprintf("node %s (attempt %s), step %s", r.Node, r.Attempt, r.Step)
 	if !r.Since.IsZero() {
 		s += " since " + r.Since.UTC().Format(time.RFC3339)
+	}
+	if r.Seen.After(r.Since) {
+		s += ", last seen " + r.Seen.UTC().Format(time.RFC3339)
 	}
 	if r.What != "" {
 		s += ": " + r.What

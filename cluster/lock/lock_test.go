@@ -164,6 +164,19 @@ func TestAPersonFreesOnlyWhatWasSeen(t *testing.T) {
 	require.ErrorIs(t, p.Reach(ctx, one, Down), ErrLost)
 }
 
+func TestPeopleSeeSinceWhenAndWhenLast(t *testing.T) {
+	p, m := newPool(1)
+	require.NoError(t, p.Claim(t.Context(), one))
+	require.NoError(t, p.Reach(t.Context(), one, Down))
+	down := m.slots[0].Record
+	require.NoError(t, p.Reach(t.Context(), one, Down))
+	again := m.slots[0].Record
+	require.Equal(t, down.Since, again.Since)
+	require.True(t, again.Seen.After(down.Seen))
+	again.Seen = again.Since.Add(time.Hour)
+	require.Regexp(t, `step down since \S+Z, last seen \S+Z$`, again.String())
+}
+
 func TestRecordsThatCannotBe(t *testing.T) {
 	good := Record{Owner: one, Step: Down, Of: 1}
 	require.NoError(t, good.Check())

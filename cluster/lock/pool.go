@@ -23,7 +23,8 @@ type Pool struct {
 }
 
 func (p Pool) record(o Owner, s Step) Record {
-	return Record{Owner: o, Step: s, Of: max(p.Of, 1), Address: p.Address, What: p.What, Since: time.Now().UTC()}
+	now := time.Now().UTC()
+	return Record{Owner: o, Step: s, Of: max(p.Of, 1), Address: p.Address, What: p.What, Since: now, Seen: now}
 }
 
 // Ask implements Locker.

@@ -2,6 +2,7 @@
 //
 //	pawl-lock --etcd https://10.0.0.1:2379 --pool control-plane list
 //	pawl-lock --etcd https://10.0.0.1:2379 --pool control-plane --slot 0 --version 4711 release
+//	pawl-lock --kubernetes https://10.0.0.1:6443 --kubernetes-token-file T --pool-leases pawl --pool workers list
 //
 // What is released is what was listed: its version has to be given. A node that is down, or back and not done, may be
 // about to restart, and nothing can tell it; so its slot is freed only with --machine-is-off, and the reason how that
@@ -16,11 +17,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pawl-os/pawl/cluster/etcd"
 	"github.com/pawl-os/pawl/cluster/internal/credentials"
+	"github.com/pawl-os/pawl/cluster/kubernetes"
 	"github.com/pawl-os/pawl/cluster/lock"
 	"github.com/pawl-os/pawl/internal/terminal"
 )
@@ -43,6 +46,9 @@ func main() {
 // order is what the flags say.
 type order struct {
 	etcd, ca, cert, key, pool string
+	api, apiCA, apiCert       string
+	token, leases             string
+	size                      int
 	slot                      int
 	version, by, off          string
 	timeout                   time.Duration
@@ -56,8 +62,14 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	flags.StringVar(&o.ca, "etcd-ca", "", "PEM file with the certificates that etcd's are signed by")
 	flags.StringVar(&o.cert, "etcd-cert", "", "PEM file with this client's certificate")
 	flags.StringVar(&o.key, "etcd-key", "", "PEM file with its key")
+	flags.StringVar(&o.api, "kubernetes", "", "URL of the API server, for a pool in Leases")
+	flags.StringVar(&o.apiCA, "kubernetes-ca", "", "PEM file with the certificates that the API server's is signed by")
+	flags.StringVar(&o.apiCert, "kubernetes-cert", "", "PEM file with a client's certificate and its key")
+	flags.StringVar(&o.token, "kubernetes-token-file", "", "file with a token, in place of a certificate")
+	flags.StringVar(&o.leases, "pool-leases", "", "namespace of the Leases POOL-0, POOL-1, ...")
+	flags.IntVar(&o.size, "pool-size", 1, "how many Leases there are")
 	flags.StringVar(&o.pool, "pool", "", "the pool")
-	flags.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long etcd is tried")
+	flags.DurationVar(&o.timeout, "timeout", 20*time.Second, "how long etcd, or the API server, is tried")
 	flags.IntVar(&o.slot, "slot", 0, "release: the slot, as list shows it")
 	flags.StringVar(&o.version, "version", "", "release: its version, as list shows it")
 	flags.StringVar(&o.by, "by", cmp.Or(os.Getenv("SUDO_USER"), os.Getenv("USER")), "release: who asks")
@@ -70,25 +82,44 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	verb := flags.Arg(0)
-	if flags.NArg() != 1 || verb != "list" && verb != "release" || o.etcd == "" || o.pool == "" ||
-		verb == "release" && o.version == "" {
-		return fmt.Errorf("%w: want --etcd URL --pool POOL list, or with --slot and --version: release", errUsage)
+	if flags.NArg() != 1 || verb != "list" && verb != "release" || o.pool == "" || o.size < 1 ||
+		(o.etcd == "") == (o.api == "") || (o.api == "") != (o.leases == "") || verb == "release" && o.version == "" {
+		return fmt.Errorf("%w: want --etcd URL, or --kubernetes URL --pool-leases NAMESPACE; and --pool POOL list, or "+
+			"with --slot and --version: release", errUsage)
+	}
+	store, end, err := o.open()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	return errors.Join(o.do(ctx, verb, lock.Pool{Store: store, Name: o.pool}, out), end())
+}
+
+// open is where the pool is kept; the function ends its use.
+func (o order) open() (lock.Store, func() error, error) {
+	if o.api != "" {
+		tls, err := credentials.Client(o.apiCA, o.apiCert, o.apiCert)
+		if err != nil {
+			return nil, nil, err
+		}
+		store, err := kubernetes.Leases(kubernetes.Config{URL: o.api, TLS: tls, TokenFile: o.token}, o.leases, o.pool,
+			o.size)
+		return store, func() error { return nil }, err
 	}
 	tls, err := credentials.Client(o.ca, o.cert, o.key)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	c, err := etcd.Open(etcd.Config{Endpoints: strings.Split(o.etcd, ","), TLS: tls})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	store, err := c.Store(o.pool)
-	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-		err = o.do(ctx, verb, lock.Pool{Store: store, Name: o.pool}, out)
+	if err != nil {
+		return nil, nil, errors.Join(err, c.Close())
 	}
-	return errors.Join(err, c.Close())
+	return store, c.Close, nil
 }
 
 func (o order) do(ctx context.Context, verb string, p lock.Pool, out io.Writer) error {
@@ -97,13 +128,14 @@ func (o order) do(ctx context.Context, verb string, p lock.Pool, out io.Writer) 
 			Off: o.off}); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "slot %d of pool %s is free\n", o.slot, o.pool)
+		fmt.Fprintf(out, "slot %d of pool %s is free, as %s asked\n", o.slot, o.pool, o.by)
 		return nil
 	}
 	slots, err := p.Slots(ctx)
 	if err != nil {
 		return err
 	}
+	slots = slices.DeleteFunc(slots, func(s lock.Slot) bool { return s.Record.Free() })
 	if len(slots) == 0 {
 		fmt.Fprintf(out, "pool %s: nobody holds it\n", o.pool)
 	}

@@ -44,8 +44,9 @@ func TestAPersonSeesWhoHoldsAPoolAndFreesIt(t *testing.T) {
 	require.ErrorIs(t, err, lock.ErrMoved)
 	said, err = do("--version", version, "--machine-is-off", "it burnt", "release")
 	require.NoError(t, err)
-	require.Equal(t, "slot 0 of pool workers is free\n", said)
-	for _, line := range []string{"", "list now", "free", "release", "--pool= list", "--fast list"} {
+	require.Equal(t, "slot 0 of pool workers is free, as ann asked\n", said)
+	for _, line := range []string{"", "list now", "free", "release", "--pool= list", "--fast list",
+		"--kubernetes https://a list", "--pool-leases pawl list", "--pool-size 0 list"} {
 		_, err := do(strings.Fields(line)...)
 		require.ErrorIs(t, err, errUsage, line)
 	}

@@ -227,7 +227,9 @@ func notes(ctx context.Context, p lock.Pool) (lines []string) {
 		return []string{err.Error()}
 	}
 	for _, s := range slots {
-		lines = append(lines, fmt.Sprintf("pool %s, slot %d: held by %s", p.Name, s.Index, s.Record))
+		if !s.Record.Free() {
+			lines = append(lines, fmt.Sprintf("pool %s, slot %d: held by %s", p.Name, s.Index, s.Record))
+		}
 	}
 	if len(lines) == 0 {
 		lines = []string{fmt.Sprintf("pool %s: free", p.Name)}
