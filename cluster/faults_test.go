@@ -128,7 +128,8 @@ func (w *work) Cordon(_ context.Context, attempt string) error {
 	return nil
 }
 func (w *work) Drain(context.Context, func(string)) error { return nil }
-func (w *work) Uncordon(_ context.Context, attempt string) error {
+func (w *work) Restarts(context.Context, string)          {}
+func (w *work) Uncordon(_ context.Context, _, _ string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cordoned = ""

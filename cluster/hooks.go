@@ -49,8 +49,10 @@ type Service interface {
 type Work interface {
 	Cordon(ctx context.Context, attempt string) error   // node.ErrAlready if it was cordoned by others
 	Drain(ctx context.Context, tell func(string)) error // until nothing is left that is to go
-	Uncordon(ctx context.Context, attempt string) error // only what Cordon did
-	Ready(context.Context) error                        // why the node is not
+	Restarts(ctx context.Context, why string)           // it goes down now; nothing depends on it
+	// Uncordon undoes what Cordon did, and nothing else. outcome is what became of the attempt, for people.
+	Uncordon(ctx context.Context, attempt, outcome string) error
+	Ready(context.Context) error // why the node is not
 }
 
 // Config says what a node takes part in. Node is required.
@@ -109,16 +111,11 @@ func Hooks(c Config) (hooks []node.Hook) {
 		})
 	}
 	if c.Work != nil {
-		add(node.PhaseCordon, "work", askTime, func(ctx context.Context, o node.Occasion) error {
-			return c.Work.Cordon(ctx, o.Attempt.ID)
-		})
+		add(node.PhaseCordon, "work", askTime, c.cordon)
 		add(node.PhaseDrain, "work", c.Drain, func(ctx context.Context, o node.Occasion) error {
 			return c.Work.Drain(ctx, o.Tell)
 		})
-		add(node.PhaseUncordon, "work", askTime, func(ctx context.Context, o node.Occasion) error {
-			c.back(ctx, o)
-			return c.Work.Uncordon(ctx, o.Attempt.ID)
-		})
+		add(node.PhaseUncordon, "work", askTime, c.uncordon)
 	}
 	add(node.PhaseDrain, "lock", askTime, func(ctx context.Context, o node.Occasion) error {
 		return c.reach(ctx, o,
@@ -253,7 +250,11 @@ func (c Config) last(ctx context.Context, o node.Occasion) error {
 			return err
 		}
 	}
-	return c.reach(ctx, o, lock.Down)
+	if err := c.reach(ctx, o, lock.Down); err != nil {
+		return err
+	}
+	c.restarts(ctx, o)
+	return nil
 }
 
 // backTime bounds how long the step back is tried. It is for people: what follows does not wait for it.

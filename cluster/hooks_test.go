@@ -57,8 +57,11 @@ func (f *fake) Start(context.Context, string) error { return f.do("start") }
 
 func (f *fake) Cordon(context.Context, string) error      { return f.do("cordon") }
 func (f *fake) Drain(context.Context, func(string)) error { return f.do("drain") }
-func (f *fake) Uncordon(context.Context, string) error    { return f.do("uncordon") }
-func (f *fake) Ready(context.Context) error               { return f.do("ready") }
+func (f *fake) Restarts(context.Context, string)          { _ = f.do("restarts") }
+func (f *fake) Uncordon(_ context.Context, _, outcome string) error {
+	return f.do("uncordon: " + outcome)
+}
+func (f *fake) Ready(context.Context) error { return f.do("ready") }
 
 func (f *fake) config() Config {
 	return Config{Node: "n1", Lock: f, Members: f, Service: f, Work: f}
@@ -68,7 +71,8 @@ func (f *fake) config() Config {
 func (f *fake) run(t *testing.T, c Config, preserve bool, phases ...node.Phase) (string, error) {
 	t.Helper()
 	f.said = nil
-	o := node.Occasion{Attempt: attempt.Attempt{ID: "a1", Kind: attempt.Upgrade, Preserve: preserve},
+	o := node.Occasion{Attempt: attempt.Attempt{ID: "a1", Kind: attempt.Upgrade, Version: "2.0.0",
+		Preserve: preserve},
 		Tell: func(text string) { f.said = append(f.said, text) }}
 	for _, p := range phases {
 		for _, h := range Hooks(c) {
@@ -97,14 +101,15 @@ func TestANodeGoesOneStepAfterTheOther(t *testing.T) {
 	said, err = f.run(t, f.config(), false, before...)
 	require.NoError(t, err)
 	require.Equal(t, "claim, cordon, drain, reach drained, allow to leave, hold, reach down, leave, stop, wipe, "+
-		"reach down", said)
+		"reach down, restarts", said)
 	said, err = f.run(t, f.config(), true, before...)
 	require.NoError(t, err)
 	require.Equal(t, "claim, cordon, drain, reach drained, allow to restart, hold, reach down, yield, allow to "+
-		"restart, reach down", said)
+		"restart, reach down, restarts", said)
 	said, err = f.run(t, f.config(), false, after...)
 	require.NoError(t, err)
-	require.Equal(t, "reach back, held, return, reach back, uncordon, let go, serves, ready, release", said)
+	require.Equal(t, "reach back, held, return, reach back, uncordon: the upgrade to version 2.0.0 is "+
+		"given up, let go, serves, ready, release", said)
 	said, err = f.run(t, Config{Node: "n1", Lock: f}, false, append(before, after...)...)
 	require.NoError(t, err)
 	require.Equal(t, "claim, reach drained, reach down, reach down, release", said)

@@ -54,32 +54,58 @@ func (n *Node) pods(ctx context.Context) (all []pod, err error) {
 // goes reports whether a pod is to be evicted; the error says why it must not be. The rules are those of kubectl drain:
 // what the kubelet has from files and what a DaemonSet keeps there stays; what nobody would make anew, or what has data
 // that would be lost, needs a yes; what is finished goes.
-func (n *Node) goes(p pod) (bool, error) {
+func (n *Node) goes(p pod, orphan func(namespace, daemonSet string) (bool, error)) (bool, error) {
 	if _, ok := p.Metadata.Annotations[mirror]; ok {
 		return false, nil
 	}
 	if p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" {
 		return true, nil
 	}
-	controller := ""
-	for _, o := range p.Metadata.OwnerReferences {
-		if o.Controller {
-			controller = o.Kind
+	kind, name := p.controller()
+	if kind == "DaemonSet" {
+		if gone, err := orphan(p.Metadata.Namespace, name); err != nil || !gone {
+			return false, err
 		}
+		kind = ""
 	}
-	switch {
-	case controller == "DaemonSet":
-		return false, nil
-	case controller == "" && !n.config.Unmanaged:
-		return false, fmt.Errorf("%s: nobody would make it anew (delete it, or allow it for all)", p.name())
+	if kind == "" && !n.config.Unmanaged {
+		return false, refusal{fmt.Errorf("%s: nobody would make it anew (delete it, or allow it for all)", p.name())}
 	}
 	for _, v := range p.Spec.Volumes {
 		if v.EmptyDir != nil && !n.config.EmptyDir {
-			return false, fmt.Errorf("%s: it has an emptyDir volume, which would be lost (delete it, or allow it "+
-				"for all)", p.name())
+			return false, refusal{fmt.Errorf("%s: it has an emptyDir volume, which would be lost (delete it, or allow "+
+				"it for all)", p.name())}
 		}
 	}
 	return true, nil
+}
+
+func (p pod) controller() (kind, name string) {
+	for _, o := range p.Metadata.OwnerReferences {
+		if o.Controller {
+			return o.Kind, o.Name
+		}
+	}
+	return "", ""
+}
+
+// orphans asks once for each DaemonSet whether it is gone. A kubelet's credentials may not ask: then it counts as
+// there, and its pods stay.
+func (n *Node) orphans(ctx context.Context) func(namespace, name string) (bool, error) {
+	gone := map[string]bool{}
+	return func(namespace, name string) (bool, error) {
+		path := fmt.Sprintf("/apis/apps/v1/namespaces/%s/daemonsets/%s", url.PathEscape(namespace),
+			url.PathEscape(name))
+		if answer, ok := gone[path]; ok {
+			return answer, nil
+		}
+		err := n.call(ctx, http.MethodGet, path, plain, nil, nil)
+		gone[path] = is(err, http.StatusNotFound)
+		if gone[path] || is(err, http.StatusForbidden) {
+			return gone[path], nil
+		}
+		return false, err
+	}
 }
 
 // Drain evicts the pods of this Node that are to go, and returns once they are gone. If one must not be evicted, none
@@ -88,16 +114,16 @@ func (n *Node) goes(p pod) (bool, error) {
 // periods and preStop hold all the same. tell is told what is waited for, each time that it changes.
 func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 	told, ask, forced, begun := "", n.evict, false, time.Now()
-	n.event(ctx, "PawlDraining", "Drains for an upgrade")
+	n.tell(ctx, "PawlDraining", "Drains for an upgrade")
 	last := errors.New("no time")
 	for {
 		left, pause, err := n.round(ctx, ask)
 		var refused refusal
 		switch {
 		case errors.As(err, &refused), final(err):
-			return fmt.Errorf("drain node %s: %w", n.config.Node, err)
+			return n.failed(ctx, err)
 		case err == nil && len(left) == 0:
-			n.event(ctx, "PawlDrained", "Drained for an upgrade")
+			n.tell(ctx, "PawlDrained", "Drained for an upgrade")
 			return nil
 		case err == nil:
 			err = fmt.Errorf("%d pods are left: %s", len(left), strings.Join(left[:min(len(left), maxNamed)], "; "))
@@ -111,15 +137,25 @@ func (n *Node) Drain(ctx context.Context, tell func(string)) error {
 		}
 		if n.config.Evict > 0 && !forced && time.Since(begun) >= n.config.Evict {
 			forced, ask = true, n.remove
-			n.event(ctx, "PawlDrainForced", "Deletes what could not be evicted within "+n.config.Evict.String())
+			n.tell(ctx, "PawlDrainForced", "Deletes what could not be evicted within "+n.config.Evict.String())
 			continue
 		}
 		if !n.wait(ctx, pause) {
-			n.event(context.WithoutCancel(ctx), "PawlDrainFailed", last.Error())
-			return fmt.Errorf("drain node %s: %w", n.config.Node, last)
+			return n.failed(ctx, last)
 		}
 	}
 }
+
+// failed tells why a drain did not come to its end, also when its time is over.
+func (n *Node) failed(ctx context.Context, why error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
+	defer cancel()
+	n.tell(ctx, "PawlDrainFailed", why.Error())
+	return fmt.Errorf("drain node %s: %w", n.config.Node, why)
+}
+
+// tellTime bounds what is told once a drain's own time is over.
+const tellTime = 5 * time.Second
 
 // maxNamed is how many pods are named that are left.
 const maxNamed = 5
@@ -137,11 +173,15 @@ func (n *Node) round(ctx context.Context, ask func(context.Context, pod) error) 
 	}
 	var evict []pod
 	var errs []error
+	orphan := n.orphans(ctx)
 	for _, p := range all {
-		goes, err := n.goes(p)
+		goes, err := n.goes(p, orphan)
+		var refused refusal
 		switch {
+		case err != nil && !errors.As(err, &refused):
+			return nil, pause, err
 		case p.Metadata.DeletionTimestamp != nil:
-			if _, stays := p.Metadata.Annotations[mirror]; !stays && (goes || err != nil) {
+			if goes || err != nil {
 				left = append(left, p.name()+" is ending")
 			}
 		case err != nil:

@@ -83,6 +83,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(http.StatusNotFound, "not found", "")
 	case r.URL.Path == "/api/v1/nodes/w1":
 		s.object(w, r, s.node)
+	case r.URL.Path == "/api/v1/nodes/w1/status" && r.Method == http.MethodPatch && s.node != nil:
+		require.Equal(s.t, strategic, r.Header.Get("Content-Type"))
+	case strings.Contains(r.URL.Path, "/daemonsets/") && r.Method == http.MethodGet:
+		fail(http.StatusForbidden, "a node may not", "")
 	case parts[len(parts)-2] == "leases":
 		s.object(w, r, s.leases[last])
 	case r.URL.Path == "/api/v1/pods" && r.URL.Query().Get("fieldSelector") == "spec.nodeName=w1":
@@ -195,8 +199,8 @@ func TestOnlyWhatWasCordonedHereIsUncordoned(t *testing.T) {
 	require.True(t, cordoned)
 	require.Equal(t, "a2", by)
 	s.ill = 1
-	require.NoError(t, n.Uncordon(ctx, "a2"))
-	require.NoError(t, n.Uncordon(ctx, "a2"))
+	require.NoError(t, n.Uncordon(ctx, "a2", "done"))
+	require.NoError(t, n.Uncordon(ctx, "a2", "done"))
 	cordoned, by = s.state()
 	require.False(t, cordoned)
 	require.Nil(t, by)
@@ -205,21 +209,21 @@ func TestOnlyWhatWasCordonedHereIsUncordoned(t *testing.T) {
 
 	s.node["spec"].(map[string]any)["unschedulable"] = true // by an administrator
 	require.ErrorIs(t, n.Cordon(ctx, "a3"), node.ErrAlready)
-	require.NoError(t, n.Uncordon(ctx, "a3"))
+	require.NoError(t, n.Uncordon(ctx, "a3", "done"))
 	cordoned, _ = s.state()
 	require.True(t, cordoned, "it stays as the administrator has it")
 
 	s.node = nil
-	require.NoError(t, n.Uncordon(ctx, "a3"), "a Node that is gone needs nothing")
+	require.NoError(t, n.Uncordon(ctx, "a3", "done"), "a Node that is gone needs nothing")
 	require.ErrorContains(t, n.Cordon(ctx, "a3"), "404")
 }
 
 func TestAnApiServerThatIsAwayIsTriedUntilTheEnd(t *testing.T) {
 	s, n := newServer(t)
 	s.ill = 1 << 30
-	require.ErrorContains(t, n.Cordon(within(t, 30*time.Millisecond), "a1"),
+	require.ErrorContains(t, n.Cordon(within(t, 300*time.Millisecond), "a1"),
 		"cordon node w1: the API server answers 500")
-	require.ErrorContains(t, n.Drain(within(t, 30*time.Millisecond), nil), "500")
+	require.ErrorContains(t, n.Drain(within(t, 300*time.Millisecond), nil), "500")
 }
 
 func TestADrainKeepsToTheRulesOfKubectl(t *testing.T) {

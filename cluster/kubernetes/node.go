@@ -76,14 +76,17 @@ func (n *Node) Cordon(ctx context.Context, attempt string) error {
 		return map[string]any{"unschedulable": true, cordonedBy: attempt}, nil
 	})
 	if err == nil && changed {
-		n.event(ctx, "PawlCordoned", "Cordoned for an upgrade, attempt "+attempt)
+		n.tell(ctx, "PawlCordoned", "Cordoned for an upgrade, attempt "+attempt)
 	}
 	return err
 }
 
-// Uncordon lets pods come again, if Cordon has kept them away. A Node that is gone, or that somebody else has
-// cordoned, is left.
-func (n *Node) Uncordon(ctx context.Context, attempt string) error {
+// Restarts tells that the node goes down now, and what for.
+func (n *Node) Restarts(ctx context.Context, why string) { n.tell(ctx, "PawlRestarting", why) }
+
+// Uncordon lets pods come again, if Cordon has kept them away, and tells what became of the attempt. A Node that is
+// gone, or that somebody else has cordoned, is left.
+func (n *Node) Uncordon(ctx context.Context, attempt, outcome string) error {
 	changed := false
 	err := n.change(ctx, "uncordon node "+n.config.Node, func(o object) (map[string]any, error) {
 		if _, ours := o.Metadata.Annotations[cordonedBy]; !ours {
@@ -99,8 +102,17 @@ func (n *Node) Uncordon(ctx context.Context, attempt string) error {
 	if is(err, http.StatusNotFound) {
 		return nil
 	}
-	if err == nil && changed {
-		n.event(ctx, "PawlUncordoned", "Uncordoned: attempt "+attempt+" is over")
+	if err != nil {
+		return err
+	}
+	text := "Uncordoned: " + outcome + ", attempt " + attempt
+	if changed {
+		n.event(ctx, "PawlUncordoned", text)
+	}
+	err = n.settle(ctx, text) // also if it was cut off from it before
+	if final(err) {
+		n.config.Log.Warn("the condition is not taken back", "node", n.config.Node, "reason", err)
+		return nil // it may not: then it was not told either
 	}
 	return err
 }
