@@ -95,6 +95,7 @@ browser:
 demo-cluster: deps deps-cluster
 	cd cluster && go run ./internal/demo
 
-# The servers that the tests of the module cluster start, built from their modules into a cache.
+# The servers that the tests of the module cluster start, etcd and Kubernetes, built from their modules into a cache:
+# half an hour of CPU time, once.
 deps-cluster:
 	cd cluster && go run ./internal/real/build

@@ -1,6 +1,6 @@
-// Package real builds and starts the servers that the tests of this module are about: etcd from its own module, kept
-// in a cache outside the repository ($PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else ~/.cache/pawl), by what they are
-// made of.
+// Package real builds and starts the servers that the tests of this module are about: etcd and Kubernetes, each from a
+// module of its own, kept in a cache outside the repository ($PAWL_CACHE, else $XDG_CACHE_HOME/pawl, else
+// ~/.cache/pawl), by what they are made of. Start with Members and Kubernetes.
 package real
 
 import (
@@ -29,6 +29,16 @@ func Etcd(ctx context.Context, version string) (string, error) {
 		flags += " -X go.etcd.io/etcd/api/v3/version.Version=" + version
 	}
 	return build(ctx, "etcd", flags)
+}
+
+// KubernetesVersion is what the servers of Kubernetes say of themselves.
+const KubernetesVersion = "v1.36.3"
+
+// KubernetesBinary is the path of a program that is kube-apiserver, kube-controller-manager or kubectl, by its first
+// argument. It is built if it is not in the cache; cold, that takes many minutes.
+func KubernetesBinary(ctx context.Context) (string, error) {
+	const at = " -X k8s.io/component-base/version."
+	return build(ctx, "kubernetes", "-s -w"+at+"gitVersion="+KubernetesVersion+at+"gitMajor=1"+at+"gitMinor=36")
 }
 
 // build builds the module of its own in a directory beside this file.

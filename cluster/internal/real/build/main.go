@@ -10,8 +10,12 @@ import (
 )
 
 func main() {
-	for _, version := range []string{real.Version, real.Older} {
-		path, err := real.Etcd(context.Background(), version)
+	for _, build := range []func(context.Context) (string, error){
+		func(ctx context.Context) (string, error) { return real.Etcd(ctx, real.Version) },
+		func(ctx context.Context) (string, error) { return real.Etcd(ctx, real.Older) },
+		real.KubernetesBinary,
+	} {
+		path, err := build(context.Background())
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "build:", err)
 			os.Exit(1)
