@@ -60,8 +60,8 @@ func (h *halves) place(name string, size int64, s bootloader.Slot) (partition.Pa
 	for _, slot := range bootloader.Slots() {
 		p, err := h.find(name, slot)
 		if err != nil {
-			return into, fmt.Errorf("image %s needs a pair of partitions, %s and %s: %w: %w (an install makes it; on a disk "+
-				"that is there, add partitions with these labels)",
+			return into, fmt.Errorf("image %s needs a pair of partitions, %s and %s: %w: %w (an install makes it, and on a "+
+				"disk with free space \"installer disk add\")",
 				name, h.labels.Of(partition.Half(name, "A")), h.labels.Of(partition.Half(name, "B")), err, ErrDoesNotFit)
 		}
 		if has := h.layout.Bytes(p); slot == s && size > has {

@@ -425,3 +425,23 @@ func TestAnInstallPlansThePair(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, found.Check(t.Context(), disk))
 }
+
+// A disk from before there were images gets a pair in the room that it has more, and then a version with a root.
+func TestARootFollowsOnADiskThatGotAPair(t *testing.T) {
+	r := start(t)
+	two := r.rooted("2.0.0", nil)
+	_, err := r.Upgrade(t.Context(), two, upgrade.Options{})
+	require.ErrorIs(t, err, upgrade.ErrDoesNotFit)
+	require.ErrorContains(t, err, "installer disk add")
+	r.Disk = r.Disk.Resized(r.Disk.Size() + 4<<20)
+	l, err := partition.Read(r.Disk)
+	require.NoError(t, err)
+	after, err := partition.Plan(&l, r.Disk.Size(), l.SectorSize,
+		partition.Pair{Image: "root", Size: 1 << 20}.Specs(nil, ""))
+	require.NoError(t, err)
+	require.NoError(t, partition.Apply(r.Disk, after))
+	_, err = r.Upgrade(t.Context(), two, upgrade.Options{})
+	require.NoError(t, err)
+	r.boots("B", "2.0.0")
+	r.hasRoot("B", "2.0.0")
+}

@@ -42,6 +42,7 @@ func diskCommand() *cobra.Command {
 		"use, and the power should not fail", func(w *terminal.Printer, path string, _ partition.Labels) error {
 		return changeTable(w, path, partition.Grow)
 	})
+	c.AddCommand(addCommand())
 	wipe := add("wipe --partition LABEL [--disk DISK]",
 		"Make one partition look empty, and no other; what it held is lost",
 		func(w *terminal.Printer, path string, l partition.Labels) error {
@@ -101,12 +102,7 @@ func changeTable(w *terminal.Printer, path string, plan func(l partition.Layout,
 		said = true
 		w.Printf("mended: %s\n", problem)
 	}
-	for i, p := range after.Partitions { // as many as before: nothing was asked for
-		if was := before.Partitions[i]; was.Sectors != p.Sectors {
-			said = true
-			w.Printf("%v has %d bytes, it had %d\n", p, after.Bytes(p), before.Bytes(was))
-		}
-	}
+	said = sayChanges(w, before, after) || said
 	if !said {
 		w.Printf("%s: nothing to do\n", path)
 	}

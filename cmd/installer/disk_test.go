@@ -56,6 +56,49 @@ func TestDamagedTableIsToldOfAndRepaired(t *testing.T) {
 	}
 }
 
+// A pair of partitions for a root is made in the room that a disk has more: what was there stays where it is, and what
+// does not fit is refused.
+func TestAPairIsAddedToADiskThatGrew(t *testing.T) {
+	t.Parallel()
+	f := newFactory(t)
+	b := f.box(t)
+	status, out := b.on("disk add --size 4M")
+	require.NotZero(t, status)
+	require.Contains(t, out, "partition ROOT-A needs 4194304 bytes")
+	require.Contains(t, out, "two halves of 4194304 bytes have to be free")
+	b.unchanged(f.disk, f.vars)
+
+	const size = 2 * virtual.Size
+	require.NoError(t, os.Truncate(b.disk, size))
+	before := b.layout()
+	status, out = b.on("disk add --arch amd64 --size 4M")
+	require.Zero(t, status, out)
+	require.Contains(t, out, "partition 6 (ROOT-A) is new and has 4194304 bytes")
+	require.Contains(t, out, "partition 7 (ROOT-B) is new and has 4194304 bytes")
+	after := b.layout()
+	require.Empty(t, after.Problems)
+	require.Equal(t, before.Partitions, after.Partitions[:5])
+	require.NotEqual(t, after.Partitions[5].GUID, after.Partitions[6].GUID)
+	require.Equal(t, "4f68bce3-e8cd-4db1-96e7-fbcaf984b709", after.Partitions[5].Type.String(), "root of x86-64")
+
+	status, out = b.on("disk add --arch amd64 --size 4M")
+	require.Zero(t, status, out)
+	require.Contains(t, out, "nothing to do")
+	status, out = b.on("disk add --arch amd64 --size 8M")
+	require.NotZero(t, status)
+	require.Contains(t, out, "want 8388608")
+	status, out = b.on("disk add --image usr --size 100G")
+	require.NotZero(t, status)
+	require.Contains(t, out, "the largest free area has")
+	for _, wrong := range []string{"--size 0", "--size much", "--image a.b --size 4M", "--arch vax --size 4M", ""} {
+		status, out = b.on("disk add " + wrong)
+		require.Equal(t, 2, status, "%s: %s", wrong, out)
+	}
+	require.Equal(t, after, b.layout())
+	status, out = b.on("status")
+	require.Zero(t, status, out)
+}
+
 // A disk image that was copied onto a larger disk: the last partition takes the room, everything else is as it was, and
 // it boots.
 func TestDiskThatGrew(t *testing.T) {

@@ -72,6 +72,7 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 			}, repair, true},
 			"repair after the disk grew": {grow, repair, true},
 			"grow":                       {grow, partition.Grow, true},
+			"add a pair":                 {grow, addPair, true},
 		} {
 			for _, block := range []int{512, 4096} {
 				t.Run(fmt.Sprintf("%s/%s/blocks of %d", loader, name, block), func(t *testing.T) {
@@ -95,8 +96,12 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 						default:
 							return errors.New("nothing boots")
 						}
-						if _, err := partition.Read(left); err != nil && crash.Number%4 == 0 {
+						table, err := partition.Read(left)
+						if err != nil && crash.Number%4 == 0 {
 							return fmt.Errorf("and the table is lost: %w", err)
+						}
+						if n := halves(table); err == nil && n == 1 || crash.Finished && n != halves(after) {
+							return fmt.Errorf("%d halves of a pair", n)
 						}
 						return nil
 					})
@@ -111,6 +116,21 @@ func TestACutOfTheTableLeavesWhatBoots(t *testing.T) {
 			}
 		}
 	}
+}
+
+// addPair is what "installer disk add" does.
+func addPair(l partition.Layout, size int64) (partition.Layout, error) {
+	return partition.Plan(&l, size, l.SectorSize, partition.Pair{Image: "root", Size: 1 << 20}.Specs(nil, "added"))
+}
+
+// halves is how many halves of its pair a table has.
+func halves(l partition.Layout) (n int) {
+	for _, label := range []string{"ROOT-A", "ROOT-B"} {
+		if _, err := l.Find(label); err == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // lost reports whether one of the first n sectors cannot be read, or holds neither what it held before nor what it is
