@@ -75,3 +75,7 @@ require (
 )
 
 replace github.com/pawl-os/pawl => ../../
+
+require github.com/pawl-os/pawl/cluster v0.0.0-00010101000000-000000000000
+
+replace github.com/pawl-os/pawl/cluster => ../
