@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots soak bench fuzz lint lint-more vuln generate deps cluster \
+.PHONY: build test unit demo proof boots soak bench bench-delta fuzz lint lint-more vuln generate deps cluster \
 	explore demo-cluster deps-cluster browser release
 
 build:
@@ -44,6 +44,10 @@ soak: deps
 # Speed is a ratio within one run; the last line counts the bounds.
 bench: deps
 	hack/bench.sh
+
+# What an upgrade downloads of Debian's packages when some got updates: fetches them. Needs squashfs-tools.
+bench-delta: deps
+	hack/bench-delta.sh
 
 FUZZTIME := 30s
 fuzz:
