@@ -47,7 +47,8 @@ type stage struct {
 	members []*real.Member
 	etcd    *etcd.Cluster
 	pool    lock.Pool
-	work    *work
+	by      func() string               // the attempt by which the node is cordoned; empty: it is not
+	whole   func(context.Context) error // why what it takes part in is not as it should be
 	after   sync.WaitGroup
 	other   atomic.Int32 // how often the other node had the slot
 	fired   atomic.Bool
@@ -163,10 +164,17 @@ func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 		require.NoError(t, err)
 		return c, lock.Pool{Store: store, Name: "control-plane", Try: time.Second, Pause: 100 * time.Millisecond}
 	}
-	s := &stage{members: members, work: &work{}}
+	work := &work{}
+	s := &stage{members: members, by: work.now}
 	s.etcd, s.pool = client(0)
+	s.whole = func(ctx context.Context) error { // all three vote and serve
+		if err := s.etcd.Allow(ctx, false); err != nil {
+			return err
+		}
+		return s.etcd.Serves(ctx)
+	}
 	s.machine = newMachine(t, from, cluster.Config{Node: "n1", Lock: s.pool, Members: s.etcd,
-		Service: service{members[0]}, Work: s.work, Wait: 20 * time.Second})
+		Service: service{members[0]}, Work: work, Wait: 20 * time.Second})
 	s.power = func(on bool) {
 		if !on {
 			members[0].Kill()
@@ -176,16 +184,21 @@ func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 		}
 	}
 	_, others := client(1)
-	ctx, stop := context.WithCancel(t.Context())
+	s.rival(others)
+	return s
+}
+
+// rival has the other node want the slot, until the test ends.
+func (s *stage) rival(p lock.Pool) {
+	ctx, stop := context.WithCancel(s.t.Context())
 	var going sync.WaitGroup
-	going.Go(func() { s.contend(ctx, others) })
-	t.Cleanup(func() {
+	going.Go(func() { s.contend(ctx, p) })
+	s.t.Cleanup(func() {
 		stop()
 		going.Wait()
 		s.off()
 		s.after.Wait()
 	})
-	return s
 }
 
 // contend is the other node: it takes the slot whenever it can, once the first has had it, and sees that the first is
@@ -197,7 +210,7 @@ func (s *stage) contend(ctx context.Context, p lock.Pool) {
 		if err != nil {
 			continue
 		}
-		if len(slots) > 0 {
+		if len(slots) > 0 && !slots[0].Record.Free() {
 			seen = seen || slots[0].Record.Node == "n1"
 			continue
 		}
@@ -208,7 +221,7 @@ func (s *stage) contend(ctx context.Context, p lock.Pool) {
 		me := lock.Owner{Node: "n2", Attempt: fmt.Sprint(n)}
 		if limited, cancel := context.WithTimeout(ctx, 2*time.Second); p.Claim(limited, me) == nil {
 			s.other.Add(1)
-			if at := s.work.now(); at != "" && !s.wrong {
+			if at := s.by(); at != "" && !s.wrong {
 				s.t.Errorf("the other node has the slot while this one is cordoned by attempt %s", at)
 			}
 			cancel()
@@ -274,17 +287,14 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 	s.after.Wait()
 	last := s.settled()
 	require.True(s.t, s.fired.Load(), "nothing went wrong: %s", last)
-	require.Empty(s.t, s.work.now(), "it is not cordoned any more")
+	require.Empty(s.t, s.by(), "it is not cordoned any more")
 	var err error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if err = s.etcd.Allow(ctx, false); err == nil {
-			err = s.etcd.Serves(ctx)
-		}
-		if err == nil {
+		if err = s.whole(ctx); err == nil {
 			break
 		}
 	}
-	require.NoError(s.t, err, "all three vote and serve")
+	require.NoError(s.t, err)
 	had := s.other.Load()
 	s.ended.Store(true)
 	require.Eventually(s.t, func() bool { return s.other.Load() > had }, 30*time.Second, 20*time.Millisecond,

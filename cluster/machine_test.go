@@ -53,8 +53,9 @@ type machine struct {
 	disk   string
 	vars   *variables
 	config cluster.Config
-	reach  func(at string) // called with each phase as it begins; the machine waits for it
-	power  func(on bool)   // its member of etcd goes with it
+	works  func(bootID string) cluster.Work // in place of config's; nil: that
+	reach  func(at string)                  // called with each phase as it begins; the machine waits for it
+	power  func(on bool)                    // its member of etcd goes with it
 
 	mu   sync.Mutex
 	boot int
@@ -100,6 +101,9 @@ func (m *machine) on() error {
 	version := map[bool]string{true: "1.0.0", false: "2.0.0"}[outcome.Slot == bootloader.A]
 	ctx, stop := context.WithCancel(context.Background())
 	c := m.config
+	if m.works != nil {
+		c.Work = m.works(fmt.Sprint("boot-", boot))
+	}
 	c.Log = slog.New(slog.NewTextHandler(m, nil))
 	s, err := node.New(node.Config{
 		Disk: path, Hooks: cluster.Hooks(c), Checks: cluster.Checks(c), TrialDeadline: time.Minute, Log: c.Log,

@@ -78,7 +78,8 @@ func Kubernetes(t *testing.T, args ...string) *ControlPlane {
 	k.API.Start()
 	k.Ready()
 	k.Manager = k.server("manager", []string{"kube-controller-manager", "--kubeconfig", k.Kubeconfig(manager),
-		"--leader-elect=false", "--secure-port=0", "--controllers=disruption-controller,replicaset-controller,daemonset-controller"})
+		"--leader-elect=false", "--secure-port=0",
+		"--controllers=disruption-controller,replicaset-controller,daemonset-controller"})
 	k.Manager.Start()
 	return k
 }

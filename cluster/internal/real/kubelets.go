@@ -68,16 +68,21 @@ func (k *ControlPlane) call(method, path, patch string, body, into any) error {
 // Node makes a Node, or has its kubelet tell anew: of which boot, and that it is ready, or why it is not.
 func (k *ControlPlane) Node(name, bootID, notReady string) {
 	k.t.Helper()
+	require.NoError(k.t, k.Tell(name, bootID, notReady))
+}
+
+// Tell is Node, for when the API server may be away.
+func (k *ControlPlane) Tell(name, bootID, notReady string) error {
 	_ = k.Call(http.MethodPost, "/api/v1/nodes", map[string]any{"metadata": map[string]any{"name": name}}, nil) // or it is
-	ready := map[string]any{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "it is"}
+	now := time.Now().UTC().Format(time.RFC3339)
+	ready := map[string]any{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "it is",
+		"lastHeartbeatTime": now, "lastTransitionTime": now}
 	if notReady != "" {
 		ready["status"], ready["reason"], ready["message"] = "False", "KubeletNotReady", notReady
 	}
-	now := time.Now().UTC().Format(time.RFC3339)
-	ready["lastHeartbeatTime"], ready["lastTransitionTime"] = now, now
-	require.NoError(k.t, k.call(http.MethodPatch, "/api/v1/nodes/"+name+"/status",
+	return k.call(http.MethodPatch, "/api/v1/nodes/"+name+"/status",
 		"application/strategic-merge-patch+json", map[string]any{"status": map[string]any{
-			"conditions": []any{ready}, "nodeInfo": map[string]any{"bootID": bootID}}}, nil)) // as a kubelet does it
+			"conditions": []any{ready}, "nodeInfo": map[string]any{"bootID": bootID}}}, nil) // as a kubelet does it
 }
 
 // Ends is the annotation of a pod that does not run, but has ended: its phase.
