@@ -65,12 +65,13 @@ func (s *stage) later(do func()) {
 }
 
 func (s *stage) cut() {
-	err := s.machine.cut()
-	s.after.Go(func() {
-		if err := errors.Join(err, s.on()); err != nil {
+	off := make(chan error, 1)
+	s.after.Go(func() { // known before the power goes, which ends the upgrade: the cell waits for it
+		if err := errors.Join(<-off, s.on()); err != nil {
 			s.t.Error(err)
 		}
 	})
+	off <- s.machine.cut()
 	select {} // nothing that ran goes on
 }
 
