@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots soak bench bench-delta fuzz lint lint-more vuln generate deps cluster \
+.PHONY: build test unit demo proof boots machines soak bench bench-delta fuzz lint lint-more vuln generate deps cluster \
 	explore demo-cluster deps-cluster browser release
 
 build:
@@ -36,6 +36,10 @@ boots: deps
 	go run ./internal/lab/deaths/run
 	go run ./internal/lab/cuts/run
 	PAWL_LONG=1 go test -tags vm,long -count 1 -timeout 120m ./examples/os/
+
+# Machines whose disks, age, memory, clock and firmware differ: docs/reference/machines.md.
+machines: deps
+	go run ./internal/lab/machines/run
 
 # Ten upgrades of nodes that are under attack: docs/sequence.md.
 soak: deps

@@ -54,7 +54,7 @@ fi
 kernel() {
 	name=$1 package=$2
 	shift 2
-	[ ! -d "$cache/$name" ] || return 0
+	[ "$*" != "$(cat "$cache/$name/directories" 2>/dev/null || echo none)" ] || return 0
 	mkdir -p "$cache"
 	work=$(mktemp -d "$cache/$name.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
@@ -76,14 +76,17 @@ kernel() {
 		cp -a --parents "$@" "$work/kernel/modules"
 		echo "$image" >"$work/kernel/package"
 	)
+	echo "$*" >"$work/kernel/directories"
+	rm -rf "${cache:?}/$name"
 	mv -T "$work/kernel" "$cache/$name" 2>/dev/null || [ -d "$cache/$name" ] # another run may have been faster
 	rm -rf "$work"
 }
 
 kernel kernel linux-image-cloud-amd64
-# The cloud flavour has no driver for a watchdog that QEMU has.
+# The cloud flavour has no driver for a watchdog that QEMU has, nor for the disks of machines that are real.
 kernel kernel-generic linux-image-amd64 \
 	drivers/watchdog drivers/mfd drivers/i2c drivers/virtio drivers/block drivers/net/virtio_net.ko drivers/net/net_failover.ko \
+	drivers/nvme drivers/ata drivers/scsi drivers/usb drivers/mmc block crypto arch/x86/crypto \
 	net/core drivers/firmware fs/efivarfs fs/pstore lib
 
 # foreign ARCHITECTURE: unpacks what machines of another architecture boot into the cache: a kernel with its modules,

@@ -25,7 +25,7 @@ const apiAddress = "0.0.0.0:7295"
 // embed is all that an operating system has to do for Pawl: serve the API, say early that this version started, and
 // prove the version once it is up. It returns when this boot's version is settled.
 func (s *system) embed(ctx context.Context, network error) error {
-	disk, err := upgrade.Disk(efivar.Open(efivar.Dir))
+	disk, err := findDisk(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,28 @@ func (s *system) reboot(_ context.Context, reason string) error {
 func (s *system) kexec(_ context.Context, reason string) error {
 	pid1.Report("kexec", "reason", reason)
 	return kexec.Jump()
+}
+
+// diskDeadline is how long a disk may take to show up, such as one on USB, and diskPause the time between two looks.
+const (
+	diskDeadline = 20 * time.Second
+	diskPause    = 100 * time.Millisecond
+)
+
+// findDisk waits for this machine's disk.
+func findDisk(ctx context.Context) (disk string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, diskDeadline)
+	defer cancel()
+	for {
+		if disk, err = upgrade.Disk(efivar.Open(efivar.Dir)); err == nil {
+			return disk, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(diskPause):
+		}
+	}
 }
 
 // reportSlot tells tests what runs: read back from the disk, not remembered. The entry is the loader's own word.

@@ -67,7 +67,7 @@ func New(p Parts) (*OS, error) {
 	archive := new(bytes.Buffer)
 	files := NewArchive(archive)
 	files.CharDevice("dev/console", 0o600, 5, 1)
-	if err := addModules(files, p.Modules); err != nil {
+	if err := addModules(files, p.Modules, p.Drivers); err != nil {
 		return nil, fmt.Errorf("build the example OS: %w", err)
 	}
 	if err := addPrograms(files, p, a.Name); err != nil {
@@ -85,8 +85,12 @@ func New(p Parts) (*OS, error) {
 }
 
 // addModules adds the modules, and for PID 1 two lists of them in the order in which they are loaded.
-func addModules(a *Archive, dir string) error {
+func addModules(a *Archive, dir string, drivers []string) error {
 	first, err := present(dir, early...)
+	if err != nil {
+		return err
+	}
+	more, err := present(dir, drivers...)
 	if err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func addModules(a *Archive, dir string) error {
 	for _, list := range []struct {
 		name  string
 		names []string
-	}{{"early", first}, {"order", modules}} {
+	}{{"early", first}, {"order", slices.Concat(modules, more)}} {
 		found, err := Modules(dir, list.names...)
 		if err != nil {
 			return err

@@ -19,6 +19,8 @@ type Parts struct {
 	Loader  string // systemd-boot
 	GRUB    string // directory of GRUB's modules, one directory a platform
 
+	Drivers []string // further modules that PID 1 loads, of those that there are
+
 	Init  string            // a compiled program in place of the example's PID 1 and its installer; empty: those
 	Files map[string]string // further programs: their path in the initramfs, and where they are
 }

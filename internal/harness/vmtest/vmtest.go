@@ -32,6 +32,7 @@ type Config struct {
 	Disks     []Disk
 	Variables string    // file of the firmware's variables; made from OVMF's empty one if it does not exist
 	BIOS      bool      // SeaBIOS instead of OVMF; there are no variables
+	Old       bool      // a PC of 1996 (i440FX) instead of one of 2009 (Q35); amd64 alone
 	Secure    bool      // an OVMF that knows Secure Boot; Variables say whether it is on
 	Forwards  []Forward // ports of the guest that the host can reach
 	Memory    int       // MiB; 0 is 512
@@ -43,9 +44,10 @@ type Config struct {
 	Log       io.Writer // gets the console as it comes; may be nil
 }
 
-// Disk is a raw image file as a virtio disk. The guest's flushes reach the file's fdatasync.
+// Disk is a raw image file as a disk. The guest's flushes reach the file's fdatasync.
 type Disk struct {
 	Path     string
+	Bus      Bus // how it is attached; "" is Virtio
 	PCI      int // device number on the PCI bus, 2 to 29: the firmware and Linux go by it; 0 takes 0x10 and up
 	ReadOnly bool
 	Sector   int    // bytes of a sector: 512, or 4096; 0 is 512
@@ -141,20 +143,14 @@ func (c Config) arguments(k kind) []string {
 		if pci == 0 {
 			pci = 0x10 + i
 		}
-		device := fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x,disable-legacy=on", i, pci)
+		devices := d.Bus.devices(i, pci)
 		if d.Sector > 0 {
-			device += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", d.Sector)
+			devices[len(devices)-1] += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", d.Sector)
 		}
-		if d.WriteLog != "" {
-			args = append(args, d.logged(i)...)
+		args = append(args, d.kept(i)...)
+		for _, device := range devices {
 			args = append(args, "-device", device)
-			continue
 		}
-		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=writeback,file=%s", i, escape(d.Path))
-		if d.ReadOnly {
-			drive += ",readonly=on"
-		}
-		args = append(args, "-drive", drive, "-device", device)
 	}
 	if !c.NoNetwork {
 		net := "user,id=net0"

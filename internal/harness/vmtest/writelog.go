@@ -15,8 +15,15 @@ type Write struct {
 	Flush  bool   // everything before it is durable once it is done
 }
 
-// logged are the arguments of a disk whose writes QEMU records.
-func (d Disk) logged(i int) []string {
+// kept are the arguments for where disk i is kept, and for what records its writes.
+func (d Disk) kept(i int) []string {
+	if d.WriteLog == "" {
+		drive := fmt.Sprintf("if=none,id=disk%d,format=raw,cache=writeback,file=%s", i, escape(d.Path))
+		if d.ReadOnly {
+			drive += ",readonly=on"
+		}
+		return []string{"-drive", drive}
+	}
 	return []string{
 		"-blockdev", fmt.Sprintf("driver=file,node-name=data%d,filename=%s", i, escape(d.Path)),
 		"-blockdev", fmt.Sprintf("driver=file,node-name=log%d,filename=%s", i, escape(d.WriteLog)),
