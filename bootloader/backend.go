@@ -63,6 +63,7 @@ type Config struct {
 	// the firmware's variables; nil where there are none, as while a disk image is made
 	Vars    efivar.Store
 	Cmdline string                      // of the kernel that runs; "" where nothing of this disk runs
+	Idle    bool                        // nothing of this disk runs, whatever the variables say of this boot
 	Gone    func(efivar.HardDrive) bool // whether no disk of the machine has a partition; nil: not known
 }
 

@@ -251,7 +251,7 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, err := in.Loader.Open(bootloader.Config{Disk: in.place, FS: boot, Vars: in.Vars,
+	loader, err := in.Loader.Open(bootloader.Config{Disk: in.place, FS: boot, Vars: in.Vars, Idle: true,
 		Gone: gone(in.dev, in.Vars)})
 	if err != nil {
 		return nil, err

@@ -188,3 +188,29 @@ func TestZerosAreWrittenOverTheWholeDisk(t *testing.T) {
 	require.NoError(t, install(disk, func(o *upgrade.InstallOptions) { o.Zero, o.Force = true, true }))
 	require.True(t, same(t, disk, plain))
 }
+
+// The system that installs was started from a medium, whose loader says which entry it took, and of a CD not from which
+// partition; or what it says names the other slot. None of it is said of the new disk.
+func TestAnInstallFromASystemThatCameFromAMedium(t *testing.T) {
+	install := newDisk(t, loaders.SystemdBoot)
+	for name, said := range map[string]map[string]string{
+		"a CD":              {"LoaderEntrySelected": "pawl-a.conf"},
+		"a stick":           {"LoaderEntrySelected": "pawl-b.conf", "LoaderDevicePartUUID": uuid.NewString()},
+		"another program":   {"LoaderEntrySelected": "live.conf", "LoaderImageIdentifier": `\EFI\BOOT\BOOTX64.EFI`},
+		"what is not known": {"LoaderDevicePartUUID": "a cupboard"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			vars := efivar.NewMemory()
+			for n, text := range said {
+				require.NoError(t, vars.Write(efivar.Loader(n), efivar.Variable{
+					Attributes: efivar.BootService | efivar.Runtime, Data: efivar.EncodeString(text)}))
+			}
+			disk := disktest.New(virtual.Size, 512)
+			require.NoError(t, install(disk, func(o *upgrade.InstallOptions) { o.Vars = vars }))
+			out, err := predict.Boot(predict.NewOverlay(disk), efivar.NewMemory(), predict.Options{})
+			require.NoError(t, err)
+			require.Equal(t, bootloader.A, out.Slot, "%v", out)
+			require.False(t, out.Trial)
+		})
+	}
+}

@@ -13,6 +13,9 @@ import (
 // active finds the slot that this boot runs. None is for certain: something else runs. Where the sources contradict
 // each other it is ErrAmbiguous. direct says that the firmware started the slot's UKI without the loader.
 func (l *Loader) active(d *disk) (s bootloader.Slot, direct bool, err error) {
+	if l.Idle {
+		return bootloader.None, false, nil
+	}
 	said, _, err := cmdline.One(l.Cmdline, cmdline.Boot)
 	if err != nil {
 		return bootloader.None, false, fmt.Errorf("%w: %w", err, bootloader.ErrAmbiguous)

@@ -39,8 +39,8 @@ func (Backend) Probe(boot *bootfs.FS) (bool, error) {
 
 // Open implements [bootloader.Backend].
 func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
-	return New(Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Gone: c.Gone, Title: b.Title,
-		Timeout: b.Timeout})
+	return New(Config{FS: c.FS, Vars: c.Vars, Partition: c.Disk.Boot, Cmdline: c.Cmdline, Idle: c.Idle, Gone: c.Gone,
+		Title: b.Title, Timeout: b.Timeout})
 }
 
 // Takes implements [bootloader.Backend].

@@ -48,6 +48,7 @@ type Config struct {
 	// nil where there are none, as on a disk image: nothing runs there and nothing can be armed
 	Vars    efivar.Store
 	Cmdline string                      // this boot's kernel command line, for pawl.slot=
+	Idle    bool                        // this boot came from another disk, whatever the variables say of it
 	Title   string                      // what the menu calls the system; "" is "Pawl"
 	Timeout int                         // seconds that the menu is shown, written with the next change of the default
 	Trial   Way                         // how slots are tried; "" is OneShot

@@ -59,6 +59,9 @@ func (l *Loader) text(name string) (value string, set bool, err error) {
 
 // startedFrom is the GUID of the partition that the loader was started from, as it says.
 func (l *Loader) startedFrom() (guid string, set bool, err error) {
+	if l.Idle {
+		return "", false, nil
+	}
 	guid, set, err = l.text(devicePartUUID)
 	if set && err == nil {
 		if _, err := efivar.ParseGUID(guid); err != nil {

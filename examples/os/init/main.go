@@ -84,6 +84,11 @@ func boot(dog *watchdog.Watchdog, test string) error {
 	if err := pid1.MountFirmware(); err != nil {
 		pid1.Report("warning", "reason", err.Error())
 	}
+	if asked, err := setupAsked(); err != nil {
+		return err
+	} else if asked {
+		return setup(console)
+	}
 	network := pid1.Network()
 	if network != nil {
 		pid1.Report("warning", "reason", network.Error())

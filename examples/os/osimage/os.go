@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,6 +34,10 @@ var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "efivarfs"}
 // early are what PID 1 loads before it does anything else, as far as the kernel has them: watchdogs, and what keeps the
 // kernel's log when it panics.
 var early = []string{"i6300esb", "lpc_ich", "iTCO_wdt", "efi_pstore"}
+
+// setup are what PID 1 loads where the kernel argument pawl-os.setup asks it to install: drives on SCSI, CDs too, as far
+// as the kernel has them.
+var setup = []string{"virtio_scsi", "sd_mod", "sr_mod"}
 
 // programs are compiled into the initramfs: destination and package.
 var programs = []struct{ name, pkg string }{
@@ -84,21 +89,19 @@ func New(p Parts) (*OS, error) {
 	return o, nil
 }
 
-// addModules adds the modules, and for PID 1 two lists of them in the order in which they are loaded.
+// addModules adds the modules, and for PID 1 lists of them in the order in which they are loaded.
 func addModules(a *Archive, dir string, drivers []string) error {
-	first, err := present(dir, early...)
-	if err != nil {
-		return err
-	}
-	more, err := present(dir, drivers...)
-	if err != nil {
+	first, err1 := present(dir, early...)
+	drives, err2 := present(dir, setup...)
+	more, err3 := present(dir, drivers...)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
 	added := map[string]bool{}
 	for _, list := range []struct {
 		name  string
 		names []string
-	}{{"early", first}, {"order", slices.Concat(modules, more)}} {
+	}{{"early", first}, {"order", slices.Concat(modules, more)}, {"setup", drives}} {
 		found, err := Modules(dir, list.names...)
 		if err != nil {
 			return err
