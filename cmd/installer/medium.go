@@ -120,7 +120,7 @@ func drives(sys, dev string) ([]string, error) {
 // findMedium is the one drive that has something to install from.
 func findMedium(paths []string, l partition.Labels) (*medium, error) {
 	var found *medium
-	lacks := []error{errors.New("no drive has something to install:")} // a line each
+	lacks := []error{errors.New("no drive has something to install, of these")} // a line each
 	for _, path := range paths {
 		m, err := openMedium(path, l)
 		switch {

@@ -88,7 +88,7 @@ func TestOneDiskIsChosenOrEachIsExplained(t *testing.T) {
 		"by size":               {Want{Least: 16 * gib, Most: 20 * gib}, "/dev/sdc", nil, nil},
 		"the medium is none of them": {Want{Least: 20 * gib, Most: 40 * gib, Not: []string{"/dev/vda", "/dev/sdc"},
 			NotBecause: "this runs from it"}, "/dev/nvme0n1", nil, nil},
-		"several": {Want{Least: 40 * gib}, "", ErrSeveral, []string{"more than one disk fits:\n  /dev/nvme0n1, 40 GiB",
+		"several": {Want{Least: 40 * gib}, "", ErrSeveral, []string{"more than one disk fits, of these\n  /dev/nvme0n1, 40 GiB",
 			"\n  /dev/vda, 40 GiB, virtio, serial \"root\""}},
 		"none": {Want{Bus: "ata"}, "", ErrNone, []string{"/dev/sda, 20 GiB", "in use: mounted on /data",
 			"/dev/vda, 40 GiB, virtio, serial \"root\": its bus is not ata"}},

@@ -17,7 +17,7 @@ func ExampleWant_Choose() {
 	fmt.Println(err)
 	// Output:
 	// /dev/nvme0n1 <nil>
-	// no disk fits:
+	// no disk fits, of these
 	//   /dev/nvme0n1, 512 GiB, nvme, model "Fast": it has less than 1 TiB
 	//   /dev/sda, 16 GiB, usb, removable: it has less than 1 TiB
 }

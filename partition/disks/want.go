@@ -65,7 +65,7 @@ func (w Want) Choose(all []Disk) (Disk, error) {
 		return Disk{}, err
 	}
 	var fit []Disk
-	none, several := []error{fmt.Errorf("%w:", ErrNone)}, []error{fmt.Errorf("%w:", ErrSeveral)} // a line each
+	none, several := []error{fmt.Errorf("%w, of these", ErrNone)}, []error{fmt.Errorf("%w, of these", ErrSeveral)} // a line each
 	for _, d := range all {
 		if why := w.Misfit(d); why != "" {
 			none = append(none, fmt.Errorf("  %v: %s", d, why))

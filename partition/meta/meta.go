@@ -42,7 +42,7 @@ func Ours(tag uint8) bool { return TagAttempt <= tag && tag <= TagInstall }
 // Errors that callers act on.
 var (
 	// ErrOurs is returned for a tag under which Pawl keeps its own. Do: use another one.
-	ErrOurs = errors.New("Pawl keeps its own under this META tag")
+	ErrOurs = errors.New("under this META tag Pawl keeps its own")
 	// ErrDamaged is returned when neither copy is valid. Nothing was changed. Do: restore META, or Format it and lose
 	// what it held; the machine boots and falls back without it.
 	ErrDamaged = errors.New("both copies of META are damaged")
