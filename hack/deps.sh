@@ -86,7 +86,7 @@ kernel kernel linux-image-cloud-amd64
 # The cloud flavour has no driver for a watchdog that QEMU has, nor for the disks of machines that are real.
 kernel kernel-generic linux-image-amd64 \
 	drivers/watchdog drivers/mfd drivers/i2c drivers/virtio drivers/block drivers/net/virtio_net.ko drivers/net/net_failover.ko \
-	drivers/nvme drivers/ata drivers/scsi drivers/usb drivers/mmc block crypto arch/x86/crypto \
+	drivers/nvme drivers/ata drivers/scsi drivers/usb drivers/cdrom block crypto arch/x86/crypto \
 	net/core drivers/firmware fs/efivarfs fs/pstore lib
 
 # foreign ARCHITECTURE: unpacks what machines of another architecture boot into the cache: a kernel with its modules,

@@ -13,7 +13,6 @@ const (
 	AHCI   Bus = "ahci"
 	IDE    Bus = "ide" // of a machine that is Old, which has it on board
 	USB    Bus = "usb"
-	SD     Bus = "sd"
 )
 
 // devices are QEMU's devices for disk i, whose controller has a place on the PCI bus. The last one is the disk.
@@ -31,8 +30,6 @@ func (b Bus) devices(i, pci int) []string {
 		return []string{fmt.Sprintf("ide-hd,bus=ide.%d,%s", i, drive)}
 	case USB:
 		return []string{"qemu-xhci,id=" + at, fmt.Sprintf("usb-storage,bus=bus%d.0,%s", i, drive)}
-	case SD:
-		return []string{"sdhci-pci,id=" + at, "sd-card," + drive}
 	default:
 		return []string{fmt.Sprintf("virtio-blk-pci,%s,addr=%#x,disable-legacy=on", drive, pci)}
 	}

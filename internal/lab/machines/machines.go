@@ -42,8 +42,7 @@ func (r Result) String() string {
 }
 
 // drivers are what a kernel needs beside those of virtual machines, as far as it has them as modules.
-var drivers = []string{"nvme", "ahci", "ata_piix", "virtio_scsi", "sd_mod", "xhci_pci", "usb_storage", "sdhci_pci",
-	"mmc_block"}
+var drivers = []string{"nvme", "ahci", "ata_piix", "virtio_scsi", "sd_mod", "xhci_pci", "usb_storage"}
 
 // world is what all cells share.
 type world struct {

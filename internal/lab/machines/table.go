@@ -51,7 +51,7 @@ func (c Cell) ends() string {
 
 // Cells is the whole matrix.
 func Cells() (all []Cell) {
-	for _, bus := range []vmtest.Bus{vmtest.Virtio, vmtest.SCSI, vmtest.NVMe, vmtest.AHCI, vmtest.USB, vmtest.SD} {
+	for _, bus := range []vmtest.Bus{vmtest.Virtio, vmtest.SCSI, vmtest.NVMe, vmtest.AHCI, vmtest.USB} {
 		all = append(all, Cell{Loader: loaders.SystemdBoot, Bus: bus})
 	}
 	for _, bus := range []vmtest.Bus{vmtest.SCSI, vmtest.NVMe, vmtest.AHCI, vmtest.USB} {
