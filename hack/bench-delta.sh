@@ -1,7 +1,8 @@
 #!/bin/bash
-# Measures what an upgrade downloads when packages of Debian 12 got their updates: docs/explanation/pull.md. Two versions
-# of some packages are fetched from Debian's archive, the release's and the newest that it offers, unpacked, and made into
-# root file systems of each kind; then two kernels. The files stay in DIR, by default in the cache, for the next run.
+# Measures what an upgrade downloads when packages of Debian 12 got their updates: docs/explanation/pull.md. Two
+# versions of some packages are fetched from Debian's archive, the release's and the newest that it offers, unpacked,
+# and made into root file systems of each kind; then two kernels. The files stay in DIR, by default in the cache, for
+# the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${DIR:-${PAWL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pawl}/delta}

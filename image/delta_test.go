@@ -279,8 +279,8 @@ func impatient() image.Options {
 }
 
 // One bit turned at any place of the table and of the parts that are fetched, whenever they are asked for: healed,
-// since the layer as a whole is right. With that wrong too, at the same place, it is refused, or did not matter: the byte was
-// not fetched.
+// since the layer as a whole is right. With that wrong too, at the same place, it is refused, or did not matter: the
+// byte was not fetched.
 func TestTamperSweepOfChunks(t *testing.T) {
 	d := newDeltaOf(t, root(1<<20, "old"))
 	i, err := image.Open(t.Context(), d.ref, options())

@@ -43,8 +43,8 @@ type InstallOptions struct {
 	Now      func() time.Time     // nil is time.Now
 }
 
-// Install is the first upgrade: it lays out dev, and writes img into slot A as the default. All on dev is lost. If power
-// or a step fails, the disk boots nothing and says so (package unfinished), or slot A when that is complete.
+// Install is the first upgrade: it lays out dev, and writes img into slot A as the default. All on dev is lost. If
+// power or a step fails, the disk boots nothing and says so (package unfinished), or slot A when that is complete.
 func Install(ctx context.Context, dev Device, img *image.Image, o InstallOptions) error {
 	in := &install{dev: dev, img: img, InstallOptions: o, loader: map[string][]byte{}}
 	if in.Now == nil {

@@ -53,8 +53,8 @@ func same(t *testing.T, a, b upgrade.Device) bool {
 	return bytes.Equal(all[0], all[1])
 }
 
-// An install is cut at every write. Whatever is left boots the whole of it; or it has no partition table; or it says that
-// the install did not finish, and is installed anew without force.
+// An install is cut at every write. Whatever is left boots the whole of it; or it has no partition table; or it says
+// that the install did not finish, and is installed anew without force.
 func TestACutOfAnInstallSaysSoOrBoots(t *testing.T) {
 	install := newDisk(t, loaders.SystemdBoot)
 	disk := disktest.New(virtual.Size, 512)

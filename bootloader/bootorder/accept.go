@@ -93,8 +93,8 @@ func For(content []byte, machine string) error {
 }
 
 // Accepts says why firmware does not start content in place of the loader that starts today ([bootloader.NeverStarts]),
-// or is not known to ([bootloader.ErrRefused]). With Secure Boot on, the firmware's own lists decide; where they cannot be read, it is
-// known to trust who signed that one, and nobody else.
+// or is not known to ([bootloader.ErrRefused]). With Secure Boot on, the firmware's own lists decide; where they cannot
+// be read, it is known to trust who signed that one, and nobody else.
 func (b Order) Accepts(content []byte) error {
 	machine, err := arch.OfLoader(path.Base(slashes(b.Loader)))
 	if err != nil {

@@ -88,7 +88,8 @@ func TestAnInstallFromAProfile(t *testing.T) {
 	require.NoError(t, os.Truncate(b.disk, 224<<20))
 	b.patch(200<<20, []byte("somebody's diary"))
 	profile := filepath.Join(t.TempDir(), "install.yaml")
-	require.NoError(t, os.WriteFile(profile, []byte("image: "+f.one+"\nforce: true\nzero: true\nmeta: {0x0a: hello}\npartition: [{label: EFI, size: 64MiB}]\n"),
+	require.NoError(t, os.WriteFile(profile, []byte("image: "+f.one+
+		"\nforce: true\nzero: true\nmeta: {0x0a: hello}\npartition: [{label: EFI, size: 64MiB}]\n"),
 		0o644))
 	status, out := run(t, "install", "--profile", profile, "--disk", b.disk)
 	require.Zero(t, status, out)

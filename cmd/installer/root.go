@@ -78,7 +78,8 @@ func root() *cobra.Command {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	verbs.Help(c, func(err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), setupCommand(), packCommand(), planCommand(), upgradeCommand(), rollbackCommand(),
+	c.AddCommand(imageCommand(), installCommand(), setupCommand(), packCommand(), planCommand(), upgradeCommand(),
+		rollbackCommand(),
 		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(),
 		adoptCommand())
 	group(c)
@@ -139,7 +140,8 @@ func (s *source) named(c *cobra.Command) error {
 	}
 	assets := filepath.Join(beside, format.Dir(s.arch))
 	if _, err := os.Stat(assets); err != nil {
-		return usageError{fmt.Errorf(`required flag(s) "image" not set (see %s --help), and there is no %s, as in an installer's container`, c.CommandPath(), assets)}
+		return usageError{fmt.Errorf(`required flag(s) "image" not set (see %s --help), and there is no %s, as in an `+
+			`installer's container`, c.CommandPath(), assets)}
 	}
 	s.ref = "dir:" + beside
 	return nil

@@ -31,8 +31,8 @@ func (a *API) forUs(next http.Handler) http.Handler {
 	})
 }
 
-// ownPage reports whether the page at /ui asks, over TLS: there a caller's certificate says who it is, and checkHost that
-// the name of the page is the node's.
+// ownPage reports whether the page at /ui asks, over TLS: there a caller's certificate says who it is, and checkHost
+// that the name of the page is the node's.
 func ownPage(r *http.Request) bool {
 	origin, site := r.Header.Values("Origin"), r.Header.Get("Sec-Fetch-Site")
 	return r.TLS != nil && len(origin) == 1 && strings.EqualFold(origin[0], "https://"+r.Host) &&

@@ -65,7 +65,8 @@ func (w Want) Choose(all []Disk) (Disk, error) {
 		return Disk{}, err
 	}
 	var fit []Disk
-	none, several := []error{fmt.Errorf("%w, of these", ErrNone)}, []error{fmt.Errorf("%w, of these", ErrSeveral)} // a line each
+	none := []error{fmt.Errorf("%w, of these", ErrNone)} // a line each
+	several := []error{fmt.Errorf("%w, of these", ErrSeveral)}
 	for _, d := range all {
 		if why := w.Misfit(d); why != "" {
 			none = append(none, fmt.Errorf("  %v: %s", d, why))

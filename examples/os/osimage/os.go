@@ -35,8 +35,8 @@ var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "efivarfs"}
 // kernel's log when it panics.
 var early = []string{"i6300esb", "lpc_ich", "iTCO_wdt", "efi_pstore"}
 
-// setup are what PID 1 loads where the kernel argument pawl-os.setup asks it to install: drives on SCSI, CDs too, as far
-// as the kernel has them.
+// setup are what PID 1 loads where the kernel argument pawl-os.setup asks it to install: drives on SCSI, CDs too, as
+// far as the kernel has them.
 var setup = []string{"virtio_scsi", "sd_mod", "sr_mod"}
 
 // programs are compiled into the initramfs: destination and package.

@@ -1,5 +1,5 @@
-// Package machines boots Pawl on machines that differ in how their disk is attached, in age, memory, clock and firmware,
-// and has each live: an upgrade that is confirmed, then one whose kernel panics, which falls back.
+// Package machines boots Pawl on machines that differ in how their disk is attached, in age, memory, clock and
+// firmware, and has each live: an upgrade that is confirmed, then one whose kernel panics, which falls back.
 //
 // Start with Run. A cell is a machine and a loader. What is believed is what the guest reports: version, digest, slot,
 // and the attempt as META has it. docs/reference/machines.md has every cell with its result.

@@ -1,5 +1,5 @@
-// Command run boots the matrix of machines (`make machines`), and exits 1 if one of them does not live as it should. See
-// docs/reference/machines.md.
+// Command run boots the matrix of machines (`make machines`), and exits 1 if one of them does not live as it should.
+// See docs/reference/machines.md.
 //
 //	go run ./internal/lab/machines/run -only "grub-bios ahci,usb"
 package main
