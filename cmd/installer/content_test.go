@@ -118,7 +118,7 @@ func TestAdditionsThatAreRefused(t *testing.T) {
 		"no tag":                   {"meta", "x=y", "want TAG=TEXT"},
 		"a tag beyond":             {"meta", "0x100=y", "want TAG=TEXT"},
 		"a value of no file":       {"meta", "10=@/gone", "open /gone"},
-		"Pawl's tag":               {"meta", "0x50=x", "META value 0x50: Pawl keeps its own"},
+		"Pawl's tag":               {"meta", "0x50=x", "META value 0x50: under this META tag Pawl keeps its own"},
 		"a file of nothing":        {"file", "a=", "want PATH=FILE"},
 		"a file that is not there": {"file", "a=/gone", "stat /gone"},
 		"a directory as a file":    {"file", "a=" + dir, "is no file"},

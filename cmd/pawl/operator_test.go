@@ -56,7 +56,7 @@ func TestChainValuesOfMETA(t *testing.T) {
 		for _, args := range [][]string{{"meta", "set", tag, "{}"}, {"meta", "delete", tag}} {
 			code, _, errs = l.order(args...)
 			require.Equal(t, exitError, code)
-			require.Contains(t, errs, "Pawl keeps its own under this META tag")
+			require.Contains(t, errs, "under this META tag Pawl keeps its own")
 		}
 	}
 	require.Equal(t, "2.0.0 in B", l.next())

@@ -167,7 +167,7 @@ func TestNothingEndsATrialWithoutGivingItUp(t *testing.T) {
 		"a partition that is not":     {[]string{"--unmount", "STATE,EPHEMERL"}, "did you mean EPHEMERAL?"},
 		"a label that is none":        {[]string{"--label", "META"}, "want ROLE=LABEL"},
 		"an address that is none":     {[]string{"--listen", "nonsense"}, `listen on "nonsense"`},
-		"an address open to everyone": {[]string{"--listen", "0.0.0.0:0"}, "--insecure"},
+		"an address open to everyone": {[]string{"--listen", "0.0.0.0:0"}, "insecure opens it"},
 		"it is stopped": {[]string{"--hooks", dir, "--trial-deadline", "1h"},
 			"the node service was stopped in its trial"},
 	} {
