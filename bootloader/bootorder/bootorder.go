@@ -58,6 +58,9 @@ type Survey struct {
 	// entries among and directly behind them that name partition and file of the loader or of a copy: those that we
 	// made, and not the firmware's own for a disk
 	Files int
+	// the entry that started this boot, where nothing but that says that it starts our loader, because it cannot be
+	// read: a boot that comes another way does not know it; "" when there is none
+	Guessed string
 
 	numbers []uint16
 	kinds   []kind
@@ -98,6 +101,9 @@ func (b Order) Survey() (Survey, error) {
 			s.Unknown = append(s.Unknown, fmt.Sprintf("What %s starts is not known: %v.", efivar.Boot(n).Name, err))
 		}
 		if i == s.current && b.Ours && k != skipped {
+			if k == unread {
+				s.Guessed = Describe(b.Vars, n)
+			}
 			k = ours
 		}
 		s.kinds = append(s.kinds, k)

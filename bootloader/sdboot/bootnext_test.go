@@ -1,6 +1,7 @@
 package sdboot_test
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -110,4 +111,33 @@ func TestBootNextStartsUKIsOnly(t *testing.T) {
 	require.Error(t, r.Bootloader.(*sdboot.Loader).TryBy("twice"))
 	require.NoError(t, r.Bootloader.(*sdboot.Loader).TryBy(""))
 	require.NoError(t, r.Prepare(bootloader.B, m, 1))
+}
+
+// An option that started this boot is known by that to start our loader, also if it cannot be read. A trial by BootNext
+// comes another way and knows nothing of it, so it could not arm its next try: such a machine is told to be blocked.
+func TestTheOptionThatStartedThisBootCannotBeRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		way     loadertest.Subject
+		refused bool
+	}{"boot-next": {direct, true}, "one-shot": {backend, false}} {
+		t.Run(name, func(t *testing.T) {
+			r := installed(t)
+			r = boot(t, r, bootloader.A)
+			r, err := c.way.Rig(r.Machine)
+			require.NoError(t, err)
+			require.NoError(t, state(t, r).Blocked)
+			started := number(t, r, "BootCurrent")[0]
+			require.Contains(t, number(t, r, "BootOrder"), started)
+			r.Vars.Unreadable = map[efivar.Name]error{efivar.Boot(started): syscall.EIO}
+			blocked := state(t, r).Blocked
+			if !c.refused {
+				require.NoError(t, blocked)
+				return
+			}
+			require.ErrorIs(t, blocked, bootloader.ErrForeign)
+			require.ErrorContains(t, blocked, efivar.Boot(started).Name+" started this boot and cannot be read")
+			require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 2))
+			require.ErrorIs(t, r.Arm(bootloader.B, 2), bootloader.ErrForeign)
+		})
+	}
 }

@@ -290,7 +290,12 @@ func (l *Loader) readBlocked(d *disk, variables bool) error {
 	if !variables {
 		return nil
 	}
-	if d.state.Blocked = order.Refuse(false); d.state.Blocked == nil && order.Lost != nil {
+	if d.state.Blocked = order.Refuse(false); d.state.Blocked == nil && order.Guessed != "" && l.Trial == BootNext {
+		d.state.Blocked = fmt.Errorf("%s started this boot and cannot be read, so a trial by %s, which comes another "+
+			"way, would not know it for our loader and could arm no further try; delete that variable, or try by %s: %w",
+			order.Guessed, BootNext, OneShot, bootloader.ErrForeign)
+	}
+	if d.state.Blocked == nil && order.Lost != nil {
 		d.state.Blocked = fmt.Errorf("a trial could not come back, because the loader cannot be found: %w "+
 			"(`installer loader` puts it back)", order.Lost)
 	}
