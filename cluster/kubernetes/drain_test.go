@@ -81,12 +81,14 @@ func twoBudgets(t *testing.T, w *world) {
 	w.replicas(t, group, 1, nil)
 	w.budget(t, group, "one", 0)
 	w.budget(t, group, "two", 0)
-	_, err := drained(within(t, time.Second), w.kubelet(t, names[0]))
+	n := w.kubelet(t, names[0])
+	require.NoError(t, n.Cordon(t.Context(), "a1"), "or the pod that follows comes to the same Node")
+	_, err := drained(within(t, time.Second), n)
 	require.ErrorContains(t, err, "500")
 	require.ErrorContains(t, err, "more than one PodDisruptionBudget")
 	require.NoError(t, w.Call(http.MethodDelete, "/apis/policy/v1/namespaces/"+group+"/poddisruptionbudgets/two", nil,
 		nil))
-	require.NoError(t, w.kubelet(t, names[0]).Drain(within(t, time.Minute), nil))
+	require.NoError(t, n.Drain(within(t, time.Minute), nil))
 }
 
 // sameName: a pod that was made anew elsewhere under the name of one that was looked at is none of ours.
