@@ -165,8 +165,8 @@ func TestKubernetesFaultsInEveryPhase(t *testing.T) {
 			if !long && !short {
 				continue
 			}
-			cells++
 			if !t.Run(strings.ReplaceAll(place, "/", " ")+": "+name, func(t *testing.T) {
+				cells++
 				s := f.stage(t, from)
 				s.wrong = name == "a person frees its slot"
 				if s.run(place, true, from.two, func(s *stage) { fault(s, f) }).Result == attempt.Confirmed {

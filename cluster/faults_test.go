@@ -254,9 +254,9 @@ func TestFaultsInEveryPhase(t *testing.T) {
 				if !long && (name != "its power is cut" || i%4 != 1) {
 					continue
 				}
-				cells++
 				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
 					func(t *testing.T) {
+						cells++
 						s := newStage(t, from, members)
 						s.wrong = name == "a person frees its slot"
 						if s.run(place, preserve, from.two, fault).Result == attempt.Confirmed {

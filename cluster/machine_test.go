@@ -51,7 +51,7 @@ func install(t *testing.T) installed {
 type machine struct {
 	t      *testing.T
 	disk   string
-	vars   *variables
+	vars   *efivar.Memory
 	config cluster.Config
 	works  func(bootID string) cluster.Work // in place of config's; nil: that
 	reach  func(at string)                  // called with each phase as it begins; the machine waits for it
@@ -68,7 +68,7 @@ func newMachine(t *testing.T, from installed, config cluster.Config) *machine {
 	t.Helper()
 	raw, err := os.ReadFile(from.disk)
 	require.NoError(t, err)
-	m := &machine{t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: &variables{Memory: efivar.NewMemory()},
+	m := &machine{t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: efivar.NewMemory(),
 		config: config,
 		reach:  func(string) {}, power: func(bool) {}}
 	require.NoError(t, os.WriteFile(m.disk, raw, 0o600))
@@ -84,9 +84,7 @@ func (m *machine) on() error {
 	if err != nil {
 		return err
 	}
-	m.vars.mu.Lock()
-	outcome, err := predict.Boot(raw, m.vars.Memory, predict.Options{})
-	m.vars.mu.Unlock()
+	outcome, err := predict.Boot(raw, m.vars, predict.Options{})
 	if err := errors.Join(err, raw.Close()); err != nil {
 		return err
 	}
@@ -215,7 +213,7 @@ func (m *machine) settled() attempt.Attempt {
 		}
 		st, err := c.Status()
 		_ = c.Close()
-		if err != nil {
+		if err != nil || st.Unread != nil { // META too may be half written
 			continue
 		}
 		if st.Attempt == nil {
@@ -229,34 +227,4 @@ func (m *machine) settled() attempt.Attempt {
 	defer m.mu.Unlock()
 	require.Fail(m.t, "the node does not come to rest", "%s\n%v\n%s", last, last.Marks, m.log.String())
 	return last
-}
-
-// variables are the firmware's, for several at once.
-type variables struct {
-	*efivar.Memory
-	mu sync.Mutex
-}
-
-func (v *variables) Read(n efivar.Name) (efivar.Variable, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Read(n)
-}
-
-func (v *variables) Write(n efivar.Name, value efivar.Variable) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Write(n, value)
-}
-
-func (v *variables) Delete(n efivar.Name) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Delete(n)
-}
-
-func (v *variables) List() ([]efivar.Name, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.List()
 }

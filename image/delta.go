@@ -200,13 +200,13 @@ func (d *Delta) choose(i *Image, o PullOptions) {
 	}
 }
 
-// Taken is what Delta found for one asset.
+// Taken is what [Image.Delta] found for one asset.
 type Taken struct {
 	Bytes    int64 // of the asset that are taken from what is there
 	Requests int   // for the rest
 }
 
-// Of tells what is taken of an asset; ok is false of one that is downloaded whole.
+// Taken tells what is taken of an asset; ok is false of one that is downloaded whole.
 func (i *Image) Taken(a Asset, o PullOptions) (t Taken, ok bool) {
 	for n, f := range i.frames {
 		if only, known := i.only(n); !known || f == nil || only.Name != a.Name {

@@ -174,8 +174,7 @@ func withPairs(specs []partition.Spec, img *image.Image, labels partition.Labels
 const flushImage = 1 << 20
 
 // imageFile writes an image into the target's half of its pair, from where an earlier run ended, and flushes it.
-// Nothing refers to those bytes until the
-// target's manifest is written.
+// Nothing refers to those bytes until the target's manifest is written.
 func (op *writing) imageFile(ctx context.Context, a image.Asset, from io.Reader) error {
 	name, _ := format.ImageName(a.Name)
 	n := slices.IndexFunc(op.images, func(i bootloader.Image) bool { return i.Name == name })

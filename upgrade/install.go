@@ -195,8 +195,13 @@ func (in *install) lacks(has func(asset string) bool) error {
 	return nil
 }
 
-// layout wipes what is lost, and writes META, which says that an install has begun, then the partition table and an
-// empty boot file system, and opens the machine on them.
+// layout wipes what is lost, makes the parts of the disk, and opens the machine on them.
+//
+//  1. where the partitions will be, and then the table that is there. A cut: what was there, as far as it is left, or a
+//     disk without a table.
+//  2. META, which says that an install has begun. A cut: a disk without a table.
+//  3. the partition table. A cut: the same, or a disk that boots nothing and whose META says why.
+//  4. an empty boot file system. A cut: boots nothing, and META says why.
 func (in *install) layout(context.Context) error {
 	if in.Seed != "" {
 		in.plan.GUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(in.Seed))
@@ -368,7 +373,11 @@ func (in *install) prepare(context.Context) error {
 	return in.op.m.Loader.Prepare(bootloader.A, in.op.manifest, 1)
 }
 
-// confirm makes slot A the default, and then META forgets the install.
+// confirm ends the install.
+//
+//  1. slot A becomes the default. A cut before: nothing boots, and META says why; after: slot A, and META goes on to say
+//     so until Started.
+//  2. META forgets the install. A cut: slot A, and META as before or after.
 func (in *install) confirm(context.Context) error {
 	if err := in.op.m.Loader.Confirm(bootloader.A); err != nil {
 		return err

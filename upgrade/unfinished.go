@@ -36,7 +36,8 @@ func (m *Machine) unfinished(st bootloader.State) string {
 	return why + "; nothing boots from this disk (install again)"
 }
 
-// forgetInstall ends an install whose last step was cut: what it installed runs.
+// forgetInstall ends an install whose last step was cut: what it installed runs. It writes META alone; after a cut META
+// says what it said before, or that no more, and the same boots.
 func (m *Machine) forgetInstall() {
 	if m.ReadOnly || m.metaErr != nil {
 		return

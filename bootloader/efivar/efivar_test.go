@@ -3,6 +3,7 @@ package efivar
 import (
 	"errors"
 	"io/fs"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -112,4 +113,25 @@ func TestAbsentKeepsNothing(t *testing.T) {
 	require.NoError(t, s.Delete(Global("BootNext")))
 	_, err := s.Read(Global("BootNext"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// A service, its tests and its firmware look at one store at once; a hook may look too.
+func TestMemoryIsSafeForConcurrentUse(t *testing.T) {
+	m := NewMemory()
+	m.BeforeWrite = func(n Name, _ []byte) error { _, _ = m.Read(n); return nil }
+	var running sync.WaitGroup
+	for i := range uint16(8) {
+		running.Go(func() {
+			for range 200 {
+				require.NoError(t, m.Write(Boot(i), Variable{Kept, []byte{byte(i)}}))
+				_, err := m.List()
+				require.NoError(t, err)
+				_, _ = m.Clone().Values(), m.Values()
+				require.NoError(t, m.Delete(Boot(i)))
+				m.Reset()
+			}
+		})
+	}
+	running.Wait()
+	require.Empty(t, m.Values())
 }

@@ -7,10 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Memory is a Store in memory, for tests and for the building of disk images. Its zero value is not ready; use
-// [NewMemory]. It is not safe for concurrent use.
+// [NewMemory]. Its methods are safe for concurrent use; its fields are set before.
 type Memory struct {
 	// BeforeWrite, when set, is called before a variable changes: value is what efivarfs would be given (attributes,
 	// then data), nil for a deletion. An error refuses the change and is what the writer gets. Writes that change
@@ -20,6 +21,7 @@ type Memory struct {
 	// write. They can be deleted. Values does not have them.
 	Unreadable map[Name]error
 
+	mu     sync.Mutex // of values, and of Unreadable where a variable is deleted; no hook runs while it is held
 	values map[Name]Variable
 }
 
@@ -46,6 +48,8 @@ func LoadMemory(values map[string][]byte) (*Memory, error) {
 
 // Values is the inverse of [LoadMemory].
 func (m *Memory) Values() map[string][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	values := make(map[string][]byte, len(m.values))
 	for name, v := range m.values {
 		values[name.String()] = v.Bytes()
@@ -55,27 +59,37 @@ func (m *Memory) Values() map[string][]byte {
 
 // Clone returns a store with the same variables and no hook. It costs one map: values are never changed in place.
 func (m *Memory) Clone() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return &Memory{values: maps.Clone(m.values), Unreadable: maps.Clone(m.Unreadable)}
 }
 
 // Read implements Store.
 func (m *Memory) Read(name Name) (Variable, error) {
-	if err := m.Unreadable[name]; err != nil {
+	v, ok, err := m.look(name)
+	switch {
+	case err != nil:
 		return Variable{}, err
-	}
-	v, ok := m.values[name]
-	if !ok {
+	case !ok:
 		return Variable{}, fmt.Errorf("read variable %s: %w", name.Name, fs.ErrNotExist)
 	}
 	return Variable{v.Attributes, bytes.Clone(v.Data)}, nil
 }
 
+// look is a variable that is there; its data are not the caller's. err is why it cannot be read.
+func (m *Memory) look(name Name) (v Variable, there bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, there = m.values[name]
+	return v, there, m.Unreadable[name]
+}
+
 // Write implements Store. As in firmware, a variable's attributes cannot change while it exists.
 func (m *Memory) Write(name Name, v Variable) error {
-	if err := m.Unreadable[name]; err != nil {
+	old, ok, err := m.look(name)
+	if err != nil {
 		return fmt.Errorf("write variable %s: %w", name.Name, err)
 	}
-	old, ok := m.values[name]
 	if ok && old.Equal(v) {
 		return nil
 	}
@@ -89,18 +103,22 @@ func (m *Memory) Write(name Name, v Variable) error {
 	if err := m.before(name, v.Bytes()); err != nil {
 		return fmt.Errorf("write variable %s: %w", name.Name, err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.values[name] = Variable{v.Attributes, bytes.Clone(v.Data)}
 	return nil
 }
 
 // Delete implements Store.
 func (m *Memory) Delete(name Name) error {
-	if _, ok := m.values[name]; !ok && m.Unreadable[name] == nil {
+	if _, ok, unreadable := m.look(name); !ok && unreadable == nil {
 		return nil
 	}
 	if err := m.before(name, nil); err != nil {
 		return fmt.Errorf("delete variable %s: %w", name.Name, err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	delete(m.values, name)
 	delete(m.Unreadable, name)
 	return nil
@@ -108,11 +126,15 @@ func (m *Memory) Delete(name Name) error {
 
 // Reset drops the volatile variables, as a power cycle does.
 func (m *Memory) Reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	maps.DeleteFunc(m.values, func(_ Name, v Variable) bool { return v.Attributes&NonVolatile == 0 })
 }
 
 // List implements Store.
 func (m *Memory) List() ([]Name, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	names := slices.AppendSeq(slices.Collect(maps.Keys(m.values)), maps.Keys(m.Unreadable))
 	slices.SortFunc(names, compareNames)
 	return slices.Compact(names), nil

@@ -279,7 +279,7 @@ func TestDeadEntriesOfOursAreRemoved(t *testing.T) {
 				_, err := r.Vars.Read(efivar.Boot(n))
 				require.NoError(t, err, "another disk has that partition")
 			}
-			*r.Vars = *before
+			r.Vars = before
 
 			l = open(func(efivar.HardDrive) bool { return true })
 			st := state(t, l)

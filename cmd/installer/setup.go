@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -188,15 +189,9 @@ func (s *setup) fitting(img *image.Image) string {
 		if err != nil {
 			continue
 		}
-		missing := false
-		for _, asset := range backend.Takes().Install {
-			has := false
-			for _, a := range img.Assets {
-				has = has || a.Name == asset
-			}
-			missing = missing || !has
-		}
-		if !missing {
+		if !slices.ContainsFunc(backend.Takes().Install, func(needed string) bool {
+			return !slices.ContainsFunc(img.Assets, func(a image.Asset) bool { return a.Name == needed })
+		}) {
 			return name
 		}
 	}

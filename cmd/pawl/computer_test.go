@@ -39,7 +39,7 @@ import (
 type computer struct {
 	t       *testing.T
 	disk    string
-	vars    *variables
+	vars    *efivar.Memory
 	address string              // of the API: "unix:..." or loopback
 	os      map[string]software // by the digest of the UKI
 	log     bytes.Buffer        // of the node service
@@ -82,7 +82,7 @@ func newLab(t *testing.T, address string, hooks ...node.Hook) *lab {
 	require.NoError(t, err)
 	l := &lab{
 		computer: &computer{
-			t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: &variables{Memory: efivar.NewMemory()},
+			t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: efivar.NewMemory(),
 			address: address, os: map[string]software{},
 		},
 		images: images, layout: layout, registry: strings.TrimPrefix(server.URL, "http://"),
@@ -127,9 +127,7 @@ func (l *lab) push(s software) string {
 func (c *computer) on() {
 	raw, err := disk.Options{ReadOnly: true}.Open(c.disk)
 	require.NoError(c.t, err)
-	c.vars.mu.Lock()
-	outcome, err := predict.Boot(raw, c.vars.Memory, predict.Options{})
-	c.vars.mu.Unlock()
+	outcome, err := predict.Boot(raw, c.vars, predict.Options{})
 	require.NoError(c.t, errors.Join(err, raw.Close()))
 	require.Empty(c.t, outcome.Stuck)
 	s, ok := c.os[outcome.Digest]
@@ -228,9 +226,7 @@ func (c *computer) next() string {
 	raw, err := disk.Options{ReadOnly: true}.Open(c.disk)
 	require.NoError(c.t, err)
 	defer raw.Close()
-	c.vars.mu.Lock()
 	vars := c.vars.Clone()
-	c.vars.mu.Unlock()
 	outcome, err := predict.Boot(raw, vars, predict.Options{})
 	require.NoError(c.t, err)
 	return fmt.Sprintf("%s in %s", c.os[outcome.Digest].version, outcome.Slot)
@@ -244,34 +240,4 @@ func (c *computer) status() report.Status {
 	st, err := m.Status()
 	require.NoError(c.t, err)
 	return st
-}
-
-// variables are the firmware's, for several readers at once.
-type variables struct {
-	*efivar.Memory
-	mu sync.Mutex
-}
-
-func (v *variables) Read(n efivar.Name) (efivar.Variable, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Read(n)
-}
-
-func (v *variables) Write(n efivar.Name, value efivar.Variable) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Write(n, value)
-}
-
-func (v *variables) Delete(n efivar.Name) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Delete(n)
-}
-
-func (v *variables) List() ([]efivar.Name, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.List()
 }

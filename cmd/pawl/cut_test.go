@@ -92,7 +92,7 @@ func (o *outside) system(version string) software {
 // moment is a computer as a power cut leaves it.
 type moment struct {
 	disk string
-	vars *variables
+	vars *efivar.Memory
 	records
 }
 
@@ -183,8 +183,7 @@ func (l *lab) moments(o *outside) (order *[]string, moments map[string]moment) {
 	order, moments = new([]string), map[string]moment{}
 	keep := func(at string) {
 		if moments[at].disk == "" {
-			moments[at] = moment{filepath.Join(dir, fmt.Sprint(len(moments))), &variables{Memory: l.vars.copy()},
-				o.now()}
+			moments[at] = moment{filepath.Join(dir, fmt.Sprint(len(moments))), l.vars.Clone(), o.now()}
 			require.NoError(l.t, copySparse(moments[at].disk, l.disk))
 		}
 	}
@@ -258,10 +257,4 @@ func copySparse(to, from string) error {
 		}
 	}
 	return f.Truncate(int64(len(data)))
-}
-
-func (v *variables) copy() *efivar.Memory {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Clone()
 }

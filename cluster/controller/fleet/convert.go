@@ -9,7 +9,6 @@ import (
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -157,6 +156,3 @@ func written(to v1alpha1.Status, s rollout.Status) v1alpha1.Status {
 	to.Progress = fmt.Sprintf("%d/%d", to.Done, len(to.Nodes))
 	return to
 }
-
-// setCondition keeps the time of a condition whose status stays.
-func setCondition(all *[]metav1.Condition, c metav1.Condition) { meta.SetStatusCondition(all, c) }

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -189,7 +190,7 @@ func conditions(u *v1alpha1.OSUpgrade) {
 		if is {
 			status = metav1.ConditionTrue
 		}
-		setCondition(&u.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: u.Status.Phase,
+		meta.SetStatusCondition(&u.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: u.Status.Phase,
 			Message: u.Status.Message, ObservedGeneration: u.Generation})
 	}
 	set(v1alpha1.ConditionComplete, u.Status.Phase == string(rollout.Complete))

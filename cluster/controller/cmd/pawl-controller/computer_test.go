@@ -113,7 +113,7 @@ type computer struct {
 	*lab
 	name    string
 	disk    string
-	vars    *variables
+	vars    *efivar.Memory
 	address string
 	hook    func(phase string) // is called as each phase of an upgrade begins; may be nil
 
@@ -128,7 +128,7 @@ type computer struct {
 func (l *lab) computer(t *testing.T, name string) *computer {
 	t.Helper()
 	c := &computer{lab: l, name: name, disk: filepath.Join(t.TempDir(), "disk.raw"), address: "127.0.0.1:0",
-		vars: &variables{Memory: efivar.NewMemory()}}
+		vars: efivar.NewMemory()}
 	require.NoError(t, os.WriteFile(c.disk, l.disk, 0o600))
 	c.on()
 	t.Cleanup(func() {
@@ -165,9 +165,7 @@ func (c *computer) history() (boots []string, orders int) {
 func (c *computer) on() {
 	raw, err := disk.Options{ReadOnly: true}.Open(c.disk)
 	require.NoError(c.t, err)
-	c.vars.mu.Lock()
-	outcome, err := predict.Boot(raw, c.vars.Memory, predict.Options{})
-	c.vars.mu.Unlock()
+	outcome, err := predict.Boot(raw, c.vars, predict.Options{})
 	require.NoError(c.t, errors.Join(err, raw.Close()))
 	require.Empty(c.t, outcome.Stuck)
 	version := c.versions[outcome.Digest]
@@ -252,34 +250,4 @@ func (c *computer) stop() {
 	if off != nil {
 		off()
 	}
-}
-
-// variables are the firmware's, for several readers at once.
-type variables struct {
-	*efivar.Memory
-	mu sync.Mutex
-}
-
-func (v *variables) Read(n efivar.Name) (efivar.Variable, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Read(n)
-}
-
-func (v *variables) Write(n efivar.Name, value efivar.Variable) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Write(n, value)
-}
-
-func (v *variables) Delete(n efivar.Name) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.Delete(n)
-}
-
-func (v *variables) List() ([]efivar.Name, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.Memory.List()
 }
