@@ -1,6 +1,7 @@
 package bootorder
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -28,13 +29,15 @@ func (b Order) Try(path string) error {
 		return kept(err)
 	}
 	back, err := b.Vars.Read(name)
-	if err != nil {
-		return fmt.Errorf("read back BootNext: %w", err)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read back BootNext: %w: %w", err, bootloader.ErrNoVariables)
+	case !back.Equal(want):
+		err = fmt.Errorf("read back BootNext: it holds %x: %w", back.Bytes(), bootloader.ErrNoVariables)
+	default:
+		return nil
 	}
-	if !back.Equal(want) {
-		return fmt.Errorf("read back BootNext: it holds %x: %w", back.Bytes(), bootloader.ErrNoVariables)
-	}
-	return nil
+	return errors.Join(err, b.Vars.Delete(name)) // Untry would not know that it is ours
 }
 
 // Tried says what became of a Try of the copy at path.

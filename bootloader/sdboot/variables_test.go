@@ -332,3 +332,23 @@ func TestAOneShotThatCannotBeReadGoesWithTheConfirm(t *testing.T) {
 	_, err = m.Vars.Read(efivar.Loader("LoaderEntryOneShot"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
+
+// Firmware that takes what arms and cannot say what it has: that is refused, and does not stay armed.
+func TestWhatArmsAndCannotBeReadBackIsDeleted(t *testing.T) {
+	for _, way := range []loadertest.Subject{backend, direct} {
+		r, err := way.Installed()
+		require.NoError(t, err)
+		require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 1))
+		vars := r.Vars
+		vars.BeforeWrite = func(name efivar.Name, value []byte) error {
+			if value != nil {
+				vars.Unreadable = map[efivar.Name]error{name: errors.New("input/output error")}
+			}
+			return nil
+		}
+		require.ErrorIs(t, r.Arm(bootloader.B, 1), bootloader.ErrNoVariables)
+		require.Empty(t, vars.Unreadable, "it is deleted")
+		vars.BeforeWrite = nil
+		boot(t, r, bootloader.A)
+	}
+}

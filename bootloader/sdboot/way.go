@@ -137,7 +137,8 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 		"--delete-bootnext): %w", what, bootloader.ErrForeign), nil
 }
 
-// commit is the one write of Arm, read back.
+// commit is the one write of Arm, read back. What cannot be read back is deleted again: Disarm would not know that it
+// is ours.
 func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
 	if l.Trial == Counting {
 		return l.commitCounted(d, s, tries)
@@ -163,13 +164,15 @@ func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
 		return kept(err)
 	}
 	back, err := l.vars.Read(name)
-	if err != nil {
-		return fmt.Errorf("read back %s: %w", name.Name, err)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read back %s: %w: %w", name.Name, err, bootloader.ErrNoVariables)
+	case !back.Equal(v):
+		err = fmt.Errorf("read back %s: it holds %x: %w", name.Name, back.Bytes(), bootloader.ErrNoVariables)
+	default:
+		return nil
 	}
-	if !back.Equal(v) {
-		return fmt.Errorf("read back %s: it holds %x: %w", name.Name, back.Bytes(), bootloader.ErrNoVariables)
-	}
-	return nil
+	return errors.Join(err, l.clear(name))
 }
 
 // renameOneShot has LoaderEntryOneShot, which cannot be deleted, name a slot that boots by itself.

@@ -108,15 +108,16 @@ func (j judge) do(name string, operation func(*machine) (bool, error)) outcome {
 }
 
 // refused is how an operation's error is judged: it must have come before the first write. That a store of variables is
-// full shows only when it is written to; then either nothing has changed, or nothing is armed and the default boots.
+// full, or that what it takes cannot be read, shows only when it is written to; then either nothing has changed, or
+// nothing is armed and the default boots.
 func (j judge) refused(c *machine, err error) (bool, error) {
 	switch {
 	case c.disk.writes == 0 && maps.EqualFunc(c.vars.Values(), j.m.vars.Values(), bytes.Equal):
 		return false, err
-	case !c.vars.full || !errors.Is(err, bootloader.ErrNoVariables):
+	case !c.vars.hides() || !errors.Is(err, bootloader.ErrNoVariables):
 		return false, broken("fails after its first write", "%v", err)
 	}
-	if broke := j.boots(c, j.old, "after the variables were found full", 2); broke != nil {
+	if broke := j.boots(c, j.old, "after a variable could not be kept", 2); broke != nil {
 		return false, broke
 	}
 	return false, err
@@ -197,12 +198,12 @@ func (j judge) upgrade(c *machine) (bool, error) {
 		if err != nil || !b.Staged {
 			return true, broken("what is staged is not found", "staged %v: %v", b.Staged, err)
 		}
-		if a, err = s.ApplyStaged(j.ctx, j.options); err != nil && c.vars.full {
+		if a, err = s.ApplyStaged(j.ctx, j.options); err != nil && c.vars.hides() {
 			return j.refused(c, err)
 		} else if err != nil {
 			return true, broken("what is staged cannot be armed", "%v", err)
 		}
-	} else if a, err = s.Arm(j.ctx, j.options); err != nil && c.vars.full {
+	} else if a, err = s.Arm(j.ctx, j.options); err != nil && c.vars.hides() {
 		return j.refused(c, err)
 	} else if err != nil {
 		return true, broken("what is prepared cannot be armed", "%v", err)

@@ -94,6 +94,22 @@ func (s *store) Delete(n efivar.Name) error {
 	return s.Memory.Delete(n)
 }
 
+// hides reports whether a fault shows only once something is written.
+func (s *store) hides() bool { return s.full || len(s.unreadable) > 0 }
+
+// untold reports whether no boot to come can say which slot runs, and this one did not need to: what says it was not
+// there to be looked at, and cannot be read once it is.
+func (s *store) untold() bool {
+	for name := range s.unreadable {
+		_, err := s.Memory.Read(name)
+		if err != nil && slices.Contains([]string{"LoaderEntrySelected", "LoaderDevicePartUUID",
+			"LoaderImageIdentifier"}, name.Name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Writable is what efivarfs says of itself: a firmware that refuses does not show before it is asked.
 func (s *store) Writable() error {
 	if s.readOnly {

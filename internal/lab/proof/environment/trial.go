@@ -11,6 +11,9 @@ import (
 // armed requires what is promised of an armed attempt: what matters most always, and one of the others.
 func (j judge) armed(c *machine, a attempt.Attempt) error {
 	tries := max(a.Tries, 1)
+	if j.m.vars.untold() {
+		return j.unsaid(c, a)
+	}
 	if err := j.dies(c.clone(), a, tries); err != nil {
 		return err
 	}
@@ -29,6 +32,21 @@ func (j judge) armed(c *machine, a attempt.Attempt) error {
 		return err
 	}
 	return j.passes(t, a)
+}
+
+// unsaid is a trial of which no system to come can know that it is one: nobody could foresee that. What boots is as
+// promised all the same.
+func (j judge) unsaid(c *machine, a attempt.Attempt) error {
+	if c.keeps {
+		return nil
+	}
+	if err := c.boot(); err != nil {
+		return broken("an untold trial, the model does not know", "%v", err)
+	}
+	if !isNew(c, a) || !c.last.Trial {
+		return broken("an untold trial is none", "%v, want a trial of %s in slot %v", told(c.last), a.Version, a.To)
+	}
+	return j.boots(c, j.old, "after an untold trial", 2)
 }
 
 // isNew reports whether a boot started what an attempt moves to.
