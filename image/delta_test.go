@@ -327,7 +327,7 @@ func layersOf(t testing.TB, i *image.Image) []v1.Descriptor {
 	t.Helper()
 	host, rest, _ := strings.Cut(i.Reference, "/")
 	repository, _, _ := strings.Cut(rest, "@")
-	response, err := http.Get("http://" + host + "/v2/" + repository + "/manifests/" + i.Manifest)
+	response, err := http.Get("http://" + host + "/v2/" + repository + "/manifests/" + i.PlatformDigest)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	m, err := v1.ParseManifest(response.Body)

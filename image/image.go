@@ -69,8 +69,8 @@ const (
 type Image struct {
 	Reference string // as it was given to Open
 	// what the reference resolved to: an index or a manifest, "sha256:" and 64 hex digits, or "sha512:" and 128
-	Digest   string
-	Manifest string // digest of this platform's manifest; equal to Digest when there is no index
+	Digest         string
+	PlatformDigest string // digest of this platform's manifest; equal to Digest when there is no index
 	// by annotation, else by the config's label of that name; "" if neither is there. What the UKI's .osrel says counts
 	// more
 	Version     string
@@ -144,7 +144,7 @@ func (i *Image) open(ctx context.Context) error {
 	if err := verify("manifest", raw, digest); err != nil {
 		return err
 	}
-	i.Digest, i.Manifest = digest.String(), digest.String()
+	i.Digest, i.PlatformDigest = digest.String(), digest.String()
 	if i.options.Policy != nil {
 		if err := i.checkSignatures(ctx, digest); err != nil {
 			return err
@@ -154,9 +154,9 @@ func (i *Image) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.Manifest = found.digest.String()
+	i.PlatformDigest = found.digest.String()
 	if err := i.takeManifest(found.manifest); err != nil {
-		return fmt.Errorf("manifest %s: %w", i.Manifest, err)
+		return fmt.Errorf("manifest %s: %w", i.PlatformDigest, err)
 	}
 	if err := i.takeConfig(found.config); err != nil {
 		return fmt.Errorf("config %s: %w", found.manifest.Config.Digest, err)

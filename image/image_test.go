@@ -32,7 +32,7 @@ func TestTheSameImageComesFromEverySource(t *testing.T) {
 				i, err := image.Open(context.Background(), ref, options())
 				require.NoError(t, err)
 				require.Equal(t, digest, i.Digest)
-				require.Equal(t, digest, i.Manifest)
+				require.Equal(t, digest, i.PlatformDigest)
 				require.Equal(t, "1.2.3", i.Version)
 				require.Len(t, i.Assets, 2)
 				var last image.Progress
@@ -89,7 +89,7 @@ func TestAnIndexGivesTheImageOfTheArchitecture(t *testing.T) {
 			i, err := image.Open(context.Background(), ref, o)
 			require.NoError(t, err)
 			require.Equal(t, index.Digest, i.Digest)
-			require.Equal(t, built[n].Digest, i.Manifest)
+			require.Equal(t, built[n].Digest, i.PlatformDigest)
 			got, err := extract(i, nil)
 			require.NoError(t, err)
 			require.Equal(t, map[string]string{"vmlinuz": arch}, got)

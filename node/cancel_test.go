@@ -24,7 +24,7 @@ func TestAnUpgradeIsCancelled(t *testing.T) {
 	require.Equal(t, "upgrade to os:2", name)
 	require.ErrorContains(t, why, "it was cancelled by hand")
 	_, ended := op.result()
-	require.Equal(t, "cancelled", Kind(ended))
+	require.Equal(t, "cancelled", ErrorKind(ended))
 	require.NotContains(t, f.called(), "arm")
 	require.Empty(t, f.rebooted())
 	delete(f.hang, "prepare")

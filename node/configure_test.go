@@ -136,5 +136,5 @@ func TestARestartWhoseDiskHangsEnds(t *testing.T) {
 			})
 		})
 	}
-	require.Equal(t, "timeout", Kind(errors.Join((&Server{}).deadDisk(0))))
+	require.Equal(t, "timeout", ErrorKind(errors.Join((&Server{}).deadDisk(0))))
 }

@@ -51,7 +51,7 @@ func TestABootThatNoAttemptOrderedWaitsForAPerson(t *testing.T) {
 		require.Empty(t, st.Unordered)
 		_, err = s.Confirm(t.Context())
 		require.ErrorIs(t, err, ErrNothingToConfirm)
-		require.Equal(t, "nothing-to-confirm", Kind(err))
+		require.Equal(t, "nothing-to-confirm", ErrorKind(err))
 	})
 }
 
@@ -119,7 +119,7 @@ func TestConfirmIsRefused(t *testing.T) {
 			_, err = s.Confirm(t.Context())
 			require.ErrorIs(t, err, test.err)
 			require.ErrorContains(t, err, test.text)
-			require.NotEqual(t, "unknown", Kind(err))
+			require.NotEqual(t, "unknown", ErrorKind(err))
 			require.False(t, s.trial.wasConfirmed())
 			if s.queue.running != nil {
 				s.queue.leave()

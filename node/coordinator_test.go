@@ -32,7 +32,7 @@ func TestARefusalComesBeforeAnythingIsWritten(t *testing.T) {
 		require.NoError(t, err)
 		err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 		require.ErrorIs(t, err, ErrRefused)
-		require.Equal(t, "refused", Kind(err))
+		require.Equal(t, "refused", ErrorKind(err))
 		require.ErrorContains(t, err, `hook "quorum": a member is down`)
 		require.Equal(t, []string{"plan"}, f.called(), "not even prepared")
 		require.True(t, asked.Force)
@@ -55,7 +55,7 @@ func TestARollbackMayBeRefusedUnlessItGivesSomethingUp(t *testing.T) {
 		"of the trial that runs": {func(f *fake) { f.onTrial() }, false},
 		"of what is armed":       {func(f *fake) { f.status.Loader.Armed = bootloader.B }, false},
 		"of what is staged": {func(f *fake) {
-			f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Staged,
+			f.status.Attempt = &attempt.Attempt{ID: "a", State: attempt.Staged,
 				To: "B"}
 		}, false},
 	} {
@@ -101,7 +101,7 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Ended, Result: attempt.Confirmed, To: "B",
+				f.status.Attempt = &attempt.Attempt{ID: "a", State: attempt.Ended, Result: attempt.Confirmed, To: "B",
 					Marks: marks}
 				var tried []time.Duration
 				last, unlocked := time.Now(), 0
@@ -149,7 +149,7 @@ func TestWhatIsLeftIsTriedAgainUntilItIsUndone(t *testing.T) {
 func TestWhatIsLeftToBeUndoneIsToldBeforeItIsTried(t *testing.T) {
 	both := []string{"unlock: not yet", "uncordon: not yet"}
 	for name, test := range map[string]struct {
-		phase  attempt.Phase
+		phase  attempt.State
 		result attempt.Result
 		runs   bootloader.Slot
 		left   []string
@@ -162,7 +162,7 @@ func TestWhatIsLeftToBeUndoneIsToldBeforeItIsTried(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			f.status.Loader.Active, f.status.Loader.Default = test.runs, test.runs
-			f.status.Attempt = &attempt.Attempt{ID: "a", Phase: test.phase, Result: test.result, To: "B",
+			f.status.Attempt = &attempt.Attempt{ID: "a", State: test.phase, Result: test.result, To: "B",
 				Marks: []attempt.Mark{{Phase: "cordon", Boot: "boot-0"}, {Phase: "stop", Boot: "boot-0"},
 					{Phase: "lock", Boot: "boot-0"}, {Phase: "migrate", Boot: "boot-0"}}}
 			st, err := f.server(t, Config{}).Status(t.Context())

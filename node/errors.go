@@ -106,7 +106,7 @@ var kinds = []struct {
 	{context.DeadlineExceeded, "timeout"}, // last: it may be the cause of any of these
 }
 
-// Kind is the word by which programs tell err apart; "unknown" if it is none of:
+// ErrorKind is the word by which programs tell err apart; "unknown" if it is none of:
 //
 //	busy              another operation runs
 //	starting          the boot is not recorded yet
@@ -149,7 +149,7 @@ var kinds = []struct {
 //	disk-busy         the disk or a partition is mounted, or held by another program
 //	disk-foreign      the disk is not one that was installed
 //	disk-damaged      its partition table is damaged
-func Kind(err error) string {
+func ErrorKind(err error) string {
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
 			return k.kind
@@ -158,8 +158,8 @@ func Kind(err error) string {
 	return "unknown"
 }
 
-// Kinds are the errors that Kind tells apart.
-func Kinds() map[string][]error {
+// ErrorKinds are the errors that ErrorKind tells apart.
+func ErrorKinds() map[string][]error {
 	all := map[string][]error{}
 	for _, k := range kinds {
 		all[k.kind] = append(all[k.kind], k.err)

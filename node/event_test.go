@@ -29,7 +29,7 @@ func TestTheJournalKeepsTextOfBoundedLength(t *testing.T) {
 			texts = []string{kept.Err.Error()}
 		case Turn:
 			texts = []string{kept.Err.Error()}
-			require.Equal(t, "same", Kind(kept.Err), "what it is stays known")
+			require.Equal(t, "same", ErrorKind(kept.Err), "what it is stays known")
 		case Progress:
 			texts = []string{kept.Err.Error(), kept.File, kept.How}
 		case Plan:

@@ -13,7 +13,7 @@ func (s *Server) expectTrial(a attempt.Attempt) Expected {
 
 // expectNext is what the next boot starts, as far as st says.
 func (s *Server) expectNext(st report.Status) Expected {
-	if a := st.Attempt; a != nil && (a.Phase == attempt.Staged || a.Phase == attempt.Armed && a.To == st.Loader.Armed) {
+	if a := st.Attempt; a != nil && (a.State == attempt.Staged || a.State == attempt.Armed && a.To == st.Loader.Armed) {
 		return s.expectTrial(*a)
 	}
 	e := Expected{BootID: s.bootID, Trial: st.Loader.Armed != bootloader.None}

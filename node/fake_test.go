@@ -59,7 +59,7 @@ func newFake() *fake {
 func (f *fake) onTrial() *fake {
 	two := report.Slot{Slot: bootloader.B, Content: report.Complete, Manifest: bootloader.Manifest{Version: "2",
 		Image: "sha256:2"}}
-	a := &attempt.Attempt{ID: "a", Kind: attempt.Upgrade, Phase: attempt.Started, From: "A", To: "B", Old: "1",
+	a := &attempt.Attempt{ID: "a", Kind: attempt.Upgrade, State: attempt.Started, From: "A", To: "B", Old: "1",
 		Version: "2", Image: "sha256:2"}
 	f.status.Version, f.status.Loader.Active, f.status.Slots[1], f.status.Attempt = "2", bootloader.B, two, a
 	f.boot = upgrade.Boot{Trial: true, Attempt: a}
@@ -212,8 +212,8 @@ func (h *handle) Prepare(ctx context.Context, img *image.Image, o upgrade.Option
 	return h.attempt(img, attempt.Prepared), err
 }
 
-func (h *handle) attempt(img *image.Image, phase attempt.Phase) attempt.Attempt {
-	return attempt.Attempt{ID: "a", Kind: attempt.Upgrade, Phase: phase, From: "A", To: "B", Old: "1",
+func (h *handle) attempt(img *image.Image, phase attempt.State) attempt.Attempt {
+	return attempt.Attempt{ID: "a", Kind: attempt.Upgrade, State: phase, From: "A", To: "B", Old: "1",
 		Version: img.Version, Image: img.Digest, Marks: h.left}
 }
 
@@ -341,7 +341,7 @@ func (h *handle) Confirm(ctx context.Context, o upgrade.Options) (*attempt.Attem
 	h.status.Loader.Default, h.status.Unordered = h.status.Loader.Active, ""
 	if a := h.status.Attempt; a != nil {
 		ended := *a
-		ended.Phase, ended.Result = attempt.Ended, attempt.Confirmed
+		ended.State, ended.Result = attempt.Ended, attempt.Confirmed
 		h.status.Attempt = &ended
 	}
 	return h.status.Attempt, nil

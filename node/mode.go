@@ -95,7 +95,7 @@ func (s *Server) rearm(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if a := st.Attempt; a == nil || a.Phase != attempt.Armed || st.Loader.Armed != bootloader.None {
+		if a := st.Attempt; a == nil || a.State != attempt.Armed || st.Loader.Armed != bootloader.None {
 			return nil
 		}
 		_, err = m.Arm(ctx, upgrade.Options{Tries: st.Attempt.Tries, Way: st.Attempt.Way})

@@ -129,8 +129,8 @@ func (q *sequence) open(context.Context) (err error) {
 		return fmt.Errorf("rollback: %w", err)
 	}
 	a := st.Attempt
-	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.Phase == attempt.Staged ||
-		a.Phase == attempt.Armed)
+	q.givesUp = st.Loader.Trial() || st.Loader.Armed != bootloader.None || a != nil && (a.State == attempt.Staged ||
+		a.State == attempt.Armed)
 	from := st.Running()
 	q.planned = attempt.Attempt{Kind: attempt.Rollback, From: from.Slot, To: from.Slot.Other(),
 		Old: from.Manifest.Version, Preserve: true}

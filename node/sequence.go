@@ -304,7 +304,7 @@ func (q *sequence) fail(p phase, why error) (after, error) {
 	if q.m == nil || q.attempt.ID == "" {
 		return after{}, why
 	}
-	staged := q.attempt.Phase == attempt.Staged
+	staged := q.attempt.State == attempt.Staged
 	held := p.unmounts && q.s.config.IfHeld != HeldUndo && !q.cancelled()
 	if !staged {
 		if err := q.m.Abandon(ctx, why.Error()); err != nil {

@@ -204,11 +204,11 @@ func TestWhatWasDisturbedIsUndoneAfterTheRestart(t *testing.T) {
 			f.status.Attempt.Marks = before
 		}, "started, migrate, confirm, rejoin, uncordon sure=true"},
 		"the old version, after a fallback": {func(_ *fake, a *attempt.Attempt) {
-			a.Phase, a.Result = attempt.Ended, attempt.FellBack
+			a.State, a.Result = attempt.Ended, attempt.FellBack
 			a.Marks = append(slices.Clone(before), attempt.Mark{Phase: "migrate", Boot: "boot-x"})
 		}, "started, migrate-back, rejoin, uncordon sure=true"},
 		"a service that died in the middle": {func(_ *fake, a *attempt.Attempt) {
-			a.Phase = attempt.Prepared
+			a.State = attempt.Prepared
 			a.Marks = []attempt.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}, {Phase: "stop", Boot: "boot-1"}}
 		}, "started, abandon: the node service ended in the middle of it, resume, uncordon sure=true"},
 		"nothing was disturbed": {func(*fake, *attempt.Attempt) {}, "started"},
@@ -216,7 +216,7 @@ func TestWhatWasDisturbedIsUndoneAfterTheRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Ended, To: bootloader.B}
+				f.status.Attempt = &attempt.Attempt{ID: "a", State: attempt.Ended, To: bootloader.B}
 				test.arrange(f, f.status.Attempt)
 				s := f.server(t, Config{Hooks: f.recorder(nil)})
 				_, err := s.Start(t.Context())
@@ -398,7 +398,7 @@ func TestWhatIsCancelledWhileItUnmountsIsUndone(t *testing.T) {
 func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Prepared,
+		f.status.Attempt = &attempt.Attempt{ID: "a", State: attempt.Prepared,
 			Marks: []attempt.Mark{{Phase: "cordon", Boot: "boot-1", Ours: true}}}
 		f.hang["prepare"] = make(chan struct{})
 		s := f.server(t, Config{Hooks: f.recorder(nil)})
@@ -410,7 +410,7 @@ func TestWhatIsToBeUndoneIsLookedAtOnceThereIsTime(t *testing.T) {
 		go func() { proved <- s.Prove(t.Context()) }()
 		synctest.Wait()
 		f.mu.Lock()
-		f.status.Attempt = &attempt.Attempt{ID: "b", Phase: attempt.Armed}
+		f.status.Attempt = &attempt.Attempt{ID: "b", State: attempt.Armed}
 		f.mu.Unlock()
 		close(f.hang["prepare"])
 		require.NoError(t, op.Follow(t.Context(), 0, func(Event) error { return nil }))

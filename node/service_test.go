@@ -34,7 +34,7 @@ func TestOneOperationAtATime(t *testing.T) {
 	} {
 		err := ask()
 		require.ErrorIs(t, err, ErrBusy, name)
-		require.Equal(t, "busy", Kind(err))
+		require.Equal(t, "busy", ErrorKind(err))
 		require.ErrorContains(t, err, "upgrade to os:2 has been running since")
 	}
 
@@ -106,9 +106,9 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 		if err == nil {
 			err = op.Follow(t.Context(), 0, func(Event) error { return nil })
 		}
-		require.Equal(t, kind, Kind(err))
+		require.Equal(t, kind, ErrorKind(err))
 		_, err = s.Plan(t.Context(), PlanRequest{Image: image})
-		require.Equal(t, kind, Kind(err))
+		require.Equal(t, kind, ErrorKind(err))
 	}
 	require.Empty(t, f.called())
 	require.Empty(t, f.rebooted())
@@ -133,7 +133,7 @@ func TestReboot(t *testing.T) {
 	f.mu.Lock()
 	delete(f.fail, "reboot")
 	f.status.Loader.Armed, f.status.Loader.Tries = "B", 1
-	f.status.Attempt = &attempt.Attempt{ID: "a", Phase: attempt.Armed, To: "B", Version: "2", Image: "sha256:2"}
+	f.status.Attempt = &attempt.Attempt{ID: "a", State: attempt.Armed, To: "B", Version: "2", Image: "sha256:2"}
 	f.mu.Unlock()
 	e, err = s.Reboot(t.Context(), RebootRequest{})
 	require.NoError(t, err)

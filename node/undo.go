@@ -185,7 +185,7 @@ func (s *Server) settleNow(ctx context.Context) error {
 		}
 		return s.with(false, func(m machine) error {
 			marks := a.Marks
-			if a.Phase == attempt.Prepared {
+			if a.State == attempt.Prepared {
 				if err := m.Abandon(ctx, "the node service ended in the middle of it"); err != nil {
 					return err
 				}

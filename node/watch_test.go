@@ -331,7 +331,7 @@ func TestAnImageThatWantsANewerClient(t *testing.T) {
 	op, err := s.Upgrade(t.Context(), UpgradeRequest{Image: "os:2", Client: "v1.1.0"})
 	require.NoError(t, err)
 	err = op.Follow(t.Context(), 0, func(Event) error { return nil })
-	require.Equal(t, "policy", Kind(err))
+	require.Equal(t, "policy", ErrorKind(err))
 	require.Empty(t, f.called())
 }
 

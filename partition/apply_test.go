@@ -169,7 +169,7 @@ func TestWipe(t *testing.T) {
 	require.NoError(t, Wipe(e))
 	var order []int64
 	for _, o := range e.Trace().Ops {
-		if o.Kind == disktest.Flush {
+		if o.Action == disktest.Flush {
 			o.Off = -1
 		}
 		order = append(order, o.Off)

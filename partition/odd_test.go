@@ -179,7 +179,7 @@ func TestTablesOfOthersAreMended(t *testing.T) {
 			require.NoError(t, Apply(d, plan))
 			var wrote []int64
 			for _, op := range d.Trace().Ops {
-				if op.Kind == disktest.Write {
+				if op.Action == disktest.Write {
 					wrote = append(wrote, op.Off/512)
 				}
 			}

@@ -25,7 +25,7 @@ type operation struct {
 	m *Machine // nil before an install has made it
 	Options
 	plan     Plan
-	phase    attempt.Phase // that the attempt is recorded in: Prepared or Staged
+	state    attempt.State // that the attempt is recorded in: Prepared or Staged
 	files    []bootloader.File
 	images   []bootloader.Image
 	manifest bootloader.Manifest
@@ -74,9 +74,9 @@ func (m *Machine) Prepare(ctx context.Context, img *image.Image, o Options) (att
 }
 
 func (m *Machine) prepareAs(
-	ctx context.Context, img *image.Image, o Options, phase attempt.Phase,
+	ctx context.Context, img *image.Image, o Options, state attempt.State,
 ) (attempt.Attempt, error) {
-	op, err := m.upgrade(ctx, img, o, phase)
+	op, err := m.upgrade(ctx, img, o, state)
 	if err != nil {
 		return attempt.Attempt{}, fmt.Errorf("upgrade to %s: %w", img.Reference, err)
 	}
@@ -335,7 +335,7 @@ func (op *operation) enter() error {
 	}
 	now := op.m.now().UTC().Truncate(time.Second)
 	return op.m.record(&attempt.Attempt{
-		ID: newID(), Kind: op.plan.Kind, Phase: op.phase, Stage: op.phase == attempt.Staged, Tries: op.Tries,
+		ID: newID(), Kind: op.plan.Kind, State: op.state, Stage: op.state == attempt.Staged, Tries: op.Tries,
 		Way: cmp.Or(op.Way, op.m.Way), Mode: op.Mode, Forced: op.Force, Foreseen: op.foreseen,
 		From: op.plan.From, To: op.plan.To,
 		Old:     op.plan.Old,
@@ -355,7 +355,7 @@ func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
 	switch {
 	case err != nil:
 		return attempt.Attempt{}, fmt.Errorf("arm: %w", err)
-	case a == nil || a.Phase != attempt.Prepared && a.Phase != attempt.Armed:
+	case a == nil || a.State != attempt.Prepared && a.State != attempt.Armed:
 		return attempt.Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
 	}
 	err = m.walk(ctx, []step{{progress.StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
@@ -382,7 +382,7 @@ func (m *Machine) arm(a *attempt.Attempt, o Options) error {
 	if err := m.forgetTry(); err != nil {
 		return err
 	}
-	a.Phase, a.Tries, a.Way, a.Trials, a.Kexec = attempt.Armed, o.Tries, way, 0, o.Kexec
+	a.State, a.Tries, a.Way, a.Trials, a.Kexec = attempt.Armed, o.Tries, way, 0, o.Kexec
 	if a.Stage {
 		a.Boots.Prepared = m.BootID // or Started would take this boot for one that came back from the trial
 	}
@@ -411,6 +411,6 @@ func (m *Machine) arm(a *attempt.Attempt, o Options) error {
 
 // end records how an attempt ended.
 func (m *Machine) end(a *attempt.Attempt, r attempt.Result, reason string) error {
-	a.Phase, a.Result, a.Reason, a.Boots.Ended, a.Seen = attempt.Ended, r, reason, m.BootID, nil
+	a.State, a.Result, a.Reason, a.Boots.Ended, a.Seen = attempt.Ended, r, reason, m.BootID, nil
 	return m.record(a, nil)
 }

@@ -95,9 +95,9 @@ func (m *Machine) trial(st bootloader.State, a *attempt.Attempt, b *Boot) error 
 		m.log.Warn("the attempt on record is for another slot", "attempt", a.String(), "active", st.Active)
 		return nil
 	}
-	if a.Phase != attempt.Started || a.Boots.Started != m.BootID {
+	if a.State != attempt.Started || a.Boots.Started != m.BootID {
 		crash, dumps := m.crash(a) // of a try before this one: there is not room for all
-		a.Phase, a.Boots.Started, a.Reached = attempt.Started, m.BootID, "started"
+		a.State, a.Boots.Started, a.Reached = attempt.Started, m.BootID, "started"
 		a.Trials++
 		if crash != nil {
 			a.Crash = crash
@@ -167,10 +167,10 @@ func (m *Machine) settle(st bootloader.State, a *attempt.Attempt, b *Boot) error
 	case a.Boots.Prepared == m.BootID: // the machine has not been restarted since
 		b.Attempt = nil
 		return nil
-	case a.Phase == attempt.Staged:
+	case a.State == attempt.Staged:
 		b.Staged = true
 		return nil
-	case a.Phase == attempt.Prepared:
+	case a.State == attempt.Prepared:
 		b.Ended = true
 		return m.end(a, attempt.Abandoned, "the machine restarted before it was armed")
 	case st.Armed == a.To: // this boot did not come through the loader; the next one may
@@ -190,7 +190,7 @@ func (m *Machine) fellBack(st bootloader.State, a *attempt.Attempt) error {
 	if crash == nil {
 		crash = a.Crash // a try before the last one left it
 	}
-	started := a.Phase == attempt.Started
+	started := a.State == attempt.Started
 	began := "the new version started"
 	if a.Trials > 1 {
 		began = fmt.Sprintf("the new version started %d times", a.Trials)
@@ -210,7 +210,7 @@ func (m *Machine) fellBack(st bootloader.State, a *attempt.Attempt) error {
 			a.Reason += "; it was forced, and foreseen: " + a.Foreseen
 		}
 	}
-	a.Phase, a.Result, a.Boots.Ended, a.Crash, a.Seen = attempt.Ended, attempt.FellBack, m.BootID, crash, nil
+	a.State, a.Result, a.Boots.Ended, a.Crash, a.Seen = attempt.Ended, attempt.FellBack, m.BootID, crash, nil
 	var bad *attempt.Bad
 	if started || panicked {
 		bad = &attempt.Bad{Image: a.Image, Version: a.Version, Reason: a.Reason, When: m.now().UTC()}
@@ -238,7 +238,7 @@ func (m *Machine) Reached(_ context.Context, where string) error {
 	if err != nil {
 		return fmt.Errorf("record how far the trial came: %w", err)
 	}
-	if a == nil || a.Phase != attempt.Started || a.Boots.Started != m.BootID || a.Reached == where {
+	if a == nil || a.State != attempt.Started || a.Boots.Started != m.BootID || a.Reached == where {
 		return nil
 	}
 	a.Reached = where
@@ -308,7 +308,7 @@ func (m *Machine) note(st bootloader.State, reason string) error {
 	if a.Boots.Started != m.BootID {
 		a.Trials++ // Started did not come so far
 	}
-	a.Phase, a.Boots.Started, a.Reason = attempt.Started, m.BootID, reason
+	a.State, a.Boots.Started, a.Reason = attempt.Started, m.BootID, reason
 	if err := m.record(a, nil); err != nil {
 		return fmt.Errorf("record why: %w", err)
 	}

@@ -113,7 +113,7 @@ func TestAnImageCutAnywhereIsTakenUp(t *testing.T) {
 		}
 		written := int64(0) // of the image, when the power failed
 		for _, op := range trace.Ops[:c.Index] {
-			if op.Kind == disktest.Write && op.Off >= into && op.Off < into+size {
+			if op.Action == disktest.Write && op.Off >= into && op.Off < into+size {
 				written = op.Off + int64(len(op.Data)) - into
 			}
 		}

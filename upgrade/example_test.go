@@ -42,7 +42,7 @@ func Example() {
 	plan := must(m.Plan(ctx, two, upgrade.Options{}))
 	fmt.Println("slot", plan.To, "is to hold", plan.Version)
 	attempt := must(m.Apply(ctx, two, upgrade.Options{})) // slot B is written, read back and armed for one boot
-	fmt.Println(attempt.Phase)
+	fmt.Println(attempt.State)
 
 	m = boot("2.0.0")                                    // had it died, the next boot would start slot A
 	must(m.Started(ctx))                                 // early in each boot: version 2 is known to have started

@@ -30,7 +30,7 @@ func TestAnImageIsFlushedByItself(t *testing.T) {
 	err := op.imageFile(t.Context(), image.Asset{Name: "images/root", Size: size}, bytes.NewReader(data))
 	require.NoError(t, err)
 	ops := part.Trace().Ops
-	require.Equal(t, disktest.Flush, ops[len(ops)-1].Kind)
+	require.Equal(t, disktest.Flush, ops[len(ops)-1].Action)
 	require.Len(t, part.Trace().Flushes(), 3)
 	got := make([]byte, size)
 	_, err = part.ReadAt(got, 0)

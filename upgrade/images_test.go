@@ -362,7 +362,7 @@ func TestAnUpgradeWithARootCutAnywhere(t *testing.T) {
 	// Programs with a fault, which this has to find.
 	offA, size := r.at("ROOT-A")
 	offB, _ := r.at("ROOT-B")
-	inB := func(o disktest.Op) bool { return o.Kind == disktest.Write && o.Off >= offB && o.Off < offB+size }
+	inB := func(o disktest.Op) bool { return o.Action == disktest.Write && o.Off >= offB && o.Off < offB+size }
 	last := 0
 	for i, o := range trace.Ops {
 		if inB(o) {

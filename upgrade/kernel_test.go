@@ -66,7 +66,7 @@ func TestTrialByKexec(t *testing.T) {
 	require.NoError(t, err)
 	a, err := m.Arm(t.Context(), upgrade.Options{Kexec: true})
 	require.NoError(t, err)
-	require.Equal(t, attempt.Armed, a.Phase)
+	require.Equal(t, attempt.Armed, a.State)
 	require.Equal(t, bootloader.None, r.status().Loader.Armed)
 	again, err := m.Arm(t.Context(), upgrade.Options{})
 	require.NoError(t, err, "the kernel could not be started")
@@ -160,7 +160,7 @@ func TestTrialByKexecThatCannotColdBootIsNotConfirmed(t *testing.T) {
 			require.ErrorIs(t, err, upgrade.ErrCold)
 			require.ErrorContains(t, err, c.want)
 			for _, op := range r.Disk.Trace().Ops {
-				require.Equal(t, disktest.Flush, op.Kind, "nothing is written")
+				require.Equal(t, disktest.Flush, op.Action, "nothing is written")
 			}
 			st, err := m.Loader.State()
 			require.NoError(t, err)

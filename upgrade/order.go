@@ -31,14 +31,14 @@ func (m *Machine) unordered(st bootloader.State, a *attempt.Attempt) string {
 		return fmt.Sprintf("the attempt that ordered it is over (%s)", a)
 	case !a.Open():
 		return fmt.Sprintf("the latest attempt was over before (%s)", a)
-	case a.Phase != attempt.Armed && a.Phase != attempt.Started:
+	case a.State != attempt.Armed && a.State != attempt.Started:
 		return fmt.Sprintf("the latest attempt is not armed (%s)", a)
 	}
 	if held := m.slot(st.Active); held.Content == report.Complete && held.Manifest.Image != a.Image {
 		return fmt.Sprintf("%s, of image %s, and the latest attempt is for image %s (%s)", held, held.Manifest.Image,
 			a.Image, a)
 	}
-	if a.Phase == attempt.Started && a.Boots.Started == m.BootID {
+	if a.State == attempt.Started && a.Boots.Started == m.BootID {
 		return "" // Started has counted this boot
 	}
 	if a.Left() == 0 {
@@ -82,7 +82,7 @@ func (m *Machine) byHand(st bootloader.State, runs report.Slot, before *attempt.
 		marks = before.Marks
 	}
 	return &attempt.Attempt{
-		ID: newID(), Kind: attempt.Upgrade, Phase: attempt.Started, From: st.Default, To: st.Active,
+		ID: newID(), Kind: attempt.Upgrade, State: attempt.Started, From: st.Default, To: st.Active,
 		Old: m.slot(st.Default).Version(), Version: runs.Version(), Image: runs.Manifest.Image,
 		Reference: runs.Manifest.Reference, Marks: marks, Boots: attempt.Boots{Started: m.BootID},
 		Begun: m.now().UTC().Truncate(time.Second),

@@ -172,7 +172,7 @@ func (m *Machine) provedLoader(l bootloader.Replacer, s bootloader.Slot, digest 
 	if a, err := m.attempt(); err != nil {
 		return false, err
 	} else if a != nil && a.Open() {
-		return false, fmt.Errorf("%s is %s (let it come to its end first)", a.Kind, a.Phase)
+		return false, fmt.Errorf("%s is %s (let it come to its end first)", a.Kind, a.State)
 	}
 	if err := l.Try(s); err != nil {
 		return false, err

@@ -94,7 +94,7 @@ func (m *Machine) active(st bootloader.State) (report.Slot, error) {
 }
 
 // upgrade makes the operation that writes img into the target, after every check that needs no layer of it.
-func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phase attempt.Phase) (*writing, error) {
+func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, state attempt.State) (*writing, error) {
 	if err := bootloader.CheckTries(o.tries(), m.backend.MaxTries()); err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (m *Machine) upgrade(ctx context.Context, img *image.Image, o Options, phas
 	}
 	to := m.slot(st.Active.Other())
 	op := &writing{log: m.log, vars: m.Vars, filling: filling{img: img, takes: takesFor(m.backend, img)}}
-	op.operation = operation{m: m, Options: o, phase: phase, plan: Plan{
+	op.operation = operation{m: m, Options: o, state: state, plan: Plan{
 		Kind: attempt.Upgrade, From: from.Slot, To: to.Slot, Old: from.Version(), Version: img.Version,
 		Image: img.Digest, Reference: img.Reference, Preserve: o.Preserve, Warnings: st.Warnings,
 	}}

@@ -71,14 +71,14 @@ func (m *Machine) record(a *attempt.Attempt, bad *attempt.Bad) error {
 		return v.Set(meta.TagBadDigests, list)
 	})
 	if err != nil {
-		return fmt.Errorf("record attempt %s in META: %w", a.Phase, err)
+		return fmt.Errorf("record attempt %s in META: %w", a.State, err)
 	}
 	return nil
 }
 
 // judged is the list of bad images with a and bad, encoded; nil if it stays as it is.
 func (m *Machine) judged(a *attempt.Attempt, bad *attempt.Bad) ([]byte, error) {
-	confirmed := a.Phase == attempt.Ended && a.Result == attempt.Confirmed
+	confirmed := a.State == attempt.Ended && a.Result == attempt.Confirmed
 	if bad == nil && !confirmed {
 		return nil, nil
 	}

@@ -169,7 +169,7 @@ func (r *rehearsal) prepare(ctx context.Context, s *stage) error {
 		return err
 	}
 	op := &filling{operation: operation{
-		m: sys, Options: r.options(), plan: r.op.plan, phase: cmp.Or(r.op.phase, attempt.Prepared),
+		m: sys, Options: r.options(), plan: r.op.plan, state: cmp.Or(r.op.state, attempt.Prepared),
 		files: r.op.files, manifest: r.op.manifest,
 	}}
 	if r.fills != nil {

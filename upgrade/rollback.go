@@ -48,7 +48,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 		return attempt.Attempt{}, fmt.Errorf("read the loader's state: %w", err)
 	}
 	open, err := m.attempt()
-	waits := err == nil && open != nil && (open.Phase == attempt.Staged || open.Phase == attempt.Armed &&
+	waits := err == nil && open != nil && (open.State == attempt.Staged || open.State == attempt.Armed &&
 		open.Kexec) // the loader knows of neither
 	if st.Trial() || st.Armed != bootloader.None || waits {
 		return m.abandon(ctx, st, o)
@@ -73,7 +73,7 @@ func (m *Machine) rollback(ctx context.Context, o Options) (attempt.Attempt, err
 		}
 		m.log.Warn("rollback, forced", "reason", err)
 	}
-	op := &operation{m: m, Options: o, phase: attempt.Prepared, manifest: to.Manifest, files: to.Manifest.Files,
+	op := &operation{m: m, Options: o, state: attempt.Prepared, manifest: to.Manifest, files: to.Manifest.Files,
 		images: to.Manifest.Images}
 	op.plan = Plan{
 		Kind: attempt.Rollback, From: from.Slot, To: to.Slot, Old: from.Version(), Version: to.Manifest.Version,
@@ -143,7 +143,7 @@ func (m *Machine) proved(s report.Slot) error {
 func (m *Machine) abandon(ctx context.Context, st bootloader.State, o Options) (attempt.Attempt, error) {
 	from, to := m.slot(st.Default), m.slot(st.Default.Other())
 	a := attempt.Attempt{
-		Kind: attempt.Upgrade, Phase: attempt.Ended, Result: attempt.Abandoned, Reason: "rolled back by hand",
+		Kind: attempt.Upgrade, State: attempt.Ended, Result: attempt.Abandoned, Reason: "rolled back by hand",
 		From: from.Slot, To: to.Slot, Old: from.Version(), Version: to.Version(), Image: to.Manifest.Image,
 		Begun: m.now().UTC().Truncate(time.Second),
 	}

@@ -91,7 +91,7 @@ func TestARollbackToWhatNeverProvedItselfIsRefused(t *testing.T) {
 
 			a, err := r.rollback(upgrade.Options{Force: true})
 			require.NoError(t, err)
-			require.Equal(t, attempt.Armed, a.Phase)
+			require.Equal(t, attempt.Armed, a.State)
 			require.NoError(t, r.Boot())
 			require.Equal(t, before.Loader.Default.Other(), r.Last.Slot)
 		})
@@ -113,7 +113,7 @@ func TestARollbackWhoseArmingWasCutCanBeOrderedAgain(t *testing.T) {
 	require.Equal(t, []string{string(attempt.FellBack), attempt.NotKnown}, []string{string(a.Result), a.Reason})
 	again, err := r.rollback(upgrade.Options{})
 	require.NoError(t, err)
-	require.Equal(t, attempt.Armed, again.Phase)
+	require.Equal(t, attempt.Armed, again.State)
 }
 
 // A version that was the default once has proved itself, whatever became of a rollback to it that did not come to its
@@ -126,7 +126,7 @@ func TestARollbackThatWasTakenBackCanBeOrderedAgain(t *testing.T) {
 	for range 2 {
 		a, err := r.rollback(upgrade.Options{})
 		require.NoError(t, err)
-		require.Equal(t, attempt.Armed, a.Phase)
+		require.Equal(t, attempt.Armed, a.State)
 		a, err = r.rollback(upgrade.Options{})
 		require.NoError(t, err)
 		require.Equal(t, attempt.Abandoned, a.Result)

@@ -11,7 +11,7 @@ import (
 
 // arm does what commits, and returns the loader's state behind it.
 func (r *rehearsal) arm(ctx context.Context, s *stage) (bootloader.State, error) {
-	if r.op.phase == attempt.Staged && r.ahead != armAhead && !r.unsure {
+	if r.op.state == attempt.Staged && r.ahead != armAhead && !r.unsure {
 		_, b, err := s.started(ctx, r.op.plan.From, false, r.op.m.Version)
 		if err != nil {
 			return bootloader.State{}, err

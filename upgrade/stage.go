@@ -40,7 +40,7 @@ func (m *Machine) ApplyStaged(ctx context.Context, o Options) (attempt.Attempt, 
 		return *a, fmt.Errorf("apply the staged upgrade: %w", err)
 	}
 	o.Tries, o.Way = a.Tries, a.Way
-	op := &operation{m: m, Options: o, phase: attempt.Staged, plan: Plan{From: a.From, To: a.To}}
+	op := &operation{m: m, Options: o, state: attempt.Staged, plan: Plan{From: a.From, To: a.To}}
 	err = m.walk(ctx, []step{
 		{progress.StepVerify, func(ctx context.Context) error { return op.verifyStaged(ctx, a) }},
 		{progress.StepArm, func(context.Context) error { return m.arm(a, o) }},
@@ -106,7 +106,7 @@ func (m *Machine) staged() (*attempt.Attempt, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case a == nil || a.Phase != attempt.Staged:
+	case a == nil || a.State != attempt.Staged:
 		return nil, ErrNotStaged
 	}
 	return a, nil
@@ -119,7 +119,7 @@ func (m *Machine) Abandon(_ context.Context, reason string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("abandon the attempt: %w", err)
-	case a == nil || a.Phase != attempt.Prepared && a.Phase != attempt.Staged:
+	case a == nil || a.State != attempt.Prepared && a.State != attempt.Staged:
 		return nil
 	}
 	if err := m.end(a, attempt.Abandoned, reason); err != nil {

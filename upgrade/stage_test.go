@@ -164,6 +164,6 @@ func TestStartedAgainAfterAStagedUpgradeIsArmedForKexec(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Started(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, attempt.Armed, r.status().Attempt.Phase, "it was not tried yet")
+	require.Equal(t, attempt.Armed, r.status().Attempt.State, "it was not tried yet")
 	require.Equal(t, attempt.FellBack, r.boots(bootloader.A, "1.0.0").Attempt.Result, "and came back without it")
 }

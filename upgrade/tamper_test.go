@@ -26,7 +26,7 @@ func (r *rig) blobsOf(img *image.Image) map[string]string {
 	file := func(digest string) string {
 		return filepath.Join(r.images.Dir(), "blobs/sha256", strings.TrimPrefix(digest, "sha256:"))
 	}
-	blobs := map[string]string{"manifest": file(img.Manifest)}
+	blobs := map[string]string{"manifest": file(img.PlatformDigest)}
 	raw, err := os.ReadFile(blobs["manifest"])
 	require.NoError(r.t, err)
 	var m struct {

@@ -66,7 +66,7 @@ func (r *rig) upgrade(img *image.Image) {
 	r.t.Helper()
 	a, err := r.Upgrade(r.t.Context(), img, upgrade.Options{})
 	require.NoError(r.t, err)
-	require.Equal(r.t, attempt.Armed, a.Phase)
+	require.Equal(r.t, attempt.Armed, a.State)
 }
 
 func (r *rig) confirm() {
@@ -96,7 +96,7 @@ func TestUpgradeIsTriedOnceThenConfirmed(t *testing.T) {
 	b := r.boots(bootloader.B, "2.0.0")
 	require.True(t, b.Trial)
 	require.True(t, b.Wiped)
-	require.Equal(t, attempt.Started, b.Attempt.Phase)
+	require.Equal(t, attempt.Started, b.Attempt.State)
 	r.confirm()
 
 	b = r.boots(bootloader.B, "2.0.0")

@@ -58,10 +58,10 @@ func (m *Machine) MarkImage(image string, bad *attempt.Bad) error {
 	case err != nil:
 		return fmt.Errorf("mark the image: %w", err)
 	case bad == nil || a == nil || !a.Open() || a.Image != image:
-	case a.Phase == attempt.Started:
+	case a.State == attempt.Started:
 		return fmt.Errorf("mark the image: %w", ErrTrial)
 	default:
-		return fmt.Errorf("mark the image: the attempt to it is %s: %w", a.Phase, ErrArmed)
+		return fmt.Errorf("mark the image: the attempt to it is %s: %w", a.State, ErrArmed)
 	}
 	list, err := m.knownBad()
 	if err != nil {

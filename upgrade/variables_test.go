@@ -39,7 +39,7 @@ func TestVariablesThatAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "e variable ")
 		require.Equal(t, bootloader.None, r.status().Loader.Armed)
 		if a := r.status().Attempt; a != nil {
-			require.NotEqual(t, attempt.Armed, a.Phase)
+			require.NotEqual(t, attempt.Armed, a.State)
 		}
 		r.boots(bootloader.A, "1.0.0")
 		r.upgrade(two)

@@ -248,7 +248,7 @@ func TestAChangeWritesNoBlockOfAnotherZone(t *testing.T) {
 		foreign[before.fat[0]/4096], foreign[before.fat[1]/4096] = "start of the first table",
 			"start of the second table"
 		for _, op := range trace.Ops {
-			for block := op.Off / 4096; op.Kind == disktest.Write && block*4096 < op.Off+int64(len(op.Data)); block++ {
+			for block := op.Off / 4096; op.Action == disktest.Write && block*4096 < op.Off+int64(len(op.Data)); block++ {
 				require.Empty(t, foreign[block], "%s: %v", o.name, op)
 			}
 		}

@@ -196,7 +196,7 @@ func (m *model) isolated(zone string, before, after *view) {
 		blocks[before.fat[0]/4096], blocks[before.fat[1]/4096] = "table 1", "table 2"
 	}
 	for _, op := range m.dev.Trace().Ops {
-		for b := op.Off / 4096; op.Kind == disktest.Write && b*4096 < op.Off+int64(len(op.Data)); b++ {
+		for b := op.Off / 4096; op.Action == disktest.Write && b*4096 < op.Off+int64(len(op.Data)); b++ {
 			require.Empty(m.t, blocks[b], "change in %s: %v", zone, op)
 		}
 	}

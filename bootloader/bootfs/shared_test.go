@@ -125,7 +125,7 @@ func TestTablesThatDifferAreNotMendedInOthersBlocks(t *testing.T) {
 			require.NoError(t, f.WriteFile("EFI/pawl/B/new", newData))
 			foreign := v.blocks(notInB)
 			for _, op := range dev.Trace().Ops {
-				for b := op.Off / 4096; op.Kind == disktest.Write && b*4096 < op.Off+int64(len(op.Data)); b++ {
+				for b := op.Off / 4096; op.Action == disktest.Write && b*4096 < op.Off+int64(len(op.Data)); b++ {
 					require.Empty(t, foreign[b], "%v", op)
 					if at := b*4096 - v.fat[0]; at >= 0 && at < v.fatBytes {
 						require.Empty(t, pages[at/(32<<10)], "%v", op)

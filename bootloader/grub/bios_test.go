@@ -45,7 +45,7 @@ func TestInstallBIOS(t *testing.T) {
 	m.Disk.Record()
 	require.NoError(t, grub.InstallBIOS(m.Disk, b))
 	for _, op := range m.Disk.Trace().Ops {
-		require.Equal(t, disktest.Flush, op.Kind, "nothing is written twice")
+		require.Equal(t, disktest.Flush, op.Action, "nothing is written twice")
 	}
 	b.Active = false
 	require.NoError(t, grub.InstallBIOS(m.Disk, b))

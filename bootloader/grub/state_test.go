@@ -164,7 +164,7 @@ func TestTornBlocks(t *testing.T) {
 			require.NoError(t, do(r))
 			var writes []disktest.Op
 			for _, op := range r.Disk.Trace().Ops {
-				if op.Kind == disktest.Write {
+				if op.Action == disktest.Write {
 					writes = append(writes, op)
 				}
 			}

@@ -445,5 +445,5 @@ func (s *suite) idle(t *testing.T) {
 
 // changes are the recorded operations but for flushes, which may be needed though nothing is written.
 func changes(r *Rig) []disktest.Op {
-	return slices.DeleteFunc(r.Disk.Trace().Ops, func(o disktest.Op) bool { return o.Kind == disktest.Flush })
+	return slices.DeleteFunc(r.Disk.Trace().Ops, func(o disktest.Op) bool { return o.Action == disktest.Flush })
 }

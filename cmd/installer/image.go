@@ -32,7 +32,7 @@ type diskRecipe struct {
 	sector                             int
 	add                                additions
 
-	kind  disk.Kind
+	kind  disk.FileType
 	bytes int64 // of the disk
 	o     upgrade.InstallOptions
 	epoch time.Time // SOURCE_DATE_EPOCH; zero without
@@ -107,11 +107,11 @@ func (r *diskRecipe) check(epoch string) (err error) {
 			return usage("--target", err)
 		}
 	case r.format != "":
-		r.kind, err = disk.ParseKind(r.format)
+		r.kind, err = disk.ParseFileType(r.format)
 	case r.output == stdout:
 		return usage("--output -", errors.New("say what to write with --output-format"))
 	default:
-		r.kind, err = disk.KindOf(r.output)
+		r.kind, err = disk.FileTypeOf(r.output)
 	}
 	if err != nil {
 		return usage(r.formatFlag(), err)
@@ -147,18 +147,18 @@ var targets = map[string]disk.Format{
 func targetNames() []string { return slices.Sorted(maps.Keys(targets)) }
 
 // targetKind is the format for the target. A name or another flag that says another one is refused.
-func (r *diskRecipe) targetKind() (disk.Kind, error) {
+func (r *diskRecipe) targetKind() (disk.FileType, error) {
 	format, ok := targets[r.target]
 	if !ok {
 		hint := nearest.Hint(r.target, targetNames())
-		return disk.Kind{}, fmt.Errorf("%q: want %s%s", r.target, strings.Join(targetNames(), ", "), hint)
+		return disk.FileType{}, fmt.Errorf("%q: want %s%s", r.target, strings.Join(targetNames(), ", "), hint)
 	}
-	said, err := disk.Kind{Format: format}, error(nil)
+	said, err := disk.FileType{Format: format}, error(nil)
 	switch {
 	case r.format != "":
-		said, err = disk.ParseKind(r.format)
+		said, err = disk.ParseFileType(r.format)
 	case r.output != stdout && filepath.Ext(r.output) != "":
-		said, err = disk.KindOf(r.output)
+		said, err = disk.FileTypeOf(r.output)
 	}
 	if err == nil && said.Format != format {
 		err = fmt.Errorf("%s takes %s, and the file is to be %s: leave one out", r.target, format, said)

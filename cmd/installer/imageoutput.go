@@ -74,7 +74,7 @@ func unusable(err error) error {
 // write installs onto a raw disk, which is the output itself or a file beside it that is gone afterwards, and writes
 // that one to the output.
 func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output, img *image.Image) (err error) {
-	plain := file != nil && r.kind == disk.Kind{Format: disk.RawDisk}
+	plain := file != nil && r.kind == disk.FileType{Format: disk.RawDisk}
 	made := file
 	if !plain {
 		dir := os.TempDir()

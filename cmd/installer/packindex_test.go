@@ -48,7 +48,7 @@ func TestPackForTwoArchitectures(t *testing.T) {
 					}}}})
 				require.NoError(t, err, "%s for %s", ref, arch)
 				require.Equal(t, digest, img.Digest)
-				require.NotEqual(t, digest, img.Manifest)
+				require.NotEqual(t, digest, img.PlatformDigest)
 				require.Equal(t, arch, img.Arch)
 				require.Equal(t, "4.5.6+7", img.Version)
 			}

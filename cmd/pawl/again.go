@@ -28,11 +28,11 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 			return c.await(ctx, node, e)
 		}
 		armed, err := c.order(ctx, node, r)
-		if client.Kind(err) == client.Unreachable && armed == nil {
+		if client.ErrorKind(err) == client.Unreachable && armed == nil {
 			restarted = true
 			continue // it went down before it took the order, or told of a plan
 		}
-		if client.Kind(err) == "busy" && armed == nil && !busy {
+		if client.ErrorKind(err) == "busy" && armed == nil && !busy {
 			busy = true // perhaps with the restart for this very upgrade, which began a moment ago
 			continue
 		}
@@ -44,14 +44,14 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 func (c *cli) reach(ctx context.Context, node *client.Client) (st *pawlv1.StatusResponse, waited bool, err error) {
 	st, err = node.AwaitAnswer(ctx, func(why error) {
 		waited = true
-		if client.Kind(why) == client.Starting {
+		if client.ErrorKind(why) == client.Starting {
 			c.line(node, "is starting; waiting for it")
 		} else {
 			c.line(node, "does not answer; waiting for it, since it may be restarting")
 		}
 		c.object(node, "wait", map[string]string{"text": why.Error()})
 	})
-	if waited && client.Kind(err) == client.Unreachable {
+	if waited && client.ErrorKind(err) == client.Unreachable {
 		err = fmt.Errorf("%w (waited for %s, as --timeout says)", err, c.timeout)
 	}
 	return st, waited, err

@@ -100,7 +100,7 @@ type moment struct {
 // boots what is there then. The same in QEMU: internal/lab/cuts.
 func TestPowerCutInEveryPhase(t *testing.T) {
 	t.Parallel()
-	for kind, flags := range map[cuts.Kind][]string{cuts.Upgrade: nil, cuts.Staged: {"--stage", "--reboot"}} {
+	for kind, flags := range map[cuts.Order][]string{cuts.Upgrade: nil, cuts.Staged: {"--stage", "--reboot"}} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			o := &outside{records: records{config: "1.0.0"}}
@@ -113,7 +113,7 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 			l.stop()
 			l.reach = nil
 
-			table := slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool { return c.Kind != kind })
+			table := slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool { return c.Order != kind })
 			var listed []string
 			for _, c := range table {
 				listed = append(listed, c.At)
@@ -121,7 +121,7 @@ func TestPowerCutInEveryPhase(t *testing.T) {
 			require.ElementsMatch(t, *order, listed, "the table has every phase that there is")
 			for _, c := range table { // also once the hook of that phase has acted, before anybody knows
 				if acted := hookOf(c.At); moments[acted].disk != "" {
-					table = append(table, cuts.Cut{Kind: c.Kind, At: acted, New: c.New, Says: c.Says})
+					table = append(table, cuts.Cut{Order: c.Order, At: acted, New: c.New, Says: c.Says})
 				}
 			}
 			for _, c := range table {

@@ -112,8 +112,8 @@ func inspect(ctx context.Context, ref, arch, registries string, keys []string, w
 	}
 	h := held{Reference: img.Reference, Digest: img.Digest, Version: img.Version, Arch: img.Arch, Download: img.Size,
 		Annotations: img.Annotations, SignedBy: keys}
-	if img.Manifest != img.Digest {
-		h.Manifest = img.Manifest
+	if img.PlatformDigest != img.Digest {
+		h.Manifest = img.PlatformDigest
 	}
 	for _, a := range img.Assets {
 		h.Files = append(h.Files, heldFile{Name: a.Name, Size: a.Size, SHA256: a.SHA256, Resumable: img.Resumable(a)})

@@ -53,5 +53,5 @@ func (c *cli) object(node *client.Client, key string, value any) {
 
 // printError prints err as an object; as text it comes at the end, on standard error.
 func (c *cli) printError(node *client.Client, err error) {
-	c.object(node, "error", map[string]string{"kind": client.Kind(err), "text": err.Error()})
+	c.object(node, "error", map[string]string{"kind": client.ErrorKind(err), "text": err.Error()})
 }

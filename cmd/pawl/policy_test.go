@@ -31,7 +31,7 @@ func TestChainVersionPolicy(t *testing.T) {
 	c, err := client.New(l.address)
 	require.NoError(t, err)
 	_, err = c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: wants, Client: "v1.1.9"}, nil)
-	require.Equal(t, "policy", client.Kind(err))
+	require.Equal(t, "policy", client.ErrorKind(err))
 	require.ErrorContains(t, err, "the image wants pawl 1.2.0 or later, this is v1.1.9")
 	require.Equal(t, before, l.sum(), "nothing was changed")
 

@@ -70,7 +70,7 @@ func (u unfollowed) Unwrap() error { return u.error }
 
 // interrupted makes that of err, if it is an interruption.
 func interrupted(err error) error {
-	if client.Kind(err) == "cancelled" && !connect.IsWireError(err) {
+	if client.ErrorKind(err) == "cancelled" && !connect.IsWireError(err) {
 		return unfollowed{err}
 	}
 	return err
@@ -116,7 +116,7 @@ func exitCode(err error) int {
 	if u := (unfollowed{}); errors.As(err, &u) {
 		return exitTimeout
 	}
-	kind := client.Kind(err)
+	kind := client.ErrorKind(err)
 	if kind == client.Timeout && connect.IsWireError(err) {
 		return exitError // something that the node tried took too long
 	}
@@ -270,7 +270,7 @@ func (c *cli) each(ctx context.Context, nodes []*client.Client, ask func(context
 	}
 	wait.Wait()
 	for i, node := range nodes {
-		if errs[i] != nil && client.Kind(errs[i]) != client.Broken { // what is broken is in the answer
+		if errs[i] != nil && client.ErrorKind(errs[i]) != client.Broken { // what is broken is in the answer
 			c.printError(node, errs[i])
 		} else {
 			prints[i]()

@@ -149,7 +149,7 @@ func (c *cli) event(node *client.Client, e *pawlv1.Event) {
 // finish says how an operation ended, and waits for the node if asked.
 func (c *cli) finish(ctx context.Context, node *client.Client, armed *pawlv1.Armed, err error, wait bool) error {
 	switch {
-	case client.Kind(err) == "same":
+	case client.ErrorKind(err) == "same":
 		return c.already(ctx, node, err, wait)
 	case err != nil && armed != nil && wait && armed.Rebooting:
 		c.line(node, "%s", strings.TrimPrefix(err.Error(), node.Node+": "))

@@ -65,23 +65,23 @@ var codecs = []codec{
 	{ISO, []string{".iso"}, false, false, isoSector, 8 * tib, false, writeISO},
 }
 
-// Kind is a format, and how the file is packed as a whole: "" for not at all, or one of Packings.
-type Kind struct {
+// FileType is a format, and how the file is packed as a whole: "" for not at all, or one of Packings.
+type FileType struct {
 	Format  Format
 	Packing string
 }
 
-// String is what [ParseKind] reads: qcow2, raw.zst.
-func (k Kind) String() string {
+// String is what [ParseFileType] reads: qcow2, raw.zst.
+func (k FileType) String() string {
 	if k.Packing == "" {
 		return string(k.Format)
 	}
 	return string(k.Format) + "." + k.Packing
 }
 
-// ParseKind reads a format with an optional packing, such as qcow2 or raw.zst. Another word is [ErrFormat], with the
-// nearest that is one.
-func ParseKind(text string) (Kind, error) {
+// ParseFileType reads a format with an optional packing, such as qcow2 or raw.zst. Another word is [ErrFormat], with
+// the nearest that is one.
+func ParseFileType(text string) (FileType, error) {
 	name, packing, _ := strings.Cut(text, ".")
 	var names []string
 	for _, c := range codecs {
@@ -89,30 +89,30 @@ func ParseKind(text string) (Kind, error) {
 		if string(c.format) != name {
 			continue
 		}
-		k := Kind{c.format, packing}
+		k := FileType{c.format, packing}
 		return k, k.check()
 	}
 	hint := nearest.Hint(name, names)
-	return Kind{}, fmt.Errorf("format %q: want %s%s: %w", name, strings.Join(names, ", "), hint, ErrFormat)
+	return FileType{}, fmt.Errorf("format %q: want %s%s: %w", name, strings.Join(names, ", "), hint, ErrFormat)
 }
 
-// KindOf tells by its ending what a file is to be: disk.qcow2, disk.raw.zst. A name without an ending is a raw disk;
-// an unknown ending is [ErrFormat], with the nearest that is known.
-func KindOf(path string) (Kind, error) {
+// FileTypeOf tells by its ending what a file is to be: disk.qcow2, disk.raw.zst. A name without an ending is a raw
+// disk; an unknown ending is [ErrFormat], with the nearest that is known.
+func FileTypeOf(path string) (FileType, error) {
 	name := strings.ToLower(filepath.Base(path))
 	var endings []string
 	for _, c := range codecs {
 		for _, e := range c.endings {
 			endings = append(endings, e)
 			if strings.HasSuffix(name, e) {
-				return Kind{Format: c.format}, nil
+				return FileType{Format: c.format}, nil
 			}
 		}
 	}
 	for _, p := range packers {
 		endings = append(endings, "."+p.name)
 		if inner, ok := strings.CutSuffix(name, "."+p.name); ok {
-			k, err := KindOf(inner)
+			k, err := FileTypeOf(inner)
 			if k.Packing != "" {
 				err = fmt.Errorf("%s: packed twice: %w", path, ErrFormat)
 			}
@@ -122,15 +122,15 @@ func KindOf(path string) (Kind, error) {
 	}
 	ending := filepath.Ext(name)
 	if ending == "" || ending == name {
-		return Kind{Format: RawDisk}, nil
+		return FileType{Format: RawDisk}, nil
 	}
 	hint := nearest.Hint(ending, endings)
-	return Kind{}, fmt.Errorf("ending %q names no format, want %s%s: %w", ending, strings.Join(endings, " "), hint,
+	return FileType{}, fmt.Errorf("ending %q names no format, want %s%s: %w", ending, strings.Join(endings, " "), hint,
 		ErrFormat)
 }
 
 // check refuses what cannot be packed, or not like that.
-func (k Kind) check() error {
+func (k FileType) check() error {
 	if k.Packing == "" || k.Format == "" {
 		return nil
 	}
@@ -151,12 +151,12 @@ func (k Kind) check() error {
 	return nil
 }
 
-func (k Kind) codec() codec {
+func (k FileType) codec() codec {
 	return codecs[slices.IndexFunc(codecs, func(c codec) bool { return c.format == k.Format })]
 }
 
 // Fits refuses a disk that the format does not hold: [ErrFormat], which names one that does.
-func (k Kind) Fits(size int64, sectorSize int, compress bool) error {
+func (k FileType) Fits(size int64, sectorSize int, compress bool) error {
 	c := k.codec()
 	switch {
 	case sectorSize != 512 && !c.large:
@@ -195,7 +195,7 @@ type WriteOptions struct {
 // Write writes the disk to w. It goes through the disk once to see what is not zero, and once to copy that; w is only
 // appended to, unless it is an *os.File that can be written anywhere. Memory does not grow with the disk but for a bit
 // for each block of it, and eight bytes in the formats' own tables.
-func (k Kind) Write(ctx context.Context, w io.Writer, src Source, o WriteOptions) (err error) {
+func (k FileType) Write(ctx context.Context, w io.Writer, src Source, o WriteOptions) (err error) {
 	if err := errors.Join(k.check(), k.Fits(src.Size(), src.SectorSize(), o.Compress)); err != nil {
 		return err
 	}

@@ -53,12 +53,12 @@ var when = WriteOptions{ID: uuid.NewSHA1(uuid.NameSpaceOID, []byte("test")), Tim
 	EFI: Area{Offset: 1 << 20, Size: 2 << 20}}
 
 // kinds are all formats with all packings.
-func kinds() (all []Kind) {
+func kinds() (all []FileType) {
 	for _, c := range codecs {
-		all = append(all, Kind{c.format, ""})
+		all = append(all, FileType{c.format, ""})
 		for _, p := range Packings() {
 			if !c.packed {
-				all = append(all, Kind{c.format, p})
+				all = append(all, FileType{c.format, p})
 			}
 		}
 	}
@@ -126,7 +126,7 @@ func TestKindsAreKnownByNameAndEnding(t *testing.T) {
 		"x.vhd": "vhd", "x.vhdx": "vhdx", "x.vmdk": "vmdk", "x.ova": "ova", "x.tar.gz": "gcp", "disk.raw.gz": "raw.gz",
 		"disk.gz": "raw.gz", "v1.2/disk": "raw", "x.iso": "iso", "x.iso.zst": "iso.zst",
 	} {
-		k, err := KindOf(path)
+		k, err := FileTypeOf(path)
 		require.NoError(t, err, path)
 		require.Equal(t, want, k.String(), path)
 	}
@@ -135,7 +135,7 @@ func TestKindsAreKnownByNameAndEnding(t *testing.T) {
 		"x.tar.gz.zst": "packed in itself",
 		"disk.raw.xz":  `ending ".xz" names no format`,
 	} {
-		_, err := KindOf(path)
+		_, err := FileTypeOf(path)
 		require.ErrorIs(t, err, ErrFormat, path)
 		require.ErrorContains(t, err, says, path)
 	}
@@ -143,12 +143,12 @@ func TestKindsAreKnownByNameAndEnding(t *testing.T) {
 		"qcow": "did you mean qcow2?", "vhdd": "did you mean vhd?", "": "want raw, qcow2", "raw.lz4": "want zst or gz",
 		"raw.xz": "xz -T0", "gcp.zst": "packed in itself",
 	} {
-		_, err := ParseKind(text)
+		_, err := ParseFileType(text)
 		require.ErrorIs(t, err, ErrFormat, text)
 		require.ErrorContains(t, err, says, text)
 	}
 	for _, k := range kinds() {
-		again, err := ParseKind(k.String())
+		again, err := ParseFileType(k.String())
 		require.NoError(t, err)
 		require.Equal(t, k, again)
 	}
@@ -169,7 +169,7 @@ func TestWhatAFormatCannotHoldIsRefused(t *testing.T) {
 		"gcp":         {gib + mib, 512, false, "whole GiB only"},
 		"raw":         {gib, 512, true, "qcow2 can be, or pack it as raw.zst"},
 	} {
-		k, err := ParseKind(text)
+		k, err := ParseFileType(text)
 		require.NoError(t, err)
 		err = k.Fits(c.size, c.sector, c.compress)
 		require.ErrorIs(t, err, ErrFormat)

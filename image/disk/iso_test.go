@@ -16,7 +16,7 @@ func TestAnISOIsTheDisk(t *testing.T) {
 		o := when
 		o.BIOS, o.Name = bios, "os-1.0 ä"
 		var b bytes.Buffer
-		require.NoError(t, Kind{Format: ISO}.Write(t.Context(), &b, memory{bytes.NewReader(data), 512}, o))
+		require.NoError(t, FileType{Format: ISO}.Write(t.Context(), &b, memory{bytes.NewReader(data), 512}, o))
 		got := b.Bytes()
 		require.Len(t, got, len(data))
 		require.True(t, bytes.Equal(data[:isoFirst*isoSector], got[:isoFirst*isoSector]))
@@ -47,9 +47,9 @@ func TestDisksThatAreNoISO(t *testing.T) {
 	} {
 		o := when
 		o.EFI = c.efi
-		err := Kind{Format: ISO}.Write(t.Context(), io.Discard, memory{bytes.NewReader(c.data), 512}, o)
+		err := FileType{Format: ISO}.Write(t.Context(), io.Discard, memory{bytes.NewReader(c.data), 512}, o)
 		require.ErrorIs(t, err, ErrFormat, name)
 		require.ErrorContains(t, err, c.says, name)
 	}
-	require.ErrorContains(t, Kind{Format: ISO}.Fits(1<<20+512, 512, false), "whole 2 KiB only")
+	require.ErrorContains(t, FileType{Format: ISO}.Fits(1<<20+512, 512, false), "whole 2 KiB only")
 }

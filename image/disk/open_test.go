@@ -20,7 +20,7 @@ func readable(t testing.TB) map[string][]byte {
 	files := map[string][]byte{}
 	formats := map[string]Format{"qcow2": QCOW2, "compressed": QCOW2, "vhd": VHD, "vhd-dynamic": VHDDynamic}
 	for name, format := range formats {
-		k, o := Kind{Format: format}, when
+		k, o := FileType{Format: format}, when
 		o.Compress = name == "compressed"
 		var b bytes.Buffer
 		require.NoError(t, k.Write(t.Context(), &b, memory{bytes.NewReader(data), 512}, o))

@@ -63,7 +63,7 @@ func judgeISO(t *testing.T, raw, path string) {
 	f, err := os.Create(bios)
 	require.NoError(t, err)
 	defer f.Close()
-	require.NoError(t, Kind{Format: ISO}.Write(t.Context(), f, src, o))
+	require.NoError(t, FileType{Format: ISO}.Write(t.Context(), f, src, o))
 	require.Contains(t, tool(t, "xorriso", "-indev", bios, "-report_el_torito", "plain"), "BIOS  y     hd")
 }
 
@@ -75,7 +75,7 @@ func TestForeignToolsReadWhatIsWritten(t *testing.T) {
 			require.NoError(t, raw.f.Truncate(size))
 			raw.size = size
 			for _, c := range codecs {
-				k := Kind{Format: c.format}
+				k := FileType{Format: c.format}
 				if k.Fits(size, sector, false) != nil {
 					continue
 				}
@@ -101,13 +101,13 @@ func TestForeignToolsReadWhatIsWritten(t *testing.T) {
 			t.Run("compressed", func(t *testing.T) {
 				o := when
 				o.Compress = true
-				path := fileOf(t, Kind{Format: QCOW2}, raw, o)
+				path := fileOf(t, FileType{Format: QCOW2}, raw, o)
 				judge(t, QCOW2, raw.Name(), path)
 				require.Contains(t, tool(t, "qemu-img", "check", path), "compressed clusters")
 			})
 			for packing, unpack := range map[string]string{"zst": "zstd", "gz": "gzip"} {
 				t.Run(packing, func(t *testing.T) {
-					path := fileOf(t, Kind{RawDisk, packing}, raw, when)
+					path := fileOf(t, FileType{RawDisk, packing}, raw, when)
 					tool(t, "sh", "-c", unpack+" -dc <"+path+" | cmp - "+raw.Name())
 				})
 			}
@@ -116,7 +116,7 @@ func TestForeignToolsReadWhatIsWritten(t *testing.T) {
 }
 
 // fileOf writes a file.
-func fileOf(t *testing.T, k Kind, src Source, o WriteOptions) string {
+func fileOf(t *testing.T, k FileType, src Source, o WriteOptions) string {
 	t.Helper()
 	out, err := NewOutput(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)

@@ -91,7 +91,7 @@ func result(c node.Call) string {
 	case c.Err == nil:
 		return "done"
 	}
-	return Kind(c.Err) + ": " + c.Err.Error()
+	return ErrorKind(c.Err) + ": " + c.Err.Error()
 }
 
 // mayTell reports whether a refusal may be told of, and how many were not since the last one that was.

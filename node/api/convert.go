@@ -54,7 +54,7 @@ func wireAttempt(a *attempt.Attempt) *pawlv1.Attempt {
 		return nil
 	}
 	w := &pawlv1.Attempt{
-		Id: a.ID, Kind: string(a.Kind), Phase: string(a.Phase), Result: string(a.Result), Reason: a.Reason,
+		Id: a.ID, Kind: string(a.Kind), Phase: string(a.State), Result: string(a.Result), Reason: a.Reason,
 		From: string(a.From), To: string(a.To), OldVersion: a.Old, Version: a.Version, Image: a.Image,
 		Reference: a.Reference, Preserve: a.Preserve, Wiped: a.Wiped,
 		BootPrepared: a.Boots.Prepared, BootStarted: a.Boots.Started, BootEnded: a.Boots.Ended,
@@ -103,7 +103,7 @@ func wireEvent(e node.Event) *pawlv1.Event {
 	case node.Turn:
 		turn := &pawlv1.Sequence{Done: t.Done, Error: wireText(t.Err)}
 		if t.Err != nil {
-			turn.Kind = Kind(t.Err)
+			turn.Kind = ErrorKind(t.Err)
 		}
 		w.Event = &pawlv1.Event_Sequence{Sequence: turn}
 	case node.Notice:
@@ -118,7 +118,7 @@ func wireCall(c node.Call) *pawlv1.Call {
 	w := &pawlv1.Call{Caller: c.Caller, From: c.From, Role: c.Role, Method: c.Method, Request: c.Request, Done: c.Done,
 		Error: wireText(c.Err), Denied: c.Denied, Untold: uint32(c.Untold)}
 	if c.Err != nil {
-		w.Kind = Kind(c.Err)
+		w.Kind = ErrorKind(c.Err)
 	}
 	if c.Done {
 		w.Elapsed = durationpb.New(c.Elapsed)

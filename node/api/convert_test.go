@@ -353,7 +353,7 @@ func goAttempt(w *pawlv1.Attempt) *attempt.Attempt {
 		return nil
 	}
 	a := &attempt.Attempt{
-		ID: w.Id, Kind: attempt.Kind(w.Kind), Phase: attempt.Phase(w.Phase), Result: attempt.Result(w.Result),
+		ID: w.Id, Kind: attempt.Kind(w.Kind), State: attempt.State(w.Phase), Result: attempt.Result(w.Result),
 		Reason: w.Reason,
 		From:   bootloader.Slot(w.From), To: bootloader.Slot(w.To), Old: w.OldVersion, Version: w.Version,
 		Image:     w.Image,

@@ -35,13 +35,13 @@ var codes = map[string]connect.Code{
 	"unknown":           connect.CodeUnknown,
 }
 
-// Kind is the word by which programs tell err apart over the wire: that of [node.Kind], or
+// ErrorKind is the word by which programs tell err apart over the wire: that of [node.ErrorKind], or
 //
 //	too-many  more is asked for at once than the service gives
 //	host      the request is for another node, or of a web page
 //	denied    the caller's role does not allow it
 //	caller-unknown  the node does not know who calls
-func Kind(err error) string {
+func ErrorKind(err error) string {
 	switch {
 	case errors.Is(err, ErrTooMany):
 		return "too-many"
@@ -52,7 +52,7 @@ func Kind(err error) string {
 	case errors.Is(err, access.ErrUnknown):
 		return "caller-unknown"
 	}
-	return node.Kind(err)
+	return node.ErrorKind(err)
 }
 
 // plainError is an error with a text that can be sent.
@@ -69,7 +69,7 @@ func wireError(err error) error {
 	if err == nil {
 		return nil
 	}
-	kind := Kind(err)
+	kind := ErrorKind(err)
 	code, ok := codes[kind]
 	if !ok {
 		code = connect.CodeFailedPrecondition

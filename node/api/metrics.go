@@ -150,18 +150,18 @@ func slotMetrics(st node.Status) []exposition.Family {
 	return append(roles, holds, gauge("pawl_running_info", "1; the version that runs.", one("version", st.Version)))
 }
 
-// phases and results are the words that an attempt can have.
+// states and results are the words that an attempt can have.
 var (
-	phases  = []attempt.Phase{attempt.Prepared, attempt.Staged, attempt.Armed, attempt.Started, attempt.Ended}
+	states  = []attempt.State{attempt.Prepared, attempt.Staged, attempt.Armed, attempt.Started, attempt.Ended}
 	results = []attempt.Result{attempt.Confirmed, attempt.FellBack, attempt.Abandoned}
 )
 
 func attemptMetrics(st node.Status) []exposition.Family {
 	a := cmp.Or(st.Attempt, &attempt.Attempt{})
 	phase := family("pawl_attempt_phase", exposition.Gauge, "1 for the phase of the latest attempt.")
-	for _, p := range phases {
+	for _, p := range states {
 		phase.Samples = append(phase.Samples, exposition.Sample{Labels: labels("phase", string(p)),
-			Value: number(a.Phase == p)})
+			Value: number(a.State == p)})
 	}
 	result := family("pawl_attempt_result", exposition.Gauge, "1 for how the latest attempt ended, once it has.")
 	for _, r := range results {

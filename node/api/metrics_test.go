@@ -35,7 +35,7 @@ func busy() node.Status {
 				{Slot: "A", Content: report.Complete, Manifest: bootloader.Manifest{Version: "1\n\""}},
 				{Slot: "B", Content: report.Partial},
 			},
-			Attempt: &attempt.Attempt{Phase: attempt.Ended, Result: attempt.FellBack, Changed: time.Unix(1900000000, 0),
+			Attempt: &attempt.Attempt{State: attempt.Ended, Result: attempt.FellBack, Changed: time.Unix(1900000000, 0),
 				Marks: []attempt.Mark{{Phase: "lock"}}},
 			KnownBad: []attempt.Bad{{Version: "0"}}, Warnings: []string{"w"},
 		},

@@ -124,7 +124,7 @@ func TestTheHandlerInAServerOfTheEmbeddersOwn(t *testing.T) {
 }
 
 func TestErrorsKeepTheirTextAndKind(t *testing.T) {
-	all := node.Kinds()
+	all := node.ErrorKinds()
 	all["too-many"], all["host"] = []error{ErrTooMany}, []error{ErrHost}
 	all["denied"], all["caller-unknown"] = []error{access.ErrDenied}, []error{access.ErrUnknown}
 	s := newStub(t)
@@ -148,7 +148,7 @@ func TestErrorsKeepTheirTextAndKind(t *testing.T) {
 	for kind := range codes {
 		require.True(t, kind == "unknown" || len(all[kind]) > 0, "a code for %s, which is no kind", kind)
 	}
-	require.Equal(t, "unknown", Kind(errSick))
+	require.Equal(t, "unknown", ErrorKind(errSick))
 }
 
 // An upgrade outlives the call, unless the call says otherwise.

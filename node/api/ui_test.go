@@ -23,7 +23,7 @@ func hostileStatus() (node.Status, error) {
 	st := report.Status{Version: "2" + script, BootID: "b", Warnings: []string{script + latin1},
 		Loader:   bootloader.State{Active: "B", Default: "A"},
 		KnownBad: []attempt.Bad{{Image: "sha256:1", Reason: script}}}
-	st.Attempt = &attempt.Attempt{Kind: attempt.Upgrade, Phase: attempt.Ended, Result: attempt.FellBack, Reason: script,
+	st.Attempt = &attempt.Attempt{Kind: attempt.Upgrade, State: attempt.Ended, Result: attempt.FellBack, Reason: script,
 		Crash: &attempt.Crash{Panic: script, Log: "one\n" + script}}
 	st.Slots[0] = report.Slot{Slot: "A", Content: report.Complete}
 	st.Slots[1] = report.Slot{Slot: "B", Content: report.Partial, Problem: script}

@@ -135,18 +135,18 @@ func withPort(address string) string {
 	return net.JoinHostPort(strings.Trim(address, "[]"), DefaultPort)
 }
 
-// Kinds of errors that come from this end; the others are those of api.Kind and node.Kind.
+// Kinds of errors that come from this end; the others are those of api.ErrorKind and node.ErrorKind.
 const (
-	Starting    = "starting"       // of node.Kind: the node answers, but not yet as to its machine
+	Starting    = "starting"       // of node.ErrorKind: the node answers, but not yet as to its machine
 	Unreachable = "unreachable"    // no answer, or the connection was lost
 	Timeout     = "timeout"        // it took longer than it may
 	Foreign     = "not-a-node"     // something else answers at the address
 	Untrusted   = "untrusted"      // one end does not accept the other's certificate, or speaks no TLS
-	Unknown     = "caller-unknown" // of api.Kind: the node does not know who calls
-	// of node.Kind: no attempt ordered the boot that runs, so a person has to confirm it or to go back
+	Unknown     = "caller-unknown" // of api.ErrorKind: the node does not know who calls
+	// of node.ErrorKind: no attempt ordered the boot that runs, so a person has to confirm it or to go back
 	Unordered = "unordered"
 	FellBack  = "fell-back" // the node runs another version than it should
-	denied    = "denied"    // of api.Kind
+	denied    = "denied"    // of api.ErrorKind
 	Broken    = "broken"    // the node's doctor found something broken
 )
 
@@ -173,8 +173,8 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// Kind is the kind of err; empty if it is not an *Error.
-func Kind(err error) string {
+// ErrorKind is the kind of err; empty if it is not an *Error.
+func ErrorKind(err error) string {
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Kind
@@ -377,7 +377,7 @@ func (c *Client) follow(life context.Context, events *stream, boot string, t ter
 		err = &Error{Node: c.Node, Kind: Unreachable, Text: "the node ended the call without a result"}
 	}
 	const goesOn = "the operation goes on"
-	switch kind := Kind(err); {
+	switch kind := ErrorKind(err); {
 	case t.attached:
 		return nil, err
 	case (kind == "cancelled" || kind == Timeout) && !connect.IsWireError(err):

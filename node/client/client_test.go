@@ -106,7 +106,7 @@ func TestErrorsNameTheNodeAndTheWayOut(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			_, err = c.Status(ctx)
-			require.Equal(t, test.kind, Kind(err), "%v", err)
+			require.Equal(t, test.kind, ErrorKind(err), "%v", err)
 			require.ErrorContains(t, err, test.address+": ")
 			require.ErrorContains(t, err, test.text)
 		})
@@ -123,7 +123,7 @@ func TestTheNodesOwnErrorsKeepTextAndKind(t *testing.T) {
 	}}
 	c := f.client(t)
 	_, err := c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
-	require.Equal(t, "does-not-fit", Kind(err))
+	require.Equal(t, "does-not-fit", ErrorKind(err))
 	require.EqualError(t, err, c.Node+": upgrade to os:2: too big (take a smaller one)")
 }
 
@@ -152,7 +152,7 @@ func TestAConnectionThatIsLostInAnUpgrade(t *testing.T) {
 			seen := 0
 			result, err := f.client(t).Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2", Reboot: true},
 				func(*pawlv1.Event) { seen++ })
-			require.Equal(t, test.kind, Kind(err), "%v", err)
+			require.Equal(t, test.kind, ErrorKind(err), "%v", err)
 			require.Equal(t, len(test.events), seen)
 			require.Equal(t, test.expected, result != nil)
 			if test.kind != "" {
@@ -177,7 +177,7 @@ func TestWhatTakesTheNodeTooLongIsItsError(t *testing.T) {
 	}}
 	c := f.client(t)
 	_, err := c.Upgrade(t.Context(), &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
-	require.Equal(t, Timeout, Kind(err))
+	require.Equal(t, Timeout, ErrorKind(err))
 	require.EqualError(t, err, c.Node+": drain: evict pod web-1: context deadline exceeded")
 }
 
@@ -236,6 +236,6 @@ func TestAHostileNodeCostsLittle(t *testing.T) {
 func TestWhatIsNoUTF8IsNotSent(t *testing.T) {
 	c := (&fake{states: []*pawlv1.StatusResponse{{}}}).client(t)
 	_, err := c.Plan(t.Context(), &pawlv1.PlanRequest{Image: "Ger\xe4t"})
-	require.Equal(t, "request", Kind(err))
+	require.Equal(t, "request", ErrorKind(err))
 	require.ErrorContains(t, err, "is not UTF-8")
 }

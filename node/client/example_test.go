@@ -17,6 +17,6 @@ func ExampleClient_Status() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_, err = node.Status(ctx)
-	fmt.Println(client.Kind(err))
+	fmt.Println(client.ErrorKind(err))
 	// Output: unreachable
 }

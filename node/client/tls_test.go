@@ -100,12 +100,12 @@ func TestWhyTheTwoEndsDoNotTrustEachOther(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			require.Equal(t, Untrusted, Kind(err), "%v", err)
+			require.Equal(t, Untrusted, ErrorKind(err), "%v", err)
 			for _, text := range test.says {
 				require.ErrorContains(t, err, text)
 			}
 			_, err = c.AwaitAnswer(t.Context(), func(why error) { require.Fail(t, "it is waited for", "%v", why) })
-			require.Equal(t, Untrusted, Kind(err))
+			require.Equal(t, Untrusted, ErrorKind(err))
 		})
 	}
 	t.Run("a node without TLS", func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestWhyTheTwoEndsDoNotTrustEachOther(t *testing.T) {
 		c, err := Open(strings.Replace(s.URL, "http:", "https:", 1), Options{})
 		require.NoError(t, err)
 		_, err = c.Version(t.Context())
-		require.Equal(t, Untrusted, Kind(err))
+		require.Equal(t, Untrusted, ErrorKind(err))
 		require.ErrorContains(t, err, "does not speak TLS")
 	})
 }

@@ -33,7 +33,7 @@ func (c *Client) AwaitAnswer(ctx context.Context, unseen func(why error)) (*pawl
 		st, err := c.Status(limited)
 		cancel()
 		var unknown *net.DNSError
-		switch kind := Kind(err); {
+		switch kind := ErrorKind(err); {
 		case ctx.Err() == context.Canceled:
 			return nil, err
 		case errors.As(err, &unknown) && unknown.IsNotFound:
@@ -66,7 +66,7 @@ func (c *Client) Wait(ctx context.Context, e *pawlv1.Expected, seen func(Change)
 		st, err := c.Status(limited)
 		cancel()
 		v := view{verdict: pending, text: "the node does not answer while it restarts"}
-		if kind := Kind(err); err == nil {
+		if kind := ErrorKind(err); err == nil {
 			v = judge(e, st)
 		} else if kind == Starting {
 			v.text = "the node is starting"

@@ -128,7 +128,7 @@ func TestWaitEndsWithTheReasonOfAFallback(t *testing.T) {
 		attempt("a", "fell back", "no net"))}}
 	c := f.client(t)
 	st, err := c.Wait(t.Context(), trial(), nil)
-	require.Equal(t, FellBack, Kind(err))
+	require.Equal(t, FellBack, ErrorKind(err))
 	require.ErrorContains(t, err, c.Node+": fell back")
 	require.Equal(t, "boot-3", st.BootId)
 }
@@ -138,13 +138,13 @@ func TestWaitSaysWhatItSawLast(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err := f.client(t).Wait(ctx, trial(), nil)
-	require.Equal(t, Timeout, Kind(err))
+	require.Equal(t, Timeout, ErrorKind(err))
 	require.ErrorContains(t, err, "not there in time; last: boot boot-2: 2 in slot B, on trial")
 
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
 	_, err = f.client(t).Wait(ctx, trial(), nil)
-	require.Equal(t, "cancelled", Kind(err))
+	require.Equal(t, "cancelled", ErrorKind(err))
 }
 
 func TestANodeThatStartsIsWaitedFor(t *testing.T) {
@@ -160,7 +160,7 @@ func TestANodeThatStartsIsWaitedFor(t *testing.T) {
 	st, err := f.client(t).AwaitAnswer(t.Context(), func(err error) { why = err })
 	require.NoError(t, err)
 	require.Equal(t, "boot-2", st.BootId)
-	require.Equal(t, Starting, Kind(why))
+	require.Equal(t, Starting, ErrorKind(why))
 }
 
 // A restart takes the node away, not its name.
@@ -169,7 +169,7 @@ func TestANameThatNobodyKnowsIsNotWaitedFor(t *testing.T) {
 	transport := roundTripper(func(*http.Request) (*http.Response, error) { return nil, unknown })
 	c := &Client{Node: "node1", rpc: pawlv1.NewNodeClient(&http.Client{Transport: transport}, "http://node1")}
 	_, err := c.AwaitAnswer(t.Context(), func(error) { t.Error("it is waited for") })
-	require.Equal(t, Unreachable, Kind(err))
+	require.Equal(t, Unreachable, ErrorKind(err))
 	require.ErrorContains(t, err, "node1: no such host")
 }
 
@@ -181,7 +181,7 @@ func TestALookThatTakesTooLongIsNoAnswer(t *testing.T) {
 	defer cancel()
 	var saw []string
 	_, err := c.Wait(ctx, trial(), func(s Change) { saw = append(saw, s.Text) })
-	require.Equal(t, Timeout, Kind(err))
+	require.Equal(t, Timeout, ErrorKind(err))
 	require.Equal(t, []string{"the node does not answer while it restarts"}, saw)
 }
 

@@ -56,7 +56,7 @@ func watch[T any](ctx context.Context, c *Client, follow bool, open func(context
 		case !follow, own && err != nil:
 			return wrapped
 		}
-		if kind := Kind(wrapped); err != nil && kind != Unreachable && kind != Timeout {
+		if kind := ErrorKind(wrapped); err != nil && kind != Unreachable && kind != Timeout {
 			return wrapped
 		}
 		select {

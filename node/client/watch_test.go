@@ -69,7 +69,7 @@ func TestWhatIsFollowedOutlivesItsConnection(t *testing.T) {
 	require.ErrorContains(t, err, "not for you", "an answer is no lost connection")
 	cancel()
 	err = c.Events(ctx, &pawlv1.EventsRequest{Follow: true}, func(*pawlv1.Event) error { return nil })
-	require.Equal(t, "cancelled", Kind(err))
+	require.Equal(t, "cancelled", ErrorKind(err))
 }
 
 // silent is a node that was reset: its connections stay open, and nothing comes any more.
@@ -125,6 +125,6 @@ func TestAMachineThatWasResetIsNotWaitedForOnItsOldConnection(t *testing.T) {
 	require.Equal(t, []string{"boot-1", "boot-2"}, boots)
 
 	_, err = client(t, &silent{}).Upgrade(ctx, &pawlv1.UpgradeRequest{Image: "os:2"}, nil)
-	require.Equal(t, Unreachable, Kind(err))
+	require.Equal(t, Unreachable, ErrorKind(err))
 	require.ErrorContains(t, err, "the connection was lost")
 }

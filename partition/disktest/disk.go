@@ -124,7 +124,7 @@ func (d *Disk) Atomic(key string, value []byte) {
 		value = append([]byte{}, value...)
 	}
 	d.setAtomic(key, value)
-	d.record(Op{Kind: Atomic, Key: key, Value: value})
+	d.record(Op{Action: Atomic, Key: key, Value: value})
 }
 
 func (d *Disk) setAtomic(key string, value []byte) {
@@ -199,7 +199,7 @@ func (d *Disk) write(p []byte, off int64) {
 		return
 	}
 	d.put(p, off)
-	d.record(Op{Kind: Write, Off: off, Data: append([]byte(nil), p...)})
+	d.record(Op{Action: Write, Off: off, Data: append([]byte(nil), p...)})
 }
 
 // put changes the content and records nothing.
@@ -221,7 +221,7 @@ func (d *Disk) Sync() error {
 		return fmt.Errorf("flush: %w", syscall.EIO)
 	}
 	d.flushes++
-	d.record(Op{Kind: Flush})
+	d.record(Op{Action: Flush})
 	return nil
 }
 

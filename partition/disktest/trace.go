@@ -2,31 +2,31 @@ package disktest
 
 import "fmt"
 
-// Kind says what an operation did.
-type Kind int
+// Action says what an operation did.
+type Action int
 
 // The kinds of operations.
 const (
-	Write  Kind = iota // Off and Data
-	Flush              // everything before it is durable
-	Atomic             // Key and Value; a nil value is a deletion
+	Write  Action = iota // Off and Data
+	Flush                // everything before it is durable
+	Atomic               // Key and Value; a nil value is a deletion
 )
 
 // Op is one recorded operation.
 type Op struct {
-	Kind  Kind
-	Off   int64  // bytes
-	Data  []byte // what was written; not to be changed
-	Key   string
-	Value []byte
-	Step  string // as Disk.Step named it
-	Index int    // position in the trace, from 0
+	Action Action
+	Off    int64  // bytes
+	Data   []byte // what was written; not to be changed
+	Key    string
+	Value  []byte
+	Step   string // as Disk.Step named it
+	Index  int    // position in the trace, from 0
 }
 
 // String describes the operation in one line.
 func (o Op) String() string {
 	s := fmt.Sprintf("op %d: ", o.Index)
-	switch o.Kind {
+	switch o.Action {
 	case Write:
 		s += fmt.Sprintf("write %d bytes at %d", len(o.Data), o.Off)
 	case Flush:
@@ -66,7 +66,7 @@ func (t *Trace) After(n int) *Disk {
 }
 
 func (d *Disk) replay(o Op) {
-	switch o.Kind {
+	switch o.Action {
 	case Write:
 		d.put(o.Data, o.Off)
 	case Atomic:
@@ -80,9 +80,9 @@ func (t *Trace) Flushes() []int { return t.positions(Flush) }
 // Writes returns the positions of the writes, to swap them in pairs.
 func (t *Trace) Writes() []int { return t.positions(Write) }
 
-func (t *Trace) positions(k Kind) (at []int) {
+func (t *Trace) positions(k Action) (at []int) {
 	for i, o := range t.Ops {
-		if o.Kind == k {
+		if o.Action == k {
 			at = append(at, i)
 		}
 	}
@@ -92,7 +92,7 @@ func (t *Trace) positions(k Kind) (at []int) {
 // DropFlush returns the trace without the flush at position i. It panics when there is none, since a mutant that
 // changes nothing proves nothing.
 func (t *Trace) DropFlush(i int) *Trace {
-	if t.Ops[i].Kind != Flush {
+	if t.Ops[i].Action != Flush {
 		panic(fmt.Sprintf("disktest: drop flush: %v", t.Ops[i]))
 	}
 	return t.filter(func(o Op) bool { return o.Index != i })

@@ -42,7 +42,7 @@ type gapBlock struct {
 
 func (w *walk) take(op Op) {
 	w.index, w.step, w.op = op.Index, op.Step, op.String()
-	switch op.Kind {
+	switch op.Action {
 	case Write:
 		w.live.put(op.Data, op.Off)
 		w.dirty(op)

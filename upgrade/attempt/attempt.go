@@ -11,16 +11,16 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 )
 
-// Phase is how far an attempt has come.
-type Phase string
+// State is how far an attempt has come.
+type State string
 
 // Phases, in order.
 const (
-	Prepared Phase = "prepared" // the target is complete and the loader knows of it
-	Staged   Phase = "staged"   // as prepared, and the next boot is to arm it
-	Armed    Phase = "armed"    // the next boot is to be the trial
-	Started  Phase = "started"  // the new version has run far enough to say so
-	Ended    Phase = "ended"    // see Result
+	Prepared State = "prepared" // the target is complete and the loader knows of it
+	Staged   State = "staged"   // as prepared, and the next boot is to arm it
+	Armed    State = "armed"    // the next boot is to be the trial
+	Started  State = "started"  // the new version has run far enough to say so
+	Ended    State = "ended"    // see Result
 )
 
 // Result is how an attempt ended.
@@ -49,7 +49,7 @@ const NotKnown = "the new version is not known to have started"
 type Attempt struct {
 	ID        string          `json:"id"` // random, 16 hex digits
 	Kind      Kind            `json:"kind"`
-	Phase     Phase           `json:"phase"`
+	State     State           `json:"phase"`
 	Result    Result          `json:"result,omitempty"` // once Phase is Ended
 	Reason    string          `json:"reason,omitempty"` // why it fell back or was abandoned, as far as known
 	From      bootloader.Slot `json:"from"`
@@ -95,15 +95,15 @@ func (a Attempt) Left() int {
 }
 
 // Open reports whether the attempt has yet to end.
-func (a Attempt) Open() bool { return a.Phase != Ended }
+func (a Attempt) Open() bool { return a.State != Ended }
 
 // String says what became of the attempt, for people.
 func (a Attempt) String() string {
 	s := fmt.Sprintf("%s from %s (slot %s) to %s (slot %s): ", a.Kind, a.Old, a.From, a.Version, a.To)
-	if a.Phase == Ended {
+	if a.State == Ended {
 		s += string(a.Result)
 	} else {
-		s += string(a.Phase)
+		s += string(a.State)
 	}
 	if a.Reason != "" {
 		s += ": " + a.Reason
@@ -128,7 +128,7 @@ func (a Attempt) Staging() string {
 	switch {
 	case !a.Stage:
 		return ""
-	case a.Phase == Staged && a.Applying == 0:
+	case a.State == Staged && a.Applying == 0:
 		return "staged"
 	case a.Open():
 		return fmt.Sprintf("applying %d", a.Applying)

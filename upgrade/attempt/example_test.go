@@ -9,13 +9,13 @@ import (
 
 func ExampleAttempt() {
 	a := attempt.Attempt{
-		Kind: attempt.Upgrade, Phase: attempt.Armed, From: bootloader.A, To: bootloader.B, Old: "1.0.0", Version: "2.0.0",
+		Kind: attempt.Upgrade, State: attempt.Armed, From: bootloader.A, To: bootloader.B, Old: "1.0.0", Version: "2.0.0",
 		Tries: 2, Trials: 1,
 	}
 	fmt.Println(a)
 	fmt.Println("boots left:", a.Left())
 
-	a.Phase, a.Result, a.Reason = attempt.Ended, attempt.FellBack, attempt.NotKnown
+	a.State, a.Result, a.Reason = attempt.Ended, attempt.FellBack, attempt.NotKnown
 	fmt.Println(a)
 	// Output:
 	// upgrade from 1.0.0 (slot A) to 2.0.0 (slot B): armed

@@ -269,7 +269,7 @@ func (d *Diagnosis) assume(vars *efivar.Memory, o predict.Options) {
 	if st.Again && st.Armed != bootloader.None && st.Tries > 1 {
 		note("Slot %v does not come so far that it arms itself for the next of its %d tries.", st.Armed, st.Tries)
 	}
-	if a != nil && a.Phase == attempt.Staged {
+	if a != nil && a.State == attempt.Staged {
 		note("Version %s is staged and is not armed: really, the next boot arms it and restarts into its trial.",
 			a.Version)
 	}

@@ -133,7 +133,7 @@ func (c *Controller) resolve(ctx context.Context, s v1alpha1.Spec, address strin
 	switch {
 	case err == nil:
 		return plan.Image, ""
-	case nodeclient.Kind(err) != "same":
+	case nodeclient.ErrorKind(err) != "same":
 		return "", bounded(err.Error())
 	}
 	var n rollout.Node

@@ -107,7 +107,7 @@ var final = []string{"config", "request", "unordered", "known-bad", "not-complet
 
 // refusal is what the end of an order means; nil: nothing is wrong, or the upgrade goes on.
 func refusal(err error) *rollout.Refusal {
-	kind := nodeclient.Kind(err)
+	kind := nodeclient.ErrorKind(err)
 	if err == nil || kind == "same" || kind == nodeclient.Unreachable || kind == nodeclient.Timeout {
 		return nil
 	}

@@ -133,7 +133,7 @@ func (s *system) reportSlot(event, disk string, more ...string) {
 	values = append(values, "slot", st.Loader.Active.String(), "default", st.Loader.Default.String(),
 		"digest", st.Running().Manifest.Image)
 	if a := st.Attempt; a != nil {
-		values = append(values, "attempt", string(a.Phase), "result", string(a.Result), "reason", a.Reason)
+		values = append(values, "attempt", string(a.State), "result", string(a.Result), "reason", a.Reason)
 	}
 	pid1.Report(event, append(values, more...)...)
 }

@@ -78,9 +78,9 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 					r.OK++
 				} else {
 					said = "WRONG: " + wrong.Error()
-					r.Wrong = append(r.Wrong, fmt.Sprintf("%s, %s: %v", c.Kind, c.At, wrong))
+					r.Wrong = append(r.Wrong, fmt.Sprintf("%s, %s: %v", c.Order, c.At, wrong))
 				}
-				fmt.Fprintf(o.Log, "%5.1f s  %-8s %-30s %s\n", took.Seconds(), c.Kind, c.At, said)
+				fmt.Fprintf(o.Log, "%5.1f s  %-8s %-30s %s\n", took.Seconds(), c.Order, c.At, said)
 			})
 		})
 	}
@@ -163,8 +163,8 @@ func (m *machine) cut(ctx context.Context, c Cut) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := &pawlv1.UpgradeRequest{Image: m.Remote(tag), Force: true, Reboot: true, Stage: c.Kind == Staged}
-	if c.Kind == Kexec {
+	r := &pawlv1.UpgradeRequest{Image: m.Remote(tag), Force: true, Reboot: true, Stage: c.Order == Staged}
+	if c.Order == Kexec {
 		r.RebootMode = "kexec"
 	}
 	calling, hangUp := context.WithCancel(ctx)

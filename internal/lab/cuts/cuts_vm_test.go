@@ -17,11 +17,11 @@ import (
 // of a trial. All of them: `make boots`.
 func TestSampleOfCuts(t *testing.T) {
 	sample := []cuts.Cut{
-		{Kind: cuts.Upgrade, At: "upgrade/stop"}, {Kind: cuts.Staged, At: "apply:arm"},
-		{Kind: cuts.Upgrade, At: "trial/checks"},
+		{Order: cuts.Upgrade, At: "upgrade/stop"}, {Order: cuts.Staged, At: "apply:arm"},
+		{Order: cuts.Upgrade, At: "trial/checks"},
 	}
 	table := slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool {
-		return !slices.ContainsFunc(sample, func(s cuts.Cut) bool { return s.Kind == c.Kind && s.At == c.At })
+		return !slices.ContainsFunc(sample, func(s cuts.Cut) bool { return s.Order == c.Order && s.At == c.At })
 	})
 	require.Len(t, table, len(sample))
 	r, err := cuts.Run(t.Context(), cuts.Options{Loader: loaders.SystemdBoot, Cuts: table, Within: 6 * time.Minute,

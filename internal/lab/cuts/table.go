@@ -8,22 +8,22 @@
 // It does not cut between two writes of one step: that is package internal/lab/proof's.
 package cuts
 
-// Kind is an order of the operator whose phases are cut.
-type Kind string
+// Order is an order of the operator whose phases are cut.
+type Order string
 
 // The kinds.
 const (
-	Upgrade Kind = "upgrade"
-	Staged  Kind = "staged" // with a restart at once
-	Kexec   Kind = "kexec"  // an upgrade whose trial is started by kexec
+	Upgrade Order = "upgrade"
+	Staged  Order = "staged" // with a restart at once
+	Kexec   Order = "kexec"  // an upgrade whose trial is started by kexec
 )
 
 // Cut is one phase, and what follows when the power fails as it begins.
 type Cut struct {
-	Kind Kind
-	At   string // as node.Place names it: "upgrade/drain" is a phase, "upgrade:write" a step
-	New  bool   // the machine ends in the new version, confirmed; else in the old one
-	Says string // part of what is said of the attempt; empty: none was made
+	Order Order
+	At    string // as node.Place names it: "upgrade/drain" is a phase, "upgrade:write" a step
+	New   bool   // the machine ends in the new version, confirmed; else in the old one
+	Says  string // part of what is said of the attempt; empty: none was made
 }
 
 // What is said of attempts.
@@ -36,7 +36,7 @@ const (
 
 // Table lists every phase of each kind.
 func Table() (all []Cut) {
-	add := func(k Kind, isNew bool, says string, at ...string) {
+	add := func(k Order, isNew bool, says string, at ...string) {
 		for _, a := range at {
 			all = append(all, Cut{k, a, isNew, says})
 		}

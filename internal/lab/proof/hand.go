@@ -84,8 +84,8 @@ func (h *hand) complete() error {
 	return h.fs.WriteFile(h.to.File(bootloader.ManifestFile), data)
 }
 
-func (h *hand) record(phase attempt.Phase) error {
-	h.a.Phase = phase
+func (h *hand) record(state attempt.State) error {
+	h.a.State = state
 	data, err := json.Marshal(h.a)
 	if err != nil {
 		return err

@@ -180,7 +180,7 @@ func (r *recorded) wiped(m *machine, c *disktest.Crash) error {
 		wiped = wiped && bytes.Equal(is, make([]byte, len(is)))
 	}
 	destroyed, _ := c.Destroyed()
-	if touched && a.Phase != attempt.Started {
+	if touched && a.State != attempt.Started {
 		return fmt.Errorf("EPHEMERAL is wiped, and META does not say that the new version started: %q", a.String())
 	}
 	if a.Wiped && !wiped && !destroyed {

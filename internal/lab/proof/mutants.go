@@ -126,7 +126,7 @@ func (r *recorded) flushes() (list []mutant) {
 		m := mutant{name: fmt.Sprintf("without the flush at %d (%s)", i, step), trace: r.trace.DropFlush(i), at: i,
 			step: step}
 		for k, o := range r.trace.Ops {
-			if o.Kind == disktest.Write && (k < i || m.pair[1].kind == "") {
+			if o.Action == disktest.Write && (k < i || m.pair[1].kind == "") {
 				at := min(max(k-i, 0), 1)
 				m.pair[at] = part{o.Step, r.view.kind(o)}
 			}
@@ -141,7 +141,7 @@ func (r *recorded) flushes() (list []mutant) {
 func (r *recorded) swaps() (list []mutant, skipped int) {
 	gap, n := make([]int, len(r.trace.Ops)), 0
 	for i, o := range r.trace.Ops {
-		if o.Kind != disktest.Write {
+		if o.Action != disktest.Write {
 			n++
 		}
 		gap[i] = n
@@ -150,9 +150,9 @@ func (r *recorded) swaps() (list []mutant, skipped int) {
 		for j := i + 1; j < len(r.trace.Ops); j++ {
 			b := r.trace.Ops[j]
 			switch {
-			case a.Kind == disktest.Flush || b.Kind == disktest.Flush:
+			case a.Action == disktest.Flush || b.Action == disktest.Flush:
 			case a.Step == bootStep || b.Step == bootStep: // no program's fault
-			case a.Kind == disktest.Write && b.Kind == disktest.Write && gap[i] == gap[j] && !overlap(a, b):
+			case a.Action == disktest.Write && b.Action == disktest.Write && gap[i] == gap[j] && !overlap(a, b):
 				skipped++
 			default:
 				name := fmt.Sprintf("%s, %v exchanged with %s, %v", r.view.kind(a), a, r.view.kind(b), b)

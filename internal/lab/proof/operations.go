@@ -225,9 +225,9 @@ func dirtyFlushes(t *disktest.Trace) (at []int) {
 	dirty := false
 	for i, o := range t.Ops {
 		switch {
-		case o.Kind == disktest.Write:
+		case o.Action == disktest.Write:
 			dirty = true
-		case o.Kind == disktest.Flush && dirty:
+		case o.Action == disktest.Flush && dirty:
 			at, dirty = append(at, i), false
 		}
 	}
@@ -235,7 +235,7 @@ func dirtyFlushes(t *disktest.Trace) (at []int) {
 }
 
 func (m *machine) replay(o disktest.Op) error {
-	switch o.Kind {
+	switch o.Action {
 	case disktest.Flush:
 		return m.disk.Sync()
 	case disktest.Write:

@@ -21,7 +21,7 @@ func (r *recorded) ordered(t *disktest.Trace) error {
 	}
 	pending := map[string]disktest.Op{}
 	for i, o := range t.Ops {
-		switch o.Kind {
+		switch o.Action {
 		case disktest.Flush:
 			if len(pending) > 1 {
 				return fmt.Errorf("%v: what was written to several partitions is not flushed: %v", o, pending)
@@ -35,7 +35,7 @@ func (r *recorded) ordered(t *disktest.Trace) error {
 		}
 		last := i+1 == len(t.Ops) || t.Ops[i+1].Step != o.Step
 		kind := r.view.kind(o)
-		if last && o.Kind == disktest.Write && o.Step != "clear" && kind != tableOne && kind != tableTwo &&
+		if last && o.Action == disktest.Write && o.Step != "clear" && kind != tableOne && kind != tableTwo &&
 			!strings.HasPrefix(o.Step, "killed in ") {
 			return fmt.Errorf("%v: the step ends, and this is not flushed", o)
 		}

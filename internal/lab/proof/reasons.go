@@ -102,7 +102,7 @@ func (r *recorded) bare(i int) bool {
 	for step > 0 && r.trace.Ops[step-1].Step == r.trace.Ops[i].Step {
 		step--
 	}
-	for flushed > 0 && r.trace.Ops[flushed-1].Kind != disktest.Flush {
+	for flushed > 0 && r.trace.Ops[flushed-1].Action != disktest.Flush {
 		flushed--
 	}
 	return r.holdsNone(max(step, flushed))

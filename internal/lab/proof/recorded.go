@@ -196,13 +196,13 @@ func (r *recorded) after() error {
 	r.note(d)
 	for i, o := range r.trace.Ops {
 		switch {
-		case o.Kind == disktest.Write && in(o, "META"):
+		case o.Action == disktest.Write && in(o, "META"):
 			dirty = true
 			_, _ = d.WriteAt(o.Data, o.Off)
 			r.note(d)
-		case o.Kind == disktest.Flush:
+		case o.Action == disktest.Flush:
 			dirty = false
-		case o.Kind == disktest.Write && !r.fresh() && !in(o, "EFI") && !(in(o, "EPHEMERAL") && r.op.wipes):
+		case o.Action == disktest.Write && !r.fresh() && !in(o, "EFI") && !(in(o, "EPHEMERAL") && r.op.wipes):
 			return fmt.Errorf("%v: outside of the boot file system and META", o)
 		}
 		r.metaAt[i] = dirty

@@ -236,10 +236,10 @@ func (r *recorded) told(m *machine, l label, was attempt.Attempt, wasBad bool, b
 	if s.Attempt != nil {
 		is = *s.Attempt
 	}
-	says := func(phase attempt.Phase, result attempt.Result) error {
-		if is.Phase != phase || is.Result != result {
+	says := func(state attempt.State, result attempt.Result) error {
+		if is.State != state || is.Result != result {
 			return fmt.Errorf("%v boots, META held %q; the record says %q, want %s %s", l, was.String(), is.String(),
-				phase, result)
+				state, result)
 		}
 		return nil
 	}
@@ -252,16 +252,16 @@ func (r *recorded) told(m *machine, l label, was attempt.Attempt, wasBad bool, b
 			return fmt.Errorf("%v boots, and META knows nothing of it: %q", l, is.String())
 		}
 		return says(attempt.Started, "")
-	case was.ID == "" && was.Phase == "" || was.Phase == attempt.Ended:
-		if is.ID != was.ID || is.Phase != was.Phase || is.Result != was.Result || is.Reason != was.Reason {
+	case was.ID == "" && was.State == "" || was.State == attempt.Ended:
+		if is.ID != was.ID || is.State != was.State || is.Result != was.Result || is.Reason != was.Reason {
 			return fmt.Errorf("an attempt that was over changed from %q to %q", was.String(), is.String())
 		}
 		return nil
 	case was.To == runs.slot:
 		return says(attempt.Ended, attempt.Confirmed)
-	case was.Phase == attempt.Prepared:
+	case was.State == attempt.Prepared:
 		return says(attempt.Ended, attempt.Abandoned)
-	case was.Phase == attempt.Armed:
+	case was.State == attempt.Armed:
 		if bad && !wasBad || is.Reason != attempt.NotKnown && !strings.HasPrefix(is.Reason, "GRUB did not ") {
 			return fmt.Errorf("a version that is not known to have started is held against: %q", is.String())
 		}

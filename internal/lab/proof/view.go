@@ -59,7 +59,7 @@ func newView(t *disktest.Trace, k *Kit) (view, error) {
 	}
 	touched := map[int64]bool{}
 	for _, o := range t.Ops {
-		if o.Kind != disktest.Write {
+		if o.Action != disktest.Write {
 			continue
 		}
 		for at := o.Off &^ 4095; at < min(final.Size(), (o.Off+int64(len(o.Data))+4095)&^4095); at += 512 {
@@ -115,7 +115,7 @@ const (
 
 // kind says what an operation on the disk or the variables is about.
 func (v *view) kind(o disktest.Op) string {
-	if o.Kind == disktest.Atomic {
+	if o.Action == disktest.Atomic {
 		name, _, _ := strings.Cut(o.Key, "-")
 		if strings.HasPrefix(name, "Boot0") {
 			name = "Boot####"

@@ -52,7 +52,7 @@ func (p *proof) walk(r *recorded, o disktest.Options, d depth) {
 		return steps[step]
 	}
 	for _, op := range r.trace.Ops {
-		if op.Kind != disktest.Flush && o.Block != 4096 {
+		if op.Action != disktest.Flush && o.Block != 4096 {
 			at(op.Step).Writes++
 		}
 	}

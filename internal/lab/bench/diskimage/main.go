@@ -162,12 +162,12 @@ func rows(dir string) ([]row, error) {
 		{build, plain, 2, func(path string) error { return install(path, img) }},
 	}
 	for _, c := range []struct {
-		kind    disk.Kind
+		kind    disk.FileType
 		foreign string
 	}{
-		{disk.Kind{Format: disk.QCOW2}, "qemu-img convert -Oqcow2 -f raw " + raw},
-		{disk.Kind{Format: disk.VMDK}, "qemu-img convert -Ovmdk -f raw -o subformat=streamOptimized " + raw},
-		{disk.Kind{Format: disk.RawDisk, Packing: "zst"}, "zstd -T2 -q " + raw + " -o"},
+		{disk.FileType{Format: disk.QCOW2}, "qemu-img convert -Oqcow2 -f raw " + raw},
+		{disk.FileType{Format: disk.VMDK}, "qemu-img convert -Ovmdk -f raw -o subformat=streamOptimized " + raw},
+		{disk.FileType{Format: disk.RawDisk, Packing: "zst"}, "zstd -T2 -q " + raw + " -o"},
 	} {
 		name := strings.Join(strings.Fields(c.foreign)[:3], " ")
 		theirs, ours := c.kind.String()+", "+name, c.kind.String()
@@ -228,7 +228,7 @@ func install(path string, img *image.Image) (err error) {
 	return out.Commit()
 }
 
-func convert(k disk.Kind, from, path string) (err error) {
+func convert(k disk.FileType, from, path string) (err error) {
 	raw, err := disk.Options{ReadOnly: true}.Open(from)
 	if err != nil {
 		return err
@@ -278,7 +278,7 @@ func writeAll(path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
 	for _, name := range []string{"qcow2", "vhd-dynamic", "vhdx", "vmdk", "ova", "gcp", "raw.zst", "raw.gz"} {
-		k, err := disk.ParseKind(name)
+		k, err := disk.ParseFileType(name)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func run(ctx context.Context, loader, only string, o cuts.Options) (err error) {
 		return err
 	}
 	o.Cuts = slices.DeleteFunc(cuts.Table(), func(c cuts.Cut) bool {
-		return !pattern.MatchString(string(c.Kind) + " " +
+		return !pattern.MatchString(string(c.Order) + " " +
 			c.At)
 	})
 	r, err := cuts.Run(ctx, o)

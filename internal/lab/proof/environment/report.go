@@ -18,11 +18,11 @@ type Result struct {
 	Made, Accepted, Refused, Wrong int
 	Blind                          int // wrong ones with the rehearsal switched off; -1 where none were made
 	Seconds                        float64
-	Kinds                          []Kind // of what is wrong, most frequent first
+	Breaches                       []Breach // of what is wrong, most frequent first
 }
 
-// Kind is one way in which promises were not kept.
-type Kind struct {
+// Breach is one way in which promises were not kept.
+type Breach struct {
 	Name    string
 	Count   int
 	Example string // the shortest that was found
@@ -54,13 +54,13 @@ func (r Result) Err() error {
 type tallies struct {
 	mu         sync.Mutex
 	result     Result
-	wrong      map[string]*Kind
+	wrong      map[string]*Breach
 	operations map[string]*[3]int // accepted, refused, wrong
 	changes    map[string]*[2]int // by disturbance: made, accepted
 }
 
 func newTallies() tallies {
-	return tallies{wrong: map[string]*Kind{}, operations: map[string]*[3]int{}, changes: map[string]*[2]int{}}
+	return tallies{wrong: map[string]*Breach{}, operations: map[string]*[3]int{}, changes: map[string]*[2]int{}}
 }
 
 // count adds an environment to the result. What is wrong is tried again with fewer disturbances, for the example.
@@ -137,7 +137,7 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 	for name, example := range kinds {
 		k := r.wrong[name]
 		if k == nil {
-			k = &Kind{Name: name, Example: example, size: sizes[name]}
+			k = &Breach{Name: name, Example: example, size: sizes[name]}
 			r.wrong[name] = k
 		}
 		if k.Count++; sizes[name] < k.size {
@@ -200,10 +200,10 @@ func (r *run) tell(p plan, f found) {
 
 func (r *run) report() {
 	for _, k := range r.wrong {
-		r.result.Kinds = append(r.result.Kinds, *k)
+		r.result.Breaches = append(r.result.Breaches, *k)
 	}
-	slices.SortFunc(r.result.Kinds, func(a, b Kind) int { return b.Count - a.Count })
-	for _, k := range r.result.Kinds {
+	slices.SortFunc(r.result.Breaches, func(a, b Breach) int { return b.Count - a.Count })
+	for _, k := range r.result.Breaches {
 		fmt.Fprintf(r.Log, "%d times %s\n      %s\n", k.Count, k.Name, k.Example)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.operations)) {
