@@ -11,11 +11,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/partition"
@@ -78,54 +81,85 @@ func (s system) list() ([]Disk, error) {
 	}
 	var all []Disk
 	for _, e := range entries {
-		dir := filepath.Join(s.sys, "block", e.Name())
-		device, err := filepath.EvalSymlinks(filepath.Join(dir, "device"))
-		if err != nil || read(dir, "hidden") == "1" || read(dir, "device/type") == "5" { // of SCSI, a CD
-			continue
+		d, is, err := s.disk(e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("list disks: %w", err)
 		}
-		sectors, err := strconv.ParseInt(read(dir, "size"), 10, 64)
-		if err != nil || sectors <= 0 || sectors > 1<<53 {
-			continue
+		if is {
+			all = append(all, d)
 		}
-		d := Disk{
-			Path:  filepath.Join(s.dev, strings.ReplaceAll(e.Name(), "!", "/")), // as sysfs writes names with a slash
-			Bytes: sectors * 512, Bus: bus(device), Removable: read(dir, "removable") == "1",
-			Model:  strings.Join(strings.Fields(read(dir, "device/vendor")+" "+model(dir)), " "),
-			Serial: serial(dir),
-		}
-		if strings.HasPrefix(d.Model, "0x") { // a number, of virtio or of PCI
-			_, d.Model, _ = strings.Cut(d.Model, " ")
-		}
-		d.Not = s.usable(d.Path)
-		all = append(all, d)
 	}
 	slices.SortFunc(all, func(a, b Disk) int { return cmp.Compare(a.Path, b.Path) })
 	return all, nil
 }
 
-// read is the text of a file in sysfs; empty where there is none.
-func read(dir, name string) string {
-	f, err := os.Open(filepath.Join(dir, name))
-	if err != nil {
-		return ""
+// disk is what is known of a block device; is: it is a disk.
+func (s system) disk(name string) (d Disk, is bool, err error) {
+	r := &reader{dir: filepath.Join(s.sys, "block", name)}
+	device, err := filepath.EvalSymlinks(filepath.Join(r.dir, "device"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Disk{}, false, nil
 	}
-	defer f.Close()
-	b := make([]byte, 256)
-	n, _ := f.Read(b)
-	return foreign.Text(strings.TrimSpace(string(b[:n])), 128)
+	if err != nil {
+		return Disk{}, false, err
+	}
+	if r.text("hidden") == "1" || r.text("device/type") == "5" { // of SCSI, a CD
+		return Disk{}, false, r.err
+	}
+	sectors, bad := strconv.ParseInt(r.text("size"), 10, 64)
+	if r.err != nil || bad != nil || sectors <= 0 || sectors > 1<<53 {
+		return Disk{}, false, r.err
+	}
+	d = Disk{
+		Path:  filepath.Join(s.dev, strings.ReplaceAll(name, "!", "/")), // as sysfs writes names with a slash
+		Bytes: sectors * 512, Bus: bus(device), Removable: r.text("removable") == "1",
+		Model:  strings.Join(strings.Fields(r.text("device/vendor")+" "+r.model()), " "),
+		Serial: r.serial(),
+	}
+	if strings.HasPrefix(d.Model, "0x") { // a number, of virtio or of PCI
+		_, d.Model, _ = strings.Cut(d.Model, " ")
+	}
+	d.Not = s.usable(d.Path)
+	return d, true, r.err
+}
+
+// reader reads what the kernel tells of one device. An error stays: of a disk of which something could not be read,
+// nobody can say that it is not the one that is meant.
+type reader struct {
+	dir string
+	err error
+}
+
+// text is the text of a file; empty where there is none, or where the device has nothing to say in it.
+func (r *reader) text(name string) string {
+	return foreign.Text(strings.TrimSpace(string(r.read(name, 256))), 128)
+}
+
+func (r *reader) read(name string, most int64) []byte {
+	f, err := os.Open(filepath.Join(r.dir, name))
+	var b []byte
+	if err == nil {
+		defer f.Close()
+		b, err = io.ReadAll(io.LimitReader(f, most))
+	}
+	if err != nil && r.err == nil && !slices.ContainsFunc([]error{fs.ErrNotExist, syscall.EINVAL, syscall.ENXIO,
+		syscall.ENODEV, syscall.EOPNOTSUPP}, func(none error) bool { return errors.Is(err, none) }) {
+		r.err = err
+	}
+	return b
 }
 
 // model is what a disk says that it is: of SCSI, NVMe or a memory card.
-func model(dir string) string { return cmp.Or(read(dir, "device/model"), read(dir, "device/name")) }
+func (r *reader) model() string { return cmp.Or(r.text("device/model"), r.text("device/name")) }
 
 // serial is a disk's serial number: of virtio, of NVMe and memory cards, or of SCSI, as the page 0x80 of its vital
 // product data has it, where four bytes come before it.
-func serial(dir string) string {
-	if text := cmp.Or(read(dir, "serial"), read(dir, "device/serial")); text != "" {
+func (r *reader) serial() string {
+	if text := cmp.Or(r.text("serial"), r.text("device/serial")); text != "" {
 		return text
 	}
-	page, err := os.ReadFile(filepath.Join(dir, "device/vpd_pg80"))
-	if err != nil || len(page) < 4 || page[1] != 0x80 {
+	page := r.read("device/vpd_pg80", 4096)
+	if len(page) < 4 || page[1] != 0x80 {
 		return ""
 	}
 	return foreign.Text(strings.TrimSpace(string(page[4:min(4+int(page[2])<<8+int(page[3]), len(page))])), 128)

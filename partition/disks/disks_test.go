@@ -112,6 +112,18 @@ func TestOneDiskIsChosenOrEachIsExplained(t *testing.T) {
 	require.ErrorContains(t, err, "fits no disk")
 }
 
+// A disk of which something cannot be read may be the one that is meant, so none is chosen beside it.
+func TestWhatCannotBeReadIsNotNothing(t *testing.T) {
+	for _, name := range []string{"size", "hidden", "device/type", "device/model", "device/vpd_pg80"} {
+		s := kernel(t)
+		path := filepath.Join(s.sys, "block/sda", name)
+		_ = os.Remove(path)
+		require.NoError(t, os.Mkdir(path, 0o755)) // reading it is an error, for root too
+		_, err := s.list()
+		require.ErrorContains(t, err, "list disks: read "+path)
+	}
+}
+
 // What this machine has can be listed by anybody, and what is in use is said to be.
 func TestThisMachinesDisks(t *testing.T) {
 	all, err := List()
