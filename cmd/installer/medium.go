@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -143,8 +145,11 @@ func findMedium(paths []string, l partition.Labels) (*medium, error) {
 func volumeConfig(paths []string) (name string, data []byte, err error) {
 	for _, path := range paths {
 		f, dev, err := seen(path)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOMEDIUM) || errors.Is(err, syscall.ENXIO) {
 			continue // a drive without a medium
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("look for volume %s: %w", configVolume, err)
 		}
 		data, err := configOn(dev)
 		switch err := errors.Join(err, f.Close()); {
@@ -174,23 +179,23 @@ func configOn(dev partition.Device) ([]byte, error) {
 			}
 			part = partition.Section(dev, p)
 		}
-		fs, err := bootfs.Open(part, bootfs.Options{})
+		files, err := bootfs.Open(part, bootfs.Options{})
 		if err != nil {
 			return nil, err
 		}
-		return readSmall(fs, configFile)
+		return readSmall(files, configFile)
 	}
 	return nil, nil
 }
 
 // readSmall reads a file that is no larger than a profile may be.
-func readSmall(fs *bootfs.FS, path string) ([]byte, error) {
-	info, err := fs.Stat(path)
+func readSmall(files *bootfs.FS, path string) ([]byte, error) {
+	info, err := files.Stat(path)
 	if err == nil && info.Size > maxProfile {
 		err = fmt.Errorf("%s has more than %d bytes: it is no configuration", path, maxProfile)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return fs.ReadFile(path)
+	return files.ReadFile(path)
 }

@@ -129,6 +129,10 @@ func TestTheStrongestConfigurationWins(t *testing.T) {
 	b.says(b.cmdline, "quiet pawl.install.disk-bus=scsi")
 	code, said = b.setup("", "--disk-bus", "virtio", "--disk-serial", "target")
 	require.Zero(t, code, said)
+
+	// A drive that cannot be looked at may be the one with the configuration.
+	_, _, err = volumeConfig([]string{filepath.Join(b.dev, "none"), filepath.Join(b.dev, "config", "in a file")})
+	require.ErrorContains(t, err, "look for volume PAWL-CONFIG: open ")
 }
 
 func TestASetupAsksFourQuestions(t *testing.T) {
