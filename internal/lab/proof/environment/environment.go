@@ -62,7 +62,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 	r.result.Seed, r.result.Blind = r.Seed, -1
 	if o.Blind > 0 && !o.Single {
 		blind := &run{Options: r.Options, lives: r.lives, kinds: r.kinds, tallies: newTallies()}
-		blind.Made = o.Blind
+		blind.Made, blind.Log = o.Blind, io.Discard
 		if err := blind.walk(unrehearsed.Context(ctx)); err != nil {
 			return Result{}, err
 		}

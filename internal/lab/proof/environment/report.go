@@ -116,6 +116,9 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 	if len(bad) > 0 {
 		r.result.Wrong++
 	}
+	if r.result.Made%2000 == 0 {
+		fmt.Fprintf(r.Log, "%d made, %d wrong\n", r.result.Made, r.result.Wrong)
+	}
 	for _, c := range p.changes {
 		r.tally(c, 1, accepted)
 	}
@@ -139,6 +142,7 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 		if k == nil {
 			k = &Breach{Name: name, Example: example, size: sizes[name]}
 			r.wrong[name] = k
+			fmt.Fprintf(r.Log, "at %d: %s\n      %s\n", r.result.Made, name, example)
 		}
 		if k.Count++; sizes[name] < k.size {
 			k.Example, k.size = example, sizes[name]
