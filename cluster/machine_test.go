@@ -55,6 +55,7 @@ type machine struct {
 	config cluster.Config
 	works  func(bootID string) cluster.Work // in place of config's; nil: that
 	reach  func(at string)                  // called with each phase as it begins; the machine waits for it
+	lock   node.Lock                        // what its API shows and frees; nil: none
 	power  func(on bool)                    // its member of etcd goes with it
 
 	mu   sync.Mutex
@@ -105,6 +106,7 @@ func (m *machine) on() error {
 	c.Log = slog.New(slog.NewTextHandler(m, nil))
 	s, err := node.New(node.Config{
 		Disk: path, Hooks: cluster.Hooks(c), Checks: cluster.Checks(c), TrialDeadline: time.Minute, Log: c.Log,
+		Lock: m.lock,
 		Observe: func(at node.Place) {
 			if m.runs(boot) {
 				m.reach(at.String())
@@ -138,6 +140,13 @@ func (m *machine) on() error {
 	}
 	go func() { _ = s.Prove(ctx) }() // the trial that it gives up shows in what boots next
 	return nil
+}
+
+// server is the node service of the boot that runs.
+func (m *machine) server() *node.Server {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.node
 }
 
 // runs reports whether a boot is the one that runs.

@@ -52,6 +52,9 @@ var kinds = []struct {
 	{ErrNothingToCancel, "nothing-to-cancel"},
 	{ErrTooLate, "too-late"},
 	{ErrRefused, "refused"},
+	{ErrNoLock, "no-lock"},
+	{ErrLockStands, "lock-stands"},
+	{ErrLockMoved, "lock-moved"},
 	{context.Canceled, "cancelled"},
 
 	{upgrade.ErrTrial, "trial"},
@@ -115,6 +118,9 @@ var kinds = []struct {
 //	nothing-to-cancel nothing runs that can be cancelled
 //	too-late          the operation came past its commit point before it could be cancelled
 //	refused           a hook of the phase allow refuses the order
+//	no-lock           the node shares no lock whose slots can be listed
+//	lock-stands       what speaks for freeing a slot of the lock is not enough
+//	lock-moved        a slot of the lock is not as it was listed
 //	cancelled         the caller ended it, or the service was stopped
 //	timeout           it took longer than it may
 //	trial             the running version is on trial

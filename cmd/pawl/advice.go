@@ -12,6 +12,8 @@ import (
 var advice = map[string]string{
 	"busy":           "`pawl status` tells how far it is",
 	"too-late":       "`pawl rollback` gives it up",
+	"lock-stands":    "--machine-is-off WHY says how you know that it is off",
+	"lock-moved":     "`pawl lock list` shows what is there now",
 	client.Untrusted: "see --ca, --cert and --key in `pawl --help`",
 	client.Unordered: "`pawl confirm` keeps it, `pawl rollback` goes back",
 }

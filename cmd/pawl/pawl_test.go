@@ -114,9 +114,11 @@ func (f *fake) Reboot(context.Context, *pawlv1.RebootRequest) (*pawlv1.RebootRes
 	return &pawlv1.RebootResponse{Expected: &pawlv1.Expected{BootId: "boot-0"}}, f.refuses
 }
 
-func (f *fake) address(t *testing.T) string {
+func (f *fake) address(t *testing.T) string { return served(t, f) }
+
+func served(t *testing.T, node pawlv1.NodeHandler) string {
 	mux := http.NewServeMux()
-	mux.Handle(pawlv1.NewNodeHandler(f))
+	mux.Handle(pawlv1.NewNodeHandler(node))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")

@@ -170,7 +170,8 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(c.statusCommand(), c.doctorCommand(), c.planCommand(), c.upgradeCommand(), c.rollbackCommand(),
 		c.cancelCommand(), c.confirmCommand(), c.rebootCommand(),
 		c.stageCommand(), c.eventsCommand(), c.dmesgCommand(), c.certsCommand(), c.configCommand(),
-		c.inspectCommand(), c.versionCommand(), c.metaCommand(), c.markCommand(), c.logsCommand(), c.supportCommand())
+		c.inspectCommand(), c.versionCommand(), c.metaCommand(), c.markCommand(), c.logsCommand(), c.supportCommand(),
+		c.lockCommand())
 	c.completions(root)
 	return root
 }

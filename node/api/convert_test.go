@@ -234,6 +234,7 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 	walk(wireMessage(value[node.KernelMessage](fill)))
 	walk(wireMeta([]node.MetaValue{{Tag: 1, Value: []byte("v"), Of: "pawl"}}, true))
 	walk(wireSettings(map[string]string{"a": "b"}))
+	walk(wireLock("p", []node.LockSlot{value[node.LockSlot](fill)}))
 	for _, w := range []proto.Message{ // what package service fills by itself
 		&pawlv1.VersionResponse{Pawl: "1", Api: 1, Platform: "p", BootId: "b", Service: "s"},
 		&pawlv1.PlanResponse{Plan: &pawlv1.Plan{}}, &pawlv1.CancelStageResponse{Attempt: &pawlv1.Attempt{}},
@@ -243,6 +244,7 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 		&pawlv1.MarkResponse{Bad: wireBad(attempt.Bad{Image: "i"}), Changed: true},
 		&pawlv1.MetaListRequest{Values: true, Tags: []uint32{1}}, &pawlv1.MetaDeleteRequest{Tag: 1},
 		&pawlv1.MetaSetRequest{Tag: 1, Value: []byte("v")},
+		&pawlv1.LockReleaseResponse{Released: &pawlv1.LockSlot{}},
 	} {
 		walk(w)
 	}
@@ -254,6 +256,7 @@ func TestEveryFieldOfTheWireIsReached(t *testing.T) {
 		{&pawlv1.PlanRequest{}, func(m proto.Message) any { return goPlanRequest(m.(*pawlv1.PlanRequest)) }},
 		{&pawlv1.RollbackRequest{}, func(m proto.Message) any { return goRollbackRequest(m.(*pawlv1.RollbackRequest)) }},
 		{&pawlv1.MarkRequest{}, func(m proto.Message) any { return goMarkRequest(m.(*pawlv1.MarkRequest)) }},
+		{&pawlv1.LockReleaseRequest{}, func(m proto.Message) any { return goLockRelease(m.(*pawlv1.LockReleaseRequest)) }},
 		{&pawlv1.RebootRequest{}, func(m proto.Message) any { return goRebootRequest(m.(*pawlv1.RebootRequest)) }},
 	} {
 		fields := r.wire.ProtoReflect().Descriptor().Fields()

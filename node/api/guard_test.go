@@ -39,9 +39,9 @@ func methods(t *testing.T) (all []protoreflect.MethodDescriptor) {
 // A method that is new gets its role here too: a slip in pawl.proto opens the node.
 func TestEveryMethodSaysItsRole(t *testing.T) {
 	want := map[access.Role]string{
-		access.Reader:   "Version Status Doctor Events Dmesg MetaList",
+		access.Reader:   "Version Status Doctor Events Dmesg MetaList LockList",
 		access.Operator: "Plan CancelStage Cancel Confirm Repair Reboot Mark Settings",
-		access.Admin:    "Upgrade Rollback MetaSet MetaDelete",
+		access.Admin:    "Upgrade Rollback MetaSet MetaDelete LockRelease",
 	}
 	for _, m := range methods(t) {
 		role := access.Needed(m, nil)

@@ -114,3 +114,36 @@ func TestAnswersSayTheVersionToThoseWhoMayAsk(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, buildinfo.Version(), stream.ResponseHeader().Get(VersionHeader))
 }
+
+// lockStub is a node that frees every slot.
+type lockStub struct {
+	*stub
+	order node.LockRelease
+}
+
+func (s *lockStub) LockRelease(_ context.Context, r node.LockRelease) (node.LockSlot, error) {
+	s.order = r
+	return node.LockSlot{Index: r.Index, Node: "n1"}, nil
+}
+
+func TestWhoFreesASlotOfTheLockIsWhoCalls(t *testing.T) {
+	s := secure(t, "")
+	l := &lockStub{stub: s.stub}
+	s.addr = served(t, newAPI(l, Options{Access: s.control, Log: s.logger}), "127.0.0.1:0")
+	r := &pawlv1.LockReleaseRequest{Index: 3, Version: "7", MachineIsOff: "it burnt"}
+	operator := pawlv1.NewNodeClient(s.client(s.pair(s.ca, "pawl:operator", time.Hour)), s.url())
+	_, err := operator.LockRelease(t.Context(), r)
+	require.Equal(t, "denied", kindOf(t, err))
+	require.Zero(t, l.order)
+	admin := pawlv1.NewNodeClient(s.client(s.pair(s.ca, "pawl:admin", time.Hour)), s.url())
+	v, err := admin.LockRelease(t.Context(), r)
+	require.NoError(t, err)
+	require.Equal(t, "n1", v.Released.Node)
+	calls := callsOf(t, s.stub)
+	last := calls[len(calls)-1]
+	require.Equal(t, node.LockRelease{Index: 3, Version: "7", Off: "it burnt", By: last.Caller}, l.order)
+	require.NotEmpty(t, last.Caller)
+	require.Equal(t, `LockRelease{"index":3,"version":"7","machineIsOff":"it burnt"}`, last.Method+last.Request)
+	_, err = admin.LockList(t.Context(), &pawlv1.LockListRequest{})
+	require.Equal(t, "no-lock", kindOf(t, err))
+}

@@ -35,6 +35,8 @@ type server interface {
 	MarkImage(context.Context, node.MarkRequest) (attempt.Bad, bool, error)
 	MetaValues(context.Context, []uint8) ([]node.MetaValue, error)
 	SetMetaValue(ctx context.Context, tag uint8, value []byte) error
+	LockSlots(context.Context) (pool string, held []node.LockSlot, err error)
+	LockRelease(context.Context, node.LockRelease) (node.LockSlot, error)
 	Settings() map[string]string
 	Reboot(context.Context, node.RebootRequest) (node.Expected, error)
 	Called(node.Call)

@@ -36,6 +36,21 @@ func (c *Client) MetaDelete(ctx context.Context, tag uint8) error {
 	return c.wrap(ctx, err)
 }
 
+// LockList tells who holds the lock that the node shares with others.
+func (c *Client) LockList(ctx context.Context) (*pawlv1.LockListResponse, error) {
+	v, err := c.rpc.LockList(ctx, &pawlv1.LockListRequest{})
+	return v, c.wrap(ctx, err)
+}
+
+// LockRelease frees a slot of it, and returns what the slot held.
+func (c *Client) LockRelease(ctx context.Context, r *pawlv1.LockReleaseRequest) (*pawlv1.LockSlot, error) {
+	v, err := c.rpc.LockRelease(ctx, r)
+	if err != nil {
+		return nil, c.wrap(ctx, err)
+	}
+	return whole(c, v.Released)
+}
+
 // Settings are what the node's service was told when it was started.
 func (c *Client) Settings(ctx context.Context) (*pawlv1.SettingsResponse, error) {
 	v, err := c.rpc.Settings(ctx, &pawlv1.SettingsRequest{})

@@ -73,6 +73,10 @@ const (
 	NodeMetaSetProcedure = "/pawl.v1.Node/MetaSet"
 	// NodeMetaDeleteProcedure is the fully-qualified name of the Node's MetaDelete RPC.
 	NodeMetaDeleteProcedure = "/pawl.v1.Node/MetaDelete"
+	// NodeLockListProcedure is the fully-qualified name of the Node's LockList RPC.
+	NodeLockListProcedure = "/pawl.v1.Node/LockList"
+	// NodeLockReleaseProcedure is the fully-qualified name of the Node's LockRelease RPC.
+	NodeLockReleaseProcedure = "/pawl.v1.Node/LockRelease"
 	// NodeSettingsProcedure is the fully-qualified name of the Node's Settings RPC.
 	NodeSettingsProcedure = "/pawl.v1.Node/Settings"
 	// NodeRebootProcedure is the fully-qualified name of the Node's Reboot RPC.
@@ -127,6 +131,13 @@ type NodeClient interface {
 	MetaSet(context.Context, *MetaSetRequest) (*MetaSetResponse, error)
 	// MetaDelete removes a value of the system's own from META. Where there is none it is refused (kind "no-value").
 	MetaDelete(context.Context, *MetaDeleteRequest) (*MetaDeleteResponse, error)
+	// LockList tells who holds the lock that the node shares with others. A node that shares none, or one that does not
+	// say who holds it, refuses (kind "no-lock").
+	LockList(context.Context, *LockListRequest) (*LockListResponse, error)
+	// LockRelease frees a slot of the lock by a person's order. From step "down" on a person's word alone is not enough
+	// (kind "lock-stands"): the holder's machine is off, or the slot is of an attempt of this very node that is over. A
+	// slot that has changed since it was listed is not freed (kind "lock-moved").
+	LockRelease(context.Context, *LockReleaseRequest) (*LockReleaseResponse, error)
 	// Settings tells how the service was started: what it was told, by name, without secrets.
 	Settings(context.Context, *SettingsRequest) (*SettingsResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
@@ -238,6 +249,19 @@ func NewNodeClient(httpClient connect.HTTPClient, baseURL string, opts ...connec
 			connect.WithSchema(nodeMethods.ByName("MetaDelete")),
 			connect.WithClientOptions(opts...),
 		),
+		lockList: connect.NewClient[LockListRequest, LockListResponse](
+			httpClient,
+			baseURL+NodeLockListProcedure,
+			connect.WithSchema(nodeMethods.ByName("LockList")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		lockRelease: connect.NewClient[LockReleaseRequest, LockReleaseResponse](
+			httpClient,
+			baseURL+NodeLockReleaseProcedure,
+			connect.WithSchema(nodeMethods.ByName("LockRelease")),
+			connect.WithClientOptions(opts...),
+		),
 		settings: connect.NewClient[SettingsRequest, SettingsResponse](
 			httpClient,
 			baseURL+NodeSettingsProcedure,
@@ -282,6 +306,8 @@ type nodeClient struct {
 	metaList    *connect.Client[MetaListRequest, MetaListResponse]
 	metaSet     *connect.Client[MetaSetRequest, MetaSetResponse]
 	metaDelete  *connect.Client[MetaDeleteRequest, MetaDeleteResponse]
+	lockList    *connect.Client[LockListRequest, LockListResponse]
+	lockRelease *connect.Client[LockReleaseRequest, LockReleaseResponse]
 	settings    *connect.Client[SettingsRequest, SettingsResponse]
 	reboot      *connect.Client[RebootRequest, RebootResponse]
 	events      *connect.Client[EventsRequest, Event]
@@ -406,6 +432,24 @@ func (c *nodeClient) MetaDelete(ctx context.Context, req *MetaDeleteRequest) (*M
 	return nil, err
 }
 
+// LockList calls pawl.v1.Node.LockList.
+func (c *nodeClient) LockList(ctx context.Context, req *LockListRequest) (*LockListResponse, error) {
+	response, err := c.lockList.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// LockRelease calls pawl.v1.Node.LockRelease.
+func (c *nodeClient) LockRelease(ctx context.Context, req *LockReleaseRequest) (*LockReleaseResponse, error) {
+	response, err := c.lockRelease.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Settings calls pawl.v1.Node.Settings.
 func (c *nodeClient) Settings(ctx context.Context, req *SettingsRequest) (*SettingsResponse, error) {
 	response, err := c.settings.CallUnary(ctx, connect.NewRequest(req))
@@ -478,6 +522,13 @@ type NodeHandler interface {
 	MetaSet(context.Context, *MetaSetRequest) (*MetaSetResponse, error)
 	// MetaDelete removes a value of the system's own from META. Where there is none it is refused (kind "no-value").
 	MetaDelete(context.Context, *MetaDeleteRequest) (*MetaDeleteResponse, error)
+	// LockList tells who holds the lock that the node shares with others. A node that shares none, or one that does not
+	// say who holds it, refuses (kind "no-lock").
+	LockList(context.Context, *LockListRequest) (*LockListResponse, error)
+	// LockRelease frees a slot of the lock by a person's order. From step "down" on a person's word alone is not enough
+	// (kind "lock-stands"): the holder's machine is off, or the slot is of an attempt of this very node that is over. A
+	// slot that has changed since it was listed is not freed (kind "lock-moved").
+	LockRelease(context.Context, *LockReleaseRequest) (*LockReleaseResponse, error)
 	// Settings tells how the service was started: what it was told, by name, without secrets.
 	Settings(context.Context, *SettingsRequest) (*SettingsResponse, error)
 	// Reboot restarts the node. It answers before the node goes down. While an operation runs it is refused, unless
@@ -585,6 +636,19 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 		connect.WithSchema(nodeMethods.ByName("MetaDelete")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeLockListHandler := connect.NewUnaryHandlerSimple(
+		NodeLockListProcedure,
+		svc.LockList,
+		connect.WithSchema(nodeMethods.ByName("LockList")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeLockReleaseHandler := connect.NewUnaryHandlerSimple(
+		NodeLockReleaseProcedure,
+		svc.LockRelease,
+		connect.WithSchema(nodeMethods.ByName("LockRelease")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeSettingsHandler := connect.NewUnaryHandlerSimple(
 		NodeSettingsProcedure,
 		svc.Settings,
@@ -640,6 +704,10 @@ func NewNodeHandler(svc NodeHandler, opts ...connect.HandlerOption) (string, htt
 			nodeMetaSetHandler.ServeHTTP(w, r)
 		case NodeMetaDeleteProcedure:
 			nodeMetaDeleteHandler.ServeHTTP(w, r)
+		case NodeLockListProcedure:
+			nodeLockListHandler.ServeHTTP(w, r)
+		case NodeLockReleaseProcedure:
+			nodeLockReleaseHandler.ServeHTTP(w, r)
 		case NodeSettingsProcedure:
 			nodeSettingsHandler.ServeHTTP(w, r)
 		case NodeRebootProcedure:
@@ -711,6 +779,14 @@ func (UnimplementedNodeHandler) MetaSet(context.Context, *MetaSetRequest) (*Meta
 
 func (UnimplementedNodeHandler) MetaDelete(context.Context, *MetaDeleteRequest) (*MetaDeleteResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.MetaDelete is not implemented"))
+}
+
+func (UnimplementedNodeHandler) LockList(context.Context, *LockListRequest) (*LockListResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.LockList is not implemented"))
+}
+
+func (UnimplementedNodeHandler) LockRelease(context.Context, *LockReleaseRequest) (*LockReleaseResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pawl.v1.Node.LockRelease is not implemented"))
 }
 
 func (UnimplementedNodeHandler) Settings(context.Context, *SettingsRequest) (*SettingsResponse, error) {

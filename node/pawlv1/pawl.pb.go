@@ -2446,6 +2446,315 @@ func (*MetaDeleteResponse) Descriptor() ([]byte, []int) {
 	return file_pawl_proto_rawDescGZIP(), []int{34}
 }
 
+type LockListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockListRequest) Reset() {
+	*x = LockListRequest{}
+	mi := &file_pawl_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockListRequest) ProtoMessage() {}
+
+func (x *LockListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockListRequest.ProtoReflect.Descriptor instead.
+func (*LockListRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{35}
+}
+
+type LockListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Held          []*LockSlot            `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"` // by somebody
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockListResponse) Reset() {
+	*x = LockListResponse{}
+	mi := &file_pawl_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockListResponse) ProtoMessage() {}
+
+func (x *LockListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockListResponse.ProtoReflect.Descriptor instead.
+func (*LockListResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *LockListResponse) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *LockListResponse) GetHeld() []*LockSlot {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+// LockSlot is a slot of a lock that somebody holds.
+type LockSlot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // changes with every write
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`       // id of the holder
+	Attempt       string                 `protobuf:"bytes,4,opt,name=attempt,proto3" json:"attempt,omitempty"` // id of the holder's attempt
+	Step          string                 `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`       // "claimed", "drained", "down", "back"
+	Of            uint32                 `protobuf:"varint,6,opt,name=of,proto3" json:"of,omitempty"`          // how many may hold at once, as the holder was told
+	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"` // where the holder's API answers; empty if not known
+	What          string                 `protobuf:"bytes,8,opt,name=what,proto3" json:"what,omitempty"`       // what it is about, for people
+	Since         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`     // it is at this step, by the holder's clock; for people
+	Seen          *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=seen,proto3" json:"seen,omitempty"`      // it last wrote
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockSlot) Reset() {
+	*x = LockSlot{}
+	mi := &file_pawl_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockSlot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockSlot) ProtoMessage() {}
+
+func (x *LockSlot) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockSlot.ProtoReflect.Descriptor instead.
+func (*LockSlot) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *LockSlot) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LockSlot) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *LockSlot) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LockSlot) GetAttempt() string {
+	if x != nil {
+		return x.Attempt
+	}
+	return ""
+}
+
+func (x *LockSlot) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *LockSlot) GetOf() uint32 {
+	if x != nil {
+		return x.Of
+	}
+	return 0
+}
+
+func (x *LockSlot) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LockSlot) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *LockSlot) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *LockSlot) GetSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
+type LockReleaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`                                 // as it was listed
+	MachineIsOff  string                 `protobuf:"bytes,3,opt,name=machine_is_off,json=machineIsOff,proto3" json:"machine_is_off,omitempty"` // how it is known that the holder's machine is off and stays off; empty: it is not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockReleaseRequest) Reset() {
+	*x = LockReleaseRequest{}
+	mi := &file_pawl_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockReleaseRequest) ProtoMessage() {}
+
+func (x *LockReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockReleaseRequest.ProtoReflect.Descriptor instead.
+func (*LockReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *LockReleaseRequest) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LockReleaseRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *LockReleaseRequest) GetMachineIsOff() string {
+	if x != nil {
+		return x.MachineIsOff
+	}
+	return ""
+}
+
+type LockReleaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Released      *LockSlot              `protobuf:"bytes,1,opt,name=released,proto3" json:"released,omitempty"` // what the slot held
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockReleaseResponse) Reset() {
+	*x = LockReleaseResponse{}
+	mi := &file_pawl_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockReleaseResponse) ProtoMessage() {}
+
+func (x *LockReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pawl_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockReleaseResponse.ProtoReflect.Descriptor instead.
+func (*LockReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_pawl_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LockReleaseResponse) GetReleased() *LockSlot {
+	if x != nil {
+		return x.Released
+	}
+	return nil
+}
+
 type SettingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2454,7 +2763,7 @@ type SettingsRequest struct {
 
 func (x *SettingsRequest) Reset() {
 	*x = SettingsRequest{}
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2775,7 @@ func (x *SettingsRequest) String() string {
 func (*SettingsRequest) ProtoMessage() {}
 
 func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[35]
+	mi := &file_pawl_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2788,7 @@ func (x *SettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsRequest.ProtoReflect.Descriptor instead.
 func (*SettingsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{35}
+	return file_pawl_proto_rawDescGZIP(), []int{40}
 }
 
 type SettingsResponse struct {
@@ -2491,7 +2800,7 @@ type SettingsResponse struct {
 
 func (x *SettingsResponse) Reset() {
 	*x = SettingsResponse{}
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2812,7 @@ func (x *SettingsResponse) String() string {
 func (*SettingsResponse) ProtoMessage() {}
 
 func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[36]
+	mi := &file_pawl_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2825,7 @@ func (x *SettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsResponse.ProtoReflect.Descriptor instead.
 func (*SettingsResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{36}
+	return file_pawl_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SettingsResponse) GetSettings() []*Setting {
@@ -2537,7 +2846,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2858,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[37]
+	mi := &file_pawl_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +2871,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{37}
+	return file_pawl_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Setting) GetName() string {
@@ -2589,7 +2898,7 @@ type RebootRequest struct {
 
 func (x *RebootRequest) Reset() {
 	*x = RebootRequest{}
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2910,7 @@ func (x *RebootRequest) String() string {
 func (*RebootRequest) ProtoMessage() {}
 
 func (x *RebootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[38]
+	mi := &file_pawl_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2923,7 @@ func (x *RebootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootRequest.ProtoReflect.Descriptor instead.
 func (*RebootRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{38}
+	return file_pawl_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RebootRequest) GetForce() bool {
@@ -2642,7 +2951,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_pawl_proto_msgTypes[39]
+	mi := &file_pawl_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2963,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[39]
+	mi := &file_pawl_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2976,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{39}
+	return file_pawl_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EventsRequest) GetSince() uint64 {
@@ -2702,7 +3011,7 @@ type DmesgRequest struct {
 
 func (x *DmesgRequest) Reset() {
 	*x = DmesgRequest{}
-	mi := &file_pawl_proto_msgTypes[40]
+	mi := &file_pawl_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +3023,7 @@ func (x *DmesgRequest) String() string {
 func (*DmesgRequest) ProtoMessage() {}
 
 func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[40]
+	mi := &file_pawl_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +3036,7 @@ func (x *DmesgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DmesgRequest.ProtoReflect.Descriptor instead.
 func (*DmesgRequest) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{40}
+	return file_pawl_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DmesgRequest) GetFollow() bool {
@@ -2765,7 +3074,7 @@ type KernelMessage struct {
 
 func (x *KernelMessage) Reset() {
 	*x = KernelMessage{}
-	mi := &file_pawl_proto_msgTypes[41]
+	mi := &file_pawl_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +3086,7 @@ func (x *KernelMessage) String() string {
 func (*KernelMessage) ProtoMessage() {}
 
 func (x *KernelMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[41]
+	mi := &file_pawl_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +3099,7 @@ func (x *KernelMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelMessage.ProtoReflect.Descriptor instead.
 func (*KernelMessage) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{41}
+	return file_pawl_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *KernelMessage) GetSequence() uint64 {
@@ -2837,7 +3146,7 @@ type RebootResponse struct {
 
 func (x *RebootResponse) Reset() {
 	*x = RebootResponse{}
-	mi := &file_pawl_proto_msgTypes[42]
+	mi := &file_pawl_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3158,7 @@ func (x *RebootResponse) String() string {
 func (*RebootResponse) ProtoMessage() {}
 
 func (x *RebootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[42]
+	mi := &file_pawl_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3171,7 @@ func (x *RebootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebootResponse.ProtoReflect.Descriptor instead.
 func (*RebootResponse) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{42}
+	return file_pawl_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RebootResponse) GetExpected() *Expected {
@@ -2895,7 +3204,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_pawl_proto_msgTypes[43]
+	mi := &file_pawl_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3216,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[43]
+	mi := &file_pawl_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3229,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{43}
+	return file_pawl_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Event) GetId() uint64 {
@@ -3079,7 +3388,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_pawl_proto_msgTypes[44]
+	mi := &file_pawl_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3400,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[44]
+	mi := &file_pawl_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3413,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{44}
+	return file_pawl_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Sequence) GetDone() bool {
@@ -3138,7 +3447,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_pawl_proto_msgTypes[45]
+	mi := &file_pawl_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3459,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[45]
+	mi := &file_pawl_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3472,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{45}
+	return file_pawl_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Notice) GetText() string {
@@ -3194,7 +3503,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_pawl_proto_msgTypes[46]
+	mi := &file_pawl_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3515,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[46]
+	mi := &file_pawl_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3528,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{46}
+	return file_pawl_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Call) GetCaller() string {
@@ -3313,7 +3622,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_pawl_proto_msgTypes[47]
+	mi := &file_pawl_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3634,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[47]
+	mi := &file_pawl_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3647,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{47}
+	return file_pawl_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Task) GetPhase() string {
@@ -3395,7 +3704,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_pawl_proto_msgTypes[48]
+	mi := &file_pawl_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3716,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[48]
+	mi := &file_pawl_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3729,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{48}
+	return file_pawl_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Progress) GetStep() string {
@@ -3506,7 +3815,7 @@ type Amount struct {
 
 func (x *Amount) Reset() {
 	*x = Amount{}
-	mi := &file_pawl_proto_msgTypes[49]
+	mi := &file_pawl_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3827,7 @@ func (x *Amount) String() string {
 func (*Amount) ProtoMessage() {}
 
 func (x *Amount) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[49]
+	mi := &file_pawl_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3840,7 @@ func (x *Amount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amount.ProtoReflect.Descriptor instead.
 func (*Amount) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{49}
+	return file_pawl_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Amount) GetBytes() int64 {
@@ -3574,7 +3883,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pawl_proto_msgTypes[50]
+	mi := &file_pawl_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3586,7 +3895,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[50]
+	mi := &file_pawl_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3599,7 +3908,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{50}
+	return file_pawl_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Layer) GetNumber() uint32 {
@@ -3635,7 +3944,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_pawl_proto_msgTypes[51]
+	mi := &file_pawl_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3956,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[51]
+	mi := &file_pawl_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3969,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{51}
+	return file_pawl_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Armed) GetAttempt() *Attempt {
@@ -3699,7 +4008,7 @@ type Expected struct {
 
 func (x *Expected) Reset() {
 	*x = Expected{}
-	mi := &file_pawl_proto_msgTypes[52]
+	mi := &file_pawl_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +4020,7 @@ func (x *Expected) String() string {
 func (*Expected) ProtoMessage() {}
 
 func (x *Expected) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[52]
+	mi := &file_pawl_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +4033,7 @@ func (x *Expected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expected.ProtoReflect.Descriptor instead.
 func (*Expected) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{52}
+	return file_pawl_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Expected) GetBootId() string {
@@ -3779,7 +4088,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pawl_proto_msgTypes[53]
+	mi := &file_pawl_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +4100,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pawl_proto_msgTypes[53]
+	mi := &file_pawl_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +4113,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pawl_proto_rawDescGZIP(), []int{53}
+	return file_pawl_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Error) GetKind() string {
@@ -4047,6 +4356,28 @@ const file_pawl_proto_rawDesc = "" +
 	"\x11MetaDeleteRequest\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\rR\x03tag\"\x14\n" +
 	"\x12MetaDeleteResponse\"\x11\n" +
+	"\x0fLockListRequest\"M\n" +
+	"\x10LockListResponse\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\tR\x04pool\x12%\n" +
+	"\x04held\x18\x02 \x03(\v2\x11.pawl.v1.LockSlotR\x04held\"\x9c\x02\n" +
+	"\bLockSlot\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\tR\aattempt\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\tR\x04step\x12\x0e\n" +
+	"\x02of\x18\x06 \x01(\rR\x02of\x12\x18\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x12\x12\n" +
+	"\x04what\x18\b \x01(\tR\x04what\x120\n" +
+	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12.\n" +
+	"\x04seen\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\"j\n" +
+	"\x12LockReleaseRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12$\n" +
+	"\x0emachine_is_off\x18\x03 \x01(\tR\fmachineIsOff\"D\n" +
+	"\x13LockReleaseResponse\x12-\n" +
+	"\breleased\x18\x01 \x01(\v2\x11.pawl.v1.LockSlotR\breleased\"\x11\n" +
 	"\x0fSettingsRequest\"@\n" +
 	"\x10SettingsResponse\x12,\n" +
 	"\bsettings\x18\x01 \x03(\v2\x10.pawl.v1.SettingR\bsettings\"3\n" +
@@ -4146,8 +4477,7 @@ const file_pawl_proto_rawDesc = "" +
 	"\aattempt\x18\x05 \x01(\tR\aattempt\x12\x12\n" +
 	"\x04slot\x18\x06 \x01(\tR\x04slot\"\x1b\n" +
 	"\x05Error\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind2\xb3\n" +
-	"\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind2\xd8\v\n" +
 	"\x04Node\x12K\n" +
 	"\aVersion\x12\x17.pawl.v1.VersionRequest\x1a\x18.pawl.v1.VersionResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12H\n" +
 	"\x06Status\x12\x16.pawl.v1.StatusRequest\x1a\x17.pawl.v1.StatusResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12H\n" +
@@ -4163,7 +4493,9 @@ const file_pawl_proto_rawDesc = "" +
 	"\bMetaList\x12\x18.pawl.v1.MetaListRequest\x1a\x19.pawl.v1.MetaListResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12G\n" +
 	"\aMetaSet\x12\x17.pawl.v1.MetaSetRequest\x1a\x18.pawl.v1.MetaSetResponse\"\t\xea\xe0\x18\x05admin\x12P\n" +
 	"\n" +
-	"MetaDelete\x12\x1a.pawl.v1.MetaDeleteRequest\x1a\x1b.pawl.v1.MetaDeleteResponse\"\t\xea\xe0\x18\x05admin\x12P\n" +
+	"MetaDelete\x12\x1a.pawl.v1.MetaDeleteRequest\x1a\x1b.pawl.v1.MetaDeleteResponse\"\t\xea\xe0\x18\x05admin\x12N\n" +
+	"\bLockList\x12\x18.pawl.v1.LockListRequest\x1a\x19.pawl.v1.LockListResponse\"\r\xea\xe0\x18\x06reader\x90\x02\x01\x12S\n" +
+	"\vLockRelease\x12\x1b.pawl.v1.LockReleaseRequest\x1a\x1c.pawl.v1.LockReleaseResponse\"\t\xea\xe0\x18\x05admin\x12P\n" +
 	"\bSettings\x12\x18.pawl.v1.SettingsRequest\x1a\x19.pawl.v1.SettingsResponse\"\x0f\xea\xe0\x18\boperator\x90\x02\x01\x12G\n" +
 	"\x06Reboot\x12\x16.pawl.v1.RebootRequest\x1a\x17.pawl.v1.RebootResponse\"\f\xea\xe0\x18\boperator\x12>\n" +
 	"\x06Events\x12\x16.pawl.v1.EventsRequest\x1a\x0e.pawl.v1.Event\"\n" +
@@ -4186,7 +4518,7 @@ func file_pawl_proto_rawDescGZIP() []byte {
 	return file_pawl_proto_rawDescData
 }
 
-var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_pawl_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_pawl_proto_goTypes = []any{
 	(*VersionRequest)(nil),             // 0: pawl.v1.VersionRequest
 	(*VersionResponse)(nil),            // 1: pawl.v1.VersionResponse
@@ -4223,29 +4555,34 @@ var file_pawl_proto_goTypes = []any{
 	(*MetaSetResponse)(nil),            // 32: pawl.v1.MetaSetResponse
 	(*MetaDeleteRequest)(nil),          // 33: pawl.v1.MetaDeleteRequest
 	(*MetaDeleteResponse)(nil),         // 34: pawl.v1.MetaDeleteResponse
-	(*SettingsRequest)(nil),            // 35: pawl.v1.SettingsRequest
-	(*SettingsResponse)(nil),           // 36: pawl.v1.SettingsResponse
-	(*Setting)(nil),                    // 37: pawl.v1.Setting
-	(*RebootRequest)(nil),              // 38: pawl.v1.RebootRequest
-	(*EventsRequest)(nil),              // 39: pawl.v1.EventsRequest
-	(*DmesgRequest)(nil),               // 40: pawl.v1.DmesgRequest
-	(*KernelMessage)(nil),              // 41: pawl.v1.KernelMessage
-	(*RebootResponse)(nil),             // 42: pawl.v1.RebootResponse
-	(*Event)(nil),                      // 43: pawl.v1.Event
-	(*Sequence)(nil),                   // 44: pawl.v1.Sequence
-	(*Notice)(nil),                     // 45: pawl.v1.Notice
-	(*Call)(nil),                       // 46: pawl.v1.Call
-	(*Task)(nil),                       // 47: pawl.v1.Task
-	(*Progress)(nil),                   // 48: pawl.v1.Progress
-	(*Amount)(nil),                     // 49: pawl.v1.Amount
-	(*Layer)(nil),                      // 50: pawl.v1.Layer
-	(*Armed)(nil),                      // 51: pawl.v1.Armed
-	(*Expected)(nil),                   // 52: pawl.v1.Expected
-	(*Error)(nil),                      // 53: pawl.v1.Error
-	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 55: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil), // 56: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 57: google.protobuf.FieldOptions
+	(*LockListRequest)(nil),            // 35: pawl.v1.LockListRequest
+	(*LockListResponse)(nil),           // 36: pawl.v1.LockListResponse
+	(*LockSlot)(nil),                   // 37: pawl.v1.LockSlot
+	(*LockReleaseRequest)(nil),         // 38: pawl.v1.LockReleaseRequest
+	(*LockReleaseResponse)(nil),        // 39: pawl.v1.LockReleaseResponse
+	(*SettingsRequest)(nil),            // 40: pawl.v1.SettingsRequest
+	(*SettingsResponse)(nil),           // 41: pawl.v1.SettingsResponse
+	(*Setting)(nil),                    // 42: pawl.v1.Setting
+	(*RebootRequest)(nil),              // 43: pawl.v1.RebootRequest
+	(*EventsRequest)(nil),              // 44: pawl.v1.EventsRequest
+	(*DmesgRequest)(nil),               // 45: pawl.v1.DmesgRequest
+	(*KernelMessage)(nil),              // 46: pawl.v1.KernelMessage
+	(*RebootResponse)(nil),             // 47: pawl.v1.RebootResponse
+	(*Event)(nil),                      // 48: pawl.v1.Event
+	(*Sequence)(nil),                   // 49: pawl.v1.Sequence
+	(*Notice)(nil),                     // 50: pawl.v1.Notice
+	(*Call)(nil),                       // 51: pawl.v1.Call
+	(*Task)(nil),                       // 52: pawl.v1.Task
+	(*Progress)(nil),                   // 53: pawl.v1.Progress
+	(*Amount)(nil),                     // 54: pawl.v1.Amount
+	(*Layer)(nil),                      // 55: pawl.v1.Layer
+	(*Armed)(nil),                      // 56: pawl.v1.Armed
+	(*Expected)(nil),                   // 57: pawl.v1.Expected
+	(*Error)(nil),                      // 58: pawl.v1.Error
+	(*timestamppb.Timestamp)(nil),      // 59: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 60: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil), // 61: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 62: google.protobuf.FieldOptions
 }
 var file_pawl_proto_depIdxs = []int32{
 	4,  // 0: pawl.v1.StatusResponse.slots:type_name -> pawl.v1.Slot
@@ -4253,12 +4590,12 @@ var file_pawl_proto_depIdxs = []int32{
 	6,  // 2: pawl.v1.StatusResponse.known_bad:type_name -> pawl.v1.Bad
 	7,  // 3: pawl.v1.StatusResponse.operation:type_name -> pawl.v1.Operation
 	8,  // 4: pawl.v1.StatusResponse.checks:type_name -> pawl.v1.Checks
-	54, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
-	54, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
-	54, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
-	54, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	48, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
-	54, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
+	59, // 5: pawl.v1.Attempt.begun:type_name -> google.protobuf.Timestamp
+	59, // 6: pawl.v1.Attempt.changed:type_name -> google.protobuf.Timestamp
+	59, // 7: pawl.v1.Bad.when:type_name -> google.protobuf.Timestamp
+	59, // 8: pawl.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	53, // 9: pawl.v1.Operation.progress:type_name -> pawl.v1.Progress
+	59, // 10: pawl.v1.Checks.deadline:type_name -> google.protobuf.Timestamp
 	11, // 11: pawl.v1.DoctorResponse.boots:type_name -> pawl.v1.PredictedBoot
 	12, // 12: pawl.v1.DoctorResponse.findings:type_name -> pawl.v1.Finding
 	15, // 13: pawl.v1.PlanResponse.plan:type_name -> pawl.v1.Plan
@@ -4266,70 +4603,78 @@ var file_pawl_proto_depIdxs = []int32{
 	5,  // 15: pawl.v1.ConfirmResponse.attempt:type_name -> pawl.v1.Attempt
 	6,  // 16: pawl.v1.MarkResponse.bad:type_name -> pawl.v1.Bad
 	30, // 17: pawl.v1.MetaListResponse.values:type_name -> pawl.v1.MetaValue
-	37, // 18: pawl.v1.SettingsResponse.settings:type_name -> pawl.v1.Setting
-	55, // 19: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
-	52, // 20: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
-	15, // 21: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
-	48, // 22: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
-	51, // 23: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
-	47, // 24: pawl.v1.Event.task:type_name -> pawl.v1.Task
-	44, // 25: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
-	45, // 26: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
-	46, // 27: pawl.v1.Event.call:type_name -> pawl.v1.Call
-	54, // 28: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
-	55, // 29: pawl.v1.Call.elapsed:type_name -> google.protobuf.Duration
-	55, // 30: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
-	55, // 31: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
-	50, // 32: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
-	49, // 33: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
-	55, // 34: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
-	49, // 35: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
-	5,  // 36: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
-	52, // 37: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
-	56, // 38: pawl.v1.role:extendee -> google.protobuf.MethodOptions
-	57, // 39: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
-	57, // 40: pawl.v1.secret:extendee -> google.protobuf.FieldOptions
-	0,  // 41: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
-	2,  // 42: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
-	9,  // 43: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
-	13, // 44: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
-	16, // 45: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
-	17, // 46: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
-	19, // 47: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
-	21, // 48: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
-	22, // 49: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
-	24, // 50: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
-	26, // 51: pawl.v1.Node.Mark:input_type -> pawl.v1.MarkRequest
-	28, // 52: pawl.v1.Node.MetaList:input_type -> pawl.v1.MetaListRequest
-	31, // 53: pawl.v1.Node.MetaSet:input_type -> pawl.v1.MetaSetRequest
-	33, // 54: pawl.v1.Node.MetaDelete:input_type -> pawl.v1.MetaDeleteRequest
-	35, // 55: pawl.v1.Node.Settings:input_type -> pawl.v1.SettingsRequest
-	38, // 56: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
-	39, // 57: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
-	40, // 58: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
-	1,  // 59: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
-	3,  // 60: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
-	10, // 61: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
-	14, // 62: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
-	43, // 63: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
-	18, // 64: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
-	20, // 65: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
-	43, // 66: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
-	23, // 67: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
-	25, // 68: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
-	27, // 69: pawl.v1.Node.Mark:output_type -> pawl.v1.MarkResponse
-	29, // 70: pawl.v1.Node.MetaList:output_type -> pawl.v1.MetaListResponse
-	32, // 71: pawl.v1.Node.MetaSet:output_type -> pawl.v1.MetaSetResponse
-	34, // 72: pawl.v1.Node.MetaDelete:output_type -> pawl.v1.MetaDeleteResponse
-	36, // 73: pawl.v1.Node.Settings:output_type -> pawl.v1.SettingsResponse
-	42, // 74: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
-	43, // 75: pawl.v1.Node.Events:output_type -> pawl.v1.Event
-	41, // 76: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
-	59, // [59:77] is the sub-list for method output_type
-	41, // [41:59] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	38, // [38:41] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	37, // 18: pawl.v1.LockListResponse.held:type_name -> pawl.v1.LockSlot
+	59, // 19: pawl.v1.LockSlot.since:type_name -> google.protobuf.Timestamp
+	59, // 20: pawl.v1.LockSlot.seen:type_name -> google.protobuf.Timestamp
+	37, // 21: pawl.v1.LockReleaseResponse.released:type_name -> pawl.v1.LockSlot
+	42, // 22: pawl.v1.SettingsResponse.settings:type_name -> pawl.v1.Setting
+	60, // 23: pawl.v1.KernelMessage.since_boot:type_name -> google.protobuf.Duration
+	57, // 24: pawl.v1.RebootResponse.expected:type_name -> pawl.v1.Expected
+	15, // 25: pawl.v1.Event.plan:type_name -> pawl.v1.Plan
+	53, // 26: pawl.v1.Event.progress:type_name -> pawl.v1.Progress
+	56, // 27: pawl.v1.Event.armed:type_name -> pawl.v1.Armed
+	52, // 28: pawl.v1.Event.task:type_name -> pawl.v1.Task
+	49, // 29: pawl.v1.Event.sequence:type_name -> pawl.v1.Sequence
+	50, // 30: pawl.v1.Event.notice:type_name -> pawl.v1.Notice
+	51, // 31: pawl.v1.Event.call:type_name -> pawl.v1.Call
+	59, // 32: pawl.v1.Event.time:type_name -> google.protobuf.Timestamp
+	60, // 33: pawl.v1.Call.elapsed:type_name -> google.protobuf.Duration
+	60, // 34: pawl.v1.Task.elapsed:type_name -> google.protobuf.Duration
+	60, // 35: pawl.v1.Progress.elapsed:type_name -> google.protobuf.Duration
+	55, // 36: pawl.v1.Progress.layer:type_name -> pawl.v1.Layer
+	54, // 37: pawl.v1.Progress.whole:type_name -> pawl.v1.Amount
+	60, // 38: pawl.v1.Amount.left:type_name -> google.protobuf.Duration
+	54, // 39: pawl.v1.Layer.amount:type_name -> pawl.v1.Amount
+	5,  // 40: pawl.v1.Armed.attempt:type_name -> pawl.v1.Attempt
+	57, // 41: pawl.v1.Armed.expected:type_name -> pawl.v1.Expected
+	61, // 42: pawl.v1.role:extendee -> google.protobuf.MethodOptions
+	62, // 43: pawl.v1.role_if_set:extendee -> google.protobuf.FieldOptions
+	62, // 44: pawl.v1.secret:extendee -> google.protobuf.FieldOptions
+	0,  // 45: pawl.v1.Node.Version:input_type -> pawl.v1.VersionRequest
+	2,  // 46: pawl.v1.Node.Status:input_type -> pawl.v1.StatusRequest
+	9,  // 47: pawl.v1.Node.Doctor:input_type -> pawl.v1.DoctorRequest
+	13, // 48: pawl.v1.Node.Plan:input_type -> pawl.v1.PlanRequest
+	16, // 49: pawl.v1.Node.Upgrade:input_type -> pawl.v1.UpgradeRequest
+	17, // 50: pawl.v1.Node.CancelStage:input_type -> pawl.v1.CancelStageRequest
+	19, // 51: pawl.v1.Node.Cancel:input_type -> pawl.v1.CancelRequest
+	21, // 52: pawl.v1.Node.Rollback:input_type -> pawl.v1.RollbackRequest
+	22, // 53: pawl.v1.Node.Confirm:input_type -> pawl.v1.ConfirmRequest
+	24, // 54: pawl.v1.Node.Repair:input_type -> pawl.v1.RepairRequest
+	26, // 55: pawl.v1.Node.Mark:input_type -> pawl.v1.MarkRequest
+	28, // 56: pawl.v1.Node.MetaList:input_type -> pawl.v1.MetaListRequest
+	31, // 57: pawl.v1.Node.MetaSet:input_type -> pawl.v1.MetaSetRequest
+	33, // 58: pawl.v1.Node.MetaDelete:input_type -> pawl.v1.MetaDeleteRequest
+	35, // 59: pawl.v1.Node.LockList:input_type -> pawl.v1.LockListRequest
+	38, // 60: pawl.v1.Node.LockRelease:input_type -> pawl.v1.LockReleaseRequest
+	40, // 61: pawl.v1.Node.Settings:input_type -> pawl.v1.SettingsRequest
+	43, // 62: pawl.v1.Node.Reboot:input_type -> pawl.v1.RebootRequest
+	44, // 63: pawl.v1.Node.Events:input_type -> pawl.v1.EventsRequest
+	45, // 64: pawl.v1.Node.Dmesg:input_type -> pawl.v1.DmesgRequest
+	1,  // 65: pawl.v1.Node.Version:output_type -> pawl.v1.VersionResponse
+	3,  // 66: pawl.v1.Node.Status:output_type -> pawl.v1.StatusResponse
+	10, // 67: pawl.v1.Node.Doctor:output_type -> pawl.v1.DoctorResponse
+	14, // 68: pawl.v1.Node.Plan:output_type -> pawl.v1.PlanResponse
+	48, // 69: pawl.v1.Node.Upgrade:output_type -> pawl.v1.Event
+	18, // 70: pawl.v1.Node.CancelStage:output_type -> pawl.v1.CancelStageResponse
+	20, // 71: pawl.v1.Node.Cancel:output_type -> pawl.v1.CancelResponse
+	48, // 72: pawl.v1.Node.Rollback:output_type -> pawl.v1.Event
+	23, // 73: pawl.v1.Node.Confirm:output_type -> pawl.v1.ConfirmResponse
+	25, // 74: pawl.v1.Node.Repair:output_type -> pawl.v1.RepairResponse
+	27, // 75: pawl.v1.Node.Mark:output_type -> pawl.v1.MarkResponse
+	29, // 76: pawl.v1.Node.MetaList:output_type -> pawl.v1.MetaListResponse
+	32, // 77: pawl.v1.Node.MetaSet:output_type -> pawl.v1.MetaSetResponse
+	34, // 78: pawl.v1.Node.MetaDelete:output_type -> pawl.v1.MetaDeleteResponse
+	36, // 79: pawl.v1.Node.LockList:output_type -> pawl.v1.LockListResponse
+	39, // 80: pawl.v1.Node.LockRelease:output_type -> pawl.v1.LockReleaseResponse
+	41, // 81: pawl.v1.Node.Settings:output_type -> pawl.v1.SettingsResponse
+	47, // 82: pawl.v1.Node.Reboot:output_type -> pawl.v1.RebootResponse
+	48, // 83: pawl.v1.Node.Events:output_type -> pawl.v1.Event
+	46, // 84: pawl.v1.Node.Dmesg:output_type -> pawl.v1.KernelMessage
+	65, // [65:85] is the sub-list for method output_type
+	45, // [45:65] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	42, // [42:45] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_pawl_proto_init() }
@@ -4337,7 +4682,7 @@ func file_pawl_proto_init() {
 	if File_pawl_proto != nil {
 		return
 	}
-	file_pawl_proto_msgTypes[43].OneofWrappers = []any{
+	file_pawl_proto_msgTypes[48].OneofWrappers = []any{
 		(*Event_Plan)(nil),
 		(*Event_Progress)(nil),
 		(*Event_Armed)(nil),
@@ -4352,7 +4697,7 @@ func file_pawl_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pawl_proto_rawDesc), len(file_pawl_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   54,
+			NumMessages:   59,
 			NumExtensions: 3,
 			NumServices:   1,
 		},

@@ -135,7 +135,7 @@ const forceTime = 5 * time.Minute
 // share has the node share a pool, and its status tell of it.
 func (o *order) share(c *node.Config, part *cluster.Config, store lock.Store) {
 	pool := lock.Pool{Store: store, Name: o.pool, Of: o.size, Address: o.address, Log: c.Log}
-	part.Lock = pool
+	part.Lock, c.Lock = pool, cluster.Shown{Pool: pool}
 	c.Notes = func(ctx context.Context) []string { return notes(ctx, pool) }
 }
 
