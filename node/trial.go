@@ -9,7 +9,6 @@ import (
 
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
-	"github.com/pawl-os/pawl/upgrade/progress"
 )
 
 // recordTime bounds how long the reason of a failed trial may take to reach META. The restart does not wait longer.
@@ -181,58 +180,6 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// StartClock starts the watchdog and the clock of a trial, once, before it is known whether this boot is one. Start
-// does it; who serves before Start, or does anything else that may hang, calls it first.
-func (s *Server) StartClock() {
-	t := &s.trial
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.timer != nil {
-		return
-	}
-	t.deadline = time.Now().Add(s.config.TrialDeadline)
-	s.guard.on(guardTry, t.deadline.Add(recordTime))
-	t.timer = time.AfterFunc(s.config.TrialDeadline, s.timeUp)
-}
-
-// timeUp ends a trial that was not confirmed in time.
-func (s *Server) timeUp() {
-	t := &s.trial
-	if t.unknown() {
-		if err := s.askAgain(); err != nil {
-			s.log.Error("whether this boot is a trial is not known, so it goes on", "reason", err)
-			s.guard.on(guardDisarm, time.Time{})
-			return
-		}
-	}
-	t.mu.Lock()
-	reason := fmt.Sprintf("not confirmed within %s", s.config.TrialDeadline)
-	switch {
-	case t.state == TrialRunning && t.check != "":
-		reason += fmt.Sprintf(": check %q has not answered", t.check)
-	case t.state == TrialWaiting:
-		reason += ": the system did not come up so far that its checks began"
-	}
-	t.mu.Unlock()
-	s.late(reason)
-}
-
-// askAgain finds out whether this boot is a trial, when Start could not.
-func (s *Server) askAgain() error {
-	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
-	defer cancel()
-	return Check{Run: func(context.Context) error {
-		return s.with(true, func(m machine) error {
-			st, err := m.Status()
-			trial := st.Loader.Trial() && st.Unordered == ""
-			if err == nil && s.trial.isKnown(trial) && !trial {
-				s.guard.on(guardDisarm, time.Time{})
-			}
-			return err
-		})
-	}}.run(ctx)
-}
-
 // isKnown says whether this boot is a trial; the clock of one that is none ends. It reports false when that was known
 // before.
 func (t *trial) isKnown(trial bool) bool {
@@ -279,104 +226,4 @@ func (s *Server) setProblem(err error) {
 	s.mu.Lock()
 	s.problem = err.Error()
 	s.mu.Unlock()
-}
-
-func (s *Server) confirm(ctx context.Context) error {
-	return s.briefly(ctx, "confirm", func(*Operation) (err error) {
-		s.at("trial", Phase(progress.StepConfirm))
-		for try := range maxTries {
-			err = s.confirmOnce(ctx, try)
-			final := errors.Is(err, upgrade.ErrCold) || errors.Is(err, upgrade.ErrUnordered)
-			if err == nil || ctx.Err() != nil || final {
-				break
-			}
-			s.log.Warn("confirm", "reason", err)
-		}
-		return err
-	})
-}
-
-func (s *Server) confirmOnce(ctx context.Context, try int) error {
-	if try > 0 {
-		if err := pause(ctx); err != nil {
-			return err
-		}
-	}
-	return s.with(false, func(m machine) error {
-		if s.trial.why() != nil || s.trial.wasConfirmed() { // rolled back or confirmed by hand, or out of time
-			return nil
-		}
-		if err := m.Reached(ctx, "confirm"); err != nil {
-			s.log.Warn("trial", "reason", err)
-		}
-		a, err := m.Confirm(ctx, upgrade.Options{})
-		if err != nil {
-			return err
-		}
-		s.isConfirmed(a)
-		return nil
-	})
-}
-
-// isConfirmed ends a trial, if this boot is one. a may be nil.
-func (s *Server) isConfirmed(a *attempt.Attempt) {
-	s.trial.move(TrialConfirmed, "", TrialWaiting, TrialRunning)
-	s.trial.stop()
-	s.guard.on(guardDisarm, time.Time{})
-	if a == nil {
-		s.log.Info("confirmed")
-	} else {
-		s.log.Info("confirmed", "attempt", a.String())
-	}
-}
-
-// giveUp ends a trial that failed, for good: tries that are left are not used, since a check has said no. The reason is
-// recorded if that can be done soon, then the machine restarts.
-func (s *Server) giveUp(reason string) { s.leave(reason, machine.Failed) }
-
-// late ends this boot of a trial, because nothing was said in time. The tries that are left are used.
-func (s *Server) late(reason string) { s.leave(reason, machine.Late) }
-
-func (s *Server) leave(reason string, record func(machine, context.Context, string) error) {
-	if !s.trial.giveUp(reason) {
-		return
-	}
-	s.log.Error("the trial is given up", "reason", reason)
-	s.guard.on(guardHurry, time.Now().Add(recordTime))
-	ctx, cancel := context.WithTimeout(s.ctx, recordTime)
-	defer cancel()
-	recorded := make(chan error, 1)
-	go func() { recorded <- s.recordWhy(ctx, reason, record) }()
-	select {
-	case err := <-recorded:
-		if err != nil {
-			s.log.Error("the reason is not recorded", "reason", err)
-		}
-	case <-ctx.Done():
-		s.log.Error("the reason is not recorded in time")
-	}
-	if s.ctx.Err() == nil {
-		_ = s.restartNow("the trial failed: " + reason)
-	}
-}
-
-func (t *trial) giveUp(reason string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.gone || t.state == TrialNone || t.state == TrialConfirmed {
-		return false
-	}
-	t.gone = true
-	if t.state != TrialFailed {
-		t.state, t.reason = TrialFailed, reason
-	}
-	return true
-}
-
-// recordWhy has the machine write down why the trial ends.
-func (s *Server) recordWhy(ctx context.Context, reason string, record func(machine, context.Context,
-	string) error) error {
-	return s.briefly(ctx, "record why the trial failed", func(*Operation) error {
-		return s.with(false, func(m machine) error { return record(m, ctx, reason) })
-	})
 }

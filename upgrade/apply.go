@@ -3,11 +3,8 @@ package upgrade
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -16,7 +13,6 @@ import (
 	"github.com/pawl-os/pawl/image/format"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/progress"
-	"github.com/pawl-os/pawl/upgrade/report"
 )
 
 // operation is an attempt on its way: what is tried, and how. A rollback and a staged upgrade that is applied need no
@@ -154,168 +150,6 @@ func (op *operation) probe() error {
 	return nil
 }
 
-// disarm takes back whatever is armed, and closes the attempt that armed it.
-func (op *operation) disarm(context.Context) error {
-	if err := op.m.forgetTry(); err != nil {
-		return err
-	}
-	if err := op.m.Loader.Disarm(); err != nil {
-		return err
-	}
-	old, err := op.m.attempt()
-	if err != nil || old == nil || !old.Open() {
-		return err
-	}
-	return op.m.end(old, attempt.Abandoned, "replaced by another attempt before it was booted")
-}
-
-// clear makes the target unbootable, then incomplete, then empty but for what is used again.
-func (op *writing) clear(ctx context.Context) error {
-	op.m.rememberLoader(op.plan.To)
-	if !op.leaves() {
-		return op.m.clear(op.plan.To)
-	}
-	return op.clearAround(ctx)
-}
-
-func (m *Machine) clear(s bootloader.Slot) error {
-	if err := m.Loader.Withdraw(s); err != nil {
-		return fmt.Errorf("withdraw slot %s: %w", s, err)
-	}
-	if err := m.Boot.Clear(s.Dir()); err != nil {
-		return fmt.Errorf("clear slot %s: %w", s, err)
-	}
-	return nil
-}
-
-// write streams the image's files into the target, and returns only after every byte of the image's layers was hashed.
-func (op *writing) write(ctx context.Context) error {
-	if err := op.take(ctx); err != nil {
-		return err
-	}
-	err := op.source.each(func(a image.Asset, r io.Reader) error {
-		return op.file(ctx, a, r)
-	})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(op.lacks(), op.lacksImage()); err != nil {
-		return err
-	}
-	return op.prefer()
-}
-
-// prefer leaves the UKI alone in the target, where an image that did not say so beforehand has a kernel too.
-func (op *filling) prefer() error {
-	isUKI := func(f bootloader.File) bool { return f.Name == bootloader.UKIFile }
-	if !slices.ContainsFunc(op.files, isUKI) {
-		return nil
-	}
-	var kept []bootloader.File
-	for _, f := range op.files {
-		if isUKI(f) || isOwn(f.Name) {
-			kept = append(kept, f)
-			continue
-		}
-		if err := op.m.Boot.Remove(op.plan.To.File(f.Name)); err != nil {
-			return fmt.Errorf("remove what the UKI makes needless: %w", err)
-		}
-	}
-	op.files = kept
-	return nil
-}
-
-// lacks is the error of an image that was written and lacks a file.
-func (op *filling) lacks() error {
-	return op.takes.lacks(op.img.Reference, func(asset string) bool {
-		return slices.ContainsFunc(op.files, func(f bootloader.File) bool { return f.Name == op.takes[asset] })
-	})
-}
-
-func (op *operation) tell(e progress.Event) {
-	if op.Progress != nil {
-		op.Progress(e)
-	}
-}
-
-// tellWrite tells how far a file has come, and with it the download.
-func (op *writing) tellWrite(file string, n, total int64) {
-	if op.Progress == nil {
-		return
-	}
-	e := progress.Event{Step: progress.StepWrite, File: file, Bytes: n, Total: total}
-	if p := op.source.came.Load(); p != nil {
-		if p.Layer != op.fetching {
-			op.fetching, op.ofLayer = p.Layer, progress.Pace{}
-		}
-		now := op.m.now()
-		e.Whole = op.whole.Amount(now, p.Fetched, p.Total)
-		e.Layer = progress.Layer{Number: p.Layer, Count: p.Layers,
-			Amount: op.ofLayer.Amount(now, p.OfLayer, p.LayerTotal)}
-	}
-	op.Progress(e)
-}
-
-// verify waits until the target has been read back, and looks at what is to be booted.
-func (op *writing) verify(ctx context.Context) error {
-	if err := op.readBack(ctx); err != nil {
-		return err
-	}
-	if err := op.m.readImages(ctx, op.plan.To, op.images, op.Progress); err != nil {
-		return err
-	}
-	version, err := op.m.fit(op.plan.To, op.img.Arch)
-	if err != nil && (!op.Force || errors.Is(err, errReserved)) {
-		return err
-	}
-	if err := op.m.fitLoader(op.plan.To, op.img.Arch); err != nil &&
-		(!op.Force || errors.Is(err, bootloader.ErrMachine)) {
-		return err
-	}
-	if err := op.takeVersion(version); err != nil {
-		return err
-	}
-	return op.m.fitEntry(op.plan.To, op.plan.Version)
-}
-
-// complete writes the target's manifest. With it on the device the slot is complete, and still nothing refers to it.
-func (op *filling) complete(context.Context) error {
-	// What boots comes first, whatever order it came in.
-	slices.SortStableFunc(op.files, func(a, b bootloader.File) int {
-		switch {
-		case isOwn(a.Name) == isOwn(b.Name):
-			return 0
-		case isOwn(a.Name):
-			return 1
-		}
-		return -1
-	})
-	op.manifest = bootloader.Manifest{
-		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Arch: op.img.Arch,
-		Files: op.files, Images: op.images,
-	}
-	return op.m.complete(op.plan.To, op.manifest)
-}
-
-func (m *Machine) complete(s bootloader.Slot, man bootloader.Manifest) error {
-	data, err := bootloader.EncodeManifest(man)
-	if err != nil {
-		return err
-	}
-	w, err := m.Boot.Create(s.File(bootloader.ManifestFile), int64(len(data)))
-	if err != nil {
-		return fmt.Errorf("create %s: %w", s.File(bootloader.ManifestFile), err)
-	}
-	if _, err := w.Write(data); err != nil {
-		w.Abort()
-		return fmt.Errorf("write %s: %w", s.File(bootloader.ManifestFile), err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", s.File(bootloader.ManifestFile), err)
-	}
-	return nil
-}
-
 // prepare rehearses the rest with the files as they are now, and goes on if all of it holds.
 func (op *writing) prepare(ctx context.Context) error {
 	if err := op.rehearse(ctx, loaderAhead); err != nil {
@@ -342,75 +176,4 @@ func (op *operation) enter() error {
 		Version: op.plan.Version, Image: op.plan.Image, Reference: op.plan.Reference, Preserve: op.Preserve,
 		Marks: marks, Boots: attempt.Boots{Prepared: op.m.BootID}, Begun: now,
 	}, nil)
-}
-
-// Arm is the commit point of a prepared attempt: one write, after which the next boot is the trial. An error leaves
-// nothing armed, as far as the loader can be written at all.
-//
-// With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
-// comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may
-// follow, when the target could not be started. Confirm then asks whether the firmware would start it too: see ErrCold.
-func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
-	a, err := m.attempt()
-	switch {
-	case err != nil:
-		return attempt.Attempt{}, fmt.Errorf("arm: %w", err)
-	case a == nil || a.State != attempt.Prepared && a.State != attempt.Armed:
-		return attempt.Attempt{}, fmt.Errorf("arm: no attempt is prepared (begin with an upgrade or a rollback)")
-	}
-	err = m.walk(ctx, []step{{progress.StepArm, func(context.Context) error { return m.arm(a, o) }}}, o.Progress)
-	if err != nil {
-		return *a, fmt.Errorf("%s to %s: %w", a.Kind, a.Version, err)
-	}
-	return *a, nil
-}
-
-// arm is Arm's one step. If power fails
-//
-//	before META says armed      default; the attempt is told of as abandoned
-//	before the loader is armed  default; the attempt is told of as fallen back, not known to have started
-//	after it                    the trial, as often as it is counted, then the default
-func (m *Machine) arm(a *attempt.Attempt, o Options) error {
-	to := m.slot(a.To)
-	if to.Content != report.Complete || to.Manifest.Image != a.Image {
-		return fmt.Errorf("%s, not version %s (begin again with an upgrade): %w", to, a.Version, ErrNotComplete)
-	}
-	way := cmp.Or(o.Way, a.Way, m.Way)
-	if err := m.tryBy(way); err != nil {
-		return err
-	}
-	if err := m.forgetTry(); err != nil {
-		return err
-	}
-	a.State, a.Tries, a.Way, a.Trials, a.Kexec = attempt.Armed, o.Tries, way, 0, o.Kexec
-	if a.Stage {
-		a.Boots.Prepared = m.BootID // or Started would take this boot for one that came back from the trial
-	}
-	m.see(a)
-	err := m.record(a, nil)
-	if err != nil {
-		return err
-	}
-	m.at(string(a.Kind), "arm the loader")
-	if o.Kexec {
-		err = m.Loader.Disarm()
-	} else {
-		err = m.Loader.Arm(a.To, o.tries())
-	}
-	if err == nil {
-		return nil
-	}
-	if undo := m.Loader.Disarm(); undo != nil {
-		return fmt.Errorf("%w (and disarm: %v)", err, undo)
-	}
-	if note := m.end(a, attempt.Abandoned, "it could not be armed: "+err.Error()); note != nil {
-		m.log.Warn("the end of the attempt is not recorded", "reason", note)
-	}
-	return err
-}
-
-// end records how an attempt ended.
-func (m *Machine) end(a *attempt.Attempt, r attempt.Result, reason string) error {
-	a.State, a.Result, a.Reason, a.Boots.Ended, a.Seen = attempt.Ended, r, reason, m.BootID, nil
-	return m.record(a, nil)
 }

@@ -167,7 +167,7 @@ func (f *FS) erase(sector int64, slots []int64) error {
 // Overwrite puts data in the place of a file's content: the same length, at most one sector, written as that one sector
 // and flushed. The file's directory entry and the tables are not touched, so the time stamp stays. Content that is
 // there already is not written again. A cut leaves the old content or the new; a destroyed sector costs this file
-// alone, because Create and Replace give files of up to 4 KiB outside the zones a page of their own (see zones.go). For
+// alone, because Create and Replace give files of up to 4 KiB outside the zones a page of their own (see pages.go). For
 // a file that shares its block ([ErrShared]; others made it), Replace it once.
 func (f *FS) Overwrite(path string, data []byte) error {
 	if err := f.overwrite(split(path), data); err != nil {

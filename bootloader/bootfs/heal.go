@@ -2,7 +2,7 @@ package bootfs
 
 // heal writes zeros over free sectors that cannot be read, in those pages of the firmware's cache that hold both
 // something of the file's zone and something free. A cut leaves such sectors in clusters that then belong to nobody; a
-// file beside them would be whole and firmware could not load it, since it reads those pages as a whole (see zones.go).
+// file beside them would be whole and firmware could not load it, since it reads those pages as a whole (see pages.go).
 // All of a zone is looked at, not the new file alone, because what was there before may be used again. Where all can be
 // read, nothing is written; the caller flushes.
 func (w *Writer) heal() error {
