@@ -32,6 +32,8 @@ type recipe struct {
 	from, client string // see versions.FromAnnotation and versions.ClientAnnotation
 
 	grub, verity bool
+
+	tell func(note string) // is told what could serve upgrades better
 }
 
 // packCommand makes an installer image.
@@ -85,6 +87,7 @@ func packCommand() *cobra.Command {
 		_ = c.MarkFlagRequired(name)
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		r.tell = func(note string) { errs(c).Printf("note: %s\n", note) }
 		ref, err := r.pack(c.Context(), os.Getenv("SOURCE_DATE_EPOCH"))
 		if err != nil {
 			return err
@@ -269,6 +272,9 @@ func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
 	built, err := layout.Add(ctx, img)
 	if err != nil {
 		return "", err
+	}
+	for _, n := range built.Notes {
+		r.tell(n)
 	}
 	return r.publish(ctx, layout, built)
 }

@@ -22,6 +22,9 @@ type Built struct {
 	Version string
 	Arch    string // GOARCH; "" for an index
 
+	// Notes say what of the image could serve upgrades better, a sentence each, for people; only of what Add has made.
+	Notes []string
+
 	descriptor v1.Descriptor
 }
 
@@ -45,6 +48,7 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 	}
 
 	var assets []format.Asset
+	var notes []string
 	layers := i.Assets
 	if i.Entrypoint.Name != "" {
 		layers = append([]Asset{i.Entrypoint}, layers...)
@@ -69,6 +73,9 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 		if isAsset {
 			assets = append(assets, added.asset)
 		}
+		if added.note != "" {
+			notes = append(notes, a.Name+": "+added.note)
+		}
 	}
 	slices.SortFunc(assets, func(a, b format.Asset) int { return strings.Compare(a.Name, b.Name) })
 	list, err := json.Marshal(assets)
@@ -85,7 +92,7 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 		return Built{}, fmt.Errorf("pack image: manifest: %w", err)
 	}
 	d.Platform = &v1.Platform{OS: "linux", Architecture: i.Arch}
-	return Built{Digest: d.Digest.String(), Version: i.Version, Arch: i.Arch, descriptor: d}, nil
+	return Built{Digest: d.Digest.String(), Version: i.Version, Arch: i.Arch, Notes: notes, descriptor: d}, nil
 }
 
 // Index joins images, one an architecture, under one digest. They must be of one version.

@@ -203,17 +203,22 @@ func (f *framer) Close() error {
 	return nil
 }
 
-// addTable writes the table behind the archive, which must be closed, and tells where it is; nil if there is none.
-func (f *framer) addTable() (*format.Chunks, error) {
-	if f.cutter == nil || f.table.EncodedSize() > chunks.MaxTable {
-		return nil, nil
+// addTable writes the table behind the archive, which must be closed, and tells where it is; nil if there is none. The
+// note says why a table that there should be is left out.
+func (f *framer) addTable() (at *format.Chunks, note string, err error) {
+	if f.cutter == nil {
+		return nil, "", nil
+	}
+	if n := f.table.EncodedSize(); n > chunks.MaxTable {
+		return nil, fmt.Sprintf("its table of chunks would have %d bytes, and a node reads at most %d: it is left out, "+
+			"and upgrades download the asset whole (have several images, such as a root and a usr)", n, chunks.MaxTable), nil
 	}
 	table := f.table.Encode()
 	head := binary.LittleEndian.AppendUint32(nil, format.SkippableMagic)
 	head = binary.LittleEndian.AppendUint32(head, uint32(len(table)))
 	if _, err := f.to.Write(append(head, table...)); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	return &format.Chunks{Offset: f.to.n - int64(len(table)), Size: int64(len(table)),
-		SHA256: fmt.Sprintf("%x", sha256.Sum256(table))}, nil
+		SHA256: fmt.Sprintf("%x", sha256.Sum256(table))}, "", nil
 }

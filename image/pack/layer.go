@@ -55,6 +55,7 @@ type layer struct {
 	descriptor v1.Descriptor
 	diffID     v1.Hash
 	asset      format.Asset
+	note       string // for people; "" if there is nothing to say
 }
 
 // addLayer writes the layer that holds an asset, or the entrypoint, with all its parent directories.
@@ -90,7 +91,7 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	if err := packed.Close(); err != nil {
 		return layer{}, err
 	}
-	table, err := packed.addTable()
+	table, note, err := packed.addTable()
 	if err != nil {
 		return layer{}, err
 	}
@@ -116,6 +117,7 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 		diffID: hashOf(diffID),
 		asset: format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil)),
 			Verity: a.Verity},
+		note: note,
 	}, nil
 }
 
