@@ -12,43 +12,57 @@ import (
 	"github.com/pawl-os/pawl/image/chunks"
 )
 
-// assemble streams an asset from chunks that are there and frames that are fetched. What comes out is held to the
-// digests of the manifest like any other asset of which a part is fetched. Where that fails in any way, the layer is
-// downloaded instead, from the first byte that the caller lacks.
+// assemble streams an asset from chunks that are there and frames that are fetched. Where that fails in any way, the
+// layer is downloaded instead, from the first byte that the caller lacks.
 func (x *extraction) assemble(ctx context.Context, n int, a Asset, p *pieces) error {
-	f, from := x.image.frames[n], x.from(a)
-	k := f.index(from)
-	if from != min(f.start(k), a.Size) {
-		return fmt.Errorf("%s cannot be taken up at byte %d, frames have %d bytes", a.Name, from, f.Content)
-	}
-	x.found[a.Name], x.state.Asset = true, a.Name
-	defer func() { x.state.Asset = "" }()
+	from := x.from(a)
 	ctx, cancel := context.WithCancel(ctx)
 	r := &assembler{pieces: p, from: x.options.Delta.from, need: p.fetch(from), skip: from}
 	r.fetcher = newFetcher(ctx, x.image, n, r.need.parts)
-	in := &assembling{x: x, fetcher: r.fetcher, total: r.need.bytes,
-		ahead: readAhead(r, unpackedBuffers, unpackedSize, nil)}
+	other, err := x.put(ctx, cancel, n, a, r, r.fetcher, r.need.bytes)
+	if other {
+		x.whole[n] = true
+		x.state.Total = x.total()
+		return errElsewhere
+	}
+	return err
+}
+
+// maker is an asset that is made of what is there and of what is fetched, from the first byte on that the caller lacks.
+type maker interface {
+	io.Reader
+	close()
+}
+
+// put streams an asset that r makes. What comes out is held to the digests of the manifest like any other asset of
+// which a part is fetched. other tells that it went wrong, and that the asset has to be had in another way.
+func (x *extraction) put(ctx context.Context, cancel func(), n int, a Asset, r maker, parts *fetcher, total int64) (
+	other bool, err error) {
+	in := &assembling{x: x, fetcher: parts, total: total, ahead: readAhead(r, unpackedBuffers, unpackedSize, nil)}
 	defer func() {
 		cancel()
 		in.ahead.interrupt()
 		in.ahead.wait()
+		parts.wait()
 		r.close()
 	}()
+	f, from := x.image.frames[n], x.from(a)
+	k := f.index(from)
+	if from != min(f.start(k), a.Size) {
+		return false, fmt.Errorf("%s cannot be taken up at byte %d, frames have %d bytes", a.Name, from, f.Content)
+	}
+	x.found[a.Name], x.state.Asset = true, a.Name
+	defer func() { x.state.Asset = "" }()
 	content := &framed{from: in, frames: f, next: k, left: a.Size - from, hash: sha256.New()}
-	err := x.give(a, &assetReader{from: content})
+	err = x.give(a, &assetReader{from: content})
 	var failed *writeError
 	if err == nil {
 		in.report(true)
 		x.fetched, x.interrupted = x.state.Fetched, x.state.Interrupted
 		x.unpacked += a.Size - from
-		return nil
+		return false, nil
 	}
-	if errors.As(err, &failed) || ctx.Err() != nil {
-		return err
-	}
-	x.whole[n] = true
-	x.state.Total = x.total()
-	return errElsewhere
+	return !errors.As(err, &failed) && ctx.Err() == nil, err
 }
 
 // assembling reads what an assembler brings in a goroutine of its own, and tells how far the download is.
@@ -211,7 +225,6 @@ func (r *assembler) again(k int) ([]byte, error) {
 }
 
 func (r *assembler) close() {
-	r.fetcher.wait()
 	if r.decoder != nil {
 		r.decoder.Close()
 	}

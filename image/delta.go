@@ -22,12 +22,15 @@ type Local struct {
 	Size int64
 }
 
-// Delta is what of an image's assets need not be downloaded, chunk by chunk: made by Image.Delta, used by Image.Pull.
+// Delta is what of an image's assets need not be downloaded, by patches and chunk by chunk: made by Image.Delta, used by
+// Image.Pull.
 type Delta struct {
-	Whole string // why assets are downloaded whole that could be taken apart; "" where none is
+	Whole     string // why assets are downloaded whole that could be taken apart; "" where none is
+	Unpatched string // why a patch that fits what this machine has is not used; "" where each is
 
-	from   []Local
-	pieces []*pieces // of each layer; nil where it is downloaded whole
+	from    []Local
+	pieces  []*pieces // of each layer; nil where it is not taken apart
+	patches []*patch  // of each layer; nil where there is none for what is there
 }
 
 // pieces is the asset of a layer as its table has it, and where each chunk is found.
@@ -54,23 +57,32 @@ type ranger interface {
 // worth is the share of a layer that has to be spared: less is not worth the requests.
 const worth = 16
 
-// Delta finds out which chunks of the wanted assets are in what this machine has, by cutting that as the builder cut
-// the image. It fetches the tables of chunks, and reads all of from, once. Whatever cannot be read is not there, and
-// what cannot be fetched in parts is downloaded whole: only the end of ctx is an error.
+// Delta finds out what of the wanted assets this machine has: whole old assets that the image has patches for, found by
+// their digests; of the others chunks, by cutting what is there as the builder cut the image. It fetches tables, and
+// reads all of from, once or twice. Whatever cannot be read is not there, and what cannot be fetched in parts is
+// downloaded whole: only the end of ctx is an error.
 func (i *Image) Delta(ctx context.Context, o PullOptions, from []Local) (*Delta, error) {
-	d := &Delta{from: from, pieces: make([]*pieces, len(i.layers))}
-	source, ok := i.source.(ranger)
-	if !ok || len(from) == 0 {
+	d := &Delta{from: from, pieces: make([]*pieces, len(i.layers)), patches: make([]*patch, len(i.layers))}
+	if _, ok := i.source.(ranger); !ok || len(from) == 0 {
 		return d, nil
 	}
+	if err := d.findPatches(ctx, i, o); err != nil {
+		return nil, err
+	}
+	err := d.findChunks(ctx, i, o, func(n int) bool { return d.patches[n] == nil })
+	return d, err
+}
+
+// findChunks finds chunks of the assets of some layers.
+func (d *Delta) findChunks(ctx context.Context, i *Image, o PullOptions, of func(layer int) bool) error {
 	for n, c := range i.chunks {
 		a, known := i.only(n)
-		if !known || c == nil || !(&extraction{options: o}).wanted(a) {
+		if !known || c == nil || !of(n) || !(&extraction{options: o}).wanted(a) {
 			continue
 		}
-		t, err := i.table(ctx, source, n)
+		t, err := i.table(ctx, n)
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			d.Whole = fmt.Sprintf("the chunks of %s are not known: %v", a.Name, err)
@@ -79,22 +91,31 @@ func (i *Image) Delta(ctx context.Context, o PullOptions, from []Local) (*Delta,
 		d.pieces[n] = &pieces{Table: t, head: i.frames[n].Head, found: make([]place, len(t.Chunks))}
 	}
 	if err := d.look(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	d.choose(i, o)
-	return d, nil
+	return nil
 }
 
-// table fetches the table of a layer.
-func (i *Image) table(ctx context.Context, from ranger, n int) (*chunks.Table, error) {
-	c, a := i.chunks[n], i.singles[n]
+// part fetches a table, and holds it to its digest.
+func (i *Image) part(ctx context.Context, n int, c format.Chunks, annotation string) ([]byte, error) {
 	raw := make([]byte, c.Size)
-	if _, err := from.part(ctx, i.layers[n], raw, c.Offset); err != nil {
+	if _, err := i.source.(ranger).part(ctx, i.layers[n], raw, c.Offset); err != nil {
 		return nil, err
 	}
 	if got := fmt.Sprintf("%x", sha256.Sum256(raw)); got != c.SHA256 {
-		return nil, fmt.Errorf("its table has digest %s, annotation %s says %s: %w", got, format.ChunksAnnotation,
-			c.SHA256, ErrTampered)
+		return nil, fmt.Errorf("its table has digest %s, annotation %s says %s: %w", got, annotation, c.SHA256,
+			ErrTampered)
+	}
+	return raw, nil
+}
+
+// table fetches the table of a layer.
+func (i *Image) table(ctx context.Context, n int) (*chunks.Table, error) {
+	c, a := i.chunks[n], i.singles[n]
+	raw, err := i.part(ctx, n, *c, format.ChunksAnnotation)
+	if err != nil {
+		return nil, err
 	}
 	t, err := chunks.Decode(raw)
 	if err != nil {
@@ -202,8 +223,9 @@ func (d *Delta) choose(i *Image, o PullOptions) {
 
 // Taken is what [Image.Delta] found for one asset.
 type Taken struct {
-	Bytes    int64 // of the asset that are taken from what is there
+	Bytes    int64 // of the asset that are taken from what is there; with a patch, that are not downloaded
 	Requests int   // for the rest
+	Patch    int64 // bytes of the patch that makes it out of an old one; 0 where it is put together from chunks
 }
 
 // Taken tells what is taken of an asset; ok is false of one that is downloaded whole.
@@ -212,11 +234,16 @@ func (i *Image) Taken(a Asset, o PullOptions) (t Taken, ok bool) {
 		if only, known := i.only(n); !known || f == nil || only.Name != a.Name {
 			continue
 		}
+		from := (&extraction{options: o}).from(a)
+		if patch := o.patch(n); patch != nil {
+			w := patch.fetch(from)
+			return Taken{Bytes: max(0, a.Size-from-w.bytes), Requests: len(w.parts), Patch: w.bytes}, true
+		}
 		p := o.pieces(n)
 		if p == nil {
 			return t, false
 		}
-		w := p.fetch((&extraction{options: o}).from(a))
+		w := p.fetch(from)
 		return Taken{Bytes: w.spared, Requests: len(w.parts)}, true
 	}
 	return t, false

@@ -52,6 +52,7 @@ type extraction struct {
 	tree     *tree
 	found    map[string]bool  // assets streamed so far
 	whole    map[int]bool     // layers that are downloaded although there was another way
+	instead  map[int]*pieces  // what layers are put together from whose patch was wrong; nil where nothing is there
 	given    map[string]int64 // those of them that are in the layer that is read, and their sizes
 
 	state       Progress

@@ -27,8 +27,16 @@ func (i *Image) takeFrames() error {
 	}
 	assets, tables := make([]Asset, len(i.layers)), make([]*frames, len(i.layers))
 	places := make([]*format.Chunks, len(i.layers))
+	var patches []patchLayer
 	for n, d := range i.layers {
 		if name, says := d.Annotations[format.AssetAnnotation]; says && name == "" {
+			p, err := takePatch(d, n)
+			if err != nil {
+				return err
+			}
+			if p != nil {
+				patches = append(patches, *p)
+			}
 			continue // it holds none
 		}
 		a, ok := single[d.Annotations[format.AssetAnnotation]]
@@ -48,7 +56,7 @@ func (i *Image) takeFrames() error {
 		}
 	}
 	if len(single) == 0 {
-		i.singles, i.frames, i.chunks = assets, tables, places
+		i.singles, i.frames, i.chunks, i.patches = assets, tables, places, patches
 	}
 	return nil
 }

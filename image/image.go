@@ -84,6 +84,7 @@ type Image struct {
 	singles []Asset   // the one that each layer holds; nil unless all say so
 	frames  []*frames // of each layer; nil where there is no table
 	chunks  []*format.Chunks
+	patches []patchLayer
 	diffIDs []v1.Hash
 	options Options
 }

@@ -26,6 +26,9 @@ type foreignLayer struct {
 	head   int64
 	pieces []string // sha256 of each MiB
 	table  []byte
+
+	old      string // sha256 of the old asset that a patch is for; "" of a layer with an asset
+	oldBytes int64
 }
 
 // foreignLayers reads the layers of the only image in a layout.
@@ -55,15 +58,27 @@ func foreignLayers(dir string) (all []foreignLayer, err error) {
 			Head   int64
 			Sha256 []string
 		}
-		var chunks struct {
+		type place struct {
 			Offset, Size int64
 			Sha256       string
 		}
+		var chunks place
+		var patch struct {
+			Asset, Sha256 string
+			Size, Head    int64
+			Table         place
+		}
 		f := foreignLayer{asset: l.Annotations["org.pawl-os.asset"]}
 		f.blob, err = blob(l.Digest)
-		err = errors.Join(err, json.Unmarshal([]byte(l.Annotations["org.pawl-os.frames"]), &frames))
-		if text, ok := l.Annotations["org.pawl-os.chunks"]; ok && err == nil {
-			err = json.Unmarshal([]byte(text), &chunks)
+		if text, ok := l.Annotations["org.pawl-os.patch"]; ok && f.asset == "" {
+			err = errors.Join(err, json.Unmarshal([]byte(text), &patch))
+			chunks, frames.Head = patch.Table, patch.Head
+			f.asset, f.old, f.oldBytes = patch.Asset, patch.Sha256, patch.Size
+		} else {
+			err = errors.Join(err, json.Unmarshal([]byte(l.Annotations["org.pawl-os.frames"]), &frames))
+			err = errors.Join(err, json.Unmarshal([]byte(l.Annotations["org.pawl-os.chunks"]), &chunks))
+		}
+		if err == nil {
 			f.table = f.blob[chunks.Offset:][:chunks.Size]
 			if fmt.Sprintf("%x", sha256.Sum256(f.table)) != chunks.Sha256 {
 				err = errors.New("the table has another digest")
@@ -131,6 +146,46 @@ func (f foreignLayer) content() ([]byte, error) {
 	return all, nil
 }
 
+// patched makes the asset of the old one, by a patch.
+func (f foreignLayer) patched(old []byte) (all []byte, err error) {
+	t := f.table
+	size, pieces, ranges := binary.LittleEndian.Uint64(t[8:]), binary.LittleEndian.Uint32(t[24:]),
+		binary.LittleEndian.Uint32(t[28:])
+	if string(t[:8]) != "PAWLPAT1" || binary.LittleEndian.Uint64(t[16:]) != uint64(f.oldBytes) ||
+		len(t) != 32+8*int(pieces)+12*int(ranges) || fmt.Sprintf("%x", sha256.Sum256(old)) != f.old {
+		return nil, errors.New("no table, or not of this")
+	}
+	at, r := f.head, t[32+8*pieces:]
+	for k := range pieces {
+		packed, n := int64(binary.LittleEndian.Uint32(t[32+8*k:])), binary.LittleEndian.Uint32(t[36+8*k:])
+		var dictionary []byte
+		for range n {
+			first := binary.LittleEndian.Uint64(r)
+			dictionary = append(dictionary, old[first:first+uint64(binary.LittleEndian.Uint32(r[8:]))]...)
+			r = r[12:]
+		}
+		if binary.LittleEndian.Uint32(f.blob[at:]) != 0x184D2A5C || int64(binary.LittleEndian.Uint32(f.blob[at+4:])) != packed {
+			return nil, fmt.Errorf("piece %d is in no skippable frame", k)
+		}
+		p, err := foreignUnpack(f.blob[at+8:][:packed], dictionary)
+		if err != nil || len(p) != int(min(1<<20, size-uint64(k)<<20)) {
+			return nil, fmt.Errorf("piece %d has %d bytes: %w", k, len(p), err)
+		}
+		all, at = append(all, p...), at+8+packed
+	}
+	return all, nil
+}
+
+// foreignUnpack unpacks a frame.
+func foreignUnpack(packed, dictionary []byte) ([]byte, error) {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderDictRaw(0, dictionary))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.DecodeAll(packed, nil)
+}
+
 // foreignCut is where the first chunk of p ends.
 func foreignCut(p []byte) int {
 	if len(p) <= 4096 {
@@ -171,4 +226,17 @@ func TestAReaderThatKnowsOnlyTheDocument(t *testing.T) {
 		_, err := bad.content()
 		require.Error(t, err, name)
 	}
+}
+
+func TestAReaderThatKnowsOnlyTheDocumentPatches(t *testing.T) {
+	dir, d := newPatch(t)
+	layers, err := foreignLayers(dir)
+	require.NoError(t, err)
+	require.Len(t, layers, 2)
+	require.Equal(t, "images/root", layers[1].asset)
+	got, err := layers[1].patched(d.old)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(d.new, got))
+	_, err = layers[1].patched(d.new)
+	require.Error(t, err)
 }

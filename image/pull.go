@@ -38,7 +38,7 @@ func (i *Image) Pull(ctx context.Context, o PullOptions, write func(Asset, io.Re
 	x := &extraction{
 		image: i, write: write, progress: o.Progress, options: o,
 		tree: newTree(format.Dir(i.Arch)), found: map[string]bool{}, given: map[string]int64{},
-		whole: map[int]bool{},
+		whole: map[int]bool{}, instead: map[int]*pieces{},
 	}
 	x.state.Layers, x.state.Total = len(i.layers), x.total()
 	if err := x.run(ctx); err != nil {
@@ -66,6 +66,8 @@ func (x *extraction) total() int64 {
 		case !known:
 		case a.Name == "" || !x.wanted(a):
 			total -= x.image.layers[n].Size
+		case x.patch(n) != nil:
+			total -= x.image.layers[n].Size - x.patch(n).fetch(x.from(a)).bytes
 		case x.pieces(n) != nil:
 			total -= x.image.layers[n].Size - x.pieces(n).fetch(x.from(a)).bytes
 		case x.from(a) > 0:
@@ -83,7 +85,18 @@ func (x *extraction) pieces(n int) *pieces {
 	if x.whole[n] {
 		return nil
 	}
+	if p, unpatched := x.instead[n]; unpatched {
+		return p
+	}
 	return x.options.pieces(n)
+}
+
+// patch is what layer n's asset is made by out of an old one; nil when there is none.
+func (x *extraction) patch(n int) *patch {
+	if _, unpatched := x.instead[n]; unpatched {
+		return nil
+	}
+	return x.options.patch(n)
 }
 
 // only is the asset that layer n holds, none if its name is empty. It is known only if every layer says so.
@@ -111,6 +124,9 @@ func (x *extraction) special(ctx context.Context, n int) (done bool, err error) 
 	if !x.wanted(a) {
 		x.found[a.Name] = true
 		return true, nil
+	}
+	if p := x.patch(n); p != nil {
+		return true, x.applyPatch(ctx, n, a, p)
 	}
 	if p := x.pieces(n); p != nil {
 		return true, x.assemble(ctx, n, a, p)

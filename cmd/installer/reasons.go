@@ -16,6 +16,7 @@ import (
 	"github.com/pawl-os/pawl/image/chunks"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/image/pack"
+	"github.com/pawl-os/pawl/image/patches"
 	"github.com/pawl-os/pawl/image/verity"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/kexec"
@@ -149,6 +150,7 @@ var reasons = []struct {
 	{secureboot.ErrUnknown, exitRefused, "leave what starts now; `installer doctor` says what is not known"},
 	{secureboot.ErrFormat, exitRefused, "write the list that the message names anew, in the firmware's setup"},
 	{chunks.ErrTable, exitImage, "build the image again, with `installer pack`"},
+	{patches.ErrTable, exitImage, "build the image again, with `installer pack`"},
 	{verity.ErrFormat, exitImage, "build the image again, with `installer pack --root FILE --verity`"},
 	{verity.ErrCorrupt, exitImage, "build the image again, or ask who changed it"},
 	{attempt.ErrRecord, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},

@@ -75,6 +75,10 @@ const (
 	// ChunksAnnotation holds where in the layer its table of chunks is, as the JSON of [Chunks]. A layer that is not
 	// packed with zstd, and one of a small asset, has none.
 	ChunksAnnotation = "org.pawl-os.chunks"
+
+	// PatchAnnotation is of a layer that holds no asset and a patch, as the JSON of [Patch]: what makes an asset of the
+	// image out of an older one. Whoever does not know it sees a layer without a file.
+	PatchAnnotation = "org.pawl-os.patch"
 )
 
 // TagAnnotation is where the index of an OCI layout keeps a tag.
@@ -133,8 +137,30 @@ func (c Chunks) String() string {
 	return string(text)
 }
 
-// SkippableMagic begins the skippable zstd frame that holds a table, as a little-endian number of four bytes. Four more
-// have the table's size.
+// Patch says which asset a patch makes, out of what, and where in the layer it is: package image/patches reads it. Each
+// piece is in a skippable zstd frame of its own, one behind the other from Head on, and the table is in another.
+//
+//	{"asset":"images/root","size":177209344,"sha256":"<64 hex digits>","head":21,
+//	 "table":{"offset":5012345,"size":4242,"sha256":"<64 hex digits>"}}
+type Patch struct {
+	Asset  string `json:"asset"`  // as AssetsAnnotation has it
+	Size   int64  `json:"size"`   // bytes of the old asset
+	SHA256 string `json:"sha256"` // 64 hex digits, of the old asset
+	Head   int64  `json:"head"`   // bytes of the blob before the frame of the first piece
+	Table  Chunks `json:"table"`  // where its table is, as Chunks says it of another
+}
+
+// String is the value of [PatchAnnotation].
+func (p Patch) String() string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // numbers and strings
+	}
+	return string(text)
+}
+
+// SkippableMagic begins a skippable zstd frame that holds a table or a piece, as a little-endian number of four bytes. Four more
+// have the size of what it holds.
 const SkippableMagic = 0x184D2A5C
 
 // Of a signature as "cosign sign --key" makes it: the type of the layer that holds what was signed, and the annotation

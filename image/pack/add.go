@@ -28,6 +28,9 @@ type Built struct {
 	descriptor v1.Descriptor
 }
 
+// maxLayers is what package image reads.
+const maxLayers = 256
+
 // Add packs an image into the layout. Nothing names it yet: Tag does.
 func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 	if err := i.check(); err != nil {
@@ -49,6 +52,7 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 
 	var assets []format.Asset
 	var notes []string
+	var patches []layer
 	layers := i.Assets
 	if i.Entrypoint.Name != "" {
 		layers = append([]Asset{i.Entrypoint}, layers...)
@@ -76,6 +80,16 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 		if added.note != "" {
 			notes = append(notes, a.Name+": "+added.note)
 		}
+		patches = append(patches, added.patches...)
+	}
+	// On top, so that what is below is the same with and without them, for those who unpack layers.
+	for _, p := range patches {
+		manifest.Layers = append(manifest.Layers, p.descriptor)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, p.diffID)
+		config.History = append(config.History, v1.History{Created: config.Created, CreatedBy: "pawl: a patch"})
+	}
+	if n := len(manifest.Layers); n > maxLayers {
+		return Built{}, fmt.Errorf("pack image: %d layers, and a node reads %d (make fewer patches)", n, maxLayers)
 	}
 	slices.SortFunc(assets, func(a, b format.Asset) int { return strings.Compare(a.Name, b.Name) })
 	list, err := json.Marshal(assets)

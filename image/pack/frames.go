@@ -213,12 +213,25 @@ func (f *framer) addTable() (at *format.Chunks, note string, err error) {
 		return nil, fmt.Sprintf("its table of chunks would have %d bytes, and a node reads at most %d: it is left out, "+
 			"and upgrades download the asset whole (have several images, such as a root and a usr)", n, chunks.MaxTable), nil
 	}
-	table := f.table.Encode()
-	head := binary.LittleEndian.AppendUint32(nil, format.SkippableMagic)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(table)))
-	if _, err := f.to.Write(append(head, table...)); err != nil {
-		return nil, "", err
+	at, err = addTable(f.to, f.table.Encode())
+	return at, "", err
+}
+
+// addTable writes a table in a skippable frame, and tells where it is.
+func addTable(to *sized, table []byte) (*format.Chunks, error) {
+	if err := skippable(to, table); err != nil {
+		return nil, err
 	}
-	return &format.Chunks{Offset: f.to.n - int64(len(table)), Size: int64(len(table)),
-		SHA256: fmt.Sprintf("%x", sha256.Sum256(table))}, "", nil
+	return &format.Chunks{Offset: to.n - int64(len(table)), Size: int64(len(table)),
+		SHA256: fmt.Sprintf("%x", sha256.Sum256(table))}, nil
+}
+
+// skippable writes a skippable frame.
+func skippable(to io.Writer, p []byte) error {
+	head := binary.LittleEndian.AppendUint32(nil, format.SkippableMagic)
+	_, err := to.Write(binary.LittleEndian.AppendUint32(head, uint32(len(p))))
+	if err == nil {
+		_, err = to.Write(p)
+	}
+	return err
 }

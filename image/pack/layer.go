@@ -2,6 +2,7 @@ package pack
 
 import (
 	"archive/tar"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -56,6 +57,7 @@ type layer struct {
 	diffID     v1.Hash
 	asset      format.Asset
 	note       string // for people; "" if there is nothing to say
+	patches    []layer
 }
 
 // addLayer writes the layer that holds an asset, or the entrypoint, with all its parent directories.
@@ -82,7 +84,19 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 		return layer{}, err
 	}
 	start := &beginning{}
-	if err := a.Write(io.MultiWriter(archive, content, start)); err != nil {
+	to := []io.Writer{archive, content, start}
+	var made patchers
+	if isAsset && a.Size >= chunksFrom {
+		made, err = l.patchers(a, i.Old)
+		defer made.discard()
+	}
+	if err != nil {
+		return layer{}, err
+	}
+	for _, p := range made {
+		to = append(to, p)
+	}
+	if err := a.Write(io.MultiWriter(to...)); err != nil {
 		return layer{}, err
 	}
 	if err := archive.Close(); err != nil { // an asset that was shorter than its size is an error here
@@ -104,6 +118,11 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 	if err != nil {
 		return layer{}, err
 	}
+	sum := fmt.Sprintf("%x", content.Sum(nil))
+	patches, left, err := made.finish(sum)
+	if err != nil {
+		return layer{}, err
+	}
 	annotations := map[string]string{AssetAnnotation: ""}
 	if isAsset {
 		annotations = map[string]string{AssetAnnotation: a.Name, FramesAnnotation: packed.frames.String()}
@@ -115,9 +134,8 @@ func (l *Layout) addLayer(a Asset, i Image, isAsset bool) (layer, error) {
 		descriptor: v1.Descriptor{MediaType: i.Compression.mediaType(), Size: size, Digest: digest,
 			Annotations: annotations},
 		diffID: hashOf(diffID),
-		asset: format.Asset{Name: a.Name, Size: a.Size, SHA256: fmt.Sprintf("%x", content.Sum(nil)),
-			Verity: a.Verity},
-		note: note,
+		asset:  format.Asset{Name: a.Name, Size: a.Size, SHA256: sum, Verity: a.Verity},
+		note:   cmp.Or(note, left), patches: patches,
 	}, nil
 }
 

@@ -64,6 +64,10 @@ type Image struct {
 	// "usr/bin/installer". Zero: none. It is in the lowest layer, which nobody reads for the assets.
 	Entrypoint Asset
 
+	// Old are assets of earlier versions, against which patches are made: layers of their own, which a node reads that
+	// has exactly that asset. Only with Zstd. See package [patches].
+	Old []Old
+
 	// Annotations are added to the manifest. The three above cannot be given here.
 	Annotations map[string]string
 }
@@ -75,6 +79,13 @@ type Asset struct {
 	Write func(w io.Writer) error // writes exactly Size bytes; called once for each Add
 
 	Verity string // root hash of the tree that is appended to a file system image: see [format.Asset]
+}
+
+// Old is an asset of an earlier version.
+type Old struct {
+	Asset string // its name, and that of the asset that a patch makes of it
+	io.ReaderAt
+	Size int64
 }
 
 // Data is an asset that holds data.
@@ -118,6 +129,9 @@ func (i Image) check() error {
 	}
 	if len(i.Assets) == 0 {
 		return errors.New("no assets given")
+	}
+	if len(i.Old) > 0 && i.Compression != Zstd {
+		return fmt.Errorf("patches against old assets go with zstd, not with compression %s", i.Compression)
 	}
 	seen := map[string]bool{}
 	for _, a := range i.Assets {
