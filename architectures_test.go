@@ -23,6 +23,7 @@ var programs = map[string]string{
 	"cmd/pawl/inspect.go":   "what is meant where nobody names one",
 	"image/image.go":        "what is meant where a caller names none",
 	"node/api/service.go":   "tells it",
+	"node/talos/look.go":    "tells it",
 	"cmd/installer/root.go": "what is meant where nobody names one",
 	"cmd/installer/pack.go": "what is meant where nobody names one",
 }

@@ -41,7 +41,7 @@ var allowed = map[string]struct {
 	"internal/pawld": {[]string{"bootloader", "bootloader/loaders", "internal/buildinfo", "internal/commandline",
 		"internal/nearest",
 		"internal/redact", "internal/terminal", "node", "node/api", "node/api/access",
-		"node/hookdir", "node/watchdog", "partition", "upgrade"},
+		"node/hookdir", "node/talos", "node/watchdog", "partition", "upgrade"},
 		"the node service as a command, for both of them"},
 
 	"bootloader/arch":         {nil, "what architectures are called; a leaf that anyone may import"},
@@ -131,10 +131,13 @@ var allowed = map[string]struct {
 		"upgrade/attempt",
 		"upgrade/doctor", "upgrade/progress"},
 		"the service over HTTP: the one place where Go's types meet the wire"},
-	"node/watchdog": {nil, "a device of the kernel; knows nothing of trials"},
-	"node/hookdir":  {[]string{"internal/foreign", "internal/nearest", "node"}, "an operator's executables as hooks"},
-	"node/pawlv1":   {nil, "the API: generated messages"},
-	"node/client":   {[]string{"node/pawlv1"}, "the other end of the service"},
+	"node/talos": {[]string{"internal/foreign", "node", "node/api", "node/api/access", "node/talos/wire", "upgrade/attempt",
+		"upgrade/progress", "upgrade/versions"}, "another API beside Pawl's, over the same service"},
+	"node/talos/wire": {[]string{"node/pawlv1"}, "messages of that API; of Pawl's, what says the role of a method"},
+	"node/watchdog":   {nil, "a device of the kernel; knows nothing of trials"},
+	"node/hookdir":    {[]string{"internal/foreign", "internal/nearest", "node"}, "an operator's executables as hooks"},
+	"node/pawlv1":     {nil, "the API: generated messages"},
+	"node/client":     {[]string{"node/pawlv1"}, "the other end of the service"},
 }
 
 // library are the packages that an outsider can import.

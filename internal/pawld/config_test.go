@@ -38,7 +38,7 @@ func TestEveryFlagIsAKey(t *testing.T) {
 		"socket-group": group, "socket-role": "operator", "trial-deadline": "7m0s", "window": "3s", "hooks": "/h",
 		"hook-deadline": "4s", "unmount": "EPHEMERAL,STATE", "watchdog": "/dev/watchdog7", "watchdog-timeout": "9s",
 		"watchdog-always": "true", "trial": "boot-next", "let-go": "5s", "stuck": "undo", "log-format": "json",
-		"log-level": "warn",
+		"log-level": "warn", "talos": "true", "talos-wipe": "true",
 	}
 	var b strings.Builder
 	for name, value := range want {
@@ -67,12 +67,14 @@ func TestEveryFlagIsAKey(t *testing.T) {
 	}
 	require.Equal(t, "/dev/x", o.node.Disk)
 	require.Equal(t, slog.LevelWarn, o.level.Level())
+	require.Len(t, o.api.Beside, 1, "talosctl is answered")
 
 	o = read("--config", file(t, "disk: /dev/x\ntcp-role: reader\nlisten: 127.0.0.1:1\n"), "--listen", "127.0.0.1:2",
 		"--disk", "/dev/y")
 	require.Equal(t, access.Reader, o.api.Access.Plain)
 	require.Equal(t, []string{"127.0.0.1:2"}, o.api.Listen, "the command line wins")
 	require.Equal(t, "/dev/y", o.node.Disk)
+	require.Empty(t, o.api.Beside)
 }
 
 func TestSettingsThatAreWrong(t *testing.T) {

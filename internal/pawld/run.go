@@ -219,7 +219,7 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 		"given more than once")
 	insecure := flags.Bool("insecure", false, "also listen without TLS where others can reach it: the API knows "+
 		"nobody there")
-	who := accessFlags(flags)
+	who, beside := accessFlags(flags), talosFlags(flags)
 	settled := ownFlags(flags)
 	var more []func(*node.Config) error
 	for _, part := range slices.Concat([]Part{watchdogFlags, trialFlags, hookFlags, unmountFlags}, parts) {
@@ -257,6 +257,6 @@ func parse(args []string, errs io.Writer, parts []Part) (order, error) {
 	o.settings = settings(flags)
 	c.Settings = told(o.settings)
 	o.node = c
-	o.api = api.RunOptions{Listen: listen, Insecure: *insecure, Names: names, Access: who()}
+	o.api = api.RunOptions{Listen: listen, Insecure: *insecure, Names: names, Access: who(), Beside: beside()}
 	return o, nil
 }

@@ -33,6 +33,7 @@ type API struct {
 	access  *access.Control
 	audit   *audit
 	metrics *metrics
+	beside  []Service
 	tcp     *gate // what may be taken over TCP
 	sockets *gate // what may be taken over Unix sockets
 }
@@ -43,10 +44,17 @@ type Options struct {
 	Log   *slog.Logger // nil discards
 	// who is what; nil: admins are this machine's root and the service's user over a Unix socket, and everybody over TCP
 	Access *access.Control
+	Beside []Beside // other APIs, served on the same listeners
 }
 
 // New returns the API of s.
-func New(s *node.Server, o Options) *API { return newAPI(s, o) }
+func New(s *node.Server, o Options) *API {
+	a := newAPI(s, o)
+	for _, beside := range o.Beside {
+		a.add(beside(s, a.isHere))
+	}
+	return a
+}
 
 func newAPI(s server, o Options) *API {
 	if o.Log == nil {
@@ -59,7 +67,7 @@ func newAPI(s server, o Options) *API {
 	a := &API{
 		s: s, names: o.Names, log: o.Log, access: o.Access,
 		audit: &audit{log: o.Log, tell: s.Called, now: time.Now, free: refusalsAtOnce},
-		tcp:   &gate{most: tcp, write: writeTime}, sockets: &gate{most: sockets, write: writeTime},
+		tcp:   newGate(tcp), sockets: newGate(sockets),
 	}
 	a.metrics = &metrics{a: a, steps: map[[2]string]took{}, ends: map[[2]string]int{}}
 	return a
@@ -73,10 +81,13 @@ func (a *API) Handler() http.Handler { return a.handler(a.tcp) }
 
 func (a *API) handler(g *gate) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(pawlv1.NewNodeHandler(service{a.s, a.access}, connect.WithReadMaxBytes(MaxRequest),
-		connect.WithSendMaxBytes(MaxAnswer),
+	methods := connect.WithHandlerOptions(connect.WithReadMaxBytes(MaxRequest), connect.WithSendMaxBytes(MaxAnswer),
 		connect.WithCompression("gzip", nil, nil), // a small request can unpack to a very large one
-		connect.WithInterceptors(guard{audit: a.audit}, validText{})))
+		connect.WithInterceptors(guard{audit: a.audit}, validText{}))
+	mux.Handle(pawlv1.NewNodeHandler(service{a.s, a.access}, methods))
+	for _, s := range a.beside {
+		s.Add(mux, methods)
+	}
 	a.pages(mux)
 	return g.limit(mux)
 }

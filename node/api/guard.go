@@ -50,6 +50,14 @@ func (guard) check(ctx context.Context, of connect.Spec, request any) error {
 	return wireError(access.Check(access.CallerOf(ctx), m, r))
 }
 
+// coded gives err its code and its kind, unless it has a code.
+func coded(err error) error {
+	if wire := new(connect.Error); errors.As(err, &wire) {
+		return err
+	}
+	return wireError(err)
+}
+
 // told has it told that a call begins, or that it is over since it began at begun.
 func (g guard) told(ctx context.Context, of connect.Spec, request any, begun time.Time, done bool, err error) {
 	needs := access.None
@@ -72,6 +80,7 @@ func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		begun := time.Now()
 		if err = g.check(ctx, r.Spec(), r.Any()); err == nil {
 			answer, err = next(ctx, r)
+			err = coded(err)
 		}
 		if err == nil {
 			answer.Header().Set(VersionHeader, buildinfo.Version())
@@ -88,7 +97,7 @@ func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.S
 		conn := &guardedConn{StreamingHandlerConn: c, guard: g, ctx: ctx, begun: begun}
 		err := g.check(ctx, c.Spec(), nil)
 		if err == nil {
-			err = next(ctx, conn)
+			err = coded(next(ctx, conn))
 		}
 		g.told(ctx, c.Spec(), conn.request, begun, true, err)
 		return err

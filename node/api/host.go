@@ -49,13 +49,42 @@ func (a *API) checkHost(hostport string) error {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
-	names := slices.Concat([]string{"localhost"}, a.names, a.access.Names())
-	if own, err := os.Hostname(); err == nil { // each time: it may be set late in a boot
-		names = append(names, own)
-	}
-	if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) }) {
+	names := a.ownNames()
+	if named(names, host) {
 		return nil
 	}
 	return fmt.Errorf("%.100q is no name of this node, whose names are %s: %w (use its address, or give the service "+
 		"that name)", host, strings.Join(names, ", "), ErrHost)
+}
+
+func (a *API) ownNames() []string {
+	names := slices.Concat([]string{"localhost"}, a.names, a.access.Names())
+	if own, err := os.Hostname(); err == nil { // each time: it may be set late in a boot
+		names = append(names, own)
+	}
+	return names
+}
+
+func named(names []string, host string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) })
+}
+
+// isHere reports whether host is a name of this node, an address of its certificate, or one that this machine has.
+func (a *API) isHere(host string) bool {
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if err != nil {
+		return named(a.ownNames(), strings.TrimSuffix(host, "."))
+	}
+	same := func(own net.IP) bool {
+		other, ok := netip.AddrFromSlice(own)
+		return ok && other.Unmap() == ip.Unmap().WithZone("")
+	}
+	if slices.ContainsFunc(a.access.Addresses(), same) {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(own, func(n net.Addr) bool {
+		ipnet, ok := n.(*net.IPNet)
+		return ok && same(ipnet.IP)
+	})
 }

@@ -61,8 +61,9 @@ func share(files uint64) (tcp, sockets int) {
 
 // gate lets in what one kind of address may take.
 type gate struct {
-	most  int           // connections
-	write time.Duration // for a caller to take a part of an answer
+	most  int            // connections
+	write time.Duration  // for a caller to take a part of an answer
+	kinds map[string]int // of calls, by path, beside those that callKind knows
 
 	mu      sync.Mutex
 	open    int
@@ -70,6 +71,8 @@ type gate struct {
 	reading int
 	calls   [callKinds]int
 }
+
+func newGate(most int) *gate { return &gate{most: most, write: writeTime, kinds: map[string]int{}} }
 
 // Kinds of calls. Those that last long, or wait for others, do not take the place of those that do not.
 const (
@@ -223,7 +226,11 @@ func (g *gate) haveRead(c *guest) {
 func (g *gate) enter(c *guest, path string) (leave func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	count := &g.calls[callKind(path)]
+	kind, ok := g.kinds[path]
+	if !ok {
+		kind = callKind(path)
+	}
+	count := &g.calls[kind]
 	if *count >= MaxCalls {
 		return nil
 	}

@@ -21,6 +21,7 @@ type RunOptions struct {
 	// by which clients call this node over TCP, beside its host name, its addresses and the hosts of Listen
 	Names  []string
 	Access access.Options // who is what
+	Beside []Beside       // other APIs, served on the same listeners
 	// Up brings the system up, once this boot is recorded and EPHEMERAL may be mounted. A trial is proved once it has
 	// returned, and given up if it fails. Nil: there is nothing to do.
 	Up func(context.Context, upgrade.Boot) error
@@ -59,7 +60,8 @@ func Run(ctx context.Context, c node.Config, o RunOptions) error {
 	if len(o.Listen) == 0 {
 		o.Listen = []string{DefaultSocket}
 	}
-	a := New(s, Options{Names: append(hosts(o.Listen), o.Names...), Log: c.Log, Access: control})
+	a := New(s, Options{Names: append(hosts(o.Listen), o.Names...), Log: c.Log, Access: control,
+		Beside: o.Beside})
 	listened, served := make(chan error, len(o.Listen)), make(chan error, len(o.Listen))
 	for _, address := range o.Listen { // beside Start, which waits for no name to be resolved
 		go func() { served <- a.listen(ctx, address, o.Insecure, listened) }()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -39,6 +40,18 @@ func (c *Control) Names() []string {
 		return nil // and then no request comes so far
 	}
 	return b.own.Leaf.DNSNames
+}
+
+// Addresses are those that this node's certificate gives it; none without TLS.
+func (c *Control) Addresses() []net.IP {
+	if !c.Secure() {
+		return nil
+	}
+	b, err := c.files.now()
+	if err != nil {
+		return nil // and then no request comes so far
+	}
+	return b.own.Leaf.IPAddresses
 }
 
 // TLS is how a listener of TCP is to be wrapped: TLS 1.3 with a certificate of both ends. The files are looked at in
