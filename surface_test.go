@@ -73,3 +73,37 @@ func requireFixed(t *testing.T, files *token.FileSet, s *ast.ValueSpec) {
 		}
 	}
 }
+
+// What a reader has to hold in mind at once stays within a screen or two. Tests, generated code and these tables may be
+// longer.
+func TestFunctionsStayShort(t *testing.T) {
+	tables := map[string]bool{"internal/lab/proof/operations.go: table": true}
+	files := token.NewFileSet()
+	looked := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && e.Name() == ".git":
+			return filepath.SkipDir
+		case e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			strings.HasSuffix(path, ".pb.go") || strings.HasSuffix(path, ".connect.go"):
+			return nil
+		}
+		f, err := parser.ParseFile(files, path, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, d := range f.Decls {
+			if fn, is := d.(*ast.FuncDecl); is {
+				looked++
+				lines := files.Position(fn.End()).Line - files.Position(fn.Pos()).Line + 1
+				if name := filepath.ToSlash(path) + ": " + fn.Name.Name; lines > 80 && !tables[name] {
+					t.Errorf("%s has %d lines, want at most 80", name, lines)
+				}
+			}
+		}
+		return nil
+	}))
+	require.NotZero(t, looked)
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/foreign"
 )
 
@@ -26,7 +27,7 @@ func (c Content) String() string {
 	case c.Number > 0:
 		text = fmt.Sprintf("partition %d", c.Number)
 	}
-	text += ", " + Size(c.Bytes)
+	text += ", " + bytesize.Text(c.Bytes)
 	if c.Holds != "" {
 		text += ", " + c.Holds
 	}
@@ -34,16 +35,6 @@ func (c Content) String() string {
 		text += fmt.Sprintf(" %q", c.Volume)
 	}
 	return text
-}
-
-// Size is a number of bytes for people, in the largest unit that it fills.
-func Size(n int64) string {
-	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
-	i, f := 0, float64(n)
-	for f >= 1024 && i < len(units)-1 {
-		i, f = i+1, f/1024
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f", f), ".0") + " " + units[i]
 }
 
 // Contents says what is on a disk, for whoever decides whether it can be lost: its partitions, of a GPT or of a DOS

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pawl-os/pawl/internal/show"
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade/adopt"
@@ -67,12 +67,12 @@ func printAdoption(w *terminal.Printer, path string, sector int, p adopt.Plan) {
 		if !part.Keep {
 			keep = "not kept"
 		}
-		rows = append(rows, []string{strconv.Itoa(part.Number), part.Label, show.Size(part.Sectors * int64(sector)), keep,
+		rows = append(rows, []string{strconv.Itoa(part.Number), part.Label, bytesize.Text(part.Sectors * int64(sector)), keep,
 			part.Text})
 	}
 	w.Rows("  ", rows)
 	if p.Room > 0 {
-		w.Printf("room: a slot can hold %s\n", show.Size(p.Room))
+		w.Printf("room: a slot can hold %s\n", bytesize.Text(p.Room))
 	}
 	for _, text := range p.Needs {
 		w.Printf("changes: %s\n", text)

@@ -115,7 +115,7 @@ func TestImagePlanDrawsTheDisk(t *testing.T) {
 	status, out := run(t, "image", "--image", f.one, "--output", path, "--plan", "--label", "META=NOTES")
 	require.Zero(t, status, out)
 	for _, say := range []string{
-		"disk.qcow2: qcow2 of 4.0 GiB, sectors of 512, started by systemd-boot", "version 1.0.0", "EFI        1.0 GiB",
+		"disk.qcow2: qcow2 of 4 GiB, sectors of 512, started by systemd-boot", "version 1.0.0", "EFI        1 GiB",
 		"NOTES", "attempts and values", "[########........................]", "slot A: vmlinuz.efi",
 		"room: a slot can hold 477.",
 	} {

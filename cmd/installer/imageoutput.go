@@ -20,6 +20,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/partition"
@@ -155,7 +156,7 @@ func (r *diskRecipe) draw(c *cobra.Command) error {
 	}
 	w := out(c)
 	name := cmp.Or(r.output, "disk image")
-	w.Printf("%s: %s of %s, sectors of %d, started by %s\n", name, r.kind, show.Size(r.bytes), r.sector, r.loader)
+	w.Printf("%s: %s of %s, sectors of %d, started by %s\n", name, r.kind, bytesize.Text(r.bytes), r.sector, r.loader)
 	if err := drawDisk(w, r.bytes, r.sector, img, r.o, &r.add); err != nil {
 		return err
 	}
@@ -192,7 +193,7 @@ func drawDisk(w *terminal.Printer, size int64, sector int, img *image.Image, o u
 	show.Disk(w, "  ", size, areas)
 	var content int64
 	for _, a := range img.Assets {
-		w.Printf("slot A: %s, %s\n", a.Name, show.Size(a.Size))
+		w.Printf("slot A: %s, %s\n", a.Name, bytesize.Text(a.Size))
 		content += a.Size
 	}
 	boot, err := plan.Find(o.Labels.Of(partition.EFI))
@@ -204,9 +205,9 @@ func drawDisk(w *terminal.Printer, size int64, sector int, img *image.Image, o u
 		return err
 	}
 	if img.Assets == nil {
-		w.Printf("room: a slot can hold %s; the image does not say how large it is\n", show.Size(half))
+		w.Printf("room: a slot can hold %s; the image does not say how large it is\n", bytesize.Text(half))
 	} else {
-		w.Printf("room: a slot can hold %s, the image has %s\n", show.Size(half), show.Size(content))
+		w.Printf("room: a slot can hold %s, the image has %s\n", bytesize.Text(half), bytesize.Text(content))
 	}
 	for _, a := range add.lines() {
 		w.Printf("added: %s\n", a)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image"
-	"github.com/pawl-os/pawl/internal/show"
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/upgrade"
@@ -150,7 +150,7 @@ func (r *installRecipe) variables(to string) (efivar.Store, error) {
 
 // draw says what would be lost, and what would be made.
 func (r *installRecipe) draw(w *terminal.Printer, d *partition.Disk, img *image.Image, o upgrade.InstallOptions) error {
-	w.Printf("%s: %s, sectors of %d, started by %s\n", d.Path(), show.Size(d.Size()), d.SectorSize(), r.loader)
+	w.Printf("%s: %s, sectors of %d, started by %s\n", d.Path(), bytesize.Text(d.Size()), d.SectorSize(), r.loader)
 	lost := partition.Contents(d)
 	for _, c := range lost {
 		w.Printf("lost: %s\n", c)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/bootloader/sdboot"
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/terminal"
@@ -98,7 +99,7 @@ func printPlan(w *terminal.Printer, p upgrade.Plan) {
 	if p.Fetch > 0 && p.Restarts {
 		again = "it starts again from the beginning"
 	}
-	r.Fetch = append(r.Fetch, fmt.Sprintf("downloads: %s at most; cut off, %s", show.Size(p.Fetch), again))
+	r.Fetch = append(r.Fetch, fmt.Sprintf("downloads: %s at most; cut off, %s", bytesize.Text(p.Fetch), again))
 	if p.Requests > 0 {
 		r.Fetch = append(r.Fetch, fmt.Sprintf("by: %d requests for parts of layers, of which the rest is reused", p.Requests))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/format"
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/commandline"
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/internal/verbs"
@@ -202,13 +203,13 @@ func (h held) print(c *cli) {
 		row("version", h.Version)
 	}
 	row("for", h.Arch)
-	row("download", show.Size(h.Download)+" at most")
+	row("download", bytesize.Text(h.Download)+" at most")
 	for _, f := range h.Files {
 		resumable := ""
 		if f.Resumable {
 			resumable = "resumable"
 		}
-		row("file", f.Name, show.Size(f.Size), show.Short("sha256:"+f.SHA256), resumable)
+		row("file", f.Name, bytesize.Text(f.Size), show.Short("sha256:"+f.SHA256), resumable)
 		for _, text := range f.Says {
 			row("", "", text)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/show"
 	"github.com/pawl-os/pawl/node/client"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -96,7 +97,7 @@ func operation(op *pawlv1.Operation) string {
 	case p == nil:
 		return op.Name
 	case p.Total > 0:
-		return fmt.Sprintf("%s: %s, %s of %s", op.Name, p.Step, show.Size(p.Bytes), show.Size(p.Total))
+		return fmt.Sprintf("%s: %s, %s of %s", op.Name, p.Step, bytesize.Text(p.Bytes), bytesize.Text(p.Total))
 	default:
 		return fmt.Sprintf("%s: %s", op.Name, p.Step)
 	}

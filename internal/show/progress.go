@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/terminal"
 )
 
@@ -22,7 +23,7 @@ func (p Progress) pace() string {
 	if p.Rate <= 0 {
 		return ""
 	}
-	text := fmt.Sprintf(", %s/s", Size(p.Rate))
+	text := fmt.Sprintf(", %s/s", bytesize.Text(p.Rate))
 	if p.Left > 0 {
 		text += fmt.Sprintf(", %v left", max(p.Left.Round(time.Second), time.Second))
 	}
@@ -38,11 +39,11 @@ func (p Progress) Line(width int) string {
 	text = terminal.Escape(text) // or its length on the terminal would be another
 	amount := ""
 	if p.Bytes > 0 {
-		amount = " " + Size(p.Bytes)
+		amount = " " + bytesize.Text(p.Bytes)
 	}
 	if p.Total > 0 {
 		part := float64(p.Bytes) / float64(p.Total)
-		amount = fmt.Sprintf(" %3d%% %s of %s", int64(100*part), Size(p.Bytes), Size(p.Total))
+		amount = fmt.Sprintf(" %3d%% %s of %s", int64(100*part), bytesize.Text(p.Bytes), bytesize.Text(p.Total))
 		if more := amount + p.pace(); len(text)+len(more) < width {
 			amount = more
 		}
@@ -82,7 +83,7 @@ func Disk(w *terminal.Printer, indent string, size int64, areas []Area) {
 		from := int(a.At * columns / size)
 		to := min(max(from+1, int((a.At+a.Bytes)*columns/size)), columns)
 		bar := "[" + strings.Repeat(".", from) + strings.Repeat("#", to-from) + strings.Repeat(".", columns-to) + "]"
-		rows = append(rows, []string{cmp.Or(a.Name, "-"), Size(a.Bytes), "at " + Size(a.At), bar, a.Text})
+		rows = append(rows, []string{cmp.Or(a.Name, "-"), bytesize.Text(a.Bytes), "at " + bytesize.Text(a.At), bar, a.Text})
 	}
 	w.Rows(indent, rows)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/terminal"
 )
 
@@ -103,7 +104,7 @@ func (p Plan) Print(w *terminal.Printer, indent string) {
 	line := func(format string, args ...any) { w.Printf("%s%s\n", indent, fmt.Sprintf(format, args...)) }
 	line("image: %s (%s)", p.Image, cmp.Or(p.Reference, "no reference"))
 	if p.Bytes > 0 {
-		line("writes: %s of the %s that slot %s can hold", Size(p.Bytes), Size(p.Room), p.To)
+		line("writes: %s of the %s that slot %s can hold", bytesize.Text(p.Bytes), bytesize.Text(p.Room), p.To)
 	}
 	for _, text := range p.Fetch {
 		line("%s", text)
@@ -120,19 +121,6 @@ func (p Plan) Print(w *terminal.Printer, indent string) {
 	for _, text := range p.Warnings {
 		line("warning: %s", text)
 	}
-}
-
-// Size is a number of bytes for people.
-func Size(n int64) string {
-	switch {
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
 }
 
 // Short is a digest as much as a person compares.

@@ -42,7 +42,7 @@ func TestAPlanSaysWhatIsLostAndWhatIsKept(t *testing.T) {
 		p.Preserve = preserve
 		p.Print(terminal.To(&b), "")
 		require.Equal(t, `image: sha256:0123456789abcdef (no reference)
-writes: 3.0 MiB of the 5.0 GiB that slot B can hold
+writes: 3 MiB of the 5 GiB that slot B can hold
 lost: version 0 in slot B is gone once this begins
 `+says+`
 steps: a, b

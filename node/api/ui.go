@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/node/api/access"
 	"github.com/pawl-os/pawl/node/pawlv1"
@@ -32,7 +33,8 @@ const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-s
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 var uiPage = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"state": uiState, "stateText": uiStateText, "roles": uiRoles, "next": uiNext, "result": uiResult, "size": uiSize,
+	"state": uiState, "stateText": uiStateText, "roles": uiRoles, "next": uiNext, "result": uiResult,
+	"size":    bytesize.Text,
 	"percent": func(n, of int64) string { return fmt.Sprintf("%d%%", n*100/max(of, 1)) },
 	"time":    func(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) },
 	"short":   func(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] },
@@ -197,5 +199,3 @@ func uiResult(a *pawlv1.Attempt) string {
 	}
 	return "degraded"
 }
-
-func uiSize(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/pawl-os/pawl/internal/bytesize"
 	"github.com/pawl-os/pawl/internal/foreign"
 	"github.com/pawl-os/pawl/partition"
 )
@@ -39,7 +40,7 @@ func Buses() []string { return []string{"ata", "mmc", "nvme", "scsi", "usb", "vi
 
 // String is the disk in one line.
 func (d Disk) String() string {
-	text := fmt.Sprintf("%s, %s, %s", d.Path, partition.Size(d.Bytes), d.Bus)
+	text := fmt.Sprintf("%s, %s, %s", d.Path, bytesize.Text(d.Bytes), d.Bus)
 	if d.Model != "" {
 		text += ", model " + strconv.Quote(d.Model)
 	}

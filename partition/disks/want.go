@@ -6,7 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/pawl-os/pawl/partition"
+	"github.com/pawl-os/pawl/internal/bytesize"
 )
 
 // Want is what is said of a disk. What is empty fits any; the zero value fits every disk.
@@ -26,7 +26,7 @@ func (w Want) Check() error {
 		}
 	}
 	if w.Most > 0 && w.Least > w.Most {
-		return fmt.Errorf("at least %s and at most %s fits no disk", partition.Size(w.Least), partition.Size(w.Most))
+		return fmt.Errorf("at least %s and at most %s fits no disk", bytesize.Text(w.Least), bytesize.Text(w.Most))
 	}
 	return nil
 }
@@ -46,9 +46,9 @@ func (w Want) Misfit(d Disk) string {
 	case d.Not != "":
 		return d.Not
 	case d.Bytes < w.Least:
-		return fmt.Sprintf("it has less than %s", partition.Size(w.Least))
+		return fmt.Sprintf("it has less than %s", bytesize.Text(w.Least))
 	case w.Most > 0 && d.Bytes > w.Most:
-		return fmt.Sprintf("it has more than %s", partition.Size(w.Most))
+		return fmt.Sprintf("it has more than %s", bytesize.Text(w.Most))
 	case w.Bus != "" && w.Bus != d.Bus:
 		return "its bus is not " + w.Bus
 	case !fits(w.Model, d.Model):

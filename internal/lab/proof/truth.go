@@ -121,16 +121,9 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	var was attempt.Attempt
-	wasBad := false
-	text, values, metaErr := readMeta(m.disk)
-	if metaErr == nil && text != "" {
-		if err := json.Unmarshal([]byte(text), &was); err != nil {
-			return nil, 0, err
-		}
-		if list, err := values.Value(meta.TagBadDigests); err == nil {
-			wasBad = strings.Contains(string(list), was.Image)
-		}
+	text, was, wasBad, metaErr, err := m.latest()
+	if err != nil {
+		return nil, 0, err
 	}
 	if err := m.boot(); err != nil {
 		return nil, 0, err
@@ -198,6 +191,20 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 		}
 	}
 	return m, l, r.told(m, l, was, wasBad, b, s)
+}
+
+// latest is the attempt that META holds, as text and read, and whether its image is known to be bad. metaErr is why META
+// cannot be read.
+func (m *machine) latest() (text string, a attempt.Attempt, bad bool, metaErr, err error) {
+	text, values, metaErr := readMeta(m.disk)
+	if metaErr != nil || text == "" {
+		return text, a, false, metaErr, nil
+	}
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		return "", a, false, nil, err
+	}
+	list, err := values.Value(meta.TagBadDigests)
+	return text, a, err == nil && strings.Contains(string(list), a.Image), nil, nil
 }
 
 // silent lets the trial die before it says a word: the old version must say that it fell back, and hold nothing against

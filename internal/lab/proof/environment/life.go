@@ -58,10 +58,27 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 			return fmt.Errorf("%v, %v: %w", l.kit.Loader, l.layout, err)
 		}
 	}
-	for _, step := range []struct {
-		name string
-		do   func() error
-	}{
+	for _, step := range l.steps(ctx, m) {
+		if err := step.do(); err != nil {
+			if len(l.days) == 0 {
+				return fmt.Errorf("%v, %v: %s: %w", l.kit.Loader, l.layout, step.name, err)
+			}
+			return nil // the product does not go on with such a disk
+		}
+		l.days = append(l.days, day{step.name, m.clone()})
+	}
+	return nil
+}
+
+// step is one thing that happens to a machine.
+type step struct {
+	name string
+	do   func() error
+}
+
+// steps are what happens to m, in order.
+func (l *life) steps(ctx context.Context, m *machine) []step {
+	return []step{
 		{"installed", func() error { return m.next() }},
 		{"upgrade armed", func() error { return m.apply(ctx, "1.1.1", upgrade.Options{}) }},
 		{"trial", func() error { return m.next() }},
@@ -110,16 +127,7 @@ func (l *life) make(ctx context.Context, r *rand.Rand) error {
 			return m.apply(ctx, "1.1.7", upgrade.Options{Way: "boot-next"})
 		}},
 		{"its trial", func() error { return m.next() }},
-	} {
-		if err := step.do(); err != nil {
-			if len(l.days) == 0 {
-				return fmt.Errorf("%v, %v: %s: %w", l.kit.Loader, l.layout, step.name, err)
-			}
-			return nil // the product does not go on with such a disk
-		}
-		l.days = append(l.days, day{step.name, m.clone()})
 	}
-	return nil
 }
 
 // next boots, and does what every system does early in its boot.

@@ -81,28 +81,9 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 		}
 		accepted = accepted || o.accepted
 	}
-	kinds := map[string]string{}
-	sizes := map[string]int{}
-	for _, w := range bad {
-		small, g, err := r.shrink(ctx, p, f, w.kind)
-		if err != nil {
-			return err
-		}
-		var names []string
-		for _, c := range small.changes {
-			names = append(names, r.kinds[c.kind].name)
-		}
-		slices.Sort(names)
-		name := w.kind + " <- " + strings.Join(slices.Compact(names), " + ")
-		for _, o := range g.outcomes {
-			if v, is := o.err.(*wrong); is && v.kind == w.kind {
-				w = v
-			}
-		}
-		kinds[name] = fmt.Sprintf("seed %d, %v, %s, %s, reboots %v, version %s, %+v, staged %v\n      %s\n      => "+
-			"%s (runs %s)", p.seed, p.loader, g.layout, g.day, p.reboots, p.judge.version, brief(p.judge.options),
-			p.judge.staged, strings.Join(g.changes, "\n      "), w.detail, g.runs)
-		sizes[name] = len(kinds[name]) + 1000*len(small.changes)
+	kinds, sizes, err := r.examples(ctx, p, f, bad)
+	if err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,6 +130,35 @@ func (r *run) count(ctx context.Context, p plan, f found) error {
 		}
 	}
 	return nil
+}
+
+// examples are the shortest that show what is wrong, by the name of each breach, and how long they are.
+func (r *run) examples(
+	ctx context.Context, p plan, f found, bad []*wrong,
+) (kinds map[string]string, sizes map[string]int, err error) {
+	kinds, sizes = map[string]string{}, map[string]int{}
+	for _, w := range bad {
+		small, g, err := r.shrink(ctx, p, f, w.kind)
+		if err != nil {
+			return nil, nil, err
+		}
+		var names []string
+		for _, c := range small.changes {
+			names = append(names, r.kinds[c.kind].name)
+		}
+		slices.Sort(names)
+		name := w.kind + " <- " + strings.Join(slices.Compact(names), " + ")
+		for _, o := range g.outcomes {
+			if v, is := o.err.(*wrong); is && v.kind == w.kind {
+				w = v
+			}
+		}
+		kinds[name] = fmt.Sprintf("seed %d, %v, %s, %s, reboots %v, version %s, %+v, staged %v\n      %s\n      => "+
+			"%s (runs %s)", p.seed, p.loader, g.layout, g.day, p.reboots, p.judge.version, brief(p.judge.options),
+			p.judge.staged, strings.Join(g.changes, "\n      "), w.detail, g.runs)
+		sizes[name] = len(kinds[name]) + 1000*len(small.changes)
+	}
+	return kinds, sizes, nil
 }
 
 func brief(o upgrade.Options) string {
