@@ -32,9 +32,15 @@ var places = []string{
 
 // faults are what goes wrong, for two seconds. A machine whose power is cut never goes on.
 var faults = map[string]func(*stage){
-	"its power is cut":        func(s *stage) { s.cut() },
-	"its member is killed":    func(s *stage) { s.members[0].Kill(); s.later(func() { s.power(true) }) },
-	"its member is paused":    func(s *stage) { s.members[0].Pause(); s.later(s.members[0].Continue) },
+	"its power is cut":      func(s *stage) { s.cut() },
+	"its member is killed":  func(s *stage) { s.members[0].Kill(); s.later(func() { s.power(true) }) },
+	"its member is paused":  func(s *stage) { s.members[0].Pause(); s.later(s.members[0].Continue) },
+	"its service is killed": func(s *stage) { s.kill() },
+	"the leader is killed": func(s *stage) {
+		m := s.leader()
+		s.members[m].Kill()
+		s.later(func() { s.members[m].Start() })
+	},
 	"another one is killed":   func(s *stage) { s.members[1].Kill(); s.later(s.members[1].Start) },
 	"another one is paused":   func(s *stage) { s.members[2].Pause(); s.later(s.members[2].Continue) },
 	"no space is left":        func(s *stage) { s.alarm(true); s.later(func() { s.alarm(false) }) },
@@ -47,6 +53,7 @@ type stage struct {
 	members []*real.Member
 	etcd    *etcd.Cluster
 	pool    lock.Pool
+	others  lock.Pool                   // as the other node has it
 	by      func() string               // the attempt by which the node is cordoned; empty: it is not
 	whole   func(context.Context) error // why what it takes part in is not as it should be
 	after   sync.WaitGroup
@@ -73,6 +80,41 @@ func (s *stage) cut() {
 	})
 	off <- s.machine.cut()
 	select {} // nothing that ran goes on
+}
+
+// kill ends the node's service, which comes back two seconds later in the same boot. What it was in ends with it.
+func (s *stage) kill() {
+	off := make(chan error, 1)
+	s.after.Go(func() {
+		err := <-off
+		time.Sleep(2 * time.Second)
+		if err := errors.Join(err, s.serve()); err != nil {
+			s.t.Error(err)
+		}
+	})
+	off <- s.crash()
+	select {}
+}
+
+// leader is the member that leads.
+func (s *stage) leader() int {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		for i, m := range s.members {
+			c, err := clientv3.New(clientv3.Config{Endpoints: []string{m.Client}, Logger: zap.NewNop()})
+			if err != nil {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			st, err := c.Status(ctx, m.Client)
+			cancel()
+			_ = c.Close()
+			if err == nil && st.Leader == st.Header.MemberId {
+				return i
+			}
+		}
+	}
+	s.t.Error("nobody leads")
+	return 0
 }
 
 // alarm raises NOSPACE, as a member whose quota is used up does, or takes it back.
@@ -154,10 +196,11 @@ func (s service) Start(_ context.Context, initial string) error {
 	return nil
 }
 
-func newStage(t *testing.T, from installed, members []*real.Member) *stage {
+// newStage has others call the members by these URLs.
+func newStage(t *testing.T, from installed, members []*real.Member, others []string) *stage {
 	t.Helper()
-	client := func(i int) (*etcd.Cluster, lock.Pool) {
-		c, err := etcd.Open(etcd.Config{Endpoints: real.URLs(members), Name: members[i].Name,
+	client := func(i int, urls []string) (*etcd.Cluster, lock.Pool) {
+		c, err := etcd.Open(etcd.Config{Endpoints: urls, Name: members[i].Name,
 			Self: members[i].Client, Peers: []string{members[i].Peer}, Try: time.Second})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -167,7 +210,7 @@ func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 	}
 	work := &work{}
 	s := &stage{members: members, by: work.now}
-	s.etcd, s.pool = client(0)
+	s.etcd, s.pool = client(0, real.URLs(members))
 	s.whole = func(ctx context.Context) error { // all three vote and serve
 		if err := s.etcd.Allow(ctx, false); err != nil {
 			return err
@@ -184,8 +227,7 @@ func newStage(t *testing.T, from installed, members []*real.Member) *stage {
 			members[0].Start()
 		}
 	}
-	_, others := client(1)
-	s.rival(others)
+	_, s.others = client(1, others)
 	return s
 }
 
@@ -257,7 +299,7 @@ func TestFaultsInEveryPhase(t *testing.T) {
 				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
 					func(t *testing.T) {
 						cells++
-						s := newStage(t, from, members)
+						s := newStage(t, from, members, real.URLs(members))
 						s.wrong = name == "a person frees its slot"
 						if s.run(place, preserve, from.two, fault).Result == attempt.Confirmed {
 							confirmed++
@@ -272,18 +314,30 @@ func TestFaultsInEveryPhase(t *testing.T) {
 }
 
 // run upgrades the machine, lets one thing go wrong, and sees that all is as it should be afterwards.
-func (s *stage) run(place string, preserve bool, reference string, fault func(*stage)) attempt.Attempt {
+// watch is called as each phase begins.
+func (s *stage) run(place string, preserve bool, reference string, fault func(*stage),
+	watch ...func(string)) attempt.Attempt {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()
 	s.reach = func(at string) {
+		for _, w := range watch {
+			w(at)
+		}
 		if at == place && s.fired.CompareAndSwap(false, true) {
 			fault(s)
 		}
 	}
+	s.rival(s.others)
 	require.NoError(s.t, s.on())
-	if err := s.upgrade(ctx, reference, preserve); err != nil {
-		s.t.Log("the upgrade failed:", err)
+	for range 3 { // a member that is late, since this machine is busy, has it refused before the fault
+		err := s.upgrade(ctx, reference, preserve)
+		if err != nil {
+			s.t.Log("the upgrade failed:", err)
+		}
+		if err == nil || s.fired.Load() {
+			break
+		}
 	}
 	s.after.Wait()
 	last := s.settled()

@@ -58,11 +58,13 @@ type machine struct {
 	lock   node.Lock                        // what its API shows and frees; nil: none
 	power  func(on bool)                    // its member of etcd goes with it
 
-	mu   sync.Mutex
-	boot int
-	node *node.Server
-	stop func()
-	log  bytes.Buffer
+	mu      sync.Mutex
+	boot    int    // changes also with each run of the service
+	id      string // of the boot
+	version string
+	node    *node.Server
+	stop    func()
+	log     bytes.Buffer
 }
 
 func newMachine(t *testing.T, from installed, config cluster.Config) *machine {
@@ -94,14 +96,22 @@ func (m *machine) on() error {
 	}
 	m.power(true)
 	m.mu.Lock()
-	m.boot++
-	boot := m.boot
+	m.id = fmt.Sprint("boot-", m.boot+1)
+	m.version = map[bool]string{true: "1.0.0", false: "2.0.0"}[outcome.Slot == bootloader.A]
 	m.mu.Unlock()
-	version := map[bool]string{true: "1.0.0", false: "2.0.0"}[outcome.Slot == bootloader.A]
+	return m.serve()
+}
+
+// serve starts the node service of the boot that runs.
+func (m *machine) serve() error {
+	m.mu.Lock()
+	m.boot++
+	boot, id, version, path := m.boot, m.id, m.version, m.disk
+	m.mu.Unlock()
 	ctx, stop := context.WithCancel(context.Background())
 	c := m.config
 	if m.works != nil {
-		c.Work = m.works(fmt.Sprint("boot-", boot))
+		c.Work = m.works(id)
 	}
 	c.Log = slog.New(slog.NewTextHandler(m, nil))
 	s, err := node.New(node.Config{
@@ -113,8 +123,7 @@ func (m *machine) on() error {
 			}
 		},
 		Machine: upgrade.OpenOptions{Loaders: loaders.All(), Vars: m.vars, Cmdline: new(string),
-			BootID:  fmt.Sprint("boot-", boot),
-			Version: version},
+			BootID: id, Version: version},
 		Reboot: func(context.Context, string) error {
 			if !m.runs(boot) {
 				return nil
@@ -168,6 +177,20 @@ func (m *machine) off() {
 // cut takes the power from it in the middle of what it does, and has the disk as it is then.
 func (m *machine) cut() error {
 	m.off()
+	return m.leave()
+}
+
+// crash ends its service in the middle of what it does. The machine runs on.
+func (m *machine) crash() error {
+	m.mu.Lock()
+	m.boot++
+	m.stop()
+	m.mu.Unlock()
+	return m.leave()
+}
+
+// leave has the disk as it is. What ran before does not come to it any more.
+func (m *machine) leave() error {
 	raw, err := os.ReadFile(m.disk)
 	if err != nil {
 		return err
@@ -228,7 +251,9 @@ func (m *machine) settled() attempt.Attempt {
 		if st.Attempt == nil {
 			return last
 		}
-		if last = *st.Attempt; !last.Open() && len(last.Marks) == 0 {
+		last = *st.Attempt
+		early := last.State == attempt.Prepared // its service died before it disturbed anything, and this boot goes on
+		if (early || !last.Open()) && len(last.Marks) == 0 {
 			return last
 		}
 	}

@@ -13,7 +13,7 @@ packages="
 	qemu-system-x86 qemu-utils ovmf systemd-boot-efi
 	mtools dosfstools e2fsprogs gdisk fdisk binutils zstd xorriso
 	sbsigntool osslsigncode efitools shim-unsigned
-	grub-common grub-pc-bin grub-efi-amd64-bin cryptsetup-bin systemd
+	grub-common grub-pc-bin grub-efi-amd64-bin cryptsetup-bin systemd iproute2
 	qemu-system-arm qemu-efi-aarch64
 "
 cache=${PAWL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pawl}

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -175,6 +176,42 @@ func TestPeopleSeeSinceWhenAndWhenLast(t *testing.T) {
 	require.True(t, again.Seen.After(down.Seen))
 	again.Seen = again.Since.Add(time.Hour)
 	require.Regexp(t, `step down since \S+Z, last seen \S+Z$`, again.String())
+}
+
+// A clock that jumps changes no decision: whatever the times of a record say, the same is written, but for the times.
+func TestNoClockIsInADecision(t *testing.T) {
+	clocks := []time.Time{{}, time.Unix(1, 0), time.Now(), time.Now().Add(100 * 365 * 24 * time.Hour)}
+	steps := []Step{Claimed, Drained, Down, Back}
+	timeless := func(changes []Change, err error) string {
+		text := fmt.Sprint(err == nil, errors.Is(err, ErrLost), errors.Is(err, ErrStands))
+		for _, c := range changes {
+			for _, r := range []*Record{&c.Slot.Record, &c.To} {
+				r.Since, r.Seen = time.Time{}, time.Time{}
+			}
+			text += fmt.Sprintf("; %+v", c)
+		}
+		return text
+	}
+	decide := func(holder string, at, to Step, written, now time.Time) string {
+		slots := []Slot{{Version: "7", Record: Record{Owner: Owner{Node: holder, Attempt: "a"}, Step: at, Of: 1,
+			Since: written, Seen: written}}}
+		me := Record{Owner: Owner{Node: "n1", Attempt: "a"}, Step: to, Of: 1, Since: now, Seen: now}
+		return strings.Join([]string{timeless(Take("p", slots, me)), timeless(Advance(slots, me)),
+			timeless(Give(slots, "n1"), nil), timeless(ByHand(slots[0], Evidence{By: "ann"}))}, "\n")
+	}
+	for _, holder := range []string{"n1", "n2"} {
+		for _, at := range steps {
+			for _, to := range steps {
+				said := map[string]bool{}
+				for _, written := range clocks {
+					for _, now := range clocks {
+						said[decide(holder, at, to, written, now)] = true
+					}
+				}
+				require.Len(t, said, 1, "%s at %s, to %s", holder, at, to)
+			}
+		}
+	}
 }
 
 func TestRecordsThatCannotBe(t *testing.T) {

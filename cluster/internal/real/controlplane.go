@@ -70,7 +70,7 @@ func Kubernetes(t *testing.T, args ...string) *ControlPlane {
 	k.API = k.server("apiserver", append([]string{"kube-apiserver", "--etcd-servers", k.Etcd.Client,
 		"--bind-address", host, "--advertise-address", host, "--secure-port=6443",
 		"--cert-dir", filepath.Join(k.dir, "certs"), "--token-auth-file", filepath.Join(k.dir, "tokens"),
-		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--authorization-mode=Node,RBAC", "--allow-privileged", "--enable-admission-plugins=NodeRestriction",
 		"--disable-admission-plugins=ServiceAccount", "--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file", filepath.Join(k.dir, "key"), "--service-account-signing-key-file",
 		filepath.Join(k.dir, "key"), "--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none",

@@ -1,10 +1,12 @@
 package real
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,8 +23,10 @@ type Member struct {
 	Binary             string
 	Args               []string // more than all have
 
-	state string // --initial-cluster-state
-	all   string // --initial-cluster
+	state  string   // --initial-cluster-state
+	all    string   // --initial-cluster
+	listen string   // --listen-client-urls; empty: Client
+	in     []string // what it is run by
 }
 
 var clusters atomic.Int32
@@ -39,11 +43,24 @@ func hosts(n int) (all []string) {
 // Members starts a cluster of n members of etcd, which ends with the test. Each has an address of its own.
 func Members(t *testing.T, n int, args ...string) []*Member {
 	t.Helper()
+	all := cluster(t, hosts(n+1), n, args) // one more address, for a member that joins later
+	for _, m := range all {
+		m.Start()
+	}
+	for _, m := range all {
+		m.Ready()
+	}
+	return all
+}
+
+// cluster is a cluster of the first n of some hosts that is to be started.
+func cluster(t *testing.T, hosts []string, n int, args []string) []*Member {
+	t.Helper()
 	binary, err := Etcd(t.Context(), Version)
 	require.NoError(t, err)
 	var all []*Member
 	var initial []string
-	for i, host := range hosts(n + 1) { // one more address, for a member that joins later
+	for i, host := range hosts {
 		m := &Member{Name: fmt.Sprintf("m%d", i+1), Client: "http://" + host + ":2379",
 			Peer: "http://" + host + ":2380",
 			Dir:  filepath.Join(t.TempDir(), "data"), Binary: binary, Args: args, state: "new"}
@@ -55,10 +72,6 @@ func Members(t *testing.T, n int, args ...string) []*Member {
 	}
 	for _, m := range all[:n] {
 		m.all = strings.Join(initial, ",")
-		m.Start()
-	}
-	for _, m := range all[:n] {
-		m.Ready()
 	}
 	return all[:n]
 }
@@ -74,11 +87,13 @@ func URLs(members []*Member) (urls []string) {
 // Start starts the member with the data that it has.
 func (m *Member) Start() {
 	m.t.Helper()
-	m.start(m.Binary, append([]string{
-		"--name", m.Name, "--data-dir", m.Dir, "--listen-client-urls", m.Client, "--advertise-client-urls", m.Client,
+	line := append(slices.Clone(m.in), m.Binary,
+		"--name", m.Name, "--data-dir", m.Dir, "--listen-client-urls", cmp.Or(m.listen, m.Client),
+		"--advertise-client-urls", m.Client,
 		"--listen-peer-urls", m.Peer, "--initial-advertise-peer-urls", m.Peer, "--initial-cluster", m.all,
-		"--initial-cluster-state", m.state, "--log-level", "error", "--unsafe-no-fsync",
-	}, m.Args...)...)
+		"--initial-cluster-state", m.state, "--log-level", "error", "--unsafe-no-fsync")
+	line = append(line, m.Args...)
+	m.start(line[0], line[1:]...)
 }
 
 // Join starts the member anew, with nothing of what it knew.

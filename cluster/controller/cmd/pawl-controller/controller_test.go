@@ -161,6 +161,7 @@ func (c *process) said() string {
 func TestOSUpgrades(t *testing.T) {
 	p := newPlace(t)
 	t.Run("rules", func(t *testing.T) { p.rules(t) })
+	t.Run("manifests", func(t *testing.T) { p.all(t) })
 	t.Run("canary and broken", func(t *testing.T) { p.canaryThenBroken(t) })
 	t.Run("two controllers", func(t *testing.T) { p.twoControllers(t) })
 }
