@@ -14,11 +14,15 @@ import (
 // networkFaults are what goes wrong between the machine, the members and everybody else, for three seconds: long enough
 // for another member to lead.
 var networkFaults = map[string]func(*stage, *real.Network){
-	"its member is cut off":      func(_ *stage, n *real.Network) { n.Cut(0) },
-	"its member hears nobody":    func(_ *stage, n *real.Network) { n.Deafen(0) },
-	"the machine is cut off":     func(_ *stage, n *real.Network) { n.Cut(0, n.Node()) },
-	"another one is cut off":     func(_ *stage, n *real.Network) { n.Cut(1) },
-	"the leader is cut off":      func(s *stage, n *real.Network) { n.Cut(s.leader()) },
+	"its member is cut off":   func(_ *stage, n *real.Network) { n.Cut(0) },
+	"its member hears nobody": func(_ *stage, n *real.Network) { n.Deafen(0) },
+	"the machine is cut off":  func(_ *stage, n *real.Network) { n.Cut(0, n.Node()) },
+	"another one is cut off":  func(s *stage, n *real.Network) { n.Cut(1); s.without(1) },
+	"the leader is cut off": func(s *stage, n *real.Network) {
+		m := s.leader()
+		n.Cut(m)
+		s.without(m)
+	},
 	"the network is slow":        func(_ *stage, n *real.Network) { n.Slow(150 * time.Millisecond) },
 	"everybody is by themselves": func(_ *stage, n *real.Network) { n.Cut(0); n.Cut(1); n.Cut(2) },
 }
@@ -46,7 +50,7 @@ func TestNetworkFaultsInEveryPhase(t *testing.T) {
 						defer network.Mend()
 						if s.run(place, preserve, from.two, func(s *stage) {
 							fault(s, network)
-							s.after.Go(func() { time.Sleep(3 * time.Second); network.Mend() })
+							s.after.Go(func() { time.Sleep(3 * time.Second); s.away.Store(0); network.Mend() })
 						}).Result == attempt.Confirmed {
 							confirmed++
 						}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,10 +40,19 @@ var faults = map[string]func(*stage){
 	"the leader is killed": func(s *stage) {
 		m := s.leader()
 		s.members[m].Kill()
+		s.without(m)
 		s.later(func() { s.members[m].Start() })
 	},
-	"another one is killed":   func(s *stage) { s.members[1].Kill(); s.later(s.members[1].Start) },
-	"another one is paused":   func(s *stage) { s.members[2].Pause(); s.later(s.members[2].Continue) },
+	"another one is killed": func(s *stage) {
+		s.members[1].Kill()
+		s.without(1)
+		s.later(s.members[1].Start)
+	},
+	"another one is paused": func(s *stage) {
+		s.members[2].Pause()
+		s.without(2)
+		s.later(s.members[2].Continue)
+	},
 	"no space is left":        func(s *stage) { s.alarm(true); s.later(func() { s.alarm(false) }) },
 	"a person frees its slot": func(s *stage) { s.free() },
 }
@@ -59,14 +69,24 @@ type stage struct {
 	after   sync.WaitGroup
 	other   atomic.Int32 // how often the other node had the slot
 	fired   atomic.Bool
-	ended   atomic.Bool // the first is done
-	wrong   bool        // a person has taken the slot from the first
+	ended   atomic.Bool  // the first is done
+	wrong   bool         // a person has taken the slot from the first
+	away    atomic.Int32 // voters but its own that the fault has taken
+}
+
+// without has the machine stay up for two seconds, if the fault has taken another voter than its own before the machine
+// looked for the last time: to go then is to lose the quorum.
+func (s *stage) without(member int) {
+	if member != 0 {
+		s.away.Add(1)
+	}
 }
 
 // later is two seconds on.
 func (s *stage) later(do func()) {
 	s.after.Go(func() {
 		time.Sleep(2 * time.Second)
+		s.away.Store(0)
 		do()
 	})
 }
@@ -326,6 +346,11 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 		}
 		if at == place && s.fired.CompareAndSwap(false, true) {
 			fault(s)
+		}
+	}
+	s.down = func() {
+		if s.away.Load() > 0 && slices.Index(places, place) <= slices.Index(places, "upgrade/last") {
+			s.t.Errorf("the machine goes down although another voter is away since %s", place)
 		}
 	}
 	s.rival(s.others)

@@ -56,6 +56,7 @@ type machine struct {
 	works  func(bootID string) cluster.Work // in place of config's; nil: that
 	reach  func(at string)                  // called with each phase as it begins; the machine waits for it
 	lock   node.Lock                        // what its API shows and frees; nil: none
+	down   func()                           // called as it restarts by itself
 	power  func(on bool)                    // its member of etcd goes with it
 
 	mu      sync.Mutex
@@ -73,7 +74,7 @@ func newMachine(t *testing.T, from installed, config cluster.Config) *machine {
 	require.NoError(t, err)
 	m := &machine{t: t, disk: filepath.Join(t.TempDir(), "disk.raw"), vars: efivar.NewMemory(),
 		config: config,
-		reach:  func(string) {}, power: func(bool) {}}
+		reach:  func(string) {}, down: func() {}, power: func(bool) {}}
 	require.NoError(t, os.WriteFile(m.disk, raw, 0o600))
 	return m
 }
@@ -128,6 +129,7 @@ func (m *machine) serve() error {
 			if !m.runs(boot) {
 				return nil
 			}
+			m.down()
 			go func() {
 				m.off()
 				if err := m.on(); err != nil {
