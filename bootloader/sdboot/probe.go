@@ -61,6 +61,16 @@ var releases = []struct {
 	{canSort, 250, "sorts entries by sort-key, without which a version that was not confirmed could boot by itself"},
 }
 
+// faults are what releases were seen to do wrong; they say that they have the feature.
+var faults = []struct {
+	feature     features
+	first, last int // releases
+	does        string
+}{
+	// Reported for 258.3 and 259: github.com/systemd/systemd/issues/40192 and 40405.
+	{canCount, 258, 259, "was seen to boot an entry whose tries are used up, and not to count at all"},
+}
+
 // probed is what is known of the loader: the one on the boot file system, which the next boot starts, and the one that
 // this boot came through, which can be another.
 type probed struct {
@@ -124,7 +134,8 @@ func (p probed) String() string {
 	return fmt.Sprintf("%s %s (the next boot: %s)", loaderTitle, p.running, p.installed)
 }
 
-// offers is why a feature is missing from the loader that the next boot starts, nil when it is not. What is not known
+// offers is why a feature is missing from the loader that the next boot starts, or not to be relied on, nil when it is
+// there. What is not known
 // is taken to be there: every release since 2022 has all of them.
 func (p probed) offers(want features) error {
 	major, byRelease := p.release()
@@ -135,6 +146,12 @@ func (p probed) offers(want features) error {
 		if byRelease && major < r.since || !byRelease && p.says && p.features&r.feature == 0 {
 			return fmt.Errorf("%s is no loader that %s; install %s %d or later: %w", p, r.name, loaderTitle, r.since,
 				errors.ErrUnsupported)
+		}
+	}
+	for _, f := range faults {
+		if want&f.feature != 0 && p.since(f.first) && !p.since(f.last+1) {
+			return fmt.Errorf("%s %s; install %s %d or later, or have slots tried another way: %w", p, f.does, loaderTitle,
+				f.last+1, errors.ErrUnsupported)
 		}
 	}
 	return nil

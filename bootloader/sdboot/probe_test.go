@@ -91,3 +91,20 @@ func TestLoadersThatOfferLess(t *testing.T) {
 		})
 	}
 }
+
+// Releases that say that they count, and were seen not to.
+func TestReleasesThatMiscount(t *testing.T) {
+	for version, wrong := range map[string]bool{"257.13": false, "258": true, "258.3": true, "259~rc2": true, "260": false,
+		"262.1-1": false, "main": false} {
+		r := installed(t)
+		require.NoError(t, r.FS.WriteFile("EFI/BOOT/BOOTX64.EFI", release(version)))
+		require.NoError(t, state(t, r).Blocked)
+		require.NoError(t, r.Bootloader.(*sdboot.Loader).TryBy(string(sdboot.Counting)))
+		blocked := state(t, r).Blocked
+		require.Equal(t, wrong, blocked != nil, "%s: %v", version, blocked)
+		if wrong {
+			require.ErrorContains(t, blocked, "tries are used up")
+			require.ErrorIs(t, blocked, errors.ErrUnsupported)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package osimage
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,35 +42,58 @@ func FindPartsFor(machine string) (Parts, error) {
 }
 
 // find finds the parts: the kernel below the cache, and stub and loaders below a directory of it, or installed.
-func find(machine, kernel, loaders string) (Parts, error) {
-	a, err := arch.Named(machine)
+func find(machine, kernel, below string) (Parts, error) {
+	p, err := findLoaders(machine, below)
+	if err == nil {
+		var cache string
+		cache, err = cacheDir()
+		p.Kernel, p.Modules = filepath.Join(cache, kernel, "vmlinuz"), filepath.Join(cache, kernel, "modules")
+		err = errors.Join(err, there(p.Kernel, p.Modules))
+	}
 	if err != nil {
 		return Parts{}, fmt.Errorf("find the boot parts: %w", err)
 	}
-	cache := os.Getenv("PAWL_CACHE")
-	if cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return Parts{}, fmt.Errorf("find the boot parts: %w", err)
-		}
-		cache = filepath.Join(user, "pawl")
-	}
-	efi, grub := "/usr/lib/systemd/boot/efi", grubcore.Dir
-	if loaders != "" {
-		efi, grub = filepath.Join(cache, loaders, "efi"), filepath.Join(cache, loaders, "grub")
-	}
-	p := Parts{
-		Arch:    machine,
-		Kernel:  filepath.Join(cache, kernel, "vmlinuz"),
-		Modules: filepath.Join(cache, kernel, "modules"),
-		Stub:    filepath.Join(efi, a.SystemdStub()),
-		Loader:  filepath.Join(efi, a.SystemdBoot()),
-		GRUB:    grub,
-	}
-	for _, path := range []string{p.Kernel, p.Modules, p.Stub, p.Loader, filepath.Join(p.GRUB, a.GRUB)} {
-		if _, err := os.Stat(path); err != nil {
-			return Parts{}, fmt.Errorf("find the boot parts: %w (run hack/deps.sh)", err)
-		}
-	}
 	return p, nil
+}
+
+// FindLoaders finds the loaders and the stub alone, for amd64. Where $PAWL_LOADERS names a suite of Debian, they are
+// the suite's, which hack/loaders.sh unpacks into the cache; else those that are installed.
+func FindLoaders() (Parts, error) { return findLoaders("amd64", "") }
+
+func findLoaders(machine, below string) (p Parts, err error) {
+	a, err := arch.Named(machine)
+	if err != nil {
+		return Parts{}, err
+	}
+	if suite := os.Getenv("PAWL_LOADERS"); suite != "" && below == "" {
+		below = filepath.Join("loaders", suite)
+	}
+	efi := "/usr/lib/systemd/boot/efi"
+	p.Arch, p.GRUB = machine, grubcore.Dir
+	if below != "" {
+		cache, err := cacheDir()
+		if err != nil {
+			return Parts{}, err
+		}
+		efi, p.GRUB = filepath.Join(cache, below, "efi"), filepath.Join(cache, below, "grub")
+	}
+	p.Stub, p.Loader = filepath.Join(efi, a.SystemdStub()), filepath.Join(efi, a.SystemdBoot())
+	return p, there(p.Stub, p.Loader, filepath.Join(p.GRUB, a.GRUB))
+}
+
+func cacheDir() (string, error) {
+	if cache := os.Getenv("PAWL_CACHE"); cache != "" {
+		return cache, nil
+	}
+	user, err := os.UserCacheDir()
+	return filepath.Join(user, "pawl"), err
+}
+
+func there(paths ...string) error {
+	for _, path := range paths {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("%w (run hack/deps.sh; or hack/loaders.sh, where PAWL_LOADERS is set)", err)
+		}
+	}
+	return nil
 }

@@ -39,7 +39,8 @@ func (p Parts) Assets() []pack.Asset {
 	return assets
 }
 
-// Make makes all parts for an architecture (a GOARCH), of the modules in dir, which is usually Dir.
+// Make makes all parts for an architecture (a GOARCH), of the modules in dir, which is usually Dir. A grub-mkimage in
+// dir is taken before the one that is installed.
 func Make(ctx context.Context, machine, dir string) (Parts, error) {
 	p, err := parts(ctx, machine, dir)
 	if err != nil {
@@ -69,9 +70,13 @@ func image(ctx context.Context, dir, platform string, modules []string) (data []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	program := filepath.Join(dir, "grub-mkimage") // that of the same version of GRUB
+	if _, err := os.Stat(program); err != nil {
+		program = "grub-mkimage"
+	}
 	args := append([]string{"-O", platform, "-d", filepath.Join(dir, platform), "-p", grub.Prefix, "-o", f.Name()},
 		modules...)
-	out, err := exec.CommandContext(ctx, "grub-mkimage", args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("grub-mkimage for %s: %w: %s (install grub-common and GRUB's modules)", platform, err,
 			bytes.TrimSpace(out))

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/pawl-os/pawl/bootloader/loaders"
+	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/image/pack/grubcore"
@@ -37,14 +38,18 @@ func TinyKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 func realKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 	var parts []pack.Asset // of the loader, first the file that firmware starts
 	var started []byte     // its content
+	found, err := osimage.FindLoaders()
+	if err != nil {
+		return nil, err
+	}
 	if loader == loaders.SystemdBoot {
-		data, err := os.ReadFile("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+		data, err := os.ReadFile(found.Loader)
 		if err != nil {
-			return nil, fmt.Errorf("%w (run hack/deps.sh)", err)
+			return nil, err
 		}
 		started, parts = data, append(parts, pack.Data(pack.LoaderAsset, data))
 	} else {
-		made, err := grubcore.Make(ctx, "amd64", grubcore.Dir)
+		made, err := grubcore.Make(ctx, found.Arch, found.GRUB)
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
+	"github.com/pawl-os/pawl/examples/os/osimage"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -196,7 +197,9 @@ func TestTheModelAgreesOnWhatFirmwareRefuses(t *testing.T) {
 }
 
 func securedCases(t *testing.T) []secured {
-	loader, err := os.ReadFile("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+	parts, err := osimage.FindLoaders()
+	require.NoError(t, err)
+	loader, err := os.ReadFile(parts.Loader)
 	require.NoError(t, err)
 	us, others := newSigner(t, "us"), newSigner(t, "others")
 	elliptic, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
