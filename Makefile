@@ -2,7 +2,7 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots machines soak bench bench-delta fuzz lint lint-more vuln generate deps cluster \
+.PHONY: build test unit demo proof boots machines loaders soak bench bench-delta fuzz lint lint-more vuln generate deps cluster \
 	explore demo-cluster deps-cluster browser release
 
 build:
@@ -40,6 +40,17 @@ boots: deps
 # Machines whose disks, age, memory, clock and firmware differ: docs/reference/machines.md.
 machines: deps
 	go run ./internal/lab/machines/run
+
+# Loaders of other suites of Debian, from systemd-boot 254 to 262, GRUB 2.12 and 2.14: docs/reference/machines.md.
+SUITES := bookworm-backports trixie sid
+loaders: deps
+	@set -e; for suite in $(SUITES); do \
+		hack/loaders.sh $$suite; \
+		export PAWL_LOADERS=$$suite PAWL_LONG=1; \
+		go run ./internal/lab/proof/boots -cases 24 -grub-bios 8 -grub-uefi 8; \
+		go run ./internal/lab/deaths/run -only sample; \
+		go test -tags vm -count 1 -timeout 60m -run 'TestCountedEntries|TestTheModelAgreesOnNames' ./internal/lab/proof; \
+	done; echo "loaders: ok suites=$(words $(SUITES))"
 
 # Ten upgrades of nodes that are under attack: docs/sequence.md.
 soak: deps

@@ -21,6 +21,7 @@ type entry struct {
 	options   string // arguments
 	left      int    // tries left; -1 where they are not counted
 	done      int
+	constant  bool // its boots are not counted, whatever its name says
 
 	devicetree bool   // it needs one of the firmware's
 	url        bool   // from the network
@@ -106,8 +107,8 @@ func eligible(f file, suffix string) bool {
 		strings.HasSuffix(name, suffix)
 }
 
-// uniting is the release of systemd-boot from which on an entry may name a UKI, also by its URL, and is none when it
-// names a program in two ways.
+// uniting is the release of systemd-boot from which on an entry may name a UKI, also by its URL, is none when it names
+// a program in two ways, and is not counted when it names one by the key efi.
 const uniting = "258~"
 
 // configured makes an entry of a file in loader/entries. It needs a file to start, and that file must be there; what is
@@ -131,6 +132,7 @@ func (b *boot) configured(v *volume, f file, text, self, version string) (entry,
 				return
 			}
 			kind, e.loader, e.kernel, e.url = key, value, key == "linux", key == "uki-url"
+			e.constant = unites && (key == "efi" || e.url)
 			valid = key != "efi" || !strings.EqualFold(cleanPath(value), cleanPath(self))
 		case "initrd":
 			e.initrds = append(e.initrds, value)

@@ -226,6 +226,27 @@ func TestCountedEntries(t *testing.T) {
 	}
 }
 
+// From release 258 on, only what is named by the key linux or uki is counted (seen with 262; 257 counts all).
+func TestWhatIsNamedByEFIIsNotCounted(t *testing.T) {
+	for _, c := range []struct{ release, key, want string }{
+		{"257.13", "efi", "b+1-1.conf"}, {"258", "efi", "b+2.conf"}, {"262.1", "efi", "b+2.conf"},
+		{"262.1", "linux", "b+1-1.conf"}, {"262.1", "uki", "b+1-1.conf"}, {"252", "linux", "b+1-1.conf"},
+	} {
+		m := disk(t, base(map[string]string{
+			"EFI/BOOT/BOOTX64.EFI":    string(loadertest.LoaderOf("amd64", c.release)),
+			"loader/loader.conf":      "timeout 0\n",
+			"loader/entries/b+2.conf": "sort-key !\nversion 1\n" + c.key + " /EFI/pawl/B/os.efi\n"}))
+		o, err := m.Boot()
+		require.NoError(t, err)
+		require.Equal(t, bootloader.B, o.Slot)
+		require.Equal(t, c.want != "b+2.conf", o.Trial, c)
+		f, err := m.FS()
+		require.NoError(t, err)
+		_, err = f.Stat("loader/entries/" + c.want)
+		require.NoError(t, err, c)
+	}
+}
+
 func TestVariablesOfABoot(t *testing.T) {
 	m := disk(t, base(nil))
 	_, err := m.Boot()

@@ -54,7 +54,7 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	if chosen.ends != "" {
 		return errMenu("systemd-boot " + chosen.ends)
 	}
-	if chosen.left >= 0 {
+	if chosen.left >= 0 && !chosen.constant {
 		if err := b.count(v, &chosen); err != nil {
 			return err
 		}
@@ -64,7 +64,8 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	if err := b.startEntry(v, chosen); err != nil {
 		return err
 	}
-	b.out.Entry, b.out.Trial = chosen.id, s.armed && match(strings.ToLower(s.oneShot), chosen.id) || chosen.left > 0
+	b.out.Entry, b.out.Trial = chosen.id, s.armed && match(strings.ToLower(s.oneShot), chosen.id) ||
+		chosen.left > 0 && !chosen.constant
 	return nil
 }
 
@@ -209,7 +210,7 @@ func (b *boot) startEntry(v *volume, e entry) error {
 		return fmt.Errorf("error loading its device tree: the firmware has none")
 	}
 	b.out.Initrd, b.out.Cmdline = "", ""
-	if e.kernel {
+	if e.kernel && (e.options != "" || len(e.initrds) > 0) { // else it is a UKI, which has its own inside
 		b.out.Cmdline, b.out.Initrd = e.commandLine(), b.digest(initrds...)
 	}
 	return nil

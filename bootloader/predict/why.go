@@ -88,7 +88,7 @@ func (b *boot) explainChoice(e entry, by int, patterns [len(deciders)]string, co
 func (e entry) String() string {
 	if s := slotOf(e.loader); s != bootloader.None && e.id == "pawl-"+strings.ToLower(string(s))+".conf" {
 		return fmt.Sprintf("slot %v", s)
-	} else if s != bootloader.None && e.left > 0 {
+	} else if s != bootloader.None && e.left > 0 && !e.constant {
 		return fmt.Sprintf("slot %v, whose tries are counted (%d left)", s, e.left)
 	}
 	return fmt.Sprintf("entry %s", e.id)

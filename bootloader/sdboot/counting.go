@@ -115,6 +115,9 @@ func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
 	}
 	e := d.entries[s]
 	e.sortKey = countedKey
+	if e.efi != "" { // from 258 on, boots are counted of what is named by the key linux or uki; by 257 linux alone is known
+		e.linux, e.efi = e.efi, ""
+	}
 	sector, err := encodeEntry(e)
 	if err != nil {
 		return err

@@ -100,6 +100,21 @@ func TestCountingNeedsNoVariables(t *testing.T) {
 	}
 }
 
+// A UKI's entry counts with every release: from 258 on not by the key efi, and before it not by the key uki.
+func TestEveryReleaseCounts(t *testing.T) {
+	for _, release := range []string{"252.39-1~deb12u2", "257.13-1~deb13u1", "260", "262.1-1"} {
+		r, err := counting.Installed()
+		require.NoError(t, err)
+		require.NoError(t, r.FS.WriteFile("EFI/BOOT/BOOTX64.EFI", loadertest.LoaderOf("amd64", release)))
+		require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 2))
+		require.NoError(t, r.Arm(bootloader.B, 2))
+		require.Equal(t, bootloader.B, state(t, r).Armed)
+		for _, want := range []bootloader.Slot{bootloader.B, bootloader.B, bootloader.A, bootloader.A} {
+			boot(t, r, want)
+		}
+	}
+}
+
 // Until it is armed there is no entry that would sort first, so a loader.conf that is destroyed meanwhile costs
 // nothing.
 func TestCountedEntryIsEmptyUntilItIsArmed(t *testing.T) {

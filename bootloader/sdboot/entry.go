@@ -119,6 +119,9 @@ func (e slotEntry) text() string {
 	if e.efi != "" {
 		return text + fmt.Sprintf("efi %s\n", e.efi)
 	}
+	if e.initrd == "" {
+		return text + fmt.Sprintf("linux %s\n", e.linux)
+	}
 	return text + fmt.Sprintf("linux %s\ninitrd %s\noptions %s\n", e.linux, e.initrd, e.options)
 }
 
@@ -178,6 +181,9 @@ func decodeEntry(data []byte) (e slotEntry, ok bool) {
 			e.machines += value + "\n"
 		}
 	})
+	if e.initrd == "" && e.options == "" && e.linux != "" { // a program that is given nothing starts alike by either key
+		e.efi, e.linux = e.linux, ""
+	}
 	return e, e.efi != "" || e.linux != "" && e.initrd != "" && e.options != ""
 }
 
