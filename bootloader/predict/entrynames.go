@@ -83,14 +83,19 @@ func cleanPath(p string) string {
 	return strings.Join(strings.FieldsFunc(p, func(r rune) bool { return r == '/' || r == '\\' }), "/")
 }
 
+// preferring is the release of systemd-boot that brought LoaderEntryPreferred; unclipped is the first that reads all of
+// a variable that does not end with a NUL.
+const preferring, unclipped = "260~", "261~"
+
 // loaderString reads a variable of the loader. One that is no string is passed over. Of one that does not end with a
-// NUL systemd-boot overwrites the last character with it (seen).
-func (b *boot) loaderString(name string) (string, bool) {
+// NUL, releases before unclipped overwrite the last character with it (seen with 252; 262 does not).
+func (b *boot) loaderString(name, version string) (string, bool) {
 	v, ok := b.read(efivar.Loader(name))
 	if !ok {
 		return "", false
 	}
-	if n := len(v.Data); n >= 2 && n%2 == 0 && (v.Data[n-2] != 0 || v.Data[n-1] != 0) {
+	if n := len(v.Data); n >= 2 && n%2 == 0 && (v.Data[n-2] != 0 || v.Data[n-1] != 0) &&
+		compareVersions(version, unclipped) < 0 {
 		v.Data = v.Data[:n-2]
 	}
 	s, err := efivar.DecodeString(v.Data)

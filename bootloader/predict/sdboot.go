@@ -22,9 +22,9 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	b.out.Starts++
 	b.followed = true
 	version := loaderVersion(sections)
-	prefers := b.introduce(v, path, version)
+	b.introduce(v, path, version)
 	conf, said := b.loaderConf(v)
-	s := b.settings(conf, prefers)
+	s := b.settings(conf, version)
 	entries, err := b.entries(v, path, version)
 	if err != nil {
 		return err
@@ -69,20 +69,17 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	return nil
 }
 
-// introduce leaves the variables by which systemd-boot says what it is, and reports whether that version knows
-// preferred entries.
-func (b *boot) introduce(v *volume, path, version string) (prefers bool) {
+// introduce leaves the variables by which systemd-boot says what it is.
+func (b *boot) introduce(v *volume, path, version string) {
 	volatile := func(name, value string) { b.setVolatile(efivar.Loader(name), efivar.EncodeString(value)) }
 	volatile("LoaderInfo", "systemd-boot "+version)
-	prefers = compareVersions(version, "260~") >= 0
 	features := uint64(1)<<11 - 1
-	if prefers {
+	if compareVersions(version, preferring) >= 0 {
 		features = 1<<22 - 1
 	}
 	b.setVolatile(efivar.Loader("LoaderFeatures"), binary.LittleEndian.AppendUint64(nil, features))
 	volatile("LoaderImageIdentifier", "\\"+strings.ReplaceAll(path, "/", "\\"))
 	volatile("LoaderDevicePartUUID", v.part.drive.GUID.String())
-	return prefers
 }
 
 // loaderConf reads loader.conf, without what systemd-boot passes over in it.
@@ -122,24 +119,24 @@ type settings struct {
 }
 
 // settings reads them, and uses up those that are for one boot.
-func (b *boot) settings(conf map[string]string, prefers bool) settings {
+func (b *boot) settings(conf map[string]string, version string) settings {
 	s := settings{timeout: conf["timeout"], byConf: conf["default"]}
-	if t, ok := b.loaderString("LoaderConfigTimeout"); ok {
+	if t, ok := b.loaderString("LoaderConfigTimeout", version); ok {
 		s.timeout = t
 	}
-	if t, ok := b.loaderString("LoaderConfigTimeoutOneShot"); ok {
+	if t, ok := b.loaderString("LoaderConfigTimeoutOneShot", version); ok {
 		s.timeout, s.menu = t, true
 		b.delete(efivar.Loader("LoaderConfigTimeoutOneShot"))
 	}
-	if s.oneShot, s.armed = b.loaderString("LoaderEntryOneShot"); s.armed {
+	if s.oneShot, s.armed = b.loaderString("LoaderEntryOneShot", version); s.armed {
 		b.delete(efivar.Loader("LoaderEntryOneShot"))
 	}
-	s.byVariable, _ = b.loaderString("LoaderEntryDefault")
-	if prefers {
-		s.preferred, _ = b.loaderString("LoaderEntryPreferred")
+	s.byVariable, _ = b.loaderString("LoaderEntryDefault", version)
+	if compareVersions(version, preferring) >= 0 {
+		s.preferred, _ = b.loaderString("LoaderEntryPreferred", version)
 		s.preferredConf = conf["preferred"]
 	}
-	s.saved, _ = b.loaderString("LoaderEntryLastBooted")
+	s.saved, _ = b.loaderString("LoaderEntryLastBooted", version)
 	return s
 }
 

@@ -187,13 +187,20 @@ func TestAStartOfAUKIIsNoStartOfTheLoader(t *testing.T) {
 	}
 }
 
-// A variable that does not end with a NUL says to the loader what it says without its last character.
+// A variable that does not end with a NUL says to loaders before 261 what it says without its last character.
 func TestAVariableWithoutANUL(t *testing.T) {
-	for value, want := range map[string]bootloader.Slot{"pawl-a.conf": bootloader.B, "pawl-a.conf\n": bootloader.A} {
+	for _, c := range []struct {
+		release, value string
+		want           bootloader.Slot
+	}{
+		{thisVersion, "pawl-a.conf", bootloader.B}, {thisVersion, "pawl-a.conf\n", bootloader.A},
+		{"262.1-1", "pawl-a.conf", bootloader.A}, {"262.1-1", "pawl-a.conf\n", bootloader.B},
+	} {
 		r := upgraded(t)
-		data := efivar.EncodeString(value)
+		require.NoError(t, r.FS.WriteFile("EFI/BOOT/BOOTX64.EFI", release(c.release)))
+		data := efivar.EncodeString(c.value)
 		set(t, r, efivar.Loader("LoaderEntryDefault"), data[:len(data)-2])
-		require.Equal(t, want, truthful(t, r).Default, "%q", value)
+		require.Equal(t, c.want, truthful(t, r).Default, "%+v", c)
 		require.NoError(t, r.Confirm(bootloader.B))
 		boot(t, boot(t, r, bootloader.B), bootloader.B)
 	}

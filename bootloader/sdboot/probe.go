@@ -48,8 +48,10 @@ const (
 	knownFeatures = 22
 )
 
-// preferring is the release that brought canPrefer.
-const preferring = 260
+const (
+	preferring = 260 // the release that brought canPrefer
+	unclipped  = 261 // the first that reads all of a variable that does not end with a NUL
+)
 
 var releases = []struct {
 	feature features
@@ -106,9 +108,15 @@ func (l *Loader) probe(d *disk) {
 				"not looked at.", bits, loaderFeatures)
 		}
 	}
+	p.installed = l.installed()
+}
+
+// installed is the version of the loader that the next boot starts; "" where its file does not say.
+func (l *Loader) installed() (version string) {
 	if f, err := l.FS.Open(l.loaderPath()); err == nil {
-		p.installed, _ = Version(f, f.Size())
+		version, _ = Version(f, f.Size())
 	}
+	return version
 }
 
 // unknown are the bits that no release up to 262 has.

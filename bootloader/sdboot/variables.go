@@ -38,7 +38,7 @@ var deletes = map[string]string{
 }
 
 // text reads a string of the Boot Loader Interface; set is false when there is none. One that the loader cannot decode
-// either is efivar.ErrFormat. Of one that does not end with a NUL the loader overwrites the last character with it.
+// either is efivar.ErrFormat. Of one that does not end with a NUL, loaders before 261 overwrite the last character with it.
 func (l *Loader) text(name string) (value string, set bool, err error) {
 	v, err := l.vars.Read(efivar.Loader(name))
 	if missing(err) {
@@ -47,7 +47,8 @@ func (l *Loader) text(name string) (value string, set bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	if n := len(v.Data); n >= 2 && n%2 == 0 && (v.Data[n-2] != 0 || v.Data[n-1] != 0) {
+	if n := len(v.Data); n >= 2 && n%2 == 0 && (v.Data[n-2] != 0 || v.Data[n-1] != 0) &&
+		!(probed{installed: l.installed()}).since(unclipped) {
 		v.Data = v.Data[:n-2]
 	}
 	s, err := efivar.DecodeString(v.Data)

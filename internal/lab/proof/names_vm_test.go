@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -84,7 +85,9 @@ func TestTheModelAgreesOnNames(t *testing.T) {
 			bc := bootCase{name: c.name, times: 1, kit: kit, disk: m.disk.Clone(), vars: m.vars.Clone()}
 			bc.model, err = predict.Boot(m.disk, m.vars, predict.Options{})
 			require.NoError(t, err)
-			require.Equal(t, c.what, kit.Version(bc.model.Digest), "the model: %v", bc.model)
+			if os.Getenv("PAWL_LOADERS") == "" { // other releases differ; what boots is their judge
+				require.Equal(t, c.what, kit.Version(bc.model.Digest), "the model: %v", bc.model)
+			}
 			got, err := bc.boot(t.Context(), t.TempDir(), 6*time.Minute)
 			require.NoError(t, err)
 			require.Equal(t, bc.says(), got[0], "the model: %v", bc.model)
