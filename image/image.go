@@ -180,7 +180,7 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 	i.layers, i.Annotations, i.Version = m.Layers, m.Annotations, m.Annotations[format.VersionAnnotation]
 	list, listed := m.Annotations[format.AssetsAnnotation]
 	if !listed {
-		return nil
+		return i.isMoreThanABase()
 	}
 	if err := json.Unmarshal([]byte(list), &i.Assets); err != nil {
 		return fmt.Errorf("annotation %s: %w: %w", format.AssetsAnnotation, err, ErrUnreadable)
@@ -189,6 +189,19 @@ func (i *Image) takeManifest(m *v1.Manifest) error {
 		return err
 	}
 	return i.takeFrames()
+}
+
+// isMoreThanABase refuses an installer's base image on which nothing has been put, before anything is given up for it.
+func (i *Image) isMoreThanABase() error {
+	if _, base := i.Annotations[format.InstallerAnnotation]; !base {
+		return nil
+	}
+	for _, d := range i.layers {
+		if asset, says := d.Annotations[format.AssetAnnotation]; !says || asset != "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("it is an installer's base image (name an image that is built on it): %w", ErrNoAssets)
 }
 
 // takeConfig takes the digests of the unpacked layers.

@@ -23,6 +23,7 @@ type Arch struct {
 	Aliases []string // what others call it: "x86_64"
 	EFI     string   // as UEFI says, in lower case: "x64". It is in file names, and an entry's "architecture"
 	Machine uint16   // the machine type of PE images
+	ELF     uint16   // the machine of ELF files
 	GRUB    string   // GRUB's platform for UEFI: "x86_64-efi"
 	BIOS    string   // GRUB's platform for a BIOS; "" where no such machine has one
 	Variant string   // the variant of OCI that all machines run; "" where there are none
@@ -50,7 +51,7 @@ const BzImage = "bzImage"
 var table = []Arch{
 	{
 		Name: "amd64", Aliases: []string{"x86_64", "x86-64", "x64"}, EFI: "x64", Machine: 0x8664,
-		GRUB: "x86_64-efi", BIOS: "i386-pc", Variant: "v1", Kernel: Magic{BzImage, 0x202, "HdrS"},
+		ELF: 62, GRUB: "x86_64-efi", BIOS: "i386-pc", Variant: "v1", Kernel: Magic{BzImage, 0x202, "HdrS"},
 		Return: []byte{0x31, 0xc0, 0xc3}, // xor eax, eax; ret
 		Partitions: map[string]string{
 			"root": "4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "usr": "8484680c-9521-48c6-9c11-b0720656f69e",
@@ -58,7 +59,7 @@ var table = []Arch{
 	},
 	{
 		Name: "arm64", Aliases: []string{"aarch64", "armv8"}, EFI: "aa64", Machine: 0xaa64,
-		GRUB: "arm64-efi", Variant: "v8", Kernel: Magic{"Image", 0x38, "ARM\x64"},
+		ELF: 183, GRUB: "arm64-efi", Variant: "v8", Kernel: Magic{"Image", 0x38, "ARM\x64"},
 		Return: []byte{0x00, 0x00, 0x80, 0xd2, 0xc0, 0x03, 0x5f, 0xd6}, // mov x0, #0; ret
 		Partitions: map[string]string{
 			"root": "b921b045-1df0-41c3-af44-4c6f280d3fae", "usr": "b0e01050-ee5f-4390-949a-9101b17104e9",

@@ -95,7 +95,7 @@ func packCommand() *cobra.Command {
 		out(c).Printf("%s\n", ref)
 		return nil
 	}
-	c.AddCommand(indexCommand())
+	c.AddCommand(indexCommand(), baseCommand())
 	return c
 }
 
@@ -156,8 +156,8 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	}
 	img.Assets = append(img.Assets, loader)
 	if r.entrypoint != "" {
-		if img.Entrypoint, err = pack.File("usr/bin/installer", r.entrypoint); err != nil {
-			return "", usageError{fmt.Errorf("--entrypoint: %w", err)}
+		if img.Entrypoint, err = r.program("entrypoint"); err != nil {
+			return "", usageError{err}
 		}
 	}
 	if r.grub {

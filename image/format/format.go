@@ -59,6 +59,10 @@ const (
 	// sizes and digests only while it streams.
 	AssetsAnnotation = "org.pawl-os.assets"
 
+	// InstallerAnnotation holds the version of the installer in an image that has no assets: a base, on which others put
+	// theirs. It is a label too. What is built on the base inherits both, and no version of an operating system.
+	InstallerAnnotation = "org.pawl-os.installer"
+
 	// UpgradeAnnotations begins the names of those that hold a version: package upgrade describes them.
 	UpgradeAnnotations = "org.pawl-os.upgrade."
 )

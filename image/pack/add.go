@@ -36,14 +36,18 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 	if err := i.check(); err != nil {
 		return Built{}, fmt.Errorf("pack image: %w", err)
 	}
+	stated := VersionAnnotation
+	if len(i.Assets) == 0 {
+		stated = InstallerAnnotation
+	}
 	config := v1.ConfigFile{
 		OS: "linux", Architecture: i.Arch,
 		RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{Labels: map[string]string{VersionAnnotation: i.Version}},
+		Config: v1.Config{Labels: map[string]string{stated: i.Version}},
 	}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: map[string]string{}}
 	maps.Copy(manifest.Annotations, i.Annotations)
-	manifest.Annotations[VersionAnnotation] = i.Version
+	manifest.Annotations[stated] = i.Version
 	if !i.Created.IsZero() {
 		created := i.Created.UTC().Truncate(time.Second)
 		config.Created = v1.Time{Time: created}
@@ -91,13 +95,10 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 	if n := len(manifest.Layers); n > maxLayers {
 		return Built{}, fmt.Errorf("pack image: %d layers, and a node reads %d (make fewer patches)", n, maxLayers)
 	}
-	slices.SortFunc(assets, func(a, b format.Asset) int { return strings.Compare(a.Name, b.Name) })
-	list, err := json.Marshal(assets)
-	if err != nil {
-		return Built{}, fmt.Errorf("pack image: %w", err)
+	if len(assets) != 0 { // a base says nothing of those that will lie on it
+		manifest.Annotations[AssetsAnnotation] = list(assets)
 	}
-	manifest.Annotations[AssetsAnnotation] = string(list)
-
+	var err error
 	if manifest.Config, err = l.addJSON(config, types.OCIConfigJSON); err != nil {
 		return Built{}, fmt.Errorf("pack image: config: %w", err)
 	}
@@ -107,6 +108,16 @@ func (l *Layout) Add(ctx context.Context, i Image) (Built, error) {
 	}
 	d.Platform = &v1.Platform{OS: "linux", Architecture: i.Arch}
 	return Built{Digest: d.Digest.String(), Version: i.Version, Arch: i.Arch, Notes: notes, descriptor: d}, nil
+}
+
+// list is the annotation of an image's assets. It sorts them.
+func list(assets []format.Asset) string {
+	slices.SortFunc(assets, func(a, b format.Asset) int { return strings.Compare(a.Name, b.Name) })
+	data, err := json.Marshal(assets)
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return string(data)
 }
 
 // Index joins images, one an architecture, under one digest. They must be of one version.

@@ -36,6 +36,8 @@ const (
 	VersionAnnotation = format.VersionAnnotation
 	CreatedAnnotation = format.CreatedAnnotation // Image.Created, if that is set
 	AssetsAnnotation  = format.AssetsAnnotation
+
+	InstallerAnnotation = format.InstallerAnnotation // of a base: see [Image.Entrypoint]
 )
 
 // Names of assets that an installer looks for: see package [format].
@@ -56,19 +58,22 @@ type Image struct {
 	// required
 	Version     string
 	Arch        string      // GOARCH; required
-	Assets      []Asset     // at least one; their order is the order of the layers
+	Assets      []Asset     // their order is the order of the layers; none in a base only, see Entrypoint
 	Compression Compression // the zero value is Zstd
 	Created     time.Time   // recorded in the image and on each file; zero is the Unix epoch and is not recorded
 
 	// Entrypoint is the program that a container of this image runs; Asset.Name is its path, such as
 	// "usr/bin/installer". Zero: none. It is in the lowest layer, which nobody reads for the assets.
+	//
+	// An image that has it and no assets is a base, for others to put their assets on. Version is then that of the
+	// program: it is in [InstallerAnnotation], so that what is built on the base does not state it as its own.
 	Entrypoint Asset
 
 	// Old are assets of earlier versions, against which patches are made: layers of their own, which a node reads that
 	// has exactly that asset. Only with Zstd. See package [patches].
 	Old []Old
 
-	// Annotations are added to the manifest. The three above cannot be given here.
+	// Annotations are added to the manifest. The four above cannot be given here.
 	Annotations map[string]string
 }
 
@@ -127,8 +132,8 @@ func (i Image) check() error {
 	if i.Arch == "" || strings.ContainsAny(i.Arch, "/\\") {
 		return fmt.Errorf("architecture %q: want a GOARCH such as amd64", i.Arch)
 	}
-	if len(i.Assets) == 0 {
-		return errors.New("no assets given")
+	if len(i.Assets) == 0 && i.Entrypoint.Name == "" {
+		return errors.New("no assets given, and no entrypoint")
 	}
 	if len(i.Old) > 0 && i.Compression != Zstd {
 		return fmt.Errorf("patches against old assets go with zstd, not with compression %s", i.Compression)
@@ -157,7 +162,7 @@ func (i Image) check() error {
 		strings.HasPrefix(e.Name+"/", format.Root+"/")) {
 		return fmt.Errorf("entrypoint %q: want a program outside of usr/install", e.Name)
 	}
-	for _, key := range []string{VersionAnnotation, CreatedAnnotation, AssetsAnnotation} {
+	for _, key := range []string{VersionAnnotation, CreatedAnnotation, AssetsAnnotation, InstallerAnnotation} {
 		if _, given := i.Annotations[key]; given {
 			return fmt.Errorf("annotation %s is written by this package and cannot be given", key)
 		}

@@ -1,11 +1,12 @@
 // Command release makes what is given out: static programs for each architecture, built twice from the commit and
 // compared; Debian's packages with unit, completions and manual pages, installed into an empty root and removed again;
-// what is in the programs as CycloneDX; checksums, and their signature.
+// the installer's base image, as an OCI layout in an archive; what is in all of it as CycloneDX; checksums, and their
+// signature.
 //
 //	go run ./internal/lab/release [-to DIR] [-sign-key FILE] [-shared-cache]
 //
-// It ends with "release: ok files=N" only if all of that holds. Without -sign-key the checksums are not signed, and it
-// says so. Two builds share no cache, so that what both say was compiled twice, unless -shared-cache is given.
+// It ends with "release: ok files=N" only if all of that holds. Without -sign-key checksums and image are not signed, and
+// it says so. Two builds share no cache, so that what both say was compiled twice, unless -shared-cache is given.
 package main
 
 import (
@@ -35,6 +36,8 @@ type release struct {
 	time    time.Time // of the commit
 	version string    // of the programs, as they say it
 	files   []string  // what is given out, below to
+
+	images map[string]string // digests of the base images, by architecture
 }
 
 func main() {
@@ -74,7 +77,7 @@ func (r *release) run(ctx context.Context) (err error) {
 		do   func(context.Context) error
 	}{
 		{"build", r.build}, {"manual", r.manual}, {"packages", r.packages}, {"install and remove", r.tryPackages},
-		{"sbom", r.materials}, {"checksums", r.sums},
+		{"base image", r.base}, {"sbom", r.materials}, {"checksums", r.sums},
 	} {
 		begun := time.Now()
 		if err := step.do(ctx); err != nil {

@@ -1,10 +1,17 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,6 +38,46 @@ func TestWhatIsNotGivenOut(t *testing.T) {
 	r := pair(t, same, same)
 	require.NoError(t, r.compare("amd64", "pawl", 1<<40))
 	require.Equal(t, []string{"pawl-linux-amd64"}, r.files)
+}
+
+// holding is an image for amd64 that runs /usr/bin/installer, made by another library than the one that packs.
+func holding(t *testing.T, files map[string]string) v1.Image {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for name, data := range files {
+		require.NoError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(data))}))
+		_, err := w.Write([]byte(data))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	})
+	require.NoError(t, err)
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	require.NoError(t, err)
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64",
+		Config: v1.Config{Entrypoint: []string{"/usr/bin/installer"}}, RootFS: v1.RootFS{Type: "layers",
+			DiffIDs: []v1.Hash{digest(t, layer)}}})
+	require.NoError(t, err)
+	return img
+}
+
+func digest(t *testing.T, layer v1.Layer) v1.Hash {
+	h, err := layer.DiffID()
+	require.NoError(t, err)
+	return h
+}
+
+func TestABaseImageHoldsItsProgramAndNothingElse(t *testing.T) {
+	const program = "usr/bin/installer"
+	good := map[string]string{program: "one"}
+	require.NoError(t, runs(holding(t, good), "amd64", []byte("one")))
+	require.ErrorContains(t, runs(holding(t, good), "arm64", []byte("one")), `it is for "amd64"`)
+	require.ErrorContains(t, runs(holding(t, good), "amd64", []byte("two")), "is not the program that is given out")
+	more := map[string]string{program: "one", "etc/passwd": "x"}
+	require.ErrorContains(t, runs(holding(t, more), "amd64", []byte("one")), "etc/passwd")
+	require.ErrorContains(t, runs(holding(t, nil), "amd64", []byte("one")), "its program is not in it")
 }
 
 func TestWhatAPackageLeavesIsFound(t *testing.T) {

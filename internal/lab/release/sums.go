@@ -27,7 +27,7 @@ type component struct {
 	Purl    string `json:"purl,omitempty"`
 }
 
-// materials says of which modules each program is made, as its build recorded it. Specification: CycloneDX 1.5.
+// materials says of which modules each program, and what is in the base image, is made, as its build recorded it. Specification: CycloneDX 1.5.
 func (r *release) materials(context.Context) error {
 	for _, arch := range architectures {
 		for _, p := range programs {
@@ -44,22 +44,35 @@ func (r *release) materials(context.Context) error {
 				parts = append(parts, component{Type: "library", Name: d.Path, Version: d.Version,
 					Purl: "pkg:golang/" + d.Path + "@" + d.Version})
 			}
-			data, err := json.MarshalIndent(map[string]any{
-				"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
-				"metadata": map[string]any{"timestamp": r.time.Format(time.RFC3339), "component": component{
-					Type: "application", Name: p.name, Version: info.Main.Version,
-					Purl: "pkg:golang/" + info.Main.Path + "@" + info.Main.Version}},
-				"components": parts,
-			}, "", "  ")
-			if err != nil {
+			program := component{Type: "application", Name: p.name, Version: info.Main.Version,
+				Purl: "pkg:golang/" + info.Main.Path + "@" + info.Main.Version}
+			if err := r.bom(p.name+"-linux-"+arch, program, parts); err != nil {
 				return err
 			}
-			if err := r.give(p.name+"-linux-"+arch+".cdx.json", append(data, '\n'), 0o644); err != nil {
+			if p.name != "installer" {
+				continue
+			}
+			image := component{Type: "container", Name: baseImage, Version: r.images[arch],
+				Purl: "pkg:oci/" + baseImage + "@" + strings.Replace(r.images[arch], ":", "%3A", 1) + "?arch=" + arch}
+			if err := r.bom(baseImage+"-linux-"+arch, image, append([]component{program}, parts...)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// bom gives out of which parts something is made.
+func (r *release) bom(name string, of component, parts []component) error {
+	data, err := json.MarshalIndent(map[string]any{
+		"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
+		"metadata":   map[string]any{"timestamp": r.time.Format(time.RFC3339), "component": of},
+		"components": parts,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return r.give(name+".cdx.json", append(data, '\n'), 0o644)
 }
 
 // sums writes the checksums of all files, and signs them: `openssl dgst -sha256 -verify KEY.pub -signature` takes the
@@ -78,7 +91,7 @@ func (r *release) sums(context.Context) error {
 		return err
 	}
 	if r.key == "" {
-		fmt.Println("release: the checksums are not signed (-sign-key FILE)")
+		fmt.Println("release: checksums and base image are not signed (-sign-key FILE)")
 		return nil
 	}
 	var password *string
