@@ -197,5 +197,6 @@ func archived(dir string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), w.Close()
+	err = w.Close() // which writes the archive's end
+	return b.Bytes(), err
 }

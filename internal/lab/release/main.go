@@ -5,8 +5,8 @@
 //
 //	go run ./internal/lab/release [-to DIR] [-sign-key FILE] [-shared-cache]
 //
-// It ends with "release: ok files=N" only if all of that holds. Without -sign-key checksums and image are not signed, and
-// it says so. Two builds share no cache, so that what both say was compiled twice, unless -shared-cache is given.
+// It ends with "release: ok files=N" only if all of that holds. Without -sign-key checksums and image are not signed,
+// and it says so. Two builds share no cache, so that what both say was compiled twice, unless -shared-cache is given.
 package main
 
 import (

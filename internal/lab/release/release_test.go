@@ -80,6 +80,26 @@ func TestABaseImageHoldsItsProgramAndNothingElse(t *testing.T) {
 	require.ErrorContains(t, runs(holding(t, nil), "amd64", []byte("one")), "its program is not in it")
 }
 
+func TestAnArchiveIsTheDirectory(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "blobs"), 0o755))
+	for _, name := range []string{"index.json", "blobs/one"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600))
+	}
+	archive, err := archived(dir)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "archive")
+	require.NoError(t, os.WriteFile(file, archive, 0o600))
+	said, err := output(t.Context(), ".", nil, "tar", "-xf", file, "-C", out)
+	require.NoError(t, err, said)
+	require.Empty(t, said)
+	for _, name := range []string{"index.json", "blobs/one"} {
+		data, err := os.ReadFile(filepath.Join(out, name))
+		require.NoError(t, err)
+		require.Equal(t, name, string(data))
+	}
+}
+
 func TestWhatAPackageLeavesIsFound(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"var/lib/dpkg/status", "etc/pawl/left"} {

@@ -27,7 +27,8 @@ type component struct {
 	Purl    string `json:"purl,omitempty"`
 }
 
-// materials says of which modules each program, and what is in the base image, is made, as its build recorded it. Specification: CycloneDX 1.5.
+// materials says of which modules each program is made, as its build recorded it, and with the installer's the base
+// image. Specification: CycloneDX 1.5.
 func (r *release) materials(context.Context) error {
 	for _, arch := range architectures {
 		for _, p := range programs {
