@@ -26,6 +26,8 @@ var programs = map[string]string{
 	"node/talos/look.go":    "tells it",
 	"cmd/installer/root.go": "what is meant where nobody names one",
 	"cmd/installer/pack.go": "what is meant where nobody names one",
+
+	"cmd/installer/packbase.go": "what is meant where nobody names one",
 }
 
 // Package arch alone knows architectures: nothing that is installed names one, or asks what the program was built for.
