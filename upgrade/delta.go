@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"io"
 
@@ -32,8 +33,8 @@ func (op *writing) lookForImages(ctx context.Context) {
 	}
 }
 
-// lookForChunks finds what of the assets that are downloaded the active slot has in pieces: in its files and in its
-// images, wherever in them. The target's own old content is no source: it is written over while the new one arrives.
+// lookForChunks finds what of the assets that are downloaded the active slot has: a whole old one, for which the image
+// has a patch, or pieces, in its files and in its images, wherever in them. The target's own old content is no source: it is written over while the new one arrives.
 func (op *writing) lookForChunks(ctx context.Context, running bootloader.Manifest) {
 	var from []image.Local
 	for _, i := range running.Images {
@@ -51,7 +52,7 @@ func (op *writing) lookForChunks(ctx context.Context, running bootloader.Manifes
 	if op.delta, err = op.img.Delta(ctx, o, from); err != nil {
 		return // the context is done: whatever comes next says so
 	}
-	op.plan.Whole = op.delta.Whole
+	op.plan.Whole = cmp.Or(op.delta.Whole, op.delta.Unpatched)
 	o.Delta = op.delta
 	for _, a := range op.img.Assets {
 		taken, ok := op.img.Taken(a, o)
@@ -63,7 +64,7 @@ func (op *writing) lookForChunks(ctx context.Context, running bootloader.Manifes
 			name = a.Name
 		}
 		op.plan.Reused = append(op.plan.Reused, Reuse{File: name, From: op.plan.From, Bytes: taken.Bytes, Size: a.Size,
-			Chunks: true})
+			Chunks: taken.Patch == 0, Patch: taken.Patch})
 		op.plan.Requests += taken.Requests
 	}
 }

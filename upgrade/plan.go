@@ -29,8 +29,8 @@ type Plan struct {
 	Room      int64           // bytes that the target can hold
 	Fetch     int64           // packed bytes that are downloaded at most
 	Reused    []Reuse         // files that are not downloaded, or not from their beginning
-	Requests  int             // for parts of layers of which the rest is reused in chunks
-	Whole     string          // why layers that have chunks are downloaded whole; "" where none is
+	Requests  int             // for parts of layers: of patches, and of those of which the rest is reused in chunks
+	Whole     string          // why layers that have chunks are downloaded whole, or without a patch that fits; "" where none is
 	Restarts  bool            // a download that is cut off starts again: the image has no table of frames
 	Steps     []progress.Step // in order
 	Preserve  bool            // EPHEMERAL is kept

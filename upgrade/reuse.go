@@ -21,7 +21,8 @@ type Reuse struct {
 	Bytes int64           // so many of its Size, from the start on; of Chunks, wherever they are
 	Size  int64
 
-	Chunks bool // pieces of what the active slot has, each found and checked by its digest
+	Chunks bool  // pieces of what the active slot has, each found and checked by its digest
+	Patch  int64 // bytes of a patch that makes it of what the active slot has
 
 	path string // on the boot file system, when it is copied
 }
@@ -30,6 +31,9 @@ func (r Reuse) complete() bool { return r.Size > 0 && r.Bytes == r.Size }
 
 // String says what is reused, for people.
 func (r Reuse) String() string {
+	if r.Patch > 0 {
+		return fmt.Sprintf("%s is made of what slot %s has, by a patch of %d bytes", r.File, r.From, r.Patch)
+	}
 	if r.Chunks {
 		return fmt.Sprintf("%d of the %d bytes of %s are copied from slot %s, in chunks", r.Bytes, r.Size, r.File, r.From)
 	}

@@ -31,7 +31,9 @@ type recipe struct {
 
 	from, client string // see versions.FromAnnotation and versions.ClientAnnotation
 
-	grub, verity bool
+	deltaFrom []string // images of versions from which patches are made
+
+	grub, verity, repack bool
 
 	tell func(note string) // is told what could serve upgrades better
 }
@@ -83,6 +85,10 @@ func packCommand() *cobra.Command {
 		"KEY,CERTIFICATES,\nboth PEM: RSA, and the key's certificate first")
 	c.Flags().BoolVar(&r.verity, "verity", false,
 		"append the hash tree of dm-verity to the --root, and add its root hash to the kernel arguments")
+	c.Flags().StringArrayVar(&r.deltaFrom, "delta-from", nil, "image of an earlier version, as other commands take one: "+
+		"nodes that run it\nfetch a patch; may be given more than once")
+	c.Flags().BoolVar(&r.repack, "repack", false, "store the --initramfs uncompressed inside the image, so that upgrades "+
+		"fetch what\nchanged in it; the layer is compressed all the same")
 	for _, name := range []string{"kernel", "os-release", "loader", "output"} {
 		_ = c.MarkFlagRequired(name)
 	}
@@ -109,6 +115,11 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		if lowest != "" {
 			img.Annotations[name] = lowest
 		}
+	}
+	clean, err := r.repacked()
+	defer func() { err = errors.Join(err, clean()) }()
+	if err != nil {
+		return "", usageError{err}
 	}
 	if epoch != "" {
 		if img.Created, err = parseEpoch(epoch); err != nil {
@@ -223,6 +234,9 @@ func (r recipe) check() error {
 	if err := r.checkRoot(); err != nil {
 		return err
 	}
+	if r.repack && r.initramfs == "" {
+		return errors.New("--repack is of an initramfs: give --initramfs, too")
+	}
 	return r.checkTarget()
 }
 
@@ -264,7 +278,13 @@ func (r recipe) byThemselves(cmdline string) ([]pack.Asset, error) {
 }
 
 // store adds the image to the layout under its tag, then pushes it.
-func (r recipe) store(ctx context.Context, img pack.Image) (string, error) {
+func (r recipe) store(ctx context.Context, img pack.Image) (ref string, err error) {
+	old, done, err := r.predecessors(ctx, img.Assets)
+	defer func() { err = errors.Join(err, done()) }()
+	if err != nil {
+		return "", err
+	}
+	img.Old = old
 	layout, err := pack.Create(r.output)
 	if err != nil {
 		return "", err

@@ -104,7 +104,7 @@ func printPlan(w *terminal.Printer, p upgrade.Plan) {
 		r.Fetch = append(r.Fetch, fmt.Sprintf("by: %d requests for parts of layers, of which the rest is reused", p.Requests))
 	}
 	if p.Whole != "" {
-		r.Fetch = append(r.Fetch, "whole layers: "+p.Whole)
+		r.Fetch = append(r.Fetch, "more than needed: "+p.Whole)
 	}
 	for _, reused := range p.Reused {
 		r.Fetch = append(r.Fetch, "reused: "+reused.String())
