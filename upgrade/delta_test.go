@@ -93,6 +93,43 @@ func TestARootIsTakenInChunksFromTheRunningOne(t *testing.T) {
 	require.True(t, bytes.HasPrefix(got, three))
 }
 
+// A version whose image has a patch against what runs: the plan says so, and the patch is what comes. When what runs is
+// not what the patch is for, chunks are.
+func TestARootIsMadeByAPatch(t *testing.T) {
+	const size = 1<<20 + 5000
+	old := content(size, "old")
+	new := append(append(bytes.Clone(old[:1<<19]), "something more"...), old[1<<19:]...)
+	r := startRootedWith(t, 2<<20, rootIs(old))
+	r.rooted("2.0.0", rootIs(new), pack.Old{Asset: "images/root", ReaderAt: bytes.NewReader(old), Size: size})
+	reg, two := r.pushed("2.0.0")
+	p := r.plan(two, upgrade.Options{})
+	root := reused(p, "images/root")
+	require.False(t, root.Chunks)
+	require.Less(t, root.Patch, int64(2000))
+	require.Equal(t, fmt.Sprintf("images/root is made of what slot A has, by a patch of %d bytes", root.Patch),
+		root.String())
+	require.Empty(t, p.Whole)
+
+	// The half of the running slot is not what it was: found by its bytes.
+	at := halfAt(t, r.Disk, "A")
+	_, err := r.Disk.WriteAt([]byte{^old[700_000]}, at+700_000)
+	require.NoError(t, err)
+	require.True(t, reused(r.plan(two, upgrade.Options{}), "images/root").Chunks)
+	_, err = r.Disk.WriteAt(old[700_000:][:1], at+700_000)
+	require.NoError(t, err)
+
+	reg.Heal()
+	_, err = r.Upgrade(t.Context(), two, upgrade.Options{})
+	require.NoError(t, err)
+	require.Less(t, sent(reg), int64(200<<10), "most of it the loader and the kernel")
+	got, err := half(r.Disk, "B")
+	require.NoError(t, err)
+	require.True(t, bytes.HasPrefix(got, new))
+	r.boots("B", "2.0.0")
+	_, err = r.Confirm(t.Context())
+	require.NoError(t, err)
+}
+
 // The power is cut while an image is written: what was flushed of it is not fetched again.
 func TestAnImageCutAnywhereIsTakenUp(t *testing.T) {
 	const size = 5<<20 + 12_345

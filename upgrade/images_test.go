@@ -55,7 +55,7 @@ func (g *grown) WriteAt(p []byte, off int64) (int, error) {
 const rootBlocks = 2 // so that the crash disks stay few
 
 // rooted is an installer image with a root. edit may change its assets.
-func (r *rig) rooted(version string, edit func([]pack.Asset) []pack.Asset) *image.Image {
+func (r *rig) rooted(version string, edit func([]pack.Asset) []pack.Asset, old ...pack.Old) *image.Image {
 	r.t.Helper()
 	data, hash := rootOf(r.t, version, rootBlocks)
 	plain, err := r.images.Image(version, virtual.Spec{Size: 2_000})
@@ -75,7 +75,7 @@ func (r *rig) rooted(version string, edit func([]pack.Asset) []pack.Asset) *imag
 	if edit != nil {
 		assets = edit(assets)
 	}
-	img, err := r.images.Image(version, virtual.Spec{Assets: assets})
+	img, err := r.images.Image(version, virtual.Spec{Assets: assets, Old: old})
 	require.NoError(r.t, err)
 	return img
 }

@@ -30,7 +30,7 @@ type Plan struct {
 	Fetch     int64           // packed bytes that are downloaded at most
 	Reused    []Reuse         // files that are not downloaded, or not from their beginning
 	Requests  int             // for parts of layers: of patches, and of those of which the rest is reused in chunks
-	Whole     string          // why layers that have chunks are downloaded whole, or without a patch that fits; "" where none is
+	Whole     string          // why more is downloaded than chunks or a patch would need; "" where none is
 	Restarts  bool            // a download that is cut off starts again: the image has no table of frames
 	Steps     []progress.Step // in order
 	Preserve  bool            // EPHEMERAL is kept

@@ -16,11 +16,10 @@ import (
 
 // Reuse is a file of the target that need not be downloaded, or not from its beginning.
 type Reuse struct {
-	File  string          // in the slot's directory
-	From  bootloader.Slot // the target: the bytes are there already. The active slot: they are copied from there.
-	Bytes int64           // so many of its Size, from the start on; of Chunks, wherever they are
-	Size  int64
-
+	File   string          // in the slot's directory
+	From   bootloader.Slot // the target: the bytes are there already. The active slot: they are copied from there.
+	Bytes  int64           // so many of its Size, from the start on; of Chunks, wherever they are
+	Size   int64
 	Chunks bool  // pieces of what the active slot has, each found and checked by its digest
 	Patch  int64 // bytes of a patch that makes it of what the active slot has
 

@@ -150,6 +150,7 @@ var reasons = []struct {
 	{secureboot.ErrUnknown, exitRefused, "leave what starts now; `installer doctor` says what is not known"},
 	{secureboot.ErrFormat, exitRefused, "write the list that the message names anew, in the firmware's setup"},
 	{chunks.ErrTable, exitImage, "build the image again, with `installer pack`"},
+	{pack.ErrPacking, exitUsage, "unpack it before, as the message says"},
 	{patches.ErrTable, exitImage, "build the image again, with `installer pack`"},
 	{verity.ErrFormat, exitImage, "build the image again, with `installer pack --root FILE --verity`"},
 	{verity.ErrCorrupt, exitImage, "build the image again, or ask who changed it"},

@@ -188,6 +188,7 @@ type Spec struct {
 	Kernel bool         // for systemd-boot: the same instead of a UKI
 	Both   bool         // for systemd-boot: the same beside a UKI
 
+	Old         []pack.Old        // against which patches are made
 	Annotations map[string]string // of the image
 	Compression pack.Compression
 }
@@ -250,7 +251,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		own := or(s.Own, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, own)}
 	}
-	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets,
+	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Old: s.Old,
 		Annotations: s.Annotations, Compression: s.Compression})
 	if err != nil {
 		return "", err
