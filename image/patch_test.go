@@ -178,8 +178,16 @@ func TestAPatchOfWhatChangesMeanwhile(t *testing.T) {
 	o.Delta, err = i.Delta(t.Context(), o, []image.Local{d.local(old)})
 	require.NoError(t, err)
 	old[len(old)/2] ^= 1
-	got, err := d.use(i, o)
+	given := 0
+	var got []byte
+	err = i.Pull(t.Context(), o, func(_ image.Asset, r io.Reader) error {
+		given++
+		got, err = io.ReadAll(r)
+		require.True(t, bytes.HasPrefix(d.new, got), "nothing wrong is given to be written")
+		return err
+	})
 	require.NoError(t, err)
+	require.Equal(t, 2, given, "by the patch, and by chunks")
 	require.True(t, bytes.Equal(d.new, got))
 	sent, _ := d.sent()
 	require.Less(t, sent, int64(800<<10), "not the whole layer")
