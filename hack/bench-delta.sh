@@ -50,4 +50,4 @@ for k in $kernels; do
 	dpkg-deb --fsys-tarfile "$(fetch "$p" "$version")" | tar -xO "./boot/vmlinuz-6.1.0-$k-cloud-amd64" >"$dir/vmlinuz.$side"
 	side=new
 done
-go run ./internal/lab/bench/delta "$dir"
+go run ./internal/lab/bench/delta -floor "$dir"
