@@ -84,17 +84,16 @@ func (b Order) insert(s Survey, n int) error {
 		if err != nil {
 			return err
 		}
-		if err := b.Vars.Write(efivar.Boot(n), efivar.Variable{Attributes: efivar.Kept, Data: data}); err != nil {
-			return kept(err)
+		if err := b.write(efivar.Boot(n), data); err != nil {
+			return err
 		}
 		insert, used = append(insert, n), append(used, n)
 	}
 	order := slices.Insert(slices.Clone(s.numbers), s.place(), insert...)
 	order = slices.DeleteFunc(order, func(n uint16) bool { return slices.Contains(s.Dead, n) })
 	if len(order) > 0 {
-		if err := b.Vars.Write(efivar.Global("BootOrder"), efivar.Variable{Attributes: efivar.Kept,
-			Data: efivar.EncodeNumbers(order...)}); err != nil {
-			return kept(err)
+		if err := b.write(efivar.Global("BootOrder"), efivar.EncodeNumbers(order...)); err != nil {
+			return err
 		}
 	} else if err := b.Vars.Delete(efivar.Global("BootOrder")); err != nil {
 		return kept(err)
@@ -103,6 +102,26 @@ func (b Order) insert(s Survey, n int) error {
 		if err := b.Vars.Delete(efivar.Boot(n)); err != nil {
 			return fmt.Errorf("remove an entry that starts nothing: %w", kept(err))
 		}
+	}
+	return nil
+}
+
+// write writes a variable and reads it back: some firmware says that it has changed one, and has not.
+func (b Order) write(name efivar.Name, data []byte) error {
+	want := efivar.Variable{Attributes: efivar.Kept, Data: data}
+	if err := b.Vars.Write(name, want); err != nil {
+		return kept(err)
+	}
+	return b.holds(name, want)
+}
+
+// holds reads a variable back.
+func (b Order) holds(name efivar.Name, want efivar.Variable) error {
+	switch back, err := b.Vars.Read(name); {
+	case err != nil:
+		return fmt.Errorf("read back %s: %w: %w", name.Name, err, bootloader.ErrNoVariables)
+	case !back.Equal(want):
+		return fmt.Errorf("read back %s: it holds %x: %w", name.Name, back.Bytes(), bootloader.ErrNoVariables)
 	}
 	return nil
 }

@@ -28,16 +28,10 @@ func (b Order) Try(path string) error {
 	if err := b.Vars.Write(name, want); err != nil {
 		return kept(err)
 	}
-	back, err := b.Vars.Read(name)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("read back BootNext: %w: %w", err, bootloader.ErrNoVariables)
-	case !back.Equal(want):
-		err = fmt.Errorf("read back BootNext: it holds %x: %w", back.Bytes(), bootloader.ErrNoVariables)
-	default:
-		return nil
+	if err := b.holds(name, want); err != nil {
+		return errors.Join(err, b.Vars.Delete(name)) // Untry would not know that it is ours
 	}
-	return errors.Join(err, b.Vars.Delete(name)) // Untry would not know that it is ours
+	return nil
 }
 
 // Tried says what became of a Try of the copy at path.

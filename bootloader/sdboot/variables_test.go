@@ -352,3 +352,29 @@ func TestWhatArmsAndCannotBeReadBackIsDeleted(t *testing.T) {
 		boot(t, r, bootloader.A)
 	}
 }
+
+// liar is firmware that says it has changed a variable, and keeps it.
+type liar struct {
+	*efivar.Memory
+	name efivar.Name
+}
+
+func (l liar) Write(name efivar.Name, v efivar.Variable) error {
+	if name == l.name {
+		return nil
+	}
+	return l.Memory.Write(name, v)
+}
+
+// A trial needs another start of the loader, and BootOrder stays as it is: prepare says so, and arm is not come to.
+func TestABootOrderThatDoesNotChange(t *testing.T) {
+	r := installed(t)
+	m := fill(t, r)
+	l, err := sdboot.New(sdboot.Config{FS: r.FS, Partition: r.Partition,
+		Vars: liar{r.Vars, efivar.Global("BootOrder")}})
+	require.NoError(t, err)
+	err = l.Prepare(bootloader.B, m, 7)
+	require.ErrorIs(t, err, bootloader.ErrNoVariables)
+	require.ErrorContains(t, err, "read back BootOrder")
+	boot(t, r, bootloader.A)
+}

@@ -55,6 +55,7 @@ func (d *disk) WriteAt(p []byte, off int64) (int, error) {
 type store struct {
 	*efivar.Memory
 	unreadable map[efivar.Name]bool // reads and writes end with an error
+	fixed      map[efivar.Name]bool // cannot be changed; true: and firmware says that it was
 	full       bool                 // no variable can be made, and none can grow
 	readOnly   bool                 // nothing can be changed
 }
@@ -74,12 +75,15 @@ func (s *store) Read(n efivar.Name) (efivar.Variable, error) {
 
 func (s *store) Write(n efivar.Name, v efivar.Variable) error {
 	old, err := s.Memory.Read(n)
+	_, hold := s.fixed[n]
 	switch {
 	case err == nil && s.unreadable[n]:
 		return fmt.Errorf("write variable %s: %w", n.Name, syscall.EIO)
 	case err == nil && old.Equal(v):
 		return nil
-	case s.readOnly:
+	case s.fixed[n] && err == nil:
+		return nil
+	case s.readOnly || hold && err == nil:
 		return fmt.Errorf("write variable %s: %w: %w", n.Name, syscall.EROFS, efivar.ErrNotKept)
 	case s.full && (err != nil || len(v.Data) > len(old.Data)):
 		return fmt.Errorf("write variable %s: %w: %w", n.Name, syscall.ENOSPC, efivar.ErrNotKept)
@@ -88,14 +92,25 @@ func (s *store) Write(n efivar.Name, v efivar.Variable) error {
 }
 
 func (s *store) Delete(n efivar.Name) error {
-	if _, err := s.Memory.Read(n); err == nil && s.readOnly {
+	_, err := s.Memory.Read(n)
+	if s.fixed[n] && err == nil {
+		return nil
+	}
+	if _, hold := s.fixed[n]; err == nil && (s.readOnly || hold) {
 		return fmt.Errorf("delete variable %s: %w: %w", n.Name, syscall.EROFS, efivar.ErrNotKept)
 	}
 	return s.Memory.Delete(n)
 }
 
 // hides reports whether a fault shows only once something is written.
-func (s *store) hides() bool { return s.full || len(s.unreadable) > 0 }
+func (s *store) hides() bool { return s.full || len(s.unreadable) > 0 || len(s.fixed) > 0 }
+
+// holdsOn reports whether what arms a trial may stay, since it cannot be deleted.
+func (s *store) holdsOn() bool {
+	_, once := s.fixed[efivar.Loader("LoaderEntryOneShot")]
+	_, next := s.fixed[efivar.Global("BootNext")]
+	return s.readOnly || once || next
+}
 
 // untold reports whether no boot to come can say which slot runs, and this one did not need to: what says it was not
 // there to be looked at, and cannot be read once it is.

@@ -214,7 +214,7 @@ func (j judge) isDefault(c *machine, s system, when string) error {
 			}
 		}
 	}
-	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial && !c.vars.readOnly {
+	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial && !c.vars.holdsOn() {
 		return broken(when+", the next boot is another", "%v, want %v by itself", told(c.last), s)
 	}
 	err := c.with(func(m *upgrade.Machine) error {

@@ -2,6 +2,7 @@ package environment
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,6 +22,7 @@ func variables() []disturbance {
 		{"entries of ours that start nothing", 4, uefi, (*disturbed).deadEntries},
 		{"a boot entry changed", 4, uefi, (*disturbed).editEntry},
 		{"a variable that cannot be read", 6, uefi, (*disturbed).unreadable},
+		{"a variable that cannot be changed", 6, uefi, (*disturbed).fixed},
 		{"a variable cut short", 5, uefi, (*disturbed).cutShort},
 		{"a variable gone", 4, uefi, (*disturbed).gone},
 		{"the variable store full", 2, uefi, func(d *disturbed) (string, error) { d.vars.full = true; return "", nil }},
@@ -319,6 +321,26 @@ func (d *disturbed) unreadable() (string, error) {
 	}
 	d.vars.unreadable = unreadable
 	return n.Name, nil
+}
+
+// fixed is a variable that firmware does not let be changed or deleted, or says that it was and keeps it. What is used
+// up by a boot is no matter of that.
+func (d *disturbed) fixed() (string, error) {
+	n, ok := d.anyVariable()
+	if !ok {
+		return "", nil
+	}
+	if d.Intn(2) == 0 {
+		n = pick(d.Rand, efivar.Loader("LoaderEntryOneShot"), efivar.Global("BootNext"), efivar.Global("BootOrder"),
+			efivar.Loader("LoaderEntryDefault"), efivar.Loader("LoaderEntryPreferred"))
+	}
+	lies := d.Intn(2) == 0
+	fixed := maps.Clone(d.vars.fixed)
+	if fixed == nil {
+		fixed = map[efivar.Name]bool{}
+	}
+	fixed[n], d.vars.fixed = lies, fixed
+	return fmt.Sprintf("%s, told %v", n.Name, !lies), nil
 }
 
 func (d *disturbed) cutShort() (string, error) {
