@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 )
 
 // Arm implements bootloader.Bootloader. Whatever tries says, 1 to MaxTries, the loader boots the slot once; the trial
@@ -75,6 +76,7 @@ func (l *Loader) arm(s bootloader.Slot, tries int) error {
 // Disarm implements [bootloader.Bootloader].
 //
 //  1. BootNext, where it starts a slot of ours, is deleted and read back. A cut before: the trial; after: what is left.
+//     Where it cannot be deleted, the boot option goes that it names, and firmware goes on to the loader.
 //  2. LoaderEntryOneShot likewise. A cut before: the trial; after: what is left. Where it cannot be deleted it names
 //     the default from now on; where it cannot be written either, the entry that it names becomes empty, one sector,
 //     and confirm fills it again.
@@ -114,24 +116,43 @@ func (l *Loader) disarm() error {
 	return errors.Join(l.releaseCounted(d), untried)
 }
 
-// outdo sees to it that a LoaderEntryOneShot which cannot be deleted starts no trial.
+// outdo sees to it that what arms a trial and cannot be deleted starts none.
 func (l *Loader) outdo(d disk) error {
-	if d.state.ArmedBy != oneShot || d.state.Default == bootloader.None {
-		return errors.New("nothing else stops the firmware from starting that slot")
+	switch {
+	case d.state.Default == bootloader.None:
+	case d.state.ArmedBy == nextBoot:
+		v, err := l.vars.Read(efivar.Global(nextBoot))
+		if err != nil {
+			return err
+		}
+		n, err := efivar.DecodeNumber(v.Data)
+		if err != nil {
+			return err
+		}
+		return l.clear(efivar.Boot(n))
+	case d.state.ArmedBy == oneShot:
+		if l.renameOneShot(d.state.Default) == nil {
+			return nil
+		}
+		return l.FS.Overwrite(entryPath(d.state.Armed), empty())
 	}
-	if l.renameOneShot(d.state.Default) == nil {
-		return nil
-	}
-	return l.FS.Overwrite(entryPath(d.state.Armed), empty())
+	return errors.New("nothing else stops the firmware from starting that slot")
 }
 
 // target reads the state and refuses a slot that must not be touched.
 func (l *Loader) target(s bootloader.Slot) (disk, error) {
 	d, err := l.tryable(s)
-	if err == nil && s == d.state.Active {
+	if err != nil {
+		return disk{}, err
+	}
+	if s == d.state.Active {
 		return disk{}, errors.New("it is the active slot: this machine runs from it")
 	}
-	return d, err
+	if once, err := l.armedByUs(); err == nil && once == s && d.state.Armed != s {
+		return disk{}, fmt.Errorf("%s names it, and starts it as soon as it is bootable; disarm, or delete that variable "+
+			"(%s): %w", oneShot, deletes[oneShot], bootloader.ErrNoVariables)
+	}
+	return d, nil
 }
 
 // tryable reads the state and refuses a slot that cannot be tried. The one that is on trial can be tried again.

@@ -36,7 +36,7 @@ func (l *Loader) readArmed(d *disk) error {
 	}
 	if next != bootloader.None { // the firmware obeys before the loader is started
 		if _, err := l.FS.Stat(next.File(bootloader.UKIFile)); err == nil {
-			d.state.Armed, d.state.ArmedBy, d.state.Tries = next, "BootNext", 1
+			d.state.Armed, d.state.ArmedBy, d.state.Tries = next, nextBoot, 1
 		} else if missing(err) {
 			d.warn("BootNext starts slot %v, which has no %s; the firmware will go on to the loader.", next,
 				bootloader.UKIFile)

@@ -26,6 +26,9 @@ const (
 	loaderFeatures  = "LoaderFeatures"
 )
 
+// nextBoot is the firmware's own variable for one boot.
+const nextBoot = "BootNext"
+
 // outranking are the variables that name what boots by itself in place of loader.conf, the first one first.
 var outranking = []string{entryPreferred, entryDefault}
 

@@ -366,6 +366,13 @@ func (l liar) Write(name efivar.Name, v efivar.Variable) error {
 	return l.Memory.Write(name, v)
 }
 
+func (l liar) Delete(name efivar.Name) error {
+	if name == l.name {
+		return nil
+	}
+	return l.Memory.Delete(name)
+}
+
 // A trial needs another start of the loader, and BootOrder stays as it is: prepare says so, and arm is not come to.
 func TestABootOrderThatDoesNotChange(t *testing.T) {
 	r := installed(t)
@@ -377,4 +384,29 @@ func TestABootOrderThatDoesNotChange(t *testing.T) {
 	require.ErrorIs(t, err, bootloader.ErrNoVariables)
 	require.ErrorContains(t, err, "read back BootOrder")
 	boot(t, r, bootloader.A)
+}
+
+// What arms a trial stays, whatever is done: it is made to start nothing, and the slot is not made bootable under it.
+func TestWhatArmsAndCannotBeDeletedStartsNothing(t *testing.T) {
+	for name, way := range map[efivar.Name]loadertest.Subject{
+		efivar.Loader("LoaderEntryOneShot"): backend, efivar.Global("BootNext"): direct,
+	} {
+		r, err := way.Installed()
+		require.NoError(t, err)
+		m := fill(t, r)
+		require.NoError(t, r.Prepare(bootloader.B, m, 1))
+		require.NoError(t, r.Arm(bootloader.B, 1))
+		stays := liar{r.Vars, name}
+		l, err := sdboot.New(sdboot.Config{FS: r.FS, Vars: stays, Partition: r.Partition, Cmdline: r.Cmdline})
+		require.NoError(t, err)
+		require.NoError(t, l.Disarm(), name)
+		_, err = stays.Read(name)
+		require.NoError(t, err)
+		require.Equal(t, bootloader.None, state(t, l).Armed)
+		if name.Name == "LoaderEntryOneShot" {
+			require.ErrorIs(t, l.Prepare(bootloader.B, m, 1), bootloader.ErrNoVariables)
+			require.ErrorIs(t, l.Withdraw(bootloader.B), bootloader.ErrNoVariables, "nor is the slot cleared")
+		}
+		boot(t, r, bootloader.A)
+	}
 }

@@ -116,7 +116,7 @@ func (l *Loader) startsSlot(n uint16) bootloader.Slot {
 // nextSlot is the slot that BootNext starts; None when it is not set, starts a copy of the loader, which decides
 // nothing, or is set to something else: then foreign says so.
 func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
-	next, err := l.vars.Read(efivar.Global("BootNext"))
+	next, err := l.vars.Read(efivar.Global(nextBoot))
 	if missing(err) {
 		return bootloader.None, nil, nil
 	}
@@ -152,7 +152,7 @@ func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
 		if err != nil {
 			return err
 		}
-		name, value = efivar.Global("BootNext"), efivar.EncodeNumbers(n)
+		name, value = efivar.Global(nextBoot), efivar.EncodeNumbers(n)
 	}
 	v := efivar.Variable{Attributes: efivar.Kept, Data: value}
 	if old, err := l.vars.Read(name); err == nil && old.Attributes != v.Attributes {
@@ -199,7 +199,7 @@ func (l *Loader) release(confirmed bootloader.Slot) error {
 		name efivar.Name
 		slot bootloader.Slot
 		err  error
-	}{{efivar.Global("BootNext"), next, nextErr}, {efivar.Loader(oneShot), once, onceErr}} {
+	}{{efivar.Global(nextBoot), next, nextErr}, {efivar.Loader(oneShot), once, onceErr}} {
 		err := v.err
 		if _, unread := l.vars.Read(v.name); unread != nil && !missing(unread) && confirmed != bootloader.None {
 			_ = l.clear(v.name)

@@ -117,7 +117,14 @@ func (j judge) refused(c *machine, err error) (bool, error) {
 	case !c.vars.hides() || !errors.Is(err, bootloader.ErrNoVariables):
 		return false, broken("fails after its first write", "%v", err)
 	}
-	if broke := j.boots(c, j.old, "after a variable could not be kept", 2); broke != nil {
+	const when = "after a variable could not be kept"
+	if runs, is := j.m.runs(j.m.last); is && j.m.last.Trial { // which goes on, as often as it was armed before
+		if got, ok, _ := settled(c); !ok || got != j.old && got != runs {
+			return false, broken(when+", what should boot does not", "%v, want %v or %v", got, j.old, runs)
+		}
+		return false, err
+	}
+	if broke := j.boots(c, j.old, when, 2); broke != nil {
 		return false, broke
 	}
 	return false, err
