@@ -1,10 +1,14 @@
 package environment
 
 import (
+	"math/rand"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pawl-os/pawl/bootloader/efivar"
+	"github.com/pawl-os/pawl/bootloader/loaders"
 )
 
 // A short run; `make proof` makes 20,000.
@@ -34,4 +38,20 @@ func TestAnEnvironmentFollowsFromItsSeed(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, log[0].String(), log[1].String())
+}
+
+// Variables of another day are those that firmware keeps: what says which slot runs is this boot's.
+func TestVariablesOfAnotherDayAreNotThoseOfAnotherBoot(t *testing.T) {
+	r, err := newRun(t.Context(), t.TempDir(), Options{Seed: 1, Layouts: 1})
+	require.NoError(t, err)
+	days, err := r.lives[loaders.SystemdBoot][0].live(t.Context(), 0)
+	require.NoError(t, err)
+	for seed := range int64(8) {
+		d := &disturbed{machine: days[2].m.clone(), Rand: rand.New(rand.NewSource(seed)), days: days, day: 2}
+		_, err = d.otherVariables()
+		require.NoError(t, err)
+		v, err := d.vars.Read(efivar.Loader("LoaderEntrySelected"))
+		require.NoError(t, err)
+		require.Equal(t, efivar.EncodeString("pawl-b.conf"), v.Data, "the trial of slot B runs")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 )
@@ -45,7 +46,25 @@ func (d *disturbed) otherVariables() (string, error) {
 	if !ok {
 		return "", nil
 	}
-	d.vars.Memory = other.m.vars.Memory.Clone()
+	kept := other.m.vars.Memory.Clone()
+	kept.Reset() // what this boot's firmware and loader said of it is not kept, and nobody can put it back
+	names, err := d.vars.List()
+	if err != nil {
+		return "", err
+	}
+	for _, n := range names {
+		v, err := d.vars.Memory.Read(n)
+		if err == nil && v.Attributes&efivar.NonVolatile == 0 {
+			err = kept.Delete(n)
+			if err == nil {
+				err = kept.Write(n, v)
+			}
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	d.vars.Memory = kept
 	return other.name, nil
 }
 
