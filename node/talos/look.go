@@ -17,8 +17,10 @@ import (
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
-// version answers always: a client that hears nothing of it goes no further.
+// version answers always: a client that hears nothing of it goes no further. But it waits for this boot to be recorded:
+// by the tag, a client decides how it goes on.
 func (m *machine) version(ctx context.Context, _ *emptypb.Empty) (*wire.VersionResponse, error) {
+	_ = m.recorded(ctx) // then the tag says that it is not known
 	_, st := m.look(ctx)
 	return &wire.VersionResponse{Messages: []*wire.Version{{
 		Version: &wire.VersionInfo{Tag: tag(st), GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH},
