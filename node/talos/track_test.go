@@ -195,7 +195,7 @@ func TestAnUpgradeInTwoOrders(t *testing.T) {
 		{computer.Software{Version: "1.14.2"}, ""},
 	} {
 		ref := s.Image(two.software)
-		require.Equal(t, ref, at(c.one(t, "/machine.ImageService/Pull", f(1, f(1, 0)), f(2, ref)), 1))
+		require.Equal(t, ref, at(c.one(t, "/machine.ImageService/Pull", f(1, f(1, 0)), f(3, ref)), 1))
 		told, err := c.call(t.Context(), "/machine.LifecycleService/Upgrade", f(1, f(1, 0)), f(2, f(1, ref)))
 		require.NoError(t, err)
 		require.Equal(t, "resolve", at(told[0], 1, 1))

@@ -2469,7 +2469,7 @@ func (x *MetaDelete) GetMetadata() *Metadata {
 
 type PullRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ImageRef      string                 `protobuf:"bytes,2,opt,name=image_ref,json=imageRef,proto3" json:"image_ref,omitempty"`
+	ImageRef      string                 `protobuf:"bytes,3,opt,name=image_ref,json=imageRef,proto3" json:"image_ref,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2935,7 +2935,7 @@ const file_pawl_talos_proto_rawDesc = "" +
 	"MetaDelete\x123\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x17.pawl.talos.v1.MetadataR\bmetadata\"*\n" +
 	"\vPullRequest\x12\x1b\n" +
-	"\timage_ref\x18\x02 \x01(\tR\bimageRef\"\"\n" +
+	"\timage_ref\x18\x03 \x01(\tR\bimageRef\"\"\n" +
 	"\fPullResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"H\n" +
 	"\x17LifecycleUpgradeRequest\x12-\n" +
