@@ -2,8 +2,8 @@
 
 TAGS := tools,root,vm,long
 
-.PHONY: build test unit demo proof boots machines loaders soak bench bench-delta fuzz lint lint-more vuln generate deps cluster \
-	explore demo-cluster deps-cluster browser release
+.PHONY: build test unit demo proof boots machines loaders soak bench bench-delta fuzz lint lint-more vuln generate \
+	deps cluster explore demo-cluster deps-cluster browser talosctl release
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -109,6 +109,10 @@ release:
 browser:
 	@command -v chromium >/dev/null || { echo "browser: there is no chromium (apt-get install chromium)"; exit 1; }
 	cd internal/lab/browser && go vet ./... && go test -count 1 -timeout 10m ./...
+
+# What Talos's own client makes of a node: docs/reference/talosctl.md. Builds that client's modules, some 500 packages.
+talosctl:
+	cd internal/lab/talosctl && go vet ./... && go test -count 1 -timeout 10m ./...
 
 # Three machines in QEMU, each a member of etcd: one command upgrades them while a writer writes, and a broken version
 # stops at the first.
