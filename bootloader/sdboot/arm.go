@@ -152,6 +152,10 @@ func (l *Loader) target(s bootloader.Slot) (disk, error) {
 		return disk{}, fmt.Errorf("%s names it, and starts it as soon as it is bootable; disarm, or delete that variable "+
 			"(%s): %w", oneShot, deletes[oneShot], bootloader.ErrNoVariables)
 	}
+	if !d.fresh && l.nextLost() {
+		return disk{}, fmt.Errorf("%s cannot be deleted, and names a boot option that is gone: nothing can be armed; "+
+			"boot once, or delete that variable (efibootmgr --delete-bootnext): %w", nextBoot, bootloader.ErrNoVariables)
+	}
 	return d, nil
 }
 

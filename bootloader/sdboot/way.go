@@ -137,6 +137,20 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 		"--delete-bootnext): %w", what, bootloader.ErrForeign), nil
 }
 
+// nextLost reports whether BootNext names an option that is not there, as Disarm leaves it where it cannot be deleted.
+func (l *Loader) nextLost() bool {
+	v, err := l.vars.Read(efivar.Global(nextBoot))
+	if err != nil {
+		return false
+	}
+	n, err := efivar.DecodeNumber(v.Data)
+	if err != nil {
+		return false
+	}
+	_, err = l.vars.Read(efivar.Boot(n))
+	return missing(err)
+}
+
 // commit is the one write of Arm, read back. What cannot be read back is deleted again: Disarm would not know that it
 // is ours.
 func (l *Loader) commit(d disk, s bootloader.Slot, tries int) error {
