@@ -214,7 +214,14 @@ func (j judge) isDefault(c *machine, s system, when string) error {
 			}
 		}
 	}
-	if got, ok := c.runs(c.last); !ok || got != s || c.last.Trial && !c.vars.holdsOn() {
+	got, ok := c.runs(c.last)
+	if twin := s; ok { // somebody copied a slot over the other: it is the same system, whichever is told to run
+		twin.slot = got.slot
+		if got == twin && !c.last.Trial {
+			s = got
+		}
+	}
+	if !ok || got != s || c.last.Trial && !c.vars.holdsOn() {
 		return broken(when+", the next boot is another", "%v, want %v by itself", told(c.last), s)
 	}
 	err := c.with(func(m *upgrade.Machine) error {
