@@ -197,6 +197,7 @@ func (r *run) try(ctx context.Context, p plan) (f found, err error) {
 	}
 	at := p.day * len(days) / 1000
 	m := days[at].m.clone()
+	m.later = "later-"
 	f.day, f.layout = days[at].name, l.layout.String()
 	others := map[string][]byte{}
 	for _, c := range p.changes {

@@ -28,6 +28,8 @@ type machine struct {
 	disk  *disk
 	vars  *store
 	boots int
+	id    string          // of the latest boot
+	later string          // begins the ids of boots after its life, in which other boots had the same numbers
 	last  predict.Outcome // of the latest boot
 
 	keeps      bool // the firmware does not use up what is to be booted once
@@ -136,6 +138,7 @@ func (s *store) Writable() error {
 // boot switches the machine off and on.
 func (m *machine) boot() error {
 	m.boots++
+	m.id = fmt.Sprintf("%sboot-%d", m.later, m.boots)
 	once := map[efivar.Name]efivar.Variable{}
 	for _, n := range []efivar.Name{efivar.Loader("LoaderEntryOneShot"), efivar.Global("BootNext")} {
 		if v, err := m.vars.Memory.Read(n); err == nil && m.keeps {
@@ -165,7 +168,7 @@ func (refusing) WriteAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 // open is what the running system does to work on its own disk.
 func (m *machine) open() (*upgrade.Machine, error) {
 	return upgrade.OpenDevice(m.disk, upgrade.OpenOptions{Loaders: loaders.All(),
-		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: fmt.Sprintf("boot-%d", m.boots),
+		Vars: m.vars, Cmdline: &m.last.Cmdline, BootID: m.id,
 		Version: m.kit.Version(m.last.Digest), Now: virtual.Now,
 	})
 }
