@@ -1,6 +1,6 @@
 // Package talos answers talosctl, the client of Talos Linux, in place of Talos: version, upgrade, rollback, reboot,
-// dmesg, events, services, and META's write and delete. Versions 1.5 to 1.13 of the client are known. What is not there
-// is refused by its name.
+// dmesg, events, services, and META's write and delete. It is made for versions 1.5 to 1.13 of the client:
+// docs/reference/talosctl.md says which were run. What is not there is refused by its name.
 //
 // Start with [New], which goes into [api.RunOptions]. The package stands on [node.Server] alone: callers, limits and
 // audit are those of package node/api.
