@@ -41,7 +41,7 @@ boots: deps
 machines: deps
 	go run ./internal/lab/machines/run
 
-# Loaders of other suites of Debian, from systemd-boot 254 to 262, GRUB 2.12 and 2.14: docs/reference/machines.md.
+# The loaders of other suites of Debian: docs/reference/machines.md.
 SUITES := bookworm-backports trixie sid
 loaders: deps
 	@set -e; for suite in $(SUITES); do \

@@ -88,6 +88,9 @@ func (r *recipe) repacked() (clean func() error, err error) {
 		if err := f.Close(); err != nil {
 			return clean, err
 		}
+		if text != "" && input[0] == "initramfs" {
+			text += " (--repack stores it uncompressed)"
+		}
 		if text != "" {
 			r.tell(fmt.Sprintf("--%s: %s", input[0], text))
 		}

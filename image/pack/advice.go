@@ -14,7 +14,7 @@ func Advice(r io.ReaderAt) string {
 	head = head[:n]
 	if name := packing(head); name != "" {
 		return fmt.Sprintf("it is compressed with %s, so that an upgrade downloads nearly all of it when anything in it "+
-			"changes; the layer is compressed anyway (--repack stores an initramfs uncompressed)", name)
+			"changes; the layer is compressed anyway", name)
 	}
 	if n < len(head) {
 		return ""
