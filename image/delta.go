@@ -22,8 +22,8 @@ type Local struct {
 	Size int64
 }
 
-// Delta is what of an image's assets need not be downloaded, by patches and chunk by chunk: made by Image.Delta, used by
-// Image.Pull.
+// Delta is what of an image's assets need not be downloaded, by patches and chunk by chunk: made by Image.Delta, used
+// by Image.Pull.
 type Delta struct {
 	Whole     string // why assets are downloaded whole that could be taken apart; "" where none is
 	Unpatched string // why a patch that fits what this machine has is not used; "" where each is

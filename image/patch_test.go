@@ -226,7 +226,8 @@ func TestRegistriesThatLieAboutPatches(t *testing.T) {
 }
 
 // One bit turned at any place of the layer that holds the patch, of its table and of its pieces: always healed, by
-// chunks, of which the table and a part of the layer are fetched. With all parts wrong at that place the layer heals it.
+// chunks, of which the table and a part of the layer are fetched. With all parts wrong at that place the layer heals
+// it.
 func TestTamperSweepOfPatches(t *testing.T) {
 	d := pushed(t)
 	i, err := image.Open(t.Context(), d.ref, options())

@@ -16,8 +16,8 @@ import (
 type Lock interface {
 	// Slots are the slots that somebody holds, and the name of the pool that they are of.
 	Slots(context.Context) (pool string, held []LockSlot, err error)
-	// Release frees a slot that is as it was listed, if what speaks for it is enough: else [ErrLockStands]. One that has
-	// changed since is [ErrLockMoved]. Both errors say what to do.
+	// Release frees a slot that is as it was listed, if what speaks for it is enough: else [ErrLockStands]. One that
+	// has changed since is [ErrLockMoved]. Both errors say what to do.
 	Release(context.Context, LockRelease) error
 }
 

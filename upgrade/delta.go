@@ -34,7 +34,8 @@ func (op *writing) lookForImages(ctx context.Context) {
 }
 
 // lookForChunks finds what of the assets that are downloaded the active slot has: a whole old one, for which the image
-// has a patch, or pieces, in its files and in its images, wherever in them. The target's own old content is no source: it is written over while the new one arrives.
+// has a patch, or pieces, in its files and in its images, wherever in them. The target's own old content is no source:
+// it is written over while the new one arrives.
 func (op *writing) lookForChunks(ctx context.Context, running bootloader.Manifest) {
 	var from []image.Local
 	for _, i := range running.Images {

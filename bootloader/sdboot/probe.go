@@ -143,8 +143,7 @@ func (p probed) String() string {
 }
 
 // offers is why a feature is missing from the loader that the next boot starts, or not to be relied on, nil when it is
-// there. What is not known
-// is taken to be there: every release since 2022 has all of them.
+// there. What is not known is taken to be there: every release since 2022 has all of them.
 func (p probed) offers(want features) error {
 	major, byRelease := p.release()
 	for _, r := range releases {

@@ -41,7 +41,8 @@ var deletes = map[string]string{
 }
 
 // text reads a string of the Boot Loader Interface; set is false when there is none. One that the loader cannot decode
-// either is efivar.ErrFormat. Of one that does not end with a NUL, loaders before 261 overwrite the last character with it.
+// either is efivar.ErrFormat. Of one that does not end with a NUL, loaders before 261 overwrite the last character with
+// it.
 func (l *Loader) text(name string) (value string, set bool, err error) {
 	v, err := l.vars.Read(efivar.Loader(name))
 	if missing(err) {

@@ -65,8 +65,8 @@ func nameless() (*os.File, error) {
 	return f, nil
 }
 
-// repacked puts the unpacked initramfs in the place of the initramfs, if that is asked for, and tells what of the inputs
-// could serve upgrades better. The caller calls clean, also after an error.
+// repacked puts the unpacked initramfs in the place of the initramfs, if that is asked for, and tells what of the
+// inputs could serve upgrades better. The caller calls clean, also after an error.
 func (r *recipe) repacked() (clean func() error, err error) {
 	clean = func() error { return nil }
 	if r.repack {

@@ -101,6 +101,7 @@ func TestWhatIsCompressedInsideIsTold(t *testing.T) {
 	status, said := run(t, append(flags, "--initramfs", filepath.Join(dir, "zipped"))...)
 	require.Zero(t, status, said)
 	require.Contains(t, said, "note: --initramfs: it is compressed with gzip")
+	require.Contains(t, said, "(--repack stores it uncompressed)")
 	status, said = run(t, append(flags, "--initramfs", initramfs, "--repack")...)
 	require.Zero(t, status, said)
 	require.NotContains(t, said, "--initramfs: it is compressed")

@@ -59,8 +59,8 @@ const (
 	// sizes and digests only while it streams.
 	AssetsAnnotation = "org.pawl-os.assets"
 
-	// InstallerAnnotation holds the version of the installer in an image that has no assets: a base, on which others put
-	// theirs. It is a label too. What is built on the base inherits both, and no version of an operating system.
+	// InstallerAnnotation holds the version of the installer in an image that has no assets: a base, on which others
+	// put theirs. It is a label too. What is built on the base inherits both, and no version of an operating system.
 	InstallerAnnotation = "org.pawl-os.installer"
 
 	// UpgradeAnnotations begins the names of those that hold a version: package upgrade describes them.
@@ -163,8 +163,8 @@ func (p Patch) String() string {
 	return string(text)
 }
 
-// SkippableMagic begins a skippable zstd frame that holds a table or a piece, as a little-endian number of four bytes. Four more
-// have the size of what it holds.
+// SkippableMagic begins a skippable zstd frame that holds a table or a piece, as a little-endian number of four bytes.
+// Four more have the size of what it holds.
 const SkippableMagic = 0x184D2A5C
 
 // Of a signature as "cosign sign --key" makes it: the type of the layer that holds what was signed, and the annotation

@@ -9,7 +9,8 @@ import (
 	"github.com/pawl-os/pawl/image/chunks"
 )
 
-// A table that no node would read is left out, and that is said: of an asset of 8 GiB or so, so here of its table alone.
+// A table that no node would read is left out, and that is said: of an asset of 8 GiB or so, so here of its table
+// alone.
 func TestATableThatIsTooLargeIsSaid(t *testing.T) {
 	for more, left := range map[int]bool{0: false, 1: true} {
 		f, err := newFramer(io.Discard, Zstd)

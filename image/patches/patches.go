@@ -1,5 +1,5 @@
-// Package patches makes an asset out of an older one: piece by piece, each packed by zstd with bytes of the old asset as
-// its dictionary. It also holds the table that lists the pieces.
+// Package patches makes an asset out of an older one: piece by piece, each packed by zstd with bytes of the old asset
+// as its dictionary. It also holds the table that lists the pieces.
 //
 // Start with Maker, which a builder gives the old asset and then the pieces of the new one; Opener is the other side.
 // How a Maker finds what of the old asset helps a piece is its own affair: the table says what it took.

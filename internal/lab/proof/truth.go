@@ -193,8 +193,8 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	return m, l, r.told(m, l, was, wasBad, b, s)
 }
 
-// latest is the attempt that META holds, as text and read, and whether its image is known to be bad. metaErr is why META
-// cannot be read.
+// latest is the attempt that META holds, as text and read, and whether its image is known to be bad. metaErr is why
+// META cannot be read.
 func (m *machine) latest() (text string, a attempt.Attempt, bad bool, metaErr, err error) {
 	text, values, metaErr := readMeta(m.disk)
 	if metaErr != nil || text == "" {

@@ -1,7 +1,7 @@
 // Command delta measures what a node downloads that has one version of a file and wants another: by Pawl's chunks, by
 // Pawl's patch, whole, by fixed blocks of 4 KiB as RAUC's adaptive updates compare them, and with -floor, which takes
-// minutes, as zstd's own patch at its level 19, of the whole file against the whole old one. Pawl's patches are packed by
-// the best level of the library that makes them, which is none of zstd's.
+// minutes, as zstd's own patch at its level 19, of the whole file against the whole old one. Pawl's patches are packed
+// by the best level of the library that makes them, which is none of zstd's.
 //
 //	go run ./internal/lab/bench/delta [-floor] DIR
 //
