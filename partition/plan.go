@@ -57,7 +57,7 @@ func finish(specs []Spec, labels Labels, seed string) {
 	}
 }
 
-// Defaults adjusts the default layout. The zero value is the layout of docs/architecture.md.
+// Defaults adjusts the default layout. The zero value is the layout of docs/reference/disk.md.
 type Defaults struct {
 	EFI    int64  // bytes of the boot file system; default 1 GiB
 	State  int64  // bytes of STATE; default 100 MiB
