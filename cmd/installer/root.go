@@ -71,10 +71,9 @@ func root() *cobra.Command {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	verbs.Help(c, func(err error) error { return usageError{err} })
-	c.AddCommand(imageCommand(), installCommand(), setupCommand(), packCommand(), planCommand(), upgradeCommand(),
-		rollbackCommand(),
-		confirmCommand(), loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(),
-		adoptCommand())
+	c.AddCommand(builders()...)
+	c.AddCommand(installCommand(), setupCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(),
+		loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(), adoptCommand())
 	group(c)
 	verbs.Version(c, buildinfo.Text("installer"))
 	return c

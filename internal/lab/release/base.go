@@ -66,7 +66,7 @@ func (r *release) packBase(ctx context.Context, to, key string) (digest string, 
 	index := []string{"index", "--tag", strings.ReplaceAll(r.version, "+", "-")}
 	r.images = map[string]string{}
 	for _, arch := range architectures {
-		if r.images[arch], err = pack("base", "--program", r.built("first", arch, "installer"), "--version", r.version,
+		if r.images[arch], err = pack("base", "--program", r.built("first", arch, forNodes), "--version", r.version,
 			"--arch", arch, "--tag", arch); err != nil {
 			return "", err
 		}
@@ -106,7 +106,7 @@ func (r *release) checkBase(dir, digest string) error {
 		if err != nil {
 			return err
 		}
-		want, err := os.ReadFile(r.built("first", arch, "installer"))
+		want, err := os.ReadFile(r.built("first", arch, forNodes))
 		if err != nil {
 			return err
 		}

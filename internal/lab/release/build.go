@@ -38,11 +38,15 @@ func (r *release) build(ctx context.Context) error {
 			env = append(env, "GOCACHE="+filepath.Join(r.work, "cache"))
 		}
 		for _, arch := range architectures {
-			to := filepath.Join(r.work, try, arch) + string(filepath.Separator)
-			_, err := output(ctx, source, append(env, "GOARCH="+arch), "go", "build", "-trimpath", "-buildvcs=true",
-				"-ldflags=-s -w -buildid=", "-o", to, "./cmd/...")
-			if err != nil {
-				return err
+			for _, what := range [][]string{
+				{"-o", filepath.Join(r.work, try, arch) + string(filepath.Separator), "./cmd/..."},
+				{"-o", r.built(try, arch, forNodes), "-tags", "node", "./cmd/installer"},
+			} {
+				_, err := output(ctx, source, append(env, "GOARCH="+arch), "go", append([]string{"build", "-trimpath",
+					"-buildvcs=true", "-ldflags=-s -w -buildid="}, what...)...)
+				if err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -27,8 +27,8 @@ type component struct {
 	Purl    string `json:"purl,omitempty"`
 }
 
-// materials says of which modules each program is made, as its build recorded it, and with the installer's the base
-// image. Specification: CycloneDX 1.5.
+// materials says of which modules each program is made, as its build recorded it, and what the base image is
+// made of. Specification: CycloneDX 1.5.
 func (r *release) materials(context.Context) error {
 	for _, arch := range architectures {
 		for _, p := range programs {
@@ -50,7 +50,7 @@ func (r *release) materials(context.Context) error {
 			if err := r.bom(p.name+"-linux-"+arch, program, parts); err != nil {
 				return err
 			}
-			if p.name != "installer" {
+			if p.name != forNodes {
 				continue
 			}
 			image := component{Type: "container", Name: baseImage, Version: r.images[arch],
