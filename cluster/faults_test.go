@@ -304,33 +304,27 @@ func (s *stage) contend(ctx context.Context, p lock.Pool) {
 
 func TestFaultsInEveryPhase(t *testing.T) {
 	from := install(t)
-	members := real.Members(t, 3)
-	long := os.Getenv("PAWL_LONG") != ""
-	cells, confirmed, wrong := 0, 0, 0
-	for _, preserve := range []bool{true, false} {
-		for i, place := range places {
-			if preserve && place == "settle/rejoin" {
-				continue // it has not left
-			}
-			for name, fault := range faults {
-				if !long && (name != "its power is cut" || i%4 != 1) {
-					continue
+	g := newGrid(2, func() []*real.Member { return real.Members(t, 3) })
+	g.run(t, func(t *testing.T) {
+		for _, preserve := range []bool{true, false} {
+			for i, place := range places {
+				if preserve && place == "settle/rejoin" {
+					continue // it has not left
 				}
-				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
-					func(t *testing.T) {
-						cells++
-						s := newStage(t, from, members, real.URLs(members))
-						s.wrong = name == "a person frees its slot"
-						if s.run(place, preserve, from.two, fault).Result == attempt.Confirmed {
-							confirmed++
-						}
-					}) {
-					wrong++
+				for name, fault := range faults {
+					if !long && (name != "its power is cut" || i%4 != 1) {
+						continue
+					}
+					g.cell(t, fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
+						func(t *testing.T, members []*real.Member) attempt.Attempt {
+							s := newStage(t, from, members, real.URLs(members))
+							s.wrong = name == "a person frees its slot"
+							return s.run(place, preserve, from.two, fault)
+						})
 				}
 			}
 		}
-	}
-	t.Logf("faults: cells=%d ok=%d wrong=%d confirmed=%d", cells, cells-wrong, wrong, confirmed)
+	})
 }
 
 // run upgrades the machine, lets one thing go wrong, and sees that all is as it should be afterwards.
