@@ -239,8 +239,8 @@ func Wipe(dev Device) error {
 	const mark = 4096
 	for _, ranges := range [][]area{
 		{{max(0, dev.Size()-mib), mib}},
-		{{256 << 30, mark}, {64 * mib, mark}, {4 * mib, mark}, {2 * mib, mark}, {mib, mark}},
-		// of btrfs, LUKS, bcachefs, VMFS
+		{{256 << 30, mark}, {64 * mib, mark}, {4 * mib, mark}, {2 * mib, mark}, {mib, mark}, // btrfs, LUKS, bcachefs, VMFS
+			{max(0, dev.Size()-3087*512) &^ (mark - 1), mark}}, // Promise
 		{{0, mib}},
 	} {
 		dirty := false

@@ -86,6 +86,16 @@ var marks = []mark{
 	{"a member of a firmware's RAID", "\x11\xde\x11\xde", []int64{-512, -257 * 512}},
 	{"a member of a firmware's RAID", "$XIDE$", []int64{-512}},
 	{"a member of a firmware's RAID", "NVIDIA  ", []int64{-1024}},
+	{"a member of a firmware's RAID", "\x37\xfc\x4d\x1e", []int64{-512}},                  // Adaptec
+	{"a member of a firmware's RAID", "\xf0\x16\x78\x5a", []int64{9*512 + 32}},            // HighPoint 37x
+	{"a member of a firmware's RAID", "\xfd\x16\x78\x5a", []int64{9*512 + 32, -11 * 512}}, // either
+	{"a member of a firmware's RAID", "\xf3\x16\x78\x5a", []int64{-11 * 512}},             // HighPoint 45x
+	{"a member of a firmware's RAID", "JM", []int64{-512}},                                // JMicron
+	{"a member of a firmware's RAID", "\x00\x00\x00\x2f", []int64{0x60 - 512}},            // Silicon Image
+	{"a member of a firmware's RAID", "\x55\xaa\x01", []int64{-512}},                      // VIA
+	{"a member of a firmware's RAID", "\x55\xaa\x02", []int64{-512}},                      // VIA
+	{"a member of a firmware's RAID", "Promise Technology, Inc.", []int64{-63 * 512, -255 * 512, -256 * 512, -16 * 512,
+		-399 * 512, -591 * 512, -675 * 512, -735 * 512, -911 * 512, -974 * 512, -991 * 512, -951 * 512, -3087 * 512}},
 	{"an Apple partition map", "PM\x00\x00", []int64{512, 2048}},
 	{"a BSD disklabel", "\x57\x45\x56\x82", []int64{64, 512}},
 	{"a Sun disklabel", "\xda\xbe", []int64{508}},
