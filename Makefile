@@ -8,10 +8,13 @@ TAGS := tools,root,vm,long
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
+# Where tests start machines.
+MACHINES = $(sort $(dir $(shell find . -name '*_vm_test.go')))
+
 # All tiers: unit and crash tests, foreign tools as judges, then real firmware and loaders in QEMU.
 test: deps lint deps-cluster
-	go test -tags tools,root ./...
-	go test -tags vm -p 1 -count 1 -timeout 40m $(sort $(dir $(shell find . -name '*_vm_test.go')))
+	go test -tags tools,root $$(go list ./... | grep -vxF "$$(go list $(MACHINES))")
+	go test -tags tools,root,vm -p 1 -count 1 -timeout 40m $(MACHINES)
 	cd cluster && go test -p 1 ./...
 	cd cluster/controller && go test -p 1 ./...
 
