@@ -48,9 +48,10 @@ func (a *additions) flags(c *cobra.Command) {
 	f.StringArrayVar(&a.files, "file", nil,
 		"file for the boot file system, PATH=FILE, such as dtb/board.dtb=out/board.dtb; may be given more than once")
 	f.StringArrayVar(&a.partitions, "partition", nil,
-		"another partition, or more of one that the disk has: label=LABEL[,size=SIZE][,type=TYPE][,content=FILE]; TYPE is "+
+		"another partition, or more of one that the disk has: label=LABEL[,size=SIZE][,type=TYPE][,content=FILE][,fs=FS]; TYPE is "+
 			strings.Join(slices.Sorted(maps.Keys(partitionTypes)), ", ")+" or a GUID; FILE is copied as it is, a directory "+
-			"or a .tar becomes a FAT32; may be given more than once")
+			"or a .tar becomes a file system: FS is fat32 (default) or ext4, without FILE an empty one; may be given more "+
+			"than once")
 }
 
 // partitionTypes are the types that have names.
@@ -153,10 +154,10 @@ func parsePartition(text string) (wanted, error) {
 	said := map[string]string{}
 	for _, field := range strings.Split(text, ",") {
 		name, value, ok := strings.Cut(field, "=")
-		known := []string{"label", "size", "type", "content"}
+		known := []string{"label", "size", "type", "content", "fs"}
 		switch {
 		case !slices.Contains(known, name):
-			return w, fmt.Errorf("%q: want label=, size=, type= or content=%s", name, nearest.Hint(name, known))
+			return w, fmt.Errorf("%q: want label=, size=, type=, content= or fs=%s", name, nearest.Hint(name, known))
 		case !ok || value == "" || said[name] != "":
 			return w, fmt.Errorf("%s: want it once, with a value", name)
 		}
@@ -182,12 +183,31 @@ func parsePartition(text string) (wanted, error) {
 			}
 		}
 	}
-	if path := said["content"]; path != "" {
-		if w.content, err = content.Open(path); err != nil {
-			return w, fmt.Errorf("content: %w", err)
+	w.content, err = parseContent(said["content"], said["fs"])
+	return w, err
+}
+
+// parseContent looks at what a partition is to hold; nil for nothing.
+func parseContent(path, system string) (*content.Content, error) {
+	if system != "" {
+		if known := content.FileSystems(); !slices.Contains(known, system) {
+			return nil, fmt.Errorf("fs %q: want %s%s", system, strings.Join(known, " or "), nearest.Hint(system, known))
+		}
+		if path == "" {
+			return content.FileSystem(system).Empty(), nil
 		}
 	}
-	return w, nil
+	if path == "" {
+		return nil, nil
+	}
+	c, err := content.FileSystem(cmp.Or(system, string(content.FAT32))).Open(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("content: %w", err)
+	case c.Raw() && system != "":
+		return nil, fmt.Errorf("fs=%s is for a directory or a .tar, and %s is copied as it is", system, path)
+	}
+	return c, nil
 }
 
 // specs are the partitions of the disk: those that every disk has, as the flags adjust them, and then the others.
@@ -251,9 +271,10 @@ func (a *additions) fills(o *upgrade.InstallOptions) {
 			if o.Now != nil {
 				now = o.Now
 			}
-			id := uuid.NewSHA1(guid, []byte("volume")).ID()
+			id := uuid.NewSHA1(guid, []byte("volume"))
 			name := strings.ToUpper(label[:min(len(label), 11)])
-			return c.Fill(ctx, dev, content.Options{Label: name, VolumeID: id, Time: now(), Tell: tell})
+			o := content.Options{Label: name, VolumeID: id.ID(), UUID: id, Time: now(), Tell: tell}
+			return c.Fill(ctx, dev, o)
 		}
 	}
 }

@@ -34,7 +34,8 @@ func TestImageWithAllThatCanBeAdded(t *testing.T) {
 	profile := write("profile.yaml", "image: "+kernel+"\nsize: 2GiB\n"+
 		"arg: [console=ttyS1, quiet]\nmeta:\n  0x0a: '@"+network+"'\n  12: text\nfile:\n  dtb/board.dtb: "+board+"\n"+
 		"partition:\n  - {label: STATE, size: 64MiB, content: "+filepath.Dir(filepath.Dir(state))+"}\n"+
-		"  - label: DATA\n    type: basic\n    content: "+data+"\n  - label: SWAP\n    type: swap\n    size: 8MiB\n")
+		"  - label: DATA\n    type: basic\n    content: "+data+"\n  - label: SWAP\n    type: swap\n    size: 8MiB\n"+
+		"  - {label: CONFIG, size: 32MiB, fs: ext4, content: "+filepath.Dir(filepath.Dir(state))+"}\n")
 	var sums [][32]byte
 	for _, name := range []string{"one", "one.qcow2", "two.qcow2"} {
 		path := filepath.Join(dir, name)
@@ -68,6 +69,10 @@ func TestImageWithAllThatCanBeAdded(t *testing.T) {
 	last, err := l.Find("EPHEMERAL")
 	require.NoError(t, err)
 	require.Greater(t, last.First, p.Last(), "what is to grow lies last")
+	super := make([]byte, 64)
+	_, err = part("CONFIG").ReadAt(super, 1024)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x53, 0xef}, super[56:58], "the superblock of an ext4")
 	text := make([]byte, 1200<<10)
 	_, err = part("DATA").ReadAt(text, 0)
 	require.NoError(t, err)
@@ -96,7 +101,8 @@ func TestImageWithAllThatCanBeAdded(t *testing.T) {
 	status, out := run(t, "image", "--profile", profile, "--plan", "--arch", "amd64")
 	require.Zero(t, status, out)
 	for _, say := range []string{"added: kernel argument console=ttyS1",
-		"the system's own, kept; a FAT32 of the directory", "DATA", "the file " + data, "added: boot file dtb/board.dtb=" + board, "partition:\n  - \"label=STATE,size=64MiB"} {
+		"the system's own, kept; a FAT32 of the directory", "DATA", "the file " + data,
+		"an ext4 of the directory", "added: boot file dtb/board.dtb=" + board, "partition:\n  - \"label=STATE,size=64MiB"} {
 		require.Contains(t, out, say)
 	}
 }
@@ -109,6 +115,10 @@ func TestAdditionsThatAreRefused(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.NoError(t, os.Truncate(file, 101<<20))
 	large := filepath.Join(dir, "large")
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, 1<<32))
+	large = filepath.Join(dir, "large-too", "large")
+	require.NoError(t, os.Mkdir(filepath.Dir(large), 0o755))
 	require.NoError(t, os.WriteFile(large, nil, 0o600))
 	require.NoError(t, os.Truncate(large, 1<<32))
 	output := filepath.Join(dir, "out", "disk")
@@ -130,7 +140,13 @@ func TestAdditionsThatAreRefused(t *testing.T) {
 		"a field twice":            {"partition", "label=DATA,size=1MiB,size=2MiB", "size: want it once"},
 		"an unknown type":          {"partition", "label=DATA,size=1MiB,type=lnux", "(did you mean linux?)"},
 		"another type of STATE":    {"partition", "label=STATE,type=swap", "its type stays"},
-		"a content that is gone":   {"partition", "label=STATE,content=/gone", "content: stat /gone"},
+		"an unknown file system":   {"partition", "label=DATA,size=64MiB,fs=ext3", `fs "ext3": want ext4 or fat32 (did you mean ext4?)`},
+		"a file system of a file": {"partition", "label=DATA,size=64MiB,fs=ext4,content=" + file,
+			"fs=ext4 is for a directory or a .tar, and " + file + " is copied as it is"},
+		"an ext4 that is small": {"partition", "label=DATA,size=8MiB,fs=ext4", "want at least 16777216 bytes"},
+		"an ext4 with a file that is large": {"partition", "label=STATE,fs=ext4,content=" + filepath.Dir(large),
+			"KiB more are needed: the ext4 has no room for it"},
+		"a content that is gone": {"partition", "label=STATE,content=/gone", "content: stat /gone"},
 		"more than its partition": {"partition", "label=STATE,content=" + file,
 			"has 105906176 bytes, and the partition 104857600"},
 		"more than the rest": {"partition", "label=EPHEMERAL,content=" + large, "and the partition"},

@@ -39,7 +39,7 @@ func TestTheSameImageIsMadeEverywhere(t *testing.T) {
 		c := exec.Command("sh", "-c", "umask "+umask+`; exec "$@"`, "sh", installer,
 			"image", "--image", ref, "--arch", "amd64", "--output", name, "--output-format", format, "--size", "2GiB",
 			"--meta", "10=text", "--file", "etc/name="+filepath.Join(state, "etc/hostname"),
-			"--partition", "label=STATE,content="+state, "--partition", "label=DATA,size=1MiB")
+			"--partition", "label=STATE,content="+state, "--partition", "label=DATA,size=64MiB,fs=ext4,content="+state)
 		c.Dir, c.Env = folder, append(append(os.Environ(), asInstaller+"=1", "SOURCE_DATE_EPOCH=1700000001"), env...)
 		if others && os.Getuid() == 0 {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

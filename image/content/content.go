@@ -1,56 +1,70 @@
 // Package content fills a partition of a new disk: with the bytes of a file, such as a file system that another program
-// has made, or with a FAT32 that holds what a directory or a tar has.
+// has made, or with a FAT32 or an ext4 that holds what a directory or a tar has, or nothing.
 //
-// Start with Open. It looks at all that is to be copied, so that most of what cannot be is refused before anything is
-// written. The same input makes the same bytes, whatever owners, modes and times it has.
+// Start with [FileSystem.Open]. It looks at all that is to be copied, so that most of what cannot be is refused before
+// anything is written. The same input makes the same bytes.
 //
-// It makes no ext4, and nothing that FAT cannot hold: links and devices are refused, names that differ in case only
-// too. `mke2fs -d DIRECTORY` makes an ext4 in a file, as an ordinary user.
+// A FAT32 does not know owners, modes and times of its input. It holds no links and devices, and no two names that
+// differ in case only. An ext4 has all that a tar says; of a directory it has modes and links, while all is root's and
+// of one time, for whoever checks out a directory owns it.
 package content
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/pawl-os/pawl/bootloader/bootfs"
+	"github.com/google/uuid"
+
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/image/ext4"
 	"github.com/pawl-os/pawl/partition/device"
 )
 
 // Content is what a partition is to hold.
 type Content struct {
-	path  string
-	form  form
-	bytes int64 // of a file; of all files in a directory or a tar
-	files []file
+	path   string
+	form   form
+	system FileSystem // of all but a file
+	bytes  int64      // of a file; of all files in a directory or a tar
+	files  []file     // for a FAT32
+	nodes  []ext4.Node
 }
+
+// FileSystem is what a directory or a tar becomes.
+type FileSystem string
+
+// The file systems that are made.
+const (
+	FAT32 FileSystem = "fat32"
+	Ext4  FileSystem = "ext4"
+)
+
+// FileSystems are their names.
+func FileSystems() []string { return []string{string(Ext4), string(FAT32)} }
 
 type form string
 
 const (
-	raw  form = "the file"
-	tree form = "a FAT32 of the directory"
-	tarf form = "a FAT32 of the tar"
+	raw   form = "the file"
+	tree  form = "the directory"
+	tarf  form = "the tar"
+	empty form = "nothing"
 )
 
-// file is one of a directory or a tar; a directory has no bytes.
-type file struct {
-	name string // with slashes
-	size int64
-	dir  bool
-}
+// Open is [FileSystem.Open] of [FAT32].
+func Open(name string) (*Content, error) { return FAT32.Open(name) }
 
-// Open looks at a directory, a tar (its name ends in .tar) or any other file, whose bytes are copied as they are.
-func Open(name string) (*Content, error) {
+// Empty is a file system with nothing in it.
+func (s FileSystem) Empty() *Content { return &Content{form: empty, system: s} }
+
+// Open looks at a directory or a tar (its name ends in .tar), which becomes that file system, or at any other file,
+// whose bytes are copied as they are.
+func (s FileSystem) Open(name string) (*Content, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err
@@ -58,12 +72,19 @@ func Open(name string) (*Content, error) {
 	c := &Content{path: name, form: raw, bytes: info.Size()}
 	switch {
 	case info.IsDir():
-		c.form, c.bytes = tree, 0
-		err = c.lookAtDirectory()
+		c.form, c.system, c.bytes = tree, s, 0
 	case !info.Mode().IsRegular():
 		err = errors.New("want a file, a tar or a directory")
 	case strings.HasSuffix(name, ".tar"):
-		c.form, c.bytes = tarf, 0
+		c.form, c.system, c.bytes = tarf, s, 0
+	}
+	switch {
+	case err != nil || c.form == raw:
+	case s == Ext4:
+		err = c.lookForExt4()
+	case c.form == tree:
+		err = c.lookAtDirectory()
+	default:
 		err = c.eachInTar(func(f file, _ io.Reader) error { return c.add(f) })
 	}
 	if err != nil {
@@ -79,90 +100,28 @@ func (c *Content) Size() int64 { return c.bytes }
 func (c *Content) Raw() bool { return c.form == raw }
 
 // String says what it is, for people.
-func (c *Content) String() string { return fmt.Sprintf("%s %s", c.form, c.path) }
-
-// add takes one file of a directory or a tar.
-func (c *Content) add(f file) error {
+func (c *Content) String() string {
 	switch {
-	case f.name == ".":
-		return nil
-	case !fs.ValidPath(f.name):
-		return fmt.Errorf("%q: want a path that stays inside", f.name)
-	case f.size > 1<<32-1:
-		return fmt.Errorf("%s has %d bytes: %w", f.name, f.size, bootfs.ErrTooLarge)
+	case c.form == empty:
+		return "an empty " + string(c.system)
+	case c.system == FAT32:
+		return fmt.Sprintf("a FAT32 of %s %s", c.form, c.path)
+	case c.system == Ext4:
+		return fmt.Sprintf("an ext4 of %s %s", c.form, c.path)
 	}
-	c.bytes += f.size
-	c.files = append(c.files, f)
-	return nil
+	return fmt.Sprintf("%s %s", c.form, c.path)
 }
 
-// lookAtDirectory lists it in the order of its names.
-func (c *Content) lookAtDirectory() error {
-	return filepath.WalkDir(c.path, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := os.Stat(name) // a link to a file is that file
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(c.path, name)
-		if err != nil {
-			return err
-		}
-		f := file{name: filepath.ToSlash(rel), dir: d.IsDir()}
-		switch {
-		case info.IsDir() && !d.IsDir():
-			return fmt.Errorf("%s is a link to a directory, which FAT cannot hold", rel)
-		case info.Mode().IsRegular():
-			f.size = info.Size()
-		case !info.IsDir():
-			return fmt.Errorf("%s is no file, and FAT holds only files and directories", rel)
-		}
-		return c.add(f)
-	})
-}
-
-// eachInTar visits what a tar has, in its order.
-func (c *Content) eachInTar(visit func(file, io.Reader) error) error {
-	f, err := os.Open(c.path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		one := file{name: path.Clean(h.Name), size: h.Size}
-		switch h.Typeflag {
-		case tar.TypeReg:
-		case tar.TypeDir:
-			one.dir, one.size = true, 0
-		case tar.TypeXGlobalHeader:
-			continue
-		default:
-			return fmt.Errorf("%q is no file, and FAT holds only files and directories", h.Name)
-		}
-		if err := visit(one, r); err != nil {
-			return fmt.Errorf("%q: %w", h.Name, err)
-		}
-	}
-}
-
-// Options say how a partition is filled. The zero value is a FAT32 without a label and of this time.
+// Options say how a partition is filled. The zero value is a file system without a label and of this time.
 type Options struct {
-	Label    string              // of the FAT32
-	VolumeID uint32              // of the FAT32
-	Time     time.Time           // of all files
+	Label    string              // of the file system
+	VolumeID uint32              // of a FAT32
+	UUID     uuid.UUID           // of an ext4
+	Time     time.Time           // of all files, but for those of a tar in an ext4
 	Tell     func(written int64) // may be nil
 }
 
-// Fill fills dev, which reads as zeros.
+// Fill fills dev. What dev held means nothing, and zeros that it has already are not written.
 func (c *Content) Fill(ctx context.Context, dev device.Device, o Options) error {
 	if err := c.Fits(dev.Size()); err != nil {
 		return err
@@ -170,31 +129,21 @@ func (c *Content) Fill(ctx context.Context, dev device.Device, o Options) error 
 	if o.Tell == nil {
 		o.Tell = func(int64) {}
 	}
-	if c.form == raw {
+	switch {
+	case c.form == raw:
 		return c.copy(ctx, dev, o)
+	case c.system == Ext4:
+		return c.fillExt4(ctx, sparing{dev}, o)
 	}
-	err := bootfs.Format(dev, bootfs.FormatOptions{Label: o.Label, VolumeID: o.VolumeID, Time: o.Time})
-	if err != nil {
-		return err
-	}
-	boot, err := bootfs.Open(dev, bootfs.Options{Now: func() time.Time { return o.Time }})
-	if err != nil {
-		return err
-	}
-	w := &writer{ctx: ctx, fs: boot, tell: o.Tell}
-	if c.form == tarf {
-		return c.eachInTar(w.write)
-	}
-	for _, f := range c.files {
-		if err := w.from(filepath.Join(c.path, filepath.FromSlash(f.name)), f); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
-		}
-	}
-	return nil
+	return c.fillFAT(ctx, dev, o)
 }
 
 // Fits says why a partition of so many bytes cannot hold it; nil when it may.
 func (c *Content) Fits(size int64) error {
+	if c.system == Ext4 {
+		_, err := ext4.Plan(size, c.nodes, ext4.Options{})
+		return err
+	}
 	if c.bytes > size {
 		return fmt.Errorf("%s has %d bytes, and the partition %d (make the partition larger)", c.path, c.bytes, size)
 	}
@@ -211,49 +160,8 @@ func (c *Content) copy(ctx context.Context, dev device.Device, o Options) (err e
 	if from.Size() != c.bytes {
 		return fmt.Errorf("%s had %d bytes before, and has %d", c.path, c.bytes, from.Size())
 	}
+	if err := clearAll(ctx, dev, c.bytes); err != nil {
+		return err
+	}
 	return disk.Copy(ctx, dev, from, o.Tell)
-}
-
-// writer writes files into a FAT32.
-type writer struct {
-	ctx  context.Context
-	fs   *bootfs.FS
-	tell func(int64)
-	done int64
-}
-
-// from writes a file, or makes a directory, as it is on this machine.
-func (w *writer) from(name string, f file) (err error) {
-	if f.dir {
-		return w.write(f, nil)
-	}
-	in, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	return w.write(f, in)
-}
-
-func (w *writer) write(f file, from io.Reader) error {
-	if err := w.ctx.Err(); err != nil || f.name == "." {
-		return err
-	}
-	if f.dir {
-		return w.fs.Mkdir(f.name)
-	}
-	if err := w.fs.Mkdir(path.Dir(f.name)); err != nil {
-		return err
-	}
-	out, err := w.fs.Create(f.name, f.size)
-	if err != nil {
-		return err
-	}
-	defer out.Abort()
-	if _, err := out.ReadFrom(from); err != nil {
-		return err
-	}
-	w.done += f.size
-	w.tell(w.done)
-	return out.Close()
 }

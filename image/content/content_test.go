@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/image/content"
+	"github.com/pawl-os/pawl/image/ext4"
 	"github.com/pawl-os/pawl/partition/disktest"
 )
 
@@ -51,10 +53,20 @@ func archive(t *testing.T, headers ...*tar.Header) string {
 
 func fill(t *testing.T, path string, size int64) ([]byte, error) {
 	t.Helper()
-	c, err := content.Open(path)
+	return fillAs(t, content.FAT32, path, size, 0)
+}
+
+// fillAs fills a partition that held the same byte everywhere.
+func fillAs(t *testing.T, system content.FileSystem, path string, size int64, was byte) ([]byte, error) {
+	t.Helper()
+	c, err := system.Open(path)
 	require.NoError(t, err)
 	d := disktest.New(size, 512)
-	err = c.Fill(t.Context(), d, content.Options{Label: "STATE", VolumeID: 7, Time: then})
+	if was != 0 {
+		_, err = d.WriteAt(bytes.Repeat([]byte{was}, int(size)), 0)
+		require.NoError(t, err)
+	}
+	err = c.Fill(t.Context(), d, content.Options{Label: "STATE", VolumeID: 7, UUID: uuid.UUID{1}, Time: then})
 	data := make([]byte, size)
 	_, _ = d.ReadAt(data, 0)
 	return data, err
@@ -107,6 +119,61 @@ func TestATarBecomesAFileSystem(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A directory becomes an ext4 as it is, but for owners and times; a tar with them. What the disk held before is gone.
+func TestAnExt4IsMade(t *testing.T) {
+	dir := directory(t)
+	one, err := fillAs(t, content.Ext4, dir, 16*mib, 0)
+	require.NoError(t, err)
+	require.Contains(t, string(one), "node-1\n")
+	require.NoError(t, os.Chtimes(filepath.Join(dir, "z"), then, then))
+	two, err := fillAs(t, content.Ext4, dir, 16*mib, 0)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(one, two), "times do not count")
+	require.NoError(t, os.Chmod(filepath.Join(dir, "z"), 0o755))
+	two, err = fillAs(t, content.Ext4, dir, 16*mib, 0)
+	require.NoError(t, err)
+	require.False(t, bytes.Equal(one, two), "modes do")
+
+	const large = "\xa5"
+	used, err := fillAs(t, content.Ext4, dir, 16*mib, large[0])
+	require.NoError(t, err)
+	for i, c := range used { // what belongs to nothing is left
+		if c == large[0] && two[i] == 0 {
+			used[i] = 0
+		}
+	}
+	require.True(t, bytes.Equal(used, two))
+
+	for name, c := range map[string]struct {
+		header tar.Header
+		says   string
+	}{
+		"a socket":          {tar.Header{Name: "s", Typeflag: 'x' + 1}, "which an ext4 cannot hold"},
+		"an odd owner":      {tar.Header{Name: "s", Uid: 1 << 33}, "owner 8589934592:0: want numbers of 32 bits"},
+		"an odd device":     {tar.Header{Name: "s", Typeflag: tar.TypeBlock, Devmajor: 5000}, "device 5000:0 cannot be"},
+		"a link to nothing": {tar.Header{Name: "s", Typeflag: tar.TypeLink, Linkname: "gone"}, "gone, which it is another"},
+		"a path outside":    {tar.Header{Name: "../s"}, "a path that stays inside"},
+	} {
+		c.header.Format = tar.FormatPAX
+		if c.header.Uid > 1<<32 || c.header.Devmajor > 4096 {
+			c.header.Format = tar.FormatGNU
+		}
+		path := archive(t, &c.header)
+		made, err := content.Ext4.Open(path)
+		if err == nil {
+			err = made.Fits(16 * mib)
+		}
+		require.ErrorContains(t, err, c.says, name)
+	}
+	_, err = fillAs(t, content.Ext4, archive(t, &tar.Header{Name: "a", Size: 16 * mib}), 16*mib, 0)
+	require.ErrorIs(t, err, ext4.ErrNoSpace)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	c, err := content.Ext4.Open(dir)
+	require.NoError(t, err)
+	require.ErrorIs(t, c.Fill(cancelled, disktest.New(16*mib, 512), content.Options{}), context.Canceled)
+}
+
 func TestAFileIsCopied(t *testing.T) {
 	want := make([]byte, 3*mib)
 	copy(want[1*mib+512:], "a file system")
@@ -114,7 +181,10 @@ func TestAFileIsCopied(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, want, 0o600))
 	got, err := fill(t, path, 4*mib)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(append(want, make([]byte, mib)...), got))
+	require.True(t, bytes.Equal(append(want[:3*mib:3*mib], make([]byte, mib)...), got))
+	got, err = fillAs(t, content.FAT32, path, 4*mib, 0xa5) // onto a disk that was used
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got[:3*mib]))
 }
 
 func TestContentsThatAreRefused(t *testing.T) {
@@ -124,7 +194,7 @@ func TestContentsThatAreRefused(t *testing.T) {
 	}{
 		"nothing":          {filepath.Join(t.TempDir(), "gone"), "no such file"},
 		"a device":         {"/dev/null", "want a file, a tar or a directory"},
-		"a link in a tar":  {archive(t, &tar.Header{Name: "l", Linkname: "x", Typeflag: tar.TypeSymlink}), `"l" is no file`},
+		"a link in a tar":  {archive(t, &tar.Header{Name: "l", Linkname: "x", Typeflag: tar.TypeSymlink}), `"l": it is no file`},
 		"a path outside":   {archive(t, &tar.Header{Name: "../l"}), "a path that stays inside"},
 		"an absolute path": {archive(t, &tar.Header{Name: "/l"}), "a path that stays inside"},
 	} {
