@@ -31,10 +31,14 @@ func (op *operation) disarm(context.Context) error {
 // clear makes the target unbootable, then incomplete, then empty but for what is used again.
 func (op *writing) clear(ctx context.Context) error {
 	op.m.rememberLoader(op.plan.To)
-	if !op.leaves() {
-		return op.m.clear(op.plan.To)
+	clear := func() error { return op.m.clear(op.plan.To) }
+	if op.leaves() {
+		clear = func() error { return op.clearAround(ctx) }
 	}
-	return op.clearAround(ctx)
+	if err := clear(); err != nil || len(op.images) == 0 {
+		return err
+	}
+	return op.m.Boot.Sync() // what was freed: the partitions that are written next have caches of their own
 }
 
 func (m *Machine) clear(s bootloader.Slot) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -67,7 +68,7 @@ func makeTree(ctx context.Context, name, version string, data io.Reader, size in
 			_, err = io.CopyN(b, data, 1<<20)
 		}
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return nil, verity.Hash{}, err
 	}
 	hash, err := b.Finish()

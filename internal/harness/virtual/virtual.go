@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
@@ -187,6 +189,7 @@ type Spec struct {
 	Own    []byte       // the loader itself, in place of one that is made
 	Kernel bool         // for systemd-boot: the same instead of a UKI
 	Both   bool         // for systemd-boot: the same beside a UKI
+	Root   []byte       // image of the root, in a partition of the slot; nil: none
 
 	Old         []pack.Old        // against which patches are made
 	Annotations map[string]string // of the image
@@ -250,6 +253,9 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	if s.Assets == nil {
 		own := or(s.Own, loadertest.LoaderOf("amd64", cmp.Or(s.Loader, "252.39-1~deb12u2")))
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, own)}
+	}
+	if s.Root != nil {
+		s.Assets = append(slices.Clone(s.Assets), pack.Data("images/"+bootloader.RootImage, s.Root))
 	}
 	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Old: s.Old,
 		Annotations: s.Annotations, Compression: s.Compression})

@@ -79,7 +79,7 @@ func (r *recorded) again(m *machine, booted label) error {
 	if err := m.next(to); err != nil {
 		return fmt.Errorf("after it was run again: %w", err)
 	}
-	if !m.last.Trial || want == nil || !want.runs(m.last) {
+	if !m.last.Trial || want == nil || !m.runs(want) {
 		return fmt.Errorf("after it was run again: booted %v, want a trial of %v", m.last, want)
 	}
 	if err := m.confirm(); err != nil {
@@ -106,7 +106,7 @@ func (r *recorded) settled(m *machine, s *system) error {
 	if err := m.boot(); err != nil {
 		return err
 	}
-	if !s.runs(m.last) || m.last.Trial {
+	if !m.runs(s) || m.last.Trial {
 		return fmt.Errorf("in the end: booted %v, want %v by itself", m.last, s)
 	}
 	f, err := m.fs(slotZones...)
@@ -153,7 +153,7 @@ func (r *recorded) killed(n int) error {
 	if err := m.boot(); err != nil {
 		return err
 	}
-	l, err := r.labels(m.last)
+	l, err := r.labels(m)
 	if err != nil {
 		return fmt.Errorf("run again after it was killed: %w", err)
 	}

@@ -44,6 +44,7 @@ var handSteps = []handStep{
 	{"withdraw", func(h *hand) error { return h.loader.Withdraw(h.to) }},
 	{"clear", func(h *hand) error { return h.fs.Clear(h.to.Dir()) }},
 	{"write", (*hand).write},
+	{"image", (*hand).image},
 	{"verify", (*hand).verify},
 	{"complete", (*hand).complete},
 	{"prepare", func(h *hand) error { return h.loader.Prepare(h.to, h.man, 1) }},
@@ -128,7 +129,7 @@ func (p *proof) byHand(w world) error {
 		r, err := record(op, h.start, h.side, m)
 		if h.refused != nil && errors.Is(err, h.refused) {
 			p.tally(kind, func(t *tally) { t.Made++; t.Caught++ })
-			p.say("refused by hand: %-11s %-50s %.200v", w.kit.Loader, h.name, err)
+			p.say("refused by hand: %-11s %-50s %.200v", w.kit.Name(), h.name, err)
 			continue
 		}
 		if err != nil {
@@ -139,14 +140,17 @@ func (p *proof) byHand(w world) error {
 		err = p.breaks(r, h)
 		switch {
 		case h.real && err != nil:
-			p.brick(fmt.Errorf("%s: %s: %w", w.kit.Loader, op.name, err))
+			p.brick(fmt.Errorf("%s: %s: %w", w.kit.Name(), op.name, err))
 		case !h.real && err == nil:
 			p.tally(kind, func(t *tally) { t.Made++ })
-			p.escape(fmt.Sprintf("%s: %s", w.kit.Loader, h.name))
+			p.escape(fmt.Sprintf("%s: %s", w.kit.Name(), h.name))
 		case !h.real:
 			p.tally(kind, func(t *tally) { t.Made++; t.Caught++ })
-			p.say("caught by hand: %-12s %-50s %.200v", w.kit.Loader, h.name, err)
+			p.say("caught by hand: %-12s %-50s %.200v", w.kit.Name(), h.name, err)
 		}
+	}
+	if w.kit.Root {
+		return nil
 	}
 	return p.loadersByHand(w)
 }

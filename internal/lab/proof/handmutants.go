@@ -31,7 +31,10 @@ type handMutant struct {
 }
 
 func (k *Kit) handMutants() []handMutant {
-	if k.grub() {
+	switch {
+	case k.Root:
+		return rootMutants()
+	case k.grub():
 		return append(commonMutants(), grubMutants()...)
 	}
 	return commonMutants()
@@ -105,6 +108,11 @@ func (h handMutant) run(m *machine) error {
 	w.man = bootloader.Manifest{Version: img.Version, Image: img.Digest, Arch: "amd64"}
 	for _, f := range files {
 		w.man.Files = append(w.man.Files, bootloader.File{Name: f.name, Size: int64(len(f.data)), SHA256: hash(f.data)})
+	}
+	if m.kit.Root {
+		if err := w.listRoot(); err != nil {
+			return err
+		}
 	}
 	runs, err := m.running()
 	if err != nil {

@@ -8,14 +8,13 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
-	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition/disktest"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
-// labels is what a boot started.
-func (r *recorded) labels(o predict.Outcome) (label, error) {
-	is := func(s *system) bool { return s.runs(o) }
+// labels is what a machine's latest boot started.
+func (r *recorded) labels(m *machine) (label, error) {
+	is, o := m.runs, m.last
 	var l label
 	switch {
 	case o.Slot == bootloader.None && r.fresh():
@@ -112,7 +111,7 @@ func (r *recorded) judge(c *disktest.Crash) (verdict, error) {
 	if v.read, err = m.see(); err != nil {
 		return v, err
 	}
-	if v.label, err = r.labels(m.last); err != nil {
+	if v.label, err = r.labels(m); err != nil {
 		return v, err
 	}
 	if want := r.allowed(c.Step, c.Index, c.Finished); v.label&want == 0 {
@@ -201,7 +200,7 @@ func (r *recorded) comesBack(c *disktest.Crash) error {
 		if err := m.boot(); err != nil {
 			return err
 		}
-		l, err := r.labels(m.last)
+		l, err := r.labels(m)
 		switch {
 		case err != nil:
 			return fmt.Errorf("the boot after: %w", err)

@@ -25,6 +25,7 @@ type Device = upgrade.Device
 // Kit is what machines are made of.
 type Kit struct {
 	Loader     string
+	Root       bool  // each version has a root in a partition of its slot
 	Size       int64 // of the disk, bytes
 	Partitions func() []partition.Spec
 	Image      func(version string) (*image.Image,

@@ -259,7 +259,9 @@ func (m *machine) replay(o disktest.Op) error {
 // operations is the table. GRUB on UEFI differs from GRUB on BIOS in how it is started alone, so it has what that
 // touches.
 func (k *Kit) operations() []operation {
-	switch table := k.table(); k.Loader {
+	switch table := k.table(); k.Name() {
+	case rooted:
+		return rootedOperations(table)
 	case loaders.GRUBBIOS:
 		return grubOperations(withTries(table))
 	case loaders.GRUBUEFI:

@@ -101,12 +101,17 @@ func (w world) clone() world {
 
 // newWorlds makes those of the loaders that are looked at.
 func newWorlds(ctx context.Context, dir string, only string) (worlds []world, err error) {
-	for _, l := range loaders.Names() {
+	for _, l := range append(loaders.Names(), rooted) {
 		if only != "" && l != only {
 			continue
 		}
 		w := world{bases: map[bootloader.Slot]*machine{}}
-		if w.kit, err = TinyKit(ctx, filepath.Join(dir, l), l); err != nil {
+		if l == rooted {
+			w.kit, err = RootedKit(ctx, filepath.Join(dir, l))
+		} else {
+			w.kit, err = TinyKit(ctx, filepath.Join(dir, l), l)
+		}
+		if err != nil {
 			return nil, err
 		}
 		for _, s := range bootloader.Slots() {
@@ -207,7 +212,7 @@ func (p *proof) tasks(w world) (list []task) {
 				if s.make == nil && side == bootloader.B || p.Short && (!first || op.long) {
 					continue
 				}
-				if w.kit.Loader == loaders.GRUBUEFI && side == bootloader.B {
+				if (w.kit.Loader == loaders.GRUBUEFI || w.kit.Root) && side == bootloader.B {
 					continue
 				}
 				swaps := first || op.name == "upgrade" && side == bootloader.A && s.name == "target complete"
@@ -229,12 +234,12 @@ func (p *proof) table() error {
 		if t.start.make != nil {
 			m = t.world.bases[t.side].clone()
 			if err := t.start.make(m, t.side.Other()); err != nil {
-				return fmt.Errorf("%s: %s, %s: %w", t.world.kit.Loader, t.op.name, t.start.name, err)
+				return fmt.Errorf("%s: %s, %s: %w", t.world.kit.Name(), t.op.name, t.start.name, err)
 			}
 		}
 		var err error
 		if recorded[i], err = record(t.op, t.start, t.side, m); err != nil {
-			return fmt.Errorf("%s: %s, %s, slot %v runs: %w", t.world.kit.Loader, t.op.name, t.start.name, t.side, err)
+			return fmt.Errorf("%s: %s, %s, slot %v runs: %w", t.world.kit.Name(), t.op.name, t.start.name, t.side, err)
 		}
 	}
 	p.runs = len(tasks)
@@ -294,7 +299,7 @@ type place struct {
 func (p *proof) row(r *recorded, step string, c count) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := place{r.from.kit.Loader, r.op.name, step}
+	key := place{r.from.kit.Name(), r.op.name, step}
 	if p.rows[key] == nil {
 		p.rows[key] = &count{}
 		p.order = append(p.order, key)

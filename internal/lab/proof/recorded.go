@@ -76,7 +76,7 @@ func record(op operation, s start, side bootloader.Slot, from *machine) (*record
 
 // String names it.
 func (r *recorded) String() string {
-	return fmt.Sprintf("%s: %s, %s, slot %v runs", r.from.kit.Loader, r.op.name, r.start, r.side)
+	return fmt.Sprintf("%s: %s, %s, slot %v runs", r.from.kit.Name(), r.op.name, r.start, r.side)
 }
 
 // before finds out what boots now.
@@ -158,6 +158,13 @@ func (r *recorded) others() error {
 		}
 		r.protect(label, p.First*512, 8192)
 	}
+	if r.from.kit.Root {
+		p, err := layout.Find(half(r.from.last.Slot))
+		if err != nil {
+			return err
+		}
+		r.protect("the running version's root", p.First*512, rootSize)
+	}
 	for name, data := range others {
 		first := append(bytes.Clone(data[:min(512, len(data))]), make([]byte, max(0, 512-len(data)))...)
 		at, err := r.from.find("EFI", first)
@@ -202,7 +209,8 @@ func (r *recorded) after() error {
 			r.note(d)
 		case o.Action == disktest.Flush:
 			dirty = false
-		case o.Action == disktest.Write && !r.fresh() && !in(o, "EFI") && !(in(o, "EPHEMERAL") && r.op.wipes):
+		case o.Action == disktest.Write && !r.fresh() && !in(o, "EFI") && !(in(o, "EPHEMERAL") && r.op.wipes) &&
+			!in(o, half(r.from.last.Slot.Other())):
 			return fmt.Errorf("%v: outside of the boot file system and META", o)
 		}
 		r.metaAt[i] = dirty

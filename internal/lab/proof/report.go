@@ -9,12 +9,12 @@ import (
 // result prints the rows and adds them up.
 func (p *proof) result(begin time.Time) Result {
 	r := Result{Operations: p.runs, Lived: p.distinct - p.tabled, Bricks: p.bricks, Escaped: p.escaped}
-	p.say("\n%-12s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images",
+	p.say("\n%-17s %-34s %-24s %7s %8s %8s %7s %6s %6s %6s", "loader", "operation", "step", "writes", "images",
 		"distinct", "read", "told", "again", "bricks")
 	rank := map[[2]string]int{}
 	for i, w := range p.worlds {
 		for n, o := range p.operations(w.kit) {
-			rank[[2]string{string(w.kit.Loader), o.name}] = 1000*(i+1) + n
+			rank[[2]string{w.kit.Name(), o.name}] = 1000*(i+1) + n
 		}
 	}
 	slices.SortStableFunc(p.order, func(a, b place) int {
@@ -25,7 +25,7 @@ func (p *proof) result(begin time.Time) Result {
 		if step == "" {
 			step = "(before and after)"
 		}
-		p.say("%-12s %-34s %-24s %7d %8d %8d %7d %6d %6d %6d", key.loader, key.op, step, c.Writes, c.Images, c.Distinct,
+		p.say("%-17s %-34s %-24s %7d %8d %8d %7d %6d %6d %6d", key.loader, key.op, step, c.Writes, c.Images, c.Distinct,
 			c.Read, c.Told, c.Again, c.Bricks)
 		r.Writes += c.Writes
 		r.Images += c.Images

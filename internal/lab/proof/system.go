@@ -17,6 +17,7 @@ type system struct {
 	version string
 	image   string            // digest of the installer image
 	files   map[string]string // SHA-256 by the name in the slot's directory
+	root    string            // SHA-256 of the root in the slot's partition; "": none
 }
 
 func (s *system) String() string {
@@ -77,6 +78,9 @@ func (k *Kit) system(s bootloader.Slot, img *image.Image) (*system, error) {
 		if name, ok := slotFiles[a.Name]; ok {
 			sys.files[name] = a.SHA256
 		}
+		if a.Name == rootAsset {
+			sys.root = a.SHA256
+		}
 	}
 	if sys.files[first(sys.files)] == "" {
 		return nil, fmt.Errorf("%s lists no kernel", img.Reference)
@@ -105,6 +109,9 @@ func (m *machine) holds(s bootloader.Slot) (*system, error) {
 	for _, file := range man.Files {
 		sys.files[file.Name] = file.SHA256
 	}
+	if root, ok := man.FindImage(bootloader.RootImage); ok {
+		sys.root = root.SHA256
+	}
 	return sys, nil
 }
 
@@ -119,6 +126,9 @@ func (m *machine) running() (*system, error) {
 		return nil, err
 	}
 	sys, err := m.kit.system(m.last.Slot, img)
+	if err == nil {
+		err = m.hasRoot(sys)
+	}
 	if err == nil && !sys.runs(m.last) {
 		err = fmt.Errorf("the kernel of %v runs with something else: %v, initramfs %.8s, arguments %q", sys, m.last,
 			m.last.Initrd, m.last.Cmdline)

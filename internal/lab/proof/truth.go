@@ -65,7 +65,7 @@ func (m *machine) intact(s bootloader.Slot) error {
 				m.kit.Version(hash(data)))
 		}
 	}
-	return nil
+	return m.hasRoot(held)
 }
 
 func hash(data []byte) string {
@@ -105,6 +105,16 @@ func (r *recorded) complete(m *machine, s report.Status, destroyed bool) error {
 					file.Name, err)
 			}
 		}
+		held, err := m.holds(slot.Slot)
+		if err == nil {
+			err = m.hasRoot(held)
+		}
+		if err != nil && (slot.Slot == m.last.Slot || !destroyed && !r.damaged[slot.Slot] && !r.liar) {
+			return fmt.Errorf("slot %v is called complete: %w", slot.Slot, err)
+		}
+	}
+	if s := s.Slots[slices.Index(bootloader.Slots(), m.last.Slot)]; m.kit.Root && len(s.Manifest.Images) != 1 {
+		return fmt.Errorf("slot %v runs, and its manifest lists %d images", s.Slot, len(s.Manifest.Images))
 	}
 	for name, data := range others {
 		got, err := f.ReadFile(name)
@@ -128,7 +138,7 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if err := m.boot(); err != nil {
 		return nil, 0, err
 	}
-	l, err := r.labels(m.last)
+	l, err := r.labels(m)
 	if err != nil || l == none {
 		return m, l, err
 	}
@@ -150,7 +160,7 @@ func (r *recorded) truth(c *disktest.Crash) (*machine, label, error) {
 	if s.Loader.Active != m.last.Slot {
 		return m, l, fmt.Errorf("slot %v runs, status says %v", m.last.Slot, s.Loader.Active)
 	}
-	if l&theArmed != 0 && r.op.end == changes && r.new.runs(m.last) && s.Loader.Default == m.last.Slot {
+	if l&theArmed != 0 && r.op.end == changes && m.runs(r.new) && s.Loader.Default == m.last.Slot {
 		l = theNew // the power was cut before the new default was disarmed: it was armed for the tries that were left
 	}
 	onTrial := l&(theTrial|theArmed) != 0

@@ -38,7 +38,7 @@ func newView(t *disktest.Trace, k *Kit) (view, error) {
 		start, end := p.First*512, (p.First+p.Sectors)*512
 		v.parts[p.Label] = [2]int64{start, end}
 		if p.Label != "EFI" {
-			if p.Label != "BIOS" || k.Loader != loaders.GRUBBIOS {
+			if (p.Label != "BIOS" || k.Loader != loaders.GRUBBIOS) && !strings.HasPrefix(p.Label, "ROOT-") {
 				v.hidden = append(v.hidden, [2]int64{start, end})
 			}
 			v.areas[p.Label] = [2]int64{start, end}
@@ -105,6 +105,7 @@ const (
 	metaOne   = "META copy 1"
 	metaTwo   = "META copy 2"
 	ephemeral = "EPHEMERAL"
+	rootImage = "root"
 	entry     = "loader entry"
 	conf      = "loader.conf"
 	standing  = "copy of the default"
@@ -126,6 +127,9 @@ func (v *view) kind(o disktest.Op) string {
 		if a := v.areas[k]; a[0] <= o.Off && o.Off < a[1] {
 			return k
 		}
+	}
+	if strings.HasPrefix(v.partition(o.Off), "ROOT-") {
+		return rootImage
 	}
 	text := string(o.Data)
 	switch {

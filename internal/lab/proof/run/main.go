@@ -21,7 +21,7 @@ func main() {
 	distinct := flag.Int("distinct", 205_000, "go on until so many disks were seen that differ for a loader")
 	lived := flag.Int("lived", 15_000, "and until so many of these were seen in random histories")
 	only := flag.String("only", "", "only operations of the table whose names begin so; all when empty")
-	loader := flag.String("loader", "", "only this loader; all when empty")
+	loader := flag.String("loader", "", "only this loader, or systemd-boot+root; all when empty")
 	environments := flag.Int("environments", 20_000,
 		"so many environments at the end: machines as others leave them; 0: none")
 	onlyEnvironments := flag.Bool("only-environments", false, "nothing but environments")
