@@ -2,6 +2,7 @@ package pawld
 
 import (
 	"bytes"
+	"flag"
 	"strings"
 	"testing"
 
@@ -40,5 +41,17 @@ func TestWrongFlagsNameThemselvesAndTheNearestRightValue(t *testing.T) {
 			require.ErrorIs(t, err, errUsage)
 			require.Contains(t, out.String(), says)
 		})
+	}
+}
+
+// The numbers are those that package api holds callers to; its tests have that.
+func TestHelpSaysWhatTheServiceTakes(t *testing.T) {
+	var out bytes.Buffer
+	require.ErrorIs(t, daemon{}.run(t.Context(), []string{"--help"}, &out), flag.ErrHelp)
+	said := strings.Join(strings.Fields(out.String()), " ")
+	for _, limit := range []string{"512 connections over TCP and 64 over Unix sockets", "each with 16 calls at once;",
+		"of each kind (followers of events, plans, doctor, reflection, all others) 64 calls at once", "64 KiB a request",
+		"4 MiB a message of an answer", "1024 bytes a reference"} {
+		require.Contains(t, said, limit)
 	}
 }

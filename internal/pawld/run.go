@@ -26,10 +26,12 @@ var errUsage = errors.New("wrong command line")
 
 // limits are said by --help.
 var limits = fmt.Sprintf(`
-Limits: %d connections over TCP and %d over Unix sockets (fewer where few files may be open; one that is quiet gives way to a
-new one), each with %d calls at once of each kind: followers of events, plans, doctor, reflection, all others; %d KiB a request, %d MiB a message of an answer, %d
-bytes a reference. Over TCP, a request has to name the node by an address, localhost, its host name or a --name.
-`, api.MaxConnections, api.MaxSockets, api.MaxCalls, api.MaxRequest>>10, api.MaxAnswer>>20, node.MaxReference)
+Limits: %d connections over TCP and %d over Unix sockets (fewer where few files may be open; one that is quiet gives way
+to a new one), each with %d calls at once; of each kind (followers of events, plans, doctor, reflection, all others) %d
+calls at once over TCP, and as many over Unix sockets; %d KiB a request, %d MiB a message of an answer, %d bytes a
+reference. Over TCP, a request has to name the node by an address, localhost, its host name or a --name.
+`, api.MaxConnections, api.MaxSockets, api.MaxStreams, api.MaxCalls, api.MaxRequest>>10, api.MaxAnswer>>20,
+	node.MaxReference)
 
 // listenFlag collects addresses.
 type listenFlag []string

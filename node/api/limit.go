@@ -29,8 +29,8 @@ const (
 	MaxCalls   = 64
 	MaxRequest = 64 << 10 // bytes of a request's message
 	MaxAnswer  = 4 << 20  // bytes of a message that the service sends; a client takes no larger one
+	MaxStreams = 16       // calls at once on one connection
 	maxHeader  = 16 << 10 // bytes of a request's header
-	maxStreams = 16       // calls at once on one connection
 	maxReading = 4 * 64   // requests at once of which not all has come
 	reserved   = 128      // files that are the service's own: the disk, hooks, registries
 	bodyTime   = 5 * time.Second

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -272,4 +273,26 @@ func TestWhoTakesNoAnswerIsLetGo(t *testing.T) {
 		defer a.tcp.mu.Unlock()
 		return a.tcp.calls[followers] == 0
 	})
+}
+
+// What a connection may carry at once is said to the client as HTTP/2 says it. Specification: RFC 9113, 6.5.
+func TestCallsOnOneConnectionAreBounded(t *testing.T) {
+	conn, err := net.Dial("tcp", served(t, newAPI(newStub(t), Options{}), "127.0.0.1:0").String())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	require.NoError(t, err)
+	var header [9]byte // 3 bytes of length, type, flags, 4 bytes of stream
+	_, err = io.ReadFull(conn, header[:])
+	require.NoError(t, err)
+	require.Equal(t, byte(4), header[3], "SETTINGS come first")
+	settings := make([]byte, int(header[1])<<8|int(header[2]))
+	_, err = io.ReadFull(conn, settings)
+	require.NoError(t, err)
+	said := map[uint16]uint32{}
+	for ; len(settings) >= 6; settings = settings[6:] {
+		said[binary.BigEndian.Uint16(settings)] = binary.BigEndian.Uint32(settings[2:])
+	}
+	require.Equal(t, uint32(MaxStreams), said[3], "SETTINGS_MAX_CONCURRENT_STREAMS")
 }
