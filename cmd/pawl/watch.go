@@ -18,19 +18,31 @@ import (
 const forever = 100 * 365 * 24 * time.Hour
 
 func (c *cli) eventsCommand() *cobra.Command {
-	var follow bool
+	var r recent
 	cmd := &cobra.Command{
 		Use: "events", Short: "What the nodes told in this boot: operations, steps, hooks, checks, and how they ended",
 		Long: `Events prints what each node told since it started. With --follow it goes on, over restarts of the node, until it is
 interrupted or --timeout is over.`,
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	r.followFlags(cmd, "events")
+	cmd.Flags().StringVar(&r.since, "since", "", "show only what was told since then: how long ago, such as 10m, or a time, such as\n"+
+		"2026-11-30T08:00:00Z; the times are those of the node's clock")
 	return c.verb(cmd, forever, func(ctx context.Context, nodes []*client.Client) error {
-		return c.watch(ctx, nodes, follow, func(ctx context.Context, node *client.Client) error {
-			return node.Events(ctx, &pawlv1.EventsRequest{Follow: follow}, func(e *pawlv1.Event) error {
-				c.object(node, "event", e)
-				if text := told(e); text != "" {
-					c.line(node, "%s %s: %s", e.Time.AsTime().Format(time.RFC3339), e.Operation, text)
+		if err := r.check(cmd, time.Now()); err != nil {
+			return err
+		}
+		counts := func(e *pawlv1.Event) bool {
+			return !e.Time.AsTime().Before(r.after) && (c.structured() || told(e) != "")
+		}
+		return c.watch(ctx, nodes, r.follow, func(ctx context.Context, node *client.Client) error {
+			asked := &pawlv1.EventsRequest{}
+			return latest(ctx, r, counts, func(ctx context.Context, follow bool, each func(*pawlv1.Event) error) error {
+				asked.Follow = follow
+				return node.Events(ctx, asked, each)
+			}, func(e *pawlv1.Event) error {
+				if counts(e) {
+					c.object(node, "event", e)
+					c.line(node, "%s %s: %s", e.Time.AsTime().Format(time.RFC3339), e.Operation, told(e))
 				}
 				return c.out.Err() // with nobody to tell it is over
 			})
@@ -39,16 +51,24 @@ interrupted or --timeout is over.`,
 }
 
 func (c *cli) dmesgCommand() *cobra.Command {
-	var follow bool
+	var r recent
 	cmd := &cobra.Command{
 		Use: "dmesg", Short: "The kernel's log of the nodes",
 		Long: `Dmesg prints the kernel's log of each node. With --follow it goes on, over restarts of the node, until it is interrupted
 or --timeout is over.`,
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	r.followFlags(cmd, "messages")
 	return c.verb(cmd, forever, func(ctx context.Context, nodes []*client.Client) error {
-		return c.watch(ctx, nodes, follow, func(ctx context.Context, node *client.Client) error {
-			return node.Dmesg(ctx, &pawlv1.DmesgRequest{Follow: follow}, func(m *pawlv1.KernelMessage) error {
+		if err := r.check(cmd, time.Now()); err != nil {
+			return err
+		}
+		all := func(*pawlv1.KernelMessage) bool { return true }
+		return c.watch(ctx, nodes, r.follow, func(ctx context.Context, node *client.Client) error {
+			asked := &pawlv1.DmesgRequest{}
+			return latest(ctx, r, all, func(ctx context.Context, follow bool, each func(*pawlv1.KernelMessage) error) error {
+				asked.Follow = follow
+				return node.Dmesg(ctx, asked, each)
+			}, func(m *pawlv1.KernelMessage) error {
 				c.kernel(node, m)
 				return c.out.Err()
 			})
