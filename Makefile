@@ -3,7 +3,7 @@
 TAGS := tools,root,vm,long
 
 .PHONY: build test unit demo proof boots machines loaders soak bench bench-delta fuzz lint lint-more vuln generate \
-	deps cluster explore demo-cluster deps-cluster browser talosctl release
+	deps cluster explore demo-cluster deps-cluster browser talosctl release tutorial
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -107,6 +107,10 @@ deps:
 # Programs, Debian's packages, checksums, from what is committed: docs/how-to/release.md.
 release:
 	go run ./internal/lab/release $(if $(SIGN_KEY),-sign-key $(SIGN_KEY)) $(if $(QUICK),-shared-cache)
+
+# The commands of docs/tutorial.md, as they stand there, with two machines in QEMU.
+tutorial: deps
+	go run ./internal/lab/tutorial
 
 # The page at /ui in a real browser: docs/how-to/page.md. Needs Debian's package chromium, which is too large for deps.
 browser:

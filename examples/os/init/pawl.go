@@ -15,12 +15,8 @@ import (
 	"github.com/pawl-os/pawl/examples/os/pid1"
 	"github.com/pawl-os/pawl/kexec"
 	"github.com/pawl-os/pawl/node"
-	"github.com/pawl-os/pawl/node/api"
 	"github.com/pawl-os/pawl/upgrade"
 )
-
-// apiAddress is where the node service listens. The machine's network is a test's own, so it is open to it.
-const apiAddress = "0.0.0.0:7295"
 
 // embed is all that an operating system has to do for Pawl: serve the API, say early that this version started, and
 // prove the version once it is up. It returns when this boot's version is settled.
@@ -36,8 +32,7 @@ func (s *system) embed(ctx context.Context, network error) error {
 	server, err := node.New(node.Config{
 		Disk: disk,
 		Checks: []node.Check{{Name: "self", Run: func(ctx context.Context) error {
-			return s.check(ctx,
-				network)
+			return s.check(ctx, network)
 		}}},
 		TrialDeadline:   s.deadline,
 		Watchdog:        node.Watchdog{Opened: s.dog, Timeout: watchdogTimeout, Restart: watchdogTimeout},
@@ -53,10 +48,7 @@ func (s *system) embed(ctx context.Context, network error) error {
 	if err != nil {
 		return err
 	}
-	l, listenErr := api.Listen(ctx, apiAddress, true)
-	if listenErr == nil {
-		go func() { pid1.Report("warning", "reason", fmt.Sprint(api.New(server, api.Options{}).Serve(ctx, l))) }()
-	}
+	unreachable := serve(ctx, server, disk)
 	boot, err := server.Start(ctx)
 	if errors.Is(err, node.ErrRestarting) {
 		select {} // a staged upgrade is armed
@@ -71,8 +63,8 @@ func (s *system) embed(ctx context.Context, network error) error {
 	case testHang:
 		hang()
 	}
-	if listenErr != nil {
-		return listenErr // a version that cannot be reached is not confirmed
+	if unreachable != nil {
+		return unreachable // a version that cannot be reached is not confirmed
 	}
 	if err := server.Prove(ctx); err != nil {
 		select {} // it restarts the machine
