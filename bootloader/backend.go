@@ -15,8 +15,8 @@ import (
 // image. Package upgrade knows loaders by this interface alone, and is given a list of them; those that Pawl brings are
 // in package loaders. A Backend keeps no state of a machine, and may be used by several goroutines.
 //
-// What not every loader can do are interfaces of their own. A Backend may also be a [KernelChecker] and, so that an
-// upgrade can be rehearsed, a predict.Model. The [Bootloader] that it opens may also be a [WayChooser], an
+// What not every loader can do are interfaces of their own. A Backend may also be a [KernelChecker], a [SelfWriter] and,
+// so that an upgrade can be rehearsed, a predict.Model. The [Bootloader] that it opens may also be a [WayChooser], an
 // [ArgumentChecker], a [Replacer] and a [Repairer].
 type Backend interface {
 	// Name is what people and flags call the loader, such as "systemd-boot". No two of one list have the same.
@@ -95,6 +95,14 @@ type KernelChecker interface {
 	// CheckKernel says why the loader could not start a kernel of size bytes on machines of that architecture (a
 	// GOARCH), as far as the kernel shows it; nil when nothing speaks against it.
 	CheckKernel(kernel io.ReaderAt, size int64, arch string) error
+}
+
+// SelfWriter is a Backend whose loader writes files by itself when it boots.
+type SelfWriter interface {
+	Backend
+
+	// Writes are the paths of those files. What is in them tells of the boots of the disk that they are on.
+	Writes() []string
 }
 
 // WayChooser is a Bootloader that knows several ways of trying a slot.

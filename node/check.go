@@ -84,8 +84,13 @@ func (s *Server) own() Check {
 // status reads the machine afresh.
 func (s *Server) status(context.Context) (st report.Status, err error) {
 	err = s.with(true, func(m machine) error {
-		st, err = m.Status()
-		return err
+		if st, err = m.Status(); err != nil {
+			return err
+		}
+		if text := s.mirrorWarning(m); text != "" {
+			st.Warnings = append(st.Warnings, text)
+		}
+		return nil
 	})
 	return st, err
 }

@@ -15,7 +15,7 @@ import (
 // restarts, and the error says why. When this boot is no trial there is nothing to prove. When ctx ends early the trial
 // is left open, and its deadline goes on. At last what an upgrade disturbed is undone (rejoin, uncordon, unlock); what
 // cannot be is told by Status, and tried again until it is, also after Prove returned. Last of all, the loader that the
-// version has brought is installed, if it differs.
+// version has brought is installed, if it differs, and a second boot file system is brought in step.
 //
 // The first check is our own: the service can read its machine, and what runs is what the attempt wrote. It says
 // nothing about the system's work; that is for the checks in Config. With a Window the checks go on, and have to hold,
@@ -32,6 +32,7 @@ func (s *Server) Prove(ctx context.Context) error {
 func (s *Server) tidyUp(ctx context.Context) {
 	s.settle(ctx)
 	s.ownLoader(ctx)
+	s.ownMirror(ctx)
 }
 
 func (s *Server) prove(ctx context.Context) error {

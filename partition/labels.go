@@ -19,10 +19,13 @@ const (
 	Meta      Role = "META"      // attempts, images known to be bad, values of the system's own: package meta
 	State     Role = "STATE"     // the system's own; no upgrade touches it
 	Ephemeral Role = "EPHEMERAL" // the system's own; the trial of an upgrade wipes it, unless it is preserved
+
+	// Mirror is a second boot file system, on this disk or another one; [Default] has none: package upgrade/mirror.
+	Mirror Role = "EFI-MIRROR"
 )
 
-// Roles lists them in that order.
-func Roles() []Role { return []Role{EFI, BIOS, Meta, State, Ephemeral} }
+// Roles lists them in that order, and Mirror at last.
+func Roles() []Role { return []Role{EFI, BIOS, Meta, State, Ephemeral, Mirror} }
 
 // Half is the role of one half of the pair of partitions that an image has: the one of that slot, "A" or "B". Of the
 // image "root" that is "ROOT-A".

@@ -14,7 +14,7 @@ func TestEachRoleHasItsOwnNameUnlessLabelsSayOtherwise(t *testing.T) {
 	for _, r := range Roles() {
 		labels = append(labels, l.Of(r))
 	}
-	require.Equal(t, []string{"COS_GRUB", "BIOS", "META", "a=b", "COS_PERSISTENT"}, labels)
+	require.Equal(t, []string{"COS_GRUB", "BIOS", "META", "a=b", "COS_PERSISTENT", "EFI-MIRROR"}, labels)
 	require.Equal(t, "META", Labels(nil).Of(Meta))
 
 	l, err = ParseLabels("EFI=META", "META=EFI")

@@ -67,7 +67,7 @@ type Defaults struct {
 	Seed string
 }
 
-// Default returns the partitions of a Pawl disk, one for each of [Roles].
+// Default returns the partitions of a Pawl disk, one for each of [Roles] but Mirror.
 func Default(d Defaults) []Spec {
 	specs := []Spec{
 		{Label: string(EFI), Type: TypeESP, Size: cmp.Or(d.EFI, 1024*mib)},

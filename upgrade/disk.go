@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/partition"
@@ -66,7 +68,7 @@ func findDisk(vars efivar.Store, line, class, dev string) (string, error) {
 	}
 	switch {
 	case len(found) == 1:
-		return found[0], nil
+		return firstDisk(found[0], text, class, dev)
 	case len(found) > 1:
 		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), text,
 			ErrDiskUnknown)
@@ -75,6 +77,55 @@ func findDisk(vars efivar.Store, line, class, dev string) (string, error) {
 			strings.Join(unread, "; "), ErrDiskUnknown)
 	}
 	return "", fmt.Errorf("find the boot disk: no disk has partition %s: %w", text, ErrDiskUnknown)
+}
+
+// firstDisk is the disk itself, unless the partition there is a mirror: then it is the disk of the first boot file
+// system.
+func firstDisk(disk, guid, class, dev string) (string, error) {
+	of, err := mirrorOf(disk, guid)
+	if err != nil || of == "" { // what is wrong with it, whoever opens the disk will say
+		return disk, nil
+	}
+	found, unread, err := disksWith(of, class, dev)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), of,
+			ErrDiskUnknown)
+	}
+	also := ""
+	if len(unread) > 0 {
+		also = fmt.Sprintf(" (not read: %s)", strings.Join(unread, "; "))
+	}
+	return "", fmt.Errorf("find the boot disk: %w: it was started from partition %s of %s, and no disk has partition "+
+		"%s%s: %w", bootloader.ErrMirror, guid, disk, of, also, ErrDiskUnknown)
+}
+
+// mirrorOf is the GUID of the partition whose mirror that partition of a disk is; "" where it is none.
+func mirrorOf(disk, guid string) (of string, err error) {
+	d, err := partition.Open(disk, partition.OpenOptions{ReadOnly: true})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	layout, err := partition.Read(d)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range layout.Partitions {
+		if !strings.EqualFold(p.GUID.String(), guid) {
+			continue
+		}
+		boot, err := bootfs.Open(partition.Section(d, p), bootfs.Options{})
+		if err != nil {
+			return "", err
+		}
+		return bootloader.MirrorOf(boot)
+	}
+	return "", nil
 }
 
 // disksWith are the disks with a partition of that GUID, and why those that might have it could not be read.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/bootfs"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/partition"
@@ -76,4 +78,31 @@ func TestDiskThatCannotBeToldIsAskedFor(t *testing.T) {
 	_, err = findDisk(efivar.NewMemory(), "", class, dev)
 	require.ErrorIs(t, err, ErrDiskUnknown)
 	require.ErrorContains(t, err, partVariable)
+}
+
+// A machine that was started from its second boot file system finds the disk of the first one; and where that is gone,
+// it says what it runs from.
+func TestDiskOfAMachineThatRunsFromItsMirror(t *testing.T) {
+	class, dev := blockDevices(t, "a", "b")
+	first := specs("a")[0].GUID.String()
+	raw, err := partition.Open(filepath.Join(dev, "b"), partition.OpenOptions{})
+	require.NoError(t, err)
+	p, err := raw.Partition("EFI")
+	require.NoError(t, err)
+	require.NoError(t, bootfs.Format(p, bootfs.FormatOptions{}))
+	boot, err := bootfs.Open(p, bootfs.Options{})
+	require.NoError(t, err)
+	require.NoError(t, boot.Mkdir("EFI/pawl"))
+	require.NoError(t, boot.WriteFile(bootloader.MirrorFile, bootloader.EncodeMirror(first)))
+	require.NoError(t, p.Close())
+	require.NoError(t, raw.Close())
+	found, err := findDisk(variableOf(t, "b"), "", class, dev)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dev, "a"), found)
+
+	require.NoError(t, os.RemoveAll(filepath.Join(class, "a")))
+	_, err = findDisk(variableOf(t, "b"), "", class, dev)
+	require.ErrorIs(t, err, bootloader.ErrMirror)
+	require.ErrorIs(t, err, ErrDiskUnknown)
+	require.ErrorContains(t, err, first)
 }

@@ -114,8 +114,7 @@ func (o OpenOptions) Check() error {
 	return o.Labels.Check()
 }
 
-// OpenDevice is Open for a disk that is a device already, such as a disk image or a disk in memory. The device stays
-// the caller's to close and to keep others from.
+// OpenDevice is Open for a disk that is a device already. It stays the caller's to close and to keep others from.
 func OpenDevice(dev Device, o OpenOptions) (*Machine, error) {
 	m, err := machine(dev, nil, o)
 	if err != nil {
@@ -145,7 +144,7 @@ func machine(disk Device, part opener, o OpenOptions) (*Machine, error) {
 			return nil, err
 		}
 	}
-	c := config{OpenOptions: o, Meta: parts[partition.Meta], Disk: disk,
+	c := config{OpenOptions: o, Meta: parts[partition.Meta], Disk: disk, Part: part,
 		halves: &halves{layout: layout, labels: o.Labels, open: part}}
 	if c.Boot, err = bootfs.Open(parts[partition.EFI], bootfs.Options{Zones: bootloader.Zones(),
 		Now: o.Now}); err != nil {

@@ -101,7 +101,7 @@ func without(list []attempt.Bad, image string) []attempt.Bad {
 	return slices.DeleteFunc(slices.Clone(list), func(b attempt.Bad) bool { return b.Image == image })
 }
 
-// Mark replaces the marks on the latest attempt, open or not, with one update of META.
+// Mark replaces the latest attempt's marks, by one update of META.
 func (m *Machine) Mark(marks []attempt.Mark) error {
 	a, err := m.attempt()
 	switch {

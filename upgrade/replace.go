@@ -84,7 +84,7 @@ func (m *Machine) newer(other bootloader.Slot, than report.Slot, digest string) 
 	return false
 }
 
-// LoaderOptions are the choices of ReplaceLoader. The zero value takes no risk.
+// LoaderOptions are choices of ReplaceLoader. The zero value takes no risk.
 type LoaderOptions struct {
 	Force    bool                 // whatever Left says, but where it NeverStarts: the machine may then not start
 	Progress func(progress.Event) // may be nil

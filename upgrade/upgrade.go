@@ -81,6 +81,7 @@ type config struct {
 	Loader  bootloader.Bootloader // that loader, over the same boot file system
 	Meta    Device                // the META partition
 	halves  *halves               // the partitions of the slots' images
+	Part    opener                // opens another partition, until the machine is closed; nil while it is installed
 	// the whole disk, only read: a rehearsal is played on a copy of it; nil while it is installed
 	Disk      Device
 	Cmdline   string       // of the running kernel

@@ -7,7 +7,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade/attempt"
 )
 
-// MetaValues reads the values of META, by tag, Pawl's own among them.
+// MetaValues reads META's values, Pawl's own among them.
 func (m *Machine) MetaValues() (map[uint8][]byte, error) {
 	if m.metaErr != nil {
 		return nil, m.metaErr
@@ -46,6 +46,20 @@ func (m *Machine) SetMetaValue(tag uint8, value []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("META value 0x%02x: %w", tag, err)
+	}
+	return nil
+}
+
+// SetMirror records the second boot file system (package mirror); nil: none.
+func (m *Machine) SetMirror(record []byte) error {
+	err := m.metaErr
+	if err == nil && record != nil {
+		err = m.meta.Set(meta.TagMirror, record)
+	} else if err == nil {
+		err = m.meta.Delete(meta.TagMirror)
+	}
+	if err != nil {
+		return fmt.Errorf("record the second boot file system: %w", err)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (b Order) spare(path string) (n uint16, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if n, err = b.spareNumber(s); err != nil {
+	if n, err = b.number(s, b.isCopy); err != nil {
 		return 0, err
 	}
 	data, err := b.named(spareTitle(b.Title), path).Encode()
@@ -134,8 +134,8 @@ func (s Survey) reaches(n uint16) bool {
 	return false
 }
 
-// spareNumber is the number of the option that names a copy, or a free one.
-func (b Order) spareNumber(s Survey) (uint16, error) {
+// number is that of the option that is meant, or a free one.
+func (b Order) number(s Survey, meant func(efivar.LoadOption) bool) (uint16, error) {
 	names, err := b.Vars.List()
 	if err != nil {
 		return 0, err
@@ -147,7 +147,7 @@ func (b Order) spareNumber(s Survey) (uint16, error) {
 			continue
 		}
 		used = append(used, n)
-		if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
+		if o, err := Option(b.Vars, n); err == nil && meant(o) {
 			found = append(found, n)
 		}
 	}

@@ -29,7 +29,10 @@ type Backend struct {
 	Active bool
 }
 
-var _ bootloader.KernelChecker = Backend{}
+var (
+	_ bootloader.KernelChecker = Backend{}
+	_ bootloader.SelfWriter    = Backend{}
+)
 
 // Name implements [bootloader.Backend].
 func (b Backend) Name() string {
@@ -89,6 +92,9 @@ func (b Backend) Takes() bootloader.Takes {
 	return bootloader.Takes{Slot: slot, Own: format.GRUBEFI, OwnFile: bootloader.LoaderFile,
 		Install: []string{format.GRUBEFI}}
 }
+
+// Writes implements [bootloader.SelfWriter]: GRUB counts tries, and turns the canary over in each boot.
+func (Backend) Writes() []string { return []string{trialPath} }
 
 // Ways implements [bootloader.Backend]: there is one.
 func (Backend) Ways() []bootloader.Way { return nil }

@@ -8,6 +8,7 @@ import (
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/mirror"
 )
 
 // confirmCommand makes the running slot the default.
@@ -42,6 +43,7 @@ func confirmCommand() *cobra.Command {
 		if err != nil && !errors.Is(err, bootloader.ErrOlder) {
 			terminal.To(c.ErrOrStderr()).Printf("warning: %v\n", err)
 		}
+		keepMirror(c, m.Machine, m.disk, mirror.KeepOptions{})
 		return nil
 	}
 	return c

@@ -14,6 +14,7 @@ import (
 	"github.com/pawl-os/pawl/internal/terminal"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/doctor"
+	"github.com/pawl-os/pawl/upgrade/mirror"
 )
 
 // errBroken is the end of a doctor that found something broken. What and why has been printed.
@@ -31,7 +32,8 @@ func doctorCommand() *cobra.Command {
 			"and what is broken.\n" +
 			"Nothing is written or locked, but with --repair: that first removes variables of the firmware that name " +
 			"a slot in place of the\n" +
-			"loader's own default, and Pawl's boot entries for disks that are gone. Of a file that holds a disk " +
+			"loader's own default, and Pawl's boot entries for disks that are gone, and brings a second boot file " +
+			"system in step. Of a file that holds a disk " +
 			"image, without --efivars, the boots are those of a machine\n" +
 			"that was never started. What is degraded does not stop the machine from booting; what is broken does, " +
 			"and the exit code is 6.",
@@ -53,7 +55,7 @@ func doctorCommand() *cobra.Command {
 			o.Vars, o.Cmdline = efivar.Absent(), new(string) // this machine's are not its
 		}
 		if repair {
-			if err := repairMachine(c.Context(), disk, o); err != nil {
+			if err := repairMachine(c, disk, o); err != nil {
 				return err
 			}
 		}
@@ -91,7 +93,7 @@ func diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (d doctor
 	return doctor.DiagnoseDevice(ctx, file, o)
 }
 
-func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err error) {
+func repairMachine(c *cobra.Command, disk string, o upgrade.OpenOptions) (err error) {
 	if err := writable(disk); err != nil {
 		return err
 	}
@@ -100,7 +102,11 @@ func repairMachine(ctx context.Context, disk string, o upgrade.OpenOptions) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	return m.Repair(ctx)
+	if err := m.Repair(c.Context()); err != nil {
+		return err
+	}
+	keepMirror(c, m, disk, mirror.KeepOptions{Deep: true, Move: true})
+	return nil
 }
 
 // remedies are the commands for what the doctor says to do.

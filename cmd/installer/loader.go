@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pawl-os/pawl/upgrade"
+	"github.com/pawl-os/pawl/upgrade/mirror"
 )
 
 // loaderCommand installs the loader that the running version has brought.
@@ -58,6 +59,7 @@ func loaderCommand() *cobra.Command {
 		for _, note := range s.Notes {
 			out(c).Printf("warning: %s\n", note)
 		}
+		keepMirror(c, m, disk, mirror.KeepOptions{})
 		return nil
 	}
 	return c

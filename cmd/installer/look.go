@@ -73,6 +73,7 @@ func lookAt(path string) (device, error) {
 // opened is a machine, and the file that holds its disk where that is not raw.
 type opened struct {
 	*upgrade.Machine
+	disk string // its path
 	file io.Closer
 }
 

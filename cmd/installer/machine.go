@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/uki"
@@ -70,10 +71,10 @@ func (m *machine) open(readOnly bool) (opened, error) {
 		if err != nil {
 			return opened{}, errors.Join(fmt.Errorf("%s: %w", disk, err), file.Close())
 		}
-		return opened{on, file}, nil
+		return opened{on, disk, file}, nil
 	}
 	on, err := upgrade.Open(disk, o)
-	return opened{Machine: on}, err
+	return opened{Machine: on, disk: disk}, err
 }
 
 // options are the disk and how it is opened.
@@ -100,6 +101,9 @@ func (m *machine) path(vars efivar.Store) (string, error) {
 		return m.disk, exists(m.disk)
 	}
 	found, err := upgrade.Disk(vars)
+	if errors.Is(err, bootloader.ErrMirror) {
+		return "", err
+	}
 	if err != nil {
 		return "", usageError{fmt.Errorf("%w; name it with --disk", err)}
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/pawl-os/pawl/partition/meta"
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
+	"github.com/pawl-os/pawl/upgrade/mirror"
 	"github.com/pawl-os/pawl/upgrade/versions"
 )
 
@@ -123,6 +124,8 @@ var reasons = []struct {
 	// What is told apart below, and comes up here only where nothing above says it better.
 	{pack.ErrPassword, exitUsage, "put the key's password into COSIGN_PASSWORD"},
 	{pack.ErrNoTag, exitUsage, "name a tag that `installer pack` has put into the layout"},
+	{bootloader.ErrMirror, exitRefused, "attach the first disk again; or install onto another one, and give that a " +
+		"second boot file system"},
 	{upgrade.ErrDiskUnknown, exitUsage, "name the disk with --disk"},
 	{upgrade.ErrNotStaged, exitRefused, "nothing: there is no staged upgrade to give up"},
 	{efivar.ErrNotKept, exitRefused, "mount efivarfs writable, and say where with --efivars"},
@@ -157,7 +160,12 @@ var reasons = []struct {
 	{attempt.ErrRecord, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrFull, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 	{meta.ErrNoTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
-	{meta.ErrOurs, exitUsage, "use another tag: 0x50 to 0x54 are Pawl's own"},
+	{mirror.ErrNone, exitRefused, "nothing; `installer mirror --on DISK` makes one"},
+	{mirror.ErrGone, exitRefused, "attach its disk again, or make another one with `installer mirror --on DISK`"},
+	{mirror.ErrUnfit, exitRefused, "leave it without one, or change what the message names"},
+	{mirror.ErrStarted, exitRefused, "start the machine from its first boot file system; where that is damaged, " +
+		"install again"},
+	{meta.ErrOurs, exitUsage, "use another tag: 0x50 to 0x55 are Pawl's own"},
 	{meta.ErrTag, exitDisk, "`installer meta reset` makes it empty; the slots are not touched"},
 }
 

@@ -73,7 +73,8 @@ func root() *cobra.Command {
 	verbs.Help(c, func(err error) error { return usageError{err} })
 	c.AddCommand(builders()...)
 	c.AddCommand(installCommand(), setupCommand(), planCommand(), upgradeCommand(), rollbackCommand(), confirmCommand(),
-		loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(), adoptCommand())
+		loaderCommand(), statusCommand(), doctorCommand(), metaCommand(), diskCommand(), mirrorCommand(),
+		adoptCommand())
 	group(c)
 	verbs.Version(c, buildinfo.Text("installer"))
 	return c

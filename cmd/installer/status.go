@@ -41,6 +41,9 @@ func statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if text := mirrorWarning(m.Machine, m.disk); text != "" {
+			s.Warnings = append(s.Warnings, text)
+		}
 		if output == "json" {
 			printJSON(out(c), s)
 			return nil

@@ -22,7 +22,7 @@ func (c *cli) metaCommand() *cobra.Command {
 	meta := &cobra.Command{
 		Use: "meta", Short: "Values that the nodes' systems keep on the partition META",
 		Long: `META keeps small values across upgrades, each under a tag from 1 to 255 (or 0x01 to 0xff). Those from 0x50 to
-0x54 are Pawl's own. Values may be secrets: only admins see them, and no log has them.
+0x55 are Pawl's own. Values may be secrets: only admins see them, and no log has them.
 
   pawl meta list
   pawl meta get 0x0a > network.yaml

@@ -52,7 +52,7 @@ func TestChainValuesOfMETA(t *testing.T) {
 	code, _, errs = l.order("meta", "get", "0x0a")
 	require.Equal(t, exitError, code)
 	require.Contains(t, errs, "no value under this META tag")
-	for _, tag := range []string{"0x50", "0x51", "0x52", "0x53", "0x54"} {
+	for _, tag := range []string{"0x50", "0x51", "0x52", "0x53", "0x54", "0x55"} {
 		for _, args := range [][]string{{"meta", "set", tag, "{}"}, {"meta", "delete", tag}} {
 			code, _, errs = l.order(args...)
 			require.Equal(t, exitError, code)

@@ -32,10 +32,11 @@ const (
 	TagMachineSpecial uint8 = 0x52 // marks that make a machine unique
 	TagLoader         uint8 = 0x53 // what is known of the loader that is installed, and of one that is to be, JSON
 	TagInstall        uint8 = 0x54 // an install that is not done, JSON
+	TagMirror         uint8 = 0x55 // the second boot file system: see package upgrade/mirror
 )
 
 // Ours reports whether Pawl keeps something of its own under a tag.
-func Ours(tag uint8) bool { return TagAttempt <= tag && tag <= TagInstall }
+func Ours(tag uint8) bool { return TagAttempt <= tag && tag <= TagMirror }
 
 // Errors that callers act on.
 var (

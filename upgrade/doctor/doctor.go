@@ -19,6 +19,7 @@ import (
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/attempt"
 	"github.com/pawl-os/pawl/upgrade/internal/foretell"
+	"github.com/pawl-os/pawl/upgrade/mirror"
 	"github.com/pawl-os/pawl/upgrade/report"
 )
 
@@ -37,7 +38,8 @@ const (
 // Finding is one thing that was looked at.
 type Finding struct {
 	Severity Severity
-	// "partition table", "boot file system", "META", "slot A", "loader", "firmware", "attempt", "boots", "machine"
+	// "partition table", "boot file system", "second boot file system", "META", "slot A", "loader", "firmware",
+	// "attempt", "boots", "machine"
 	About string
 	Text  string // a sentence
 	Do    string // what to do about it; empty where nothing is to be done
@@ -96,7 +98,9 @@ func Diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (Diagnosi
 			parts = append(parts, p)
 		}
 		return p, err
-	}, func() (*upgrade.Machine, error) { return upgrade.Open(disk, o) }, o)
+	}, func() (*upgrade.Machine, error) { return upgrade.Open(disk, o) }, o, func() (mirror.Elsewhere, error) {
+		return mirror.Around(disk)
+	})
 	if err != nil {
 		err = fmt.Errorf("diagnose %s: %w", disk, err)
 	}
@@ -106,8 +110,11 @@ func Diagnose(ctx context.Context, disk string, o upgrade.OpenOptions) (Diagnosi
 	return found, errors.Join(err, d.Close())
 }
 
-// DiagnoseDevice is [Diagnose] for a disk that is a device already, and that stays the caller's.
-func DiagnoseDevice(ctx context.Context, dev device.Device, o upgrade.OpenOptions) (Diagnosis, error) {
+// DiagnoseDevice is [Diagnose] for a disk that is a device already, and that stays the caller's. On the others a second
+// boot file system is looked for.
+func DiagnoseDevice(
+	ctx context.Context, dev device.Device, o upgrade.OpenOptions, others ...device.Device,
+) (Diagnosis, error) {
 	o.ReadOnly = true
 	d, err := diagnose(ctx, dev, func(role partition.Role) (device.Device, error) {
 		layout, err := partition.Read(dev)
@@ -119,7 +126,9 @@ func DiagnoseDevice(ctx context.Context, dev device.Device, o upgrade.OpenOption
 			return nil, err
 		}
 		return partition.Section(dev, p), nil
-	}, func() (*upgrade.Machine, error) { return upgrade.OpenDevice(dev, o) }, o)
+	}, func() (*upgrade.Machine, error) { return upgrade.OpenDevice(dev, o) }, o, func() (mirror.Elsewhere, error) {
+		return mirror.Elsewhere{Devices: others}, nil
+	})
 	if err != nil {
 		return d, fmt.Errorf("diagnose: %w", err)
 	}
@@ -131,6 +140,7 @@ type opener func(partition.Role) (device.Device, error)
 
 func diagnose(
 	ctx context.Context, dev device.Device, part opener, open func() (*upgrade.Machine, error), o upgrade.OpenOptions,
+	elsewhere func() (mirror.Elsewhere, error),
 ) (found Diagnosis, err error) {
 	if err := o.Check(); err != nil {
 		return found, err
@@ -154,6 +164,7 @@ func diagnose(
 			return *d, err
 		}
 		d.bootFiles(m)
+		d.mirror(m, elsewhere)
 		d.attempts()
 	}
 	d.boots(disk, vars, m)
