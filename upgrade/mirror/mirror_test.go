@@ -168,7 +168,18 @@ func TestTheMachineStartsFromItsMirror(t *testing.T) {
 			two := r.digest(bootloader.B)
 			require.Equal(t, two, r.alone().Digest)
 
-			r.upgraded("3.0.0") // and the mirror misses that
+			r.armed("3.0.0") // into the slot that the mirror had before
+			left = r.alone()
+			require.Equal(t, two, left.Digest, "the variables arm that slot, and the mirror has nothing in it")
+			require.False(t, left.Trial)
+			if loader != loaders.SystemdBoot {
+				layout, err := partition.Read(r.second)
+				require.NoError(t, err)
+				require.Contains(t, left.Cmdline, "pawl.boot="+layout.Partitions[0].GUID.String())
+			}
+			r.boot()
+			_, err = r.Confirm(context.Background()) // and the mirror misses that
+			require.NoError(t, err)
 			r.upgraded("4.0.0") // into the slot that it starts
 			require.Equal(t, two, r.alone().Digest)
 			require.True(t, r.keep(mirror.KeepOptions{}).Fine())
