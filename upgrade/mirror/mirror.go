@@ -12,7 +12,7 @@
 // mirror that starts the version that it held before, or the new one, or one without a loader, which firmware passes
 // over and Keep makes again. Nothing is written to a mirror that started this boot: it may be all that is left.
 //
-// It mirrors nothing but the boot file system: not META, not the images of a slot. See docs/decisions/0017-mirror.md.
+// It mirrors nothing but the boot file system: not META, not the images of a slot. See docs/decisions/0018-mirror.md.
 package mirror
 
 import (
