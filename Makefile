@@ -3,7 +3,7 @@
 TAGS := tools,root,vm,long
 
 .PHONY: build test unit demo proof boots machines loaders soak bench bench-delta fuzz lint lint-more vuln generate \
-	deps cluster explore demo-cluster deps-cluster browser talosctl release tutorial
+	deps cluster explore demo-cluster deps-cluster browser talosctl release tutorial systemd
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
@@ -111,6 +111,11 @@ release:
 # The commands of docs/tutorial.md, as they stand there, with two machines in QEMU.
 tutorial: deps
 	go run ./internal/lab/tutorial
+
+# pawld's package under Debian's systemd: docs/how-to/service.md. Needs root, debootstrap, systemd-container, and what
+# `make release` makes.
+systemd:
+	go run ./internal/lab/systemd
 
 # The page at /ui in a real browser: docs/how-to/page.md. Needs Debian's package chromium, which is too large for deps.
 browser:
