@@ -33,3 +33,14 @@ func TestImageOnAFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// An output on a file system that is mounted read-only is refused before the image is opened.
+func TestImageOnAReadOnlyFileSystem(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	path := filepath.Join(dir, "disk.raw")
+	status, out := run(t, "image", "--image", "oci:/not/looked/at:1", "--output", path)
+	require.Equal(t, exitUsage, status, out)
+	require.Contains(t, out, "--output: make "+path+": read-only file system")
+}

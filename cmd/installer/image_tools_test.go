@@ -12,7 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pawl-os/pawl/image/disk"
 	"github.com/pawl-os/pawl/internal/harness/virtual"
+	"github.com/pawl-os/pawl/partition"
 )
 
 // The same image and SOURCE_DATE_EPOCH make the same file in each format, under another user, umask, time zone, folder
@@ -64,7 +66,7 @@ func TestTheSameImageIsMadeEverywhere(t *testing.T) {
 }
 
 // What QEMU's tools read from each format is the raw image of the same inputs, for each loader and both sizes of
-// sectors.
+// sectors; sgdisk finds nothing wrong with its table, and fsck.vfat and e2fsck with what is in its partitions.
 func TestForeignToolsReadDiskImages(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	f := newFactory(t)
@@ -84,12 +86,18 @@ func TestForeignToolsReadDiskImages(t *testing.T) {
 			dir := t.TempDir()
 			build := func(name string) string {
 				path := filepath.Join(dir, name)
-				args := []string{"image", "--image", c.image, "--arch", "amd64", "--output", path, "--size", "2GiB"}
+				args := []string{"image", "--image", c.image, "--arch", "amd64", "--output", path, "--size", "2GiB",
+					"--partition", "label=EFI,size=300MiB", "--partition", "label=STATE,fs=ext4"}
 				status, out := run(t, append(args, c.flags...)...)
 				require.Zero(t, status, out)
 				return path
 			}
 			raw := build("disk.raw")
+			if name != "systemd-boot on 4096" { // sgdisk takes a file for a disk of 512
+				require.Contains(t, tool(t, "sgdisk", "-v", raw), "No problems found")
+				tool(t, "fsck.vfat", "-n", taken(t, raw, "EFI"))
+				tool(t, "e2fsck", "-fn", taken(t, raw, "STATE"))
+			}
 			for _, ending := range c.endings {
 				format, path := called[ending], build("disk."+ending)
 				require.Contains(t, tool(t, "qemu-img", "compare", "-f", "raw", "-F", format, raw, path),
@@ -100,6 +108,24 @@ func TestForeignToolsReadDiskImages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// taken is a partition of a raw disk with sectors of 512, in a file.
+func taken(t *testing.T, raw, label string) string {
+	t.Helper()
+	d, err := disk.Options{ReadOnly: true}.Open(raw)
+	require.NoError(t, err)
+	defer d.Close()
+	l, err := partition.Read(d)
+	require.NoError(t, err)
+	p, err := l.Find(label)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), label)
+	made, err := disk.Create(path, l.Bytes(p))
+	require.NoError(t, err)
+	defer made.Close()
+	require.NoError(t, disk.Copy(t.Context(), made, partition.Section(d, p), nil))
+	return path
 }
 
 // tool runs a foreign program that has to find nothing wrong.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -66,7 +67,8 @@ func (r *diskRecipe) make(c *cobra.Command) (err error) {
 
 // unusable tells names that cannot be used from disks that fail.
 func unusable(err error) error {
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) ||
+		errors.Is(err, syscall.EROFS) {
 		return usageError{fmt.Errorf("--output: %w", err)}
 	}
 	return err

@@ -111,3 +111,20 @@ func TestProfilesThatAreRefused(t *testing.T) {
 	require.Equal(t, exitUsage, status, said)
 	require.Contains(t, said, "--profile: open /gone.yaml")
 }
+
+// A profile of others is refused, or sets flags; it never ends the program.
+func FuzzProfile(f *testing.F) {
+	f.Add([]byte("image: x\nsize: 2GiB\nlabel: {META: NOTES}\npartition:\n  - {label: A, size: 1MiB}\n"))
+	f.Add([]byte("arg: [a, b]\nmeta:\n  0x0a: text\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		pairs, err := parseProfile(data)
+		if err != nil {
+			return
+		}
+		c := imageCommand()
+		seen := map[string]int{}
+		for _, p := range pairs {
+			_ = p.apply(c.Flags(), map[string]bool{}, seen)
+		}
+	})
+}

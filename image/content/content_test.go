@@ -36,7 +36,7 @@ func directory(t *testing.T) string {
 	return dir
 }
 
-func archive(t *testing.T, headers ...*tar.Header) string {
+func archive(t testing.TB, headers ...*tar.Header) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -61,3 +61,19 @@ func TestAnOutputAppearsWholeOrNotAtAll(t *testing.T) {
 	_, err = NewOutput(filepath.Join(dir, "none", "disk"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
+
+// A folder that vanishes meanwhile ends in an error that names the file.
+func TestAnOutputWhoseFolderVanishes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "stick")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	out, err := NewOutput(filepath.Join(dir, "disk.raw"))
+	require.NoError(t, err)
+	_, err = out.Write([]byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(dir))
+	err = out.Commit()
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "make "+filepath.Join(dir, "disk.raw"))
+	_ = out.Close()
+	require.NoDirExists(t, dir)
+}
