@@ -22,6 +22,7 @@ var networkFaults = map[string]func(*stage, *real.Network){
 		n.Cut(m)
 		s.without(m)
 	},
+	"the network loses packets":  func(_ *stage, n *real.Network) { n.Lose(5) },
 	"the network is slow":        func(_ *stage, n *real.Network) { n.Slow(150 * time.Millisecond) },
 	"everybody is by themselves": func(_ *stage, n *real.Network) { n.Cut(0); n.Cut(1); n.Cut(2) },
 }
@@ -54,7 +55,7 @@ func TestNetworkFaultsInEveryPhase(t *testing.T) {
 							defer a.network.Mend()
 							return s.run(place, preserve, from.two, func(s *stage) {
 								fault(s, a.network)
-								s.after.Go(func() { time.Sleep(3 * time.Second); s.away.Store(0); a.network.Mend() })
+								s.after.Go(func() { time.Sleep(3 * time.Second); s.away.Store(false); a.network.Mend() })
 							})
 						})
 				}

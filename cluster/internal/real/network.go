@@ -29,6 +29,8 @@ type Network struct {
 	ports  []*os.File // the members' first, then Node, then Others
 
 	mu    sync.Mutex
+	lose  int // one packet of so many; 0: none
+	sent  int
 	delay map[[2]int]time.Duration // from a port to another; negative: it is cut
 }
 
@@ -155,6 +157,9 @@ func (n *Network) carry(from int, f *os.File) {
 		}
 		n.mu.Lock()
 		delay := n.delay[[2]int{from, to}]
+		if n.sent++; n.lose > 0 && n.sent%n.lose == 0 {
+			delay = -1
+		}
 		n.mu.Unlock()
 		switch {
 		case delay == 0:
@@ -180,8 +185,18 @@ func (n *Network) Deafen(ports ...int) {
 // Slow has all packets take so long.
 func (n *Network) Slow(by time.Duration) { n.set(by, func(bool, bool) bool { return true }, nil) }
 
+// Lose has one packet of so many get lost.
+func (n *Network) Lose(of int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lose = of
+}
+
 // Mend undoes all that.
-func (n *Network) Mend() { n.set(0, func(bool, bool) bool { return true }, nil) }
+func (n *Network) Mend() {
+	n.Lose(0)
+	n.set(0, func(bool, bool) bool { return true }, nil)
+}
 
 func (n *Network) set(delay time.Duration, which func(from, to bool) bool, ports []int) {
 	n.mu.Lock()
