@@ -35,7 +35,7 @@ type maker interface {
 }
 
 // put streams an asset that r makes. What comes out is held to the digests of the manifest like any other asset of
-// which a part is fetched. other tells that it went wrong, and that the asset has to be had in another way.
+// which a part is fetched. other tells that it went wrong, and that the asset has to come in another way.
 func (x *extraction) put(ctx context.Context, cancel func(), n int, a Asset, r maker, parts *fetcher, total int64) (
 	other bool, err error) {
 	in := &assembling{x: x, fetcher: parts, total: total, ahead: readAhead(r, unpackedBuffers, unpackedSize, nil)}

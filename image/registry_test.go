@@ -238,7 +238,7 @@ func TestMirrorsThatAnswerWrongly(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	})
-	t.Run("each is told of", func(t *testing.T) {
+	t.Run("each is reported", func(t *testing.T) {
 		defer mirror.Heal()
 		defer origin.Heal()
 		mirror.Fault(testregistry.Fault{Path: "/blobs/", Status: 404})

@@ -65,7 +65,7 @@ type Call struct {
 	Err     error         // why it failed
 	Denied  bool          // it was refused: the caller is not known, or may not do that
 	Elapsed time.Duration // once it is done
-	Untold  int           // refused calls before this one that are not told of, because there were too many
+	Untold  int           // refused calls before this one that are not reported, because there were too many
 }
 
 func (Plan) told()     {}

@@ -84,7 +84,7 @@ type Config struct {
 	// Notes is asked for lines for the status, such as which pool the node belongs to and who holds its lock. It has
 	// two seconds.
 	Notes func(context.Context) []string
-	// Lock is what is told of the lock that the node shares with others, and frees a slot by hand. Nil: there is none.
+	// Lock reports the lock that the node shares with others, and frees a slot by hand. Nil: there is none.
 	Lock Lock
 
 	// what the service was told when it was started, by name and without secrets, for whoever looks for a fault

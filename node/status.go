@@ -27,7 +27,7 @@ type Status struct {
 type OperationStatus struct {
 	Name     string // "upgrade to REF", "rollback", "reboot", "confirm"
 	Begun    time.Time
-	Progress *Progress // the step it is at; nil if it has told of none
+	Progress *Progress // the step it is at; nil if it has reported none
 	Running  bool
 	Err      error  // why it ended, if it failed
 	Notice   Notice // what it is waiting for, or does, as far as it tells; empty when it is over
@@ -71,7 +71,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	return st, nil
 }
 
-// status is what is told of the operation; nil if there is none.
+// status reports the operation; nil if there is none.
 func (op *Operation) status(running bool) *OperationStatus {
 	if op == nil {
 		return nil
@@ -139,7 +139,7 @@ func (s *Server) Plan(ctx context.Context, r PlanRequest) (Plan, error) {
 	return s.whole(plan, UpgradeRequest{Reboot: true}), ctx.Err()
 }
 
-// heard keeps what is told of by hooks that are run for a plan alone.
+// heard keeps what hooks report that are run for a plan alone.
 type heard struct {
 	mu    sync.Mutex
 	texts []string

@@ -98,7 +98,7 @@ func (m *Machine) prepareAs(
 //	          in full size and in part: without a manifest nothing refers to it, and the next run compares its bytes
 //	verify    default: nothing is written
 //	complete  default: the loader does not know of the target
-//	prepare   default: the loader's entry never wins by itself; META's attempt is told of as abandoned
+//	prepare   default: the loader's entry never wins by itself; META's attempt ends as abandoned
 func (op *writing) steps() []step {
 	return []step{
 		{progress.StepFind, op.find},

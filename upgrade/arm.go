@@ -14,7 +14,7 @@ import (
 // nothing armed, as far as the loader can be written at all.
 //
 // With Kexec the loader is left disarmed: the caller starts the target itself, and whatever happens to it, the firmware
-// comes back to the default. If power fails before, the attempt is told of as fallen back. Arm without Kexec may
+// comes back to the default. If power fails before, the attempt ends as fallen back. Arm without Kexec may
 // follow, when the target could not be started. Confirm then asks whether the firmware would start it too: see ErrCold.
 func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
 	a, err := m.attempt()
@@ -33,8 +33,8 @@ func (m *Machine) Arm(ctx context.Context, o Options) (attempt.Attempt, error) {
 
 // arm is Arm's one step. If power fails
 //
-//	before META says armed      default; the attempt is told of as abandoned
-//	before the loader is armed  default; the attempt is told of as fallen back, not known to have started
+//	before META says armed      default; the attempt ends as abandoned
+//	before the loader is armed  default; the attempt ends as fallen back, not known to have started
 //	after it                    the trial, as often as it is counted, then the default
 func (m *Machine) arm(a *attempt.Attempt, o Options) error {
 	to := m.slot(a.To)

@@ -27,7 +27,7 @@ func (r *rig) bytes(at int64, b ...byte) {
 	require.NoError(r.t, err)
 }
 
-// Disks that firmware does not boot, or boots all the same, are told of as firmware sees them.
+// Disks that firmware does not boot, or boots all the same, are reported as firmware sees them.
 func TestFindingsOfDisksThatOthersChanged(t *testing.T) {
 	for name, c := range map[string]struct {
 		loader string

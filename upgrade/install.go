@@ -91,7 +91,7 @@ type install struct {
 	plan   partition.Layout
 	place  bootloader.Disk
 	over   bool      // something is on the disk, and may be lost
-	began  time.Time // when META was told of the install; zero: it was not
+	began  time.Time // when META got its record of the install; zero: it was not
 	op     writing
 	loader map[string][]byte // the loader's files, by their names in the image
 }

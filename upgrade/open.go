@@ -46,7 +46,7 @@ type OpenOptions struct {
 	// what kernels left when they died; empty: this machine's if Open opens a block device, else nothing
 	PStore  pstore.Dir
 	Log     *slog.Logger      // nil discards
-	Observe progress.Observer // is told of steps; nil: nobody
+	Observe progress.Observer // hears of each step; nil: nobody
 	Now     func() time.Time  // nil is time.Now
 	memory  *meta.Store       // in place of the partition META
 }

@@ -99,7 +99,7 @@ func (m *Machine) rememberLoader(s bootloader.Slot) {
 func (m *Machine) noticeLoader(st bootloader.State) {
 	r, err := m.loaderRecord()
 	if err != nil || r.Tried == "" || r.Ended || r.Boot == m.BootID || m.BootID == "" || m.startedByKexec() {
-		return // also where META cannot be read, which is told of elsewhere
+		return // also where META cannot be read, which is reported elsewhere
 	}
 	l, ok := m.Loader.(bootloader.Replacer)
 	own, err := ownOf(m.slot(st.Active))

@@ -10,7 +10,7 @@ import (
 // Writer takes the content of one file, in order. Nothing of the file can be seen before Close returned nil; then it is
 // on the medium. After an error only Abort is of use; Abort after Close does nothing.
 //
-// A Writer of Fill is another matter: each write goes straight into the file, and Close only flushes.
+// A Writer of Fill differs: each write goes straight into the file, and Close only flushes.
 type Writer struct {
 	f        *FS
 	path     string

@@ -38,7 +38,7 @@ const (
 // ErrNoTree is returned for an image that has no hash tree. Do: mount its partition as it is, or refuse it.
 var ErrNoTree = errors.New("the image has no hash tree")
 
-// Target is what dm-verity is told of the image, in the partition that the kernel knows as node: a path such as
+// Target is the image as dm-verity is given it, in the partition that the kernel knows as node: a path such as
 // "/dev/vda5" (see Node), or "MAJOR:MINOR". The device that comes of it has the file system's size and is read-only.
 func (r Root) Target(node string, flags ...Flag) (Target, error) {
 	if r.Tree == nil {

@@ -97,7 +97,7 @@ func (l *Loader) disarm() error {
 	if err := l.foreignArmed(); errors.Is(err, bootloader.ErrForeign) {
 		return err
 	}
-	untried := l.Untry() // told of in the end: it starts no trial
+	untried := l.Untry() // reported in the end: it starts no trial
 	released := l.release(bootloader.None)
 	d, err := l.read()
 	if err != nil {

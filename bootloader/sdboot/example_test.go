@@ -8,7 +8,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/sdboot"
 )
 
-// An upgrade as the loader sees it: the target is told of, tried once, and becomes the default. The machine is a model.
+// An upgrade as the loader sees it: it learns of the target, tries it once, and has it as the default. The machine is a
+// model.
 func Example() {
 	must := func(err error) {
 		if err != nil {

@@ -74,7 +74,7 @@ func TestTheLastMemberThatLeavesKeepsItsWayBack(t *testing.T) {
 }
 
 // TestTheLastMembersTrialKeepsItsWayBack: etcd of a minor version less cannot start any more once the last member has
-// started a newer one, unless the cluster is had to go back to the version before. It takes
+// started a newer one, unless the cluster is made to go back to the version before. It takes
 // a minute, and three etcd that nothing holds up, so `make cluster` runs it.
 func TestTheLastMembersTrialKeepsItsWayBack(t *testing.T) {
 	c, members, older, newer := lastAtOlder(t)

@@ -117,7 +117,7 @@ func (n *Node) Uncordon(ctx context.Context, attempt, outcome string) error {
 	return err
 }
 
-// Ready returns why the Node is not ready, or nil. What is told of an earlier boot does not count: until the kubelet
+// Ready returns why the Node is not ready, or nil. What was said of an earlier boot does not count: until the kubelet
 // has said something new, a Node is as ready as it was before it restarted.
 func (n *Node) Ready(ctx context.Context) error {
 	o, err := n.read(ctx)
@@ -135,5 +135,5 @@ func (n *Node) Ready(ctx context.Context) error {
 			return fmt.Errorf("node %s is not ready: %.100q: %.300q", n.config.Node, c.Reason, c.Message)
 		}
 	}
-	return fmt.Errorf("node %s is not ready: nothing is told of it", n.config.Node)
+	return fmt.Errorf("node %s is not ready: nothing is known of it", n.config.Node)
 }

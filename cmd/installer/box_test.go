@@ -126,7 +126,7 @@ func (f *factory) box(t *testing.T) *box {
 	return b
 }
 
-// scratch is a directory for a box, in memory where that can be had: what a flush does to a real disk is not looked at
+// scratch is a directory for a box, in memory where there is such a place: what a flush does to a real disk is not looked at
 // here, and hundreds of them take long.
 func scratch(t *testing.T) string {
 	t.Helper()

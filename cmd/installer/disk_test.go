@@ -23,7 +23,7 @@ func (b *box) layout() partition.Layout {
 	return l
 }
 
-// A damaged copy of the table is told of by "status" and "disk show", and "disk repair" writes it as it was.
+// A damaged copy of the table is reported by "status" and "disk show", and "disk repair" writes it as it was.
 func TestDamagedTableIsToldOfAndRepaired(t *testing.T) {
 	t.Parallel()
 	f := newFactory(t)

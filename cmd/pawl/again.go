@@ -30,7 +30,7 @@ func (c *cli) orderAndWait(ctx context.Context, node *client.Client, r *pawlv1.U
 		armed, err := c.order(ctx, node, r)
 		if client.ErrorKind(err) == client.Unreachable && armed == nil {
 			restarted = true
-			continue // it went down before it took the order, or told of a plan
+			continue // it went down before it took the order, or sent a plan
 		}
 		if client.ErrorKind(err) == "busy" && armed == nil && !busy {
 			busy = true // perhaps with the restart for this very upgrade, which began a moment ago

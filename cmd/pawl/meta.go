@@ -73,7 +73,7 @@ func (c *cli) metaGet() *cobra.Command {
 		return c.each(ctx, nodes, func(ctx context.Context, node *client.Client) (func(), error) {
 			v, err := node.MetaList(ctx, &pawlv1.MetaListRequest{Tags: []uint32{uint32(tag)}, Values: true})
 			if err == nil && len(v.Values) != 1 {
-				err = &client.Error{Node: node.Node, Kind: client.Foreign, Text: "what answers there told of no value"}
+				err = &client.Error{Node: node.Node, Kind: client.Foreign, Text: "what answers there sent no value"}
 			}
 			if err != nil || c.structured() {
 				return func() { c.object(node, "meta", v) }, err

@@ -53,7 +53,7 @@ func TestStatusKnowsWhoseAChecksIsByTheNodesWord(t *testing.T) {
 	}
 }
 
-// A trial that is confirmed by nothing but Pawl's own checks is told of.
+// A trial that is confirmed by nothing but Pawl's own checks is reported.
 func TestStatusTellsOfATrialWithoutChecks(t *testing.T) {
 	for says, names := range map[bool][][]string{
 		true:  {{"pawl"}, {"pawl", "listen"}},

@@ -175,7 +175,7 @@ func call(c *pawlv1.Call) string {
 		what += ": done"
 	}
 	if c.Untold > 0 {
-		what += fmt.Sprintf(" (%d refused calls before it are not told of)", c.Untold)
+		what += fmt.Sprintf(" (%d refused calls before it are not reported)", c.Untold)
 	}
 	return what
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Warning is how long before a certificate's end a person is told, if it is valid for three times that. Of one that is
-// valid for less it is a third: one of a day is told of in its last eight hours.
+// valid for less it is a third: one of a day is warned of in its last eight hours.
 const Warning = 30 * 24 * time.Hour
 
 // Ending reports whether a certificate is to be renewed, or is over.

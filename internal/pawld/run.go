@@ -123,7 +123,7 @@ func (d daemon) run(ctx context.Context, args []string, errs io.Writer) error {
 	return err
 }
 
-// serve is the whole service, with its service manager told of it.
+// serve is the whole service, which tells its service manager.
 func (d daemon) serve(ctx context.Context, args []string, o order) error {
 	manager := supervised(d.getenv, o.node.Log)
 	o.api.Up = func(ctx context.Context, _ upgrade.Boot) error {

@@ -29,15 +29,15 @@ const (
 )
 
 // audit tells who called what, and what came of it: in the log, and in the node's events. Calls that only look are in
-// the log at its level debug alone. Refused calls, which anybody can make, are told of at a bounded rate; the next one
-// that is told of says how many were not.
+// the log at its level debug alone. Refused calls, which anybody can make, are reported at a bounded rate; the next one
+// that is reported says how many were not.
 type audit struct {
 	log  *slog.Logger
 	tell func(node.Call)
 	now  func() time.Time
 
 	mu     sync.Mutex
-	free   int       // refusals that may be told of at once
+	free   int       // refusals that may be reported at once
 	since  time.Time // when free was counted
 	untold int
 	all    uint64 // refusals
@@ -50,7 +50,7 @@ func (a *audit) refusals() uint64 {
 	return a.all
 }
 
-// called is told of a call that begins, or has ended with err.
+// called reports a call that begins, or has ended with err.
 func (a *audit) called(ctx context.Context, needs access.Role, c node.Call, request any) {
 	caller := access.CallerOf(ctx)
 	c.Caller, c.From, c.Role = caller.Name, caller.From, string(caller.Role)
@@ -94,7 +94,7 @@ func result(c node.Call) string {
 	return ErrorKind(c.Err) + ": " + c.Err.Error()
 }
 
-// mayTell reports whether a refusal may be told of, and how many were not since the last one that was.
+// mayTell reports whether a refusal may be reported, and how many were not since the last one that was.
 func (a *audit) mayTell() (ok bool, untold int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -139,7 +139,7 @@ func isSecret(f protoreflect.FieldDescriptor) bool {
 	return secret
 }
 
-// refused is told of a request that was refused before it was a call.
+// refused reports a request that was refused before it was a call.
 func (a *audit) refused(ctx context.Context, r *http.Request, err error) {
 	from := access.CallerOf(ctx)
 	if from.From == "" {

@@ -16,8 +16,8 @@ import (
 )
 
 // reflectionInfo is the method by which clients of gRPC ask what a server's API is (its specification:
-// grpc/reflection/v1/reflection.proto of grpc/grpc-proto). Only the node's own service and the files that it needs are
-// told of. The messages are taken apart here, out of the fields that an empty message does not know, so that nothing is
+// grpc/reflection/v1/reflection.proto of grpc/grpc-proto). It shows only the node's own service and the files that it
+// needs. The messages are taken apart here, out of the fields that an empty message does not know, so that nothing is
 // registered that an embedder's own gRPC has already.
 const reflectionInfo = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 

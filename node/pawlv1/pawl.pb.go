@@ -3496,7 +3496,7 @@ type Call struct {
 	Kind          string                 `protobuf:"bytes,8,opt,name=kind,proto3" json:"kind,omitempty"`        // of the error, for programs
 	Denied        bool                   `protobuf:"varint,9,opt,name=denied,proto3" json:"denied,omitempty"`   // it was refused: the caller is not known, or may not do that
 	Elapsed       *durationpb.Duration   `protobuf:"bytes,10,opt,name=elapsed,proto3" json:"elapsed,omitempty"` // once it is done
-	Untold        uint32                 `protobuf:"varint,11,opt,name=untold,proto3" json:"untold,omitempty"`  // refused calls before this one that are not told of, because there were too many
+	Untold        uint32                 `protobuf:"varint,11,opt,name=untold,proto3" json:"untold,omitempty"`  // refused calls before this one that are not reported, because there were too many
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

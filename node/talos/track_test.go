@@ -181,7 +181,7 @@ func TestAClientThatWaitsHearsTheTruth(t *testing.T) {
 	}
 }
 
-// Two orders of a client of 1.13: write and arm, then restart. What became of the trial is told of the restart.
+// Two orders of a client of 1.13: write and arm, then restart. The restart reports what became of the trial.
 func TestAnUpgradeInTwoOrders(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, computer.Software{Version: "1.14.0"}, Options{})
@@ -210,7 +210,7 @@ func TestAnUpgradeInTwoOrders(t *testing.T) {
 			require.ErrorContains(t, err, two.failure, "%s", strings.Join(k.said, "\n"))
 		}
 	}
-	// A restart after that is told of for itself, and a fallback that is over is not.
+	// A restart after that is reported by itself, and a fallback that is over is not.
 	c.one(t, "/machine.MachineService/Rollback")
 	require.Eventually(t, func() bool {
 		boots := s.Boots()

@@ -27,7 +27,7 @@ type Fault struct {
 	DropAfter  int64         // cut the connection after so many bytes of the body
 	StallAfter int64         // send nothing more after so many bytes, and hold the connection
 	Rate       int64         // send so many bytes a second, in small pieces
-	Sent       func(n int64) // is told of each piece that was sent; only with Rate
+	Sent       func(n int64) // hears of each piece that was sent; only with Rate
 
 	struck int
 }

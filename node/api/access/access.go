@@ -159,7 +159,7 @@ type Control struct {
 	known time.Time // has come, whatever the clock says
 }
 
-// New returns what o says, or why it cannot be had.
+// New returns what o says, or why there is none.
 func New(o Options) (*Control, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

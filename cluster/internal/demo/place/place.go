@@ -1,4 +1,4 @@
-// Package place is what a machine of the demo is told of itself and of the others, as its serial number: QEMU's user
+// Package place is what a machine of the demo learns of itself and of the others, as its serial number: QEMU's user
 // network gives all the same address, so each is reached at the host's, by ports that are forwarded to it.
 package place
 
