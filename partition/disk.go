@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/siderolabs/go-blockdevice/v2/block"
 	"golang.org/x/sys/unix"
 
 	"github.com/pawl-os/pawl/partition/direct"
@@ -110,7 +111,12 @@ func (d *Disk) Path() string { return d.path }
 func (d *Disk) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := errors.Join(d.f.Close(), d.direct.Close())
+	var err error
+	if d.locked { // by hand: a child of this process that is just being started may have a copy of the file
+		err = block.NewFromFile(d.f).Unlock()
+		d.locked = false
+	}
+	err = errors.Join(err, d.f.Close(), d.direct.Close())
 	if d.claim != nil {
 		err = errors.Join(err, d.claim.Close())
 		d.claim = nil

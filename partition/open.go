@@ -36,9 +36,10 @@ type Disk struct {
 	o          OpenOptions
 	sys        system
 
-	mu    sync.Mutex
-	claim *os.File // keeps others out of a whole block device; nil while partitions are open
-	open  int      // partitions that are open
+	mu     sync.Mutex
+	locked bool     // others that ask for the lock
+	claim  *os.File // keeps others out of a whole block device; nil while partitions are open
+	open   int      // partitions that are open
 
 	direct direct.Lazy // past the cache
 }
@@ -110,7 +111,7 @@ func (d *Disk) prepare() error {
 		if d.o.ReadOnly {
 			return nil
 		}
-		return lock(d.f, 0)
+		return d.lock(0)
 	}
 	dev := block.NewFromFile(d.f)
 	size, err := dev.GetSize()
@@ -131,7 +132,7 @@ func (d *Disk) prepare() error {
 	if err := d.take(); err != nil {
 		return err
 	}
-	if err := lock(d.f, 2*time.Second); err != nil {
+	if err := d.lock(2 * time.Second); err != nil {
 		return err
 	}
 	// The kernel forgets that a page could not be written, and goes on to show it. What is read from here on is on the
@@ -177,14 +178,15 @@ func (d *Disk) take() error {
 
 // lock takes the lock that disk programs agree on. Programs that watch block devices hold it for moments, so there it
 // is tried for a while.
-func lock(f *os.File, patience time.Duration) error {
+func (d *Disk) lock(patience time.Duration) error {
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		err := block.NewFromFile(f).TryLock(true)
+		err := block.NewFromFile(d.f).TryLock(true)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
+			d.locked = err == nil
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("another program has locked %s; end it, or wait for it, and try again: %w", f.Name(),
+			return fmt.Errorf("another program has locked %s; end it, or wait for it, and try again: %w", d.path,
 				ErrBusy)
 		}
 	}

@@ -72,6 +72,12 @@ func TestOpenKeepsOthersOut(t *testing.T) {
 	require.ErrorContains(t, err, "read-only")
 	require.NoError(t, look.Sync())
 	require.NoError(t, look.Close())
+	child, err := unix.Dup(int(d.f.Fd())) // as one that is just being started has it
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	d, err = Open(path, OpenOptions{})
+	require.NoError(t, err, "free at once")
+	require.NoError(t, unix.Close(child))
 	require.NoError(t, d.Close())
 
 	d, err = Open(path, OpenOptions{Partitions: true})

@@ -221,4 +221,9 @@ func (r *Raw) SectorSize() int { return r.sectorSize }
 func (r *Raw) Name() string { return r.f.Name() }
 
 // Close ends the use and the lock. It does not flush.
-func (r *Raw) Close() error { return errors.Join(r.f.Close(), r.direct.Close()) }
+func (r *Raw) Close() (err error) {
+	if !r.readOnly { // by hand: a child of this process that is just being started may have a copy of the file
+		err = unix.Flock(int(r.f.Fd()), unix.LOCK_UN)
+	}
+	return errors.Join(err, r.f.Close(), r.direct.Close())
+}
