@@ -69,7 +69,7 @@ var allowed = map[string]struct {
 	"bootloader/cmdline": {nil, "a leaf codec that anyone may import"},
 	"bootloader/bootorder": {[]string{"bootloader/arch", "bootloader", "bootloader/authenticode", "bootloader/bootfs",
 		"bootloader/efivar", "bootloader/secureboot", "bootloader/uki"}, "what the backends on UEFI share"},
-	"bootloader/sdboot": {[]string{"bootloader/arch", "bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline",
+	"bootloader/sdboot": {[]string{"bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline",
 		"bootloader/efivar", "bootloader/uki", "image/format"}, "a backend over the file system and the codecs"},
 	"bootloader/grub": {[]string{"bootloader/arch", "bootloader", "bootloader/bootfs", "bootloader/bootorder", "bootloader/cmdline",
 		"bootloader/efivar", "bootloader/grubenv", "bootloader/uki", "partition/device", "image/format"},

@@ -75,6 +75,9 @@ type Takes struct {
 	// Own is the file of an image that is the loader itself, and OwnFile the file of a slot that it becomes, LoaderFile
 	// or CoreFile: see [Replacer]. Both are empty where a slot never holds the loader.
 	Own, OwnFile string
+	// Shim is the file of an image that is a shim, which becomes [ShimFile]; an image may have none. Empty where firmware
+	// starts no shim.
+	Shim string
 	// Install names the files of an image that Install needs.
 	Install []string
 }

@@ -78,6 +78,7 @@ const (
 	InitrdFile   = "initrd"        // and its initramfs
 	CmdlineFile  = "cmdline"       // and its arguments; a UKI has its own inside
 	LoaderFile   = "loader.efi"    // the version's own loader, which replaces the one that is installed: see Replacer
+	ShimFile     = "shim.efi"      // a shim that firmware trusts, where one starts the loader
 	CoreFile     = "loader.img"    // the same for GRUB on BIOS: its core image
 	ManifestFile = "manifest.json" // written last: it marks the slot complete
 )

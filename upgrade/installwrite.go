@@ -45,18 +45,19 @@ func (in *install) write(ctx context.Context) error {
 	})
 }
 
-// keep reads the loader out of the slot, which has it too.
+// keep reads the loader and its shim out of the slot, which has it too.
 func (in *install) keep() error {
 	wants := in.Loader.Takes()
 	for _, f := range in.op.files {
-		if f.Name != wants.OwnFile {
+		asset := map[string]string{wants.OwnFile: wants.Own, bootloader.ShimFile: wants.Shim}[f.Name]
+		if asset == "" {
 			continue
 		}
 		data, err := in.op.m.Boot.ReadFile(bootloader.A.File(f.Name))
 		if err != nil {
 			return err
 		}
-		in.loader[wants.Own] = data
+		in.loader[asset] = data
 	}
 	return nil
 }
@@ -95,6 +96,9 @@ func (in *install) accepted() error {
 		}
 		return fmt.Errorf("%s: %w: %w (sign it with a key that this firmware knows; force installs it all the same)",
 			what, err, ErrUnfit)
+	}
+	if shim := in.loader[in.Loader.Takes().Shim]; shim != nil {
+		return judge("its shim", bytes.NewReader(shim), int64(len(shim))) // which judges what is behind it
 	}
 	if own := in.loader[in.Loader.Takes().Own]; own != nil {
 		if err := judge("its loader", bytes.NewReader(own), int64(len(own))); err != nil {

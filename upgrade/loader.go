@@ -53,6 +53,9 @@ func takesFor(b bootloader.Backend, img *image.Image) takes {
 	if wants.OwnFile != "" {
 		t[wants.Own] = wants.OwnFile
 	}
+	if wants.Shim != "" {
+		t[wants.Shim] = bootloader.ShimFile
+	}
 	return t
 }
 
@@ -85,7 +88,10 @@ func (m *Machine) wayOf(name string) (way, usual bootloader.Way) {
 // either reports whether a slot may have a UKI or a kernel by itself.
 func (t takes) either() bool { return t[format.UKI] != "" && t[format.Kernel] != "" }
 
-// isOwn reports whether a file of a slot is the loader itself, which no slot needs to boot.
+// isBeside reports whether a file of a slot is none that the slot needs to boot.
+func isBeside(file string) bool { return isOwn(file) || file == bootloader.ShimFile }
+
+// isOwn reports whether a file of a slot is the loader itself.
 func isOwn(file string) bool { return file == bootloader.LoaderFile || file == bootloader.CoreFile }
 
 // lacks is the error of an image without a file that a slot needs, has being the names of those that it has.
@@ -95,7 +101,7 @@ func (t takes) lacks(reference string, has func(asset string) bool) error {
 	}
 	for _, asset := range slices.Sorted(maps.Keys(t)) {
 		switch {
-		case asset == format.Cmdline || isOwn(t[asset]) || has(asset):
+		case asset == format.Cmdline || isBeside(t[asset]) || has(asset):
 		case t.either() && asset == format.UKI:
 		case t.either() && !has(format.Kernel):
 			return fmt.Errorf("%s: neither %s nor %s with %s in it: %w", reference, format.UKI, format.Kernel,

@@ -324,43 +324,48 @@ func TestLoaderReplacementCutAnywhere(t *testing.T) {
 				r.record()
 				_, err = r.replace(upgrade.LoaderOptions{})
 				require.NoError(t, err)
-				disks, copies := 0, 0
-				again := map[string]bool{}
-				err = r.Disk.Trace().Crashes(disktest.Options{Seed: 1, Block: block, Exhaustive: 9, Destroyed: 512,
-					Samples: 64}, func(c *disktest.Crash) error {
-					disks++
-					vars, err := efivar.LoadMemory(c.Atomics())
-					if err != nil {
-						return err
-					}
-					m := &virtual.Machine{Disk: c.Device(), Vars: vars, Loader: r.Loader, Boots: r.Boots}
-					if err := m.Boot(); err != nil {
-						return err
-					}
-					if m.Last.Slot != bootloader.B || m.Last.Trial {
-						return fmt.Errorf("%v: %v", c, m.Last)
-					}
-					n, err := bootCurrent(vars)
-					if err != nil {
-						return err
-					}
-					if n == "Pawl (spare loader)" {
-						copies++
-					}
-					destroyed, unreadable := c.Destroyed()
-					kind := fmt.Sprint(c.Index, n, destroyed, unreadable)
-					if again[kind] {
-						return nil
-					}
-					again[kind] = true
-					return finishLoader(t.Context(), m, c)
-				})
-				require.NoError(t, err)
-				t.Logf("disks=%d, started from the copy: %d, run again: %d", disks, copies, len(again))
-				require.Positive(t, copies)
+				r.cutLoader(disktest.Options{Seed: 1, Block: block, Exhaustive: 9, Destroyed: 512, Samples: 64})
 			})
 		}
 	}
+}
+
+// cutLoader cuts what was recorded of a replacement in slot B: the version boots; run again, it is done.
+func (r *rig) cutLoader(o disktest.Options) {
+	r.t.Helper()
+	disks, copies := 0, 0
+	again := map[string]bool{}
+	err := r.Disk.Trace().Crashes(o, func(c *disktest.Crash) error {
+		disks++
+		vars, err := efivar.LoadMemory(c.Atomics())
+		if err != nil {
+			return err
+		}
+		m := &virtual.Machine{Disk: c.Device(), Vars: vars, Loader: r.Loader, Boots: r.Boots}
+		if err := m.Boot(); err != nil {
+			return err
+		}
+		if m.Last.Slot != bootloader.B || m.Last.Trial {
+			return fmt.Errorf("%v: %v", c, m.Last)
+		}
+		n, err := bootCurrent(vars)
+		if err != nil {
+			return err
+		}
+		if n == "Pawl (spare loader)" {
+			copies++
+		}
+		destroyed, unreadable := c.Destroyed()
+		kind := fmt.Sprint(c.Index, n, destroyed, unreadable)
+		if again[kind] {
+			return nil
+		}
+		again[kind] = true
+		return finishLoader(r.t.Context(), m, c)
+	})
+	require.NoError(r.t, err)
+	r.t.Logf("disks=%d, started from the copy: %d, run again: %d", disks, copies, len(again))
+	require.Positive(r.t, copies)
 }
 
 // finishLoader runs the replacement again in the boot after a cut.

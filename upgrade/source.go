@@ -63,12 +63,12 @@ func (s *source) stop() {
 	<-s.done
 }
 
-// first waits for the first file that is not the loader itself, which alone would be no system, and keeps it for each.
+// first waits for the first file that is not the loader itself or its shim, which alone would be no system, and keeps it for each.
 // An image that ends before it is image.ErrNoAssets.
 func (s *source) first() (image.Asset, error) {
 	select {
 	case f := <-s.files:
-		if isOwn(s.takes[f.Name]) {
+		if isBeside(s.takes[f.Name]) {
 			data, err := readAll(f.Asset, f)
 			if err == nil {
 				s.early = append(s.early, file{Asset: f.Asset, Reader: bytes.NewReader(data)})

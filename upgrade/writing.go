@@ -76,7 +76,7 @@ func (op *filling) prefer() error {
 	}
 	var kept []bootloader.File
 	for _, f := range op.files {
-		if isUKI(f) || isOwn(f.Name) {
+		if isUKI(f) || isBeside(f.Name) {
 			kept = append(kept, f)
 			continue
 		}

@@ -32,6 +32,7 @@ var ErrUnknown = errors.New("of a kind that is not known here")
 // Signed is what a file says of its signatures. One without any is no error.
 type Signed struct {
 	Digest     [sha256.Size]byte // of the file without what signing changes: what the signatures cover
+	Padded     [sha256.Size]byte // the same of the file padded to a multiple of 8, as a shim hashes one that is not signed
 	Signatures []Signature       // in their order
 	// Table is why the list of signatures is not whole: it does not end where the headers say. Firmware counts none of
 	// them then. nil when it is.
@@ -91,7 +92,7 @@ func ReadAt(r io.ReaderAt, size int64) (Signed, error) {
 		return Signed{}, err
 	}
 	var s Signed
-	if s.Digest, err = f.digest(); err != nil || f.certs.size == 0 {
+	if s.Digest, s.Padded, err = f.digest(); err != nil || f.certs.size == 0 {
 		return s, err
 	}
 	table, err := f.bytes(f.certs)
@@ -190,7 +191,8 @@ func (f program) bytes(e extent) ([]byte, error) {
 }
 
 // digest hashes the headers, each section in the order of the file, and what lies behind them but for the certificates.
-func (f program) digest() (sum [sha256.Size]byte, err error) {
+// padded is the same with zeros behind, up to a multiple of 8, of a file that has no certificates.
+func (f program) digest() (sum, padded [sha256.Size]byte, err error) {
 	le, o := binary.LittleEndian, f.optional
 	h := sha256.New()
 	h.Write(f.headers[:o+64])
@@ -203,7 +205,7 @@ func (f program) digest() (sum [sha256.Size]byte, err error) {
 	headers := int64(len(f.headers))
 	table, count := o+int64(le.Uint16(f.headers[o-4:])), int64(le.Uint16(f.headers[o-18:]))
 	if table+40*count > headers || count > maxSections {
-		return sum, fmt.Errorf("%d sections: %w", count, ErrFormat)
+		return sum, sum, fmt.Errorf("%d sections: %w", count, ErrFormat)
 	}
 	var sections []extent
 	for i := range count {
@@ -216,19 +218,24 @@ func (f program) digest() (sum [sha256.Size]byte, err error) {
 	hashed := headers
 	for _, s := range sections {
 		if s.at+s.size > f.size || hashed+s.size > f.size {
-			return sum, fmt.Errorf("its sections are longer than the file: %w", ErrFormat)
+			return sum, sum, fmt.Errorf("its sections are longer than the file: %w", ErrFormat)
 		}
 		if err := f.copy(h, s); err != nil {
-			return sum, err
+			return sum, sum, err
 		}
 		hashed += s.size
 	}
-	if end := f.size - f.certs.size; end > hashed {
+	end := f.size - f.certs.size
+	if end > hashed {
 		if err := f.copy(h, extent{hashed, end - hashed}); err != nil {
-			return sum, err
+			return sum, sum, err
 		}
 	}
-	return [sha256.Size]byte(h.Sum(nil)), nil
+	sum = [sha256.Size]byte(h.Sum(nil))
+	if f.certs.size == 0 && end > hashed {
+		h.Write(make([]byte, -end&7))
+	}
+	return sum, [sha256.Size]byte(h.Sum(nil)), nil
 }
 
 func (f program) copy(to io.Writer, e extent) error {

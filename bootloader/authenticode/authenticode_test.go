@@ -35,6 +35,23 @@ func certificate(t testing.TB, name string) *x509.Certificate {
 	return c
 }
 
+// A shim pads a file that nobody has signed to a multiple of 8 bytes, firmware does not (shim's pe.c, generate_hash).
+func TestDigestOfAShim(t *testing.T) {
+	bare := file(t, "loader.efi")
+	bare = bare[:len(bare)&^7]
+	for n := range 16 {
+		s, err := authenticode.Read(append(bytes.Clone(bare), make([]byte, n)...))
+		require.NoError(t, err)
+		even, err := authenticode.Read(append(bytes.Clone(bare), make([]byte, (n+7)&^7)...))
+		require.NoError(t, err)
+		require.Equal(t, even.Digest, s.Padded)
+		require.Equal(t, n%8 == 0, s.Digest == s.Padded, n)
+	}
+	s, err := authenticode.Read(file(t, "a.efi"))
+	require.NoError(t, err)
+	require.Equal(t, s.Digest, s.Padded)
+}
+
 // What sbsign signed, and with which certificates: testdata/README.md.
 func TestSignersOfWhatSbsignSigned(t *testing.T) {
 	a, b, ca, e := certificate(t, "a.pem"), certificate(t, "b.pem"), certificate(t, "ca.pem"), certificate(t, "e.pem")

@@ -143,11 +143,12 @@ func (b Order) Accepts(content []byte) error {
 // today reads the loader that this boot came through: the one that BootCurrent names where that is ours or a copy, else
 // the one in its usual place.
 func (b Order) today() (path string, content []byte, err error) {
-	path = slashes(b.Loader)
+	if path, err = b.Place(); err != nil {
+		return "", nil, err
+	}
 	if n, set, err := Current(b.Vars); err == nil && set {
 		if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
-			_, named, _, _ := o.Target()
-			path = slashes(named)
+			path = slashes(b.copyOf(o))
 		}
 	}
 	path = strings.TrimPrefix(path, "/")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -28,12 +29,19 @@ func (b Order) Safe() error {
 //     file.
 //  5. nothing: it is read back from the device. What is not as it should be goes as in 3.
 //
+// Where firmware starts a shim, the file is the one behind it, and the shim goes first in 3 and comes back last in 4,
+// as the slot has it: what firmware finds in that directory is whole.
+//
 // The old file goes first, because firmware starts an image of which only a part is destroyed, and that part may be in
 // a block that holds something of the new one. An image that is not there, it passes over.
 //
 // With force it goes on without step 1 where that cannot be done. Then the new content is put beside the old one, and
 // one sector changes from one to the other; a block that is destroyed can leave a machine that does not start.
 func (b Order) Replace(content []byte, copyOf bootloader.Slot, o bootloader.ReplaceOptions) error {
+	files, err := b.files(content, copyOf)
+	if err != nil {
+		return err
+	}
 	spare := b.Safe()
 	if spare == nil {
 		spare = b.Spare(Spell(copyOf.File(bootloader.LoaderFile)))
@@ -48,20 +56,33 @@ func (b Order) Replace(content []byte, copyOf bootloader.Slot, o bootloader.Repl
 			return err
 		}
 	}
-	path := slashes(b.Loader)
 	if spare == nil {
-		if err := b.FS.Remove(path); err != nil && !missing(err) {
+		if err := b.remove(files); err != nil {
 			return err
 		}
 	}
-	if err := b.FS.WriteFile(path, content); err != nil {
-		return err
-	}
-	if err := b.readBack(path, content, o); err != nil {
-		if spare == nil {
-			err = errors.Join(err, b.FS.Remove(path))
+	for _, f := range files {
+		if err := b.FS.WriteFile(f.path, f.content); err != nil {
+			return err
 		}
-		return err
+	}
+	for _, f := range files {
+		if err := b.readBack(f.path, f.content, o); err != nil {
+			if spare == nil {
+				err = errors.Join(err, b.remove(files))
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes files, the last one first.
+func (b Order) remove(files []file) error {
+	for _, f := range slices.Backward(files) {
+		if err := b.FS.Remove(f.path); err != nil && !missing(err) {
+			return err
+		}
 	}
 	return nil
 }

@@ -53,8 +53,9 @@ func (b Order) Reliable() error {
 	return nil
 }
 
-// Spare sees to it that firmware, where it cannot load the loader, starts the copy at path: one of Copies. There is one
-// such entry; it is written anew when it names the other slot's copy.
+// Spare sees to it that firmware, where it cannot load the loader, starts the copy at path: one of Copies, and where it
+// starts a shim, by the shim beside the copy. There is one such entry; it is written anew when it names the other
+// slot's copy.
 //
 //  1. its Boot####. A cut: the starts before it are as they were.
 //  2. BootOrder, with it directly behind the starts in a row. A cut: the old order or the new one.
@@ -77,7 +78,11 @@ func (b Order) spare(path string) (n uint16, err error) {
 	if n, err = b.number(s, b.isCopy); err != nil {
 		return 0, err
 	}
-	data, err := b.named(spareTitle(b.Title), path).Encode()
+	option, err := b.toCopy(path)
+	if err != nil {
+		return 0, err
+	}
+	data, err := option.Encode()
 	if err != nil {
 		return 0, err
 	}
@@ -162,8 +167,4 @@ func (b Order) number(s Survey, meant func(efivar.LoadOption) bool) (uint16, err
 	return lowestFree(used)
 }
 
-func (b Order) isCopy(o efivar.LoadOption) bool {
-	drive, path, short, ok := o.Target()
-	return ok && short && b.here(drive) && slices.ContainsFunc(Copies(),
-		func(c string) bool { return strings.EqualFold(c, path) })
-}
+func (b Order) isCopy(o efivar.LoadOption) bool { return b.copyOf(o) != "" }

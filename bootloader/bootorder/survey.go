@@ -180,7 +180,7 @@ func (b Order) bury(s *Survey, current uint16, known bool) error {
 // dead reports whether an option is one that we made, for a partition that is gone.
 func (b Order) dead(o efivar.LoadOption) bool {
 	drive, path, short, ok := o.Target()
-	if !ok || !short || path == "" || len(o.Optional) > 0 || len(o.First()) != 2 {
+	if !ok || !short || path == "" || len(o.Optional) > 0 && copyNamed(path, o.Optional) == "" || len(o.First()) != 2 {
 		return false
 	}
 	title, ofStart := strings.CutPrefix(o.Description, b.Title+" (start ")

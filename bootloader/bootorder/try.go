@@ -51,8 +51,7 @@ func (b Order) Tried(path string) (bootloader.Tried, error) {
 	}
 	t.By = Describe(b.Vars, n)
 	if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
-		_, named, _, _ := o.Target()
-		t.Came = b.Ours && strings.EqualFold(named, path)
+		t.Came = b.Ours && strings.EqualFold(b.copyOf(o), path)
 	}
 	return t, nil
 }
@@ -109,8 +108,7 @@ func (b Order) nextCopy() (path string, err error) {
 			bootloader.ErrForeign)
 	}
 	if o, err := Option(b.Vars, n); err == nil && b.isCopy(o) {
-		_, path, _, _ := o.Target()
-		return path, nil
+		return b.copyOf(o), nil
 	}
 	return "", fmt.Errorf("BootNext is set to %s; boot once, or delete that variable (efibootmgr --delete-bootnext): "+
 		"%w", Describe(b.Vars, n), bootloader.ErrForeign)

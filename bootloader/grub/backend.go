@@ -90,6 +90,7 @@ func (b Backend) Takes() bootloader.Takes {
 			Install: []string{format.GRUBBoot, format.GRUBCore}}
 	}
 	return bootloader.Takes{Slot: slot, Own: format.GRUBEFI, OwnFile: bootloader.LoaderFile,
+		Shim:    format.Shim,
 		Install: []string{format.GRUBEFI}}
 }
 
@@ -120,7 +121,7 @@ func (b Backend) Fits(d bootloader.Disk) error {
 // Install implements [bootloader.Backend].
 func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
 	if !b.BIOS {
-		return Install(boot, files[format.GRUBEFI])
+		return install(boot, files[format.GRUBEFI], files[format.Shim])
 	}
 	if err := Install(boot, nil); err != nil {
 		return err

@@ -42,7 +42,10 @@ func argsPath(s bootloader.Slot) string { return s.File("args.cfg") }
 //  1. directories; the blocks: no default, no trial, no slot that may boot. A cut: nothing that boots.
 //  2. grub.cfg. A cut: GRUB's prompt.
 //  3. the EFI binary. A cut: firmware finds no loader.
-func Install(fsys *bootfs.FS, efi []byte) error {
+func Install(fsys *bootfs.FS, efi []byte) error { return install(fsys, efi, nil) }
+
+// install is Install with the binary behind a shim, where that is not nil.
+func install(fsys *bootfs.FS, efi, shim []byte) error {
 	for _, dir := range []string{"grub", bootloader.A.Dir(), bootloader.B.Dir()} {
 		if err := fsys.Mkdir(dir); err != nil {
 			return fmt.Errorf("install GRUB: %w", err)
@@ -73,14 +76,10 @@ func Install(fsys *bootfs.FS, efi []byte) error {
 	if efi == nil {
 		return nil
 	}
-	machine, err := bootorder.Machine(efi)
-	if err != nil {
-		return fmt.Errorf("install GRUB: %w", err)
-	}
 	if err := fsys.Mkdir(bootloader.LoaderDir); err != nil {
 		return fmt.Errorf("install GRUB: %w", err)
 	}
-	if err := replace(fsys, machine.Removable(), efi); err != nil {
+	if err := bootorder.Put(fsys, efi, shim); err != nil {
 		return fmt.Errorf("install GRUB: %w", err)
 	}
 	return nil

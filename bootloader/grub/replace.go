@@ -53,10 +53,18 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		return c, own, nil
 	}
 	c.Own = "GRUB " + name(own)
-	installed, err := bootorder.Read(l.FS, l.efiPath())
+	order, err := l.order()
+	if err != nil {
+		return c, nil, err
+	}
+	place, err := order.Place()
+	if err != nil {
+		return c, nil, err
+	}
+	installed, err := bootorder.Read(l.FS, place)
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
-		_, err := l.FS.Stat(l.efiPath())
+		_, err := l.FS.Stat(place)
 		c.Missing = err != nil
 	} else {
 		switch {
@@ -67,17 +75,10 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		default:
 			c.Installed = "GRUB " + name(installed)
 		}
-		c.Digest, c.Missing = digest(installed), !bootorder.IsProgram(installed)
-		c.Same = bytes.Equal(own, installed)
+		c.Digest, c.Missing = digest(installed), !bootorder.IsProgram(installed) || order.Lost()
+		c.Same = !c.Missing && bytes.Equal(own, installed)
 	}
-	order, err := l.order()
-	if err != nil {
-		return c, nil, err
-	}
-	c.Unsafe = order.Accepts(own)
-	if err := order.Safe(); err != nil && c.Unsafe == nil {
-		c.Unsafe = fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
-	}
+	c.Unsafe = order.Unsafe(s, own)
 	return c, own, nil
 }
 
@@ -179,7 +180,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 	if err != nil {
 		return err
 	}
-	if c.Same {
+	if c.Same && !(o.Force && errors.Is(c.Unsafe, bootloader.ErrNotOurs)) { // then the shim is another
 		err := order.Spare(bootorder.Spell(s.File(bootloader.LoaderFile)))
 		if errors.Is(err, bootloader.ErrNoVariables) {
 			return nil // and no firmware that could be told

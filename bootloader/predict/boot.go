@@ -118,6 +118,7 @@ type boot struct {
 	unread   error             // a variable that decides and cannot be read
 	followed bool              // the boot option that is tried has started a loader
 	trusts   secureboot.Firmware
+	optional []byte           // what the boot option that is tried tells the program
 	shim     *secureboot.Shim // through which what is started now was started; nil for none
 	out      Outcome
 }

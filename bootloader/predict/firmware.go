@@ -139,7 +139,7 @@ func (b *boot) firmware() error {
 // try starts one option. done is false when the firmware goes on with the next one; an error ends the boot.
 func (b *boot) try(n uint16, o efivar.LoadOption) (done bool, err error) {
 	b.setVolatile(efivar.Global("BootCurrent"), efivar.EncodeNumbers(n))
-	b.followed, b.shim = false, nil
+	b.followed, b.shim, b.optional = false, nil, o.Optional
 	err = b.startOption(o)
 	b.log("Boot%04X %q: %v", n, o.Description, err)
 	var stays errMenu

@@ -48,6 +48,7 @@ func Order(disk device.Reader, vars efivar.Store, o Options) ([]Option, error) {
 			continue
 		}
 		option := Option{Number: n, Name: optionName(n, lo)}
+		b.optional = lo.Optional
 		v, path, err := b.find(lo)
 		if err == nil {
 			var sections []section

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader/authenticode"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/secureboot"
 )
 
@@ -83,18 +84,28 @@ func isShim(sections []section) bool {
 		strings.Contains("\n"+string(find(sections, secureboot.LevelsSection)), "\nshim,")
 }
 
-// followShim does what a shim does: it starts the loader beside it, which it checks by itself.
+// followShim does what a shim does: it starts the loader that it was told, or the one beside it, and checks it by
+// itself. Seen (shim 16.1): where the one that it was told is not there, it starts the one beside it; where that is not
+// there either, it goes back to the firmware.
 func (b *boot) followShim(v *volume, path string, sections []section) error {
 	if b.shim != nil {
 		return fmt.Errorf("a shim behind a shim: %w", ErrNotModelled)
 	}
 	b.enterShim(sections)
-	next := b.behindShim(path)
-	dir := next[:strings.LastIndex(next, "/")+1]
+	beside := b.behindShim(path)
+	dir := beside[:strings.LastIndex(beside, "/")+1]
 	if fallback := dir + b.machine().ShimFallback(); strings.EqualFold(cleanPath(path),
 		b.machine().Removable()) {
 		if _, err := v.open(fallback); err == nil {
 			return fmt.Errorf("a shim with %s beside it: %w", fallback, ErrNotModelled)
+		}
+	}
+	next := beside
+	if told, ok := shimOption(b.optional); ok {
+		if _, err := v.open(told); err == nil {
+			next = told
+		} else {
+			b.because("A shim does not find %s.", told)
 		}
 	}
 	b.because("A shim starts %s.", next)
@@ -112,7 +123,16 @@ func (b *boot) enterShim(sections []section) {
 	b.shim = &shim
 }
 
-// behindShim is the loader that a shim starts.
+// shimOption is the file that a boot option's own data tell a shim to start, where they are a path below EFI.
+func shimOption(data []byte) (path string, ok bool) {
+	text, err := efivar.DecodeString(data)
+	if err != nil || !strings.HasPrefix(text, `\EFI\`) {
+		return "", false
+	}
+	return cleanPath(text), true
+}
+
+// behindShim is the loader beside a shim, which it starts where it is told no other.
 func (b *boot) behindShim(path string) string {
 	path = cleanPath(path)
 	return path[:strings.LastIndex(path, "/")+1] + b.machine().BehindShim()
@@ -123,7 +143,13 @@ func (b *boot) isLoader(v *volume, path string, sections []section) bool {
 	if isShim(sections) {
 		b.enterShim(sections)
 		defer func() { b.shim = nil }()
-		behind, err := b.load(v, b.behindShim(path))
+		next := b.behindShim(path)
+		if told, ok := shimOption(b.optional); ok {
+			if _, err := v.open(told); err == nil {
+				next = told
+			}
+		}
+		behind, err := b.load(v, next)
 		return err == nil && (isSystemdBoot(behind) || isGRUB(behind))
 	}
 	return isSystemdBoot(sections) || isGRUB(sections)

@@ -48,6 +48,7 @@ func (Backend) Takes() bootloader.Takes {
 	return bootloader.Takes{
 		Slot: []string{bootloader.UKIFile, bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile},
 		Own:  format.SystemdBoot, OwnFile: bootloader.LoaderFile,
+		Shim:    format.Shim,
 		Install: []string{format.SystemdBoot},
 	}
 }
@@ -65,7 +66,7 @@ func (Backend) Fits(bootloader.Disk) error { return nil }
 
 // Install implements [bootloader.Backend].
 func (Backend) Install(_ bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
-	return Install(boot, files[format.SystemdBoot])
+	return install(boot, files[format.SystemdBoot], files[format.Shim])
 }
 
 // CheckKernel implements bootloader.KernelChecker: firmware is to start the kernel, so it has to be a program for EFI.

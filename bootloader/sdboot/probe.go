@@ -113,7 +113,7 @@ func (l *Loader) probe(d *disk) {
 
 // installed is the version of the loader that the next boot starts; "" where its file does not say.
 func (l *Loader) installed() (version string) {
-	if f, err := l.FS.Open(l.loaderPath()); err == nil {
+	if f, err := l.FS.Open(l.place()); err == nil {
 		version, _ = Version(f, f.Size())
 	}
 	return version

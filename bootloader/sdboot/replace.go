@@ -31,11 +31,19 @@ func (l *Loader) Compare(s bootloader.Slot) (bootloader.Comparison, error) {
 }
 
 func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte, err error) {
-	installed, err := bootorder.Read(l.FS, l.loaderPath())
+	order, err := l.order()
+	if err != nil {
+		return c, nil, err
+	}
+	place, err := order.Place()
+	if err != nil {
+		return c, nil, err
+	}
+	installed, err := bootorder.Read(l.FS, place)
 	version := ""
 	if err != nil {
 		c.Installed = fmt.Sprintf("nothing that can be read (%v)", err)
-		_, err := l.FS.Stat(l.loaderPath())
+		_, err := l.FS.Stat(place)
 		c.Missing = err != nil
 	} else {
 		sum := sha256.Sum256(installed)
@@ -56,16 +64,10 @@ func (l *Loader) compare(s bootloader.Slot) (c bootloader.Comparison, own []byte
 		return c, nil, err
 	}
 	c.Own = "systemd-boot " + ownVersion
-	c.Same = c.Digest != "" && string(own) == string(installed)
+	c.Missing = c.Missing || order.Lost()
+	c.Same = c.Digest != "" && !c.Missing && string(own) == string(installed)
 	c.Older = version != "" && compareVersions(ownVersion, version) < 0
-	order, err := l.order()
-	if err != nil {
-		return c, nil, err
-	}
-	c.Unsafe = order.Accepts(own)
-	if err := order.Safe(); err != nil && c.Unsafe == nil {
-		c.Unsafe = fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
-	}
+	c.Unsafe = order.Unsafe(s, own)
 	return c, own, nil
 }
 
@@ -124,7 +126,7 @@ func (l *Loader) replace(s bootloader.Slot, o bootloader.ReplaceOptions) error {
 		return err
 	}
 	switch {
-	case c.Same:
+	case c.Same && !(o.Force && errors.Is(c.Unsafe, bootloader.ErrNotOurs)): // then the shim is another
 		err := order.Spare(bootorder.Spell(s.File(bootloader.LoaderFile)))
 		if errors.Is(err, bootloader.ErrNoVariables) {
 			return nil // and no firmware that could be told

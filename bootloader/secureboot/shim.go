@@ -126,8 +126,10 @@ func (s Shim) off() bool {
 	return !s.firmware.Checks() || s.firmware.shim.insecure && s.firmware.shim.unread == nil
 }
 
+// judge holds a program against what a shim knows, by the digest that a shim makes of it.
 func (s Shim) judge(program authenticode.Signed, levels []byte) error {
 	f := s.firmware
+	program.Digest = program.Padded
 	err := f.verdict(program, s.may, s.not, "db, MokList or the shim", "dbx, MokListX or the shim")
 	if err != nil {
 		return f.sure(err)

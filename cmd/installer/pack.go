@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/cmdline"
 	"github.com/pawl-os/pawl/bootloader/uki"
 	"github.com/pawl-os/pawl/image/pack"
@@ -23,7 +25,7 @@ import (
 
 // recipe is what an installer image is packed from; all but the texts are paths.
 type recipe struct {
-	kernel, initramfs, stub, cmdline, osRelease, loader, root string
+	kernel, initramfs, stub, cmdline, osRelease, loader, shim, root string
 
 	version, arch, output, tag, push, signKey, entrypoint string
 
@@ -63,6 +65,8 @@ func packCommand() *cobra.Command {
 		{&r.root, "root", "", "root file system image, such as a squashfs or an erofs, for a partition of each slot " +
 			"(default: none)"},
 		{&r.loader, "loader", "", "systemd-boot, as systemd-bootx64.efi"},
+		{&r.shim, "shim", "", "a shim, as shimx64.efi.signed, for machines whose firmware trusts it and not the loader: an " +
+			"install\nputs it in front, and an upgrade replaces the loader behind the same one (default: none)"},
 		{&r.version, "version", "", "version, where os-release states none"},
 		{&r.arch, "arch", runtime.GOARCH, "architecture, as Go names it"},
 		{&r.output, "output", "", "OCI layout to add the image to; made when it is not there"},
@@ -144,9 +148,9 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if files = append(files, opened...); err != nil {
 		return "", usageError{err}
 	}
-	loader, err := pack.File(pack.LoaderAsset, r.loader)
+	loader, err := r.loaders()
 	if err != nil {
-		return "", usageError{fmt.Errorf("--loader: %w", err)}
+		return "", usageError{err}
 	}
 	if err := r.checkMachine(parts); err != nil {
 		return "", usageError{err}
@@ -165,7 +169,7 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		}
 		img.Assets = append(img.Assets, kernel...)
 	}
-	img.Assets = append(img.Assets, loader)
+	img.Assets = append(img.Assets, loader...)
 	if r.entrypoint != "" {
 		if img.Entrypoint, err = r.program("entrypoint"); err != nil {
 			return "", usageError{err}
@@ -185,7 +189,38 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	return r.store(ctx, img)
 }
 
-// signAll signs what firmware checks, if that is asked for.
+// loaders are systemd-boot, and the shim in front of it if one is given.
+func (r recipe) loaders() ([]pack.Asset, error) {
+	loader, err := pack.File(pack.LoaderAsset, r.loader)
+	if err != nil {
+		return nil, fmt.Errorf("--loader: %w", err)
+	}
+	if r.shim == "" {
+		return []pack.Asset{loader}, nil
+	}
+	shim, err := pack.File(pack.ShimAsset, r.shim)
+	if err == nil {
+		err = isShim(shim)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--shim: %w", err)
+	}
+	return []pack.Asset{loader, shim}, nil
+}
+
+// isShim refuses a file that is no shim.
+func isShim(a pack.Asset) error {
+	var b bytes.Buffer
+	if err := a.Write(&b); err != nil {
+		return err
+	}
+	if !bootorder.IsShim(b.Bytes()) {
+		return errors.New("it is no shim")
+	}
+	return nil
+}
+
+// signAll signs what firmware checks, if that is asked for; a shim only where nobody has signed it.
 func (r recipe) signAll(assets []pack.Asset) error {
 	if r.signEFI == nil {
 		return nil
@@ -196,6 +231,14 @@ func (r recipe) signAll(assets []pack.Asset) error {
 	}
 	for i, a := range assets {
 		switch a.Name {
+		case pack.ShimAsset:
+			if has, err := signer.Signed(a); err != nil || has { // by whom firmware trusts
+				if err != nil {
+					return usageError{fmt.Errorf("--sign-efi: %w", err)}
+				}
+				continue
+			}
+			fallthrough
 		case pack.UKIAsset, pack.KernelAsset, pack.LoaderAsset, pack.GRUBEFIAsset:
 			if assets[i], err = signer.Sign(a); err != nil {
 				return usageError{fmt.Errorf("--sign-efi: %w", err)}

@@ -297,3 +297,42 @@ func keyPair(t *testing.T, dir string) (key, certs string) {
 	require.NoError(t, os.WriteFile(certs, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	return key, certs
 }
+
+// A shim that nobody has signed is signed like the loader; one that somebody has is left to whom firmware trusts.
+func TestPackedShim(t *testing.T) {
+	t.Parallel()
+	dir, flags := parts(t)
+	key, certs := keyPair(t, dir)
+	others, err := loadertest.NewKey("others")
+	require.NoError(t, err)
+	signed, err := others.Sign(loadertest.Shim("amd64"))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		shim []byte
+		by   string
+	}{"bare": {loadertest.Shim("amd64"), "release"}, "signed": {signed, "others"}} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, c.shim, 0o644))
+		status, out := run(t, append(flags, "--output", filepath.Join(dir, "layout-"+name), "--sign-efi", key+","+certs,
+			"--shim", path)...)
+		require.Zero(t, status, out)
+		img, err := image.Open(t.Context(), strings.TrimSpace(out), image.Options{Arch: "amd64"})
+		require.NoError(t, err)
+		var by []string
+		require.NoError(t, img.Extract(t.Context(), func(a image.Asset, r io.Reader) error {
+			content, err := io.ReadAll(r)
+			if err != nil || a.Name != pack.ShimAsset {
+				return err
+			}
+			s, err := authenticode.Read(content)
+			for _, c := range s.Signers() {
+				by = append(by, c.Subject.CommonName)
+			}
+			return err
+		}, nil))
+		require.Equal(t, []string{c.by}, by, name)
+	}
+	status, out := run(t, append(flags, "--output", filepath.Join(dir, "none"), "--shim", certs)...)
+	require.Equal(t, exitUsage, status)
+	require.Contains(t, out, "it is no shim")
+}

@@ -30,6 +30,7 @@ const (
 	// if it differs, is not older, and can be installed so that a power cut leaves a machine that starts
 	// (docs/decisions/0008).
 	SystemdBoot = "systemd-boot.efi"
+	Shim        = "shim.efi"      // a shim, which firmware trusts and which starts the loader; mostly there is none
 	GRUBEFI     = "grub.efi"      // GRUB for UEFI
 	GRUBBoot    = "grub-boot.img" // GRUB for BIOS: its boot.img, as it comes; only an install takes it
 	// and a core image; both images of GRUB look for (,gpt1)/grub/grub.cfg on their own disk

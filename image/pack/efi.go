@@ -54,6 +54,19 @@ func (s EFISigner) check() error {
 	return nil
 }
 
+// Signed reports whether somebody has signed an asset.
+func (EFISigner) Signed(a Asset) (bool, error) {
+	var bare bytes.Buffer
+	if err := a.Write(&bare); err != nil {
+		return false, err
+	}
+	s, err := authenticode.Read(bare.Bytes())
+	if err != nil {
+		return false, fmt.Errorf("look who signed %s: %w", a.Name, err)
+	}
+	return len(s.Signatures) > 0, nil
+}
+
 // Sign is the asset with one more signature. It is held in memory while Add runs: a signature covers all of it. What is
 // no program for EFI, such as GRUB's core image for BIOS, is an error that is [authenticode.ErrFormat].
 func (s EFISigner) Sign(a Asset) (Asset, error) {

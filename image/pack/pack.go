@@ -47,6 +47,7 @@ const (
 	InitrdAsset   = format.Initrd
 	CmdlineAsset  = format.Cmdline
 	LoaderAsset   = format.SystemdBoot
+	ShimAsset     = format.Shim
 	GRUBEFIAsset  = format.GRUBEFI
 	GRUBBootAsset = format.GRUBBoot
 	GRUBCoreAsset = format.GRUBCore

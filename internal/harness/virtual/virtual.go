@@ -187,6 +187,7 @@ type Spec struct {
 	GRUB   bool         // for GRUB: a kernel and an initramfs instead of a UKI
 	Loader string       // version of systemd-boot, default 252.39-1~deb12u2; with GRUB, what tells one from another
 	Own    []byte       // the loader itself, in place of one that is made
+	Shim   []byte       // a shim beside the others; nil: none
 	Kernel bool         // for systemd-boot: the same instead of a UKI
 	Both   bool         // for systemd-boot: the same beside a UKI
 	Root   []byte       // image of the root, in a partition of the slot; nil: none
@@ -256,6 +257,9 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 	}
 	if s.Root != nil {
 		s.Assets = append(slices.Clone(s.Assets), pack.Data("images/"+bootloader.RootImage, s.Root))
+	}
+	if s.Shim != nil {
+		s.Assets = append(s.Assets, pack.Data(pack.ShimAsset, s.Shim))
 	}
 	built, err := i.layout.Add(i.ctx, pack.Image{Version: version, Arch: s.Arch, Assets: s.Assets, Old: s.Old,
 		Annotations: s.Annotations, Compression: s.Compression})

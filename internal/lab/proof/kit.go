@@ -28,7 +28,7 @@ func TinyKit(ctx context.Context, dir string, loader string) (*Kit, error) {
 		return virtual.Spec{
 			Size: payload, GRUB: loader != loaders.SystemdBoot, Kernel: loader == loaders.SystemdBoot &&
 				isKernel(version),
-			Cmdline: arguments(version), Loader: loaderOf(version),
+			Cmdline: arguments(version), Loader: loaderOf(version), Shim: shimOf(version),
 		}, nil
 	})
 }

@@ -2,10 +2,12 @@ package proof
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootorder"
+	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/loaders"
 )
 
@@ -36,6 +38,12 @@ var loaderHands = []loaderByHand{
 		steps: []string{"spare", "remove copy", "write copy", "write", "read"}},
 	{name: "not read back", start: triedLoader, zones: slotZones, lies: true, steps: []string{"spare", "remove",
 		"write"}},
+	{name: "behind a shim, the order as it is", start: triedBehindShim, zones: slotZones, real: true,
+		steps: []string{"spare", "remove shim", "remove", "write", "write shim", "read"}},
+	{name: "behind a shim, without a spare", start: shimmed, zones: slotZones,
+		steps: []string{"remove shim", "remove", "write", "write shim", "read"}},
+	{name: "behind a shim, the spare by the shim in front", start: shimmed, zones: slotZones,
+		steps: []string{"spare in front", "remove shim", "remove", "write", "write shim", "read"}},
 	{name: "isolation off", start: triedLoader, steps: []string{"spare", "remove", "write", "read"}},
 }
 
@@ -59,16 +67,23 @@ func (h loaderByHand) run(m *machine) error {
 	order := bootorder.Order{Vars: m.vars, FS: f, Partition: at, Loader: bootorder.Spell(loaderFile), Title: "Pawl",
 		Ours: true}
 	slot := m.last.Slot
+	place, err := m.place()
+	if err != nil {
+		return err
+	}
 	steps := map[string]func() error{
 		"spare":          func() error { return order.Spare(bootorder.Spell(slot.File(bootloader.LoaderFile))) },
 		"spare of other": func() error { return order.Spare(bootorder.Spell(slot.Other().File(bootloader.LoaderFile))) },
 		"clear other":    func() error { return m.empty(slot.Other()) },
-		"remove":         func() error { return f.Remove(loaderFile) },
-		"write":          func() error { return f.WriteFile(loaderFile, l.new) },
+		"remove":         func() error { return f.Remove(place) },
+		"write":          func() error { return f.WriteFile(place, l.new) },
+		"remove shim":    func() error { return f.Remove(loaderFile) },
+		"write shim":     func() error { return f.WriteFile(loaderFile, shimOf("1.2.21")) },
+		"spare in front": func() error { return m.spareInFront(order, slot) },
 		"remove copy":    func() error { return f.Remove(slot.File(bootloader.LoaderFile)) },
 		"write copy":     func() error { return f.WriteFile(slot.File(bootloader.LoaderFile), l.new) },
 		"read": func() error {
-			if data, err := f.ReadFile(loaderFile); err != nil || !bytes.Equal(data, l.new) {
+			if data, err := f.ReadFile(place); err != nil || !bytes.Equal(data, l.new) {
 				return errNotKept
 			}
 			return nil
@@ -91,6 +106,35 @@ func (h loaderByHand) run(m *machine) error {
 		}
 	}
 	return nil
+}
+
+// spareInFront has firmware start the slot's copy by the shim that is in front of the loader.
+func (m *machine) spareInFront(order bootorder.Order, slot bootloader.Slot) error {
+	copied := bootorder.Spell(slot.File(bootloader.LoaderFile))
+	if err := order.Spare(copied); err != nil {
+		return err
+	}
+	names, err := m.vars.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		n, ok := name.BootNumber()
+		if !ok {
+			continue
+		}
+		o, err := bootorder.Option(m.vars, n)
+		if err != nil || o.Description != order.Title+" (spare loader)" {
+			continue
+		}
+		o.Path = []efivar.Node{order.Partition.Node(), efivar.FilePath(order.Loader), efivar.End()}
+		data, err := o.Encode()
+		if err != nil {
+			return err
+		}
+		return m.vars.Write(name, efivar.Variable{Attributes: efivar.Kept, Data: data})
+	}
+	return errors.New("there is no spare entry")
 }
 
 // loadersByHand judges replacements whose order was changed by hand.

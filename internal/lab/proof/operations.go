@@ -365,7 +365,7 @@ func (k *Kit) table() []operation {
 			}},
 	}
 	if k.Loader != loaders.GRUBBIOS {
-		table = append(table, replacements()...)
+		table = append(append(table, replacements()...), behindShims()...)
 	}
 	for n := range 8 {
 		table = append(table, operation{

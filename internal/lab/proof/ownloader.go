@@ -19,7 +19,8 @@ const loaderFile = bootloader.LoaderDir + "/BOOTX64.EFI"
 
 // loaderOf is which loader a version brings: "" is the one of the first install.
 func loaderOf(version string) string {
-	return map[string]string{"1.2.6": "253.1", "1.2.7": "254", "1.2.8": "253.1"}[version]
+	return map[string]string{"1.2.6": "253.1", "1.2.7": "254", "1.2.8": "253.1", "1.2.21": "253.1",
+		"1.2.22": "254"}[version]
 }
 
 func (m *machine) replaceLoader() error {
@@ -122,7 +123,11 @@ func (m *machine) loaders() (l replaced, err error) {
 	if err != nil {
 		return l, err
 	}
-	l.old, _ = f.ReadFile(loaderFile)
+	place, err := m.place()
+	if err != nil {
+		return l, err
+	}
+	l.old, _ = f.ReadFile(place)
 	l.new, err = f.ReadFile(m.last.Slot.File(bootloader.LoaderFile))
 	return l, err
 }
@@ -134,7 +139,16 @@ func (r *recorded) replaced(m *machine, c *disktest.Crash) error {
 	if err != nil {
 		return err
 	}
-	data, err := f.ReadFile(loaderFile)
+	place, err := m.place()
+	if err != nil {
+		return err
+	}
+	if place == behindShim {
+		if there, err := m.shimKept(c.Finished); err != nil || !there {
+			return err
+		}
+	}
+	data, err := f.ReadFile(place)
 	switch {
 	case r.op.leaves && (err != nil || !bytes.Equal(data, r.loaders.old)):
 		return fmt.Errorf("the loader is not the old one, and the new one has not started the machine: %v", err)
