@@ -15,6 +15,7 @@ import (
 	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/chunks"
 	"github.com/pawl-os/pawl/image/disk"
+	"github.com/pawl-os/pawl/image/ext4"
 	"github.com/pawl-os/pawl/image/pack"
 	"github.com/pawl-os/pawl/image/patches"
 	"github.com/pawl-os/pawl/image/verity"
@@ -115,6 +116,7 @@ var reasons = []struct {
 	{partition.ErrDamaged, exitDisk, "restore the table, or lose what is on the disk with `installer install --force`"},
 	{partition.ErrSeveral, exitDisk, "give all but the one that is meant another label, as the message says"},
 	{partition.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
+	{ext4.ErrNoSpace, exitUsage, "give the partition a larger size, or fewer files"},
 	{partition.ErrNoSpace, exitDisk, "use a larger disk; of a disk image, give a larger --size"},
 	{bootloader.ErrNotFound, exitDisk, "name the disk that the machine boots from; `installer install` makes one"},
 	{bootfs.ErrDamaged, exitDisk, "repair the boot file system (fsck.vfat), or install again"},
