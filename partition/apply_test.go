@@ -213,8 +213,8 @@ func TestFaultsOfAWipe(t *testing.T) {
 			}
 			return nil
 		}))
-	require.Equal(t, 5*3+3+5, struck, "looks and writes at the end, at 4, 2 and 1 MiB and at the start, in three "+
-		"ways each, and three flushes")
+	require.Equal(t, 6*3+3+6, struck, "looks and writes at the end, at 4, 2 and 1 MiB, 1.5 MiB before the end and at "+
+		"the start, in three ways each, and three flushes")
 }
 
 func TestABootCodeAndAHybridTableStay(t *testing.T) {

@@ -272,6 +272,7 @@ func TestTheKernelFollowsEveryChange(t *testing.T) {
 	copy(full[3*mib:], make([]byte, mib))
 	copy(full[mib:], make([]byte, 4096)) // where VMFS and bcachefs have their marks
 	copy(full[2*mib:], make([]byte, 4096))
+	copy(full[(4*mib-3087*512)&^4095:], make([]byte, 4096)) // and Promise's firmware
 	got := make([]byte, 4*mib)
 	_, err = p.ReadAt(got, 0)
 	require.NoError(t, err)

@@ -32,7 +32,7 @@ interrupted or --timeout is over.`,
 			return err
 		}
 		counts := func(e *pawlv1.Event) bool {
-			return !e.Time.AsTime().Before(r.after) && (c.structured() || told(e) != "")
+			return (r.since == "" || !e.Time.AsTime().Before(r.after)) && (c.structured() || told(e) != "")
 		}
 		return c.watch(ctx, nodes, r.follow, func(ctx context.Context, node *client.Client) error {
 			asked := &pawlv1.EventsRequest{}
