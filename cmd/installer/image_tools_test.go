@@ -86,7 +86,7 @@ func TestForeignToolsReadDiskImages(t *testing.T) {
 			dir := t.TempDir()
 			build := func(name string) string {
 				path := filepath.Join(dir, name)
-				args := []string{"image", "--image", c.image, "--arch", "amd64", "--output", path, "--size", "2GiB",
+				args := []string{"image", "--image", c.image, "--arch", "amd64", "--output", path, "--size", "1GiB",
 					"--partition", "label=EFI,size=300MiB", "--partition", "label=STATE,fs=ext4"}
 				status, out := run(t, append(args, c.flags...)...)
 				require.Zero(t, status, out)

@@ -16,6 +16,9 @@ type tally struct {
 
 const wipeOrder = "the ranges that a wipe clears may go in any order; META says that it is done after all of them"
 
+const shimAway = "the shim goes first, so firmware passes over what is behind it and takes the copy; it comes back " +
+	"last, with the bytes that it had"
+
 const noManifest = "the target had no manifest before, so nothing in it counted"
 
 // because says why an order or a flush is not needed for the promise, where that is known and was thought through. A
@@ -26,6 +29,8 @@ func (m mutant) because(r *recorded) string {
 		switch {
 		case (m.step == "clear" || strings.HasPrefix(m.step, "killed in ")) && r.bare(m.at):
 			return noManifest
+		case op == replaceBehindShim && m.step == "loader":
+			return shimAway
 		case m.pair[0].kind == ephemeral && m.pair[1].kind == ephemeral:
 			return wipeOrder
 		case m.pair[0].kind == metaTwo && m.pair[1].kind == metaTwo:
@@ -55,6 +60,8 @@ func (m mutant) because(r *recorded) string {
 	early := func(p part) bool { return p.step == "write" || p.step == "complete" || p.step == "prepare" }
 	either := func(kind string) bool { return a.kind == kind || b.kind == kind }
 	switch {
+	case op == replaceBehindShim && a.step == "loader" && b.step == "loader":
+		return shimAway
 	case either(probe):
 		return "nothing reads that variable: it asks whether the others have room, and is gone before they are written"
 	case r.op.loader && a.step == "try" && b.kind == bootNext:

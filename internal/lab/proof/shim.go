@@ -8,6 +8,8 @@ import (
 	"github.com/pawl-os/pawl/bootloader/loadertest"
 )
 
+const replaceBehindShim = "replace the loader behind a shim"
+
 // behindShim is where the loader lies that a shim starts.
 const behindShim = bootloader.LoaderDir + "/grubx64.efi"
 
@@ -68,7 +70,7 @@ func behindShims() []operation {
 	return []operation{
 		{name: "try the loader behind a shim", end: stays, loader: true, leaves: true, do: (*machine).replaceLoader,
 			starts: []start{shimmed}},
-		{name: "replace the loader behind a shim", end: stays, loader: true, do: (*machine).replaceLoader, starts: []start{
+		{name: replaceBehindShim, end: stays, loader: true, do: (*machine).replaceLoader, starts: []start{
 			triedBehindShim,
 			installed.then("then yet another", func(m *machine, t bootloader.Slot) error {
 				return m.moveTo(t.Other(), "1.2.22")
