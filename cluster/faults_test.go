@@ -243,6 +243,8 @@ func newStage(t *testing.T, from installed, members []*real.Member, others []str
 		}
 		return s.etcd.Serves(ctx)
 	}
+	require.Eventually(t, func() bool { return s.whole(t.Context()) == nil }, time.Minute, 50*time.Millisecond,
+		"the members are not ready")
 	s.machine = newMachine(t, from, cluster.Config{Node: "n1", Lock: s.pool, Members: s.etcd,
 		Service: service{members[0]}, Work: work, Wait: 20 * time.Second})
 	s.power = func(on bool) {
@@ -310,7 +312,7 @@ func (s *stage) contend(ctx context.Context, p lock.Pool) {
 
 func TestFaultsInEveryPhase(t *testing.T) {
 	from := install(t)
-	g := newGrid(2, func() []*real.Member { return real.Members(t, 3) })
+	g := newGrid(1, func() []*real.Member { return real.Members(t, 3) })
 	g.run(t, func(t *testing.T) {
 		for _, preserve := range []bool{true, false} {
 			for i, place := range places {

@@ -24,13 +24,18 @@ const payload = 3000
 
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
 func TinyKit(ctx context.Context, dir string, loader string) (*Kit, error) {
-	return newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
+	k, err := newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
 		return virtual.Spec{
 			Size: payload, GRUB: loader != loaders.SystemdBoot, Kernel: loader == loaders.SystemdBoot &&
 				isKernel(version),
 			Cmdline: arguments(version), Loader: loaderOf(version), Shim: shimOf(version),
 		}, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	k.Shims = true
+	return k, nil
 }
 
 // realKit makes the same machines with the real loader and with systems that real firmware and the loader start (see

@@ -26,6 +26,7 @@ type Device = upgrade.Device
 type Kit struct {
 	Loader     string
 	Root       bool  // each version has a root in a partition of its slot
+	Shims      bool  // some versions bring a shim, which is none that real firmware starts
 	Size       int64 // of the disk, bytes
 	Partitions func() []partition.Spec
 	Image      func(version string) (*image.Image,

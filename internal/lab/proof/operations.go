@@ -365,7 +365,10 @@ func (k *Kit) table() []operation {
 			}},
 	}
 	if k.Loader != loaders.GRUBBIOS {
-		table = append(append(table, replacements()...), behindShims()...)
+		table = append(table, replacements()...)
+		if k.Shims {
+			table = append(table, behindShims()...)
+		}
 	}
 	for n := range 8 {
 		table = append(table, operation{
