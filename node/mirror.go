@@ -3,25 +3,14 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/pawl-os/pawl/upgrade"
 	"github.com/pawl-os/pawl/upgrade/mirror"
 )
 
-// mirrorWarning is what is to be said of the machine's second boot file system; "" where it is in step, and where there
-// is none.
+// mirrorWarning is mirror.Warning of this machine.
 func (s *Server) mirrorWarning(m machine) string {
-	r, err := s.lookAtMirror(m)
-	switch {
-	case errors.Is(err, mirror.ErrNone):
-		return ""
-	case err != nil:
-		return fmt.Sprintf("The second boot file system: %v.", err)
-	case r.Fine():
-		return ""
-	}
-	return r.String()
+	return mirror.Warning(s.lookAtMirror(m))
 }
 
 func (s *Server) lookAtMirror(m machine) (mirror.Report, error) {

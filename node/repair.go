@@ -9,7 +9,8 @@ import (
 )
 
 // Repair removes what stands in an upgrade's way and is certainly harmless to remove (upgrade.Machine.Repair), and
-// brings a second boot file system in step, in its turn like every operation. What boots by itself stays. In a trial it is refused.
+// brings a second boot file system in step, in its turn like every operation. What boots by itself stays. In a trial it
+// is refused.
 func (s *Server) Repair(ctx context.Context) error {
 	op := s.newOperation("repair")
 	soon, cancel := context.WithTimeout(ctx, patience)

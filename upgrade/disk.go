@@ -62,46 +62,41 @@ func findDisk(vars efivar.Store, line, class, dev string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}
-	found, unread, err := disksWith(text, class, dev)
+	disk, err := diskWith(text, class, dev)
 	if err != nil {
 		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
 	}
-	switch {
-	case len(found) == 1:
-		return firstDisk(found[0], text, class, dev)
-	case len(found) > 1:
-		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), text,
-			ErrDiskUnknown)
-	case len(unread) > 0:
-		return "", fmt.Errorf("find the boot disk: no disk has partition %s (not read: %s): %w", text,
-			strings.Join(unread, "; "), ErrDiskUnknown)
-	}
-	return "", fmt.Errorf("find the boot disk: no disk has partition %s: %w", text, ErrDiskUnknown)
-}
-
-// firstDisk is the disk itself, unless the partition there is a mirror: then it is the disk of the first boot file
-// system.
-func firstDisk(disk, guid, class, dev string) (string, error) {
-	of, err := mirrorOf(disk, guid)
+	of, err := mirrorOf(disk, text)
 	if err != nil || of == "" { // what is wrong with it, whoever opens the disk will say
 		return disk, nil
 	}
-	found, unread, err := disksWith(of, class, dev)
+	// This boot came from a mirror: the machine is that of the first boot file system.
+	first, err := diskWith(of, class, dev)
+	if errors.Is(err, errNoDisk) {
+		err = fmt.Errorf("%w: it was started from partition %s of %s, and %w", bootloader.ErrMirror, text, disk, err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+	}
+	return first, nil
+}
+
+var errNoDisk = errors.New("no disk has")
+
+// diskWith is the one disk with a partition of that GUID.
+func diskWith(guid, class, dev string) (string, error) {
+	found, unread, err := disksWith(guid, class, dev)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("find the boot disk: %w: %w", err, ErrDiskUnknown)
+		return "", err
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return "", fmt.Errorf("find the boot disk: %s each have partition %s: %w", strings.Join(found, " and "), of,
-			ErrDiskUnknown)
+		return "", fmt.Errorf("%s each have partition %s", strings.Join(found, " and "), guid)
+	case len(unread) > 0:
+		return "", fmt.Errorf("%w partition %s (not read: %s)", errNoDisk, guid, strings.Join(unread, "; "))
 	}
-	also := ""
-	if len(unread) > 0 {
-		also = fmt.Sprintf(" (not read: %s)", strings.Join(unread, "; "))
-	}
-	return "", fmt.Errorf("find the boot disk: %w: it was started from partition %s of %s, and no disk has partition "+
-		"%s%s: %w", bootloader.ErrMirror, guid, disk, of, also, ErrDiskUnknown)
+	return "", fmt.Errorf("%w partition %s", errNoDisk, guid)
 }
 
 // mirrorOf is the GUID of the partition whose mirror that partition of a disk is; "" where it is none.

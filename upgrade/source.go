@@ -63,8 +63,8 @@ func (s *source) stop() {
 	<-s.done
 }
 
-// first waits for the first file that is not the loader itself or its shim, which alone would be no system, and keeps it for each.
-// An image that ends before it is image.ErrNoAssets.
+// first waits for the first file that is not the loader itself or its shim, which alone would be no system, and keeps it
+// for each. An image that ends before it is image.ErrNoAssets.
 func (s *source) first() (image.Asset, error) {
 	select {
 	case f := <-s.files:

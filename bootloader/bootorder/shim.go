@@ -131,8 +131,8 @@ func (b Order) acceptsIn(s bootloader.Slot, content []byte) error {
 	shim, err := Read(b.FS, s.File(bootloader.ShimFile))
 	switch {
 	case missing(err):
-		return fmt.Errorf("a shim starts the loader, and this version brings none for firmware to go on to (`installer "+
-			"pack --shim`): %w", bootloader.ErrNotOurs)
+		return fmt.Errorf("a shim starts the loader, and this version brings none for firmware to go on to "+
+			"(pack that shim into its image): %w", bootloader.ErrNotOurs)
 	case err != nil:
 		return fmt.Errorf("%w: %w", bootloader.ErrRisk, err)
 	}

@@ -48,15 +48,5 @@ func (l *Loader) current() (n uint16, set bool, err error) { return bootorder.Cu
 // machineName is what the loader calls the machine that it is for.
 func (l *Loader) machineName() string { return bootorder.MadeFor(l.FS).EFI }
 
-// place is where the loader itself lies: behind a shim where there is one.
-func (l *Loader) place() string {
-	at := bootorder.Order{Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath())}
-	path, err := at.Place()
-	if err != nil {
-		return l.loaderPath()
-	}
-	return path
-}
-
 // loaderPath is where firmware looks for a loader.
 func (l *Loader) loaderPath() string { return bootorder.MadeFor(l.FS).Removable() }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/pawl-os/pawl/bootloader/bootorder"
 	"github.com/pawl-os/pawl/bootloader/efivar"
 	"github.com/pawl-os/pawl/bootloader/uki"
 )
@@ -113,7 +114,12 @@ func (l *Loader) probe(d *disk) {
 
 // installed is the version of the loader that the next boot starts; "" where its file does not say.
 func (l *Loader) installed() (version string) {
-	if f, err := l.FS.Open(l.place()); err == nil {
+	at := bootorder.Order{Vars: l.vars, FS: l.FS, Partition: l.Partition, Loader: bootorder.Spell(l.loaderPath())}
+	place, err := at.Place()
+	if err != nil {
+		return ""
+	}
+	if f, err := l.FS.Open(place); err == nil {
 		version, _ = Version(f, f.Size())
 	}
 	return version

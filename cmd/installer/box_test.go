@@ -126,8 +126,8 @@ func (f *factory) box(t *testing.T) *box {
 	return b
 }
 
-// scratch is a directory for a box, in memory where there is such a place: what a flush does to a real disk is not looked at
-// here, and hundreds of them take long.
+// scratch is a directory for a box, in memory where there is such a place: what a flush does to a real disk is not looked
+// at here, and hundreds of them take long.
 func scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "pawl-test-")

@@ -141,18 +141,12 @@ func keepMirror(c *cobra.Command, m *upgrade.Machine, disk string, o mirror.Keep
 	}
 }
 
-// mirrorWarning is what is to be said of the second boot file system; "" where it is in step or there is none.
+// mirrorWarning is mirror.Warning of the machine on a disk.
 func mirrorWarning(m *upgrade.Machine, disk string) string {
 	e, err := mirror.Around(disk)
 	var r mirror.Report
 	if err == nil {
 		r, err = mirror.Look(m, e, false)
 	}
-	switch {
-	case errors.Is(err, mirror.ErrNone), err == nil && r.Fine():
-		return ""
-	case err != nil:
-		return fmt.Sprintf("The second boot file system: %v.", err)
-	}
-	return r.String()
+	return mirror.Warning(r, err)
 }

@@ -227,6 +227,9 @@ func (l *lab) settled() (a attempt.Attempt) {
 	l.t.Helper()
 	require.Eventually(l.t, func() bool {
 		st := l.status()
+		if st.Unread != nil {
+			return false // META is being written
+		}
 		a = attempt.Attempt{}
 		if st.Attempt != nil {
 			a = *st.Attempt

@@ -121,8 +121,11 @@ func makeIt(ctx context.Context, m *upgrade.Machine, e Elsewhere, guid uuid.UUID
 		return r, err
 	}
 	defer func() { err = errors.Join(err, x.close()) }()
+	started, err := x.started()
 	switch {
-	case x.started():
+	case err != nil:
+		return r, err
+	case started:
 		return r, ErrStarted
 	case x.at.GUID == x.first.GUID:
 		return r, fmt.Errorf("it is the first one: %w", ErrUnfit)
@@ -165,7 +168,12 @@ func retire(m *upgrade.Machine, e Elsewhere, next uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	if err = ErrStarted; !x.started() {
+	started, err := x.started()
+	switch {
+	case err != nil:
+	case started:
+		err = ErrStarted
+	default:
 		err = x.disable()
 	}
 	return errors.Join(err, x.close())

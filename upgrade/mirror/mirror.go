@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/pawl-os/pawl/bootloader"
@@ -85,6 +86,17 @@ func (r Report) String() string {
 	return strings.Join(all, " ")
 }
 
+// Warning is what people are to know of what [Look] has found; "" where the mirror is in step, and where there is none.
+func Warning(r Report, err error) string {
+	switch {
+	case errors.Is(err, ErrNone), err == nil && r.Fine():
+		return ""
+	case err != nil:
+		return fmt.Sprintf("The second boot file system: %v.", err)
+	}
+	return r.String()
+}
+
 // Look compares the mirror that META declares with what it is to be. It writes nothing. Of large files it looks at the
 // size, and with deep at every byte. Without one it is [ErrNone]; one that is on no disk is [ErrGone]; several that are
 // the same, as on a copy of a disk, are [partition.ErrSeveral].
@@ -101,7 +113,11 @@ func Look(m *upgrade.Machine, e Elsewhere, deep bool) (Report, error) {
 }
 
 func (x *mirror) look(deep bool) (Report, error) {
-	r := Report{On: x.on, Started: x.started()}
+	r := Report{On: x.on}
+	var err error
+	if r.Started, err = x.started(); err != nil {
+		return r, err
+	}
 	want, err := x.wanted()
 	if err != nil {
 		return r, err
@@ -154,7 +170,11 @@ func Keep(ctx context.Context, m *upgrade.Machine, e Elsewhere, o KeepOptions) (
 }
 
 func (x *mirror) keep(ctx context.Context, o KeepOptions) (Report, error) {
-	r := Report{On: x.on, Started: x.started()}
+	r := Report{On: x.on}
+	var err error
+	if r.Started, err = x.started(); err != nil {
+		return r, err
+	}
 	if r.Started {
 		return r, ErrStarted
 	}
@@ -183,15 +203,30 @@ func (x *mirror) keep(ctx context.Context, o KeepOptions) (Report, error) {
 	return r, nil
 }
 
-// started reports whether this boot was started from the mirror.
-func (x *mirror) started() bool {
-	from, set, err := cmdline.One(x.m.Cmdline, cmdline.Boot)
-	if err == nil && !set && x.m.Vars != nil {
-		if v, err := x.m.Vars.Read(efivar.Loader("LoaderDevicePartUUID")); err == nil {
-			from, _ = efivar.DecodeString(v.Data)
-		}
+// started reports whether this boot was started from the mirror. An error says that it is not known: then nothing may
+// be written there.
+func (x *mirror) started() (bool, error) {
+	from, err := x.from()
+	if err != nil {
+		return false, fmt.Errorf("from which boot file system this boot was started: %w", err)
 	}
-	return strings.EqualFold(from, x.at.GUID.String())
+	return strings.EqualFold(from, x.at.GUID.String()), nil
+}
+
+// from is the GUID of the partition that the loader of this boot was started from; "" where nobody says it.
+func (x *mirror) from() (string, error) {
+	guid, set, err := cmdline.One(x.m.Cmdline, cmdline.Boot)
+	if set || err != nil || x.m.Vars == nil {
+		return guid, err
+	}
+	v, err := x.m.Vars.Read(efivar.Loader("LoaderDevicePartUUID"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return efivar.DecodeString(v.Data)
 }
 
 // order is the firmware's order of boot options, seen from the first boot file system.

@@ -80,6 +80,23 @@ func TestABootFromTheMirrorChangesNothing(t *testing.T) {
 	require.Contains(t, r.look(false).String(), "so nothing is confirmed or armed")
 }
 
+// A boot of which nobody can say where it came from writes nothing there, since it may be all that is left.
+func TestABootOfWhichItIsNotKnownWhereItCameFrom(t *testing.T) {
+	r := start(t, loaders.SystemdBoot).mirrored()
+	require.NoError(t, r.Vars.Write(efivar.Loader("LoaderDevicePartUUID"), efivar.Variable{Attributes: 6,
+		Data: []byte("odd")}))
+	r.onMirror(func(f *bootfs.FS) { require.NoError(t, f.Remove("loader/loader.conf")) })
+	r.second.Record()
+	const says = "from which boot file system this boot was started"
+	_, err := mirror.Keep(context.Background(), r.open(), r.elsewhere(), mirror.KeepOptions{Deep: true, Move: true})
+	require.ErrorContains(t, err, says)
+	require.ErrorContains(t, mirror.Forget(r.open(), r.elsewhere()), says)
+	_, err = mirror.Look(r.open(), r.elsewhere(), false)
+	require.ErrorContains(t, err, says)
+	require.Contains(t, mirror.Warning(mirror.Report{}, err), says)
+	require.False(t, wrote(r.second))
+}
+
 // A second mirror takes the place of the first, which starts nothing any more; and one that is ended starts nothing.
 func TestAMirrorThatIsOverStartsNothing(t *testing.T) {
 	r := start(t, loaders.SystemdBoot).mirrored()

@@ -1,7 +1,9 @@
 package proof
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -29,7 +31,7 @@ func (m mutant) because(r *recorded) string {
 		switch {
 		case (m.step == "clear" || strings.HasPrefix(m.step, "killed in ")) && r.bare(m.at):
 			return noManifest
-		case op == replaceBehindShim && m.step == "loader":
+		case op == replaceBehindShim && m.step == "loader" && r.noShim(m.at):
 			return shimAway
 		case m.pair[0].kind == ephemeral && m.pair[1].kind == ephemeral:
 			return wipeOrder
@@ -60,7 +62,7 @@ func (m mutant) because(r *recorded) string {
 	early := func(p part) bool { return p.step == "write" || p.step == "complete" || p.step == "prepare" }
 	either := func(kind string) bool { return a.kind == kind || b.kind == kind }
 	switch {
-	case op == replaceBehindShim && a.step == "loader" && b.step == "loader":
+	case op == replaceBehindShim && a.step == "loader" && b.step == "loader" && r.noShim(m.at):
 		return shimAway
 	case either(probe):
 		return "nothing reads that variable: it asks whether the others have room, and is gone before they are written"
@@ -113,6 +115,17 @@ func (r *recorded) bare(i int) bool {
 		flushed--
 	}
 	return r.holdsNone(max(step, flushed))
+}
+
+// noShim reports whether firmware finds no shim once the operation of the trace at i has arrived.
+func (r *recorded) noShim(i int) bool {
+	m := newMachine(r.from.kit, r.trace.After(i+1), r.from.vars.Clone())
+	f, err := m.fs(slotZones...)
+	if err != nil {
+		return false
+	}
+	_, err = f.Stat(loaderFile)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // holdsNone reports whether the target has no manifest once n operations of the trace have arrived.
