@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -172,4 +173,57 @@ func TestSign(t *testing.T) {
 		_, err = ours.Sign(image)
 		require.ErrorIs(t, err, authenticode.ErrFormat, name)
 	}
+}
+
+// What somebody else signed is the same program, with whole signatures more.
+func TestAdded(t *testing.T) {
+	bare, a, ab := file(t, "loader.efi"), file(t, "a.efi"), file(t, "ab.efi")
+	for _, pair := range [][2][]byte{{bare, a}, {bare, ab}, {a, ab}} {
+		require.NoError(t, authenticode.Added(pair[0], pair[1]))
+	}
+	odd := append(bytes.Clone(bare), 1, 2, 3)
+	key, err := loadertest.NewKey("ours")
+	require.NoError(t, err)
+	signed, err := key.Sign(odd)
+	require.NoError(t, err)
+	require.NoError(t, authenticode.Added(odd, signed), "padded first")
+	other := bytes.Clone(a)
+	other[0x45] ^= 1
+	damaged := bytes.Clone(a)
+	damaged[len(damaged)-100] ^= 1
+	others, err := key.Sign(bare)
+	require.NoError(t, err)
+	inside := bytes.Clone(a)
+	binary.LittleEndian.PutUint32(inside[88+144:], 8)
+	for says, pair := range map[string][2][]byte{
+		"no signature was added":                       {a, a},
+		"it has no signature":                          {a, bare},
+		"signatures that it had were taken away":       {a, others},
+		"the program itself was changed":               {bare, other},
+		"a signature does not count":                   {bare, damaged},
+		"there is something behind its signatures":     {bare, append(bytes.Clone(a), make([]byte, 8)...)},
+		"not a key that signs programs for EFI":        {bare, file(t, "e.efi")},
+		"what was to be signed: not a PE32+ image":     {[]byte("text"), a},
+		"what was signed: not a PE32+ image":           {bare, []byte("text")},
+		"its signatures are in its headers: not a PE3": {bare, inside},
+	} {
+		require.ErrorContains(t, authenticode.Added(pair[0], pair[1]), says)
+	}
+}
+
+func FuzzAdded(f *testing.F) {
+	bare := file(f, "loader.efi")
+	f.Add(bare, file(f, "a.efi"))
+	f.Add(file(f, "a.efi"), file(f, "ab.efi"))
+	f.Fuzz(func(t *testing.T, before, after []byte) {
+		if authenticode.Added(before, after) != nil {
+			return
+		}
+		b, err := authenticode.Read(before)
+		require.NoError(t, err)
+		a, err := authenticode.Read(after)
+		require.NoError(t, err)
+		require.Greater(t, len(a.Signatures), len(b.Signatures))
+		require.NoError(t, a.Bad())
+	})
 }

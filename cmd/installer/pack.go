@@ -29,7 +29,9 @@ type recipe struct {
 
 	version, arch, output, tag, push, signKey, entrypoint string
 
-	signEFI []string // a key, and its certificates
+	signEFI     []string  // a key, and its certificates
+	signEFIWith string    // a program that signs
+	said        io.Writer // what it says goes here
 
 	from, client string // see versions.FromAnnotation and versions.ClientAnnotation
 
@@ -87,6 +89,8 @@ func packCommand() *cobra.Command {
 		"also what GRUB boots: the kernel and the initramfs by themselves, and GRUB, made here by grub-mkimage")
 	c.Flags().StringSliceVar(&r.signEFI, "sign-efi", nil, "sign the UKI, the kernel and the loaders for Secure Boot: "+
 		"KEY,CERTIFICATES,\nboth PEM: RSA, and the key's certificate first")
+	c.Flags().StringVar(&r.signEFIWith, "sign-efi-with", "", "the same by a program, such as one that asks a token or "+
+		"a signing service:\nPROGRAM FILE SIGNED writes to SIGNED what FILE is with a signature")
 	c.Flags().BoolVar(&r.verity, "verity", false,
 		"append the hash tree of dm-verity to the --root, and add its root hash to the kernel arguments")
 	c.Flags().StringArrayVar(&r.deltaFrom, "delta-from", nil, "image of an earlier version, as other commands take one: "+
@@ -97,6 +101,7 @@ func packCommand() *cobra.Command {
 		_ = c.MarkFlagRequired(name)
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		r.said = c.ErrOrStderr()
 		r.tell = func(note string) { errs(c).Printf("note: %s\n", note) }
 		ref, err := r.pack(c.Context(), os.Getenv("SOURCE_DATE_EPOCH"))
 		if err != nil {
@@ -182,7 +187,7 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 		}
 		img.Assets = append(img.Assets, parts.Assets()...)
 	}
-	if err := r.signAll(img.Assets); err != nil {
+	if err := r.signAll(ctx, img.Assets); err != nil {
 		return "", err
 	}
 	img.Assets = append(img.Assets, root...)
@@ -220,34 +225,6 @@ func isShim(a pack.Asset) error {
 	return nil
 }
 
-// signAll signs what firmware checks, if that is asked for; a shim only where nobody has signed it.
-func (r recipe) signAll(assets []pack.Asset) error {
-	if r.signEFI == nil {
-		return nil
-	}
-	signer, err := pack.ReadEFISigner(r.signEFI[0], r.signEFI[1])
-	if err != nil {
-		return usageError{fmt.Errorf("--sign-efi: %w", err)}
-	}
-	for i, a := range assets {
-		switch a.Name {
-		case pack.ShimAsset:
-			if has, err := signer.Signed(a); err != nil || has { // by whom firmware trusts
-				if err != nil {
-					return usageError{fmt.Errorf("--sign-efi: %w", err)}
-				}
-				continue
-			}
-			fallthrough
-		case pack.UKIAsset, pack.KernelAsset, pack.LoaderAsset, pack.GRUBEFIAsset:
-			if assets[i], err = signer.Sign(a); err != nil {
-				return usageError{fmt.Errorf("--sign-efi: %w", err)}
-			}
-		}
-	}
-	return nil
-}
-
 // maxEpoch is the end of the year 9999, beyond which RFC 3339 has no times.
 const maxEpoch = 253402300799
 
@@ -270,6 +247,9 @@ func (r recipe) check() error {
 	}
 	if len(r.signEFI) != 0 && len(r.signEFI) != 2 {
 		return fmt.Errorf("--sign-efi %s: want KEY,CERTIFICATES", strings.Join(r.signEFI, ","))
+	}
+	if r.signEFI != nil && r.signEFIWith != "" {
+		return errors.New("--sign-efi-with: --sign-efi says another way to sign; leave one out")
 	}
 	if err := checkArch(r.arch); err != nil {
 		return err

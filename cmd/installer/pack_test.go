@@ -336,3 +336,36 @@ func TestPackedShim(t *testing.T) {
 	require.Equal(t, exitUsage, status)
 	require.Contains(t, out, "it is no shim")
 }
+
+// A program that signs is believed nothing: what it makes is what it was given, and signed, or nothing is packed.
+func TestBadSigningPrograms(t *testing.T) {
+	t.Parallel()
+	dir, flags := parts(t)
+	key, certs := keyPair(t, dir)
+	for says, with := range map[string]string{
+		"no such file":                                  filepath.Join(dir, "gone"),
+		"sign vmlinuz.efi: ":                            script(t, "fails", "echo no token >&2; exit 3"),
+		"ended well and made no file":                   script(t, "nothing", "exit 0"),
+		"it has no signature":                           script(t, "copies", `cp "$1" "$2"`),
+		"what was signed: not a PE32+ image":            script(t, "empty", `: > "$2"`),
+		"what was signed: its sections are longer than": script(t, "cuts", `head -c -600 "$1" > "$2"`),
+	} {
+		layout := filepath.Join(dir, "none")
+		status, out := run(t, append(flags, "--output", layout, "--sign-efi-with", with)...)
+		require.NotZero(t, status, says)
+		require.Contains(t, out, says)
+		require.NoDirExists(t, layout, "nothing is begun")
+	}
+	status, out := run(t, append(flags, "--output", filepath.Join(dir, "none"), "--sign-efi-with", "true", "--sign-efi",
+		key+","+certs)...)
+	require.Equal(t, exitUsage, status)
+	require.Contains(t, out, "leave one out")
+}
+
+// script is a program that /bin/sh runs.
+func script(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\nset -e\n"+text+"\n"), 0o700))
+	return path
+}
