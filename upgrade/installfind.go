@@ -141,6 +141,10 @@ func (in *install) machine(part, record Device) (*Machine, error) {
 	if d, ok := in.dev.(device.Cached); ok {
 		c.DropCache = d.DropCache
 	}
-	c.Direct, c.NoDirect = device.Direct(part)
+	if c.whole = device.IsWhole(part); c.whole {
+		c.Direct = part
+	} else {
+		c.Direct, c.NoDirect = device.Direct(part)
+	}
 	return newMachine(c)
 }

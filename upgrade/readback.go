@@ -158,6 +158,9 @@ func (op *writing) follow(ctx context.Context, name string, w *bootfs.Writer, ev
 		op.beside = map[string]*readBack{}
 	}
 	op.beside[name] = b
+	if op.m.whole { // a flush costs nothing, and promises nothing
+		every = readBackSize
+	}
 	w.Trail(every, true, b.upTo)
 }
 
@@ -248,6 +251,8 @@ func (m *Machine) fromDevice() error {
 // how tells by what way a read-back leads to the device.
 func (m *Machine) how() string {
 	switch {
+	case m.whole:
+		return "from the file, which is flushed as a whole"
 	case m.Direct != nil:
 		return "past the cache (O_DIRECT)"
 	case m.DropCache != nil:

@@ -89,6 +89,7 @@ type config struct {
 	DropCache func() error // makes the next read of Boot come from the device; nil where there is no cache
 	// reads Boot's partition past every cache, also while it is written; nil: DropCache, then Boot
 	Direct   io.ReaderAt
+	whole    bool     // Boot is in a file that is flushed as a whole later: Direct reads that file
 	NoDirect error    // why there is no Direct, for people
 	Problems []string // of the partition table, for Status: one sentence each
 	// VersionsWarning is what is wrong with the window that the os-release sets.

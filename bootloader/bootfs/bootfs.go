@@ -87,6 +87,7 @@ type FS struct {
 	claim []byte   // one per cluster: who reaches it, see zones.go
 	lost  byte     // owners whose clusters are not all known, because something of theirs is damaged
 
+	spare    []byte // memory for blocks
 	problems []Problem
 	zeroed   bool  // zeros behind the end mark of a directory are written and not flushed
 	settled  bool  // what was read at Open is known to be on the medium

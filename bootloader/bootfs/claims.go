@@ -1,6 +1,7 @@
 package bootfs
 
 import (
+	"bytes"
 	"fmt"
 )
 
@@ -30,6 +31,48 @@ func (f *FS) mayTake(c uint32, owner byte, near neighbours, single bool) bool {
 	return data&(others|alone) == 0
 }
 
+// group is how many clusters free looks at together: a part of what a page of the table has.
+const group = 64
+
+// free returns how many clusters from c on owner may take, by one look at all that is near them: those of a group that
+// begins there. 0 says nothing: mayTake does.
+func (f *FS) free(c uint32, owner byte, near neighbours) uint32 {
+	v := &f.vol
+	end, others := min(c+group, v.end), owners&^owner
+	if c%group != 0 || near.tables[v.tablePage(c)]&others != 0 || !bytes.Equal(f.claim[c:end], none[:end-c]) {
+		return 0
+	}
+	who := byte(0)
+	for table := range 2 {
+		who |= nearby(near.blocks, v.tableBlock(table, c), v.tableBlock(table, end-1))
+	}
+	first, _ := v.dataBlocks(c)
+	_, last := v.dataBlocks(end - 1)
+	data := nearby(near.blocks, first, last)
+	first, _ = v.dataPages(c)
+	_, last = v.dataPages(end - 1)
+	data |= nearby(near.data, first, last)
+	if who&others != 0 || data&(others|alone) != 0 {
+		return 0
+	}
+	for _, e := range f.table[c:end] {
+		if e&entryMask == entryBad {
+			return 0
+		}
+	}
+	return end - c
+}
+
+var none [group]byte
+
+// nearby is who has something in b from first to last.
+func nearby(b []byte, first, last int64) (who byte) {
+	for _, w := range b[first : last+1] {
+		who |= w
+	}
+	return who
+}
+
 // extent is a run of clusters.
 type extent struct{ first, count uint32 }
 
@@ -42,21 +85,33 @@ func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 		return nil, nil
 	}
 	near := f.neighbours()
+	defer f.done(near.blocks)
 	var got []extent
 	left := n
 	for _, own := range []bool{true, false} {
 		skip := func(c uint32) bool { return (near.tables[f.vol.tablePage(c)]&owner != 0) != own }
-		f.each(owner, skip, func(c uint32) bool {
-			if skip(c) || !f.mayTake(c, owner, near, single) {
-				return true
+		f.each(owner, skip, func(c uint32) (seen uint32, more bool) {
+			if skip(c) {
+				return 1, true
+			}
+			n := uint32(0)
+			if !single && left >= group {
+				n = f.free(c, owner, near)
+			}
+			switch {
+			case n > 0:
+			case f.mayTake(c, owner, near, single):
+				n = 1
+			default:
+				return 1, true
 			}
 			if k := len(got) - 1; k >= 0 && got[k].first+got[k].count == c {
-				got[k].count++
+				got[k].count += n
 			} else {
-				got = append(got, extent{c, 1})
+				got = append(got, extent{c, n})
 			}
-			left--
-			return left > 0
+			left -= int64(n)
+			return n, left > 0
 		})
 		if left == 0 {
 			break
@@ -73,9 +128,10 @@ func (f *FS) take(owner byte, n int64, single bool) ([]extent, error) {
 	return got, nil
 }
 
-// each visits the clusters in the order in which owner takes them, until visit returns false. A page of the table is
-// left out as a whole where skip says so of its first cluster: it must say the same of all of them.
-func (f *FS) each(owner byte, skip, visit func(c uint32) bool) {
+// each visits the clusters in the order in which owner takes them, until visit wants no more; it says how many it has
+// seen, all in one page of the table. A page is left out as a whole where skip says so of its first cluster: it must
+// say the same of all of them.
+func (f *FS) each(owner byte, skip func(c uint32) bool, visit func(c uint32) (seen uint32, more bool)) {
 	start := uint32(2)
 	table, _ := f.vol.pages()
 	page := uint32(table / 4)
@@ -93,12 +149,16 @@ func (f *FS) each(owner byte, skip, visit func(c uint32) bool) {
 	start -= start % page
 	start = max(start, 2)
 	for _, part := range [][2]uint32{{start, f.vol.end}, {2, start}} {
-		for c := part[0]; c < part[1]; c++ {
+		for c := part[0]; c < part[1]; {
 			if c%page == 0 && skip(c) {
-				c += page - 1
-			} else if !visit(c) {
+				c += page
+				continue
+			}
+			n, more := visit(c)
+			if !more {
 				return
 			}
+			c += n
 		}
 	}
 }
@@ -114,12 +174,19 @@ func (f *FS) mark(run []extent, claim byte) {
 // room counts the clusters that owner can take, and all that nobody has.
 func (f *FS) room(owner byte, single bool) (own, all int64) {
 	near := f.neighbours()
+	defer f.done(near.blocks)
 	for c := uint32(2); c < f.vol.end; c++ {
+		if n := f.free(c, owner, near); n > 0 && !single {
+			own, all, c = own+int64(n), all+int64(n), c+n-1
+			continue
+		}
 		if f.claim[c] != 0 || f.table[c]&entryMask == entryBad {
 			continue
 		}
 		all++
-		if f.mayTake(c, owner, near, single) {
+		switch {
+		case near.tables[f.vol.tablePage(c)]&owners&^owner != 0: // as mayTake says, sooner
+		case f.mayTake(c, owner, near, single):
 			own++
 		}
 	}
@@ -152,6 +219,7 @@ func (f *FS) join(run []extent) {
 // the medium, not only in a cache.
 func (f *FS) settle(owner byte) error {
 	near := f.neighbours()
+	defer f.done(near.blocks)
 	perSector := uint32(f.vol.unit / 4)
 	for s := range f.stale {
 		if f.empty[s] || !f.mayMend(owner, near, int64(s)) {

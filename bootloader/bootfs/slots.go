@@ -113,6 +113,7 @@ func (f *FS) sectorOf(off int64) int64 { return off - off%int64(f.vol.unit) }
 // mayWriteSlots refuses slots in a block that another zone has something in.
 func (f *FS) mayWriteSlots(owner byte, lists ...[]int64) error {
 	blocks := f.blocks()
+	defer f.done(blocks)
 	for _, list := range lists {
 		for _, off := range list {
 			if others := blocks[off/blockSize] & owners &^ owner; others != 0 {

@@ -33,10 +33,15 @@ func (f *FS) zoneName(owner byte) string {
 }
 
 // blocks says for each block of the device who has something in it: an entry of either table, or data. It is made anew
-// for each operation, so it cannot go stale.
+// for each operation, so it cannot go stale; done gives its memory back for the next one.
 func (f *FS) blocks() []byte {
 	v := &f.vol
-	b := make([]byte, (v.size+blockSize-1)/blockSize)
+	b := f.spare
+	f.spare = nil
+	if b == nil {
+		b = make([]byte, (v.size+blockSize-1)/blockSize)
+	}
+	clear(b)
 	for i := int64(0); i*blockSize < v.fat[0]; i++ {
 		b[i] |= rest // boot sector and FSInfo
 	}
@@ -52,6 +57,9 @@ func (f *FS) blocks() []byte {
 	})
 	return b
 }
+
+// done ends the use of what blocks returned.
+func (f *FS) done(blocks []byte) { f.spare = blocks }
 
 // stride is how many clusters spans compares at once with those before them.
 const stride = 256

@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/pawl-os/pawl/partition/device"
 )
 
 func TestAnOutputAppearsWholeOrNotAtAll(t *testing.T) {
@@ -76,4 +79,39 @@ func TestAnOutputWhoseFolderVanishes(t *testing.T) {
 	require.ErrorContains(t, err, "make "+filepath.Join(dir, "disk.raw"))
 	_ = out.Close()
 	require.NoDirExists(t, dir)
+}
+
+// Zeros take no room in a file that is being made, and are written where something else was.
+func TestZerosInAnOutput(t *testing.T) {
+	out, err := NewOutput(filepath.Join(t.TempDir(), "disk.raw"))
+	require.NoError(t, err)
+	defer out.Close()
+	raw, err := out.Raw(8<<20, 512)
+	require.NoError(t, err)
+	require.True(t, device.IsWhole(raw))
+	put := func(p []byte, off int64) {
+		n, err := raw.WriteAt(p, off)
+		require.NoError(t, err)
+		require.Equal(t, len(p), n)
+	}
+	blocks := func() int64 {
+		var st unix.Stat_t
+		require.NoError(t, unix.Stat(out.Name(), &st))
+		return st.Blocks * 512
+	}
+	put(make([]byte, 4<<20), 1<<20)
+	require.Zero(t, blocks())
+	put([]byte{1}, 3<<20)
+	put(make([]byte, 4<<20), 1<<20)
+	got := []byte{2}
+	_, err = raw.ReadAt(got, 3<<20)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0}, got)
+	_, err = raw.WriteAt(make([]byte, 1<<20), 8<<20-512)
+	require.ErrorIs(t, err, unix.ENOSPC, "past the end, zeros or not")
+
+	there, err := Create(filepath.Join(t.TempDir(), "there.raw"), 1<<20)
+	require.NoError(t, err)
+	defer there.Close()
+	require.False(t, device.IsWhole(there))
 }

@@ -176,6 +176,9 @@ func (r *Raw) WriteAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write %d bytes at %d, disk image %s of %d bytes: %w", len(p), off, r.f.Name(), r.size,
 			syscall.ENOSPC)
 	}
+	if r.pending && int64(len(p)) >= chunkOfHole && isZero(p) && r.hole(off, int64(len(p))) {
+		return len(p), nil // they are there already, and take no room
+	}
 	return r.f.WriteAt(p, off)
 }
 
@@ -204,6 +207,9 @@ func (r *Raw) DropCache() error {
 	}
 	return unix.Fadvise(int(r.f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
+
+// Whole reports whether the file is flushed as a whole, by [Output.Commit]: see [device.Whole].
+func (r *Raw) Whole() bool { return r.pending }
 
 // WriteBack starts to write n bytes at off to the file's own disk and does not wait for them. It promises nothing: Sync
 // does.

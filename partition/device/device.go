@@ -48,6 +48,13 @@ type Backer interface {
 	WriteBack(off, n int64) error
 }
 
+// Whole is a device of which nothing counts before all of it is written: a file that is being made, and appears under
+// its name once it was flushed as a whole.
+type Whole interface {
+	// Whole reports so. Sync makes nothing durable then, and what is read back comes from where it was written to.
+	Whole() bool
+}
+
 // Zeroer is a device that writes zeros by itself.
 type Zeroer interface {
 	// Zero writes n zeros at off, as durable as what WriteAt writes.
@@ -84,6 +91,12 @@ func WriteBack(dev Reader, off, n int64) error {
 	return nil
 }
 
+// IsWhole reports whether nothing of dev counts before all of it is written. What is no [Whole] is a disk.
+func IsWhole(dev Reader) bool {
+	d, ok := dev.(Whole)
+	return ok && d.Whole()
+}
+
 // Zero writes n zeros at off: by one request where dev is a [Zeroer], else as data.
 func Zero(dev Device, off, n int64) error {
 	if d, ok := dev.(Zeroer); ok {
@@ -94,7 +107,7 @@ func Zero(dev Device, off, n int64) error {
 }
 
 // Section is size bytes of dev from off on. Reads and writes outside of it fail; Sync and [DropCache] are the whole
-// device's. It is [Cached], a [Bypass] and a [Backer] as far as dev is.
+// device's. It is [Cached], a [Bypass], a [Backer] and [Whole] as far as dev is.
 func Section(dev Device, off, size int64) Device { return &section{dev, off, size} }
 
 type section struct {
@@ -138,3 +151,5 @@ func (s *section) Direct() (io.ReaderAt, error) {
 }
 
 func (s *section) WriteBack(off, n int64) error { return WriteBack(s.dev, s.off+off, n) }
+
+func (s *section) Whole() bool { return IsWhole(s.dev) }
