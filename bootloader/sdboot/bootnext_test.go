@@ -1,6 +1,7 @@
 package sdboot_test
 
 import (
+	"io/fs"
 	"syscall"
 	"testing"
 
@@ -138,6 +139,33 @@ func TestTheOptionThatStartedThisBootCannotBeRead(t *testing.T) {
 			require.ErrorContains(t, blocked, efivar.Boot(started).Name+" started this boot and cannot be read")
 			require.NoError(t, r.Prepare(bootloader.B, fill(t, r), 2))
 			require.ErrorIs(t, r.Arm(bootloader.B, 2), bootloader.ErrForeign)
+		})
+	}
+}
+
+// Firmware that does not use BootNext up, and an option that can no longer be read: what BootNext names started this
+// boot, so the confirm takes it away.
+func TestABootNextThatIsLeftGoesWithTheConfirm(t *testing.T) {
+	r := armedDirect(t)
+	_, err := r.Boot()
+	require.NoError(t, err)
+	n := number(t, r, "BootCurrent")[0]
+	require.Equal(t, uint16(0x50), n)
+	for name, left := range map[string]uint16{"ours": n, "another's": n + 1} {
+		t.Run(name, func(t *testing.T) {
+			m := r.Machine.Clone()
+			require.NoError(t, m.Vars.Write(efivar.Global("BootNext"), efivar.Variable{Attributes: efivar.Kept,
+				Data: efivar.EncodeNumbers(left)}))
+			m.Vars.Unreadable = map[efivar.Name]error{efivar.Boot(n): syscall.EIO, efivar.Boot(n + 1): syscall.EIO}
+			trial, err := direct.Rig(m)
+			require.NoError(t, err)
+			require.NoError(t, trial.Confirm(bootloader.B))
+			_, err = m.Vars.Read(efivar.Global("BootNext"))
+			if left == n {
+				require.ErrorIs(t, err, fs.ErrNotExist)
+			} else {
+				require.NoError(t, err)
+			}
 		})
 	}
 }

@@ -139,16 +139,33 @@ func (l *Loader) nextSlot() (s bootloader.Slot, foreign error, err error) {
 
 // nextLost reports whether BootNext names an option that is not there, as Disarm leaves it where it cannot be deleted.
 func (l *Loader) nextLost() bool {
-	v, err := l.vars.Read(efivar.Global(nextBoot))
-	if err != nil {
-		return false
-	}
-	n, err := efivar.DecodeNumber(v.Data)
+	n, err := l.next()
 	if err != nil {
 		return false
 	}
 	_, err = l.vars.Read(efivar.Boot(n))
 	return missing(err)
+}
+
+// nextUnread reports whether BootNext names the option that started this boot, and that one can no longer be read.
+// Firmware that does not use BootNext up leaves it so.
+func (l *Loader) nextUnread() bool {
+	n, err := l.next()
+	if err != nil {
+		return false
+	}
+	current, set, err := bootorder.Current(l.vars)
+	_, unread := bootorder.Option(l.vars, n)
+	return err == nil && set && n == current && unread != nil && !missing(unread)
+}
+
+// next is the number that BootNext holds.
+func (l *Loader) next() (uint16, error) {
+	v, err := l.vars.Read(efivar.Global(nextBoot))
+	if err != nil {
+		return 0, err
+	}
+	return efivar.DecodeNumber(v.Data)
 }
 
 // commit is the one write of Arm, read back. What cannot be read back is deleted again: Disarm would not know that it
@@ -215,7 +232,9 @@ func (l *Loader) release(confirmed bootloader.Slot) error {
 		err  error
 	}{{efivar.Global(nextBoot), next, nextErr}, {efivar.Loader(oneShot), once, onceErr}} {
 		err := v.err
-		if _, unread := l.vars.Read(v.name); unread != nil && !missing(unread) && confirmed != bootloader.None {
+		_, unread := l.vars.Read(v.name)
+		hidden := unread != nil && !missing(unread) || v.name == efivar.Global(nextBoot) && l.nextUnread()
+		if hidden && confirmed != bootloader.None {
 			_ = l.clear(v.name)
 		}
 		if err == nil && v.slot != bootloader.None {
