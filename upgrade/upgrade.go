@@ -51,8 +51,7 @@ var (
 	ErrDoesNotFit = errors.New("the boot file system is too small for the image")
 	// ErrUnfit is returned when the image's files cannot be booted. Do: fix the image, or force.
 	ErrUnfit = errors.New("the image cannot be booted")
-	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade to the version
-	// wanted.
+	// ErrNothingToRollBack is returned when the other slot holds nothing to go back to. Do: upgrade.
 	ErrNothingToRollBack = errors.New("the other slot holds nothing to go back to")
 	// ErrUnproved is returned when the version in the other slot was to be tried and never confirmed. Do: upgrade, or
 	// force.
