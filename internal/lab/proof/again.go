@@ -58,7 +58,7 @@ func (r *recorded) again(m *machine, booted label) error {
 	}
 	to := m.last.Slot.Other()
 	if r.op.end == arms && r.op.name == "rollback" {
-		if err := m.rollback(); err != nil {
+		if err := r.op.do(m); err != nil {
 			return err
 		}
 	} else {

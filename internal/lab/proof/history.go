@@ -132,7 +132,7 @@ func (p *proof) choose(m *machine, rnd *rand.Rand) (operation, error) {
 			return store.Set(0x0a, []byte(version))
 		}}, nil
 	case n <= 2 && whole && st.Loader.Armed == bootloader.None && len(st.Loader.Bootable) == 2:
-		return operation{name: "rollback", end: arms, commit: "arm", what: otherSlot, do: (*machine).rollback}, nil
+		return operation{name: "rollback", end: arms, commit: "arm", what: otherSlot, do: (*machine).goBack}, nil
 	case n <= 4:
 		return operation{name: "prepare", end: stays, disarms: true, do: func(m *machine) error {
 			img, err := m.kit.Image(version)

@@ -137,6 +137,16 @@ func (m *machine) rollback() error {
 	})
 }
 
+// goBack is a rollback by order, to what failed its trial or never had one, too.
+func (m *machine) goBack() error {
+	o := m.options(false)
+	o.Force = true
+	return m.with(func(s *upgrade.Machine) error {
+		_, err := s.Rollback(m.context(), o)
+		return err
+	})
+}
+
 func (m *machine) failed(reason string) error {
 	return m.with(func(s *upgrade.Machine) error { return s.Failed(m.context(), reason) })
 }
