@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -190,7 +191,7 @@ func (r recipe) pack(ctx context.Context, epoch string) (reference string, err e
 	if err := r.signAll(ctx, img.Assets); err != nil {
 		return "", err
 	}
-	img.Assets = append(img.Assets, root...)
+	img.Assets = slices.Concat(root, img.Assets)
 	return r.store(ctx, img)
 }
 

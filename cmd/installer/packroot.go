@@ -22,8 +22,8 @@ func (r recipe) checkRoot() error {
 }
 
 // rootImage is the root file system image, if there is to be one, and adds to the kernel's arguments by which root hash
-// it is trusted. It goes behind what boots, by which an upgrade sees early what an image is. The caller closes what is
-// opened, after an error too.
+// it is trusted. Its layer goes below what boots, by which an upgrade sees early what an image is: layers are read from
+// the top down. The caller closes what is opened, after an error too.
 func (r recipe) rootImage(ctx context.Context, version string, p *pack.UKIParts) ([]pack.Asset, []io.Closer, error) {
 	if r.root == "" {
 		return nil, nil, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,6 +50,12 @@ func TestAPackedRootIsFoundByItsKernel(t *testing.T) {
 		line := boots.Cmdline
 		img, err := image.Open(t.Context(), ref, image.Options{Arch: "amd64"})
 		require.NoError(t, err)
+		var order []string
+		require.NoError(t, img.Extract(t.Context(), func(a image.Asset, _ io.Reader) error {
+			order = append(order, a.Name)
+			return nil
+		}, nil))
+		require.Equal(t, "images/root", order[len(order)-1], "what boots is looked at before anything is cleared")
 		n := slices.IndexFunc(img.Assets, func(a image.Asset) bool { return a.Name == "images/root" })
 		hash := img.Assets[n].Verity
 		if stub { // the model hands over the loader's arguments, not those in the UKI

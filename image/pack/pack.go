@@ -59,7 +59,7 @@ type Image struct {
 	// required
 	Version     string
 	Arch        string      // GOARCH; required
-	Assets      []Asset     // their order is the order of the layers; none in a base only, see Entrypoint
+	Assets      []Asset     // the lowest layer first, the last is read first; none in a base only, see Entrypoint
 	Compression Compression // the zero value is Zstd
 	Created     time.Time   // recorded in the image and on each file; zero is the Unix epoch and is not recorded
 

@@ -256,7 +256,7 @@ func (i *Images) Reference(version string, s Spec) (string, error) {
 		s.Assets = []pack.Asset{asset, pack.Data(pack.LoaderAsset, own)}
 	}
 	if s.Root != nil {
-		s.Assets = append(slices.Clone(s.Assets), pack.Data("images/"+bootloader.RootImage, s.Root))
+		s.Assets = slices.Concat([]pack.Asset{pack.Data("images/"+bootloader.RootImage, s.Root)}, s.Assets)
 	}
 	if s.Shim != nil {
 		s.Assets = append(s.Assets, pack.Data(pack.ShimAsset, s.Shim))
