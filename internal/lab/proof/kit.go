@@ -24,17 +24,30 @@ const payload = 3000
 
 // TinyKit makes small machines: a disk of 56 MiB and systems of 5 KiB, whose images lie in dir.
 func TinyKit(ctx context.Context, dir string, loader string) (*Kit, error) {
+	return tinyKit(ctx, dir, loader, false)
+}
+
+// TinyRootedKit makes the same machines with a root in a partition ([RootOf]), for which there has to be one.
+func TinyRootedKit(ctx context.Context, dir string, loader string) (*Kit, error) {
+	return tinyKit(ctx, dir, loader, true)
+}
+
+func tinyKit(ctx context.Context, dir string, loader string, root bool) (*Kit, error) {
 	k, err := newKit(ctx, dir, loader, func(version string) (virtual.Spec, error) {
-		return virtual.Spec{
+		s := virtual.Spec{
 			Size: payload, GRUB: loader != loaders.SystemdBoot, Kernel: loader == loaders.SystemdBoot &&
 				isKernel(version),
 			Cmdline: arguments(version), Loader: loaderOf(version), Shim: shimOf(version),
-		}, nil
+		}
+		if root {
+			s.Root = RootOf(version)
+		}
+		return s, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	k.Shims = true
+	k.Shims, k.Root = true, root
 	return k, nil
 }
 

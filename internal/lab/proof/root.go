@@ -20,12 +20,13 @@ const rooted = loaders.SystemdBoot + "+root"
 // rootAsset is the root image in an installer image, and rootSize how long it is in bytes: eight blocks of 512.
 const rootAsset, rootSize = "images/" + bootloader.RootImage, 4096
 
-func rootOf(version string) []byte { return pattern("root of "+version, rootSize) }
+// RootOf is the root of a version.
+func RootOf(version string) []byte { return pattern("root of "+version, rootSize) }
 
 // RootedKit makes the machines of [TinyKit] with systemd-boot and a root in a partition.
 func RootedKit(ctx context.Context, dir string) (*Kit, error) {
 	k, err := newKit(ctx, dir, loaders.SystemdBoot, func(version string) (virtual.Spec, error) {
-		return virtual.Spec{Size: payload, Loader: loaderOf(version), Root: rootOf(version)}, nil
+		return virtual.Spec{Size: payload, Loader: loaderOf(version), Root: RootOf(version)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func (h *hand) listRoot() error {
 		return err
 	}
 	h.man.Images = []bootloader.Image{{Name: bootloader.RootImage, Partition: p.GUID, Size: rootSize,
-		SHA256: hash(rootOf(h.man.Version))}}
+		SHA256: hash(RootOf(h.man.Version))}}
 	return nil
 }
 
@@ -102,7 +103,7 @@ func (h *hand) image() error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.WriteAt(rootOf(h.man.Version), 0); err != nil {
+	if _, err := p.WriteAt(RootOf(h.man.Version), 0); err != nil {
 		return err
 	}
 	return p.Sync()

@@ -32,7 +32,7 @@ func grub(l string) bool   { return l != loaders.SystemdBoot }
 
 // disturbances are all that the generator knows.
 func disturbances() []disturbance {
-	return slices.Concat(variables(), files(), times(), starts())
+	return slices.Concat(variables(), files(), times(), starts(), rootDisturbances())
 }
 
 // choose draws a disturbance for a loader.

@@ -84,11 +84,19 @@ func newRun(ctx context.Context, dir string, o Options) (*run, error) {
 	}
 	r := &run{Options: o, lives: map[string][]*life{}, kinds: disturbances(), tallies: newTallies()}
 	for _, loader := range loaders.Names() {
-		kit, err := proof.TinyKit(ctx, filepath.Join(dir, loader), loader)
+		plain, err := proof.TinyKit(ctx, filepath.Join(dir, loader), loader)
 		if err != nil {
 			return nil, err
 		}
-		for _, l := range layouts(o.Layouts, rand.New(rand.NewSource(1))) {
+		rooted, err := proof.TinyRootedKit(ctx, filepath.Join(dir, loader+"-rooted"), loader)
+		if err != nil {
+			return nil, err
+		}
+		for i, l := range layouts(o.Layouts, rand.New(rand.NewSource(1))) {
+			kit := plain
+			if hasRoots(i) {
+				kit, l.roots = rooted, true
+			}
 			r.lives[loader] = append(r.lives[loader], &life{kit: kit, layout: l})
 		}
 	}
@@ -175,6 +183,9 @@ func (r *run) plan(seed int64) plan {
 	}
 	p.judge.staged, p.judge.plans = d.Intn(6) == 0, d.Intn(6) == 0 // each is rehearsed once more
 	p.judge.promise, p.judge.second = d.Intn(5), d.Intn(5) < 2
+	if hasRoots(p.life) {
+		p.changes = append(p.changes, r.rootChanges(d)...)
+	}
 	return p
 }
 

@@ -26,14 +26,19 @@ type layout struct {
 	apart   bool                // the slots were made apart from all else, as a person does who follows ErrShared
 	shuffle bool                // files were copied in any order
 	names   func(string) string // how the copying tool spells names
+	roots   bool                // there is a pair of partitions for them
 	say     string
 }
 
 func (l layout) String() string {
-	if l.ours {
-		return fmt.Sprintf("boot file system of %d MiB as installed", l.size/mib)
+	roots := ""
+	if l.roots {
+		roots = "roots in partitions, "
 	}
-	return fmt.Sprintf("boot file system of %d MiB formatted and filled by others: clusters of %d, %d reserved "+
+	if l.ours {
+		return fmt.Sprintf("%sboot file system of %d MiB as installed", roots, l.size/mib)
+	}
+	return roots + fmt.Sprintf("boot file system of %d MiB formatted and filled by others: clusters of %d, %d reserved "+
 		"sectors, %d tables%s",
 		l.size/mib, l.cluster, l.reserve, l.tables, l.say)
 }
@@ -183,5 +188,8 @@ func (l layout) fill(m *machine, r *rand.Rand) error {
 func (l layout) partitions() []partition.Spec {
 	specs := partition.Default(partition.Defaults{EFI: l.size, State: 3 * mib, Seed: "environment"})
 	specs[len(specs)-1].Size = mib
+	if l.roots {
+		specs = append(specs, partition.Pair{Image: bootloader.RootImage, Size: mib}.Specs(nil, "environment")...)
+	}
 	return specs
 }

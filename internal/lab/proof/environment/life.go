@@ -37,7 +37,7 @@ func (l *life) live(ctx context.Context, seed int64) ([]day, error) {
 }
 
 func (l *life) make(ctx context.Context, r *rand.Rand) error {
-	m := &machine{kit: l.kit, disk: &disk{Disk: disktest.New(l.layout.size+8*mib, 512)}, vars: &store{
+	m := &machine{kit: l.kit, disk: &disk{Disk: disktest.New(l.layout.size+10*mib, 512)}, vars: &store{
 		Memory: efivar.NewMemory(), readOnly: l.kit.Loader == loaders.GRUBBIOS, // which has none
 	}}
 	img, err := l.kit.Image("1.1.0")

@@ -276,7 +276,7 @@ func (m *machine) runs(o predict.Outcome) (s system, ok bool) {
 	if ok && !strings.HasSuffix(o.Path, ".efi") { // the initramfs and the arguments are of the same version
 		ok = strings.Contains(o.Cmdline+" ", "proof.version="+s.version+" ") && m.initrd(s.version) == s.initrd
 	}
-	return s, ok
+	return s, ok && m.hasRoot(s.slot, s.version)
 }
 
 func (s system) String() string { return fmt.Sprintf("%s in slot %v", s.version, s.slot) }

@@ -18,6 +18,11 @@ func (j judge) armed(c *machine, a attempt.Attempt) error {
 		return err
 	}
 	if j.promise == 0 {
+		if c.kit.Root {
+			if err := j.losesRoot(c.clone(), a, tries); err != nil {
+				return err
+			}
+		}
 		return j.doesNotLoad(c.clone(), a)
 	}
 	t := c.clone()
