@@ -24,6 +24,7 @@ func (b *boot) systemdBoot(v *volume, path string, sections []section) error {
 	version := loaderVersion(sections)
 	b.introduce(v, path, version)
 	conf, said := b.loaderConf(v)
+	b.enrolls(v, conf)
 	s := b.settings(conf, version)
 	entries, err := b.entries(v, path, version)
 	if err != nil {

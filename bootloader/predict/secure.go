@@ -70,6 +70,16 @@ func (b *boot) accepted(v *volume, path string, f file, t *taken, sections []sec
 	return err
 }
 
+// enrolls notes that systemd-boot enrolls keys before anything else, where the firmware has none. What they accept
+// afterwards is not looked at: whoever put them there did.
+func (b *boot) enrolls(v *volume, conf map[string]string) {
+	if b.trusts.SetupMode() && conf["secure-boot-enroll"] == "force" {
+		if _, err := v.open("loader/keys/auto/PK.auth"); err == nil {
+			b.unsure("systemd-boot enrolls the keys in loader/keys/auto, and Secure Boot is on from then on")
+		}
+	}
+}
+
 // unsure notes what is taken for granted.
 func (b *boot) unsure(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)

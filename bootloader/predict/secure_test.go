@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"maps"
+	"path"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -155,4 +156,30 @@ func TestFirmwareThatRefuses(t *testing.T) {
 	o, err := m.Boot()
 	require.NoError(t, err)
 	require.NotEmpty(t, o.Stuck)
+}
+
+// A loader that would enroll keys says so: afterwards a firmware checks that did not.
+func TestKeysThatAreEnrolled(t *testing.T) {
+	const conf = "default pawl-a.conf\ntimeout 0\nsecure-boot-enroll force\n"
+	for name, c := range map[string]struct {
+		conf, keys string
+		setup      byte
+		told       int
+	}{
+		"in setup mode":        {conf, "loader/keys/auto/PK.auth", 1, 1},
+		"in user mode":         {conf, "loader/keys/auto/PK.auth", 0, 0},
+		"no keys":              {conf, "loader/keys/other/PK.auth", 1, 0},
+		"and it is not to ask": {"default pawl-a.conf\ntimeout 0\n", "loader/keys/auto/PK.auth", 1, 0},
+	} {
+		m := disk(t, base(map[string]string{"loader/loader.conf": c.conf}))
+		f, err := m.FS()
+		require.NoError(t, err)
+		require.NoError(t, f.Mkdir(path.Dir(c.keys)))
+		require.NoError(t, f.WriteFile(c.keys, []byte("keys")))
+		require.NoError(t, m.Vars.Write(efivar.Global("SetupMode"), efivar.Variable{Attributes: 6, Data: []byte{c.setup}}))
+		o, err := m.Boot()
+		require.NoError(t, err)
+		require.Equal(t, bootloader.A, o.Slot, "%s: %v", name, o.Log)
+		require.Len(t, o.Unsure, c.told, "%s: %v", name, o.Unsure)
+	}
 }

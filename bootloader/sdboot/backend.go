@@ -21,7 +21,13 @@ const MaxTries = 9
 type Backend struct {
 	Title   string
 	Timeout int
+	// Enroll has a loader that Install puts on a disk enroll the keys in [KeysDir] where the firmware has none (setup
+	// mode), without asking, and restart: Secure Boot is on from then on.
+	Enroll bool
 }
+
+// KeysDir is where systemd-boot finds what it enrolls by itself: db.auth, KEK.auth and PK.auth.
+const KeysDir = "loader/keys/auto"
 
 var _ bootloader.KernelChecker = Backend{}
 
@@ -65,8 +71,8 @@ func (Backend) MaxTries() int { return MaxTries }
 func (Backend) Fits(bootloader.Disk) error { return nil }
 
 // Install implements [bootloader.Backend].
-func (Backend) Install(_ bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
-	return install(boot, files[format.SystemdBoot], files[format.Shim])
+func (b Backend) Install(_ bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
+	return install(boot, files[format.SystemdBoot], files[format.Shim], b.Enroll)
 }
 
 // CheckKernel implements bootloader.KernelChecker: firmware is to start the kernel, so it has to be a program for EFI.

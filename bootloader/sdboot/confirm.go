@@ -79,7 +79,8 @@ func (l *Loader) confirm(s bootloader.Slot) error {
 			return fmt.Errorf("a variable that outranks loader.conf cannot be deleted: %w", kept(err))
 		}
 	}
-	if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(s), timeout: l.Timeout})); err != nil {
+	if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(s), timeout: l.Timeout,
+		enroll: d.conf.enroll})); err != nil {
 		return err
 	}
 	for _, name := range outranking {

@@ -126,7 +126,8 @@ func (l *Loader) commitCounted(d disk, s bootloader.Slot, tries int) error {
 	if err := l.FS.Overwrite(path, sector); err != nil {
 		return err
 	}
-	want := encodeConf(conf{defaultID: entryID(d.state.Default), counts: true, timeout: l.Timeout})
+	want := encodeConf(conf{defaultID: entryID(d.state.Default), counts: true, timeout: l.Timeout,
+		enroll: d.conf.enroll})
 	if err := l.FS.Overwrite(confPath, want); err != nil {
 		return err
 	}

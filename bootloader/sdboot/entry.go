@@ -193,6 +193,7 @@ type conf struct {
 	preferredID string // outranks it, in lower case; "" when it names none. Never written by us
 	counts      bool   // the default is in a comment, and the order of the entries decides: see Counting
 	timeout     int
+	enroll      bool // keys for Secure Boot are enrolled where the firmware has none
 }
 
 // commented begins the line of a default that is not to be followed.
@@ -207,6 +208,9 @@ func (c conf) slot() bootloader.Slot {
 
 func encodeConf(c conf) []byte {
 	text := fmt.Sprintf("timeout %d\n", c.timeout)
+	if c.enroll {
+		text += "secure-boot-enroll force\n"
+	}
 	if c.defaultID != "" {
 		text = "default " + c.defaultID + "\n" + text
 	}
@@ -237,6 +241,8 @@ func decodeConf(data []byte) (c conf, whole bool) {
 		case "timeout":
 			n, err := strconv.Atoi(value)
 			c.timeout, timed = n, err == nil && n >= 0
+		case "secure-boot-enroll":
+			c.enroll = value == "force"
 		}
 	})
 	return c, timed && len(data) == sectorSize && bytes.Equal(encodeConf(c), data)

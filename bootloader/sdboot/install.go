@@ -14,10 +14,10 @@ import (
 //
 //  1. directories; loader.conf without a default; two empty entries. A cut: firmware finds no loader.
 //  2. the loader. A cut: no loader (or the old one); after it, one that finds nothing to boot.
-func Install(fsys *bootfs.FS, loader []byte) error { return install(fsys, loader, nil) }
+func Install(fsys *bootfs.FS, loader []byte) error { return install(fsys, loader, nil, false) }
 
-// install is Install with the loader behind a shim, where that is not nil.
-func install(fsys *bootfs.FS, loader, shim []byte) error {
+// install is Install with the loader behind a shim, where that is not nil; enroll is [Backend]'s.
+func install(fsys *bootfs.FS, loader, shim []byte, enroll bool) error {
 	if _, err := bootorder.Machine(loader); err != nil {
 		return fmt.Errorf("install systemd-boot: %w", err)
 	}
@@ -30,7 +30,7 @@ func install(fsys *bootfs.FS, loader, shim []byte) error {
 		path string
 		data []byte
 	}{
-		{confPath, encodeConf(conf{})},
+		{confPath, encodeConf(conf{enroll: enroll})},
 		{entryPath(bootloader.A), empty()},
 		{entryPath(bootloader.B), empty()},
 	}

@@ -100,7 +100,7 @@ func (l *Loader) settle(d disk) error {
 	}
 	if d.conf.slot() != d.state.Default || d.conf.preferredID != "" || d.conf.counts {
 		if err := l.FS.Overwrite(confPath, encodeConf(conf{defaultID: entryID(d.state.Default),
-			timeout: l.Timeout})); err != nil {
+			timeout: l.Timeout, enroll: d.conf.enroll})); err != nil {
 			return err
 		}
 	}

@@ -125,6 +125,9 @@ func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 // Checks reports whether this firmware checks signatures, or may.
 func (f Firmware) Checks() bool { return f.on || f.unknown != nil }
 
+// SetupMode reports whether the firmware has no platform key, so that whoever runs can enroll keys.
+func (f Firmware) SetupMode() bool { return !f.Checks() && f.setup }
+
 // String says in which mode the firmware is.
 func (f Firmware) String() string {
 	switch {

@@ -27,7 +27,7 @@ type diskRecipe struct {
 	from                               source
 	labels                             labels
 	output, format, size, seed, loader string
-	target, profile                    string
+	target, profile, enroll            string
 	active, compress, plan             bool
 	sector                             int
 	add                                additions
@@ -70,6 +70,8 @@ func imageCommand() *cobra.Command {
 	f.BoolVar(&r.plan, "plan", false, "say what would be made, and make nothing")
 	r.labels.flag(c)
 	loaderFlags(c, &r.loader, &r.active)
+	f.StringVar(&r.enroll, "enroll", "", "directory with PK.auth, KEK.auth and db.auth: systemd-boot enrolls them at the "+
+		"first start\nwhere firmware has no keys (setup mode), and Secure Boot is on from then on")
 	r.add.flags(c)
 	profileFlag(c, &r.profile)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -121,6 +123,11 @@ func (r *diskRecipe) check(epoch string) (err error) {
 	}
 	if r.o.Loader, err = parseLoader(r.loader, r.active); err != nil {
 		return err
+	}
+	if r.enroll != "" {
+		if err := enroll(r.enroll, &r.o); err != nil {
+			return usage("--enroll", err)
+		}
 	}
 	if r.o.Labels, err = r.labels.parse(); err != nil {
 		return err
