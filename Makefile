@@ -63,7 +63,8 @@ soak: deps
 bench: deps
 	hack/bench.sh
 
-# What an upgrade downloads of Debian's packages when some got updates: fetches them. Needs squashfs-tools.
+# What an upgrade downloads of Debian's packages when some got updates: fetches them. Needs squashfs-tools and
+# cpio.
 bench-delta: deps
 	hack/bench-delta.sh
 

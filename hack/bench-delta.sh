@@ -10,7 +10,9 @@ packages="libssl3 openssl systemd libc6 perl-base libperl5.36 python3.11-minimal
 	libgnutls30 openssh-server curl libcurl4 sudo libexpat1 git"
 kernels="53 54"
 mkdir -p "$dir/debs"
-command -v mksquashfs >/dev/null || { echo "bench-delta: needs Debian's squashfs-tools" >&2; exit 1; }
+for program in mksquashfs cpio; do
+	command -v $program >/dev/null || { echo "bench-delta: needs Debian's squashfs-tools and cpio" >&2; exit 1; }
+done
 
 # fetch NAME VERSION
 fetch() {
@@ -20,18 +22,22 @@ fetch() {
 	echo "$file"
 }
 
+# picked NAME SIDE is the oldest or the newest version of a package.
+picked() {
+	local version= v
+	for v in $(apt-cache madison "$1" | awk '{print $3}' | sort -u); do
+		if [ -z "$version" ] || { [ "$2" = old ] && dpkg --compare-versions "$v" lt "$version"; } ||
+			{ [ "$2" = new ] && dpkg --compare-versions "$v" gt "$version"; }; then
+			version=$v
+		fi
+	done
+	fetch "$1" "$version"
+}
+
 for p in $packages; do
-	versions=$(apt-cache madison "$p" | awk '{print $3}' | sort -u)
 	for side in old new; do
-		version=
-		for v in $versions; do
-			if [ -z "$version" ] || { [ $side = old ] && dpkg --compare-versions "$v" lt "$version"; } ||
-				{ [ $side = new ] && dpkg --compare-versions "$v" gt "$version"; }; then
-				version=$v
-			fi
-		done
 		mkdir -p "$dir/tree.$side"
-		dpkg-deb -x "$(fetch "$p" "$version")" "$dir/tree.$side"
+		dpkg-deb -x "$(picked "$p" $side)" "$dir/tree.$side"
 	done
 done
 export SOURCE_DATE_EPOCH=1700000000 E2FSPROGS_FAKE_TIME=1700000000
@@ -42,6 +48,14 @@ for side in old new; do
 	rm -f "$dir/ext4.$side"
 	mke2fs -q -t ext4 -d "$dir/tree.$side" -U 00000000-0000-4000-8000-000000000001 \
 		-E hash_seed=00000000-0000-4000-8000-000000000002 "$dir/ext4.$side" 400M
+	# An initramfs of a part of that, packed with zstd; its unpacked row is made by the program.
+	mkdir -p "$dir/early.$side"
+	for p in libc6 systemd libssl3 openssl; do
+		dpkg-deb -x "$(picked "$p" $side)" "$dir/early.$side"
+	done
+	find "$dir/early.$side" -exec touch -h -d @1700000000 {} +
+	(cd "$dir/early.$side" && find . | sort | cpio --quiet --reproducible -R 0:0 -H newc -o) |
+		zstd -q -19 >"$dir/initramfs.$side"
 done
 side=old
 for k in $kernels; do

@@ -5,9 +5,10 @@
 //
 //	go run ./internal/lab/bench/delta [-floor] DIR
 //
-// DIR has pairs of files, NAME.old and NAME.new; hack/bench-delta.sh makes them of Debian's packages. The registry is
-// the one of the tests, and counts what it sends. A row with a bound ends in "ok" or "falls short"; the last line is
-// for scripts.
+// DIR has pairs of files, NAME.old and NAME.new; hack/bench-delta.sh makes them of Debian's packages. Of an initramfs
+// there is one more row, as `installer pack --repack` stores it. The registry is the one of the tests, and counts what
+// it sends; each pull is a process of its own, whose memory is its own. A row with a bound ends in "ok" or "falls
+// short"; the last line is for scripts.
 package main
 
 import (
@@ -17,24 +18,29 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/pawl-os/pawl/image"
 	"github.com/pawl-os/pawl/image/pack"
-	"github.com/pawl-os/pawl/internal/harness/testregistry"
 )
 
 func main() {
 	floor := flag.Bool("floor", false, "also make patches by zstd -19 --patch-from, the least that can be downloaded")
+	pulled := flag.String("pull", "", "what each pull is: it pulls this reference, by what the file DIR has")
+	size := flag.Int64("size", 0, "with -pull: so many bytes of the file")
 	flag.Parse()
+	if *pulled != "" {
+		if err := pull(context.Background(), *pulled, flag.Arg(0), *size); err != nil {
+			fmt.Fprintln(os.Stderr, "delta bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "delta bench: want a directory with pairs NAME.old and NAME.new")
 		os.Exit(2)
@@ -50,43 +56,94 @@ func bench(ctx context.Context, dir string, floor bool) error {
 	if err != nil || len(pairs) == 0 {
 		return errors.Join(err, fmt.Errorf("no pairs NAME.old and NAME.new in %s", dir))
 	}
-	rows, bounds, short := 0, 0, 0
+	var t table
 	for _, path := range pairs {
 		if info, err := os.Stat(path); err != nil || info.IsDir() {
 			continue
 		}
 		name := strings.TrimSuffix(path, ".new")
-		r, err := measure(ctx, name+".old", path, floor)
+		err := t.row(ctx, filepath.Base(name), name+".old", path, floor)
+		if err == nil && strings.HasPrefix(filepath.Base(name), "initramfs") {
+			err = t.repacked(ctx, filepath.Base(name), name+".old", path, floor)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		rows++
-		fmt.Printf("delta: %s bytes=%d chunks=%d requests=%d seconds=%.1f patch=%d requests=%d seconds=%.1f whole=%d "+
-			"blocks=%d floor=%d\n", filepath.Base(name), r.size, r.chunks.bytes, r.chunks.requests, r.chunks.seconds,
-			r.patch.bytes, r.patch.requests, r.patch.seconds, r.whole, r.blocks, r.floor)
-		chunks, patch := r.chunks.bytes, r.patch.bytes
-		for _, b := range []struct {
-			what    string
-			got, of int64
-			most    float64
-		}{
-			{"chunks / whole", chunks, r.whole, 1.01}, // tables, for what no chunk is found of
-			{"chunks / blocks of 4 KiB", chunks, r.blocks, 1.01},
-			{"patch / zstd -19 --patch-from", patch, r.floor, 1.15},
-		} {
-			if b.of == 0 {
-				continue
-			}
-			verdict, at := "ok", float64(b.got)/float64(b.of)
-			if at > b.most {
-				verdict, short = "falls short", short+1
-			}
-			bounds++
-			fmt.Printf("delta: %s %s %.2f at most %.2f %s\n", filepath.Base(name), b.what, at, b.most, verdict)
+	}
+	fmt.Printf("delta: rows=%d bounds=%d short=%d\n", t.rows, t.bounds, t.short)
+	return nil
+}
+
+// table is what is counted.
+type table struct{ rows, bounds, short int }
+
+// maxMemory is what a pull may take at most, in MiB.
+const maxMemory = 40
+
+// row measures one pair and prints what it found.
+func (t *table) row(ctx context.Context, name, old, new string, floor bool) error {
+	r, err := measure(ctx, old, new, floor)
+	if err != nil {
+		return err
+	}
+	t.rows++
+	chunks, patch := r.chunks, r.patch
+	fmt.Printf("delta: %s bytes=%d chunks=%d requests=%d seconds=%.1f memory=%dMiB patch=%d requests=%d seconds=%.1f "+
+		"memory=%dMiB whole=%d blocks=%d floor=%d\n", name, r.size, chunks.bytes, chunks.requests, chunks.seconds,
+		chunks.Memory, patch.bytes, patch.requests, patch.seconds, patch.Memory, r.whole, r.blocks, r.floor)
+	for _, b := range []struct {
+		what    string
+		got, of int64
+		most    float64
+	}{
+		{"chunks / whole", chunks.bytes, r.whole, 1.01}, // tables, for what no chunk is found of
+		{"chunks / blocks of 4 KiB", chunks.bytes, r.blocks, 1.01},
+		{"patch / zstd -19 --patch-from", patch.bytes, r.floor, 1.15},
+		{"memory of chunks / 40 MiB", int64(chunks.Memory), maxMemory, 1},
+		{"memory of a patch / 40 MiB", int64(patch.Memory), maxMemory, 1},
+	} {
+		if b.of == 0 {
+			continue
+		}
+		verdict, at := "ok", float64(b.got)/float64(b.of)
+		if at > b.most {
+			verdict = "falls short"
+			t.short++
+		}
+		t.bounds++
+		fmt.Printf("delta: %s %s %.2f at most %.2f %s\n", name, b.what, at, b.most, verdict)
+	}
+	return nil
+}
+
+// repacked is the row of an initramfs that is stored uncompressed.
+func (t *table) repacked(ctx context.Context, name, old, new string, floor bool) error {
+	dir, err := os.MkdirTemp("", "delta-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	paths := []string{old, new}
+	for i, path := range paths {
+		paths[i] = filepath.Join(dir, filepath.Base(path))
+		if err := repack(path, paths[i]); err != nil {
+			return err
 		}
 	}
-	fmt.Printf("delta: rows=%d bounds=%d short=%d\n", rows, bounds, short)
-	return nil
+	return t.row(ctx, name+"-repacked", paths[0], paths[1], floor)
+}
+
+func repack(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pack.Initramfs(out, in), out.Close())
 }
 
 // row is what was downloaded for one pair, each in bytes.
@@ -96,13 +153,14 @@ type row struct {
 }
 
 type download struct {
+	told
 	bytes    int64
 	requests int
 	seconds  float64
 }
 
 func measure(ctx context.Context, old, new string, floor bool) (r row, err error) {
-	if err := r.pull(ctx, old, new); err != nil {
+	if err := r.both(ctx, old, new); err != nil {
 		return r, err
 	}
 	if r.blocks, err = blocks(old, new); err != nil || !floor {
@@ -112,66 +170,6 @@ func measure(ctx context.Context, old, new string, floor bool) (r row, err error
 		new).Output()
 	r.floor = int64(len(patch))
 	return r, err
-}
-
-// pull packs the new file with a patch against the old one, pushes it, and pulls it by what the old one has, with the
-// patch and without.
-func (r *row) pull(ctx context.Context, old, new string) error {
-	reg, err := testregistry.Serve("127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	defer reg.Close()
-	local, err := os.Open(old)
-	if err != nil {
-		return err
-	}
-	defer local.Close()
-	info, err := local.Stat()
-	if err != nil {
-		return err
-	}
-	ref, err := push(ctx, reg.Host(), new, pack.Old{Asset: rootAsset, ReaderAt: local, Size: info.Size()})
-	if err != nil {
-		return err
-	}
-	if err := r.fetch(ctx, reg, ref, &r.patch, image.Local{ReaderAt: local, Size: info.Size()}); err != nil {
-		return err
-	}
-	// A byte less is another old file, for which there is no patch.
-	return r.fetch(ctx, reg, ref, &r.chunks, image.Local{ReaderAt: local, Size: info.Size() - 1})
-}
-
-const rootAsset = "images/root"
-
-// fetch pulls once.
-func (r *row) fetch(ctx context.Context, reg *testregistry.Registry, ref string, to *download, from image.Local) error {
-	reg.Heal()
-	begin := time.Now()
-	img, err := image.Open(ctx, ref, image.Options{Arch: "amd64", Keychain: authn.NewMultiKeychain()})
-	if err != nil {
-		return err
-	}
-	var o image.PullOptions
-	r.whole = img.PullSize(o)
-	if o.Delta, err = img.Delta(ctx, o, []image.Local{from}); err != nil {
-		return err
-	}
-	h := sha256.New()
-	err = img.Pull(ctx, o, func(a image.Asset, from io.Reader) error {
-		r.size, err = io.Copy(h, from)
-		return err
-	})
-	if err == nil && fmt.Sprintf("%x", h.Sum(nil)) != img.Assets[0].SHA256 {
-		err = errors.New("other bytes came out")
-	}
-	to.seconds = time.Since(begin).Seconds()
-	for _, q := range reg.Requests() {
-		if strings.Contains(q.Path, "/blobs/") {
-			to.bytes, to.requests = to.bytes+q.Bytes, to.requests+1
-		}
-	}
-	return err
 }
 
 func push(ctx context.Context, host, file string, old pack.Old) (string, error) {
