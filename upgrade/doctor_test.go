@@ -285,6 +285,23 @@ func TestFindings(t *testing.T) {
 			b[0] = 0x33
 			_, _ = r.Disk.WriteAt(b, 0)
 		}, slots: "---", want: []string{"broken", `degraded, loader: .*the boot code in sector 0 names sector 0, which is not in the BIOS boot partition`, `broken, boots: Boot 1: nothing runs: the boot code in sector 0 is not GRUB's`, `degraded, upgrade: An upgrade would be refused: .*is not GRUB's`}},
+		"GRUB of both: the core image": {loader: loaders.GRUB, damage: func(r *rig) {
+			off, _ := r.at("BIOS")
+			r.junk(off+1024, 1)
+		}, slots: "AAA", want: []string{"degraded",
+			`degraded, boots of the other firmware: A BIOS starts nothing of this disk: the core image is damaged`}},
+		"GRUB of both, on a BIOS: what UEFI starts": {loader: loaders.GRUB, damage: func(r *rig) {
+			r.BIOS, r.Vars = true, efivar.NewMemory()
+			require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI"))
+		}, slots: "AAA", want: []string{"degraded",
+			`degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`,
+			`degraded, boots of the other firmware: UEFI starts nothing of this disk: the firmware ends in its shell`}},
+		"GRUB of both, on a BIOS: the core image": {loader: loaders.GRUB, damage: func(r *rig) {
+			r.BIOS, r.Vars = true, efivar.NewMemory()
+			off, _ := r.at("BIOS")
+			r.junk(off+1024, 1)
+		}, slots: "---", want: []string{"broken", `broken, boots: Boot 1: nothing runs: the core image is damaged`,
+			`degraded, upgrade: An upgrade would be refused: .*the core image is damaged`}},
 		"GRUB: the loader is gone": {loader: loaders.GRUBUEFI,
 			damage: func(r *rig) { require.NoError(r.t, r.bootFiles().Remove("EFI/BOOT/BOOTX64.EFI")) }, slots: "---",
 			want: []string{"broken", `degraded, loader: The loader of version 1.0.0 \(GRUB [0-9a-f]+\) differs`,

@@ -247,7 +247,7 @@ func TestLoaderOfADiskIsFound(t *testing.T) {
 	require.NoError(t, boot.Remove("grub/grub.cfg"))
 	_, err = r.Open()
 	require.ErrorIs(t, err, bootloader.ErrNotFound)
-	require.ErrorContains(t, err, "files of none of systemd-boot, grub-bios, grub-uefi are there, the boot file "+
+	require.ErrorContains(t, err, "files of none of systemd-boot, grub-bios, grub-uefi, grub are there, the boot file "+
 		"system has EFI")
 }
 

@@ -20,11 +20,13 @@ import (
 const (
 	NameUEFI = "grub-uefi"
 	NameBIOS = "grub-bios"
+	NameBoth = "grub"
 )
 
-// Backend is GRUB, on UEFI or on BIOS. A slot is a kernel and an initramfs, with its arguments.
+// Backend is GRUB, on UEFI, on BIOS or on both. A slot is a kernel and an initramfs, with its arguments.
 type Backend struct {
 	BIOS bool // started by a BIOS, from the disk's first sector
+	Both bool // started by UEFI and by a BIOS alike: the disk may go from one machine to the other. BIOS is not looked at
 	// with BIOS, for Install: set the active flag of the protective MBR, which some BIOSes ask for and UEFI forbids
 	Active bool
 }
@@ -36,11 +38,17 @@ var (
 
 // Name implements [bootloader.Backend].
 func (b Backend) Name() string {
-	if b.BIOS {
+	switch {
+	case b.Both:
+		return NameBoth
+	case b.BIOS:
 		return NameBIOS
 	}
 	return NameUEFI
 }
+
+// byBIOS reports whether a BIOS is to start it, alone or too.
+func (b Backend) byBIOS() bool { return b.BIOS || b.Both }
 
 // Probe implements [bootloader.Backend].
 func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
@@ -48,7 +56,19 @@ func (b Backend) Probe(boot *bootfs.FS) (bool, error) {
 	if missing(err) {
 		return false, nil
 	}
-	return err == nil && onUEFI(boot) != b.BIOS, err
+	return err == nil && nameOf(boot) == b.Name(), err
+}
+
+// nameOf says which of the three is on a boot file system that has a grub.cfg of ours.
+func nameOf(boot *bootfs.FS) string {
+	_, err := boot.Stat(bothPath)
+	switch {
+	case err == nil:
+		return NameBoth
+	case onUEFI(boot):
+		return NameUEFI
+	}
+	return NameBIOS
 }
 
 // onUEFI reports whether firmware starts GRUB from a file of this file system, and no BIOS from the disk's first
@@ -85,13 +105,17 @@ func (b Backend) Open(c bootloader.Config) (bootloader.Bootloader, error) {
 // Takes implements [bootloader.Backend].
 func (b Backend) Takes() bootloader.Takes {
 	slot := []string{bootloader.KernelFile, bootloader.InitrdFile, bootloader.CmdlineFile}
-	if b.BIOS {
+	if b.BIOS && !b.Both {
 		return bootloader.Takes{Slot: slot, Own: format.GRUBCore, OwnFile: bootloader.CoreFile,
 			Install: []string{format.GRUBBoot, format.GRUBCore}}
 	}
+	install := []string{format.GRUBEFI}
+	if b.Both {
+		install = append(install, format.GRUBBoot, format.GRUBCore)
+	}
 	return bootloader.Takes{Slot: slot, Own: format.GRUBEFI, OwnFile: bootloader.LoaderFile,
 		Shim:    format.Shim,
-		Install: []string{format.GRUBEFI}}
+		Install: install}
 }
 
 // Writes implements [bootloader.SelfWriter]: GRUB counts tries, and turns the canary over in each boot.
@@ -109,27 +133,36 @@ func (b Backend) Fits(d bootloader.Disk) error {
 	case d.Boot.Number != PartitionNumber:
 		return fmt.Errorf("the boot file system is partition %d, and GRUB's image looks for it in partition %d",
 			d.Boot.Number, PartitionNumber)
-	case b.BIOS && d.SectorSize() != sector:
+	case b.byBIOS() && d.SectorSize() != sector:
 		return fmt.Errorf("the disk has sectors of %d bytes, and BIOS boots from disks of %d only (use %s)",
 			d.SectorSize(), sector, NameUEFI)
-	case b.BIOS && d.BIOS == (efivar.HardDrive{}):
+	case b.byBIOS() && d.BIOS == (efivar.HardDrive{}):
 		return errors.New("the disk has no BIOS boot partition, in which GRUB's core image lies")
 	}
 	return nil
 }
 
-// Install implements [bootloader.Backend].
+// Install implements [bootloader.Backend]. For both, what a BIOS starts comes first; a cut leaves a disk that nothing, or
+// GRUB without a slot, is started from.
 func (b Backend) Install(d bootloader.Disk, boot *bootfs.FS, files map[string][]byte) error {
-	if !b.BIOS {
-		return install(boot, files[format.GRUBEFI], files[format.Shim])
+	if b.Both {
+		if err := markBoth(boot); err != nil {
+			return err
+		}
 	}
-	if err := Install(boot, nil); err != nil {
-		return err
+	if b.byBIOS() {
+		if err := Install(boot, nil); err != nil {
+			return err
+		}
+		err := InstallBIOS(d, BIOS{
+			Boot: files[format.GRUBBoot], Core: files[format.GRUBCore], First: int64(d.BIOS.First),
+			Sectors: int64(d.BIOS.Sectors), Active: b.Active && !b.Both,
+		})
+		if err != nil || !b.Both {
+			return err
+		}
 	}
-	return InstallBIOS(d, BIOS{
-		Boot: files[format.GRUBBoot], Core: files[format.GRUBCore], First: int64(d.BIOS.First),
-		Sectors: int64(d.BIOS.Sectors), Active: b.Active,
-	})
+	return install(boot, files[format.GRUBEFI], files[format.Shim])
 }
 
 // CheckKernel implements bootloader.KernelChecker. A kernel for x86 has to be a bzImage, and as long as it says, since
@@ -140,7 +173,7 @@ func (b Backend) CheckKernel(kernel io.ReaderAt, size int64, machine string) err
 	if err != nil {
 		return fmt.Errorf("look whether GRUB starts its kernel: %w", err)
 	}
-	if b.BIOS && a.BIOS == "" {
+	if b.byBIOS() && a.BIOS == "" {
 		return fmt.Errorf("it is for %s, and no BIOS starts GRUB there", machine)
 	}
 	is, err := arch.OfKernel(kernel)

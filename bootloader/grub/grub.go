@@ -12,7 +12,9 @@
 //	grub/default.0.env, default.1.env  512 bytes each: the default, with a serial; the newest valid one counts
 //	grub/trial.env                   512 bytes: the slot on trial, tries left, a canary; the one block that GRUB writes
 //
-// On BIOS, boot.img is in the first 440 bytes of the disk and the core image in the BIOS boot partition.
+// On BIOS, boot.img is in the first 440 bytes of the disk and the core image in the BIOS boot partition. A disk may have
+// both ways in, and then grub/both.txt: they read the same blocks and start the same slots. Of those two the one for
+// UEFI is the version's own, and is replaced as on UEFI; the other stays as it was installed.
 //
 // It guarantees that every method can be cut at any write and called again, that arming and confirming are one write of
 // one sector each, and that a slot that was not confirmed never boots by itself. While a copy of the default is written
@@ -83,8 +85,8 @@ func New(c Config) (*Loader, error) {
 	return l, nil
 }
 
-// UEFI reports whether firmware starts this GRUB from a file, and no BIOS from the disk's first sector.
-func (l *Loader) UEFI() bool { return onUEFI(l.FS) }
+// UEFI reports whether firmware starts this GRUB from a file, and not a BIOS alone from the disk's first sector.
+func (l *Loader) UEFI() bool { return nameOf(l.FS) != NameBIOS }
 
 // State implements [bootloader.Bootloader].
 func (l *Loader) State() (bootloader.State, error) {

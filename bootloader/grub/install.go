@@ -85,6 +85,20 @@ func install(fsys *bootfs.FS, efi, shim []byte) error {
 	return nil
 }
 
+// bothPath is there where UEFI and a BIOS alike start GRUB; what is in it is for people.
+const bothPath = "grub/both.txt"
+
+func markBoth(fsys *bootfs.FS) error {
+	err := fsys.Mkdir("grub")
+	if err == nil {
+		err = replace(fsys, bothPath, []byte("GRUB on this disk is started by UEFI and by a BIOS.\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("install GRUB: %w", err)
+	}
+	return nil
+}
+
 // replace writes a file unless it is there with the same content.
 func replace(fsys *bootfs.FS, path string, data []byte) error {
 	if old, err := fsys.ReadFile(path); err == nil && string(old) == string(data) {

@@ -16,15 +16,17 @@ const (
 	SystemdBoot = sdboot.Name   // UEFI; a slot is a UKI, or a kernel and an initramfs
 	GRUBBIOS    = grub.NameBIOS // GRUB on BIOS; a slot is a kernel and an initramfs
 	GRUBUEFI    = grub.NameUEFI // GRUB on UEFI; the same slots
+	GRUB        = grub.NameBoth // GRUB on UEFI and on BIOS, of one disk; the same slots
 )
 
 // All returns the loaders, the usual one first.
 func All() []bootloader.Backend {
-	return []bootloader.Backend{sdboot.Backend{}, grub.Backend{BIOS: true}, grub.Backend{}}
+	return []bootloader.Backend{sdboot.Backend{}, grub.Backend{BIOS: true}, grub.Backend{},
+		grub.Backend{Both: true}}
 }
 
 // Names lists their names.
-func Names() []string { return []string{SystemdBoot, GRUBBIOS, GRUBUEFI} }
+func Names() []string { return []string{SystemdBoot, GRUBBIOS, GRUBUEFI, GRUB} }
 
 // Named returns the loader of that name; "" is [SystemdBoot].
 func Named(name string) (bootloader.Backend, error) {

@@ -39,7 +39,7 @@ func TestEachLoaderHasItsNameAndIsModelled(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, loaders.SystemdBoot, first.Name())
 	_, err = loaders.Named("lilo")
-	require.ErrorContains(t, err, "want one of systemd-boot, grub-bios, grub-uefi")
+	require.ErrorContains(t, err, "want one of systemd-boot, grub-bios, grub-uefi, grub")
 	require.False(t, predict.Knows("lilo"))
 }
 
@@ -49,6 +49,8 @@ func TestFilesOfImagesAreCalledAsPackCallsThem(t *testing.T) {
 		loaders.SystemdBoot: {Own: pack.LoaderAsset, Install: []string{pack.LoaderAsset}},
 		loaders.GRUBBIOS:    {Own: pack.GRUBCoreAsset, Install: []string{pack.GRUBBootAsset, pack.GRUBCoreAsset}},
 		loaders.GRUBUEFI:    {Own: pack.GRUBEFIAsset, Install: []string{pack.GRUBEFIAsset}},
+		loaders.GRUB: {Own: pack.GRUBEFIAsset, Install: []string{pack.GRUBEFIAsset, pack.GRUBBootAsset,
+			pack.GRUBCoreAsset}},
 	}
 	for _, b := range loaders.All() {
 		takes := b.Takes()

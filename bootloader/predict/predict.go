@@ -72,11 +72,14 @@ type Model interface {
 
 // Knows reports whether this package models the loader of that name ([bootloader.Backend.Name]) by itself.
 func Knows(loader string) bool {
-	return loader == "systemd-boot" || loader == "grub-uefi" || loader == "grub-bios"
+	return loader == "systemd-boot" || loader == "grub-uefi" || loader == "grub-bios" || ByEither(loader)
 }
 
 // ByBIOS reports whether a BIOS starts the loader of that name, whatever lies where UEFI would look for one.
 func ByBIOS(loader string) bool { return loader == "grub-bios" }
+
+// ByEither reports whether UEFI and a BIOS alike start the loader of that name, from one disk.
+func ByEither(loader string) bool { return loader == "grub" }
 
 // Outcome is where a boot ended.
 type Outcome struct {

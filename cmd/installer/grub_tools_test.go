@@ -65,7 +65,7 @@ func TestPackedForGRUBBootsByEachLoader(t *testing.T) {
 	require.Contains(t, out, "--active: it is for grub-bios")
 	status, out = run(t, "image", "--image", ref, "--loader", "lilo", "--output", filepath.Join(dir, "disk.raw"))
 	require.Equal(t, exitUsage, status)
-	require.Contains(t, out, "want systemd-boot, grub-bios or grub-uefi")
+	require.Contains(t, out, "want systemd-boot, grub-bios, grub-uefi or grub")
 }
 
 // bootCode checks what is outside of the file systems against what grub-mkimage makes.

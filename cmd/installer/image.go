@@ -187,7 +187,8 @@ func (r *diskRecipe) formatFlag() string {
 // loaderFlags say what a new disk is started by.
 func loaderFlags(c *cobra.Command, loader *string, active *bool) {
 	c.Flags().StringVar(loader, "loader", loaders.SystemdBoot,
-		"what starts the disk: systemd-boot (UEFI), grub-uefi or grub-bios; the image must carry it")
+		"what starts the disk: systemd-boot (UEFI), grub-uefi, grub-bios, or grub for UEFI and a BIOS alike; the image "+
+			"must carry it")
 	c.Flags().BoolVar(active, "active", false,
 		"with grub-bios: set the active flag of the protective MBR, for a BIOS that wants it")
 }

@@ -81,6 +81,7 @@ func TestForeignToolsReadDiskImages(t *testing.T) {
 		"systemd-boot on 4096": {f.one, []string{"--sector-size", "4096"}, []string{"qcow2"}},
 		"grub-bios":            {grub, []string{"--loader", "grub-bios"}, []string{"qcow2", "vmdk"}},
 		"grub-uefi":            {grub, []string{"--loader", "grub-uefi"}, []string{"qcow2", "vhdx"}},
+		"grub":                 {grub, []string{"--loader", "grub"}, []string{"qcow2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

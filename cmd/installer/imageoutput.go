@@ -114,7 +114,7 @@ func (r *diskRecipe) write(ctx context.Context, to io.Writer, file *disk.Output,
 	e := progress.Event{Step: "output", File: r.kind.String(), Total: r.bytes}
 	o := disk.WriteOptions{
 		ID: uuid.NewSHA1(table.GUID, []byte("disk image")), Time: r.epoch, Compress: r.compress,
-		Name: machineName(r.output), BIOS: r.loader == loaders.GRUBBIOS,
+		Name: machineName(r.output), BIOS: r.loader == loaders.GRUBBIOS, Both: r.loader == loaders.GRUB,
 		EFI: disk.Area{Offset: boot.First * int64(r.sector), Size: table.Bytes(boot)},
 		Progress: func(done int64) {
 			e.Bytes = done

@@ -188,6 +188,7 @@ type WriteOptions struct {
 	Compress bool             // each cluster of a qcow2
 	Name     string           // of the virtual machine in an OVA, or of the volume of an ISO; "" is "disk"
 	BIOS     bool             // what an OVA's machine or an ISO starts with is a BIOS, not UEFI
+	Both     bool             // an ISO starts by UEFI and by a BIOS, an OVA's machine by what BIOS says
 	EFI      Area             // the EFI partition; ISO only
 	Progress func(done int64) // bytes of the disk that are through; may be nil
 }

@@ -128,20 +128,28 @@ func isoDescriptors(size int64, o WriteOptions) []byte {
 	return b
 }
 
-// isoCatalogOf is the boot catalog: what is checked, and the one thing that is started.
+// isoCatalogOf is the boot catalog: what is checked, and what is started: by a BIOS the first entry, by UEFI that, or
+// the one in a section of its own.
 func isoCatalogOf(o WriteOptions) []byte {
-	b := make([]byte, 64)
+	b := make([]byte, 128)
 	le := binary.LittleEndian
 	b[0], b[1] = 1, 0xef // UEFI
-	entry := b[32:]
-	entry[0] = 0x88 // it starts
-	le.PutUint32(entry[8:], uint32(o.EFI.Offset/isoSector))
-	// No sectors: to the end of the medium. A number would be too small: it counts up to 32 MiB.
-	if o.BIOS {
+	entry := b[32:64]
+	efi := func(entry []byte) {
+		entry[0] = 0x88 // it starts
+		// No sectors: to the end of the medium. A number would be too small: it counts up to 32 MiB.
+		le.PutUint32(entry[8:], uint32(o.EFI.Offset/isoSector))
+	}
+	efi(entry)
+	if o.BIOS || o.Both {
 		b[1] = 0
 		entry[1], entry[4] = 4, 0xee // a hard disk, of the type that its protective MBR says
 		le.PutUint16(entry[6:], 1)   // the MBR is loaded
 		le.PutUint32(entry[8:], 0)   // and lies at the start of the medium
+	}
+	if o.Both {
+		b[64], b[65], b[66] = 0x91, 0xef, 1 // the last section, for UEFI, of one entry
+		efi(b[96:])
 	}
 	b[30], b[31] = 0x55, 0xaa
 	var sum uint16

@@ -12,9 +12,10 @@ import (
 // All but the descriptors is the disk, and the boot catalog's words come to zero.
 func TestAnISOIsTheDisk(t *testing.T) {
 	data := content(16 << 20)
-	for _, bios := range []bool{false, true} {
+	catalogs := map[string]bool{}
+	for _, by := range []WriteOptions{{}, {BIOS: true}, {Both: true}} {
 		o := when
-		o.BIOS, o.Name = bios, "os-1.0 ä"
+		o.BIOS, o.Both, o.Name = by.BIOS, by.Both, "os-1.0 ä"
 		var b bytes.Buffer
 		require.NoError(t, FileType{Format: ISO}.Write(t.Context(), &b, memory{bytes.NewReader(data), 512}, o))
 		got := b.Bytes()
@@ -27,7 +28,9 @@ func TestAnISOIsTheDisk(t *testing.T) {
 			sum += binary.LittleEndian.Uint16(got[isoCatalog*isoSector+i:])
 		}
 		require.Zero(t, sum)
+		catalogs[string(got[isoCatalog*isoSector:][:128])] = true
 	}
+	require.Len(t, catalogs, 3)
 }
 
 func TestDisksThatAreNoISO(t *testing.T) {

@@ -54,17 +54,21 @@ func judgeISO(t *testing.T, raw, path string) {
 	tool(t, "cmp", "-i", "1048576:0", "-n", "2097152", raw, out)
 	tool(t, "cmp", "-n", "32768", raw, path)
 	tool(t, "cmp", "-i", "47104", raw, path)
-	bios := filepath.Join(t.TempDir(), "bios.iso")
-	o := when
-	o.BIOS = true
 	src, err := Options{ReadOnly: true}.Open(raw)
 	require.NoError(t, err)
 	defer src.Close()
-	f, err := os.Create(bios)
-	require.NoError(t, err)
-	defer f.Close()
-	require.NoError(t, FileType{Format: ISO}.Write(t.Context(), f, src, o))
-	require.Contains(t, tool(t, "xorriso", "-indev", bios, "-report_el_torito", "plain"), "BIOS  y     hd")
+	for _, by := range []WriteOptions{{BIOS: true}, {Both: true}} {
+		o := when
+		o.BIOS, o.Both = by.BIOS, by.Both
+		other := filepath.Join(t.TempDir(), "other.iso")
+		f, err := os.Create(other)
+		require.NoError(t, err)
+		defer f.Close()
+		require.NoError(t, FileType{Format: ISO}.Write(t.Context(), f, src, o))
+		said := tool(t, "xorriso", "-indev", other, "-report_el_torito", "plain")
+		require.Contains(t, said, "El Torito boot img :   1  BIOS  y     hd")
+		require.Equal(t, by.Both, strings.Contains(said, "El Torito boot img :   2  UEFI  y   none"), "%s", said)
+	}
 }
 
 func TestForeignToolsReadWhatIsWritten(t *testing.T) {

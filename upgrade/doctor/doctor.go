@@ -220,6 +220,9 @@ func (d *Diagnosis) boots(disk device.Device, vars *efivar.Memory, m *upgrade.Ma
 					"itself.", st.Default, boots[at].Slot)
 		}
 	}
+	if err == nil {
+		d.either(disk, m, o)
+	}
 	if good && d.Status.Slots[0].Slot != bootloader.None { // else nobody has looked at them
 		d.add(Fine, "boots", "", "Each of the next %d boots ends in a complete slot.", len(boots))
 	}

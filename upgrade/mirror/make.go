@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/pawl-os/pawl/bootloader"
+	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/device"
 	"github.com/pawl-os/pawl/upgrade"
@@ -16,7 +17,7 @@ import (
 
 // Check says why a machine cannot have a mirror; nil when it can. Where it is to lie is not looked at.
 func Check(m *upgrade.Machine) error {
-	if m.Backend().Takes().OwnFile == bootloader.CoreFile {
+	if b := m.Backend(); b.Takes().OwnFile == bootloader.CoreFile || predict.ByEither(b.Name()) {
 		return fmt.Errorf("a BIOS starts what is in a disk's first sector, and goes on to no other: %w", ErrUnfit)
 	}
 	layout, err := partition.Read(m.Disk)

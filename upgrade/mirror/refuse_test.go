@@ -19,15 +19,17 @@ import (
 )
 
 func TestWhatCannotHaveAMirrorSaysWhy(t *testing.T) {
-	r := start(t, loaders.GRUBBIOS)
-	_, err := mirror.Lay(r.open(), r.second)
-	require.ErrorIs(t, err, mirror.ErrUnfit)
-	require.ErrorContains(t, err, "a BIOS starts what is in a disk's first sector")
-	require.Equal(t, 0, r.second.Flushes(), "nothing is written")
+	for _, loader := range []string{loaders.GRUBBIOS, loaders.GRUB} {
+		r := start(t, loader)
+		_, err := mirror.Lay(r.open(), r.second)
+		require.ErrorIs(t, err, mirror.ErrUnfit)
+		require.ErrorContains(t, err, "a BIOS starts what is in a disk's first sector")
+		require.Equal(t, 0, r.second.Flushes(), "nothing is written")
+	}
 
-	r = start(t, loaders.GRUBUEFI)
+	r := start(t, loaders.GRUBUEFI)
 	r.Disk = r.Disk.Resized(2 * virtual.Size)
-	_, err = mirror.Lay(r.open(), r.Disk)
+	_, err := mirror.Lay(r.open(), r.Disk)
 	require.ErrorIs(t, err, mirror.ErrUnfit)
 	require.ErrorContains(t, err, "GRUB's image looks for it in partition 1")
 

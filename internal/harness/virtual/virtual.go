@@ -37,6 +37,7 @@ type Machine struct {
 	Vars   *efivar.Memory
 	Loader string // "" is systemd-boot
 	Labels partition.Labels
+	BIOS   bool // a BIOS starts it, of a loader that UEFI starts too; it has no variables then
 	Blind  bool // the system cannot see the firmware's variables
 	Log    *slog.Logger
 	Boots  int             // so far; this boot's id is BootID
@@ -80,7 +81,7 @@ func (m *Machine) BootID() string { return fmt.Sprintf("boot-%d", m.Boots) }
 func (m *Machine) Boot() error {
 	m.Boots++
 	var err error
-	m.Last, err = predict.Boot(m.Disk, m.Vars, predict.Options{BIOS: m.Loader == loaders.GRUBBIOS})
+	m.Last, err = predict.Boot(m.Disk, m.Vars, predict.Options{BIOS: m.BIOS || m.Loader == loaders.GRUBBIOS})
 	return err
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/internal/harness/vmtest"
 )
 
@@ -48,7 +47,7 @@ func (c bootCase) boot(ctx context.Context, dir string, within time.Duration) (r
 		return nil, err
 	}
 	config := vmtest.Config{Disks: []vmtest.Disk{{Path: disk, PCI: 2, Sector: c.disk.SectorSize()}}, NoNetwork: true,
-		Memory: 256, BIOS: c.kit.Loader == loaders.GRUBBIOS, Secure: c.secure}
+		Memory: 256, BIOS: c.kit.byBIOS(), Secure: c.secure}
 	if !config.BIOS {
 		config.Variables = filepath.Join(dir, "variables")
 		if err := c.writeVariables(config.Variables); err != nil {

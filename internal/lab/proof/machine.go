@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/pawl-os/pawl/bootloader"
 	"github.com/pawl-os/pawl/bootloader/bootfs"
@@ -94,15 +95,47 @@ func (m *machine) crashed(c *disktest.Crash) (*machine, error) {
 // firmware reads whole pages, as OVMF does, where a sector in them may be unreadable; where none is, what is read does
 // not depend on it, and reading only what is needed is faster.
 func (m *machine) firmware() predict.Options {
-	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.Loader == loaders.GRUBBIOS, Refuses: m.refuses}
+	return predict.Options{SectorReads: !m.bad, BIOS: m.kit.byBIOS(), Refuses: m.refuses}
+}
+
+// byBIOS reports whether the machines of this kit have a BIOS.
+func (k *Kit) byBIOS() bool { return k.Loader == loaders.GRUBBIOS || k.either() }
+
+// either reports whether UEFI starts the disks of this kit too.
+func (k *Kit) either() bool { return k.Loader == loaders.GRUB }
+
+// agreed boots a machine by boot, and the disk as it was before on another one, which has UEFI and no variables, where
+// the kit's disks are started by both. Two boots that are not alike are one that is stuck.
+func (m *machine) agreed(boot func() (predict.Outcome, error)) (err error) {
+	if !m.kit.either() {
+		m.last, err = boot()
+		return err
+	}
+	o := m.firmware()
+	o.BIOS = false
+	moved, err := predict.Boot(m.disk.Clone(), efivar.NewMemory(), o)
+	if err != nil {
+		return fmt.Errorf("on a machine with UEFI: %w", err)
+	}
+	if m.last, err = boot(); err != nil {
+		return err
+	}
+	is, other := m.last, moved
+	is.Starts, other.Starts, is.Log, other.Log = 0, 0, nil, nil
+	if is.Stuck != "" && other.Stuck != "" {
+		return nil
+	}
+	if !reflect.DeepEqual(is, other) {
+		m.last = predict.Outcome{Stuck: fmt.Sprintf("a BIOS and UEFI do not agree: %v; %v", m.last, moved)}
+	}
+	return nil
 }
 
 // boot switches the machine off and on.
 func (m *machine) boot() error {
 	m.boots++
 	dev := &writing{Disk: m.disk, writes: m.unflushed()}
-	var err error
-	m.last, err = predict.Boot(dev, m.vars, m.firmware())
+	err := m.agreed(func() (predict.Outcome, error) { return predict.Boot(dev, m.vars, m.firmware()) })
 	m.wrote = written{writes: dev.writes, flushes: m.disk.Flushes()}
 	return err
 }

@@ -279,6 +279,10 @@ func (k *Kit) operations() []operation {
 			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot", "replace the loader",
 				"try the loader", "a loader that does not start"}, o.name)
 		})
+	case loaders.GRUB: // it differs in nothing but that two kinds of machines start it
+		return slices.DeleteFunc(append(table, bootItself()), func(o operation) bool {
+			return !slices.Contains([]string{"install", "upgrade", "confirm", "boot"}, o.name)
+		})
 	default:
 		return sdbootOperations(withTries(table))
 	}
@@ -374,7 +378,7 @@ func (k *Kit) table() []operation {
 				return meta.Format(p)
 			}},
 	}
-	if k.Loader != loaders.GRUBBIOS {
+	if !k.byBIOS() {
 		table = append(table, replacements()...)
 		if k.Shims {
 			table = append(table, behindShims()...)

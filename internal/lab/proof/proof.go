@@ -152,7 +152,7 @@ func Run(ctx context.Context, dir string, o Options) (Result, error) {
 		return Result{}, err
 	}
 	for _, w := range worlds {
-		if w.kit.Loader == loaders.GRUBUEFI {
+		if w.kit.Loader == loaders.GRUBUEFI || w.kit.either() {
 			continue // an order is the same one on BIOS
 		}
 		if err := p.byHand(w); err != nil {
@@ -212,7 +212,10 @@ func (p *proof) tasks(w world) (list []task) {
 				if s.make == nil && side == bootloader.B || p.Short && (!first || op.long) {
 					continue
 				}
-				if (w.kit.Loader == loaders.GRUBUEFI || w.kit.Root) && side == bootloader.B {
+				if p.Short && w.kit.either() && op.name != "confirm" {
+					continue // GRUB has the others
+				}
+				if (w.kit.Loader == loaders.GRUBUEFI || w.kit.either() || w.kit.Root) && side == bootloader.B {
 					continue
 				}
 				swaps := first || op.name == "upgrade" && side == bootloader.A && s.name == "target complete"

@@ -89,7 +89,7 @@ func (m *machine) fillOthers() error {
 		}
 	}
 	for _, label := range []string{"BIOS", "STATE", "EPHEMERAL"} {
-		if label == "BIOS" && m.kit.Loader == loaders.GRUBBIOS {
+		if label == "BIOS" && m.kit.byBIOS() {
 			continue // GRUB itself is there
 		}
 		p, err := m.part(label)

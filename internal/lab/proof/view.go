@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pawl-os/pawl/bootloader/loaders"
 	"github.com/pawl-os/pawl/bootloader/predict"
 	"github.com/pawl-os/pawl/partition"
 	"github.com/pawl-os/pawl/partition/disktest"
@@ -38,7 +37,7 @@ func newView(t *disktest.Trace, k *Kit) (view, error) {
 		start, end := p.First*512, (p.First+p.Sectors)*512
 		v.parts[p.Label] = [2]int64{start, end}
 		if p.Label != "EFI" {
-			if (p.Label != "BIOS" || k.Loader != loaders.GRUBBIOS) && !strings.HasPrefix(p.Label, "ROOT-") {
+			if (p.Label != "BIOS" || !k.byBIOS()) && !strings.HasPrefix(p.Label, "ROOT-") {
 				v.hidden = append(v.hidden, [2]int64{start, end})
 			}
 			v.areas[p.Label] = [2]int64{start, end}
@@ -232,7 +231,7 @@ func (r *reading) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // see boots the machine and returns a number for what firmware and loader needed to read on the way, byte for byte, and
-// for the variables.
+// for the variables. Where UEFI starts the disk too, what that reads is not in the number.
 func (m *machine) see() (uint64, error) {
 	sum, vars := variables(m), m.vars.Clone()
 	dev := &reading{Disk: m.disk}
@@ -243,12 +242,13 @@ func (m *machine) see() (uint64, error) {
 	m.boots++
 	o := m.firmware()
 	o.SectorReads = true
-	var err error
-	m.last, err = predict.Boot(dev, m.vars, o)
-	if err != nil || !m.bad {
-		return dev.hash.Sum64() ^ sum, err
-	}
-	m.vars = vars
-	m.last, err = predict.Boot(m.disk, m.vars, m.firmware())
+	err := m.agreed(func() (predict.Outcome, error) {
+		last, err := predict.Boot(dev, m.vars, o)
+		if err != nil || !m.bad {
+			return last, err
+		}
+		m.vars = vars
+		return predict.Boot(m.disk, m.vars, m.firmware())
+	})
 	return dev.hash.Sum64() ^ sum, err
 }

@@ -40,8 +40,11 @@ func Firmware(disk device.Device, vars *efivar.Memory) predict.Options {
 // it is predict.ErrNotModelled.
 func Modelled(b bootloader.Backend, disk device.Device, vars *efivar.Memory) (predict.Options, error) {
 	o := Firmware(disk, vars)
-	if predict.ByBIOS(b.Name()) && len(vars.Values()) == 0 {
-		o = predict.Options{BIOS: true} // others may have put a loader where UEFI looks for one
+	switch none := len(vars.Values()) == 0; {
+	case predict.ByBIOS(b.Name()) && none: // others may have put a loader where UEFI looks for one
+		o = predict.Options{BIOS: true}
+	case predict.ByEither(b.Name()): // then the machine says it: a BIOS has no variables
+		o.BIOS = none
 	}
 	model, ok := b.(predict.Model)
 	if ok {

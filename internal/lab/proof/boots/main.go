@@ -22,6 +22,7 @@ func main() {
 		loaders.SystemdBoot: flag.Int("cases", 160, "disks to boot with systemd-boot"),
 		loaders.GRUBBIOS:    flag.Int("grub-bios", 60, "disks to boot with GRUB on BIOS"),
 		loaders.GRUBUEFI:    flag.Int("grub-uefi", 60, "disks to boot with GRUB on UEFI"),
+		loaders.GRUB:        flag.Int("grub", 10, "disks that UEFI starts too to boot with GRUB on BIOS"),
 	}
 	inARow := flag.Int("in-a-row", 8, "every so manieth disk is booted three times in a row; 0: none")
 	only := flag.String("only", "", "only operations whose names begin so, beside what a mutant broke; all when empty")
