@@ -31,7 +31,7 @@ func TestADiskOfBothGoesFromOneMachineToAnother(t *testing.T) {
 		}
 		fine("AAA")
 		r.upgrade(r.version("2.0.0"))
-		fine("BAA")
+		fine("B!AA")
 		r.moved(!bios) // armed
 		require.True(t, r.boots(bootloader.B, "2.0.0").Trial)
 		fine("AAA")
