@@ -88,7 +88,7 @@ lint-more:
 # Every test of the module cluster, with real servers: docs/explanation/lock.md.
 cluster: deps-cluster
 	cd cluster && go test -tags long -p 1 -count 1 -timeout 20m ./...
-	cd cluster && PAWL_LONG=1 go test -count 1 -timeout 150m -v -run FaultsInEveryPhase .
+	cd cluster && PAWL_LONG=1 go test -count 1 -timeout 90m -parallel 4 -v -run FaultsInEveryPhase .
 
 # The lock's decisions, in every order of events: docs/explanation/lock.md.
 explore:

@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,58 +16,53 @@ var order = []string{"upgrade/lock", "upgrade/cordon", "upgrade/drain", "upgrade
 	"settle/rejoin", "settle/uncordon", "settle/unlock"}
 
 // both is TestFaultsInEveryPhase for a node of Kubernetes that is a member of etcd, too, and leaves.
-func (f *fleet) both(t *testing.T, from installed) {
-	members := real.Members(t, 3)
-	begin := func(t *testing.T) *stage {
-		s := newStage(t, from, members, real.URLs(members))
-		f.join(s)
+func both(t *testing.T, from installed, fleets []*fleet) {
+	type lane struct {
+		*fleet
+		members []*real.Member
+	}
+	g := newGrid(1, func() (l lane) {
+		l, fleets = lane{fleets[0], real.Members(t, 3)}, fleets[1:]
+		return l
+	})
+	begin := func(t *testing.T, l lane) *stage {
+		s := newStage(t, from, l.members, real.URLs(l.members))
+		l.join(s)
 		return s
 	}
-	all := map[string]func(*stage){
-		"the API server restarts":  func(s *stage) { kubernetesFaults["the API server restarts"](s, f) },
-		"its kubelet does nothing": func(s *stage) { kubernetesFaults["its kubelet does nothing"](s, f) },
+	all := map[string]func(*stage, *fleet){}
+	for _, name := range []string{"the API server restarts", "its kubelet does nothing"} {
+		all[name] = kubernetesFaults[name]
 	}
 	for _, name := range []string{"its power is cut", "its service is killed", "its member is killed",
 		"another one is killed"} {
-		all[name] = faults[name]
+		all[name] = func(s *stage, _ *fleet) { faults[name](s) }
 	}
-	cells, confirmed, wrong := 0, 0, 0
-	defer func() {
-		t.Logf("faults: cells=%d ok=%d wrong=%d confirmed=%d", cells, cells-wrong, wrong, confirmed)
-	}()
-	cell := func(name string, do func(t *testing.T) attempt.Attempt) {
-		if !t.Run(name, func(t *testing.T) {
-			cells++
-			if do(t).Result == attempt.Confirmed {
-				confirmed++
-			}
-		}) {
-			wrong++
-		}
-	}
-	cell("nothing goes wrong", func(t *testing.T) attempt.Attempt {
-		s := begin(t)
-		var begun []string
-		last := s.run("settle/unlock", false, from.two, func(s *stage) {
-			if err := s.whole(t.Context()); err != nil {
-				t.Error("the lock is to be given back, and", err)
-			}
-		}, func(at string) {
-			if slices.Contains(order, at) {
-				begun = append(begun, at)
-			}
-		})
-		require.Equal(t, order, begun)
-		return last
-	})
-	if os.Getenv("PAWL_LONG") == "" {
-		return // make cluster has the others
-	}
-	for _, place := range places {
-		for name, fault := range all {
-			cell(strings.ReplaceAll(place, "/", " ")+": "+name, func(t *testing.T) attempt.Attempt {
-				return begin(t).run(place, false, from.two, fault)
+	g.run(t, func(t *testing.T) {
+		g.cell(t, "nothing goes wrong", func(t *testing.T, l lane) attempt.Attempt {
+			s := begin(t, l)
+			var begun []string
+			last := s.run("settle/unlock", false, from.two, func(s *stage) {
+				if err := s.whole(t.Context()); err != nil {
+					t.Error("the lock is to be given back, and", err)
+				}
+			}, func(at string) {
+				if slices.Contains(order, at) {
+					begun = append(begun, at)
+				}
 			})
+			require.Equal(t, order, begun)
+			return last
+		})
+		if !long {
+			return // make cluster has the others
 		}
-	}
+		for _, place := range places {
+			for name, fault := range all {
+				g.cell(t, strings.ReplaceAll(place, "/", " ")+": "+name, func(t *testing.T, l lane) attempt.Attempt {
+					return begin(t, l).run(place, false, from.two, func(s *stage) { fault(s, l.fleet) })
+				})
+			}
+		}
+	})
 }

@@ -153,9 +153,16 @@ func (f *fleet) join(s *stage) {
 	}
 }
 
+// newFleet has the node's right to speak of its lock as the manifest gives it.
 func newFleet(t *testing.T) *fleet {
 	f := &fleet{ControlPlane: real.Kubernetes(t), name: real.NodeName(0)}
 	f.kubelets = f.Kubelets()
+	manifest, err := os.ReadFile("manifests/node.yaml")
+	require.NoError(t, err)
+	f.Apply(string(manifest))
+	token, err := f.Kubectl("", "create", "token", "pawl", "--namespace", "pawl")
+	require.NoError(t, err)
+	f.account = strings.TrimSpace(token)
 	return f
 }
 
@@ -163,33 +170,27 @@ func newFleet(t *testing.T) *fleet {
 // Then for one that is a member of etcd, too, where its lock is.
 func TestKubernetesFaultsInEveryPhase(t *testing.T) {
 	from := install(t)
-	f := newFleet(t)
-	manifest, err := os.ReadFile("manifests/node.yaml")
-	require.NoError(t, err)
-	f.Apply(string(manifest))
-	token, err := f.Kubectl("", "create", "token", "pawl", "--namespace", "pawl")
-	require.NoError(t, err)
-	f.account = strings.TrimSpace(token)
-	long := os.Getenv("PAWL_LONG") != ""
-	cells, confirmed, wrong := 0, 0, 0
-	for i, place := range kubernetesPlaces {
-		for name, fault := range kubernetesFaults {
-			short := name == "its power is cut" && i%4 == 2 || name == "the API server restarts" && i == 4
-			if !long && !short {
-				continue
-			}
-			if !t.Run(strings.ReplaceAll(place, "/", " ")+": "+name, func(t *testing.T) {
-				cells++
-				s := f.stage(t, from)
-				s.wrong = name == "a person frees its slot"
-				if s.run(place, true, from.two, func(s *stage) { fault(s, f) }).Result == attempt.Confirmed {
-					confirmed++
+	var fleets []*fleet
+	g := newGrid(1, func() *fleet {
+		fleets = append(fleets, newFleet(t))
+		return fleets[len(fleets)-1]
+	})
+	g.run(t, func(t *testing.T) {
+		for i, place := range kubernetesPlaces {
+			for name, fault := range kubernetesFaults {
+				short := name == "its power is cut" && i%4 == 2 || name == "the API server restarts" && i == 4
+				if !long && !short {
+					continue
 				}
-			}) {
-				wrong++
+				g.cell(t, strings.ReplaceAll(place, "/", " ")+": "+name, func(t *testing.T, f *fleet) attempt.Attempt {
+					s := f.stage(t, from)
+					s.wrong = name == "a person frees its slot"
+					return s.run(place, true, from.two, func(s *stage) { fault(s, f) })
+				})
 			}
 		}
-	}
-	t.Logf("faults: cells=%d ok=%d wrong=%d confirmed=%d", cells, cells-wrong, wrong, confirmed)
-	t.Run("a member of etcd, too", func(t *testing.T) { f.both(t, from) })
+	})
+	t.Run("a member of etcd, too", func(t *testing.T) {
+		both(t, from, fleets)
+	})
 }

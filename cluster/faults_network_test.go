@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,42 +22,44 @@ var networkFaults = map[string]func(*stage, *real.Network){
 		n.Cut(m)
 		s.without(m)
 	},
+	"the network loses packets":  func(_ *stage, n *real.Network) { n.Lose(5) },
 	"the network is slow":        func(_ *stage, n *real.Network) { n.Slow(150 * time.Millisecond) },
 	"everybody is by themselves": func(_ *stage, n *real.Network) { n.Cut(0); n.Cut(1); n.Cut(2) },
 }
 
 // TestNetworkFaultsInEveryPhase is TestFaultsInEveryPhase for members in network namespaces of their own.
 func TestNetworkFaultsInEveryPhase(t *testing.T) {
-	members, network, others := real.MembersApart(t, 3)
+	type apart struct {
+		members []*real.Member
+		network *real.Network
+		others  []string
+	}
 	from := install(t)
-	long := os.Getenv("PAWL_LONG") != ""
-	cells, confirmed, wrong := 0, 0, 0
-	for _, preserve := range []bool{true, false} {
-		for _, place := range places {
-			if preserve && place == "settle/rejoin" {
-				continue // it has not left
-			}
-			for name, fault := range networkFaults {
-				short := preserve && place == "upgrade/last" && name == "the machine is cut off"
-				if !long && !short {
-					continue
+	g := newGrid(1, func() (a apart) {
+		a.members, a.network, a.others = real.MembersApart(t, 3)
+		return a
+	})
+	g.run(t, func(t *testing.T) {
+		for _, preserve := range []bool{true, false} {
+			for _, place := range places {
+				if preserve && place == "settle/rejoin" {
+					continue // it has not left
 				}
-				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
-					func(t *testing.T) {
-						cells++
-						s := newStage(t, from, members, others)
-						defer network.Mend()
-						if s.run(place, preserve, from.two, func(s *stage) {
-							fault(s, network)
-							s.after.Go(func() { time.Sleep(3 * time.Second); s.away.Store(0); network.Mend() })
-						}).Result == attempt.Confirmed {
-							confirmed++
-						}
-					}) {
-					wrong++
+				for name, fault := range networkFaults {
+					if !long && !(preserve && place == "upgrade/last" && name == "the machine is cut off") {
+						continue
+					}
+					g.cell(t, fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
+						func(t *testing.T, a apart) attempt.Attempt {
+							s := newStage(t, from, a.members, a.others)
+							defer a.network.Mend()
+							return s.run(place, preserve, from.two, func(s *stage) {
+								fault(s, a.network)
+								s.after.Go(func() { time.Sleep(3 * time.Second); s.away.Store(false); a.network.Mend() })
+							})
+						})
 				}
 			}
 		}
-	}
-	t.Logf("faults: cells=%d ok=%d wrong=%d confirmed=%d", cells, cells-wrong, wrong, confirmed)
+	})
 }

@@ -69,16 +69,22 @@ type stage struct {
 	after   sync.WaitGroup
 	other   atomic.Int32 // how often the other node had the slot
 	fired   atomic.Bool
-	ended   atomic.Bool  // the first is done
-	wrong   bool         // a person has taken the slot from the first
-	away    atomic.Int32 // voters but its own that the fault has taken
+	ended   atomic.Bool // the first is done
+	wrong   bool        // a person has taken the slot from the first
+	away    atomic.Bool // so many voters that the quorum is lost without its own
 }
 
-// without has the machine stay up for two seconds, if the fault has taken another voter than its own before the machine
-// looked for the last time: to go then is to lose the quorum.
-func (s *stage) without(member int) {
-	if member != 0 {
-		s.away.Add(1)
+// without has the machine stay up for two seconds, if the fault has taken so many other voters than its own before the
+// machine looked for the last time that to go then is to lose the quorum.
+func (s *stage) without(members ...int) {
+	left := len(s.members) - 1
+	for _, m := range members {
+		if m != 0 {
+			left--
+		}
+	}
+	if left < len(s.members)/2+1 {
+		s.away.Store(true)
 	}
 }
 
@@ -86,7 +92,7 @@ func (s *stage) without(member int) {
 func (s *stage) later(do func()) {
 	s.after.Go(func() {
 		time.Sleep(2 * time.Second)
-		s.away.Store(0)
+		s.away.Store(false)
 		do()
 	})
 }
@@ -304,33 +310,57 @@ func (s *stage) contend(ctx context.Context, p lock.Pool) {
 
 func TestFaultsInEveryPhase(t *testing.T) {
 	from := install(t)
-	members := real.Members(t, 3)
-	long := os.Getenv("PAWL_LONG") != ""
-	cells, confirmed, wrong := 0, 0, 0
-	for _, preserve := range []bool{true, false} {
-		for i, place := range places {
-			if preserve && place == "settle/rejoin" {
-				continue // it has not left
-			}
-			for name, fault := range faults {
-				if !long && (name != "its power is cut" || i%4 != 1) {
-					continue
+	g := newGrid(1, func() []*real.Member { return real.Members(t, 3) })
+	g.run(t, func(t *testing.T) {
+		for _, preserve := range []bool{true, false} {
+			for i, place := range places {
+				if preserve && place == "settle/rejoin" {
+					continue // it has not left
 				}
-				if !t.Run(fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
-					func(t *testing.T) {
-						cells++
-						s := newStage(t, from, members, real.URLs(members))
-						s.wrong = name == "a person frees its slot"
-						if s.run(place, preserve, from.two, fault).Result == attempt.Confirmed {
-							confirmed++
-						}
-					}) {
-					wrong++
+				for name, fault := range faults {
+					if !long && (name != "its power is cut" || i%4 != 1) {
+						continue
+					}
+					g.cell(t, fmt.Sprintf("preserve=%v %s: %s", preserve, strings.ReplaceAll(place, "/", " "), name),
+						func(t *testing.T, members []*real.Member) attempt.Attempt {
+							s := newStage(t, from, members, real.URLs(members))
+							s.wrong = name == "a person frees its slot"
+							return s.run(place, preserve, from.two, fault)
+						})
 				}
 			}
 		}
+	})
+}
+
+// TestFaultsOfFiveInEveryPhase is TestFaultsInEveryPhase for one of five members, of which two may be away.
+func TestFaultsOfFiveInEveryPhase(t *testing.T) {
+	if !long {
+		t.Skip("make cluster runs it")
 	}
-	t.Logf("faults: cells=%d ok=%d wrong=%d confirmed=%d", cells, cells-wrong, wrong, confirmed)
+	five := map[string]func(*stage){"two others are killed": func(s *stage) {
+		s.without(1, 2)
+		for _, m := range s.members[1:3] {
+			m.Kill()
+			s.later(m.Start)
+		}
+	}}
+	for _, name := range []string{"its power is cut", "its member is killed", "the leader is killed",
+		"another one is killed"} {
+		five[name] = faults[name]
+	}
+	from := install(t)
+	g := newGrid(1, func() []*real.Member { return real.Members(t, 5) })
+	g.run(t, func(t *testing.T) {
+		for _, place := range places {
+			for name, fault := range five {
+				g.cell(t, strings.ReplaceAll(place, "/", " ")+": "+name,
+					func(t *testing.T, members []*real.Member) attempt.Attempt {
+						return newStage(t, from, members, real.URLs(members)).run(place, false, from.two, fault)
+					})
+			}
+		}
+	})
 }
 
 // run upgrades the machine, lets one thing go wrong, and sees that all is as it should be afterwards.
@@ -349,12 +379,19 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 		}
 	}
 	s.down = func() {
-		if s.away.Load() > 0 && slices.Index(places, place) <= slices.Index(places, "upgrade/last") {
-			s.t.Errorf("the machine goes down although another voter is away since %s", place)
+		if s.away.Load() && slices.Index(places, place) <= slices.Index(places, "upgrade/last") {
+			s.t.Errorf("the machine goes down although others are away since %s", place)
 		}
 	}
 	s.rival(s.others)
 	require.NoError(s.t, s.on())
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = s.whole(ctx); err == nil {
+			break
+		}
+	}
+	require.NoError(s.t, err, "its members serve")
 	for range 3 { // a member that is late, since this machine is busy, has it refused before the fault
 		err := s.upgrade(ctx, reference, preserve)
 		if err != nil {
@@ -368,7 +405,6 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 	last := s.settled()
 	require.True(s.t, s.fired.Load(), "nothing went wrong: %s", last)
 	require.Empty(s.t, s.by(), "it is not cordoned any more")
-	var err error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if err = s.whole(ctx); err == nil {
 			break

@@ -235,7 +235,7 @@ func (m *machine) upgrade(ctx context.Context, reference string, preserve bool) 
 func (m *machine) settled() attempt.Attempt {
 	m.t.Helper()
 	var last attempt.Attempt
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		m.mu.Lock()
 		path := m.disk
 		m.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,10 +24,13 @@ import (
 // twice: as the node of the first member, and as everybody else. A switch of the test's own carries each packet, so it
 // can keep some back. The addresses are of 198.18.0.0/15, which is for tests of networks.
 type Network struct {
-	t     *testing.T
-	ports []*os.File // the members' first, then Node, then Others
+	t      *testing.T
+	number int        // which of this process's networks it is
+	ports  []*os.File // the members' first, then Node, then Others
 
 	mu    sync.Mutex
+	lose  int // one packet of so many; 0: none
+	sent  int
 	delay map[[2]int]time.Duration // from a port to another; negative: it is cut
 }
 
@@ -34,26 +38,27 @@ type Network struct {
 func (n *Network) Node() int   { return len(n.ports) - 2 }
 func (n *Network) Others() int { return len(n.ports) - 1 }
 
-// address is a port's in one of two networks, which are there because this process is: what it sends to an address of
+// address is a port's in one of two ranges, which are there because this process is: what it sends to an address of
 // the second comes from Others.
-func address(second bool, port int) netip.Addr {
+func (n *Network) address(second bool, port int) netip.Addr {
 	network := byte(18)
 	if second {
 		network++
 	}
-	pid := os.Getpid()
-	return netip.AddrFrom4([4]byte{198, network, byte(pid), byte(port + 1)})
+	return netip.AddrFrom4([4]byte{198, network, byte(os.Getpid() + 61*n.number), byte(port + 1)})
 }
+
+var networks atomic.Int32
 
 // MembersApart starts a cluster of n members of etcd, each in a network namespace of its own, which ends with the test.
 // others are the client URLs by which everybody but the first member's node calls them. Where the kernel lets nobody
 // make such a namespace the test is skipped.
 func MembersApart(t *testing.T, n int, args ...string) (members []*Member, network *Network, others []string) {
 	t.Helper()
-	network = &Network{t: t, delay: map[[2]int]time.Duration{}}
+	network = &Network{t: t, number: int(networks.Add(1)), delay: map[[2]int]time.Duration{}}
 	var in [][]string
 	for port := range n + 2 {
-		f, name, err := tunnel(port)
+		f, name, err := tunnel(8*network.number + port)
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 			t.Skipf("no network namespaces here (root, and a kernel with /dev/net/tun, have them): %v", err)
 		}
@@ -61,19 +66,19 @@ func MembersApart(t *testing.T, n int, args ...string) (members []*Member, netwo
 		t.Cleanup(func() { _ = f.Close() }) // the interface goes with it
 		network.ports = append(network.ports, f)
 		if port >= n {
-			run(t, nil, "ip", "address", "add", address(port == n+1, port).String()+"/24", "dev", name)
+			run(t, nil, "ip", "address", "add", network.address(port == n+1, port).String()+"/24", "dev", name)
 			run(t, nil, "ip", "link", "set", name, "up")
 			continue
 		}
-		in = append(in, namespace(t, port, name))
+		in = append(in, network.namespace(port, name))
 	}
 	for port, f := range network.ports {
 		go network.carry(port, f)
 	}
 	var hosts []string
 	for port := range n {
-		hosts = append(hosts, address(false, port).String())
-		others = append(others, "http://"+address(true, port).String()+":2379")
+		hosts = append(hosts, network.address(false, port).String())
+		others = append(others, "http://"+network.address(true, port).String()+":2379")
 	}
 	members = cluster(t, hosts, n, args)
 	for i, m := range members {
@@ -87,8 +92,8 @@ func MembersApart(t *testing.T, n int, args ...string) (members []*Member, netwo
 }
 
 // tunnel is a new interface, and the file by which its packets come and go.
-func tunnel(port int) (f *os.File, name string, err error) {
-	name = fmt.Sprintf("pawl%d.%d", os.Getpid(), port)
+func tunnel(number int) (f *os.File, name string, err error) {
+	name = fmt.Sprintf("pawl%d.%d", os.Getpid(), number)
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, "", err
@@ -106,7 +111,8 @@ func tunnel(port int) (f *os.File, name string, err error) {
 
 // namespace moves an interface into a network namespace of its own, and returns what runs a command there. A process
 // that waits for this one's end keeps it.
-func namespace(t *testing.T, port int, name string) (in []string) {
+func (n *Network) namespace(port int, name string) (in []string) {
+	t := n.t
 	keeper := exec.Command("cat")
 	keeper.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	stop, err := keeper.StdinPipe()
@@ -121,7 +127,7 @@ func namespace(t *testing.T, port int, name string) (in []string) {
 	run(t, nil, "ip", "link", "set", name, "netns", pid)
 	run(t, in, "ip", "link", "set", "lo", "up")
 	for _, second := range []bool{false, true} {
-		run(t, in, "ip", "address", "add", address(second, port).String()+"/24", "dev", name)
+		run(t, in, "ip", "address", "add", n.address(second, port).String()+"/24", "dev", name)
 	}
 	run(t, in, "ip", "link", "set", name, "up")
 	return in
@@ -151,6 +157,9 @@ func (n *Network) carry(from int, f *os.File) {
 		}
 		n.mu.Lock()
 		delay := n.delay[[2]int{from, to}]
+		if n.sent++; n.lose > 0 && n.sent%n.lose == 0 {
+			delay = -1
+		}
 		n.mu.Unlock()
 		switch {
 		case delay == 0:
@@ -176,8 +185,18 @@ func (n *Network) Deafen(ports ...int) {
 // Slow has all packets take so long.
 func (n *Network) Slow(by time.Duration) { n.set(by, func(bool, bool) bool { return true }, nil) }
 
+// Lose has one packet of so many get lost.
+func (n *Network) Lose(of int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lose = of
+}
+
 // Mend undoes all that.
-func (n *Network) Mend() { n.set(0, func(bool, bool) bool { return true }, nil) }
+func (n *Network) Mend() {
+	n.Lose(0)
+	n.set(0, func(bool, bool) bool { return true }, nil)
+}
 
 func (n *Network) set(delay time.Duration, which func(from, to bool) bool, ports []int) {
 	n.mu.Lock()
