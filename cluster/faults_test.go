@@ -333,8 +333,8 @@ func TestFaultsInEveryPhase(t *testing.T) {
 	})
 }
 
-// TestFaultsOfFiveInEveryPhase is TestFaultsInEveryPhase for one of five members, of which two may be away.
-func TestFaultsOfFiveInEveryPhase(t *testing.T) {
+// TestFiveMembersFaultsInEveryPhase is TestFaultsInEveryPhase for one of five members, of which two may be away.
+func TestFiveMembersFaultsInEveryPhase(t *testing.T) {
 	if !long {
 		t.Skip("make cluster runs it")
 	}
