@@ -196,6 +196,9 @@ func (d *disturbed) fileOverwritten() (string, error) {
 	}
 	at := d.Intn(len(data)) / 512 * 512
 	copy(data[at:], d.noise(min(512, len(data)-at)))
+	if d.others[path] != nil { // on a BIOS: what firmware of UEFI would start is another's
+		d.others[path] = data
+	}
 	return fmt.Sprintf("%s at %d", path, at), d.inPlace(path, data)
 }
 
