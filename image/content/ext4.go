@@ -38,7 +38,7 @@ func (c *Content) lookForExt4() error {
 
 // nodesOfDirectory lists it in the order of its names. What is of this machine, owners and times, does not count.
 func (c *Content) nodesOfDirectory(add func(ext4.Node)) error {
-	return filepath.WalkDir(c.path, func(name string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(c.path, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
