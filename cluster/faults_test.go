@@ -335,9 +335,6 @@ func TestFaultsInEveryPhase(t *testing.T) {
 
 // TestFiveMembersFaultsInEveryPhase is TestFaultsInEveryPhase for one of five members, of which two may be away.
 func TestFiveMembersFaultsInEveryPhase(t *testing.T) {
-	if !long {
-		t.Skip("make cluster runs it")
-	}
 	five := map[string]func(*stage){"two others are killed": func(s *stage) {
 		s.without(1, 2)
 		for _, m := range s.members[1:3] {
@@ -354,6 +351,9 @@ func TestFiveMembersFaultsInEveryPhase(t *testing.T) {
 	g.run(t, func(t *testing.T) {
 		for _, place := range places {
 			for name, fault := range five {
+				if !long && !(place == "upgrade/lock" && name == "two others are killed") {
+					continue
+				}
 				g.cell(t, strings.ReplaceAll(place, "/", " ")+": "+name,
 					func(t *testing.T, members []*real.Member) attempt.Attempt {
 						return newStage(t, from, members, real.URLs(members)).run(place, false, from.two, fault)
@@ -385,13 +385,7 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 	}
 	s.rival(s.others)
 	require.NoError(s.t, s.on())
-	var err error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if err = s.whole(ctx); err == nil {
-			break
-		}
-	}
-	require.NoError(s.t, err, "its members serve")
+	s.becomeWhole(ctx)
 	for range 3 { // a member that is late, since this machine is busy, has it refused before the fault
 		err := s.upgrade(ctx, reference, preserve)
 		if err != nil {
@@ -405,15 +399,22 @@ func (s *stage) run(place string, preserve bool, reference string, fault func(*s
 	last := s.settled()
 	require.True(s.t, s.fired.Load(), "nothing went wrong: %s", last)
 	require.Empty(s.t, s.by(), "it is not cordoned any more")
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if err = s.whole(ctx); err == nil {
-			break
-		}
-	}
-	require.NoError(s.t, err)
+	s.becomeWhole(ctx)
 	had := s.other.Load()
 	s.ended.Store(true)
 	require.Eventually(s.t, func() bool { return s.other.Load() > had }, 30*time.Second, 20*time.Millisecond,
 		"the slot is free")
 	return last
+}
+
+// becomeWhole waits until all members vote and serve.
+func (s *stage) becomeWhole(ctx context.Context) {
+	s.t.Helper()
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = s.whole(ctx); err == nil {
+			return
+		}
+	}
+	require.NoError(s.t, err, "the members do not serve")
 }
