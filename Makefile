@@ -26,9 +26,11 @@ demo: deps
 	go run ./internal/lab/demo
 
 # The power is cut at every write: docs/proof.md. Then every read, write and flush of an operation fails, one at a time.
+# Then the loader's rules for a disk that UEFI and a BIOS alike start: `make test` has those of the others.
 proof:
 	go run ./internal/lab/proof/run
 	PAWL_LONG=1 go test -count 1 -run TestAFaultAtAnyOperation ./upgrade
+	go test -tags long -count 1 -run TestConformanceBoth ./bootloader/grub
 
 # Disks of the proof, booted in QEMU: the model of firmware and loader has to agree on each. Then every way to die, on every
 # loader: docs/explanation/deaths.md. Then the power of whole machines is cut in every phase of an upgrade: docs/sequence.md. Then the
