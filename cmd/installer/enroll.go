@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/pawl-os/pawl/bootloader/efivar"
@@ -31,7 +30,7 @@ func enroll(dir string, o *upgrade.InstallOptions) error {
 	}
 	for _, list := range []string{"PK", "KEK", "db"} {
 		path := filepath.Join(dir, list+".auth")
-		data, err := readKeys(path)
+		data, err := readAtMost(path, maxKeys, "no firmware has room for that")
 		if err != nil {
 			return err
 		}
@@ -53,18 +52,4 @@ func enroll(dir string, o *upgrade.InstallOptions) error {
 	}
 	o.Loader, o.Vars = backend, vars
 	return nil
-}
-
-// readKeys reads a small file.
-func readKeys(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxKeys+1))
-	if err == nil && len(data) > maxKeys {
-		err = fmt.Errorf("%s has more than %d bytes, for which no firmware has room", path, maxKeys)
-	}
-	return data, err
 }

@@ -34,7 +34,7 @@ func applyProfile(c *cobra.Command, path string) error {
 	if path == "" {
 		return nil
 	}
-	data, err := readProfile(path)
+	data, err := readAtMost(path, maxProfile, "it is no profile")
 	if err != nil {
 		return usageError{fmt.Errorf("--profile: %w", err)}
 	}
@@ -60,19 +60,19 @@ func applyPairs(c *cobra.Command, name string, data []byte) error {
 // pair is one line of a mapping.
 type pair struct{ key, value *yaml.Node }
 
-// readProfile reads a file that is no larger than a profile may be.
-func readProfile(path string) ([]byte, error) {
+// readAtMost reads a file that is to have most bytes at most; else why says what that means.
+func readAtMost(path string, most int64, why string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxProfile {
-		return nil, fmt.Errorf("%s has more than %d bytes: it is no profile", path, maxProfile)
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes: %s", path, most, why)
 	}
 	return data, nil
 }

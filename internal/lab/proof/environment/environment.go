@@ -83,6 +83,7 @@ func newRun(ctx context.Context, dir string, o Options) (*run, error) {
 		o.Log = io.Discard
 	}
 	r := &run{Options: o, lives: map[string][]*life{}, kinds: disturbances(), tallies: newTallies()}
+	// A disk that both firmwares start (loaders.GRUB) is no other machine than these, but for the moves between them.
 	for _, loader := range []string{loaders.SystemdBoot, loaders.GRUBBIOS, loaders.GRUBUEFI} {
 		plain, err := proof.TinyKit(ctx, filepath.Join(dir, loader), loader)
 		if err != nil {
